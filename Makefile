@@ -1,0 +1,43 @@
+# `make demo` and `make test` are all that a fresh clone needs: they make the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow check format bench constraints clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/akidb demo
+
+test: $(READY)
+	$(BIN)/python -m akidb model pull all-minilm-l6-v2
+	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
+
+test-slow: $(READY)
+	$(BIN)/python -m akidb model pull all-minilm-l6-v2
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/akidb bench
+
+constraints: $(READY)
+	$(BIN)/python tools/freeze.py > constraints.txt
+
+clean:
+	rm -rf $(VENV) akidb-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

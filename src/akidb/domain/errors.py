@@ -1,0 +1,185 @@
+"""Every error that AkiDB raises on purpose: one class for each code, with structured fields.
+
+An adapter turns a driver's error into one of these in one place; a front end turns one of these
+into an exit status or an HTTP status in one table. `code` and the field names are part of the API.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class AkiDBError(Exception):
+    """Base of all of them. `fields` are what a program may want to act on."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: dict[str, Any] = fields
+
+
+class NotFoundError(AkiDBError):
+    """There is no such thing, or not for this caller."""
+
+    code = "not_found"
+    title = "Not found"
+
+    def __init__(self, entity: str, id: object) -> None:  # noqa: A002 - the field's published name
+        super().__init__(f"{entity} {str(id)!r} does not exist", entity=entity, id=str(id))
+
+
+class AlreadyExistsError(AkiDBError):
+    """Something has that unique value already."""
+
+    code = "already_exists"
+    title = "Already exists"
+
+    def __init__(self, entity: str, field: str, value: object) -> None:
+        super().__init__(
+            f"{entity} with {field} {str(value)!r} already exists",
+            entity=entity,
+            field=field,
+            value=str(value),
+        )
+
+
+class InvalidArgumentError(AkiDBError):
+    """An argument is wrong; `field` is its path, as in `documents[3].vector`."""
+
+    code = "invalid_argument"
+    title = "Invalid argument"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}", field=field, reason=reason)
+
+    @property
+    def field(self) -> str:
+        """The path of the wrong argument."""
+        return str(self.fields["field"])
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        return str(self.fields["reason"])
+
+
+class InvalidStateError(AkiDBError):
+    """The thing is in a state that does not allow the operation."""
+
+    code = "invalid_state"
+    title = "Invalid state"
+
+    def __init__(self, entity: str, state: str, operation: str, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"{operation} is not allowed while the {entity} is {state}"
+            + (f" (allowed: {', '.join(allowed)})" if allowed else ""),
+            entity=entity,
+            state=state,
+            operation=operation,
+            allowed=list(allowed),
+        )
+
+
+class QuotaExceededError(AkiDBError):
+    """The write would take more than the quota leaves."""
+
+    code = "quota_exceeded"
+    title = "Quota exceeded"
+
+    def __init__(self, quota: str, limit: int, used: int, requested: int) -> None:
+        super().__init__(
+            f"{quota} is {limit}: {used} used, {requested} more requested",
+            quota=quota,
+            limit=limit,
+            used=used,
+            requested=requested,
+        )
+
+
+class RateLimitedError(AkiDBError):
+    """The tenant's operations per second are spent; try again after `retry_after_seconds`."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"more than {limit} operations per second", limit=limit)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OverloadedError(AkiDBError):
+    """The server has more work waiting than it takes on; try again after `retry_after_seconds`."""
+
+    code = "overloaded"
+    title = "Overloaded"
+
+    def __init__(self, queue: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(f"the {queue} queue is full", queue=queue)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnauthenticatedError(AkiDBError):
+    """Nobody, or nobody known, is asking."""
+
+    code = "unauthenticated"
+    title = "Unauthenticated"
+
+    def __init__(self) -> None:
+        super().__init__("a valid credential is needed")
+
+
+class PermissionDeniedError(AkiDBError):
+    """Who asks may not do this."""
+
+    code = "permission_denied"
+    title = "Permission denied"
+
+    def __init__(self, action: str) -> None:
+        super().__init__(f"{action} is not permitted", action=action)
+
+
+class PreconditionFailedError(AkiDBError):
+    """The version that the caller read is not the current one."""
+
+    code = "precondition_failed"
+    title = "Precondition failed"
+
+    def __init__(self, entity: str, expected: int, actual: int) -> None:
+        super().__init__(
+            f"the {entity} is at version {actual}, not {expected}",
+            entity=entity,
+            expected=expected,
+            actual=actual,
+        )
+
+
+class IdempotencyMismatchError(AkiDBError):
+    """The idempotency key was used before with another request."""
+
+    code = "idempotency_mismatch"
+    title = "Idempotency key reused"
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used with another request")
+
+
+class UnavailableError(AkiDBError):
+    """A store or a model cannot be used now; the message says why and what helps."""
+
+    code = "unavailable"
+    title = "Unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class InternalError(AkiDBError):
+    """A defect of AkiDB, or of what it stands on."""
+
+    code = "internal"
+    title = "Internal error"
+
+    def __init__(self, message: str = "internal error") -> None:
+        super().__init__(message)
