@@ -20,7 +20,7 @@ class AkiDBError(Exception):
         self.fields: dict[str, Any] = fields
 
 
-class NotFoundError(AkiDBError):
+class NotFound(AkiDBError):
     """There is no such thing, or not for this caller."""
 
     code = "not_found"
@@ -30,7 +30,7 @@ class NotFoundError(AkiDBError):
         super().__init__(f"{entity} {str(id)!r} does not exist", entity=entity, id=str(id))
 
 
-class AlreadyExistsError(AkiDBError):
+class AlreadyExists(AkiDBError):
     """Something has that unique value already."""
 
     code = "already_exists"
@@ -45,7 +45,7 @@ class AlreadyExistsError(AkiDBError):
         )
 
 
-class InvalidArgumentError(AkiDBError):
+class InvalidArgument(AkiDBError):
     """An argument is wrong; `field` is its path, as in `documents[3].vector`."""
 
     code = "invalid_argument"
@@ -65,7 +65,7 @@ class InvalidArgumentError(AkiDBError):
         return str(self.fields["reason"])
 
 
-class InvalidStateError(AkiDBError):
+class InvalidState(AkiDBError):
     """The thing is in a state that does not allow the operation."""
 
     code = "invalid_state"
@@ -82,7 +82,7 @@ class InvalidStateError(AkiDBError):
         )
 
 
-class QuotaExceededError(AkiDBError):
+class QuotaExceeded(AkiDBError):
     """The write would take more than the quota leaves."""
 
     code = "quota_exceeded"
@@ -98,7 +98,7 @@ class QuotaExceededError(AkiDBError):
         )
 
 
-class RateLimitedError(AkiDBError):
+class RateLimited(AkiDBError):
     """The tenant's operations per second are spent; try again after `retry_after_seconds`."""
 
     code = "rate_limited"
@@ -109,7 +109,7 @@ class RateLimitedError(AkiDBError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class OverloadedError(AkiDBError):
+class Overloaded(AkiDBError):
     """The server has more work waiting than it takes on; try again after `retry_after_seconds`."""
 
     code = "overloaded"
@@ -120,7 +120,7 @@ class OverloadedError(AkiDBError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class UnauthenticatedError(AkiDBError):
+class Unauthenticated(AkiDBError):
     """Nobody, or nobody known, is asking."""
 
     code = "unauthenticated"
@@ -130,7 +130,7 @@ class UnauthenticatedError(AkiDBError):
         super().__init__("a valid credential is needed")
 
 
-class PermissionDeniedError(AkiDBError):
+class PermissionDenied(AkiDBError):
     """Who asks may not do this."""
 
     code = "permission_denied"
@@ -140,7 +140,7 @@ class PermissionDeniedError(AkiDBError):
         super().__init__(f"{action} is not permitted", action=action)
 
 
-class PreconditionFailedError(AkiDBError):
+class PreconditionFailed(AkiDBError):
     """The version that the caller read is not the current one."""
 
     code = "precondition_failed"
@@ -155,7 +155,7 @@ class PreconditionFailedError(AkiDBError):
         )
 
 
-class IdempotencyMismatchError(AkiDBError):
+class IdempotencyMismatch(AkiDBError):
     """The idempotency key was used before with another request."""
 
     code = "idempotency_mismatch"
@@ -165,7 +165,7 @@ class IdempotencyMismatchError(AkiDBError):
         super().__init__("this Idempotency-Key was used with another request")
 
 
-class UnavailableError(AkiDBError):
+class Unavailable(AkiDBError):
     """A store or a model cannot be used now; the message says why and what helps."""
 
     code = "unavailable"
@@ -175,7 +175,7 @@ class UnavailableError(AkiDBError):
         super().__init__(message)
 
 
-class InternalError(AkiDBError):
+class Internal(AkiDBError):
     """A defect of AkiDB, or of what it stands on."""
 
     code = "internal"

@@ -80,14 +80,14 @@ class EmbeddingModels(Protocol):
     def info(self, name: str) -> ModelInfo:
         """One model.
 
-        Raises NotFoundError(entity `embedding_model`) for a name that is not known.
+        Raises NotFound(entity `embedding_model`) for a name that is not known.
         """
         ...
 
     def load(self, name: str) -> Embedder:
         """The embedder of a model, loaded at the first call and kept.
 
-        Raises NotFoundError for an unknown name, UnavailableError when its files are missing
+        Raises NotFound for an unknown name, Unavailable when its files are missing
         (naming `akidb model pull`) or do not have the expected hash.
         """
         ...
@@ -95,6 +95,6 @@ class EmbeddingModels(Protocol):
     def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
         """Fetch the model's files, check them by hash and build what is derived from them.
 
-        Does nothing when they are there. Raises UnavailableError when no source has them.
+        Does nothing when they are there. Raises Unavailable when no source has them.
         """
         ...
