@@ -1,0 +1,143 @@
+"""Tenants, databases, collections and audit entries as immutable values, checked when they are made.
+
+A changed entity is a new value: `tenant.changed(now, name="...")` raises its version by one and never
+lets `updated_at` run backwards.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+
+DEFAULT_MEMORY_QUOTA_BYTES = 32 * 2**30
+DEFAULT_STORAGE_QUOTA_BYTES = 2**40
+DEFAULT_QPS_QUOTA = 200
+DEFAULT_MAX_DOCUMENT_COUNT = 50_000_000
+MIN_DIMENSION, MAX_DIMENSION = 16, 4096
+
+
+class Metric(StrEnum):
+    """How two vectors are compared; a higher score is always better."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    L2 = "l2"
+
+
+class Entity(msgspec.Struct, frozen=True, kw_only=True):
+    """What every entity carries. Times are aware and in UTC."""
+
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    def changed(self, now: datetime, **values: Any) -> Self:
+        """Return the next version of this entity."""
+        return msgspec.structs.replace(
+            self, version=self.version + 1, updated_at=max(now, self.updated_at), **values
+        )
+
+
+class Tenant(Entity, frozen=True, kw_only=True):
+    """A customer: the unit of isolation, of quotas, and of storage."""
+
+    tenant_id: TenantId
+    external_id: str | None = None
+    name: str
+    slug: str
+    status: TenantStatus = TenantStatus.ACTIVE
+    memory_quota_bytes: int = DEFAULT_MEMORY_QUOTA_BYTES
+    storage_quota_bytes: int = DEFAULT_STORAGE_QUOTA_BYTES
+    qps_quota: int = DEFAULT_QPS_QUOTA
+    placement: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Database(Entity, frozen=True, kw_only=True):
+    """A named group of collections of one tenant."""
+
+    database_id: DatabaseId
+    tenant_id: TenantId
+    name: str
+    description: str = ""
+    state: DatabaseState = DatabaseState.READY
+    schema_version: int = 1
+
+
+class Collection(Entity, frozen=True, kw_only=True):
+    """Documents whose vectors share a dimension, a metric and a model."""
+
+    collection_id: CollectionId
+    tenant_id: TenantId
+    database_id: DatabaseId
+    name: str
+    dimension: int
+    metric: Metric = Metric.COSINE
+    embedding_model: str | None = None
+    embedding_fingerprint: str | None = None
+    hnsw_m: int = 16
+    hnsw_ef_construction: int = 128
+    max_document_count: int = DEFAULT_MAX_DOCUMENT_COUNT
+    state: CollectionState = CollectionState.READY
+
+
+class AuditResult(StrEnum):
+    """Whether what was asked for was done."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what to which thing, and whether they were let. Never changed, never deleted."""
+
+    audit_entry_id: AuditEntryId
+    tenant_id: TenantId | None
+    user_id: str | None = None
+    action: str
+    resource_type: str
+    resource_id: str
+    result: AuditResult = AuditResult.ALLOWED
+    reason: str | None = None
+    metadata: dict[str, Any] = {}
+    ip_address: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+    created_at: datetime
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A collection with all that stands above it."""
+
+    tenant: Tenant
+    database: Database
+    collection: Collection
+
+
+class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, and what of it is taken now."""
+
+    limit: int
+    used: int
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit in operations per second."""
+
+    limit: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant may use and what it does use, exactly."""
+
+    storage_bytes: QuotaUsage
+    memory_bytes: QuotaUsage
+    qps: RateLimit
+    documents: int
+    databases: int
+    collections: int

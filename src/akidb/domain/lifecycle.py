@@ -1,0 +1,126 @@
+"""States, the moves between them, and the published table of what each state stops.
+
+Services ask `move` before they change a state and `require` before they act; the documentation and
+`akidb doctor --states` print the same tables.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from akidb.domain.errors import InvalidState
+
+
+class TenantStatus(StrEnum):
+    """Where a tenant stands."""
+
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DECOMMISSIONED = "decommissioned"
+
+
+class DatabaseState(StrEnum):
+    """Where a database stands."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    MIGRATING = "migrating"
+    DELETING = "deleting"
+
+
+class CollectionState(StrEnum):
+    """Where a collection stands."""
+
+    CREATING = "creating"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+class Operation(StrEnum):
+    """The kinds of work that a state may stop."""
+
+    METADATA_READ = "metadata_read"
+    METADATA_WRITE = "metadata_write"
+    DOCUMENT_READ = "document_read"
+    DOCUMENT_WRITE = "document_write"
+    AUDIT_READ = "audit_read"
+
+
+State = TenantStatus | DatabaseState | CollectionState
+StateT = TypeVar("StateT", TenantStatus, DatabaseState, CollectionState)
+
+# Each table is kept by entity: the states are strings, and `ready` of a database equals that of a collection.
+MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
+    TenantStatus: {
+        TenantStatus.PROVISIONING: (TenantStatus.ACTIVE, TenantStatus.DECOMMISSIONED),
+        TenantStatus.ACTIVE: (TenantStatus.SUSPENDED, TenantStatus.DECOMMISSIONED),
+        TenantStatus.SUSPENDED: (TenantStatus.ACTIVE, TenantStatus.DECOMMISSIONED),
+        TenantStatus.DECOMMISSIONED: (),
+    },
+    DatabaseState: {
+        DatabaseState.PROVISIONING: (DatabaseState.READY, DatabaseState.DELETING),
+        DatabaseState.READY: (DatabaseState.MIGRATING, DatabaseState.DELETING),
+        DatabaseState.MIGRATING: (DatabaseState.READY, DatabaseState.DELETING),
+        DatabaseState.DELETING: (),
+    },
+    CollectionState: {
+        CollectionState.CREATING: (CollectionState.READY,),
+        CollectionState.READY: (CollectionState.DELETING,),
+        CollectionState.DELETING: (),
+    },
+}
+"""From each state to those it may become; `restore` alone leaves a deleted state."""
+
+_ALL = frozenset(Operation)
+_METADATA = frozenset({Operation.METADATA_READ, Operation.METADATA_WRITE, Operation.AUDIT_READ})
+_READ_METADATA = frozenset({Operation.METADATA_READ, Operation.AUDIT_READ})
+
+PERMITTED: Mapping[type[State], Mapping[State, frozenset[Operation]]] = {
+    TenantStatus: {
+        TenantStatus.PROVISIONING: _METADATA,
+        TenantStatus.ACTIVE: _ALL,
+        TenantStatus.SUSPENDED: _READ_METADATA,
+        TenantStatus.DECOMMISSIONED: frozenset(),
+    },
+    DatabaseState: {
+        DatabaseState.PROVISIONING: _METADATA,
+        DatabaseState.READY: _ALL,
+        DatabaseState.MIGRATING: _READ_METADATA | {Operation.DOCUMENT_READ},
+        DatabaseState.DELETING: frozenset(),
+    },
+    CollectionState: {
+        CollectionState.CREATING: _READ_METADATA,
+        CollectionState.READY: _ALL,
+        CollectionState.DELETING: frozenset(),
+    },
+}
+"""What each state lets through. Work below a tenant must pass all the states on its path."""
+
+ENTITY_OF: Mapping[type[State], str] = {
+    TenantStatus: "tenant",
+    DatabaseState: "database",
+    CollectionState: "collection",
+}
+
+
+def move(current: StateT, target: StateT) -> bool:
+    """Tell whether going from `current` to `target` changes anything.
+
+    Raises InvalidState when there is no such move.
+    """
+    if current == target:
+        return False
+    kind = type(current)
+    allowed = MOVES[kind][current]
+    if target not in allowed:
+        raise InvalidState(ENTITY_OF[kind], current, f"a move to {target}", allowed)
+    return True
+
+
+def require(operation: Operation, *states: State) -> None:
+    """Raise InvalidState when one of the states on the path stops the operation."""
+    for state in states:
+        permitted = PERMITTED[type(state)][state]
+        if operation not in permitted:
+            raise InvalidState(ENTITY_OF[type(state)], state, operation, sorted(permitted))

@@ -1,0 +1,53 @@
+"""What comes with a request beside its arguments: its ID, who asks, and its idempotency key.
+
+A front end binds it around the call; services read it. In process the default holds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import msgspec
+
+from akidb.domain.names import check_label
+
+
+class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The circumstances of one request."""
+
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+
+
+_current: ContextVar[RequestContext] = ContextVar("akidb_request", default=RequestContext())  # noqa: B039
+
+
+def current() -> RequestContext:
+    """The context of the request being served, or an empty one."""
+    return _current.get()
+
+
+@contextmanager
+def bound(context: RequestContext) -> Iterator[None]:
+    """Serve what runs inside with this context."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def request(*, idempotency_key: str | None = None, request_id: str | None = None) -> Iterator[None]:
+    """Give the calls inside an idempotency key, a request ID, or both.
+
+    A call that changes something and is repeated with the same key within 24 hours has the effect,
+    and gives the answer, of the first one.
+    """
+    for field, value in (("idempotency_key", idempotency_key), ("request_id", request_id)):
+        if value is not None:
+            check_label(value, field)
+    with bound(RequestContext(idempotency_key=idempotency_key, request_id=request_id)):
+        yield

