@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Vector = NDArray[np.float32]
+else:
+    Vector = Any  # NumPy is loaded by those who make vectors, not by those who name the type
+
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 2**20
 MAX_BATCH_DOCUMENTS = 10_000
@@ -36,30 +40,30 @@ class DocumentInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     id: str | None = None
     text: str | None = None
-    vector: "Sequence[float] | NDArray[np.float32] | None" = None
+    vector: Sequence[float] | None = None
     metadata: dict[str, Any] | None = None
 
 
 DocumentLike = DocumentInput | Mapping[str, Any]
-"""What `upsert` takes: the struct, or a mapping with the same keys."""
+"""What `upsert` takes: the struct, or a mapping with the same keys, whose vector may be an array."""
 
 
-class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False):
+class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
     """A document that is kept. What was not asked for is None."""
 
     id: str
     text: str | None = None
-    vector: "NDArray[np.float32] | None" = None
+    vector: Vector | None = None
     metadata: dict[str, Any] | None = None
 
 
-class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False):
+class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
     """A document that was found. A higher score is better."""
 
     id: str
     score: float
     text: str | None = None
-    vector: "NDArray[np.float32] | None" = None
+    vector: Vector | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -6,7 +6,7 @@ lets `updated_at` run backwards.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -29,12 +29,14 @@ class Metric(StrEnum):
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
-    """What every entity carries. Times are aware and in UTC."""
+    """What tenants, databases and collections have in common. Times are aware and in UTC."""
 
-    version: int = 1
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None = None
+    if TYPE_CHECKING:  # each entity declares them last, so that its JSON begins with its ID
+
+        @property
+        def version(self) -> int: ...  # noqa: D102
+        @property
+        def updated_at(self) -> datetime: ...  # noqa: D102
 
     def changed(self, now: datetime, **values: Any) -> Self:
         """Return the next version of this entity."""
@@ -56,6 +58,10 @@ class Tenant(Entity, frozen=True, kw_only=True):
     qps_quota: int = DEFAULT_QPS_QUOTA
     placement: str | None = None
     metadata: dict[str, Any] = {}
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 class Database(Entity, frozen=True, kw_only=True):
@@ -67,6 +73,10 @@ class Database(Entity, frozen=True, kw_only=True):
     description: str = ""
     state: DatabaseState = DatabaseState.READY
     schema_version: int = 1
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 class Collection(Entity, frozen=True, kw_only=True):
@@ -84,6 +94,10 @@ class Collection(Entity, frozen=True, kw_only=True):
     hnsw_ef_construction: int = 128
     max_document_count: int = DEFAULT_MAX_DOCUMENT_COUNT
     state: CollectionState = CollectionState.READY
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 class AuditResult(StrEnum):

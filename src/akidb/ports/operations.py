@@ -22,6 +22,7 @@ from akidb.domain.documents import (
     Page,
     SearchResult,
     UpsertResult,
+    Vector,
 )
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, Usage
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
@@ -362,7 +363,7 @@ class EmbeddingResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
     """Vectors of texts, in their order."""
 
     model: str
-    vectors: "NDArray[np.float32]"
+    vectors: Vector
     """Shape `(n, dimension)`."""
     token_counts: list[int]
     truncated: list[bool]
