@@ -1,0 +1,54 @@
+"""The filter language: which documents a search, scan, count or deletion is about.
+
+`docs/filters.md` describes it to users. `nodes` is the tree that adapters translate, `parsing` makes
+it from JSON, `matching` makes a function from it, which decides what a filter means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from akidb.domain.filters.matching import Matcher, matcher
+from akidb.domain.filters.nodes import EVERYTHING, Node, fields_read
+from akidb.domain.filters.parsing import MAX_CONDITIONS, MAX_DEPTH, MAX_OPERANDS, parse
+from akidb.domain.json import canonical
+
+__all__ = ["MAX_CONDITIONS", "MAX_DEPTH", "MAX_OPERANDS", "Filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A checked filter, made by `Filter.parse`; equal and hashed by its canonical JSON."""
+
+    canonical: bytes
+    root: Node = field(compare=False, repr=False)
+    _matcher: Matcher = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, value: object, field: str = "filter") -> "Filter":
+        """Check and compile the JSON of a filter.
+
+        Raises InvalidArgument with the path of the wrong spot, as in `filter.$and[1].year.$gte`.
+        """
+        root = parse(value, field)
+        return cls(canonical(value), root, matcher(root))
+
+    def matches(self, id: str, text: str | None, metadata: Mapping[str, Any]) -> bool:
+        """Tell whether a document with this id, text and metadata matches."""
+        return self._matcher(id, text, metadata)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing, as `{}` and `{"$and": [{}]}` do, so that all documents match."""
+        return self.root == EVERYTHING
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The top-level metadata keys that it reads; for `a.b` both `a.b` and `a`."""
+        return fields_read(self.root)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value that it was parsed from, as a new object."""
+        return msgspec.json.decode(self.canonical, type=dict[str, Any])

@@ -1,0 +1,126 @@
+"""What a filter means, as a tree: small immutable nodes for an adapter to translate.
+
+The tree has fewer words than the language: `$ne`, `$nin` and `$exists: false` are negations, several
+fields or operators side by side are an `And`. A missing field makes every leaf false.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+TEXT: Final = "$text"
+ID: Final = "$id"
+
+Scalar: TypeAlias = bool | int | float | str | None
+Order: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A metadata field, or the document's own text or id when the name is TEXT or ID."""
+
+    name: str
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys to follow where the metadata has no key that is the whole name."""
+        return tuple(self.name.split("."))
+
+    @property
+    def top_level(self) -> frozenset[str]:
+        """The top-level metadata keys that it reads."""
+        return frozenset() if self.name in (TEXT, ID) else frozenset((self.name, self.path[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """The value, or an element of the list, is `operand`; `$ne` is its negation."""
+
+    field: Field
+    operand: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """The value, or an element of the list, has the operand's type and this order to it."""
+
+    field: Field
+    order: Order
+    operand: int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The value, or an element of the list, is one of `operands`; `$nin` is its negation."""
+
+    field: Field
+    operands: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The value is a string with `operand` within, or a list with `operand` as an element."""
+
+    field: Field
+    operand: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The document has the field, be it null."""
+
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of the parts hold; with no parts it is EVERYTHING."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one of the parts holds."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: "Node"
+
+
+Leaf: TypeAlias = Equal | Compare | In | Contains | Exists
+Node: TypeAlias = Leaf | And | Or | Not
+
+EVERYTHING: Final = And(())
+
+
+def all_of(parts: Sequence[Node]) -> Node:
+    """Return the node that holds when all of the parts do, in its simplest form."""
+    kept = tuple(part for part in parts if part != EVERYTHING)
+    return kept[0] if len(kept) == 1 else And(kept)
+
+
+def any_of(parts: Sequence[Node]) -> Node:
+    """Return the node that holds when one of the parts, of which there is one at least, does."""
+    if EVERYTHING in parts:
+        return EVERYTHING
+    return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+
+def negation(part: Node) -> Node:
+    """Return the node that holds when the part does not."""
+    return part.part if isinstance(part, Not) else Not(part)
+
+
+def fields_read(node: Node) -> frozenset[str]:
+    """Return the top-level metadata keys that a tree reads."""
+    if isinstance(node, And | Or):
+        return frozenset().union(*(fields_read(part) for part in node.parts))
+    if isinstance(node, Not):
+        return fields_read(node.part)
+    return node.field.top_level

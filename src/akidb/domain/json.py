@@ -1,0 +1,278 @@
+"""JSON at the border: what may be stored, its one canonical form, and strict decoding of a body.
+
+The rules of stored text (no U+0000, no lone surrogates) and numbers (finite, 64 bits) live here,
+because both SQL databases refuse or damage the rest. Paths of wrong spots read
+`documents[3].metadata.year`. Nothing here knows what the values mean.
+"""
+
+import json
+import math
+import re
+from types import NoneType
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from akidb.domain.errors import InvalidArgument
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting in a stored object, itself included."""
+MAX_OBJECT_BYTES: Final = 1024 * 1024
+"""Size of a stored object in its canonical form, in bytes."""
+MAX_INTEGER: Final = 2**63 - 1
+MIN_INTEGER: Final = -(2**63)
+
+_PATH_KEY_CHARACTERS = 64
+_LONG_LIST_BYTES = 64
+_COLON_ESCAPE = re.compile(rb"\\u003[aA]")
+_T = TypeVar("_T")
+_encoder = msgspec.json.Encoder()
+_sorting_encoder = msgspec.json.Encoder(order="sorted")
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def canonical(value: object) -> bytes:
+    """Return the canonical JSON of a checked value: sorted keys, no white space, UTF-8 unescaped."""
+    return _sorting_encoder.encode(value)
+
+
+def member_path(path: str, key: str) -> str:
+    """Return the path of member `key` of the object at `path`, safe to print whatever the key holds."""
+    return f"{path}.{_shown(key)}" if path else _shown(key)
+
+
+def _shown(key: str) -> str:
+    shown = key if len(key) <= _PATH_KEY_CHARACTERS else f"{key[:_PATH_KEY_CHARACTERS]}..."
+    return shown if shown.isascii() else shown.encode("utf-8", "backslashreplace").decode()
+
+
+def text_fault(text: str) -> str | None:
+    """Say what keeps a text from being stored, or return None."""
+    if "\0" in text:
+        return "must not contain U+0000"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "must not contain a lone surrogate"
+    return None
+
+
+def scalar_fault(value: object) -> str | None:
+    """Say what keeps a value from being null, a boolean, a storable number or text, or return None."""
+    kind = type(value)
+    # Exact types: a subclass (NumPy's float64 and str_ among them) need not encode as its base does.
+    if value is None or kind is bool:
+        return None
+    if type(value) is str:
+        return text_fault(value)
+    if type(value) is int:
+        return None if MIN_INTEGER <= value <= MAX_INTEGER else "must fit in 64 bits, signed"
+    if type(value) is float:
+        return None if math.isfinite(value) else "must be finite"
+    if kind.__module__ == "numpy":
+        return f"must be a JSON value, not numpy.{kind.__name__}: convert it with .item() or .tolist()"
+    return f"must be a JSON value, not {type_name(value)}"
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type in JSON's words, or in Python's where JSON has none."""
+    kind = type(value)
+    return _JSON_NAMES.get(kind, kind.__name__)
+
+
+_JSON_NAMES: Final[dict[type, str]] = {
+    NoneType: "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def check_object(value: object, field: str) -> dict[str, Any]:
+    """Return `value` itself, once it is known to be a JSON object that can be stored.
+
+    Only exact JSON types pass: no tuples, no subclasses, no NumPy scalars. Raises InvalidArgument
+    with the path of the wrong spot below `field`.
+    """
+    if type(value) is not dict:
+        raise InvalidArgument(field, f"must be an object, not {type_name(value)}")
+    try:
+        _check_dict(value, 1)
+    except _FaultyError as fault:
+        raise InvalidArgument(field + "".join(reversed(fault.steps)), fault.reason) from None
+    if len(_encoder.encode(value)) > MAX_OBJECT_BYTES:
+        raise InvalidArgument(field, f"must be at most {MAX_OBJECT_BYTES} bytes as JSON")
+    return value
+
+
+class _FaultyError(Exception):
+    """A wrong spot; each level adds its step on the way out, so that right values cost no path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.steps: list[str] = []
+
+
+def _check_dict(value: dict[Any, Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _FaultyError(f"must be nested at most {MAX_DEPTH} levels deep")
+    for key, item in value.items():
+        if type(key) is not str:
+            raise _FaultyError(f"keys must be strings, not {type_name(key)}")
+        try:
+            if not key.isascii() or "\0" in key:
+                _check_value(key, depth)
+            # The common cases of `_check_value`, without its two calls.
+            kind = type(item)
+            if kind is str and item.isascii():
+                if "\0" not in item:
+                    continue
+            elif kind is bool or item is None:
+                continue
+            _check_value(item, depth)
+        except _FaultyError as fault:
+            fault.steps.append(f".{_shown(key)}")
+            raise
+
+
+def _check_value(value: object, depth: int) -> None:
+    if type(value) is dict:
+        _check_dict(value, depth + 1)
+    elif type(value) is list:
+        if depth >= MAX_DEPTH:
+            raise _FaultyError(f"must be nested at most {MAX_DEPTH} levels deep")
+        for position, item in enumerate(value):
+            try:
+                _check_value(item, depth + 1)
+            except _FaultyError as fault:
+                fault.steps.append(f"[{position}]")
+                raise
+    elif (reason := scalar_fault(value)) is not None:
+        raise _FaultyError(reason)
+
+
+def decode_strict(body: bytes, shape: type[_T]) -> _T:
+    """Decode a JSON body into `shape`, a msgspec Struct that forbids unknown fields.
+
+    Raises InvalidArgument, whose `field` is the path of the wrong spot or `body`, for malformed
+    JSON, NaN and infinity, a wrong type, an unknown field and a duplicate key. Parts typed `Any`
+    may still hold what cannot be stored: `check_object` looks at those.
+    """
+    try:
+        value = _decoder(shape).decode(body)
+        if _keeps_all_members(body):
+            return value
+    except msgspec.ValidationError as error:
+        raise _translated(str(error)) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument("body", "must be UTF-8") from None
+    except msgspec.DecodeError as error:
+        _refuse_faults(body)
+        detail = str(error).removeprefix("JSON is malformed: ")
+        raise InvalidArgument("body", f"malformed JSON: {detail[:1].lower()}{detail[1:]}") from None
+    except RecursionError:
+        raise InvalidArgument("body", "is nested too deep") from None
+    _refuse_faults(body)
+    return value
+
+
+def _decoder(shape: type[_T]) -> msgspec.json.Decoder[_T]:
+    decoder = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.json.Decoder(shape)
+    return decoder
+
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_AT = re.compile(r"(.*) - at `(?:key in )?\$\.?(.*)`", re.DOTALL)
+
+
+def _translated(message: str) -> InvalidArgument:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.documents[3].id`" into our error."""
+    path = ""
+    if at := _AT.fullmatch(message):
+        message, path = at[1], at[2]
+    if unknown := _UNKNOWN_FIELD.fullmatch(message):
+        return InvalidArgument(_named(member_path(path, unknown[1])), "unknown field")
+    if missing := _MISSING_FIELD.fullmatch(message):
+        return InvalidArgument(_named(member_path(path, missing[1])), "is required")
+    return InvalidArgument(_named(path), message[:1].lower() + message[1:].replace("`", ""))
+
+
+def _named(path: str) -> str:
+    return path if path and path[0] != "[" else f"body{path}"
+
+
+def _keeps_all_members(body: bytes) -> bool:
+    """Tell whether valid JSON surely has no duplicate key.
+
+    msgspec silently keeps the last of two members with one key. A member has a colon, all other
+    colons are in strings, so a body that lost a member has fewer colons when it is encoded again.
+    Only a colon written as an escape upsets the count: then the answer is False.
+    """
+    if b"\\" in body and _COLON_ESCAPE.search(body):
+        return False
+    body = _without_number_lists(body)
+    return body.count(b":") == _encoder.encode(msgspec.json.decode(body)).count(b":")
+
+
+def _without_number_lists(body: bytes) -> bytes:
+    """Empty the long lists that hold no string, hence no member: vectors are most of a body.
+
+    A piece inside a text may go too; that takes the same characters from equal keys.
+    """
+    kept: list[bytes] = []
+    done = searched = 0
+    for _ in range(len(body) // _LONG_LIST_BYTES):  # no more lists than this can be long
+        closing = body.find(b"]", searched)
+        if closing < 0:
+            break
+        opening = body.rfind(b"[", searched, closing)
+        if 0 <= opening < closing - _LONG_LIST_BYTES and body.find(b'"', opening, closing) < 0:
+            kept.append(body[done : opening + 1])
+            done = closing
+        searched = closing + 1
+    return b"".join([*kept, body[done:]])
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object as its members in order, duplicates included."""
+
+
+class _Constant(str):
+    """NaN, Infinity or -Infinity, which Python would read and JSON does not have."""
+
+    __slots__ = ()
+
+
+def _refuse_faults(body: bytes) -> None:
+    """Raise InvalidArgument for the first duplicate key or constant, found the slow and exact way."""
+    try:
+        tree = json.loads(body.decode(), object_pairs_hook=_Members, parse_constant=_Constant)
+    except (ValueError, RecursionError):
+        return  # malformed in another way, which the caller tells
+    pending: list[tuple[str, Any]] = [("", tree)]
+    while pending:
+        path, node = pending.pop()
+        if isinstance(node, _Constant):
+            raise InvalidArgument(_named(path), f"{node} is no JSON number")
+        if isinstance(node, _Members):
+            _refuse_duplicates(node, path)
+            inner = [(member_path(path, key), item) for key, item in node]
+        else:
+            inner = [(f"{path}[{i}]", item) for i, item in enumerate(node)]
+        pending.extend(pair for pair in reversed(inner) if isinstance(pair[1], list | _Constant))
+
+
+def _refuse_duplicates(members: _Members, path: str) -> None:
+    seen = set()
+    for key, _ in members:
+        if key in seen:
+            raise InvalidArgument(_named(member_path(path, key)), "duplicate key")
+        seen.add(key)
