@@ -1,0 +1,70 @@
+"""An embedder for tests: no model, no files, vectors alike when texts share words."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.embedding.batches import require_unicode
+from akidb.embedding.catalog import ModelSpec
+from akidb.ports.embedding import Embedding, Purpose
+
+_WORD = re.compile(r"\w+")
+
+
+class HashEmbedder:
+    """Sums a vector of signs for each word, then scales the sum to norm 1."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all that decides the vectors."""
+        return self._model.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length of each vector."""
+        return self._model.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text beyond this are cut off; a word is a token, and there is one more."""
+        return self._model.max_tokens
+
+    def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
+        """Embed `texts`; vectors are `(n, dimension)` float32.
+
+        Raises InvalidArgument for a text that is not Unicode.
+        """
+        require_unicode(texts)
+        prompt = self._model.prompts[purpose]
+        words = [_WORD.findall((prompt + text).casefold()) for text in texts]
+        most = self.max_tokens - 1
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        for row, found in zip(vectors, words, strict=True):
+            row[:] = self._sum_of_signs(found[:most])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return Embedding(
+            vectors=vectors,
+            token_counts=[min(len(found), most) + 1 for found in words],
+            truncated=[len(found) > most for found in words],
+        )
+
+    def _sum_of_signs(self, words: list[str]) -> NDArray[np.float32]:
+        # The start of a text, which an empty one has as well, weighs less than a word: so no sum,
+        # a whole number in each place, can take it back to zero.
+        weights = np.array([0.25, *(1.0 for _ in words)], np.float32)
+        digests = b"".join(
+            hashlib.blake2b(word.encode(), digest_size=self.dimension // 8).digest() for word in ["", *words]
+        )
+        bits = np.unpackbits(np.frombuffer(digests, np.uint8).reshape(len(weights), -1), axis=1)
+        return weights @ (bits.astype(np.float32) * 2 - 1)

