@@ -1,0 +1,45 @@
+"""Audit entries in SQL."""
+
+import sqlalchemy as sa
+
+from akidb.domain.documents import Page
+from akidb.domain.entities import AuditEntry
+from akidb.domain.ids import AuditEntryId, TenantId
+from akidb.metadata.tables import audit_entries
+from akidb.sql import cursors
+
+_FIELDS = AuditEntry.__struct_fields__
+_INSERT = sa.insert(audit_entries).values({name: sa.bindparam(name) for name in _FIELDS})
+_SELECT = sa.select(*(audit_entries.c[name] for name in _FIELDS))
+
+
+class SqlAuditLog:
+    """`akidb.ports.metadata.AuditLog`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, entry: AuditEntry) -> None:
+        """Record an entry."""
+        self._connection.execute(_INSERT, {name: getattr(entry, name) for name in _FIELDS})
+
+    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+        """Entries of a tenant, oldest first."""
+        binding = ("audit", tenant_id)
+        key = audit_entries.c.audit_entry_id
+        statement = _SELECT.where(audit_entries.c.tenant_id == tenant_id).order_by(key)
+        if cursor is not None:
+            after = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
+            statement = statement.where(key > after)
+        found = self._connection.execute(statement.limit(limit + 1)).mappings().all()
+        items = [AuditEntry(**row) for row in found[:limit]]
+        more = len(found) > limit
+        return Page(
+            items=items,
+            next_cursor=cursors.encode(str(items[-1].audit_entry_id), *binding) if more else None,
+        )
+
+    def knows(self, tenant_id: TenantId) -> bool:
+        """Whether there is any entry of that tenant."""
+        statement = sa.select(sa.exists().where(audit_entries.c.tenant_id == tenant_id))
+        return bool(self._connection.scalar(statement))

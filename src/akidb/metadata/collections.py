@@ -1,0 +1,190 @@
+"""Collections in SQL, and the one query that finds a collection by its whole path."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from akidb.domain.documents import Page
+from akidb.domain.entities import Collection, Database, Scope, Tenant
+from akidb.domain.errors import NotFound
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.metadata import rows
+from akidb.metadata.databases import SqlDatabaseRepository
+from akidb.metadata.tables import collections, databases, tenants
+from akidb.metadata.tenants import SqlTenantCatalog
+from akidb.sql import cursors
+
+_OF_TENANT = collections.c.tenant_id == sa.bindparam("tenant_id")
+_SELECT = sa.select(*rows.columns(Collection)).where(
+    _OF_TENANT, collections.c.database_id == sa.bindparam("database_id")
+)
+_FIND = {
+    (by, deleted): _SELECT.where(
+        collections.c[by] == sa.bindparam("ref"), rows.live(collections, deleted=deleted)
+    )
+    for by in ("collection_id", "name")
+    for deleted in (False, True)
+}
+_IN_DATABASE = sa.and_(
+    databases.c.tenant_id == collections.c.tenant_id, databases.c.database_id == collections.c.database_id
+)
+_WITH_DATABASE = (
+    sa.select(*rows.columns(Database), *rows.columns(Collection))
+    .select_from(collections.join(databases, _IN_DATABASE))
+    .where(_OF_TENANT)
+)
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(collections.join(databases, _IN_DATABASE))
+    .where(_OF_TENANT, rows.live(collections, deleted=False), rows.live(databases, deleted=False))
+)
+_PATH = (
+    sa.select(*rows.columns(Tenant), *rows.columns(Database), *rows.columns(Collection))
+    .select_from(
+        tenants.join(databases, databases.c.tenant_id == tenants.c.tenant_id).join(collections, _IN_DATABASE)
+    )
+    .where(
+        rows.live(tenants, deleted=False),
+        rows.live(databases, deleted=False),
+        rows.live(collections, deleted=False),
+    )
+)
+_BY_PATH = {
+    (t, d, c): _PATH.where(
+        tenants.c["tenant_id" if t else "slug"] == sa.bindparam("tenant"),
+        databases.c["database_id" if d else "name"] == sa.bindparam("database"),
+        collections.c["collection_id" if c else "name"] == sa.bindparam("collection"),
+    )
+    for t in (False, True)
+    for d in (False, True)
+    for c in (False, True)
+}
+_TENANT_FIELDS = Tenant.__struct_fields__
+_DATABASE_FIELDS = Database.__struct_fields__
+_COLLECTION_FIELDS = Collection.__struct_fields__
+_DATABASE_AT = len(_TENANT_FIELDS)
+_COLLECTION_AT = _DATABASE_AT + len(_DATABASE_FIELDS)
+
+
+def _make(row: sa.RowMapping) -> Collection:
+    return Collection(**row)
+
+
+def _pair(row: Any) -> tuple[Database, Collection]:
+    middle = len(_DATABASE_FIELDS)
+    return (
+        Database(**dict(zip(_DATABASE_FIELDS, row[:middle], strict=True))),
+        Collection(**dict(zip(_COLLECTION_FIELDS, row[middle:], strict=True))),
+    )
+
+
+class SqlCollectionRepository:
+    """`akidb.ports.metadata.CollectionRepository`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def create(self, collection: Collection) -> None:
+        """Add a collection."""
+        rows.insert(self._connection, collection)
+
+    def get(
+        self,
+        tenant_id: TenantId,
+        database_id: DatabaseId,
+        collection: CollectionId | str,
+        *,
+        deleted: bool = False,
+    ) -> Collection:
+        """By ID or name."""
+        by = "collection_id" if isinstance(collection, CollectionId) else "name"
+        parameters = {"tenant_id": tenant_id, "database_id": database_id, "ref": collection}
+        row = self._connection.execute(_FIND[by, deleted], parameters).mappings().one_or_none()
+        if row is None:
+            raise NotFound("collection", collection)
+        return _make(row)
+
+    def scope(
+        self, tenant: TenantId | str, database: DatabaseId | str, collection: CollectionId | str
+    ) -> Scope:
+        """A collection and all above it."""
+        statement = _BY_PATH[
+            isinstance(tenant, TenantId),
+            isinstance(database, DatabaseId),
+            isinstance(collection, CollectionId),
+        ]
+        row = self._connection.execute(
+            statement, {"tenant": tenant, "database": database, "collection": collection}
+        ).one_or_none()
+        if row is None:
+            found = SqlTenantCatalog(self._connection).get(tenant)
+            SqlDatabaseRepository(self._connection).get(found.tenant_id, database)
+            raise NotFound("collection", collection)
+        return Scope(
+            Tenant(**dict(zip(_TENANT_FIELDS, row[:_DATABASE_AT], strict=True))), *_pair(row[_DATABASE_AT:])
+        )
+
+    def list(
+        self,
+        tenant_id: TenantId,
+        database_id: DatabaseId,
+        *,
+        deleted: bool,
+        limit: int,
+        cursor: str | None,
+    ) -> Page[Collection]:
+        """In the order of names."""
+        binding = ("collections", tenant_id, database_id, deleted)
+        statement = (
+            _SELECT.params(tenant_id=tenant_id, database_id=database_id)
+            .where(rows.live(collections, deleted=deleted))
+            .order_by(collections.c.name)
+        )
+        if cursor is not None:
+            statement = statement.where(collections.c.name > cursors.decode(cursor, str, *binding))
+        return rows.page(
+            self._connection, statement, _make, limit, lambda c: cursors.encode(c.name, *binding)
+        )
+
+    def all_of_tenant(
+        self, tenant_id: TenantId, database_id: DatabaseId | None = None
+    ) -> Sequence[tuple[Database, Collection]]:
+        """Every collection of a tenant or of one database, deleted ones too."""
+        statement = _WITH_DATABASE.params(tenant_id=tenant_id)
+        if database_id is not None:
+            statement = statement.where(collections.c.database_id == database_id)
+        return [_pair(row) for row in self._connection.execute(statement)]
+
+    def find_with_database(
+        self, tenant_id: TenantId, collection_id: CollectionId
+    ) -> tuple[Database, Collection] | None:
+        """One collection, deleted or not."""
+        statement = _WITH_DATABASE.params(tenant_id=tenant_id).where(
+            collections.c.collection_id == collection_id
+        )
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else _pair(row)
+
+    def count(self, tenant_id: TenantId) -> int:
+        """How many are not deleted, nor in a deleted database."""
+        return self._connection.execute(_COUNT, {"tenant_id": tenant_id}).scalar_one()
+
+    def update(self, collection: Collection) -> None:
+        """Store the next version."""
+        rows.update(self._connection, collection)
+
+    def delete(self, collection: Collection, now: datetime) -> None:
+        """Mark as deleted."""
+        rows.delete(self._connection, collection, now)
+
+    def restore(self, collection: Collection, now: datetime) -> Collection:
+        """Undo a deletion."""
+        return rows.restore(self._connection, collection, now)
+
+    def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
+        """Remove the row for good."""
+        if self.find_with_database(tenant_id, collection_id) is None:
+            raise NotFound("collection", collection_id)
+        rows.purge(self._connection, Collection, collection_id, now)

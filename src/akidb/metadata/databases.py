@@ -1,0 +1,96 @@
+"""Databases in SQL."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from akidb.domain.documents import Page
+from akidb.domain.entities import Database
+from akidb.domain.errors import NotFound
+from akidb.domain.ids import DatabaseId, TenantId
+from akidb.metadata import rows
+from akidb.metadata.tables import databases
+from akidb.sql import cursors
+
+_SELECT = sa.select(*rows.columns(Database)).where(databases.c.tenant_id == sa.bindparam("tenant_id"))
+_FIND = {
+    (by, deleted): _SELECT.where(
+        databases.c[by] == sa.bindparam("ref"), rows.live(databases, deleted=deleted)
+    )
+    for by in ("database_id", "name")
+    for deleted in (False, True)
+}
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(databases)
+    .where(databases.c.tenant_id == sa.bindparam("tenant_id"), rows.live(databases, deleted=False))
+)
+
+
+def _make(row: sa.RowMapping) -> Database:
+    return Database(**row)
+
+
+class SqlDatabaseRepository:
+    """`akidb.ports.metadata.DatabaseRepository`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def create(self, database: Database) -> None:
+        """Add a database."""
+        rows.insert(self._connection, database)
+
+    def find(
+        self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False
+    ) -> Database | None:
+        """By ID or name."""
+        by = "database_id" if isinstance(database, DatabaseId) else "name"
+        row = (
+            self._connection.execute(_FIND[by, deleted], {"tenant_id": tenant_id, "ref": database})
+            .mappings()
+            .one_or_none()
+        )
+        return None if row is None else _make(row)
+
+    def get(self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False) -> Database:
+        """By ID or name."""
+        found = self.find(tenant_id, database, deleted=deleted)
+        if found is None:
+            raise NotFound("database", database)
+        return found
+
+    def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
+        """In the order of names."""
+        binding = ("databases", tenant_id, deleted)
+        statement = (
+            _SELECT.params(tenant_id=tenant_id)
+            .where(rows.live(databases, deleted=deleted))
+            .order_by(databases.c.name)
+        )
+        if cursor is not None:
+            statement = statement.where(databases.c.name > cursors.decode(cursor, str, *binding))
+        return rows.page(
+            self._connection, statement, _make, limit, lambda d: cursors.encode(d.name, *binding)
+        )
+
+    def count(self, tenant_id: TenantId) -> int:
+        """How many are not deleted."""
+        return self._connection.execute(_COUNT, {"tenant_id": tenant_id}).scalar_one()
+
+    def update(self, database: Database) -> None:
+        """Store the next version."""
+        rows.update(self._connection, database)
+
+    def delete(self, database: Database, now: datetime) -> None:
+        """Mark as deleted."""
+        rows.delete(self._connection, database, now)
+
+    def restore(self, database: Database, now: datetime) -> Database:
+        """Undo a deletion."""
+        return rows.restore(self._connection, database, now)
+
+    def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
+        """Remove the rows for good."""
+        self.get(tenant_id, database_id, deleted=True)
+        rows.purge(self._connection, Database, database_id, now)

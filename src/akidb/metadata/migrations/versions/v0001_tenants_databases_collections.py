@@ -1,0 +1,186 @@
+"""Tenants, databases, collections, audit entries, the outbox, remembered answers."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_DIGIT = "[0-9]"
+_INSTANT = f"{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}T[0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}.{_DIGIT * 6}Z"
+_HEX = "[0-9A-Fa-f]"
+_UUID = "-".join(_HEX * n for n in (8, 4, 4, 4, 12))
+
+
+def _id(column: str) -> str:
+    return f"length({column}) = 16"
+
+
+def _name(column: str) -> str:
+    return (
+        f"length({column}) BETWEEN 1 AND 128 AND {column} NOT GLOB '*[^A-Za-z0-9_.-]*'"
+        f" AND {column} GLOB '[A-Za-z0-9]*' AND {column} NOT GLOB '{_UUID}'"
+    )
+
+
+def _versioned(table: str, state: str, deleted: str) -> str:
+    """The columns that every entity ends with."""
+    return f"""
+        version INTEGER NOT NULL CONSTRAINT {table}_version CHECK (version >= 1),
+        created_at TEXT NOT NULL CONSTRAINT {table}_created_at CHECK (created_at GLOB '{_INSTANT}'),
+        updated_at TEXT NOT NULL CONSTRAINT {table}_updated_at CHECK (updated_at GLOB '{_INSTANT}'),
+        deleted_at TEXT CONSTRAINT {table}_deleted_at CHECK (deleted_at GLOB '{_INSTANT}'),
+        state_before_deletion TEXT,
+        CONSTRAINT {table}_deletion CHECK (({state} = '{deleted}') = (deleted_at IS NOT NULL)),
+        CONSTRAINT {table}_restores CHECK ((state_before_deletion IS NULL) OR (deleted_at IS NOT NULL))"""
+
+
+def _touch(table: str, key: str) -> str:
+    """Keep version and time true when a row is changed by other means than this program."""
+    return f"""
+    CREATE TRIGGER {table}_touch AFTER UPDATE ON {table} FOR EACH ROW WHEN NEW.version = OLD.version
+    BEGIN
+        UPDATE {table} SET version = OLD.version + 1,
+            updated_at = max(OLD.updated_at, strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')
+        WHERE {key} = NEW.{key};
+    END"""
+
+
+def _refuse(table: str, verb: str) -> str:
+    return f"""
+    CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table}
+    BEGIN
+        SELECT RAISE(ABORT, 'audit entries are never changed or deleted');
+    END"""
+
+
+_STATEMENTS = (
+    f"""
+    CREATE TABLE tenants (
+        tenant_id BLOB PRIMARY KEY NOT NULL CONSTRAINT tenants_id CHECK ({_id("tenant_id")}),
+        external_id TEXT CONSTRAINT tenants_external_id_key UNIQUE
+            CONSTRAINT tenants_external_id CHECK (length(external_id) BETWEEN 1 AND 255),
+        name TEXT NOT NULL CONSTRAINT tenants_name CHECK (length(name) BETWEEN 1 AND 255),
+        slug TEXT NOT NULL CONSTRAINT tenants_slug_key UNIQUE
+            CONSTRAINT tenants_slug CHECK (
+                length(slug) BETWEEN 1 AND 63 AND slug NOT GLOB '*[^a-z0-9-]*'
+                AND slug NOT GLOB '-*' AND slug NOT GLOB '*-' AND slug NOT GLOB '{_UUID}'),
+        status TEXT NOT NULL CONSTRAINT tenants_status
+            CHECK (status IN ('provisioning', 'active', 'suspended', 'decommissioned')),
+        memory_quota_bytes INTEGER NOT NULL
+            CONSTRAINT tenants_memory_quota_bytes CHECK (memory_quota_bytes >= 0),
+        storage_quota_bytes INTEGER NOT NULL
+            CONSTRAINT tenants_storage_quota_bytes CHECK (storage_quota_bytes >= 0),
+        qps_quota INTEGER NOT NULL CONSTRAINT tenants_qps_quota CHECK (qps_quota >= 0),
+        placement TEXT,
+        metadata TEXT NOT NULL
+            CONSTRAINT tenants_metadata CHECK (json_valid(metadata) AND json_type(metadata) = 'object'),
+        {_versioned("tenants", "status", "decommissioned")}
+    ) STRICT""",
+    "CREATE INDEX tenants_by_creation ON tenants (created_at, tenant_id)",
+    _touch("tenants", "tenant_id"),
+    f"""
+    CREATE TABLE databases (
+        database_id BLOB PRIMARY KEY NOT NULL CONSTRAINT databases_id CHECK ({_id("database_id")}),
+        tenant_id BLOB NOT NULL
+            CONSTRAINT databases_tenant REFERENCES tenants (tenant_id) ON DELETE CASCADE,
+        name TEXT NOT NULL CONSTRAINT databases_name CHECK ({_name("name")}),
+        description TEXT NOT NULL,
+        state TEXT NOT NULL CONSTRAINT databases_state
+            CHECK (state IN ('provisioning', 'ready', 'migrating', 'deleting')),
+        schema_version INTEGER NOT NULL CONSTRAINT databases_schema_version CHECK (schema_version >= 1),
+        {_versioned("databases", "state", "deleting")},
+        CONSTRAINT databases_name_key UNIQUE (tenant_id, name),
+        CONSTRAINT databases_tenant_key UNIQUE (tenant_id, database_id)
+    ) STRICT""",
+    _touch("databases", "database_id"),
+    f"""
+    CREATE TABLE collections (
+        collection_id BLOB PRIMARY KEY NOT NULL CONSTRAINT collections_id CHECK ({_id("collection_id")}),
+        tenant_id BLOB NOT NULL,
+        database_id BLOB NOT NULL,
+        name TEXT NOT NULL CONSTRAINT collections_name CHECK ({_name("name")}),
+        dimension INTEGER NOT NULL CONSTRAINT collections_dimension CHECK (dimension BETWEEN 16 AND 4096),
+        metric TEXT NOT NULL CONSTRAINT collections_metric CHECK (metric IN ('cosine', 'dot', 'l2')),
+        embedding_model TEXT,
+        embedding_fingerprint TEXT,
+        hnsw_m INTEGER NOT NULL CONSTRAINT collections_hnsw_m CHECK (hnsw_m >= 2),
+        hnsw_ef_construction INTEGER NOT NULL
+            CONSTRAINT collections_hnsw_ef_construction CHECK (hnsw_ef_construction >= 1),
+        max_document_count INTEGER NOT NULL
+            CONSTRAINT collections_max_document_count CHECK (max_document_count >= 0),
+        state TEXT NOT NULL
+            CONSTRAINT collections_state CHECK (state IN ('creating', 'ready', 'deleting')),
+        {_versioned("collections", "state", "deleting")},
+        CONSTRAINT collections_name_key UNIQUE (database_id, name),
+        CONSTRAINT collections_model
+            CHECK ((embedding_model IS NULL) = (embedding_fingerprint IS NULL)),
+        CONSTRAINT collections_database FOREIGN KEY (tenant_id, database_id)
+            REFERENCES databases (tenant_id, database_id) ON DELETE CASCADE
+    ) STRICT""",
+    "CREATE INDEX collections_by_database ON collections (tenant_id, database_id)",
+    _touch("collections", "collection_id"),
+    f"""
+    CREATE TABLE audit_entries (
+        audit_entry_id BLOB PRIMARY KEY NOT NULL
+            CONSTRAINT audit_entries_id CHECK ({_id("audit_entry_id")}),
+        tenant_id BLOB CONSTRAINT audit_entries_tenant_id CHECK ({_id("tenant_id")}),
+        user_id TEXT,
+        action TEXT NOT NULL,
+        resource_type TEXT NOT NULL,
+        resource_id TEXT NOT NULL,
+        result TEXT NOT NULL CONSTRAINT audit_entries_result CHECK (result IN ('allowed', 'denied')),
+        reason TEXT,
+        metadata TEXT NOT NULL CONSTRAINT audit_entries_metadata
+            CHECK (json_valid(metadata) AND json_type(metadata) = 'object'),
+        ip_address TEXT,
+        user_agent TEXT,
+        request_id TEXT,
+        created_at TEXT NOT NULL
+            CONSTRAINT audit_entries_created_at CHECK (created_at GLOB '{_INSTANT}')
+    ) STRICT""",
+    "CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, audit_entry_id)",
+    _refuse("audit_entries", "UPDATE"),
+    _refuse("audit_entries", "DELETE"),
+    f"""
+    CREATE TABLE tenant_stores (
+        tenant_id BLOB PRIMARY KEY NOT NULL
+            CONSTRAINT tenant_stores_tenant REFERENCES tenants (tenant_id) ON DELETE CASCADE,
+        store_id BLOB NOT NULL CONSTRAINT tenant_stores_store_id CHECK ({_id("store_id")})
+    ) STRICT""",
+    f"""
+    CREATE TABLE outbox (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant_id BLOB NOT NULL CONSTRAINT outbox_tenant_id CHECK ({_id("tenant_id")}),
+        subject TEXT NOT NULL
+            CONSTRAINT outbox_subject CHECK (subject IN ('tenant', 'database', 'collection', 'purge')),
+        subject_id BLOB NOT NULL CONSTRAINT outbox_subject_id CHECK ({_id("subject_id")})
+    ) STRICT""",
+    "CREATE INDEX outbox_by_tenant ON outbox (tenant_id, sequence)",
+    f"""
+    CREATE TABLE purged (
+        entity_id BLOB PRIMARY KEY NOT NULL CONSTRAINT purged_id CHECK ({_id("entity_id")}),
+        entity TEXT NOT NULL,
+        purged_at TEXT NOT NULL CONSTRAINT purged_at CHECK (purged_at GLOB '{_INSTANT}')
+    ) STRICT, WITHOUT ROWID""",
+    f"""
+    CREATE TABLE remembered_answers (
+        scope TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint BLOB NOT NULL
+            CONSTRAINT remembered_answers_fingerprint CHECK (length(fingerprint) = 32),
+        answer BLOB NOT NULL,
+        tenant_id BLOB
+            CONSTRAINT remembered_answers_tenant REFERENCES tenants (tenant_id) ON DELETE CASCADE,
+        created_at TEXT NOT NULL
+            CONSTRAINT remembered_answers_created_at CHECK (created_at GLOB '{_INSTANT}'),
+        PRIMARY KEY (scope, key)
+    ) STRICT""",
+    "CREATE INDEX remembered_answers_by_time ON remembered_answers (created_at)",
+    "CREATE INDEX remembered_answers_by_tenant ON remembered_answers (tenant_id)",
+)
+
+
+def upgrade() -> None:
+    """Make the first schema."""
+    for statement in _STATEMENTS:
+        op.execute(statement)

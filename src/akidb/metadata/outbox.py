@@ -1,0 +1,68 @@
+"""The outbox and the registry of tenant stores in SQL."""
+
+import sqlalchemy as sa
+
+from akidb.domain.ids import EntityId, StoreId, TenantId
+from akidb.metadata.tables import outbox, tenant_stores
+from akidb.ports.metadata import OutboxEntry, Subject
+
+_SELECT = sa.select(outbox.c.sequence, outbox.c.tenant_id, outbox.c.subject, outbox.c.subject_id).order_by(
+    outbox.c.sequence
+)
+_PENDING = _SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id"))
+_STORE = sa.select(tenant_stores.c.store_id).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
+
+
+class SqlOutbox:
+    """`akidb.ports.metadata.Outbox`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, tenant_id: TenantId, subject: Subject, subject_id: EntityId) -> None:
+        """Note that this subject changed."""
+        self._connection.execute(
+            sa.insert(outbox).values(tenant_id=tenant_id, subject=subject, subject_id=subject_id.raw)
+        )
+
+    def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
+        """What the tenant's store has not been told."""
+        rows = self._connection.execute(_PENDING, {"tenant_id": tenant_id})
+        return [OutboxEntry(*row) for row in rows]
+
+    def purges(self) -> list[OutboxEntry]:
+        """Stores that are still to be removed."""
+        rows = self._connection.execute(_SELECT.where(outbox.c.subject == "purge"))
+        return [OutboxEntry(*row) for row in rows]
+
+    def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
+        """Forget entries that were applied."""
+        self._connection.execute(
+            sa.delete(outbox).where(outbox.c.tenant_id == tenant_id, outbox.c.sequence <= up_to_sequence)
+        )
+
+    def depth(self) -> int:
+        """How many entries wait."""
+        return self._connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one()
+
+
+class SqlStoreRegistry:
+    """`akidb.ports.metadata.StoreRegistry`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def find(self, tenant_id: TenantId) -> StoreId | None:
+        """The tenant's store."""
+        return self._connection.execute(_STORE, {"tenant_id": tenant_id}).scalar_one_or_none()
+
+    def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
+        """Remember that the store was made."""
+        self._connection.execute(sa.insert(tenant_stores).values(tenant_id=tenant_id, store_id=store_id))
+
+    def list(self) -> list[tuple[TenantId, StoreId]]:
+        """All of them."""
+        statement = sa.select(tenant_stores.c.tenant_id, tenant_stores.c.store_id).order_by(
+            tenant_stores.c.tenant_id
+        )
+        return [(row.tenant_id, row.store_id) for row in self._connection.execute(statement)]

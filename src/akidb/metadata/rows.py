@@ -1,0 +1,159 @@
+"""What tenants, databases and collections do alike with their rows: versions, deletion, pages."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from akidb.domain.documents import Page
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
+from akidb.metadata.tables import collections, databases, purged, tenants
+from akidb.sql.errors import constraint
+
+EntityT = TypeVar("EntityT", Tenant, Database, Collection)
+
+_TABLES: dict[type, sa.Table] = {Tenant: tenants, Database: databases, Collection: collections}
+_STATE = {Tenant: "status", Database: "state", Collection: "state"}
+_DELETED = {Tenant: "decommissioned", Database: "deleting", Collection: "deleting"}
+
+
+def columns(kind: type) -> list[sa.Column[Any]]:
+    """The columns of an entity, in the order of its fields."""
+    table = _TABLES[kind]
+    return [table.c[name] for name in kind.__struct_fields__]  # type: ignore[attr-defined]
+
+
+def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
+    """An entity as the parameters of a statement."""
+    return {name: getattr(entity, name) for name in entity.__struct_fields__}
+
+
+def entity_name(kind: type) -> str:
+    """What errors call it."""
+    return kind.__name__.lower()
+
+
+def insert(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
+    """Add a row. Raises AlreadyExists with the field that clashes."""
+    try:
+        connection.execute(_INSERTS[type(entity)], values(entity))
+    except sa.exc.IntegrityError as error:
+        raise _clash(entity, error) from error
+
+
+def update(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
+    """Replace the version before this one.
+
+    Raises PreconditionFailed when the row has another version, AlreadyExists when a name is taken.
+    """
+    kind = type(entity)
+    key = _key(kind)
+    statement = (
+        sa.update(_TABLES[kind])
+        .where(key == getattr(entity, key.name), _TABLES[kind].c.version == entity.version - 1)
+        .values({n: v for n, v in values(entity).items() if n != key.name})
+    )
+    try:
+        result = connection.execute(statement)
+    except sa.exc.IntegrityError as error:
+        raise _clash(entity, error) from error
+    if result.rowcount != 1:
+        _raise_stale(connection, entity)
+
+
+def delete(connection: sa.Connection, entity: Tenant | Database | Collection, now: datetime) -> None:
+    """Mark a row as deleted and keep the state that it had."""
+    kind = type(entity)
+    state = _TABLES[kind].c[_STATE[kind]]
+    _change(
+        connection,
+        entity,
+        now,
+        {"state_before_deletion": state, state.name: _DELETED[kind], "deleted_at": now},
+    )
+
+
+def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> EntityT:
+    """Undo a deletion; gives the entity as it is then."""
+    kind = type(entity)
+    table = _TABLES[kind]
+    before = table.c.state_before_deletion
+    _change(
+        connection, entity, now, {_STATE[kind]: before, "state_before_deletion": None, "deleted_at": None}
+    )
+    key = _key(kind)
+    row = connection.execute(sa.select(*columns(kind)).where(key == getattr(entity, key.name))).one()
+    return kind(**row._mapping)  # noqa: SLF001 - public in all but name
+
+
+def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
+    """Remove a row, and by cascade all below it; remember the ID."""
+    connection.execute(sa.delete(_TABLES[kind]).where(_key(kind) == entity_id))
+    connection.execute(
+        sa.insert(purged).values(entity_id=entity_id.raw, entity=entity_name(kind), purged_at=now)
+    )
+
+
+def page(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    make: Callable[[sa.RowMapping], EntityT],
+    limit: int,
+    cursor_of: Callable[[EntityT], str],
+) -> Page[EntityT]:
+    """Read one row more than the page holds, to know whether there is a next one."""
+    rows = connection.execute(statement.limit(limit + 1)).mappings().all()
+    items = [make(row) for row in rows[:limit]]
+    return Page(items=items, next_cursor=cursor_of(items[-1]) if len(rows) > limit else None)
+
+
+def live(table: sa.Table, *, deleted: bool) -> sa.ColumnElement[bool]:
+    """Rows that are not deleted, or those that are."""
+    return table.c.deleted_at.is_not(None) if deleted else table.c.deleted_at.is_(None)
+
+
+def _key(kind: type) -> sa.Column[Any]:
+    return _TABLES[kind].c[f"{entity_name(kind)}_id"]
+
+
+_INSERTS = {
+    kind: sa.insert(table).values({n: sa.bindparam(n) for n in kind.__struct_fields__})  # type: ignore[attr-defined]
+    for kind, table in _TABLES.items()
+}
+
+
+def _change(
+    connection: sa.Connection, entity: Tenant | Database | Collection, now: datetime, new: dict[str, Any]
+) -> None:
+    kind = type(entity)
+    key = _key(kind)
+    result = connection.execute(
+        sa.update(_TABLES[kind])
+        .where(key == getattr(entity, key.name), _TABLES[kind].c.version == entity.version)
+        .values(version=entity.version + 1, updated_at=max(now, entity.updated_at), **new)
+    )
+    if result.rowcount != 1:
+        _raise_stale(connection, entity)
+
+
+def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
+    kind = type(entity)
+    key = _key(kind)
+    entity_id = getattr(entity, key.name)
+    actual = connection.scalar(sa.select(_TABLES[kind].c.version).where(key == entity_id))
+    if actual is None:
+        raise NotFound(entity_name(kind), entity_id)
+    raise PreconditionFailed(entity_name(kind), entity.version - 1, actual)
+
+
+def _clash(entity: Tenant | Database | Collection, error: sa.exc.IntegrityError) -> Exception:
+    """Name the field of a unique constraint; anything else violated is a defect of AkiDB."""
+    kind = type(entity)
+    violated = constraint(error)
+    # SQLite names the columns, as in `databases.tenant_id, databases.name`.
+    for field in ("external_id", "slug", "name"):
+        if violated.endswith(f"{_TABLES[kind].name}.{field}"):
+            return AlreadyExists(entity_name(kind), field, getattr(entity, field))
+    return error

@@ -1,0 +1,49 @@
+"""The version of the metadata store's schema: made, checked, brought forward.
+
+Alembic is loaded only when there is a step to take; the version is read without it.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from akidb.domain.errors import Unavailable
+from akidb.sql.sqlite import SqliteFile
+
+HEAD = "0001"
+"""The newest step in `migrations/versions`; a test holds the two together."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def version(connection: sa.Connection) -> str | None:
+    """The schema that the store has, None for an empty one."""
+    table = connection.exec_driver_sql(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+    ).first()
+    if table is None:
+        return None
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+
+
+def bring_forward(file: SqliteFile) -> None:
+    """Take the steps that the store lacks, in one transaction.
+
+    Raises Unavailable for a schema newer than this program.
+    """
+    with file.read() as connection:
+        found = version(connection)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        raise Unavailable(
+            f"{file.path.name} has schema {found}, and this AkiDB knows up to {HEAD}: use a newer AkiDB"
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    with file.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)

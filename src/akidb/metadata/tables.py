@@ -1,0 +1,122 @@
+"""The tables as queries see them. The migrations make them; a test compares the two."""
+
+import sqlalchemy as sa
+
+from akidb.domain.entities import AuditResult, Metric
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, StoreId, TenantId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject
+
+schema = sa.MetaData()
+
+
+def _versioned() -> list[sa.Column[object]]:
+    return [
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.Column("updated_at", Instant, nullable=False),
+        sa.Column("deleted_at", Instant),
+    ]
+
+
+tenants = sa.Table(
+    "tenants",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("external_id", sa.Text, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("status", Enumerated(TenantStatus), nullable=False),
+    sa.Column("memory_quota_bytes", sa.BigInteger, nullable=False),
+    sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
+    sa.Column("qps_quota", sa.BigInteger, nullable=False),
+    sa.Column("placement", sa.Text),
+    sa.Column("metadata", JsonObject, nullable=False),
+    *_versioned(),
+    sa.Column("state_before_deletion", Enumerated(TenantStatus)),
+)
+
+databases = sa.Table(
+    "databases",
+    schema,
+    sa.Column("database_id", Id(DatabaseId), primary_key=True),
+    sa.Column("tenant_id", Id(TenantId), sa.ForeignKey("tenants.tenant_id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("state", Enumerated(DatabaseState), nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    *_versioned(),
+    sa.Column("state_before_deletion", Enumerated(DatabaseState)),
+)
+
+collections = sa.Table(
+    "collections",
+    schema,
+    sa.Column("collection_id", Id(CollectionId), primary_key=True),
+    sa.Column("tenant_id", Id(TenantId), nullable=False),
+    sa.Column("database_id", Id(DatabaseId), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("metric", Enumerated(Metric), nullable=False),
+    sa.Column("embedding_model", sa.Text),
+    sa.Column("embedding_fingerprint", sa.Text),
+    sa.Column("hnsw_m", sa.Integer, nullable=False),
+    sa.Column("hnsw_ef_construction", sa.Integer, nullable=False),
+    sa.Column("max_document_count", sa.BigInteger, nullable=False),
+    sa.Column("state", Enumerated(CollectionState), nullable=False),
+    *_versioned(),
+    sa.Column("state_before_deletion", Enumerated(CollectionState)),
+)
+
+audit_entries = sa.Table(
+    "audit_entries",
+    schema,
+    sa.Column("audit_entry_id", Id(AuditEntryId), primary_key=True),
+    sa.Column("tenant_id", Id(TenantId)),
+    sa.Column("user_id", sa.Text),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("resource_type", sa.Text, nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("result", Enumerated(AuditResult), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("metadata", JsonObject, nullable=False),
+    sa.Column("ip_address", sa.Text),
+    sa.Column("user_agent", sa.Text),
+    sa.Column("request_id", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+tenant_stores = sa.Table(
+    "tenant_stores",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("store_id", Id(StoreId), nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    schema,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("tenant_id", Id(TenantId), nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("subject_id", sa.LargeBinary(16), nullable=False),
+)
+
+purged = sa.Table(
+    "purged",
+    schema,
+    sa.Column("entity_id", sa.LargeBinary(16), primary_key=True),
+    sa.Column("entity", sa.Text, nullable=False),
+    sa.Column("purged_at", Instant, nullable=False),
+)
+
+remembered_answers = sa.Table(
+    "remembered_answers",
+    schema,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("tenant_id", Id(TenantId)),
+    sa.Column("created_at", Instant, nullable=False),
+)

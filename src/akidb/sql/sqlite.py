@@ -1,0 +1,190 @@
+"""One SQLite file: its library, its connections, its write gate.
+
+Everything that touches a live database file in this process goes through here, since closing any
+other descriptor of the file would drop SQLite's locks on it.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.sql.errors import translated
+from akidb.sql.gate import FairGate
+
+try:
+    from pysqlite3 import dbapi2 as library
+except ImportError:  # no wheel for this machine
+    from sqlite3 import dbapi2 as library
+
+MINIMUM_VERSION = (3, 37, 0)
+"""The first with STRICT tables."""
+MAX_IDLE_CONNECTIONS = 4
+BUSY_TIMEOUT_SECONDS = 10
+
+
+class _Target(threading.local):
+    """Which file the engine is to open next; the engine's creator takes no argument."""
+
+    path: Path
+    synchronous: str
+
+
+_target = _Target()
+
+
+def _connect() -> Any:
+    if library.sqlite_version_info < MINIMUM_VERSION:
+        raise Unavailable(f"SQLite {library.sqlite_version} is too old: 3.37 or later is needed")
+    connection = library.connect(
+        f"file:{_quoted(_target.path)}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+    # Set before any transaction, where SQLite would take no notice of some of them.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA synchronous={_target.synchronous}")
+    connection.execute("PRAGMA fullfsync=ON")  # macOS alone knows it; elsewhere it does nothing
+    connection.execute("PRAGMA cell_size_check=ON")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _quoted(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(str(path.absolute()))
+
+
+_engine = sa.create_engine(
+    "sqlite+pysqlite://",
+    module=library,
+    creator=_connect,
+    poolclass=NullPool,
+    isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
+)
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, and have its name reach the disk."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    os.close(descriptor)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory reach the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SqliteFile:
+    """An open store file. Reads run side by side; writes pass the gate one by one."""
+
+    def __init__(self, path: Path, *, synchronous: str = "full") -> None:
+        self.path = path
+        self.gate = FairGate(path.name)
+        self._synchronous = synchronous
+        self._lock = threading.Lock()
+        self._idle: list[sa.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection for reading; with `snapshot` all its statements see one state of the store."""
+        connection = self._take()
+        broken = True
+        try:
+            with translated(self.path.name):
+                if snapshot:
+                    connection.exec_driver_sql("BEGIN")
+                    try:
+                        yield connection
+                    finally:
+                        connection.exec_driver_sql("COMMIT")
+                else:
+                    yield connection
+            broken = False
+        except AkiDBError as error:
+            broken = isinstance(error, Unavailable)
+            raise
+        finally:
+            self._give(connection, broken=broken)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction: committed when the block ends, rolled back when it raises."""
+        with self.gate.pass_through():
+            connection = self._take()
+            broken = True
+            try:
+                with translated(self.path.name):
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    try:
+                        yield connection
+                        connection.exec_driver_sql("COMMIT")
+                    except BaseException:
+                        _rollback(connection)
+                        raise
+                broken = False
+            except AkiDBError as error:
+                broken = isinstance(error, Unavailable)
+                raise
+            finally:
+                self._give(connection, broken=broken)
+
+    def close(self) -> None:
+        """Close every connection; the last one folds the write-ahead log into the file."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        with self.gate.pass_through():
+            for connection in idle:
+                connection.close()
+
+    def _take(self) -> sa.Connection:
+        with self._lock:
+            if self._closed:
+                raise Unavailable(f"{self.path.name} is closed")
+            if self._idle:
+                return self._idle.pop()
+        _target.path, _target.synchronous = self.path, self._synchronous
+        with translated(self.path.name):
+            return _engine.connect()
+
+    def _give(self, connection: sa.Connection, *, broken: bool) -> None:
+        with self._lock:
+            if not (broken or self._closed) and len(self._idle) < MAX_IDLE_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _rollback(connection: sa.Connection) -> None:
+    # SQLite has rolled back by itself after some errors; saying it again would be an error.
+    driver = connection.connection.driver_connection
+    if driver is not None and driver.in_transaction:
+        connection.exec_driver_sql("ROLLBACK")
+
+
+def check_integrity(connection: sa.Connection) -> list[str]:
+    """What SQLite finds wrong with the file: nothing, in a sound one."""
+    found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+    found += [
+        f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
+    return found
