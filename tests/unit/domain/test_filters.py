@@ -1,7 +1,10 @@
 """The filter language by example: what each operator means, and how wrong filters are refused."""
 
 import dataclasses
+import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,3 +302,12 @@ def test_a_filter_cannot_be_changed() -> None:
     assert not parsed.matches("x", None, {"a": 3})
     with pytest.raises(dataclasses.FrozenInstanceError):
         parsed.canonical = b"{}"  # type: ignore[misc]
+
+
+def test_the_examples_of_the_guide_are_filters() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "filters.md"
+    rows = [line for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    examples = [example for row in rows for example in re.findall(r"`(\{.+?\})`", row)]
+    assert len(examples) >= 12
+    for example in examples:
+        Filter.parse(json.loads(example))

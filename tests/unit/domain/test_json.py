@@ -197,7 +197,23 @@ def test_a_root_that_is_a_list_is_named_body() -> None:
 
 VECTOR = "[" + ", ".join(["-0.125"] * 20) + "]"
 TEXTS = st.sampled_from(
-    ["a", "b", ":", '":', '\\":', "\\", "[", "]", VECTOR, VECTOR.replace("5", "6"), "é", ""]
+    [
+        "a",
+        "b",
+        ":",
+        "\\u003a",
+        '":',
+        '\\":',
+        "\\",
+        "\\\\",
+        '"',
+        "[",
+        "]",
+        VECTOR,
+        VECTOR.replace("5", "6"),
+        "é",
+        "",
+    ]
 )
 
 
@@ -207,9 +223,9 @@ def _written(draw: st.DrawFn, depth: int = 3) -> str:
     space = st.sampled_from(["", "", " ", "\n\t"])
 
     def text() -> str:
-        quoted = json.dumps(draw(TEXTS), ensure_ascii=draw(st.booleans()))
-        escape = draw(st.sampled_from([":", ":", "\\u003a", "\\u003A"]))
-        return quoted.replace(":", escape)
+        escaped = draw(st.sets(st.sampled_from(':[]\\"5a')))
+        characters = (f"\\u{ord(c):04x}" if c in escaped else json.dumps(c)[1:-1] for c in draw(TEXTS))
+        return f'"{"".join(characters)}"'.replace("003a", draw(st.sampled_from(["003a", "003A"])))
 
     kind = draw(st.integers(0, 5 if depth else 2))
     if kind == 0:
@@ -234,6 +250,23 @@ def _has_duplicates(body: str) -> bool:
 
     json.loads(body, object_pairs_hook=members)
     return any(found)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (":", "\\u003A"),
+        ("\\\\u003a", "\\u005cu003a"),
+        (VECTOR, "\\u005b" + VECTOR[1:]),
+        (VECTOR + '\\"', VECTOR.replace("5", "\\u0035") + '\\"'),
+        ('\\"' + VECTOR, "\\u0022" + VECTOR.replace("]", "\\u005d")),
+        ("\\\\" + VECTOR, "\\u005c" + VECTOR.replace("]", "\\u005d")),
+    ],
+)
+def test_a_key_written_in_two_ways_is_a_duplicate(keys: tuple[str, str]) -> None:
+    members = ",".join(f'"{key}":{VECTOR}' for key in keys)
+    with pytest.raises(InvalidArgument, match="duplicate key"):
+        decode_strict(f'{{"value": ["\\\\", {{{members}}}]}}'.encode(), Anything)
 
 
 @given(_written())
