@@ -32,7 +32,7 @@ class SqlOutbox:
 
     def purges(self) -> list[OutboxEntry]:
         """Stores that are still to be removed."""
-        rows = self._connection.execute(_SELECT.where(outbox.c.subject == "purge"))
+        rows = self._connection.execute(_SELECT.where(outbox.c.subject == "tenant_purge"))
         return [OutboxEntry(*row) for row in rows]
 
     def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:

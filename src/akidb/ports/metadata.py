@@ -17,7 +17,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, Tenant
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.answers import Answers
 
-Subject = Literal["tenant", "database", "collection", "purge"]
+Subject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
 
 
 class TenantCatalog(Protocol):

@@ -152,7 +152,8 @@ _STATEMENTS = (
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
         tenant_id BLOB NOT NULL CONSTRAINT outbox_tenant_id CHECK ({_id("tenant_id")}),
         subject TEXT NOT NULL
-            CONSTRAINT outbox_subject CHECK (subject IN ('tenant', 'database', 'collection', 'purge')),
+            CONSTRAINT outbox_subject CHECK (subject IN
+                ('tenant', 'database', 'collection', 'collection_purge', 'tenant_purge')),
         subject_id BLOB NOT NULL CONSTRAINT outbox_subject_id CHECK ({_id("subject_id")})
     ) STRICT""",
     "CREATE INDEX outbox_by_tenant ON outbox (tenant_id, sequence)",

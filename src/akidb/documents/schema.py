@@ -1,0 +1,163 @@
+"""The schema of a tenant store: its numbered steps, and its tables as queries see them.
+
+`PRAGMA user_version` counts the steps taken. A step is never changed once released.
+"""
+
+import sqlalchemy as sa
+
+from akidb.domain.entities import Metric
+from akidb.domain.errors import Unavailable
+from akidb.domain.ids import CollectionId, DatabaseId, StoreId, TenantId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.sql.sqlite import SqliteFile
+from akidb.sql.types import Enumerated, Id, Instant
+
+_FIRST = (
+    """
+    CREATE TABLE control (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        store_id BLOB NOT NULL CHECK (length(store_id) = 16),
+        tenant_id BLOB NOT NULL CHECK (length(tenant_id) = 16),
+        tenant_version INTEGER NOT NULL CHECK (tenant_version >= 0),
+        tenant_status TEXT NOT NULL
+            CHECK (tenant_status IN ('provisioning', 'active', 'suspended', 'decommissioned')),
+        storage_quota_bytes INTEGER NOT NULL CHECK (storage_quota_bytes >= 0),
+        storage_used_bytes INTEGER NOT NULL CHECK (storage_used_bytes >= 0)
+    ) STRICT""",
+    """
+    CREATE TABLE collections (
+        collection_key INTEGER PRIMARY KEY,
+        collection_id BLOB NOT NULL UNIQUE CHECK (length(collection_id) = 16),
+        database_id BLOB NOT NULL CHECK (length(database_id) = 16),
+        version INTEGER NOT NULL CHECK (version >= 1),
+        state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'deleting')),
+        database_state TEXT NOT NULL
+            CHECK (database_state IN ('provisioning', 'ready', 'migrating', 'deleting')),
+        dimension INTEGER NOT NULL CHECK (dimension BETWEEN 16 AND 4096),
+        metric TEXT NOT NULL CHECK (metric IN ('cosine', 'dot', 'l2')),
+        max_document_count INTEGER NOT NULL CHECK (max_document_count >= 0),
+        document_count INTEGER NOT NULL DEFAULT 0 CHECK (document_count >= 0),
+        storage_used_bytes INTEGER NOT NULL DEFAULT 0 CHECK (storage_used_bytes >= 0),
+        sequence INTEGER NOT NULL DEFAULT 0 CHECK (sequence >= 0),
+        tombstone_floor INTEGER NOT NULL DEFAULT 0 CHECK (tombstone_floor BETWEEN 0 AND sequence)
+    ) STRICT""",
+    """
+    CREATE TABLE documents (
+        document_key INTEGER PRIMARY KEY,
+        collection_key INTEGER NOT NULL REFERENCES collections (collection_key),
+        id TEXT NOT NULL CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND 512),
+        sequence INTEGER NOT NULL CHECK (sequence >= 1),
+        size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+        text TEXT,
+        metadata TEXT NOT NULL,
+        vector BLOB NOT NULL CHECK (length(vector) % 4 = 0),
+        UNIQUE (collection_key, id),
+        UNIQUE (collection_key, sequence)
+    ) STRICT""",
+    """
+    CREATE TABLE tombstones (
+        collection_key INTEGER NOT NULL REFERENCES collections (collection_key),
+        sequence INTEGER NOT NULL CHECK (sequence >= 1),
+        id TEXT NOT NULL,
+        PRIMARY KEY (collection_key, sequence)
+    ) STRICT, WITHOUT ROWID""",
+    """
+    CREATE TABLE remembered_answers (
+        scope TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+        answer BLOB NOT NULL,
+        created_at TEXT NOT NULL,
+        PRIMARY KEY (scope, key)
+    ) STRICT""",
+    "CREATE INDEX remembered_answers_by_time ON remembered_answers (created_at)",
+)
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+
+tables = sa.MetaData()
+
+control = sa.Table(
+    "control",
+    tables,
+    sa.Column("singleton", sa.Integer, primary_key=True),
+    sa.Column("store_id", Id(StoreId), nullable=False),
+    sa.Column("tenant_id", Id(TenantId), nullable=False),
+    sa.Column("tenant_version", sa.BigInteger, nullable=False),
+    sa.Column("tenant_status", Enumerated(TenantStatus), nullable=False),
+    sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
+    sa.Column("storage_used_bytes", sa.BigInteger, nullable=False),
+)
+
+collections = sa.Table(
+    "collections",
+    tables,
+    sa.Column("collection_key", sa.Integer, primary_key=True),
+    sa.Column("collection_id", Id(CollectionId), nullable=False, unique=True),
+    sa.Column("database_id", Id(DatabaseId), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("state", Enumerated(CollectionState), nullable=False),
+    sa.Column("database_state", Enumerated(DatabaseState), nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("metric", Enumerated(Metric), nullable=False),
+    sa.Column("max_document_count", sa.BigInteger, nullable=False),
+    sa.Column("document_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("storage_used_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("sequence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("tombstone_floor", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+documents = sa.Table(
+    "documents",
+    tables,
+    sa.Column("document_key", sa.BigInteger, primary_key=True),
+    sa.Column("collection_key", sa.Integer, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
+
+tombstones = sa.Table(
+    "tombstones",
+    tables,
+    sa.Column("collection_key", sa.Integer, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+)
+
+remembered_answers = sa.Table(
+    "remembered_answers",
+    tables,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+
+def version(connection: sa.Connection) -> int:
+    """How many steps the store has taken."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def bring_forward(file: SqliteFile) -> None:
+    """Take the steps that the store lacks, in one transaction.
+
+    Raises Unavailable for a schema newer than this program.
+    """
+    with file.read() as connection:
+        found = version(connection)
+    if found == len(STEPS):
+        return
+    if found > len(STEPS):
+        raise Unavailable(
+            f"{file.path.name} has schema {found}, and this AkiDB knows up to {len(STEPS)}: use a newer AkiDB"
+        )
+    with file.write() as connection:
+        for step in STEPS[found:]:
+            for statement in step:
+                connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"PRAGMA user_version = {len(STEPS)}")

@@ -1,0 +1,145 @@
+"""The tenant stores of a data directory: opened when needed, a bounded number at a time."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from akidb.documents.store import SqliteTenantStore, remove_files
+from akidb.domain.ids import StoreId, TenantId
+from akidb.ports.documents import TenantStore
+
+
+class _Entry:
+    """A tenant's place in the table. `lock` serialises opening, preparing and removing."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.users = 0
+        self.store: SqliteTenantStore | None = None
+        self.prepared = False
+
+
+class SqliteTenantStores:
+    """`akidb.ports.documents.TenantStores` in a directory: `<tenant_id>.db` each."""
+
+    def __init__(self, directory: Path, *, max_open: int, synchronous: str = "full") -> None:
+        self._directory = directory
+        self._max_open = max_open
+        self._synchronous = synchronous
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
+
+    def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
+        """Make an empty store in place of any leftover."""
+        with self._using(tenant_id) as entry, entry.lock:
+            self._close_entry(entry)
+            SqliteTenantStore.create(
+                self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
+            )
+
+    @contextmanager
+    def open(
+        self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
+    ) -> Iterator[TenantStore]:
+        """The tenant's store, prepared."""
+        with self._using(tenant_id) as entry:
+            store = entry.store
+            if store is None or not entry.prepared or store.store_id != store_id:
+                with entry.lock:
+                    store = self._ready(entry, tenant_id, store_id, prepare)
+            yield store
+
+    def _ready(
+        self,
+        entry: _Entry,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        prepare: Callable[[TenantStore], None],
+    ) -> SqliteTenantStore:
+        if entry.store is not None and entry.store.store_id != store_id:
+            self._close_entry(entry)
+        if entry.store is None:
+            entry.store = SqliteTenantStore(
+                self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
+            )
+        if not entry.prepared:
+            # Set before, so that what goes stale meanwhile is prepared once more.
+            entry.prepared = True
+            try:
+                prepare(entry.store)
+            except BaseException:
+                entry.prepared = False
+                raise
+        return entry.store
+
+    @contextmanager
+    def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
+        """Keep others from opening, creating, preparing or removing this tenant's store."""
+        with self._using(tenant_id) as entry, entry.lock:
+            yield
+
+    def mark_stale(self, tenant_id: TenantId) -> None:
+        """Have the store prepared again before the next use."""
+        with self._lock:
+            entry = self._entries.get(tenant_id)
+        if entry is not None:
+            entry.prepared = False
+
+    def remove(self, tenant_id: TenantId) -> None:
+        """Close the store for good and remove its files."""
+        with self._using(tenant_id) as entry, entry.lock:
+            if entry.store is not None:
+                entry.store.retire()
+                entry.store, entry.prepared = None, False
+            remove_files(self._path(tenant_id))
+
+    def open_count(self) -> int:
+        """How many are open now."""
+        with self._lock:
+            return sum(entry.store is not None for entry in self._entries.values())
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            entries, self._entries = list(self._entries.values()), OrderedDict()
+        for entry in entries:
+            with entry.lock:
+                self._close_entry(entry)
+
+    def _path(self, tenant_id: TenantId) -> Path:
+        return self._directory / f"{tenant_id}.db"
+
+    @contextmanager
+    def _using(self, tenant_id: TenantId) -> Iterator[_Entry]:
+        with self._lock:
+            entry = self._entries.get(tenant_id)
+            if entry is None:
+                entry = self._entries[tenant_id] = _Entry()
+            entry.users += 1
+            self._entries.move_to_end(tenant_id)
+            idle = self._take_surplus()
+        for surplus in idle:
+            self._close_entry(surplus)
+        try:
+            yield entry
+        finally:
+            with self._lock:
+                entry.users -= 1
+
+    def _take_surplus(self) -> list[_Entry]:
+        """Take the longest unused entries off the table until it is within bounds."""
+        surplus: list[_Entry] = []
+        for tenant_id in list(self._entries):
+            if len(self._entries) <= self._max_open:
+                break
+            if self._entries[tenant_id].users == 0:
+                surplus.append(self._entries.pop(tenant_id))
+        return surplus
+
+    @staticmethod
+    def _close_entry(entry: _Entry) -> None:
+        if entry.store is not None:
+            entry.store.close()
+            entry.store, entry.prepared = None, False

@@ -1,0 +1,183 @@
+"""The vectors of one collection in memory, brought up to date from its rows."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.domain.filters import Filter
+from akidb.ports.documents import CollectionControl, DocumentReader, Row
+from akidb.ports.search import Hit
+from akidb.search.scoring import Floats, Query, candidates, exact_scores, prepare_rows, scan, squared_norms
+
+ROW_OVERHEAD_BYTES = 250
+"""What a row takes beside its vector: its id in a list and a dictionary, its key and its sequence."""
+FILTERS_KEPT = 16
+GATHER_BELOW = 0.2
+"""When a filter lets through less than this share, its rows are gathered rather than all scanned."""
+CHUNK_ROWS = 1_024
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Matrix:
+    """Rows without holes: a deleted one is replaced by the last. Not for two threads at once."""
+
+    def __init__(self, control: CollectionControl) -> None:
+        self.metric = control.metric
+        self.sequence = 0
+        self.count = 0
+        self._rows: Floats = np.empty((0, control.dimension), dtype=np.float32)
+        self._squares: Floats = np.empty(0, dtype=np.float32)
+        self._keys: list[int] = []
+        self._sequences: list[int] = []
+        self._ids: list[str] = []
+        self._position: dict[str, int] = {}
+        self._allowed: OrderedDict[Filter, NDArray[np.bool_]] = OrderedDict()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, ids by estimate."""
+        masks = sum(mask.nbytes for mask in self._allowed.values())
+        return self._rows.nbytes + self._squares.nbytes + masks + self.count * ROW_OVERHEAD_BYTES
+
+    def catch_up(self, documents: DocumentReader) -> None:
+        """Take over all that happened since, up to the reader's sequence."""
+        control = documents.control
+        if self.sequence >= control.sequence:
+            return
+        if self.sequence < control.tombstone_floor:
+            self.__init__(control)  # type: ignore[misc]  # deletions in between are forgotten: start anew
+        if not self.count:
+            self._reserve(control.document_count)
+        changes = documents.changes(self.sequence, contents=bool(self._allowed))
+        for _sequence, id in changes.deleted:
+            self._remove(id)
+        for rows in _chunks(changes.rows):
+            self._put(rows)
+        self.sequence = control.sequence
+
+    def search(
+        self, query: Query, top_k: int, filter: Filter | None, documents: DocumentReader
+    ) -> tuple[list[Hit], int]:
+        """The best rows, unordered and some more than `top_k`, and how many the filter let through."""
+        rows, squares = self._rows[: self.count], self._squares[: self.count]
+        if filter is None:
+            chosen = candidates(*scan(rows, squares, query), top_k)
+            return self._hits(chosen, query), self.count
+        mask = self._mask(filter, documents)[: self.count]
+        allowed = np.flatnonzero(mask)
+        if len(allowed) < GATHER_BELOW * self.count:
+            chosen = allowed[candidates(*scan(rows[allowed], squares[allowed], query), top_k)]
+        else:
+            approximate, slack = scan(rows, squares, query)
+            approximate[~mask] = -np.inf
+            chosen = candidates(approximate, slack, min(top_k, len(allowed)))
+            chosen = chosen[mask[chosen]]
+        return self._hits(chosen, query), len(allowed)
+
+    def _hits(self, chosen: NDArray[np.intp], query: Query) -> list[Hit]:
+        scores = exact_scores(self._rows[chosen], query).tolist()
+        return [
+            Hit(self._keys[at], self._sequences[at], self._ids[at], score)
+            for at, score in zip(chosen.tolist(), scores, strict=True)
+        ]
+
+    def _mask(self, filter: Filter, documents: DocumentReader) -> NDArray[np.bool_]:
+        """Which rows the filter lets through; kept for when it comes again."""
+        mask = self._allowed.get(filter)
+        if mask is None:
+            mask = np.zeros(len(self._rows), dtype=np.bool_)
+            for row in documents.changes(0, contents=True).rows:
+                mask[self._position[row.id]] = filter.matches(row.id, row.text, _decode(row.metadata))
+            self._allowed[filter] = mask
+            if len(self._allowed) > FILTERS_KEPT:
+                self._allowed.popitem(last=False)
+        self._allowed.move_to_end(filter)
+        return mask
+
+    def _reserve(self, capacity: int) -> None:
+        if capacity <= len(self._rows):
+            return
+        added = capacity - len(self._rows)
+        self._rows = np.concatenate([self._rows, np.empty((added, self._rows.shape[1]), np.float32)])
+        self._squares = np.concatenate([self._squares, np.empty(added, np.float32)])
+        for filter, mask in self._allowed.items():
+            self._allowed[filter] = np.concatenate([mask, np.zeros(added, np.bool_)])
+
+    def _put(self, rows: list[Row]) -> None:
+        if self.count + len(rows) > len(self._rows):
+            self._reserve(max(self.count + len(rows), len(self._rows) * 3 // 2))
+        prepared = prepare_rows(as_matrix(rows), self.metric)
+        places = [self._place(row) for row in rows]
+        self._rows[places] = prepared
+        self._squares[places] = squared_norms(prepared)
+        for filter, mask in self._allowed.items():
+            mask[places] = [filter.matches(r.id, r.text, _decode(r.metadata)) for r in rows]
+
+    def _place(self, row: Row) -> int:
+        """The position of a row, a new one at the end if it is not there."""
+        at = self._position.get(row.id)
+        if at is None:
+            at = self._position[row.id] = self.count
+            self.count += 1
+            self._ids.append(row.id)
+            self._keys.append(row.document_key)
+            self._sequences.append(row.sequence)
+        else:
+            self._keys[at], self._sequences[at] = row.document_key, row.sequence
+        return at
+
+    def _remove(self, id: str) -> None:
+        at = self._position.pop(id, None)
+        if at is None:
+            return
+        last = self.count - 1
+        if at != last:
+            for column in (self._rows, self._squares, *self._allowed.values()):
+                column[at] = column[last]
+            self._ids[at] = self._ids[last]
+            self._keys[at], self._sequences[at] = self._keys[last], self._sequences[last]
+            self._position[self._ids[at]] = at
+        del self._ids[last], self._keys[last], self._sequences[last]
+        self.count = last
+
+
+def search_rows(
+    documents: DocumentReader, query: Query, top_k: int, filter: Filter | None
+) -> tuple[list[Hit], int]:
+    """The same answer without keeping anything: reads every row, a chunk at a time."""
+    best: list[Hit] = []
+    allowed = 0
+    rows = documents.changes(0, contents=filter is not None).rows
+    if filter is not None:
+        rows = (r for r in rows if filter.matches(r.id, r.text, _decode(r.metadata)))
+    for chunk in _chunks(rows):
+        allowed += len(chunk)
+        scores = exact_scores(prepare_rows(as_matrix(chunk), query.metric), query).tolist()
+        best += [
+            Hit(row.document_key, row.sequence, row.id, score)
+            for row, score in zip(chunk, scores, strict=True)
+        ]
+        best = ordered(best)[:top_k]
+    return best, allowed
+
+
+def ordered(hits: list[Hit]) -> list[Hit]:
+    """By falling score, then by id."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def as_matrix(rows: list[Row]) -> Floats:
+    """The vectors of some rows. Shape `(n, dimension)`."""
+    joined = np.frombuffer(b"".join([row.vector for row in rows]), dtype="<f4")
+    return joined.reshape(len(rows), -1)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        yield chunk
