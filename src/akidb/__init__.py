@@ -1,1 +1,123 @@
-"""AkiDB."""
+"""AkiDB: a multi-tenant vector database with built-in text embeddings, embedded by default.
+
+`akidb.connect` gives a client; `akidb.aio.connect` its awaitable twin. What is heavy (SQL, arrays, the
+embedding runtime, asyncio) loads when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from akidb.client.handles.client import Client, Models
+from akidb.client.handles.collections import CollectionHandle, Collections
+from akidb.client.handles.databases import DatabaseHandle, Databases
+from akidb.client.handles.tenants import TenantHandle, Tenants
+from akidb.client.results import Matches, Page
+from akidb.client.targets import connect
+from akidb.domain.documents import (
+    Document,
+    DocumentInput,
+    Include,
+    Match,
+    SearchStatistics,
+    UpsertResult,
+)
+from akidb.domain.entities import (
+    AuditEntry,
+    AuditResult,
+    Collection,
+    Database,
+    Metric,
+    QuotaUsage,
+    RateLimit,
+    Tenant,
+    Usage,
+)
+from akidb.domain.errors import (
+    AkiDBError,
+    AlreadyExists,
+    IdempotencyMismatch,
+    Internal,
+    InvalidArgument,
+    InvalidState,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    PreconditionFailed,
+    QuotaExceeded,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.ports.context import request
+from akidb.ports.operations import EmbeddingResult
+from akidb.settings import Settings
+
+if TYPE_CHECKING:
+    import akidb.aio as aio  # noqa: PLR0402 - mypy does not find it as `from akidb import aio`
+
+__version__ = "2.0.0.dev0"
+
+__all__ = [
+    "AkiDBError",
+    "AlreadyExists",
+    "AuditEntry",
+    "AuditEntryId",
+    "AuditResult",
+    "Client",
+    "Collection",
+    "CollectionHandle",
+    "CollectionId",
+    "CollectionState",
+    "Collections",
+    "Database",
+    "DatabaseHandle",
+    "DatabaseId",
+    "DatabaseState",
+    "Databases",
+    "Document",
+    "DocumentInput",
+    "EmbeddingResult",
+    "IdempotencyMismatch",
+    "Include",
+    "Internal",
+    "InvalidArgument",
+    "InvalidState",
+    "Match",
+    "Matches",
+    "Metric",
+    "Models",
+    "NotFound",
+    "Overloaded",
+    "Page",
+    "PermissionDenied",
+    "PreconditionFailed",
+    "QuotaExceeded",
+    "QuotaUsage",
+    "RateLimit",
+    "RateLimited",
+    "SearchStatistics",
+    "Settings",
+    "Tenant",
+    "TenantHandle",
+    "TenantId",
+    "TenantStatus",
+    "Tenants",
+    "Unauthenticated",
+    "Unavailable",
+    "UpsertResult",
+    "Usage",
+    "__version__",
+    "aio",
+    "connect",
+    "request",
+]
+
+
+if not TYPE_CHECKING:  # a type checker would take it for every name
+
+    def __getattr__(name: str) -> Any:
+        if name == "aio":
+            return import_module("akidb.aio")
+        raise AttributeError(f"module 'akidb' has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""Databases as handles.
+
+The awaitable twin of `akidb.client.handles.databases`, generated from it by `tools/generate_aio.py`.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Unpack
+
+from akidb.aio.collections import Collections
+from akidb.client.handles import databases as sync
+from akidb.client.handles.base import Field
+from akidb.client.handles.databases import DatabaseFields
+from akidb.client.results import Page
+from akidb.client.threads import Threads
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT
+from akidb.domain.entities import Database
+from akidb.domain.ids import DatabaseId, TenantId
+from akidb.domain.lifecycle import DatabaseState
+from akidb.ports.operations import DatabaseRef
+
+
+class Databases:
+    """The databases of a tenant. Iterating goes over all that are not deleted, by name."""
+
+    def __init__(self, handle: sync.Databases, threads: Threads) -> None:
+        self._sync = handle
+        self._threads = threads
+
+    async def create(
+        self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
+    ) -> "DatabaseHandle":
+        """Create a database, `ready` or `provisioning`.
+
+        Raises AlreadyExists for a name that is taken, also by a deleted database.
+        """
+        return DatabaseHandle(
+            await self._threads(self._sync.create, name, description=description, state=state), self._threads
+        )
+
+    async def get(self, database: DatabaseRef) -> "DatabaseHandle":
+        """The database with this name or ID. Raises NotFound."""
+        return DatabaseHandle(await self._threads(self._sync.get, database), self._threads)
+
+    async def find(self, database: DatabaseRef) -> "DatabaseHandle | None":
+        """The database with this name or ID, or None."""
+        found = await self._threads(self._sync.find, database)
+        return None if found is None else DatabaseHandle(found, self._threads)
+
+    async def exists(self, database: DatabaseRef) -> bool:
+        """Whether there is a database with this name or ID."""
+        return await self._threads(self._sync.exists, database)
+
+    async def get_or_create(self, name: str, *, description: str = "") -> "DatabaseHandle":
+        """The database with this name; created, with the description, when there is none."""
+        return DatabaseHandle(
+            await self._threads(self._sync.get_or_create, name, description=description), self._threads
+        )
+
+    async def list(
+        self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
+    ) -> Page["DatabaseHandle"]:
+        """Up to `limit` databases by name; with `deleted` the deleted ones alone."""
+        page = await self._threads(self._sync.list, deleted=deleted, limit=limit, cursor=cursor)
+        return Page((DatabaseHandle(item, self._threads) for item in page), page.next_cursor)
+
+    async def __aiter__(self) -> AsyncIterator["DatabaseHandle"]:
+        async for item in self._threads.iterate(self._sync):
+            yield DatabaseHandle(item, self._threads)
+
+    async def count(self, *, deleted: bool = False) -> int:
+        """How many databases there are. Reads the whole list."""
+        return await self._threads(self._sync.count, deleted=deleted)
+
+    async def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
+        """Delete a database and its collections, until `restore` or `purge`."""
+        await self._threads(self._sync.delete, database, if_version=if_version)
+
+    async def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
+        """Bring a deleted database back."""
+        return DatabaseHandle(
+            await self._threads(self._sync.restore, database, if_version=if_version), self._threads
+        )
+
+    async def purge(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
+        """Remove a deleted database for good, documents and all."""
+        await self._threads(self._sync.purge, database, if_version=if_version)
+
+
+class DatabaseHandle:
+    """A database: a named group of collections of one tenant.
+
+    With `if_version` a change is made only while the database has that version; otherwise it raises
+    PreconditionFailed and changes nothing.
+    """
+
+    tenant_id = Field[TenantId]()
+    name = Field[str]()
+    description = Field[str]()
+    state = Field[DatabaseState]()
+    schema_version = Field[int]()
+    version = Field[int]()
+    created_at = Field[datetime]()
+    updated_at = Field[datetime]()
+    deleted_at = Field[datetime | None]()
+
+    def __init__(self, handle: sync.DatabaseHandle, threads: Threads) -> None:
+        self._sync = handle
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return repr(self._sync)
+
+    @property
+    def entity(self) -> Database:
+        """The database as it was last read or changed through this handle."""
+        return self._sync.entity
+
+    @property
+    def id(self) -> DatabaseId:
+        """Its ID, which never changes."""
+        return self._sync.id
+
+    @property
+    def collections(self) -> Collections:
+        """Its collections."""
+        return Collections(self._sync.collections, self._threads)
+
+    async def refresh(self) -> None:
+        """Read the database again."""
+        await self._threads(self._sync.refresh)
+
+    async def update(self, *, if_version: int | None = None, **changes: Unpack[DatabaseFields]) -> None:
+        """Change fields, or move the database to another state; what is left out stays."""
+        await self._threads(self._sync.update, if_version=if_version, **changes)
+
+    async def delete(self, *, if_version: int | None = None) -> None:
+        """Delete the database and its collections, until `restore` or `purge`."""
+        await self._threads(self._sync.delete, if_version=if_version)
+
+    async def restore(self, *, if_version: int | None = None) -> None:
+        """Bring the deleted database back."""
+        await self._threads(self._sync.restore, if_version=if_version)
+
+    async def purge(self, *, if_version: int | None = None) -> None:
+        """Remove the deleted database for good. Raises InvalidState unless it is deleted."""
+        await self._threads(self._sync.purge, if_version=if_version)

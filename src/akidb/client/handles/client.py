@@ -1,0 +1,83 @@
+"""The connection itself, and the embedding models behind it."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from akidb.client.handles.tenants import Tenants
+from akidb.domain.errors import InvalidArgument
+from akidb.ports.operations import EmbeddingResult, Operations
+
+if TYPE_CHECKING:
+    from akidb.ports.embedding import ModelInfo, Progress
+    from akidb.services.findings import Finding
+
+
+class Client:
+    """A connection to AkiDB, made by `akidb.connect`. Close it, or use it in a `with` statement."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants."""
+        return Tenants(self._operations)
+
+    @property
+    def models(self) -> "Models":
+        """The embedding models of the machine that runs AkiDB."""
+        return Models(self._operations)
+
+    def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> EmbeddingResult:
+        """Turn up to 2,048 texts into vectors of shape `(n, dimension)`, storing nothing.
+
+        Raises NotFound for an unknown model, Unavailable for one that is not installed.
+        """
+        return self._operations.embeddings.embed([texts] if isinstance(texts, str) else texts, model=model)
+
+    def doctor(self) -> "list[Finding]":
+        """Examine every store of a data directory and say what was found.
+
+        Raises InvalidArgument on a connection to a server, which does not let others examine its files.
+        """
+        examine = getattr(self._operations, "doctor", None)
+        if examine is None:
+            raise InvalidArgument("url", "a server's stores are examined with `akidb doctor` where it runs")
+        findings: list[Finding] = examine()
+        return findings
+
+    def close(self) -> None:
+        """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""
+        self._operations.close()
+
+
+class Models:
+    """Embedding models."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def list(self) -> "list[ModelInfo]":
+        """All models that this AkiDB knows, by name."""
+        return self._operations.models.list()
+
+    def info(self, name: str) -> "ModelInfo":
+        """One model. Raises NotFound for an unknown name."""
+        return self._operations.models.info(name)
+
+    def pull(self, name: str, *, progress: "Progress | None" = None) -> "ModelInfo":
+        """Fetch a model's files, check them and make them ready, unless they are there.
+
+        `progress(stage, done, total)` is called now and then, though never by a server. Raises
+        Unavailable when no source has the files or they are not the expected ones.
+        """
+        return self._operations.models.pull(name, progress)

@@ -1,0 +1,313 @@
+"""Collections as handles, and with them documents and search."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from akidb.client.handles.base import Field, IncludeLike, every, found, number_of, parts
+from akidb.client.results import Matches, Page
+from akidb.domain.documents import (
+    DEFAULT_INCLUDE,
+    DEFAULT_PAGE_LIMIT,
+    Document,
+    DocumentLike,
+    UpsertResult,
+)
+from akidb.domain.entities import Collection, Metric
+from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.lifecycle import CollectionState
+from akidb.ports.operations import CollectionChanges, CollectionPath, CollectionRef, Operations
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class NewCollection(TypedDict, total=False):
+    """What may be said of a collection when it is made, beside its name."""
+
+    dimension: int | None
+    metric: Metric
+    embedding_model: str | None
+    hnsw_m: int | None
+    hnsw_ef_construction: int | None
+    max_document_count: int | None
+
+
+class CollectionFields(TypedDict, total=False):
+    """What may be changed of a collection; what is left out stays."""
+
+    name: str
+    hnsw_m: int
+    hnsw_ef_construction: int
+    max_document_count: int
+
+
+class Collections:
+    """The collections of a database. Iterating goes over all that are not deleted, by name.
+
+    With `if_version` a change is made only while the collection has that version; otherwise it raises
+    PreconditionFailed and changes nothing.
+    """
+
+    def __init__(self, operations: Operations, tenant: TenantId, database: DatabaseId) -> None:
+        self._operations = operations
+        self._tenant = tenant
+        self._database = database
+
+    def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
+        """Create a collection, compared by cosine unless `metric` says otherwise.
+
+        It needs a `dimension` (16-4096), or an `embedding_model`, whose dimension it has. Raises
+        AlreadyExists for a name that is taken, also by a deleted collection.
+        """
+        return self._handle(
+            self._operations.collections.create(self._tenant, self._database, name, **options)
+        )
+
+    def get(self, collection: CollectionRef) -> "CollectionHandle":
+        """The collection with this name or ID. Raises NotFound."""
+        return self._handle(self._operations.collections.get(self._tenant, self._database, collection))
+
+    def find(self, collection: CollectionRef) -> "CollectionHandle | None":
+        """The collection with this name or ID, or None."""
+        return found("collection", lambda: self.get(collection))
+
+    def exists(self, collection: CollectionRef) -> bool:
+        """Whether there is a collection with this name or ID."""
+        return self.find(collection) is not None
+
+    def get_or_create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
+        """The collection with this name; created when there is none.
+
+        Raises InvalidArgument when there is one with another dimension, metric or embedding model
+        than asked for: these cannot change, and vectors of two models cannot be compared.
+        """
+        if (collection := self.find(name)) is None:
+            try:
+                return self.create(name, **options)
+            except AlreadyExists as error:  # another was quicker, or it is deleted
+                if (collection := self.find(name)) is None:
+                    raise error from None
+        for field in ("dimension", "metric", "embedding_model"):
+            wanted, has = options.get(field), getattr(collection, field)
+            if wanted is not None and wanted != has:
+                raise InvalidArgument(field, f"the collection {name!r} exists and has {has}, not {wanted}")
+        return collection
+
+    def list(
+        self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
+    ) -> Page["CollectionHandle"]:
+        """Up to `limit` collections by name; with `deleted` the deleted ones alone."""
+        page = self._operations.collections.list(
+            self._tenant, self._database, deleted=deleted, limit=limit, cursor=cursor
+        )
+        return Page(map(self._handle, page.items), page.next_cursor)
+
+    def __iter__(self) -> Iterator["CollectionHandle"]:
+        collections = self._operations.collections
+        return map(
+            self._handle,
+            every(lambda cursor: collections.list(self._tenant, self._database, cursor=cursor)),
+        )
+
+    def count(self, *, deleted: bool = False) -> int:
+        """How many collections there are. Reads the whole list."""
+        collections = self._operations.collections
+        return number_of(
+            lambda limit, cursor: collections.list(
+                self._tenant, self._database, deleted=deleted, limit=limit, cursor=cursor
+            )
+        )
+
+    def update(
+        self,
+        collection: CollectionRef,
+        *,
+        if_version: int | None = None,
+        **changes: Unpack[CollectionFields],
+    ) -> "CollectionHandle":
+        """Change fields of a collection; what is left out stays."""
+        return self._handle(
+            self._operations.collections.update(
+                self._tenant,
+                self._database,
+                collection,
+                CollectionChanges(**changes),
+                if_version=if_version,
+            )
+        )
+
+    def delete(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
+        """Delete a collection and its documents, until `restore` or `purge`."""
+        self._operations.collections.delete(self._tenant, self._database, collection, if_version=if_version)
+
+    def restore(self, collection: CollectionRef, *, if_version: int | None = None) -> "CollectionHandle":
+        """Bring a deleted collection back, documents and all."""
+        return self._handle(
+            self._operations.collections.restore(
+                self._tenant, self._database, collection, if_version=if_version
+            )
+        )
+
+    def purge(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
+        """Remove a deleted collection and its documents for good."""
+        self._operations.collections.purge(self._tenant, self._database, collection, if_version=if_version)
+
+    def _handle(self, entity: Collection) -> "CollectionHandle":
+        return CollectionHandle(self._operations, entity)
+
+
+class CollectionHandle:
+    """A collection: documents whose vectors share a dimension, a metric and a model.
+
+    Its methods are about the documents; the collection itself is changed, deleted and restored
+    through `database.collections`. Vectors are lists or arrays; those in answers are float32 arrays
+    of shape `(dimension,)`. `include` says which of `text`, `metadata` and `vector` an answer has.
+    """
+
+    tenant_id = Field[TenantId]()
+    database_id = Field[DatabaseId]()
+    name = Field[str]()
+    dimension = Field[int]()
+    metric = Field[Metric]()
+    embedding_model = Field[str | None]()
+    hnsw_m = Field[int]()
+    hnsw_ef_construction = Field[int]()
+    max_document_count = Field[int]()
+    state = Field[CollectionState]()
+    version = Field[int]()
+    created_at = Field[datetime]()
+    updated_at = Field[datetime]()
+    deleted_at = Field[datetime | None]()
+
+    def __init__(self, operations: Operations, entity: Collection) -> None:
+        self._operations = operations
+        self._documents = operations.documents
+        self._entity = entity
+        self._path = CollectionPath(entity.tenant_id, entity.database_id, entity.collection_id)
+
+    def __repr__(self) -> str:
+        return f"<collection {self.name} {self.id}>"
+
+    @property
+    def entity(self) -> Collection:
+        """The collection as it was last read through this handle."""
+        return self._entity
+
+    @property
+    def id(self) -> CollectionId:
+        """Its ID, which never changes."""
+        return self._entity.collection_id
+
+    def refresh(self) -> None:
+        """Read the collection's fields again."""
+        self._entity = self._operations.collections.get(*self._path)
+
+    def upsert(self, documents: Sequence[DocumentLike]) -> UpsertResult:
+        """Write up to 10,000 documents, all or none; a document with a known id is replaced.
+
+        Each has an `id` (one is made if absent), a `text` or a `vector` or both, and `metadata`. Raises
+        InvalidArgument naming the wrong one by its place, as in `documents[3].vector`, and
+        QuotaExceeded when storage or the document count would pass its limit.
+        """
+        return self._documents.upsert(self._path, documents)
+
+    def get(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document:
+        """The document with this id. Raises NotFound."""
+        if (document := self.find(id, include=include)) is None:
+            raise NotFound("document", id)
+        return document
+
+    def find(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document | None:
+        """The document with this id, or None."""
+        documents = self.get_many([id], include=include)
+        return documents[0] if documents else None
+
+    def exists(self, id: str) -> bool:
+        """Whether there is a document with this id."""
+        return self.find(id, include=()) is not None
+
+    def get_many(self, ids: Sequence[str], *, include: IncludeLike = DEFAULT_INCLUDE) -> list[Document]:
+        """The documents with these ids, in their order; unknown ids are left out."""
+        return self._documents.get(self._path, ids, include=parts(include))
+
+    def scan(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[Document]:
+        """Up to `limit` documents that match, in the order of their ids (by code point)."""
+        page = self._documents.scan(
+            self._path, filter=filter, include=parts(include), limit=limit, cursor=cursor
+        )
+        return Page(page.items, page.next_cursor)
+
+    def scan_all(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> Iterator[Document]:
+        """All documents that match, in the order of their ids, read page by page."""
+        return every(
+            lambda cursor: self._documents.scan(
+                self._path, filter=filter, include=parts(include), cursor=cursor
+            )
+        )
+
+    def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
+        """How many documents there are, or match."""
+        return self._documents.count(self._path, filter=filter)
+
+    def update(
+        self,
+        metadata: Mapping[str, Any],
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Merge `metadata` into that of the chosen documents; a key set to None is removed (RFC 7396).
+
+        Needs either ids or a filter that is not empty; gives how many documents were chosen.
+        """
+        return self._documents.update(self._path, metadata, ids=ids, filter=filter)
+
+    def delete(self, ids: Sequence[str] | None = None, *, filter: Mapping[str, Any] | None = None) -> int:
+        """Delete the chosen documents; gives how many there were.
+
+        Needs either ids or a filter that is not empty.
+        """
+        return self._documents.delete(self._path, ids=ids, filter=filter)
+
+    def search(
+        self,
+        query: "str | Sequence[float] | NDArray[np.float32]",
+        *,
+        top_k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        ef_search: int | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> Matches:
+        """The `top_k` documents that score highest against a text or a vector, best first.
+
+        A text needs the collection's embedding model. Scores: the cosine similarity, the dot product,
+        or minus the Euclidean distance. Matches below `score_threshold` are left out.
+        """
+        text = query if isinstance(query, str) else None
+        result = self._documents.search(
+            self._path,
+            text=text,
+            vector=None if isinstance(query, str) else query,
+            top_k=top_k,
+            filter=filter,
+            score_threshold=score_threshold,
+            ef_search=ef_search,
+            include=parts(include),
+        )
+        return Matches(result.matches, result.statistics)

@@ -1,0 +1,216 @@
+"""Tenants as handles."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from akidb.client.handles.base import Field, every, found, number_of
+from akidb.client.handles.databases import Databases
+from akidb.client.results import Page
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT
+from akidb.domain.entities import AuditEntry, Tenant, Usage
+from akidb.domain.errors import AlreadyExists
+from akidb.domain.ids import TenantId
+from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.names import check_label, derive_slug
+from akidb.ports.operations import Operations, TenantChanges, TenantRef
+
+
+class NewTenant(TypedDict, total=False):
+    """What may be said of a tenant when it is made, beside its name and slug."""
+
+    external_id: str | None
+    status: TenantStatus
+    memory_quota_bytes: int | None
+    storage_quota_bytes: int | None
+    qps_quota: int | None
+    metadata: Mapping[str, Any] | None
+
+
+class TenantFields(TypedDict, total=False):
+    """What may be changed of a tenant; what is left out stays."""
+
+    name: str
+    slug: str
+    external_id: str | None
+    memory_quota_bytes: int
+    storage_quota_bytes: int
+    qps_quota: int
+    metadata: dict[str, Any]
+
+
+class Tenants:
+    """The tenants of a connection. Iterating goes over all that are not deleted, oldest first."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def create(self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]) -> "TenantHandle":
+        """Create a tenant, active unless `status` says `provisioning`.
+
+        Without a slug it is made from the name; quotas that are left out have their defaults. Raises
+        AlreadyExists for a slug or external ID that is taken, also by a deleted tenant.
+        """
+        return self._handle(self._operations.tenants.create(name, slug=slug, **options))
+
+    def get(self, tenant: TenantRef) -> "TenantHandle":
+        """The tenant with this slug or ID. Raises NotFound."""
+        return self._handle(self._operations.tenants.get(tenant))
+
+    def find(self, tenant: TenantRef) -> "TenantHandle | None":
+        """The tenant with this slug or ID, or None."""
+        return found("tenant", lambda: self.get(tenant))
+
+    def find_external(self, external_id: str) -> "TenantHandle | None":
+        """The tenant with this external ID, or None."""
+        page = self._operations.tenants.list(external_id=external_id, limit=1)
+        return self._handle(page.items[0]) if page.items else None
+
+    def exists(self, tenant: TenantRef) -> bool:
+        """Whether there is a tenant with this slug or ID."""
+        return self.find(tenant) is not None
+
+    def get_or_create(
+        self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
+    ) -> "TenantHandle":
+        """The tenant with this slug, or with the slug made from the name; created when there is none.
+
+        The name and options are for a new one: a tenant that exists is given as it is.
+        """
+        if slug is None:
+            slug = derive_slug(check_label(name, "name"))
+        if (tenant := self.find(slug)) is not None:
+            return tenant
+        try:
+            return self.create(name, slug=slug, **options)
+        except AlreadyExists as error:  # another was quicker, or it is deleted, or the external ID is taken
+            if (tenant := self.find(slug)) is None:
+                raise error from None
+            return tenant
+
+    def list(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        deleted: bool = False,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Page["TenantHandle"]:
+        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone."""
+        page = self._operations.tenants.list(status=status, deleted=deleted, limit=limit, cursor=cursor)
+        return Page(map(self._handle, page.items), page.next_cursor)
+
+    def __iter__(self) -> Iterator["TenantHandle"]:
+        tenants = self._operations.tenants
+        return map(self._handle, every(lambda cursor: tenants.list(cursor=cursor)))
+
+    def count(self, *, status: TenantStatus | None = None, deleted: bool = False) -> int:
+        """How many tenants there are. Reads the whole list."""
+        tenants = self._operations.tenants
+        return number_of(
+            lambda limit, cursor: tenants.list(status=status, deleted=deleted, limit=limit, cursor=cursor)
+        )
+
+    def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
+        """Delete a tenant and all below it, until `restore` or `purge`."""
+        self._operations.tenants.delete(tenant, if_version=if_version)
+
+    def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> "TenantHandle":
+        """Bring a deleted tenant back in the state that it had."""
+        return self._handle(self._operations.tenants.restore(tenant, if_version=if_version))
+
+    def purge(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
+        """Remove a deleted tenant for good, documents and all; its audit entries stay."""
+        self._operations.tenants.purge(tenant, if_version=if_version)
+
+    def audit(
+        self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
+    ) -> Page[AuditEntry]:
+        """What was done to a tenant and below it, oldest first. A purged one is named by its ID."""
+        page = self._operations.audit.list(tenant, limit=limit, cursor=cursor)
+        return Page(page.items, page.next_cursor)
+
+    def _handle(self, entity: Tenant) -> "TenantHandle":
+        return TenantHandle(self._operations, entity)
+
+
+class TenantHandle:
+    """A tenant: the unit of isolation, of quotas, and of storage.
+
+    With `if_version` a change is made only while the tenant has that version; otherwise it raises
+    PreconditionFailed and changes nothing.
+    """
+
+    name = Field[str]()
+    slug = Field[str]()
+    status = Field[TenantStatus]()
+    external_id = Field[str | None]()
+    memory_quota_bytes = Field[int]()
+    storage_quota_bytes = Field[int]()
+    qps_quota = Field[int]()
+    metadata = Field[dict[str, Any]]()
+    version = Field[int]()
+    created_at = Field[datetime]()
+    updated_at = Field[datetime]()
+    deleted_at = Field[datetime | None]()
+
+    def __init__(self, operations: Operations, entity: Tenant) -> None:
+        self._operations = operations
+        self._entity = entity
+
+    def __repr__(self) -> str:
+        return f"<tenant {self.slug} {self.id}>"
+
+    @property
+    def entity(self) -> Tenant:
+        """The tenant as it was last read or changed through this handle."""
+        return self._entity
+
+    @property
+    def id(self) -> TenantId:
+        """Its ID, which never changes."""
+        return self._entity.tenant_id
+
+    @property
+    def databases(self) -> Databases:
+        """Its databases."""
+        return Databases(self._operations, self.id)
+
+    def refresh(self) -> None:
+        """Read the tenant again."""
+        self._entity = self._operations.tenants.get(self.id)
+
+    def update(self, *, if_version: int | None = None, **changes: Unpack[TenantFields]) -> None:
+        """Change fields; those that are left out stay. `metadata` is replaced as a whole."""
+        self._entity = self._operations.tenants.update(
+            self.id, TenantChanges(**changes), if_version=if_version
+        )
+
+    def activate(self, *, if_version: int | None = None) -> None:
+        """Let a provisioning or suspended tenant work."""
+        self._entity = self._operations.tenants.activate(self.id, if_version=if_version)
+
+    def suspend(self, *, reason: str | None = None, if_version: int | None = None) -> None:
+        """Stop all but reads of metadata and audit. No write commits after this returns."""
+        self._entity = self._operations.tenants.suspend(self.id, reason=reason, if_version=if_version)
+
+    def delete(self, *, if_version: int | None = None) -> None:
+        """Delete the tenant and all below it, until `restore` or `purge`."""
+        self._operations.tenants.delete(self.id, if_version=if_version)
+
+    def restore(self, *, if_version: int | None = None) -> None:
+        """Bring the deleted tenant back in the state that it had."""
+        self._entity = self._operations.tenants.restore(self.id, if_version=if_version)
+
+    def purge(self, *, if_version: int | None = None) -> None:
+        """Remove the deleted tenant for good. Raises InvalidState unless it is deleted."""
+        self._operations.tenants.purge(self.id, if_version=if_version)
+
+    def usage(self) -> Usage:
+        """Each quota with its limit and exact use."""
+        return self._operations.tenants.usage(self.id)
+
+    def audit(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page[AuditEntry]:
+        """What was done to the tenant and below it, oldest first; also after its purge."""
+        page = self._operations.audit.list(self.id, limit=limit, cursor=cursor)
+        return Page(page.items, page.next_cursor)

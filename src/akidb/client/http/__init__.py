@@ -1,0 +1,35 @@
+"""`akidb.ports.operations.Operations` of a server, over HTTP.
+
+The server checks and decides; here arguments become requests, and answers values or the exceptions
+that were raised there. What JSON cannot carry (NaN, keys that are no text) is refused before it is sent, by
+the same checks of the domain.
+"""
+
+from akidb.client.http.caller import Caller
+from akidb.client.http.collections import HttpCollections
+from akidb.client.http.databases import HttpDatabases
+from akidb.client.http.documents import HttpDocuments
+from akidb.client.http.models import HttpEmbeddings, HttpModels
+from akidb.client.http.tenants import HttpAudit, HttpTenants
+from akidb.client.http.transport import Transport
+
+__all__ = ["HttpOperations"]
+
+
+class HttpOperations:
+    """Everything AkiDB can be asked, asked of a server. Safe to use from several threads at once."""
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        """Speak to the server at `http://HOST:PORT`, `https://...` or `unix:///PATH` of its socket."""
+        self._caller = Caller(Transport(url, timeout_seconds=timeout_seconds))
+        self.tenants = HttpTenants(self._caller)
+        self.databases = HttpDatabases(self._caller)
+        self.collections = HttpCollections(self._caller)
+        self.documents = HttpDocuments(self._caller)
+        self.embeddings = HttpEmbeddings(self._caller)
+        self.models = HttpModels(self._caller)
+        self.audit = HttpAudit(self._caller)
+
+    def close(self) -> None:
+        """Close the connections. Later calls raise Unavailable."""
+        self._caller.close()

@@ -1,0 +1,158 @@
+"""One call of AkiDB's HTTP interface: JSON out, a typed answer or the right exception back."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from akidb.client.http.problems import error_of
+from akidb.client.http.transport import Answer, Transport
+from akidb.client.http.vectors import json_numbers
+from akidb.domain.errors import Internal, InvalidArgument
+from akidb.domain.ids import EntityId
+from akidb.domain.json import text_fault
+from akidb.ports import context
+from akidb.ports.wire import dec_hook
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 64 * 2**20
+
+Query = Mapping[str, object]
+
+
+class Caller:
+    """Calls of one server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def get(self, kind: type[T], path: str, query: Query | None = None) -> T:
+        """Read something."""
+        return self._decoded(self._send("GET", path + _query(query), safe=True), kind)
+
+    def ask(self, kind: type[T], path: str, fields: Mapping[str, object]) -> T:
+        """Read something with a POST, because what is asked for does not fit a URL."""
+        return self._decoded(self._send("POST", path, _body(fields), safe=True), kind)
+
+    def post(
+        self,
+        kind: type[T],
+        path: str,
+        fields: Mapping[str, object] | None = None,
+        *,
+        if_version: int | None = None,
+    ) -> T:
+        """Change something. Fields that are None are left out."""
+        answer = self._send("POST", path, _body(fields or {}), if_version=if_version)
+        return self._decoded(answer, kind)
+
+    def patch(self, kind: type[T], path: str, changes: msgspec.Struct, *, if_version: int | None) -> T:
+        """Change fields of an entity; those that are UNSET are left out."""
+        body = _body({name: getattr(changes, name) for name in changes.__struct_fields__}, drop=msgspec.UNSET)
+        return self._decoded(self._send("PATCH", path, body, if_version=if_version), kind)
+
+    def delete(self, path: str, *, if_version: int | None) -> None:
+        """Delete an entity."""
+        self._send("DELETE", path, if_version=if_version)
+
+    def command(self, path: str, *, if_version: int | None) -> None:
+        """Do something that has no answer."""
+        self._send("POST", path, b"{}", if_version=if_version)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        if_version: int | None = None,
+        safe: bool = False,
+    ) -> Answer:
+        headers: dict[str, str | bytes] = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if if_version is not None:
+            headers["If-Match"] = f'"{if_version}"'
+        request = context.current()
+        if request.request_id is not None:
+            headers["X-Request-ID"] = request.request_id.encode()
+        if request.idempotency_key is not None and method == "POST":
+            headers["Idempotency-Key"] = request.idempotency_key.encode()
+            safe = True
+        answer = self._transport.send(method, self._transport.prefix + path, body, headers, safe=safe)
+        if not 200 <= answer.status < 300:
+            raise error_of(answer, self._transport.url)
+        return answer
+
+    def _decoded(self, answer: Answer, kind: type[T]) -> T:
+        try:
+            value: T = _decoder(kind).decode(answer.body)
+        except msgspec.DecodeError as error:
+            raise Internal(f"{self._transport.url} answered not as AkiDB does: {error}") from None
+        return value
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=dec_hook)
+    return decoder
+
+
+def _enc_hook(value: Any) -> Any:
+    if isinstance(value, EntityId):
+        return str(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype") and value.ndim:
+        return json_numbers(value)
+    raise NotImplementedError(f"{type(value).__name__} is no JSON value")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
+
+
+def _body(fields: Mapping[str, object], *, drop: object = None) -> bytes:
+    given = {name: value for name, value in fields.items() if value is not drop}
+    try:
+        body = _encoder.encode(given)
+    except (UnicodeEncodeError, TypeError, NotImplementedError, OverflowError, RecursionError) as error:
+        raise _fault(given, error) from None
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes as JSON, has {len(body)}")
+    return body
+
+
+def _fault(fields: Mapping[str, object], error: Exception) -> InvalidArgument:
+    """Find which of the fields cannot be sent."""
+    for name, value in fields.items():
+        try:
+            _encoder.encode(value)
+        except UnicodeEncodeError:
+            return InvalidArgument(name, "must not hold lone surrogates")
+        except (TypeError, NotImplementedError, OverflowError, RecursionError) as fault:
+            return InvalidArgument(name, str(fault))
+    return InvalidArgument("body", str(error))
+
+
+def _query(query: Query | None) -> str:
+    if query is None:
+        return ""
+    given = {name: _text(name, value) for name, value in query.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    if fault := text_fault(text):
+        raise InvalidArgument(name, fault)
+    return text

@@ -1,0 +1,161 @@
+"""Documents and search over HTTP."""
+
+# ruff: noqa: D102 - the port says what each method does
+
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from akidb.client.http.caller import Caller
+from akidb.client.http.paths import collection_path
+from akidb.domain.documents import (
+    DEFAULT_INCLUDE,
+    DEFAULT_PAGE_LIMIT,
+    Document,
+    DocumentLike,
+    Include,
+    Match,
+    Page,
+    SearchResult,
+    UpsertResult,
+)
+from akidb.domain.filters import Filter
+from akidb.domain.json import check_object
+from akidb.ports.operations import CollectionPath
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FoundT = TypeVar("FoundT", Document, Match)
+
+
+class _Documents(msgspec.Struct):
+    documents: list[Document]
+
+
+class _Count(msgspec.Struct):
+    count: int
+
+
+class _Updated(msgspec.Struct):
+    updated: int
+
+
+class _Deleted(msgspec.Struct):
+    deleted: int
+
+
+class HttpDocuments:
+    """`akidb.ports.operations.DocumentOperations` of a server."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
+        return self._caller.post(UpsertResult, _documents_path(path), {"documents": documents})
+
+    def get(
+        self,
+        path: CollectionPath,
+        ids: Sequence[str],
+        *,
+        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
+    ) -> list[Document]:
+        fields = {"ids": ids, "include": sorted(include)}
+        found = self._caller.ask(_Documents, f"{_documents_path(path)}/get", fields).documents
+        return _with_arrays(found, include)
+
+    def scan(
+        self,
+        path: CollectionPath,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[Document]:
+        query = {
+            "filter": None if filter is None else Filter.parse(filter).canonical.decode(),
+            "include": ",".join(sorted(include)),
+            "limit": limit,
+            "cursor": cursor,
+        }
+        page = self._caller.get(Page[Document], _documents_path(path), query)
+        return Page(items=_with_arrays(page.items, include), next_cursor=page.next_cursor)
+
+    def count(self, path: CollectionPath, *, filter: Mapping[str, Any] | None = None) -> int:
+        fields = {"filter": _checked(filter)}
+        return self._caller.ask(_Count, f"{_documents_path(path)}/count", fields).count
+
+    def update(
+        self,
+        path: CollectionPath,
+        metadata: Mapping[str, Any],
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> int:
+        fields = {
+            "metadata": check_object(metadata, "metadata"),
+            "ids": ids,
+            "filter": _checked(filter),
+        }
+        return self._caller.post(_Updated, f"{_documents_path(path)}/update", fields).updated
+
+    def delete(
+        self,
+        path: CollectionPath,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> int:
+        fields = {"ids": ids, "filter": _checked(filter)}
+        return self._caller.post(_Deleted, f"{_documents_path(path)}/delete", fields).deleted
+
+    def search(
+        self,
+        path: CollectionPath,
+        *,
+        text: str | None = None,
+        vector: "Sequence[float] | NDArray[np.float32] | None" = None,
+        top_k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        ef_search: int | None = None,
+        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
+    ) -> SearchResult:
+        fields = {
+            "text": text,
+            "vector": vector,
+            "top_k": top_k,
+            "filter": _checked(filter),
+            "score_threshold": score_threshold,
+            "ef_search": ef_search,
+            "include": sorted(include),
+        }
+        result = self._caller.ask(SearchResult, f"{collection_path(*path)}/search", fields)
+        return SearchResult(matches=_with_arrays(result.matches, include), statistics=result.statistics)
+
+
+def _documents_path(path: CollectionPath) -> str:
+    return f"{collection_path(*path)}/documents"
+
+
+def _checked(filter: Mapping[str, Any] | None) -> msgspec.Raw | None:
+    """The filter as JSON, known to be one: JSON alone would lose NaN and keys that are no text."""
+    return None if filter is None else msgspec.Raw(Filter.parse(filter).canonical)
+
+
+def _with_arrays(found: list[FoundT], include: AbstractCollection[Include]) -> list[FoundT]:
+    """The same documents, their vectors arrays instead of lists."""
+    if Include.VECTOR not in include:
+        return found
+    return [
+        msgspec.structs.replace(
+            item, vector=None if item.vector is None else np.array(item.vector, np.float32)
+        )
+        for item in found
+    ]

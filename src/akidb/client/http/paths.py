@@ -1,0 +1,33 @@
+"""Where things are found under `/v1`. A name that could not be one is refused before it is sent."""
+
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.names import parse_reference
+from akidb.ports.operations import CollectionRef, DatabaseRef, TenantRef
+
+TENANTS = "/v1/tenants"
+
+
+def tenant_path(tenant: TenantRef) -> str:
+    """Of a tenant. Raises InvalidArgument for what is neither a slug nor an ID."""
+    # Slugs, names and IDs are unreserved characters of RFC 3986 and never start with a dot.
+    return f"{TENANTS}/{parse_reference(TenantId, tenant)}"
+
+
+def databases_path(tenant: TenantRef) -> str:
+    """Of the databases of a tenant."""
+    return f"{tenant_path(tenant)}/databases"
+
+
+def database_path(tenant: TenantRef, database: DatabaseRef) -> str:
+    """Of a database."""
+    return f"{databases_path(tenant)}/{parse_reference(DatabaseId, database)}"
+
+
+def collections_path(tenant: TenantRef, database: DatabaseRef) -> str:
+    """Of the collections of a database."""
+    return f"{database_path(tenant, database)}/collections"
+
+
+def collection_path(tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> str:
+    """Of a collection."""
+    return f"{collections_path(tenant, database)}/{parse_reference(CollectionId, collection)}"

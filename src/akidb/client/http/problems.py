@@ -1,0 +1,59 @@
+"""From a server's answer that is no success to the exception that the services raised there."""
+
+import math
+
+import msgspec
+
+from akidb.client.http.transport import Answer
+from akidb.domain import errors
+from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailable
+
+_CLASSES: dict[str, type[AkiDBError]] = {
+    kind.code: kind
+    for kind in (
+        errors.NotFound,
+        errors.AlreadyExists,
+        errors.InvalidArgument,
+        errors.InvalidState,
+        errors.QuotaExceeded,
+        errors.RateLimited,
+        errors.Overloaded,
+        errors.Unauthenticated,
+        errors.PermissionDenied,
+        errors.PreconditionFailed,
+        errors.IdempotencyMismatch,
+        errors.Unavailable,
+        errors.Internal,
+    )
+}
+_STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id"})
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+
+
+def error_of(answer: Answer, server: str) -> AkiDBError:
+    """The exception that a problem document tells of, with the same message and fields."""
+    try:
+        problem = msgspec.json.decode(answer.body, type=dict[str, object])
+    except msgspec.DecodeError:
+        problem = {}
+    code, message = problem.get("code"), str(problem.get("detail", ""))
+    if code == "payload_too_large":  # there is no such limit in process
+        return InvalidArgument("body", message)
+    kind = _CLASSES.get(code) if isinstance(code, str) else None
+    if kind is None:
+        said = f"{server} answered with status {answer.status}, not as AkiDB does"
+        return Unavailable(said) if answer.status in _GATEWAY_STATUSES else Internal(said)
+    # Not through the class's own __init__, which would make the message anew from the fields.
+    error = kind.__new__(kind)
+    AkiDBError.__init__(error, message, **{k: v for k, v in problem.items() if k not in _STANDARD})
+    if isinstance(error, errors.RateLimited | errors.Overloaded):
+        error.retry_after_seconds = _seconds(answer.headers.get("Retry-After"))
+    return error
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = float(text or 1)
+    except ValueError:
+        return 1.0
+    return seconds if math.isfinite(seconds) and seconds >= 0 else 1.0

@@ -1,0 +1,103 @@
+"""Tenants and audit entries over HTTP."""
+
+# ruff: noqa: D102 - the port says what each method does
+
+from collections.abc import Mapping
+from typing import Any
+
+from akidb.client.http.caller import Caller
+from akidb.client.http.paths import TENANTS, tenant_path
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
+from akidb.domain.entities import AuditEntry, Tenant, Usage
+from akidb.domain.json import check_object
+from akidb.domain.lifecycle import TenantStatus
+from akidb.ports.operations import TenantChanges, TenantRef
+
+
+class HttpTenants:
+    """`akidb.ports.operations.TenantOperations` of a server."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create(
+        self,
+        name: str,
+        *,
+        slug: str | None = None,
+        external_id: str | None = None,
+        status: TenantStatus = TenantStatus.ACTIVE,
+        memory_quota_bytes: int | None = None,
+        storage_quota_bytes: int | None = None,
+        qps_quota: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Tenant:
+        fields = {
+            "name": name,
+            "slug": slug,
+            "external_id": external_id,
+            "status": status,
+            "memory_quota_bytes": memory_quota_bytes,
+            "storage_quota_bytes": storage_quota_bytes,
+            "qps_quota": qps_quota,
+            "metadata": None if metadata is None else check_object(metadata, "metadata"),
+        }
+        return self._caller.post(Tenant, TENANTS, fields)
+
+    def get(self, tenant: TenantRef) -> Tenant:
+        return self._caller.get(Tenant, tenant_path(tenant))
+
+    def list(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        deleted: bool = False,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[Tenant]:
+        query = {
+            "status": status,
+            "external_id": external_id,
+            "deleted": deleted or None,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._caller.get(Page[Tenant], TENANTS, query)
+
+    def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
+        return self._caller.patch(Tenant, tenant_path(tenant), changes, if_version=if_version)
+
+    def activate(self, tenant: TenantRef, *, if_version: int | None = None) -> Tenant:
+        return self._caller.post(Tenant, f"{tenant_path(tenant)}/activate", if_version=if_version)
+
+    def suspend(
+        self, tenant: TenantRef, *, reason: str | None = None, if_version: int | None = None
+    ) -> Tenant:
+        path = f"{tenant_path(tenant)}/suspend"
+        return self._caller.post(Tenant, path, {"reason": reason}, if_version=if_version)
+
+    def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
+        self._caller.delete(tenant_path(tenant), if_version=if_version)
+
+    def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> Tenant:
+        return self._caller.post(Tenant, f"{tenant_path(tenant)}/restore", if_version=if_version)
+
+    def purge(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
+        self._caller.command(f"{tenant_path(tenant)}/purge", if_version=if_version)
+
+    def usage(self, tenant: TenantRef) -> Usage:
+        return self._caller.get(Usage, f"{tenant_path(tenant)}/usage")
+
+
+class HttpAudit:
+    """`akidb.ports.operations.AuditOperations` of a server."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def list(
+        self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
+    ) -> Page[AuditEntry]:
+        query = {"limit": limit, "cursor": cursor}
+        return self._caller.get(Page[AuditEntry], f"{tenant_path(tenant)}/audit", query)

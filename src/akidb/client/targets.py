@@ -1,0 +1,128 @@
+"""`connect`: from what a user names to a client bound in process or over HTTP."""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from akidb.client.handles.client import Client
+from akidb.domain.errors import InvalidArgument
+from akidb.settings import Settings, load
+
+if TYPE_CHECKING:
+    from akidb.ports.operations import Operations
+
+Target = str | os.PathLike[str]
+
+DEFAULT_TIMEOUT_SECONDS = 300.0
+"""Embedding the texts of a large batch takes minutes on a small machine."""
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
+
+
+def connect(
+    target: Target | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, **settings: Any
+) -> Client:
+    """Connect to AkiDB.
+
+    `target` is a directory (made when there is none), `sqlite:///PATH` (absolute with four slashes),
+    `http://HOST:PORT`, `https://...`, or `unix:///PATH` of a server's socket; without one the setting
+    `url` says it. A directory that a server holds is reached through the server's socket. `settings`
+    are fields of `akidb.settings.Settings`, such as `models_dir`; they concern what runs in this
+    process. `timeout_seconds` is how long an answer of a server is waited for.
+
+    Raises InvalidArgument for a target or setting that is wrong, Unavailable when the directory
+    cannot be used, or another process holds it that is no server.
+    """
+    loaded = load(**settings)
+    return Client(bind(loaded.url if target is None else target, loaded, timeout_seconds=timeout_seconds))
+
+
+def bind(
+    target: Target, settings: Settings, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+) -> "Operations":
+    """The operations behind a target, as `connect` reads it."""
+    where = resolve(target)
+    if isinstance(where, str):
+        return _remote(where, timeout_seconds)
+    from akidb.services.owner import DirectoryHeld
+    from akidb.services.runtime import open_local
+
+    try:
+        return open_local(where, settings)
+    except DirectoryHeld as held:
+        if held.socket is None:
+            raise
+        return _remote(_socket_url(held.socket), timeout_seconds)
+
+
+def _remote(url: str, timeout_seconds: float) -> "Operations":
+    from akidb.client.http import HttpOperations
+
+    if not timeout_seconds > 0:
+        raise InvalidArgument("timeout_seconds", "must be more than 0")
+    return HttpOperations(url, timeout_seconds=timeout_seconds)
+
+
+def resolve(target: Target) -> str | Path:
+    """Read a target: the URL of a server (`http`, `https` or `unix`), or the path of a directory.
+
+    Raises InvalidArgument(`url`).
+    """
+    if not isinstance(target, str):
+        return _path(os.fspath(target))
+    scheme = _SCHEME.match(target)
+    if scheme is None:
+        return _path(target)
+    name, rest = scheme[1].lower(), target[scheme.end() :]
+    if name in {"http", "https"}:
+        return _server(target)
+    if name == "sqlite":
+        return _sqlite(rest)
+    if name == "unix":
+        if not rest.startswith("///") or "\0" in rest:
+            raise InvalidArgument("url", "must be unix:///PATH of a server's socket")
+        return f"unix:{rest}"
+    if name.partition("+")[0] in {"postgresql", "postgres"}:
+        raise InvalidArgument("url", "PostgreSQL is not built into this release; name a directory")
+    raise InvalidArgument("url", f"must be a directory or begin with sqlite, http, https or unix, not {name}")
+
+
+def _server(url: str) -> str:
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidArgument("url", "must be ASCII without spaces")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidArgument("url", str(error)) from None
+    if not parts.hostname or port == 0 or parts.query or parts.fragment:
+        raise InvalidArgument("url", "must be http://HOST:PORT or https://HOST:PORT")
+    if "@" in parts.netloc:
+        raise InvalidArgument("url", "must not hold a user or a password")
+    return url
+
+
+def _sqlite(rest: str) -> str | Path:
+    path = rest.removeprefix("///")
+    if path == rest or "?" in path or path == ":memory:":
+        raise InvalidArgument(
+            "url", "must be sqlite:///PATH of a directory, with four slashes for an absolute path"
+        )
+    return _path(path)
+
+
+def _path(text: str) -> str | Path:
+    if not text or "\0" in text:
+        raise InvalidArgument("url", "must name a directory")
+    path = Path(text)
+    if path.is_socket():
+        return _socket_url(path)
+    if path.exists() and not path.is_dir():
+        raise InvalidArgument("url", f"{text} is a file, not a directory")
+    return path
+
+
+def _socket_url(path: Path) -> str:
+    return f"unix://{path.absolute()}"

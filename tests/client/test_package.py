@@ -1,0 +1,48 @@
+"""What importing the package loads and offers."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import akidb
+
+HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "litestar",
+    "uvicorn",
+    "onnxruntime",
+    "numpy",
+    "httpx",
+    "asyncio",
+    "ssl",
+    "typer",
+)
+
+
+def _loaded(program: str) -> set[str]:
+    script = f"import sys\n{program}\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_akidb_loads_nothing_heavy() -> None:
+    assert _loaded("import akidb; akidb.connect, akidb.NotFound, akidb.Tenant") == set()
+
+
+def test_a_connection_to_a_server_loads_no_store_and_no_model_runtime() -> None:
+    loaded = _loaded("import akidb; akidb.connect('http://localhost:1').close()")
+    assert loaded <= {"numpy", "ssl"}
+
+
+def test_all_published_names_are_there() -> None:
+    for name in akidb.__all__:
+        assert getattr(akidb, name) is not None
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = akidb.nothing_like_it  # type: ignore[attr-defined]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert akidb.__version__ == version("akidb")

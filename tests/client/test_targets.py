@@ -1,0 +1,94 @@
+"""What `connect` makes of a target, and of those that are wrong."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+import akidb
+from akidb.client.targets import resolve
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("data", Path("data")),
+        ("./data", Path("data")),
+        ("/srv/akidb", Path("/srv/akidb")),
+        (Path("http:") / "data", Path("http:/data")),
+        ("sqlite:///data", Path("data")),
+        ("sqlite:////srv/akidb", Path("/srv/akidb")),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080/", "http://[::1]:8080/"),
+        ("https://akidb.example.com/team", "https://akidb.example.com/team"),
+        ("unix:///run/akidb.sock", "unix:///run/akidb.sock"),
+        ("UNIX:///run/akidb.sock", "unix:///run/akidb.sock"),
+    ],
+)
+def test_a_target_is_a_directory_or_the_url_of_a_server(target: str | Path, meant: str | Path) -> None:
+    assert resolve(target) == meant
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "a\0b",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:data",
+        "sqlite://data",
+        "sqlite:///:memory:",
+        "sqlite:///data?mode=ro",
+        "http://",
+        "http://:8080",
+        "http://localhost:0",
+        "http://localhost:99999",
+        "http://localhost:port",
+        "http://localhost:8080?x=1",
+        "http://localhost:8080#x",
+        "http://user:secret@localhost:8080",
+        "http://local host:8080",
+        "http://localhost:8080\n",
+        "http://[::1",
+        "unix://run/akidb.sock",
+        "unix:akidb.sock",
+        "ftp://localhost",
+    ],
+)
+def test_a_wrong_target_is_refused_by_name(target: str) -> None:
+    with pytest.raises(akidb.InvalidArgument) as caught:
+        akidb.connect(target)
+    assert caught.value.field == "url"
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "postgres"])
+def test_postgresql_is_refused_as_not_built_in(scheme: str) -> None:
+    with pytest.raises(akidb.InvalidArgument, match="not built into this release"):
+        akidb.connect(f"{scheme}://localhost/akidb")
+
+
+def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for target in (tmp_path / "notes.txt", f"sqlite:///{tmp_path}/notes.txt"):
+        with pytest.raises(akidb.InvalidArgument, match="is a file, not a directory"):
+            akidb.connect(target)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_socket_is_a_server(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        assert resolve(tmp_path / "s") == f"unix://{tmp_path}/s"
+
+
+def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(akidb.InvalidArgument, match="model_dir"):
+        akidb.connect(tmp_path, model_dir="x")
+
+
+def test_a_timeout_must_be_positive() -> None:
+    with pytest.raises(akidb.InvalidArgument) as caught:
+        akidb.connect("http://localhost:1", timeout_seconds=0)
+    assert caught.value.field == "timeout_seconds"
