@@ -14,7 +14,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
-from akidb.ports.documents import DocumentReader, DocumentWriter
+from akidb.ports.documents import ControlState, DocumentReader, DocumentWriter
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file, sync_directory
 
 
@@ -82,10 +82,11 @@ class SqliteTenantStore:
             found = read_control(connection, collection_id, Operation.DOCUMENT_WRITE)
             yield SqlDocumentWriter(connection, found)
 
-    def applied_tenant_version(self) -> int:
-        """The version of the tenant that the control row was made from."""
+    def control_state(self) -> ControlState:
+        """What the store was last told of its tenant."""
         with self._file.read() as connection:
-            return int(connection.execute(sa.select(control.c.tenant_version)).scalar_one())
+            row = connection.execute(sa.select(*(control.c[name] for name in ControlState._fields))).one()
+            return ControlState(*row)
 
     def apply(
         self,

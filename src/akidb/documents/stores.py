@@ -18,7 +18,16 @@ class _Entry:
         self.lock = threading.RLock()
         self.users = 0
         self.store: SqliteTenantStore | None = None
-        self.prepared = False
+        # The store is fit for use while the generation it was prepared for is the current one.
+        self.generation = 0
+        self.prepared_generation = -1
+
+    def ready(self, store_id: StoreId) -> SqliteTenantStore | None:
+        """The store, if it is this one, open and prepared."""
+        store = self.store
+        if store is None or store.store_id != store_id or self.prepared_generation != self.generation:
+            return None
+        return store
 
 
 class SqliteTenantStores:
@@ -45,13 +54,13 @@ class SqliteTenantStores:
     ) -> Iterator[TenantStore]:
         """The tenant's store, prepared."""
         with self._using(tenant_id) as entry:
-            store = entry.store
-            if store is None or not entry.prepared or store.store_id != store_id:
+            store = entry.ready(store_id)
+            if store is None:
                 with entry.lock:
-                    store = self._ready(entry, tenant_id, store_id, prepare)
+                    store = entry.ready(store_id) or self._make_ready(entry, tenant_id, store_id, prepare)
             yield store
 
-    def _ready(
+    def _make_ready(
         self,
         entry: _Entry,
         tenant_id: TenantId,
@@ -64,14 +73,9 @@ class SqliteTenantStores:
             entry.store = SqliteTenantStore(
                 self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
             )
-        if not entry.prepared:
-            # Set before, so that what goes stale meanwhile is prepared once more.
-            entry.prepared = True
-            try:
-                prepare(entry.store)
-            except BaseException:
-                entry.prepared = False
-                raise
+        generation = entry.generation
+        prepare(entry.store)
+        entry.prepared_generation = generation
         return entry.store
 
     @contextmanager
@@ -84,15 +88,15 @@ class SqliteTenantStores:
         """Have the store prepared again before the next use."""
         with self._lock:
             entry = self._entries.get(tenant_id)
-        if entry is not None:
-            entry.prepared = False
+            if entry is not None:
+                entry.generation += 1
 
     def remove(self, tenant_id: TenantId) -> None:
         """Close the store for good and remove its files."""
         with self._using(tenant_id) as entry, entry.lock:
             if entry.store is not None:
                 entry.store.retire()
-                entry.store, entry.prepared = None, False
+                entry.store, entry.prepared_generation = None, -1
             remove_files(self._path(tenant_id))
 
     def open_count(self) -> int:
@@ -142,4 +146,4 @@ class SqliteTenantStores:
     def _close_entry(entry: _Entry) -> None:
         if entry.store is not None:
             entry.store.close()
-            entry.store, entry.prepared = None, False
+            entry.store, entry.prepared_generation = None, -1

@@ -6,6 +6,7 @@ schema holds the same rules again as CHECK constraints, for rows that come by ot
 
 import re
 import unicodedata
+from enum import StrEnum
 from typing import TypeVar
 
 from akidb.domain.errors import InvalidArgument
@@ -19,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _FORBIDDEN_CATEGORIES = ("Cc", "Cs")
 
 IdT = TypeVar("IdT", bound=EntityId)
+WordT = TypeVar("WordT", bound=StrEnum)
 
 
 def check_slug(value: object, field: str = "slug") -> str:
@@ -72,6 +74,14 @@ def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MA
     if type(value) is not int or not minimum <= value <= maximum:
         raise InvalidArgument(field, f"must be a whole number from {minimum} to {maximum}")
     return value
+
+
+def check_word(kind: type[WordT], value: object, field: str) -> WordT:
+    """One of the words of an enumeration."""
+    for word in kind:
+        if word == value:
+            return word
+    raise InvalidArgument(field, f"must be one of {', '.join(kind)}")
 
 
 def parse_reference(kind: type[IdT], value: object) -> IdT | str:

@@ -90,6 +90,20 @@ class SqlCollectionRepository:
         """Add a collection."""
         rows.insert(self._connection, collection)
 
+    def find(
+        self,
+        tenant_id: TenantId,
+        database_id: DatabaseId,
+        collection: CollectionId | str,
+        *,
+        deleted: bool = False,
+    ) -> Collection | None:
+        """By ID or name."""
+        by = "collection_id" if isinstance(collection, CollectionId) else "name"
+        parameters = {"tenant_id": tenant_id, "database_id": database_id, "ref": collection}
+        row = self._connection.execute(_FIND[by, deleted], parameters).mappings().one_or_none()
+        return None if row is None else _make(row)
+
     def get(
         self,
         tenant_id: TenantId,
@@ -99,12 +113,10 @@ class SqlCollectionRepository:
         deleted: bool = False,
     ) -> Collection:
         """By ID or name."""
-        by = "collection_id" if isinstance(collection, CollectionId) else "name"
-        parameters = {"tenant_id": tenant_id, "database_id": database_id, "ref": collection}
-        row = self._connection.execute(_FIND[by, deleted], parameters).mappings().one_or_none()
-        if row is None:
+        found = self.find(tenant_id, database_id, collection, deleted=deleted)
+        if found is None:
             raise NotFound("collection", collection)
-        return _make(row)
+        return found
 
     def scope(
         self, tenant: TenantId | str, database: DatabaseId | str, collection: CollectionId | str

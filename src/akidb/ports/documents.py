@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class ControlState(NamedTuple):
+    """What a tenant store knows of its tenant."""
+
+    tenant_version: int
+    """The version that the rest is from, 0 for a store that was told nothing yet."""
+    tenant_status: TenantStatus
+    storage_quota_bytes: int
+    storage_used_bytes: int
+
+
 class CollectionControl(msgspec.Struct, frozen=True, kw_only=True):
     """What a tenant store knows of one of its collections, and of the tenant."""
 
@@ -167,8 +177,8 @@ class TenantStore(Protocol):
         """Write to a collection, all or nothing; raises as `read` does."""
         ...
 
-    def applied_tenant_version(self) -> int:
-        """The version of the tenant that the control row was made from, 0 for a new store."""
+    def control_state(self) -> ControlState:
+        """What the store was last told of its tenant."""
         ...
 
     def apply(

@@ -124,6 +124,17 @@ class CollectionRepository(Protocol):
         """By ID or name."""
         ...
 
+    def find(
+        self,
+        tenant_id: TenantId,
+        database_id: DatabaseId,
+        collection: CollectionId | str,
+        *,
+        deleted: bool = False,
+    ) -> Collection | None:
+        """By ID or name."""
+        ...
+
     def scope(
         self, tenant: TenantId | str, database: DatabaseId | str, collection: CollectionId | str
     ) -> Scope:

@@ -403,6 +403,18 @@ class AuditOperations(Protocol):
         ...
 
 
+class Finding(msgspec.Struct, kw_only=True, frozen=True):
+    """One thing that `doctor` looked at."""
+
+    store: str
+    """`metadata`, or the ID of the tenant whose store it is."""
+    check: str
+    """What was looked at, such as `integrity`."""
+    ok: bool
+    detail: str
+    """What is wrong, or what was found."""
+
+
 class Operations(Protocol):
     """All of them together."""
 
@@ -439,6 +451,10 @@ class Operations(Protocol):
     @property
     def audit(self) -> AuditOperations:
         """Audit entries."""
+        ...
+
+    def doctor(self) -> list[Finding]:
+        """Look at every store, also while others work: files, counters, what crosses between stores."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,201 @@
+"""Checks what is to be written or asked: documents, their vectors, ids, selections.
+
+Every fault is an InvalidArgument that names the place, as in `documents[3].vector`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.domain.documents import (
+    MAX_BATCH_DOCUMENTS,
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    DocumentInput,
+    DocumentLike,
+)
+from akidb.domain.entities import Collection, Metric
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.filters import Filter
+from akidb.domain.ids import DocumentId, IdGenerator
+from akidb.domain.json import canonical, check_object
+from akidb.domain.names import check_text
+from akidb.ports.documents import DocumentBatch, Selection
+
+MAX_NORM = 1e18
+"""Of a vector; the product of two longer ones would not fit a float32."""
+
+_FIELDS = frozenset(DocumentInput.__struct_fields__)
+_NUMBERS = frozenset({int, float})
+
+Matrix = NDArray[np.float32]
+
+
+class CheckedDocuments(NamedTuple):
+    """Documents whose every field was checked; texts without a vector are still to be embedded."""
+
+    ids: list[str]
+    texts: list[str | None]
+    metadata: list[bytes]
+    given: Matrix
+    """The vectors that were given. Shape `(m, dimension)`."""
+    given_at: list[int]
+    """Which documents those belong to."""
+    missing_at: list[int]
+    """Which documents have a text alone."""
+
+    def batch(self, embedded: Matrix | None) -> DocumentBatch:
+        """All of them, with the vectors of those that have a text alone."""
+        count, dimension = len(self.ids), self.given.shape[1]
+        vectors = self.given
+        if embedded is not None:
+            vectors = np.empty((count, dimension), dtype=np.float32)
+            vectors[self.given_at] = self.given
+            vectors[self.missing_at] = embedded
+        sizes = [
+            len(id.encode()) + (0 if text is None else len(text.encode())) + len(metadata) + 4 * dimension
+            for id, text, metadata in zip(self.ids, self.texts, self.metadata, strict=True)
+        ]
+        texts = [metadata.decode() for metadata in self.metadata]
+        return DocumentBatch(self.ids, self.texts, texts, sizes, np.ascontiguousarray(vectors, "<f4"))
+
+
+def check_documents(
+    documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
+) -> CheckedDocuments:
+    """Check a batch for a collection; documents without an id get one."""
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
+        raise InvalidArgument("documents", "must be a list of documents")
+    if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument("documents", f"must hold 1 to {MAX_BATCH_DOCUMENTS} documents")
+    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [])
+    vectors: list[object] = []
+    places: dict[str, int] = {}
+    for place, document in enumerate(documents):
+        id, text, vector, metadata = _fields(document, place)
+        id = str(ids.new(DocumentId)) if id is None else check_id(id, f"documents[{place}].id")
+        if places.setdefault(id, place) != place:
+            raise InvalidArgument(f"documents[{place}].id", f"is also that of documents[{places[id]}]")
+        if text is not None:
+            check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+        if vector is not None:
+            vectors.append(vector)
+            found.given_at.append(place)
+        elif text is None:
+            raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
+        elif collection.embedding_model is None:
+            raise InvalidArgument(
+                f"documents[{place}].vector", "is needed: the collection has no embedding model"
+            )
+        else:
+            found.missing_at.append(place)
+        found.ids.append(id)
+        found.texts.append(text)
+        found.metadata.append(_metadata(metadata, place))
+    names = [f"documents[{place}].vector" for place in found.given_at]
+    return found._replace(given=check_vectors(vectors, collection.dimension, collection.metric, names))
+
+
+def check_id(value: object, field: str) -> str:
+    """The id of a document: 1-512 bytes of UTF-8."""
+    checked = check_text(value, field, maximum_bytes=MAX_ID_BYTES)
+    if not checked:
+        raise InvalidArgument(field, "must not be empty")
+    return checked
+
+
+def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, names: Sequence[str]) -> Matrix:
+    """Vectors as a matrix of shape `(n, dimension)`; `names` are their paths.
+
+    Refused: another dimension, what is no number, NaN, infinity, a norm above 1e18, and with cosine zero.
+    """
+    if not vectors:
+        return np.empty((0, dimension), dtype=np.float32)
+    rows = [_numbers(vector, dimension, name) for vector, name in zip(vectors, names, strict=True)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = np.array(rows, dtype=np.float32)
+    wide = matrix.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.einsum("ij,ij->i", wide, wide)
+    faulty = ~(squares <= MAX_NORM**2)
+    if metric is Metric.COSINE:
+        faulty |= squares == 0
+    if faulty.any():
+        at = int(np.argmax(faulty))
+        raise InvalidArgument(names[at], _fault(matrix[at]))
+    return matrix
+
+
+def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:
+    """The vector of a question. Shape `(dimension,)`."""
+    row: Matrix = check_vectors([vector], dimension, metric, ["vector"])[0]
+    return row
+
+
+def check_selection(ids: Sequence[str] | None, filter: Mapping[str, Any] | None) -> Selection:
+    """Either ids or a filter that is not empty."""
+    if (ids is None) == (filter is None):
+        raise InvalidArgument("ids", "either ids or a filter is needed, and not both")
+    if filter is not None:
+        parsed = Filter.parse(filter)
+        if parsed.is_empty:
+            raise InvalidArgument("filter", "must not be empty here: it would choose every document")
+        return Selection(filter=parsed)
+    return Selection(ids=check_ids(ids))
+
+
+def check_ids(ids: object) -> list[str]:
+    """A list of ids, each once."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
+        raise InvalidArgument("ids", "must be a list of ids")
+    if not 1 <= len(ids) <= MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument("ids", f"must hold 1 to {MAX_BATCH_DOCUMENTS} ids")
+    return list(dict.fromkeys(check_id(id, f"ids[{place}]") for place, id in enumerate(ids)))
+
+
+def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
+    if isinstance(document, DocumentInput):
+        return document.id, document.text, document.vector, document.metadata
+    if not isinstance(document, Mapping):
+        raise InvalidArgument(f"documents[{place}]", "must be an object")
+    if not document.keys() <= _FIELDS:
+        unknown = min(str(key) for key in document.keys() - _FIELDS)
+        raise InvalidArgument(f"documents[{place}].{unknown}", "is not a field of a document")
+    get = document.get
+    return get("id"), get("text"), get("vector"), get("metadata")
+
+
+def _metadata(value: object, place: int) -> bytes:
+    if value is None:
+        return b"{}"
+    return canonical(check_object(value, f"documents[{place}].metadata"))
+
+
+def _numbers(vector: object, dimension: int, name: str) -> Any:
+    """The vector if it is one-dimensional, of the right length and of real numbers."""
+    if isinstance(vector, np.ndarray):
+        if vector.dtype.kind not in "fiu":
+            raise InvalidArgument(name, f"must hold numbers, not {vector.dtype}")
+        if vector.ndim != 1:
+            raise InvalidArgument(name, f"must have one dimension, not {vector.ndim}")
+    elif isinstance(vector, str | bytes) or not isinstance(vector, Sequence):
+        raise InvalidArgument(name, "must be a list of numbers")
+    elif not set(map(type, vector)) <= _NUMBERS:
+        for at, value in enumerate(vector):
+            if type(value) not in _NUMBERS and not isinstance(value, np.floating | np.integer):
+                raise InvalidArgument(f"{name}[{at}]", "must be a number")
+    if len(vector) != dimension:
+        raise InvalidArgument(name, f"must have {dimension} dimensions, has {len(vector)}")
+    return vector
+
+
+def _fault(row: Matrix) -> str:
+    if np.isnan(row).any():
+        return "must not hold NaN"
+    if np.isinf(row).any():
+        return "must not hold infinity, or numbers that a float32 does not hold"
+    if not row.any():
+        return "must not be zero with the metric cosine"
+    return f"must not be longer than {MAX_NORM:g}"

@@ -1,0 +1,111 @@
+"""The frame of every metadata change.
+
+One transaction holds the change, its audit entry, its outbox entry and the answer remembered for its
+idempotency key; then the tenant's store follows.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
+from akidb.domain.errors import PreconditionFailed
+from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
+from akidb.ports import context, wire
+from akidb.ports.metadata import MetadataStore, MetadataTransaction, Subject
+from akidb.services.idempotency import request_key
+from akidb.services.stores import StoreAccess
+
+T = TypeVar("T")
+
+
+class Change:
+    """A change under way."""
+
+    def __init__(self, tx: MetadataTransaction, now: datetime, ids: IdGenerator) -> None:
+        self.tx = tx
+        self.now = now
+        self._ids = ids
+        self.tenant_id: TenantId | None = None
+        """Whose answer and whose store this is about."""
+        self.concerns_store = False
+
+    def audit(
+        self, action: str, tenant_id: TenantId, resource: EntityId, *, reason: str | None = None
+    ) -> None:
+        """Record what is done, as in `tenant.suspend`."""
+        self.tenant_id = tenant_id
+        request = context.current()
+        self.tx.audit.add(
+            AuditEntry(
+                audit_entry_id=self._ids.new(AuditEntryId),
+                tenant_id=tenant_id,
+                action=action,
+                resource_type=resource.entity,
+                resource_id=str(resource),
+                reason=reason,
+                ip_address=request.ip_address,
+                user_agent=request.user_agent,
+                request_id=request.request_id,
+                created_at=self.now,
+            )
+        )
+
+    def tell_store(self, tenant_id: TenantId, subject: Subject, subject_id: EntityId) -> None:
+        """Have the tenant's store, if there is one, learn of this before it is acknowledged."""
+        if self.tx.stores.find(tenant_id) is not None:
+            self.tx.outbox.add(tenant_id, subject, subject_id)
+            self.concerns_store = True
+
+
+class Changes:
+    """Carries changes out."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        ids: IdGenerator,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._metadata = metadata
+        self._stores = stores
+        self._ids = ids
+        self._now = now
+
+    def carry_out(
+        self,
+        operation: str,
+        path: tuple[object, ...],
+        arguments: Any,
+        kind: type[T],
+        effect: Callable[[Change], T],
+    ) -> T:
+        """Run `effect` in a transaction and settle what it told the store.
+
+        With an idempotency key that was used before, give the answer of then, a `kind`.
+        """
+        key = request_key(operation, path, arguments)
+        now = self._now()
+        with self._metadata.transaction() as tx:
+            change = Change(tx, now, self._ids)
+            known = None if key is None else tx.answers.find(key, now)
+            if known is None:
+                result = effect(change)
+                if key is not None:
+                    tx.answers.add(key, wire.encode(result), change.tenant_id, now)
+        if known is not None:
+            # The first request may have crashed between its commit and its store's.
+            result = wire.decode(known, kind)
+            tenant_id = getattr(result, "tenant_id", None)
+            if tenant_id is not None:
+                self._stores.settle(tenant_id)
+        elif change.concerns_store and change.tenant_id is not None:
+            self._stores.settle(change.tenant_id)
+        return result
+
+
+def check_version(entity: Tenant | Database | Collection, if_version: int | None) -> None:
+    """Raise PreconditionFailed when the caller read another version."""
+    if if_version is not None and entity.version != if_version:
+        raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)

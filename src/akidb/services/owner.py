@@ -1,0 +1,77 @@
+"""One owner for each data directory: a lock file held with `flock`, which names its holder."""
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from akidb.domain.errors import Unavailable
+
+LOCK_NAME = "owner.lock"
+
+
+class _Holder(msgspec.Struct):
+    """What the lock file says."""
+
+    pid: int = 0
+    process: str = "another process"
+    socket: str | None = None
+
+
+class DirectoryHeld(Unavailable):
+    """Another process owns the directory; when it is a server, `socket` is where it listens."""
+
+    def __init__(self, directory: Path, holder: _Holder) -> None:
+        self.pid = holder.pid
+        self.process = holder.process
+        self.socket = None if holder.socket is None else Path(holder.socket)
+        super().__init__(
+            f"{directory} is in use by process {holder.pid} ({holder.process});"
+            " `akidb serve` lets several processes share a directory"
+        )
+
+
+class OwnerLock:
+    """The directory's lock, held from the moment it is made until `release`."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises DirectoryHeld when another process has it."""
+        self._path = directory / LOCK_NAME
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._read()
+            os.close(self._descriptor)
+            raise DirectoryHeld(directory, holder) from None
+        self._write(_Holder(os.getpid(), _process_name()))
+
+    def publish(self, socket: Path) -> None:
+        """Tell others where this process serves the directory."""
+        self._write(_Holder(os.getpid(), _process_name(), str(socket)))
+
+    def release(self) -> None:
+        """Let others have the directory."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Forget the lock in a forked child, where it belongs to the parent."""
+        os.close(self._descriptor)
+
+    def _read(self) -> _Holder:
+        try:
+            return msgspec.json.decode(os.pread(self._descriptor, 65536, 0), type=_Holder)
+        except msgspec.MsgspecError:  # the holder is just writing it
+            return _Holder()
+
+    def _write(self, holder: _Holder) -> None:
+        body = msgspec.json.encode(holder)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, body, 0)
+
+
+def _process_name() -> str:
+    return " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:2]])

@@ -1,0 +1,239 @@
+"""Puts the adapters and services of a data directory together, and owns them until it is closed."""
+
+import os
+import secrets
+import threading
+import time
+import weakref
+from datetime import UTC, datetime
+from pathlib import Path
+
+from akidb.documents.stores import SqliteTenantStores
+from akidb.domain.errors import Unavailable
+from akidb.domain.ids import IdGenerator
+from akidb.embedding.models import LocalModels
+from akidb.metadata.store import SqliteMetadataStore
+from akidb.ports.operations import Finding
+from akidb.search.exact import ExactIndex
+from akidb.services.admission import Admission
+from akidb.services.audit import AuditService
+from akidb.services.changes import Changes
+from akidb.services.collections import CollectionService
+from akidb.services.databases import DatabaseService
+from akidb.services.doctor import examine
+from akidb.services.documents import DocumentService
+from akidb.services.embeddings import EmbeddingService, ModelService
+from akidb.services.owner import DirectoryHeld, OwnerLock
+from akidb.services.rate import RateLimiter
+from akidb.services.stores import StoreAccess
+from akidb.services.tenants import TenantService
+from akidb.settings import Settings
+
+__all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
+
+METADATA_NAME = "metadata.db"
+TENANTS_NAME = "tenants"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Runtime:
+    """One open data directory. Shared by all connections of this process to it."""
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        self.directory = directory
+        self.connections = 0
+        self.lock = OwnerLock(directory)
+        try:
+            self._open(settings)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _open(self, settings: Settings) -> None:
+        tenants = self.directory / TENANTS_NAME
+        tenants.mkdir(mode=0o700, exist_ok=True)
+        metadata_path = self.directory / METADATA_NAME
+        _refuse_lost_metadata(metadata_path, tenants)
+        self.metadata = SqliteMetadataStore(metadata_path, synchronous=settings.synchronous)
+        self.tenant_stores = SqliteTenantStores(
+            tenants, max_open=settings.max_open_stores, synchronous=settings.synchronous
+        )
+        try:
+            self._put_together(settings)
+            self.stores.finish_purges()
+        except BaseException:
+            self.tenant_stores.close()
+            self.metadata.close()
+            raise
+
+    def _put_together(self, settings: Settings) -> None:
+        self.admission = Admission()
+        ids = IdGenerator(_unix_ms, secrets.randbits)
+        index = ExactIndex()
+        limiter = RateLimiter(time.monotonic)
+        source = None if settings.model_source is None else Path(settings.model_source)
+        models = LocalModels(settings.models_path, source=source)
+        self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
+        changes = Changes(self.metadata, self.stores, ids, _now)
+        self.embeddings = EmbeddingService(self.admission, models, settings.default_model)
+        self.models = ModelService(self.admission, models)
+        self.tenants = TenantService(
+            admission=self.admission,
+            metadata=self.metadata,
+            changes=changes,
+            stores=self.stores,
+            index=index,
+            limiter=limiter,
+            ids=ids,
+        )
+        self.databases = DatabaseService(self.admission, self.metadata, changes, ids)
+        self.collections = CollectionService(self.admission, self.metadata, changes, models, ids)
+        self.documents = DocumentService(
+            admission=self.admission,
+            metadata=self.metadata,
+            stores=self.stores,
+            index=index,
+            embeddings=self.embeddings,
+            limiter=limiter,
+            ids=ids,
+            now=_now,
+        )
+        self.audit = AuditService(self.admission, self.metadata)
+        self.default_model = settings.default_model
+
+    def close(self) -> None:
+        self.admission.drain("the connection is closed")
+        self.tenant_stores.close()
+        self.metadata.close()
+        self.lock.release()
+
+
+class LocalOperations:
+    """`akidb.ports.operations.Operations` in this process: one connection to a data directory."""
+
+    def __init__(self, runtime: _Runtime) -> None:
+        self._runtime = runtime
+        self._closed = False
+        self.directory = runtime.directory
+        self.tenants = runtime.tenants
+        self.databases = runtime.databases
+        self.collections = runtime.collections
+        self.documents = runtime.documents
+        self.embeddings = runtime.embeddings
+        self.models = runtime.models
+        self.audit = runtime.audit
+
+    def doctor(self) -> list[Finding]:
+        """Look at every store, also while others work."""
+        with self._runtime.admission:
+            return list(examine(self._runtime.metadata, self._runtime.stores, self.directory / TENANTS_NAME))
+
+    def ready(self) -> None:
+        """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
+        with self._runtime.metadata.read() as tx:
+            tx.outbox.depth()
+        if self.models.info(self._runtime.default_model).installed:
+            self.embeddings.embed(["Is the model ready?"])
+
+    def publish_socket(self, path: Path) -> None:
+        """Tell other processes where this one serves the directory."""
+        self._runtime.lock.publish(path)
+
+    def begin_shutdown(self) -> None:
+        """Refuse new operations, and wait for those that run."""
+        self._runtime.admission.drain("the server is shutting down")
+
+    def close(self) -> None:
+        """Close this connection; the last one lets go of the directory."""
+        with _open_lock:
+            if self._closed:
+                return
+            self._closed = True
+            runtime = self._runtime
+            runtime.connections -= 1
+            if runtime.connections == 0:
+                _open.pop(runtime.directory, None)
+                runtime.close()
+
+
+_open: dict[Path, _Runtime] = {}
+_open_lock = threading.Lock()
+_all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
+
+
+def open_local(directory: Path, settings: Settings) -> LocalOperations:
+    """Open a data directory in this process, making it if it is not there.
+
+    Connections of one process share it. Raises DirectoryHeld when another process has it, Unavailable
+    when a store is damaged, newer than this program, or cannot be written.
+    """
+    with _open_lock:
+        path = _make_directory(directory)
+        runtime = _open.get(path)
+        if runtime is None:
+            try:
+                runtime = _open[path] = _Runtime(path, settings)
+            except OSError as error:
+                raise Unavailable(f"{directory}: {error.strerror}") from error
+            _all.add(runtime)
+        runtime.connections += 1
+        return LocalOperations(runtime)
+
+
+def schema_versions(directory: Path) -> tuple[str | None, str]:
+    """The schema of the metadata store in a directory, None when there is none, and the newest known.
+
+    Raises DirectoryHeld as `open_local` does; changes nothing.
+    """
+    from akidb.metadata import schema
+    from akidb.sql.sqlite import SqliteFile
+
+    path = directory / METADATA_NAME
+    if not path.exists():
+        return None, schema.HEAD
+    lock = OwnerLock(directory)
+    file = SqliteFile(path)
+    try:
+        with file.read() as connection:
+            return schema.version(connection), schema.HEAD
+    finally:
+        file.close()
+        lock.release()
+
+
+def _make_directory(directory: Path) -> Path:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise Unavailable(f"{directory} is not a directory") from None
+    except OSError as error:
+        raise Unavailable(f"{directory}: {error.strerror}") from error
+    return directory.resolve()
+
+
+def _refuse_lost_metadata(metadata: Path, tenants: Path) -> None:
+    """Empty metadata beside tenant stores is a loss, not a beginning."""
+    if (not metadata.exists() or metadata.stat().st_size == 0) and any(tenants.glob("*.db")):
+        raise Unavailable(
+            f"{metadata.name} is missing or empty, but there are tenant stores: restore it from a backup"
+        )
+
+
+def _after_fork_in_child() -> None:
+    """Connections and locks belong to the parent: a child must connect for itself."""
+    for runtime in list(_all):
+        runtime.admission.abandon("the connection was opened before a fork: connect again")
+        runtime.lock.abandon()
+    _open.clear()
+    global _open_lock  # noqa: PLW0603 - another thread of the parent may hold it
+    _open_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

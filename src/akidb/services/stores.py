@@ -1,0 +1,116 @@
+"""Access to tenant stores, and the way of every metadata change into them.
+
+A change that concerns a store is committed with an outbox entry; `settle` applies it before the change
+is acknowledged. What a crash left over is applied when the store is opened next. An entry names what
+changed, not what it changed to: the state is read when it is applied, so that applying twice, or late,
+is harmless.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
+from akidb.ports.documents import TenantStore, TenantStores
+from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
+from akidb.ports.search import VectorIndex
+
+
+class StoreAccess:
+    """The tenant stores, as the other services use them."""
+
+    def __init__(
+        self, metadata: MetadataStore, stores: TenantStores, index: VectorIndex, ids: IdGenerator
+    ) -> None:
+        self._metadata = metadata
+        self._stores = stores
+        self._index = index
+        self._ids = ids
+        self._known: dict[TenantId, StoreId] = {}
+
+    @contextmanager
+    def existing(self, tenant_id: TenantId) -> Iterator[TenantStore | None]:
+        """The tenant's store, None when no document was ever written."""
+        store_id = self._find(tenant_id)
+        if store_id is None:
+            yield None
+            return
+        with self._stores.open(
+            tenant_id, store_id, lambda store: self._bring_up_to_date(tenant_id, store)
+        ) as store:
+            yield store
+
+    @contextmanager
+    def made(self, tenant_id: TenantId) -> Iterator[TenantStore]:
+        """The tenant's store, made now if there is none."""
+        if self._find(tenant_id) is None:
+            self._make(tenant_id)
+        with self.existing(tenant_id) as store:
+            assert store is not None
+            yield store
+
+    def settle(self, tenant_id: TenantId) -> None:
+        """Apply to the store what the outbox holds for it. The change may be acknowledged after this."""
+        self._stores.mark_stale(tenant_id)
+        with self.existing(tenant_id):
+            pass
+
+    def finish_purges(self) -> None:
+        """Remove the stores of purged tenants, also those that a crash left."""
+        with self._metadata.read() as tx:
+            purges = tx.outbox.purges()
+        for entry in purges:
+            self._stores.remove(entry.tenant_id)
+            self._index.forget(entry.tenant_id)
+            self._known.pop(entry.tenant_id, None)
+            with self._metadata.transaction() as tx:
+                tx.outbox.remove(entry.tenant_id, entry.sequence)
+
+    def _find(self, tenant_id: TenantId) -> StoreId | None:
+        store_id = self._known.get(tenant_id)
+        if store_id is None:
+            with self._metadata.read() as tx:
+                store_id = tx.stores.find(tenant_id)
+            if store_id is not None:
+                self._known[tenant_id] = store_id
+        return store_id
+
+    def _make(self, tenant_id: TenantId) -> None:
+        """Make the file, then let the metadata know of it; a file it knows nothing of is a leftover."""
+        with self._stores.exclusive(tenant_id):
+            if self._find(tenant_id) is not None:
+                return
+            store_id = self._ids.new(StoreId)
+            self._stores.create(tenant_id, store_id)
+            with self._metadata.transaction() as tx:
+                tx.tenants.get(tenant_id)
+                tx.stores.register(tenant_id, store_id)
+                tx.outbox.add(tenant_id, "tenant", tenant_id)
+
+    def _bring_up_to_date(self, tenant_id: TenantId, store: TenantStore) -> None:
+        with self._metadata.snapshot() as tx:
+            pending = tx.outbox.pending(tenant_id)
+            if not pending:
+                return
+            tenant = tx.tenants.find(tenant_id) or tx.tenants.get(tenant_id, deleted=True)
+            new = store.control_state().tenant_version == 0
+            changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
+        purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
+        store.apply(tenant, changed, purged)
+        with self._metadata.transaction() as tx:
+            tx.outbox.remove(tenant_id, pending[-1].sequence)
+
+
+def _changed(
+    tx: MetadataTransaction, tenant: Tenant, pending: Sequence[OutboxEntry]
+) -> list[tuple[Database, Collection]]:
+    """The collections that the entries concern, as they are now."""
+    found: list[tuple[Database, Collection]] = []
+    for subject, subject_id in {(entry.subject, entry.subject_id) for entry in pending}:
+        if subject == "database":
+            found += tx.collections.all_of_tenant(tenant.tenant_id, DatabaseId(subject_id))
+        elif subject == "collection":
+            pair = tx.collections.find_with_database(tenant.tenant_id, CollectionId(subject_id))
+            if pair is not None:
+                found.append(pair)
+    return found
