@@ -207,7 +207,7 @@ def test_what_a_request_carries() -> None:
     assert body == b'{"reason":"late"}'
     assert {b'If-Match: "3"', b"Idempotency-Key: key-1", "X-Request-ID: r-é".encode()} <= set(lines)
     assert b"Content-Type: application/json" in lines
-    assert b"Idempotency-Key" not in seen[1]  # only POSTs take it
+    assert b'If-Match: "4"\r\nX-Request-ID' in seen[1]
 
 
 def test_a_closed_connection_says_so() -> None:

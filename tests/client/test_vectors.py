@@ -1,12 +1,15 @@
 """Every float32 survives the nine digits it is sent with."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akidb.client.http.vectors import json_numbers, shortened
+from akidb.client.http.vectors import sendable, shortened
+from akidb.domain.errors import InvalidArgument
 
 FINITE = st.integers(0, 2**32 - 1).filter(lambda bits: (bits >> 23) & 0xFF != 0xFF)
 
@@ -23,16 +26,24 @@ def test_every_finite_float32_is_read_back_as_it_was(bits: list[int]) -> None:
 def test_unit_vectors_take_no_more_than_nine_digits(dimension: int) -> None:
     vector = np.random.default_rng(7).standard_normal(dimension).astype(np.float32)
     vector /= np.linalg.norm(vector)
-    for number in json_numbers(vector):
+    for number in sendable(vector, "vector"):
         assert len(repr(number).lstrip("-0.").partition("e")[0].replace(".", "")) <= 10
 
 
-def test_arrays_of_any_number_type_and_layout_become_lists() -> None:
+def test_vectors_of_any_number_type_and_layout_become_lists() -> None:
     table = np.arange(12, dtype=np.int64).reshape(3, 4)
-    assert json_numbers(table) == table.tolist()
-    assert json_numbers(table.astype(np.float16)[:, ::2]) == [[0, 2], [4, 6], [8, 10]]
+    assert sendable(table[1], "vector") == [4, 5, 6, 7]
+    assert sendable(table.astype(np.float16)[1, ::2], "vector") == [4, 6]
+    assert sendable((1, 2.5), "vector") == [1, 2.5]
+    assert sendable(list(table[0]), "vector") == [0, 1, 2, 3]
+    assert sendable([1e38] * 30, "vector") == pytest.approx([1e38] * 30)
 
 
-def test_what_is_not_finite_stays() -> None:
-    assert str(json_numbers(np.array([1, np.nan, np.inf]))) == "[1.0, nan, inf]"
-    assert json_numbers(np.array([1e300])) == [1e300]
+@pytest.mark.parametrize("fault", ["NaN", "infinity"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, list])
+def test_what_json_cannot_carry_is_refused(fault: str, kind: Any) -> None:
+    vector = [1.0, float(fault), 2.0]
+    with pytest.raises(InvalidArgument, match=rf"^documents\[3\]\.vector: must not hold {fault}"):
+        sendable(vector if kind is list else np.array(vector, kind), "documents[3].vector")
+    with pytest.raises(InvalidArgument, match="numbers that a float32 does not hold"):
+        sendable([1e308, 1e308], "vector")

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 from akidb.aio.tenants import Tenants
 from akidb.client.handles import client as sync
 from akidb.client.threads import Threads
-from akidb.ports.operations import EmbeddingResult
+from akidb.ports.operations import EmbeddingResult, Finding
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress
-    from akidb.services.findings import Finding
 
 
 class Client:
@@ -49,11 +48,8 @@ class Client:
         """
         return await self._threads(self._sync.embed, texts, model=model)
 
-    async def doctor(self) -> "list[Finding]":
-        """Examine every store of a data directory and say what was found.
-
-        Raises InvalidArgument on a connection to a server, which does not let others examine its files.
-        """
+    async def doctor(self) -> list[Finding]:
+        """Look at every store, also while others work: files, counters, what crosses between stores."""
         return await self._threads(self._sync.doctor)
 
     async def close(self) -> None:

@@ -66,25 +66,18 @@ def check_documents(
     documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
 ) -> CheckedDocuments:
     """Check a batch for a collection; documents without an id get one."""
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
-        raise InvalidArgument("documents", "must be a list of documents")
-    if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
-        raise InvalidArgument("documents", f"must hold 1 to {MAX_BATCH_DOCUMENTS} documents")
+    check_batch(documents)
     found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
     for place, document in enumerate(documents):
-        id, text, vector, metadata = _fields(document, place)
-        id = str(ids.new(DocumentId)) if id is None else check_id(id, f"documents[{place}].id")
+        given, text, vector, metadata = check_fields(document, place)
+        id = str(ids.new(DocumentId)) if given is None else given
         if places.setdefault(id, place) != place:
             raise InvalidArgument(f"documents[{place}].id", f"is also that of documents[{places[id]}]")
-        if text is not None:
-            check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
         if vector is not None:
             vectors.append(vector)
             found.given_at.append(place)
-        elif text is None:
-            raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
         elif collection.embedding_model is None:
             raise InvalidArgument(
                 f"documents[{place}].vector", "is needed: the collection has no embedding model"
@@ -93,9 +86,32 @@ def check_documents(
             found.missing_at.append(place)
         found.ids.append(id)
         found.texts.append(text)
-        found.metadata.append(_metadata(metadata, place))
+        found.metadata.append(metadata)
     names = [f"documents[{place}].vector" for place in found.given_at]
     return found._replace(given=check_vectors(vectors, collection.dimension, collection.metric, names))
+
+
+def check_batch(documents: object) -> None:
+    """Refuse what is no list of 1 to 10,000."""
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
+        raise InvalidArgument("documents", "must be a list of documents")
+    if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument("documents", f"must hold 1 to {MAX_BATCH_DOCUMENTS} documents")
+
+
+def check_fields(document: object, place: int) -> tuple[str | None, str | None, object, bytes]:
+    """The id, text, vector and canonical metadata of one document, as far as its collection plays no part.
+
+    The vector is given as it is, for `check_numbers`.
+    """
+    id, text, vector, metadata = _fields(document, place)
+    if id is not None:
+        check_id(id, f"documents[{place}].id")
+    if text is not None:
+        check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+    elif vector is None:
+        raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
+    return id, text, vector, _metadata(metadata, place)
 
 
 def check_id(value: object, field: str) -> str:
@@ -113,7 +129,7 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
     """
     if not vectors:
         return np.empty((0, dimension), dtype=np.float32)
-    rows = [_numbers(vector, dimension, name) for vector, name in zip(vectors, names, strict=True)]
+    rows = [_row(vector, dimension, name) for vector, name in zip(vectors, names, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
         matrix = np.array(rows, dtype=np.float32)
     wide = matrix.astype(np.float64)
@@ -124,7 +140,7 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
         faulty |= squares == 0
     if faulty.any():
         at = int(np.argmax(faulty))
-        raise InvalidArgument(names[at], _fault(matrix[at]))
+        raise InvalidArgument(names[at], vector_fault(matrix[at]))
     return matrix
 
 
@@ -173,25 +189,32 @@ def _metadata(value: object, place: int) -> bytes:
     return canonical(check_object(value, f"documents[{place}].metadata"))
 
 
-def _numbers(vector: object, dimension: int, name: str) -> Any:
-    """The vector if it is one-dimensional, of the right length and of real numbers."""
+def check_numbers(vector: object, name: str) -> Sequence[float] | NDArray[Any]:
+    """The vector itself, if it is one-dimensional and of real numbers; `name` is its path."""
     if isinstance(vector, np.ndarray):
         if vector.dtype.kind not in "fiu":
             raise InvalidArgument(name, f"must hold numbers, not {vector.dtype}")
         if vector.ndim != 1:
             raise InvalidArgument(name, f"must have one dimension, not {vector.ndim}")
-    elif isinstance(vector, str | bytes) or not isinstance(vector, Sequence):
+        return vector
+    if isinstance(vector, str | bytes) or not isinstance(vector, Sequence):
         raise InvalidArgument(name, "must be a list of numbers")
-    elif not set(map(type, vector)) <= _NUMBERS:
+    if not set(map(type, vector)) <= _NUMBERS:
         for at, value in enumerate(vector):
             if type(value) not in _NUMBERS and not isinstance(value, np.floating | np.integer):
                 raise InvalidArgument(f"{name}[{at}]", "must be a number")
-    if len(vector) != dimension:
-        raise InvalidArgument(name, f"must have {dimension} dimensions, has {len(vector)}")
     return vector
 
 
-def _fault(row: Matrix) -> str:
+def _row(vector: object, dimension: int, name: str) -> Sequence[float] | NDArray[Any]:
+    numbers = check_numbers(vector, name)
+    if len(numbers) != dimension:
+        raise InvalidArgument(name, f"must have {dimension} dimensions, has {len(numbers)}")
+    return numbers
+
+
+def vector_fault(row: Matrix) -> str:
+    """What is wrong with a vector of shape `(dimension,)` that was refused."""
     if np.isnan(row).any():
         return "must not hold NaN"
     if np.isinf(row).any():

@@ -5,12 +5,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from akidb.client.handles.tenants import Tenants
-from akidb.domain.errors import InvalidArgument
-from akidb.ports.operations import EmbeddingResult, Operations
+from akidb.ports.operations import EmbeddingResult, Finding, Operations
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress
-    from akidb.services.findings import Finding
 
 
 class Client:
@@ -44,16 +42,9 @@ class Client:
         """
         return self._operations.embeddings.embed([texts] if isinstance(texts, str) else texts, model=model)
 
-    def doctor(self) -> "list[Finding]":
-        """Examine every store of a data directory and say what was found.
-
-        Raises InvalidArgument on a connection to a server, which does not let others examine its files.
-        """
-        examine = getattr(self._operations, "doctor", None)
-        if examine is None:
-            raise InvalidArgument("url", "a server's stores are examined with `akidb doctor` where it runs")
-        findings: list[Finding] = examine()
-        return findings
+    def doctor(self) -> list[Finding]:
+        """Look at every store, also while others work: files, counters, what crosses between stores."""
+        return self._operations.doctor()
 
     def close(self) -> None:
         """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""

@@ -12,6 +12,8 @@ from akidb.client.http.documents import HttpDocuments
 from akidb.client.http.models import HttpEmbeddings, HttpModels
 from akidb.client.http.tenants import HttpAudit, HttpTenants
 from akidb.client.http.transport import Transport
+from akidb.domain.documents import Page
+from akidb.ports.operations import Finding
 
 __all__ = ["HttpOperations"]
 
@@ -29,6 +31,10 @@ class HttpOperations:
         self.embeddings = HttpEmbeddings(self._caller)
         self.models = HttpModels(self._caller)
         self.audit = HttpAudit(self._caller)
+
+    def doctor(self) -> list[Finding]:
+        """Have the server look at every store."""
+        return self._caller.get(Page[Finding], "/v1/doctor").items
 
     def close(self) -> None:
         """Close the connections. Later calls raise Unavailable."""

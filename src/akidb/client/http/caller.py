@@ -8,7 +8,6 @@ import msgspec
 
 from akidb.client.http.problems import error_of
 from akidb.client.http.transport import Answer, Transport
-from akidb.client.http.vectors import json_numbers
 from akidb.domain.errors import Internal, InvalidArgument
 from akidb.domain.ids import EntityId
 from akidb.domain.json import text_fault
@@ -49,8 +48,8 @@ class Caller:
         if_version: int | None = None,
     ) -> T:
         """Change something. Fields that are None are left out."""
-        answer = self._send("POST", path, _body(fields or {}), if_version=if_version)
-        return self._decoded(answer, kind)
+        body = None if fields is None else _body(fields)
+        return self._decoded(self._send("POST", path, body, if_version=if_version), kind)
 
     def patch(self, kind: type[T], path: str, changes: msgspec.Struct, *, if_version: int | None) -> T:
         """Change fields of an entity; those that are UNSET are left out."""
@@ -63,7 +62,7 @@ class Caller:
 
     def command(self, path: str, *, if_version: int | None) -> None:
         """Do something that has no answer."""
-        self._send("POST", path, b"{}", if_version=if_version)
+        self._send("POST", path, if_version=if_version)
 
     def _send(
         self,
@@ -82,7 +81,7 @@ class Caller:
         request = context.current()
         if request.request_id is not None:
             headers["X-Request-ID"] = request.request_id.encode()
-        if request.idempotency_key is not None and method == "POST":
+        if request.idempotency_key is not None and method != "GET":
             headers["Idempotency-Key"] = request.idempotency_key.encode()
             safe = True
         answer = self._transport.send(method, self._transport.prefix + path, body, headers, safe=safe)
@@ -111,8 +110,6 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, EntityId):
         return str(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "dtype") and value.ndim:
-        return json_numbers(value)
     raise NotImplementedError(f"{type(value).__name__} is no JSON value")
 
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 
 from akidb.client.http.caller import Caller
 from akidb.client.http.paths import collection_path
+from akidb.client.http.vectors import sendable
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
@@ -22,9 +24,11 @@ from akidb.domain.documents import (
     SearchResult,
     UpsertResult,
 )
+from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.json import check_object
 from akidb.ports.operations import CollectionPath
+from akidb.services.batches import check_batch, check_fields, check_ids, check_selection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +59,9 @@ class HttpDocuments:
         self._caller = caller
 
     def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
-        return self._caller.post(UpsertResult, _documents_path(path), {"documents": documents})
+        check_batch(documents)
+        body = {"documents": [_document(document, place) for place, document in enumerate(documents)]}
+        return self._caller.post(UpsertResult, _documents_path(path), body)
 
     def get(
         self,
@@ -64,7 +70,7 @@ class HttpDocuments:
         *,
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> list[Document]:
-        fields = {"ids": ids, "include": sorted(include)}
+        fields = {"ids": check_ids(ids), "include": sorted(include)}
         found = self._caller.ask(_Documents, f"{_documents_path(path)}/get", fields).documents
         return _with_arrays(found, include)
 
@@ -98,11 +104,7 @@ class HttpDocuments:
         ids: Sequence[str] | None = None,
         filter: Mapping[str, Any] | None = None,
     ) -> int:
-        fields = {
-            "metadata": check_object(metadata, "metadata"),
-            "ids": ids,
-            "filter": _checked(filter),
-        }
+        fields = {"metadata": check_object(metadata, "metadata"), **_selection(ids, filter)}
         return self._caller.post(_Updated, f"{_documents_path(path)}/update", fields).updated
 
     def delete(
@@ -112,7 +114,7 @@ class HttpDocuments:
         ids: Sequence[str] | None = None,
         filter: Mapping[str, Any] | None = None,
     ) -> int:
-        fields = {"ids": ids, "filter": _checked(filter)}
+        fields = _selection(ids, filter)
         return self._caller.post(_Deleted, f"{_documents_path(path)}/delete", fields).deleted
 
     def search(
@@ -127,9 +129,11 @@ class HttpDocuments:
         ef_search: int | None = None,
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> SearchResult:
+        if isinstance(score_threshold, float) and not isfinite(score_threshold):
+            raise InvalidArgument("score_threshold", "must be a finite number")
         fields = {
             "text": text,
-            "vector": vector,
+            "vector": None if vector is None else sendable(vector, "vector"),
             "top_k": top_k,
             "filter": _checked(filter),
             "score_threshold": score_threshold,
@@ -142,6 +146,26 @@ class HttpDocuments:
 
 def _documents_path(path: CollectionPath) -> str:
     return f"{collection_path(*path)}/documents"
+
+
+def _document(document: DocumentLike, place: int) -> dict[str, object]:
+    """A document as JSON, checked for what JSON would lose."""
+    id, text, vector, metadata = check_fields(document, place)
+    fields: dict[str, object] = {"metadata": msgspec.Raw(metadata)}
+    if id is not None:
+        fields["id"] = id
+    if text is not None:
+        fields["text"] = text
+    if vector is not None:
+        fields["vector"] = sendable(vector, f"documents[{place}].vector")
+    return fields
+
+
+def _selection(ids: Sequence[str] | None, filter: Mapping[str, Any] | None) -> dict[str, object]:
+    selection = check_selection(ids, filter)
+    if selection.filter is not None:
+        return {"filter": msgspec.Raw(selection.filter.canonical)}
+    return {"ids": selection.ids}
 
 
 def _checked(filter: Mapping[str, Any] | None) -> msgspec.Raw | None:

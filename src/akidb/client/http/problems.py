@@ -26,7 +26,8 @@ _CLASSES: dict[str, type[AkiDBError]] = {
         errors.Internal,
     )
 }
-_STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id"})
+# Beside RFC 9457's own: `error` is what OpenAI's clients read.
+_STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "error"})
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 
 

@@ -5,6 +5,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import UNSET
+
 from akidb.client.http.caller import Caller
 from akidb.client.http.paths import TENANTS, tenant_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
@@ -66,6 +68,8 @@ class HttpTenants:
         return self._caller.get(Page[Tenant], TENANTS, query)
 
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
+        if changes.metadata is not UNSET:
+            check_object(changes.metadata, "metadata")
         return self._caller.patch(Tenant, tenant_path(tenant), changes, if_version=if_version)
 
     def activate(self, tenant: TenantRef, *, if_version: int | None = None) -> Tenant:

@@ -1,10 +1,16 @@
 """Vectors as JSON numbers: as few digits as keep every float32 what it is."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
+
+from akidb.domain.errors import InvalidArgument
+from akidb.services.batches import check_numbers, vector_fault
+
+_NUMBERS = frozenset({int, float})
 
 
 def _scales() -> NDArray[np.float64]:
@@ -30,10 +36,17 @@ def shortened(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return shorter
 
 
-def json_numbers(vector: NDArray[Any]) -> Any:
-    """An array of numbers as lists of numbers; what is not finite stays, to be refused by name."""
-    if vector.dtype.kind not in "fiu":
-        return vector.tolist()
+def sendable(vector: object, name: str) -> Sequence[float]:
+    """A vector as JSON can carry it; `name` is its path.
+
+    Raises InvalidArgument for what is no vector, NaN and infinity, as the server would for the rest.
+    """
+    numbers = check_numbers(vector, name)
+    if isinstance(numbers, list) and set(map(type, numbers)) <= _NUMBERS and isfinite(sum(numbers)):
+        return numbers
     with np.errstate(over="ignore"):
-        single = np.ascontiguousarray(vector, dtype=np.float32)
-    return (shortened(single) if np.isfinite(single).all() else vector).tolist()
+        single = np.ascontiguousarray(numbers, dtype=np.float32)
+    if not np.isfinite(single).all():
+        raise InvalidArgument(name, vector_fault(single))
+    shorter: list[float] = shortened(single).tolist()
+    return shorter
