@@ -13,6 +13,16 @@ from akidb.services.admission import Admission, operation
 MAX_TEXTS = 2_048
 
 
+def check_texts(texts: object) -> None:
+    """Refuse what is no list of 1 to 2,048 texts."""
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise InvalidArgument("texts", "must be a list of texts")
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        raise InvalidArgument("texts", f"must hold 1 to {MAX_TEXTS} texts")
+    for place, text in enumerate(texts):
+        check_text(text, f"texts[{place}]", maximum_bytes=MAX_TEXT_BYTES)
+
+
 class EmbeddingService:
     """`akidb.ports.operations.EmbeddingOperations` in process."""
 
@@ -24,12 +34,7 @@ class EmbeddingService:
     @operation
     def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
         """Embed texts with a model, or with the default one."""
-        if isinstance(texts, str) or not isinstance(texts, Sequence):
-            raise InvalidArgument("texts", "must be a list of texts")
-        if not 1 <= len(texts) <= MAX_TEXTS:
-            raise InvalidArgument("texts", f"must hold 1 to {MAX_TEXTS} texts")
-        for place, text in enumerate(texts):
-            check_text(text, f"texts[{place}]", maximum_bytes=MAX_TEXT_BYTES)
+        check_texts(texts)
         embedder = self._models.load(model or self._default_model)
         found = embedder.embed(texts)
         return EmbeddingResult(

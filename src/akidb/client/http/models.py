@@ -13,6 +13,7 @@ from akidb.client.http.caller import Caller
 from akidb.domain.errors import NotFound
 from akidb.ports.embedding import ModelInfo, Progress
 from akidb.ports.operations import EmbeddingResult
+from akidb.services.embeddings import check_texts
 
 MODELS = "/v1/models"
 
@@ -39,6 +40,7 @@ class HttpEmbeddings:
         self._caller = caller
 
     def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
+        check_texts(texts)
         fields = {"input": texts, "model": model, "encoding_format": "base64"}
         answer = self._caller.ask(_Embeddings, "/v1/embeddings", fields)
         vectors = np.frombuffer(b"".join(b64decode(item.embedding) for item in answer.data), "<f4")
