@@ -1,0 +1,146 @@
+"""Puts the application together: operations, routes, workers, and one handler of all errors."""
+
+import logging
+from functools import cached_property
+from typing import Any, Protocol
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
+
+from akidb.api import (
+    audit,
+    collections,
+    databases,
+    docs,
+    documents,
+    embeddings,
+    errors,
+    health,
+    models,
+    openapi,
+    tenants,
+)
+from akidb.api.bodies import ClientDisconnected
+from akidb.api.endpoint import endpoint_of
+from akidb.api.errors import MethodNotAllowed
+from akidb.api.exchange import exchange_of
+from akidb.api.gate import ABORTED, Gate
+from akidb.api.metrics import Metrics
+from akidb.api.routing import Route
+from akidb.api.workers import Workers
+from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
+from akidb.ports.operations import Operations
+from akidb.settings import Settings
+
+ROUTES: tuple[Route, ...] = (
+    *tenants.routes,
+    *databases.routes,
+    *collections.routes,
+    *documents.routes,
+    *embeddings.routes,
+    *models.routes,
+    *audit.routes,
+    *health.routes,
+)
+"""Everything that the server answers."""
+
+_logger = logging.getLogger("akidb.api")
+
+
+class ServedOperations(Operations, Protocol):
+    """Operations whose process can say whether they work."""
+
+    def ready(self) -> None:
+        """Raise Unavailable when a store or the default model does not work."""
+        ...
+
+
+class Application:
+    """The ASGI application, and what its routes need."""
+
+    def __init__(self, operations: ServedOperations, settings: Settings) -> None:
+        self.operations = operations
+        self.settings = settings
+        self.metrics = Metrics()
+        self.workers = Workers(capacity=settings.max_queued_requests)
+        self._router = Litestar(
+            [_registered(self, route) for route in ROUTES],
+            exception_handlers={Exception: answer_error},
+            openapi_config=None,
+            logging_config=None,
+        )
+        self._gate = Gate(self._router, self.metrics)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection (ASGI)."""
+        await self._gate(scope, receive, send)
+
+    @cached_property
+    def description(self) -> bytes:
+        """The OpenAPI document, as JSON."""
+        return msgspec.json.encode(openapi.describe(ROUTES))
+
+    @cached_property
+    def page(self) -> bytes:
+        """The same as a page for people, as HTML."""
+        return docs.render(openapi.describe(ROUTES))
+
+    def drain(self) -> None:
+        """Refuse new requests from now on; those under way go on."""
+        self.workers.refuse()
+
+    def close(self) -> None:
+        """Wait for the threads to end. The operations belong to the caller."""
+        self.workers.close()
+
+
+def create_app(operations: ServedOperations, settings: Settings) -> Application:
+    """Make the application that serves `operations`; the caller closes it, then the operations."""
+    return Application(operations, settings)
+
+
+def _registered(app: Application, route: Route) -> HTTPRouteHandler:
+    path = route.path
+    for place in route.places:
+        path = path.replace(f"{{{place}}}", f"{{{place}:str}}")
+    # The answer itself knows its status; Litestar refuses to have one made where it expects 204.
+    handler = HTTPRouteHandler(
+        path,
+        http_method=route.method,  # type: ignore[arg-type]
+        status_code=200,
+        name=route.operation_id,
+    )
+    return handler(endpoint_of(app, route))
+
+
+def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
+    """Answer with the problem that an exception stands for. One that is foreign is logged, not shown."""
+    if isinstance(exception, ClientDisconnected):
+        return Response(b"", status_code=ABORTED)
+    exchange = exchange_of(request.scope)
+    error = _translated(request, exception)
+    if isinstance(error, Internal):
+        fields = {"request_id": exchange.request_id, "trace_id": exchange.trace_id}
+        _logger.error("request failed", exc_info=exception, extra={"fields": fields})
+    media_type, body = errors.body_of(error, exchange.request_id, request.scope["path"])
+    return Response(
+        body,
+        status_code=errors.status_of(error),
+        media_type=media_type,
+        headers=dict(errors.headers_of(error)),
+    )
+
+
+def _translated(request: Request[Any, Any, Any], exception: Exception) -> AkiDBError:
+    if isinstance(exception, AkiDBError):
+        return exception
+    if isinstance(exception, NotFoundException):
+        return NotFound("route", request.scope["path"])
+    if isinstance(exception, MethodNotAllowedException):
+        allowed = (exception.headers or {}).get("allow", "").split(", ")
+        return MethodNotAllowed(request.method, ", ".join(sorted(allowed)))
+    if isinstance(exception, HTTPException) and exception.status_code < 500:
+        return InvalidArgument("request", exception.detail)
+    return Internal()

@@ -1,0 +1,88 @@
+"""Carries one request out: body, query and condition in, one hop to a worker thread, the answer out."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from litestar import Request
+from litestar.response.base import ASGIResponse
+
+from akidb.api import bodies, queries
+from akidb.api import headers as request_headers
+from akidb.api.exchange import exchange_of
+from akidb.api.routing import Call, Nothing, Route
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.ports import wire
+from akidb.ports.context import RequestContext, bound
+
+if TYPE_CHECKING:
+    from akidb.api.app import Application
+
+Endpoint = Callable[[Request[Any, Any, Any]], Awaitable[ASGIResponse]]
+
+
+def endpoint_of(app: "Application", route: Route) -> Endpoint:
+    """The function that Litestar calls for a route."""
+    takes_body = route.body is not None
+
+    async def serve_inline(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return _carry_out(app, route, request, b"")
+
+    async def serve(request: Request[Any, Any, Any]) -> ASGIResponse:
+        with app.workers.admitted():
+            headers = exchange_of(request.scope).headers
+            body = await bodies.read(headers, request.receive, wanted=takes_body)
+            return await app.workers.run(lambda: _carry_out(app, route, request, body))
+
+    return serve_inline if route.inline else serve
+
+
+def _carry_out(
+    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes
+) -> ASGIResponse:
+    scope = request.scope
+    headers = exchange_of(scope).headers
+    arguments: dict[str, Any] = {}
+    query = queries.read(scope["query_string"], route.query or Nothing)
+    if route.query is not None:
+        arguments["query"] = query
+    if route.body is not None:
+        decoded = bodies.decode(body, route.body, optional=route.body_optional)
+        if route.body is not Nothing:
+            arguments["body"] = decoded
+    if route.conditional:
+        arguments["if_version"] = request_headers.wanted_version(headers)
+    with bound(_context(scope, route)):
+        value = route.handler(Call(app, scope["path_params"]), **arguments)
+    return _answer(route, value)
+
+
+def _context(scope: Any, route: Route) -> RequestContext:
+    exchange = exchange_of(scope)
+    client = scope.get("client")
+    return RequestContext(
+        request_id=exchange.request_id,
+        idempotency_key=request_headers.idempotency_key(exchange.headers) if route.method == "POST" else None,
+        ip_address=client[0] if client else None,
+        user_agent=request_headers.user_agent(exchange.headers),
+    )
+
+
+def _answer(route: Route, value: Any) -> ASGIResponse:
+    if value is None:
+        return ASGIResponse(status_code=route.status)
+    if isinstance(value, bytes):
+        return ASGIResponse(body=value, media_type=route.media_type, status_code=route.status)
+    headers: list[tuple[str, str]] = []
+    if isinstance(value, Tenant | Database | Collection):
+        headers.append(("etag", f'"{value.version}"'))
+        if route.status == 201:
+            headers.append(("location", _location(value)))
+    return ASGIResponse(body=wire.encode(value), headers=headers, status_code=route.status)
+
+
+def _location(entity: Tenant | Database | Collection) -> str:
+    path = f"/v1/tenants/{entity.tenant_id}"
+    if isinstance(entity, Tenant):
+        return path
+    path += f"/databases/{entity.database_id}"
+    return path if isinstance(entity, Database) else f"{path}/collections/{entity.collection_id}"

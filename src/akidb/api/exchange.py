@@ -1,0 +1,32 @@
+"""What is known of a request from the moment it comes in until its answer is logged."""
+
+from typing import Any
+
+import msgspec
+
+from akidb.api import headers as request_headers
+from akidb.api.headers import Headers
+
+_KEY = "akidb"
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """A request and its answer, seen from outside."""
+
+    headers: Headers
+    request_id: str
+    trace_id: str | None
+
+
+def begin(scope: Any) -> Exchange:
+    """Note the exchange in its scope."""
+    headers = dict(scope["headers"])
+    exchange = Exchange(headers, request_headers.request_id(headers), request_headers.trace_id(headers))
+    scope.setdefault("state", {})[_KEY] = exchange
+    return exchange
+
+
+def exchange_of(scope: Any) -> Exchange:
+    """The exchange that a scope belongs to."""
+    exchange: Exchange = scope["state"][_KEY]
+    return exchange

@@ -1,0 +1,97 @@
+"""The outermost layer: every request passes it first, every answer last, whatever happens between.
+
+It gives the request its ID, keeps foreign pages out, counts and logs. It knows no route.
+"""
+
+import logging
+import time
+from typing import Any
+
+from litestar.types import ASGIApp, HTTPScope, Receive, Send
+
+from akidb.api import errors, exchange
+from akidb.api.headers import origin_fault
+from akidb.api.metrics import NO_ROUTE, Metrics
+from akidb.domain.errors import AkiDBError, NotFound
+
+ABORTED = 499
+"""Logged and counted (as nginx does) when the client left before there was an answer; never sent."""
+
+_logger = logging.getLogger("akidb.api.access")
+_STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class Gate:
+    """Stands before the router."""
+
+    def __init__(self, router: ASGIApp, metrics: Metrics) -> None:
+        self._router = router
+        self._metrics = metrics
+
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI); the server sends nothing but HTTP."""
+        started = time.perf_counter()
+        request = exchange.begin(scope)
+        path = scope["path"]
+        status = ABORTED
+
+        async def send_marked(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                marks = [*_STANDING_HEADERS, (b"x-request-id", request.request_id.encode("ascii"))]
+                message["headers"] = [*message["headers"], *marks]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            if refusal := _refusal(scope):
+                await _send_error(refusal, request.request_id, path, send_marked)
+            else:
+                await self._router(scope, receive, send_marked)
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.in_flight.dec()
+            route = str(scope.get("path_template", NO_ROUTE))
+            self._metrics.count(scope["method"], route, status, seconds)
+            _log(scope, request, path, route, status, seconds)
+
+
+def _refusal(scope: Any) -> AkiDBError | None:
+    server = scope.get("server")
+    over_unix_socket = server is not None and server[1] is None
+    if not over_unix_socket and (fault := origin_fault(scope["headers"])):
+        return fault
+    path = scope["path"]
+    if "//" in path or (path.endswith("/") and path != "/"):
+        # The router would take `/tenants//databases`, a tenant without a name, for the tenant `databases`.
+        return NotFound("route", path)
+    return None
+
+
+async def _send_error(error: AkiDBError, request_id: str, path: str, send: Any) -> None:
+    media_type, body = errors.body_of(error, request_id, path)
+    headers = [
+        *((name.encode(), value.encode()) for name, value in errors.headers_of(error)),
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": errors.status_of(error), "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _log(scope: Any, request: exchange.Exchange, path: str, route: str, status: int, seconds: float) -> None:
+    if not _logger.isEnabledFor(logging.INFO):
+        return
+    client = scope.get("client")
+    fields = {
+        "request_id": request.request_id,
+        "trace_id": request.trace_id,
+        "method": scope["method"],
+        "path": path,
+        "route": route,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 3),
+        "client": client[0] if client else "unix",
+    }
+    _logger.info("request", extra={"fields": fields})

@@ -1,0 +1,217 @@
+"""The OpenAPI description, made from the declarations of the routes, so that it cannot lag behind them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import akidb
+from akidb.api.errors import OPENAI_PATHS, PROBLEM_TYPE, STATUS, PayloadTooLarge, UnsupportedMediaType
+from akidb.api.routing import Route
+from akidb.api.schemas import Schema, components
+from akidb.domain import errors
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import AkiDBError
+
+_ENTITIES = (Tenant, Database, Collection)
+_DESCRIPTION = """\
+A multi-tenant vector database with built-in text embeddings.
+
+Unknown fields and query parameters, duplicate keys and NaN are refused by name. An error is a problem
+(RFC 9457) whose `code` is stable. A body is at most 64 MiB of JSON."""
+
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457), with the fields of the error.",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": sorted({kind.code for kind in STATUS})},
+        "request_id": {"type": "string"},
+    },
+}
+_OPENAI_PROBLEM: Schema = {
+    "allOf": [{"$ref": "#/components/schemas/Problem"}],
+    "description": "The same, with the error object that OpenAI's clients read.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_HEADERS: Schema = {
+    "RequestID": {
+        "description": "The request's own X-Request-ID, or one that was made.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    },
+    "ETag": {
+        "description": "The entity's version in quotes.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+    },
+    "Location": {
+        "description": "Where the new entity is found.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^/v1/"},
+    },
+    "RetryAfter": {
+        "description": "Seconds after which it is worth another try, when that can be told.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+_PARAMETERS: Schema = {
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "description": "Act only on this version, as an ETag names it; `*` for any.",
+        "schema": {"type": "string", "pattern": r'^("[1-9][0-9]{0,17}"|\*)$'},
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Remembered for 24 hours: the same request again has no effect but the first answer.",
+        "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+    },
+}
+_PLACES = {
+    "tenant": "The tenant's ID or slug.",
+    "database": "The database's ID or name.",
+    "collection": "The collection's ID or name.",
+    "model": "The model's name.",
+}
+
+
+def describe(routes: Sequence[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes."""
+    types = list(dict.fromkeys(kind for route in routes for kind in _types(route)))
+    references, schemas = components(types)
+    schema_of = dict(zip(types, references, strict=True))
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "AkiDB", "version": akidb.__version__, "description": _DESCRIPTION},
+        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM, "OpenAIProblem": _OPENAI_PROBLEM},
+            "headers": _HEADERS,
+            "parameters": _PARAMETERS,
+        },
+    }
+
+
+def _types(route: Route) -> Iterator[Any]:
+    yield from (kind for kind in (route.body, route.query) if kind is not None)
+    if route.answer not in {type(None), bytes}:
+        yield route.answer
+
+
+def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Schema]) -> Schema:
+    operation: Schema = {
+        "operationId": route.operation_id,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "parameters": [*_parameters(route, schemas)],
+        "responses": {str(route.status): _success(route, schema_of), **_failures(route)},
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.body is not None:
+        operation["requestBody"] = {
+            "required": not route.body_optional,
+            "content": {"application/json": {"schema": schema_of[route.body]}},
+        }
+    return operation
+
+
+def _parameters(route: Route, schemas: dict[str, Schema]) -> Iterator[Schema]:
+    for place in route.places:
+        yield {
+            "name": place,
+            "in": "path",
+            "required": True,
+            "description": _PLACES[place],
+            "schema": {"type": "string", "minLength": 1},
+        }
+    if route.query is not None:
+        for name, schema in schemas[route.query.__name__]["properties"].items():
+            yield {"name": name, "in": "query", "required": False, "schema": _not_null(schema)}
+    if route.conditional:
+        yield {"$ref": "#/components/parameters/IfMatch"}
+    if route.takes_key:
+        yield {"$ref": "#/components/parameters/IdempotencyKey"}
+
+
+def _not_null(schema: Schema) -> Schema:
+    """A parameter's schema: it is absent rather than null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    kept = options[0] if len(options) == 1 else schema
+    return {name: value for name, value in kept.items() if name != "default" or value is not None}
+
+
+def _success(route: Route, schema_of: dict[Any, Schema]) -> Schema:
+    headers = {"X-Request-ID": {"$ref": "#/components/headers/RequestID"}}
+    if route.answer in _ENTITIES:
+        headers["ETag"] = {"$ref": "#/components/headers/ETag"}
+        if route.status == 201:
+            headers["Location"] = {"$ref": "#/components/headers/Location"}
+    answer: Schema = {"description": "Done.", "headers": headers}
+    if route.answer is bytes:
+        media_type = route.media_type.partition(";")[0]
+        kind = "object" if media_type == "application/json" else "string"
+        answer["content"] = {media_type: {"schema": {"type": kind}}}
+    elif route.answer is not type(None):
+        answer["content"] = {"application/json": {"schema": schema_of[route.answer]}}
+    return answer
+
+
+def _failures(route: Route) -> dict[str, Schema]:
+    by_status: dict[int, list[str]] = {}
+    for kind in _errors(route):
+        by_status.setdefault(STATUS[kind], []).append(kind.code)
+    openai = route.path.startswith(OPENAI_PATHS)
+    return {str(status): _failure(codes, openai=openai) for status, codes in sorted(by_status.items())}
+
+
+def _failure(codes: list[str], *, openai: bool) -> Schema:
+    media_type, name = ("application/json", "OpenAIProblem") if openai else (PROBLEM_TYPE, "Problem")
+    headers = {"X-Request-ID": {"$ref": "#/components/headers/RequestID"}}
+    if {"rate_limited", "overloaded"} & set(codes):
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {
+        "description": ", ".join(f"`{code}`" for code in codes),
+        "headers": headers,
+        "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{name}"}}},
+    }
+
+
+def _errors(route: Route) -> Iterator[type[AkiDBError]]:
+    """What a route can be answered with besides success."""
+    yield from (errors.InvalidArgument, errors.Internal)
+    if not route.inline:
+        yield from (errors.Overloaded, errors.Unavailable)
+    if route.places:
+        yield errors.NotFound
+    if "tenant" in route.places:
+        yield errors.InvalidState
+    if route.status == 201 or route.method == "PATCH":
+        yield errors.AlreadyExists
+    if route.conditional:
+        yield errors.PreconditionFailed
+    if route.body is not None:
+        yield from (PayloadTooLarge, UnsupportedMediaType)
+    if route.takes_key:
+        yield errors.IdempotencyMismatch
+    yield from route.raises

@@ -1,0 +1,118 @@
+"""The server process: opens the data directory, listens, and leaves in order.
+
+On SIGTERM or SIGINT it takes no more connections, refuses new requests, finishes those under way, and
+closes the stores; a second signal does not wait for clients.
+"""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import uvicorn
+
+from akidb.api.app import Application, create_app
+from akidb.api.logs import logging_to_stderr
+from akidb.api.sockets import UnixSocket, bind_tcp, url_of
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import Settings
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8080
+GRACE_SECONDS = 60
+"""How long a client may take to send the rest of its request after a signal."""
+KEEP_ALIVE_SECONDS = 75
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class Listening(NamedTuple):
+    """Where a server is reached."""
+
+    url: str
+    socket: Path
+
+
+def serve(
+    directory: Path,
+    settings: Settings,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    on_listening: Callable[[Listening], None] | None = None,
+) -> None:
+    """Serve a data directory until a signal comes.
+
+    Raises InvalidArgument for a host that is not loopback, Unavailable for a port that is taken, and
+    DirectoryHeld when another process has the directory.
+    """
+    tcp = bind_tcp(host, port)
+    try:
+        operations = open_local(directory, settings)
+        try:
+            with logging_to_stderr(settings.log_level):
+                _serve(operations, settings, tcp, on_listening)
+        finally:
+            operations.close()
+    finally:
+        tcp.close()
+
+
+def _serve(
+    operations: LocalOperations,
+    settings: Settings,
+    tcp: socket.socket,
+    on_listening: Callable[[Listening], None] | None,
+) -> None:
+    app = create_app(operations, settings)
+    unix = UnixSocket(operations.directory)
+
+    def started() -> None:
+        operations.publish_socket(unix.path)
+        if on_listening is not None:
+            on_listening(Listening(url_of(tcp), unix.path))
+
+    try:
+        Server(app, started).run(sockets=[tcp, unix.bound])
+        operations.begin_shutdown()
+    finally:
+        unix.close()
+        app.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which here starts to refuse at the signal itself and then exits with status 0."""
+
+    def __init__(self, app: Application, started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        )
+        super().__init__(config)
+        self._app = app
+        self._on_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._on_started()
+
+    def stop(self) -> None:
+        """Do what a signal does. May be called from any thread."""
+        self._app.drain()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave in order; at the second signal, without waiting for clients."""
+        del sig, frame  # not kept: uvicorn would raise the signal again in the end
+        self.force_exit = self.should_exit
+        self.stop()
