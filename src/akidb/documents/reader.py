@@ -21,13 +21,15 @@ from akidb.domain.lifecycle import (
     require,
 )
 from akidb.ports.documents import Changes, CollectionControl, Row, Selection
+from akidb.sql.prepared import Prepared
 
 SCAN_ROWS = 1_000
 """Rows read at a time where a filter may leave out many of them."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_CONTROL = (
+_CONTROL_FIELDS = CollectionControl.__struct_fields__
+_CONTROL = Prepared(
     sa.select(
         *(collections.c[name] for name in CollectionControl.__struct_fields__ if name != "tenant_status"),
         control.c.tenant_status,
@@ -50,7 +52,16 @@ _PARTS = {
     True: sa.select(*_HEAD, *_CONTENT, documents.c.vector).where(_OWNED),
     False: sa.select(*_HEAD, *_CONTENT, sa.null().label("vector")).where(_OWNED),
 }
-_BY_KEY = {v: s.where(any_of(documents.c.document_key, "wanted")) for v, s in _PARTS.items()}
+# The `+ 0` keeps SQLite from choosing the index on the collection, which would read all of its rows.
+_BY_KEY = {
+    v: Prepared(
+        sa.select(*s.selected_columns).where(
+            any_of(documents.c.document_key, "wanted"),
+            documents.c.collection_key + 0 == sa.bindparam("collection_key"),
+        )
+    )
+    for v, s in _PARTS.items()
+}
 _BY_ID = {v: s.where(any_of(documents.c.id, "wanted")) for v, s in _PARTS.items()}
 _PAGE = {
     v: s.where(documents.c.id > sa.bindparam("after")).order_by(documents.c.id).limit(sa.bindparam("rows"))
@@ -87,10 +98,10 @@ def read_control(
     Raises NotFound when the collection or what it stands in is deleted, InvalidState when a state on
     its path forbids the operation.
     """
-    row = connection.execute(_CONTROL, {"collection_id": collection_id}).mappings().one_or_none()
+    row = _CONTROL.first(connection, collection_id=collection_id)
     if row is None:
         raise NotFound("collection", collection_id)
-    found = CollectionControl(**row)
+    found = CollectionControl(**dict(zip(_CONTROL_FIELDS, row, strict=True)))
     if (
         found.state == CollectionState.DELETING
         or found.database_state == DatabaseState.DELETING
@@ -152,7 +163,7 @@ class SqlDocumentReader:
     ) -> dict[int, tuple[int, Document]]:
         """By document key: the row's sequence and the document."""
         statement = _BY_KEY[Include.VECTOR in include]
-        rows = self._connection.execute(statement, {**self._key, "wanted": _json_array(keys)})
+        rows = statement.all(self._connection, **self._key, wanted=_json_array(keys))
         return {row[0]: (row[1], _document(row, include)) for row in rows}
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:

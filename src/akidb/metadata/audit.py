@@ -5,12 +5,14 @@ import sqlalchemy as sa
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry
 from akidb.domain.ids import AuditEntryId, TenantId
+from akidb.metadata import rows
 from akidb.metadata.tables import audit_entries
 from akidb.sql import cursors
 
 _FIELDS = AuditEntry.__struct_fields__
 _INSERT = sa.insert(audit_entries).values({name: sa.bindparam(name) for name in _FIELDS})
 _SELECT = sa.select(*(audit_entries.c[name] for name in _FIELDS))
+_make = rows.maker(AuditEntry)
 
 
 class SqlAuditLog:
@@ -31,12 +33,9 @@ class SqlAuditLog:
         if cursor is not None:
             after = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
             statement = statement.where(key > after)
-        found = self._connection.execute(statement.limit(limit + 1)).mappings().all()
-        items = [AuditEntry(**row) for row in found[:limit]]
-        more = len(found) > limit
-        return Page(
-            items=items,
-            next_cursor=cursors.encode(str(items[-1].audit_entry_id), *binding) if more else None,
+        found = [list(row) for row in self._connection.execute(statement.limit(limit + 1))]
+        return rows.page(
+            found, _make, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding)
         )
 
     def knows(self, tenant_id: TenantId) -> bool:

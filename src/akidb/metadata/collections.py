@@ -15,16 +15,25 @@ from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.tables import collections, databases, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.sql import cursors
+from akidb.sql.prepared import Prepared
 
 _OF_TENANT = collections.c.tenant_id == sa.bindparam("tenant_id")
 _SELECT = sa.select(*rows.columns(Collection)).where(
     _OF_TENANT, collections.c.database_id == sa.bindparam("database_id")
 )
 _FIND = {
-    (by, deleted): _SELECT.where(
-        collections.c[by] == sa.bindparam("ref"), rows.live(collections, deleted=deleted)
+    (by, deleted): Prepared(
+        _SELECT.where(collections.c[by] == sa.bindparam("ref"), rows.live(collections, deleted=deleted))
     )
     for by in ("collection_id", "name")
+    for deleted in (False, True)
+}
+_PAGE = {
+    deleted: Prepared(
+        _SELECT.where(rows.live(collections, deleted=deleted), collections.c.name > sa.bindparam("after"))
+        .order_by(collections.c.name)
+        .limit(sa.bindparam("rows"))
+    )
     for deleted in (False, True)
 }
 _IN_DATABASE = sa.and_(
@@ -52,32 +61,27 @@ _PATH = (
     )
 )
 _BY_PATH = {
-    (t, d, c): _PATH.where(
-        tenants.c["tenant_id" if t else "slug"] == sa.bindparam("tenant"),
-        databases.c["database_id" if d else "name"] == sa.bindparam("database"),
-        collections.c["collection_id" if c else "name"] == sa.bindparam("collection"),
+    (t, d, c): Prepared(
+        _PATH.where(
+            tenants.c["tenant_id" if t else "slug"] == sa.bindparam("tenant"),
+            databases.c["database_id" if d else "name"] == sa.bindparam("database"),
+            collections.c["collection_id" if c else "name"] == sa.bindparam("collection"),
+        )
     )
     for t in (False, True)
     for d in (False, True)
     for c in (False, True)
 }
-_TENANT_FIELDS = Tenant.__struct_fields__
-_DATABASE_FIELDS = Database.__struct_fields__
-_COLLECTION_FIELDS = Collection.__struct_fields__
-_DATABASE_AT = len(_TENANT_FIELDS)
-_COLLECTION_AT = _DATABASE_AT + len(_DATABASE_FIELDS)
+_DATABASE_AT = len(Tenant.__struct_fields__)
+_COLLECTION_AT = len(Database.__struct_fields__)
+
+_make = rows.maker(Collection)
+_make_tenant = rows.maker(Tenant)
+_make_database = rows.maker(Database)
 
 
-def _make(row: sa.RowMapping) -> Collection:
-    return Collection(**row)
-
-
-def _pair(row: Any) -> tuple[Database, Collection]:
-    middle = len(_DATABASE_FIELDS)
-    return (
-        Database(**dict(zip(_DATABASE_FIELDS, row[:middle], strict=True))),
-        Collection(**dict(zip(_COLLECTION_FIELDS, row[middle:], strict=True))),
-    )
+def _pair(row: Sequence[Any]) -> tuple[Database, Collection]:
+    return _make_database(row[:_COLLECTION_AT]), _make(row[_COLLECTION_AT:])
 
 
 class SqlCollectionRepository:
@@ -100,8 +104,9 @@ class SqlCollectionRepository:
     ) -> Collection | None:
         """By ID or name."""
         by = "collection_id" if isinstance(collection, CollectionId) else "name"
-        parameters = {"tenant_id": tenant_id, "database_id": database_id, "ref": collection}
-        row = self._connection.execute(_FIND[by, deleted], parameters).mappings().one_or_none()
+        row = _FIND[by, deleted].first(
+            self._connection, tenant_id=tenant_id, database_id=database_id, ref=collection
+        )
         return None if row is None else _make(row)
 
     def get(
@@ -127,16 +132,12 @@ class SqlCollectionRepository:
             isinstance(database, DatabaseId),
             isinstance(collection, CollectionId),
         ]
-        row = self._connection.execute(
-            statement, {"tenant": tenant, "database": database, "collection": collection}
-        ).one_or_none()
+        row = statement.first(self._connection, tenant=tenant, database=database, collection=collection)
         if row is None:
             found = SqlTenantCatalog(self._connection).get(tenant)
             SqlDatabaseRepository(self._connection).get(found.tenant_id, database)
             raise NotFound("collection", collection)
-        return Scope(
-            Tenant(**dict(zip(_TENANT_FIELDS, row[:_DATABASE_AT], strict=True))), *_pair(row[_DATABASE_AT:])
-        )
+        return Scope(_make_tenant(row[:_DATABASE_AT]), *_pair(row[_DATABASE_AT:]))
 
     def list(
         self,
@@ -149,16 +150,11 @@ class SqlCollectionRepository:
     ) -> Page[Collection]:
         """In the order of names."""
         binding = ("collections", tenant_id, database_id, deleted)
-        statement = (
-            _SELECT.params(tenant_id=tenant_id, database_id=database_id)
-            .where(rows.live(collections, deleted=deleted))
-            .order_by(collections.c.name)
+        after = "" if cursor is None else cursors.decode(cursor, str, *binding)
+        found = _PAGE[deleted].all(
+            self._connection, tenant_id=tenant_id, database_id=database_id, after=after, rows=limit + 1
         )
-        if cursor is not None:
-            statement = statement.where(collections.c.name > cursors.decode(cursor, str, *binding))
-        return rows.page(
-            self._connection, statement, _make, limit, lambda c: cursors.encode(c.name, *binding)
-        )
+        return rows.page(found, _make, limit, lambda c: cursors.encode(c.name, *binding))
 
     def all_of_tenant(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None

@@ -11,13 +11,22 @@ from akidb.domain.ids import DatabaseId, TenantId
 from akidb.metadata import rows
 from akidb.metadata.tables import databases
 from akidb.sql import cursors
+from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(*rows.columns(Database)).where(databases.c.tenant_id == sa.bindparam("tenant_id"))
 _FIND = {
-    (by, deleted): _SELECT.where(
-        databases.c[by] == sa.bindparam("ref"), rows.live(databases, deleted=deleted)
+    (by, deleted): Prepared(
+        _SELECT.where(databases.c[by] == sa.bindparam("ref"), rows.live(databases, deleted=deleted))
     )
     for by in ("database_id", "name")
+    for deleted in (False, True)
+}
+_PAGE = {
+    deleted: Prepared(
+        _SELECT.where(rows.live(databases, deleted=deleted), databases.c.name > sa.bindparam("after"))
+        .order_by(databases.c.name)
+        .limit(sa.bindparam("rows"))
+    )
     for deleted in (False, True)
 }
 _COUNT = (
@@ -27,8 +36,7 @@ _COUNT = (
 )
 
 
-def _make(row: sa.RowMapping) -> Database:
-    return Database(**row)
+_make = rows.maker(Database)
 
 
 class SqlDatabaseRepository:
@@ -46,11 +54,7 @@ class SqlDatabaseRepository:
     ) -> Database | None:
         """By ID or name."""
         by = "database_id" if isinstance(database, DatabaseId) else "name"
-        row = (
-            self._connection.execute(_FIND[by, deleted], {"tenant_id": tenant_id, "ref": database})
-            .mappings()
-            .one_or_none()
-        )
+        row = _FIND[by, deleted].first(self._connection, tenant_id=tenant_id, ref=database)
         return None if row is None else _make(row)
 
     def get(self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False) -> Database:
@@ -63,16 +67,9 @@ class SqlDatabaseRepository:
     def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
         """In the order of names."""
         binding = ("databases", tenant_id, deleted)
-        statement = (
-            _SELECT.params(tenant_id=tenant_id)
-            .where(rows.live(databases, deleted=deleted))
-            .order_by(databases.c.name)
-        )
-        if cursor is not None:
-            statement = statement.where(databases.c.name > cursors.decode(cursor, str, *binding))
-        return rows.page(
-            self._connection, statement, _make, limit, lambda d: cursors.encode(d.name, *binding)
-        )
+        after = "" if cursor is None else cursors.decode(cursor, str, *binding)
+        found = _PAGE[deleted].all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
+        return rows.page(found, _make, limit, lambda d: cursors.encode(d.name, *binding))
 
     def count(self, tenant_id: TenantId) -> int:
         """How many are not deleted."""

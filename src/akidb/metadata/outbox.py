@@ -5,12 +5,15 @@ import sqlalchemy as sa
 from akidb.domain.ids import EntityId, StoreId, TenantId
 from akidb.metadata.tables import outbox, tenant_stores
 from akidb.ports.metadata import OutboxEntry, Subject
+from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(outbox.c.sequence, outbox.c.tenant_id, outbox.c.subject, outbox.c.subject_id).order_by(
     outbox.c.sequence
 )
 _PENDING = _SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id"))
-_STORE = sa.select(tenant_stores.c.store_id).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
+_STORE = Prepared(
+    sa.select(tenant_stores.c.store_id).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
+)
 
 
 class SqlOutbox:
@@ -54,7 +57,8 @@ class SqlStoreRegistry:
 
     def find(self, tenant_id: TenantId) -> StoreId | None:
         """The tenant's store."""
-        return self._connection.execute(_STORE, {"tenant_id": tenant_id}).scalar_one_or_none()
+        row = _STORE.first(self._connection, tenant_id=tenant_id)
+        return None if row is None else row[0]
 
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
         """Remember that the store was made."""

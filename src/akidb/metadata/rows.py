@@ -1,6 +1,6 @@
 """What tenants, databases and collections do alike with their rows: versions, deletion, pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from akidb.metadata.tables import collections, databases, purged, tenants
 from akidb.sql.errors import constraint
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
+T = TypeVar("T")
 
 _TABLES: dict[type, sa.Table] = {Tenant: tenants, Database: databases, Collection: collections}
 _STATE = {Tenant: "status", Database: "state", Collection: "state"}
@@ -23,6 +24,12 @@ def columns(kind: type) -> list[sa.Column[Any]]:
     """The columns of an entity, in the order of its fields."""
     table = _TABLES[kind]
     return [table.c[name] for name in kind.__struct_fields__]  # type: ignore[attr-defined]
+
+
+def maker(kind: type[T]) -> Callable[[Sequence[Any]], T]:
+    """A function that makes the entity from a row of its columns."""
+    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
+    return lambda row: kind(**dict(zip(names, row, strict=True)))
 
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
@@ -85,7 +92,7 @@ def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> Entity
     )
     key = _key(kind)
     row = connection.execute(sa.select(*columns(kind)).where(key == getattr(entity, key.name))).one()
-    return kind(**row._mapping)  # noqa: SLF001 - public in all but name
+    return maker(kind)(row)
 
 
 def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
@@ -97,16 +104,11 @@ def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) 
 
 
 def page(
-    connection: sa.Connection,
-    statement: sa.Select[Any],
-    make: Callable[[sa.RowMapping], EntityT],
-    limit: int,
-    cursor_of: Callable[[EntityT], str],
-) -> Page[EntityT]:
-    """Read one row more than the page holds, to know whether there is a next one."""
-    rows = connection.execute(statement.limit(limit + 1)).mappings().all()
-    items = [make(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=cursor_of(items[-1]) if len(rows) > limit else None)
+    found: list[list[Any]], make: Callable[[list[Any]], T], limit: int, cursor_of: Callable[[T], str]
+) -> Page[T]:
+    """A page from rows that were asked for with a limit of one more than it holds."""
+    items = [make(row) for row in found[:limit]]
+    return Page(items=items, next_cursor=cursor_of(items[-1]) if len(found) > limit else None)
 
 
 def live(table: sa.Table, *, deleted: bool) -> sa.ColumnElement[bool]:

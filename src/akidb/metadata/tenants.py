@@ -1,6 +1,7 @@
 """Tenants in SQL."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,19 +14,33 @@ from akidb.domain.lifecycle import TenantStatus
 from akidb.metadata import rows
 from akidb.metadata.tables import tenants
 from akidb.sql import cursors
+from akidb.sql.prepared import Prepared
 from akidb.sql.types import format_instant
 
 _SELECT = sa.select(*rows.columns(Tenant))
-# Prepared once each: building a statement costs as much as running it.
 _FIND = {
-    (by, deleted): _SELECT.where(tenants.c[by] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted))
+    (by, deleted): Prepared(
+        _SELECT.where(tenants.c[by] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted))
+    )
     for by in ("tenant_id", "slug")
     for deleted in (False, True)
 }
+_make = rows.maker(Tenant)
 
 
-def _make(row: sa.RowMapping) -> Tenant:
-    return Tenant(**row)
+@cache
+def _page(*, deleted: bool, by_status: bool, by_external_id: bool, later: bool) -> Prepared:
+    """A page of the list with these conditions."""
+    statement = _SELECT.where(rows.live(tenants, deleted=deleted))
+    if by_status:
+        statement = statement.where(tenants.c.status == sa.bindparam("status"))
+    if by_external_id:
+        statement = statement.where(tenants.c.external_id == sa.bindparam("external_id"))
+    order = (tenants.c.created_at, tenants.c.tenant_id)
+    if later:
+        position = (sa.bindparam(f"after_{column.name}", type_=column.type) for column in order)
+        statement = statement.where(sa.tuple_(*order) > sa.tuple_(*position))
+    return Prepared(statement.order_by(*order).limit(sa.bindparam("rows")))
 
 
 class SqlTenantCatalog:
@@ -41,7 +56,7 @@ class SqlTenantCatalog:
     def find(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant | None:
         """By ID or slug."""
         by = "tenant_id" if isinstance(tenant, TenantId) else "slug"
-        row = self._connection.execute(_FIND[by, deleted], {"ref": tenant}).mappings().one_or_none()
+        row = _FIND[by, deleted].first(self._connection, ref=tenant)
         return None if row is None else _make(row)
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:
@@ -62,18 +77,19 @@ class SqlTenantCatalog:
     ) -> Page[Tenant]:
         """In the order of creation; equal times in the order of IDs."""
         binding = ("tenants", status, external_id, deleted)
-        statement = _SELECT.where(rows.live(tenants, deleted=deleted)).order_by(
-            tenants.c.created_at, tenants.c.tenant_id
+        statement = _page(
+            deleted=deleted,
+            by_status=status is not None,
+            by_external_id=external_id is not None,
+            later=cursor is not None,
         )
-        if status is not None:
-            statement = statement.where(tenants.c.status == status)
-        if external_id is not None:
-            statement = statement.where(tenants.c.external_id == external_id)
+        parameters: dict[str, Any] = {"status": status, "external_id": external_id, "rows": limit + 1}
         if cursor is not None:
-            statement = statement.where(_after(cursor, binding))
+            created_at, tenant_id = cursors.decode(cursor, tuple[datetime, str], *binding)
+            parameters["after_created_at"] = created_at
+            parameters["after_tenant_id"] = TenantId.parse(tenant_id, "cursor")
         return rows.page(
-            self._connection,
-            statement,
+            statement.all(self._connection, **parameters),
             _make,
             limit,
             lambda t: cursors.encode([format_instant(t.created_at), str(t.tenant_id)], *binding),
@@ -94,11 +110,3 @@ class SqlTenantCatalog:
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
         """Remove the rows for good."""
         rows.purge(self._connection, Tenant, tenant_id, now)
-
-
-def _after(cursor: str, binding: tuple[Any, ...]) -> sa.ColumnElement[bool]:
-    created_at, tenant_id = cursors.decode(cursor, tuple[datetime, str], *binding)
-    return sa.tuple_(tenants.c.created_at, tenants.c.tenant_id) > sa.tuple_(
-        sa.literal(created_at, tenants.c.created_at.type),
-        sa.literal(TenantId.parse(tenant_id, "cursor"), tenants.c.tenant_id.type),
-    )

@@ -56,7 +56,9 @@ def scan(rows: Floats, squares: Floats, query: Query) -> tuple[Floats, float]:
 
     For l2 these are minus the squared distances but for a constant, in the same order as the scores.
     """
-    approximate = rows @ query.vector
+    # One dot product for each row, on this thread. A matrix product would be twice as fast on two idle
+    # cores, but waits for its helper thread: with one core busy its median went from 0.27 to 8.0 ms.
+    approximate: Floats = np.vecdot(rows, query.vector)
     gamma = rows.shape[1] * _UNIT_ROUNDOFF
     if query.metric is Metric.COSINE:
         return approximate, 4 * gamma
