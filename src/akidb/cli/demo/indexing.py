@@ -1,0 +1,101 @@
+"""Fills the demo's tenants, or finds them filled; an interrupted run is gone on with."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from akidb.cli.demo import corpus
+from akidb.cli.demo.parts import COLLECTION, DATABASE, Part
+from akidb.cli.importing import BATCH_TEXTS, write
+from akidb.cli.output import Output
+from akidb.domain.documents import MAX_PAGE_LIMIT
+from akidb.domain.entities import Tenant
+from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.ports.operations import CollectionPath, Operations, TenantChanges
+
+
+class Indexed(NamedTuple):
+    """What a run of the demo has done."""
+
+    texts: int
+    """That are there now."""
+    written: int
+    """By this run."""
+    seconds: float
+
+
+def ensure(operations: Operations, out: Output, parts: Iterable[Part], model: str) -> Indexed:
+    """Make the tenants and index their texts, as far as that is not done."""
+    began, texts, work = time.perf_counter(), 0, []
+    for part in parts:
+        tenant = _tenant(operations, part)
+        _collection(operations, part, model)
+        count = operations.documents.count(part.path)
+        if count and tenant.metadata == _mark(count):
+            texts += count
+            continue
+        found = corpus.read(part.modules)
+        there = set(_ids(operations, part.path))
+        work.append((part, found, [text for text in found if text.name not in there]))
+        texts += len(found)
+    written = sum(len(missing) for _, _, missing in work)
+    if written:
+        out.note(f"indexing {written:,} texts of Python's documentation with {model}")
+    began = time.perf_counter()
+    with out.progress("indexing", written, "texts") as advance:
+        for part, found, missing in work:
+            write(operations.documents, part.path, _batches(missing), advance)
+            operations.tenants.update(part.slug, TenantChanges(metadata=_mark(len(found))))
+    return Indexed(texts, written, time.perf_counter() - began)
+
+
+def _tenant(operations: Operations, part: Part) -> Tenant:
+    ours = operations.tenants.list(external_id=part.external_id).items
+    if ours:
+        return ours[0]
+    try:
+        return operations.tenants.create(part.name, slug=part.slug, external_id=part.external_id)
+    except AlreadyExists:
+        raise InvalidArgument(
+            "data",
+            f"there is a tenant {part.slug} that is not the demo's: name another directory with --data",
+        ) from None
+
+
+def _collection(operations: Operations, part: Part, model: str) -> None:
+    try:
+        operations.databases.get(part.slug, DATABASE)
+    except NotFound:
+        operations.databases.create(part.slug, DATABASE, description="Python's standard library")
+    try:
+        operations.collections.get(*part.path)
+    except NotFound:
+        operations.collections.create(part.slug, DATABASE, COLLECTION, embedding_model=model)
+
+
+def _mark(texts: int) -> dict[str, Any]:
+    """What is kept with a tenant whose texts are all there."""
+    return {"demo": {"python": "{}.{}.{}".format(*sys.version_info), "texts": texts}}
+
+
+def _ids(operations: Operations, path: CollectionPath) -> Iterator[str]:
+    cursor = None
+    while True:
+        page = operations.documents.scan(path, include=(), limit=MAX_PAGE_LIMIT, cursor=cursor)
+        yield from (document.id for document in page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _batches(texts: list[corpus.Text]) -> Iterator[list[dict[str, Any]]]:
+    source = iter(texts)
+    while batch := [_document(text) for text in islice(source, BATCH_TEXTS)]:
+        yield batch
+
+
+def _document(text: corpus.Text) -> dict[str, Any]:
+    metadata = {"module": text.module, "kind": text.kind, "name": text.name, "line": text.line}
+    return {"id": text.name, "text": text.text, "metadata": metadata}

@@ -1,0 +1,83 @@
+"""Asks the demo's tenants, and proves that one does not find what another keeps."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from akidb.cli.demo.parts import DATABASE, Part
+from akidb.domain.documents import Match
+from akidb.domain.errors import Internal, NotFound
+from akidb.ports.operations import Operations
+
+TOP_K = 3
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant has found."""
+
+    tenant: str
+    question: str
+    milliseconds: float
+    """From the text of the question to the texts found."""
+    matches: list[Match]
+
+
+class Isolation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant sees of another: nothing."""
+
+    answer: Answer
+    """Its own texts, though another has a better one."""
+    better: Answer
+    """What that other one finds."""
+    foreign_database: str
+    """The ID of a database of the other."""
+    refusal: str
+    """What the tenant is told when it names that database."""
+    unknown_refusal: str
+    """What it is told when it names one that does not exist."""
+
+
+def ask(operations: Operations, part: Part, question: str) -> Answer:
+    """Ask one tenant one question."""
+    began = time.perf_counter()
+    result = operations.documents.search(part.path, text=question, top_k=TOP_K)
+    milliseconds = (time.perf_counter() - began) * 1000
+    return Answer(
+        tenant=part.slug, question=question, milliseconds=round(milliseconds, 2), matches=result.matches
+    )
+
+
+def try_isolation(operations: Operations, part: Part, other: Part, question: str) -> Isolation:
+    """Ask one tenant for what another keeps. Raises Internal when it finds anything of it."""
+    answer = ask(operations, part, question)
+    strangers = [match.id for match in answer.matches if not _is_of(part, match)]
+    if strangers:
+        raise Internal(f"{part.slug} has found {strangers[0]}, which is not its own")
+    foreign = str(operations.databases.get(other.slug, DATABASE).database_id)
+    unknown = _unlike(foreign)
+    return Isolation(
+        answer=answer,
+        better=ask(operations, other, question),
+        foreign_database=foreign,
+        refusal=_refusal(operations, part, foreign),
+        unknown_refusal=_refusal(operations, part, unknown),
+    )
+
+
+def _is_of(part: Part, match: Match) -> bool:
+    metadata: dict[str, Any] = match.metadata or {}
+    return str(metadata.get("module")).partition(".")[0] in part.modules
+
+
+def _unlike(foreign: str) -> str:
+    """An ID that nothing has: the foreign one with its last digit changed."""
+    return foreign[:-1] + ("0" if foreign[-1] != "0" else "1")
+
+
+def _refusal(operations: Operations, part: Part, database: str) -> str:
+    try:
+        operations.collections.list(part.slug, database)
+    except NotFound as error:
+        return error.message
+    raise Internal(f"{part.slug} was let into {database}, which is not its own")

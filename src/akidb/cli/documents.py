@@ -1,0 +1,139 @@
+"""`akidb document`: documents of a collection, one by one or by the file."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from akidb.cli.arguments import (
+    CollectionArgument,
+    FilterOption,
+    Vectors,
+    Yes,
+    collection_path,
+    parse_object,
+)
+from akidb.cli.output import write_bytes
+from akidb.cli.session import Session, command, confirm, group
+from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Document, Include
+from akidb.domain.errors import InvalidArgument, NotFound
+
+app = group("document", "Documents of a collection.")
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The documents' own IDs.")]
+
+
+@command(app, "import")
+def import_file(
+    session: Session,
+    path: CollectionArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE.jsonl", help="A document a line; - is standard input.")
+    ],
+) -> None:
+    """Write the documents of a file, after all of it was checked.
+
+    Each line is an object with id, text, vector and metadata; a known id is replaced.
+    """
+    from akidb.cli import importing
+
+    target = collection_path(path)
+    collection = session.operations.collections.get(*target)
+    with importing.opened(file) as source:
+        start = source.tell()
+        count = importing.check(importing.lines(source), collection)
+        source.seek(start)
+        began = time.perf_counter()
+        with session.out.progress("importing", count, "texts") as advance:
+            # What is added to the file by now has not been checked.
+            parts = importing.batches(importing.lines(source, count))
+            written = importing.write(session.operations.documents, target, parts, advance)
+    seconds = time.perf_counter() - began
+    rate = written / seconds if seconds else 0.0
+    session.out.done(
+        {"imported": written, "seconds": round(seconds, 3), "texts_per_second": round(rate, 1)},
+        f"imported {written:,} documents in {seconds:.1f} s, {rate:,.0f} texts/s",
+    )
+
+
+@command(app, "get")
+def get(session: Session, path: CollectionArgument, ids: Ids = None, *, vectors: Vectors = False) -> None:
+    """Show documents; an ID that is missing makes the exit status 3."""
+    wanted = _needed(ids)
+    documents = session.operations.documents.get(
+        collection_path(path), wanted, include=_include(vectors=vectors)
+    )
+    if session.out.json or documents:
+        _show(session, documents)
+    there = {document.id for document in documents}
+    missing = [document_id for document_id in wanted if document_id not in there]
+    if missing:
+        error = NotFound("document", missing[0])
+        if len(missing) > 1:
+            error.add_note(f"nor do {len(missing) - 1} more")
+        raise error
+
+
+@command(app, "delete")
+def delete(
+    session: Session,
+    path: CollectionArgument,
+    ids: Ids = None,
+    *,
+    filter: FilterOption = None,
+    yes: Yes = False,
+) -> None:
+    """Delete the documents with these IDs, or those that a filter finds."""
+    target, chosen = collection_path(path), parse_object(filter, "filter")
+    if bool(ids) == (chosen is not None):
+        raise InvalidArgument("ids", "give either IDs or --filter")
+    if chosen is not None:
+        count = session.operations.documents.count(target, filter=chosen)
+        confirm(session, f"Delete {count:,} documents for good?", yes=yes)
+    deleted = session.operations.documents.delete(target, ids=ids or None, filter=chosen)
+    session.out.done({"deleted": deleted}, f"deleted {deleted:,} documents")
+
+
+@command(app, "count")
+def count(session: Session, path: CollectionArgument, *, filter: FilterOption = None) -> None:
+    """Count documents: all of them, or those that a filter finds."""
+    found = session.operations.documents.count(collection_path(path), filter=parse_object(filter, "filter"))
+    session.out.done({"count": found}, str(found))
+
+
+@command(app, "export")
+def export(
+    session: Session, path: CollectionArgument, *, filter: FilterOption = None, vectors: Vectors = False
+) -> None:
+    """Print documents as JSON lines, as `import` takes them."""
+    from akidb.cli.importing import patiently
+    from akidb.ports import wire
+
+    target, chosen, cursor = collection_path(path), parse_object(filter, "filter"), None
+    include = _include(vectors=vectors)
+    while True:
+        page = patiently(
+            lambda cursor=cursor: session.operations.documents.scan(  # type: ignore[misc]
+                target, filter=chosen, include=include, limit=MAX_PAGE_LIMIT, cursor=cursor
+            )
+        )
+        write_bytes(b"".join(wire.encode(document) + b"\n" for document in page.items))
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+
+
+def _needed(ids: list[str] | None) -> list[str]:
+    if not ids:
+        raise InvalidArgument("ids", "name at least one")
+    return ids
+
+
+def _include(*, vectors: bool) -> frozenset[Include]:
+    return DEFAULT_INCLUDE | {Include.VECTOR} if vectors else DEFAULT_INCLUDE
+
+
+def _show(session: Session, documents: list[Document]) -> None:
+    rows = [(d.id, d.text, d.metadata, *([] if d.vector is None else [d.vector.tolist()])) for d in documents]
+    columns = ("id", "text", "metadata", "vector")[: max(3, *(len(row) for row in rows), 3)]
+    session.out.rows({"documents": documents}, columns, rows)

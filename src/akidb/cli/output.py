@@ -1,0 +1,187 @@
+"""What a command prints: one JSON value for programs, tables for people; messages go to standard error.
+
+Nothing stored reaches a terminal unescaped. It decides no format of its own for JSON: entities and
+answers look as `akidb.ports.wire` writes them, the same as over HTTP.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from akidb.cli.errors import one_line, printable, problem
+from akidb.domain.documents import Page
+from akidb.domain.errors import AkiDBError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from akidb.ports.embedding import Progress
+
+MAX_CELL_CHARACTERS = 120
+PIPE_WIDTH = 2_000  # wide enough that no line is broken where no one looks at it
+
+Advance = Callable[[int], None]
+"""Called with the number of things done since the last call."""
+
+
+class Output:
+    """Where one command writes."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+
+    def value(self, value: Any) -> None:
+        """Print a value as JSON, on one line."""
+        from akidb.ports import wire
+
+        write_bytes(wire.encode(value) + b"\n")
+
+    def record(self, value: Any) -> None:
+        """Print one entity or answer: JSON, or a line for each of its fields."""
+        if self.json:
+            self.value(value)
+        else:
+            import msgspec
+
+            fields = value if isinstance(value, Mapping) else msgspec.structs.asdict(value)
+            self._print_table(None, [(name, shown(item)) for name, item in fields.items()])
+
+    def page(self, page: Page[Any], columns: Sequence[str]) -> None:
+        """Print a page of entities: JSON, or a row for each with these fields."""
+        rows = ([getattr(item, column) for column in columns] for item in page.items)
+        self.rows(page, columns, rows)
+        if page.next_cursor is not None:
+            self.note(f"there are more: --cursor {page.next_cursor}")
+
+    def rows(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print `value` as JSON, or these rows as a table."""
+        if self.json:
+            self.value(value)
+        else:
+            self._print_table(columns, [[shown(cell) for cell in row] for row in rows])
+
+    def done(self, value: Mapping[str, Any], sentence: str) -> None:
+        """Print what a command did that has no entity to show."""
+        if self.json:
+            self.value(value)
+        else:
+            self.text(sentence)
+
+    def text(self, line: str = "", style: str | None = None) -> None:
+        """Print a line for people on standard output."""
+        self._console(sys.stdout).print(_plain(line, style), soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Print a line for people on standard error; a program that reads JSON gets none."""
+        if not self.json:
+            print(printable(line), file=sys.stderr, flush=True)
+
+    def error(self, error: AkiDBError) -> None:
+        """Print an error on standard error: one line, or one JSON object."""
+        if self.json:
+            from akidb.ports import wire
+
+            print(wire.encode(problem(error)).decode(), file=sys.stderr, flush=True)
+        else:
+            print(one_line(error), file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show a bar on standard error, with units per second, while something is done.
+
+        Without a terminal there is none.
+        """
+        if not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self._console(sys.stderr), transient=True) as bar:
+            task = bar.add_task(printable(title), total=total, rate="")
+
+            def advance(count: int) -> None:
+                bar.advance(task, count)
+                speed = bar.tasks[0].speed
+                bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+
+            yield advance
+
+    @contextmanager
+    def stages(self, title: str) -> Iterator["Progress"]:
+        """Show how far each stage of a download is; on a terminal only, as `progress` is."""
+        if not sys.stderr.isatty():
+            yield lambda _stage, _done, _total: None
+            return
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Bars(*columns, console=self._console(sys.stderr), transient=True) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(printable(f"{title}: {stage}"))
+                bars.update(tasks[stage], completed=done, total=total)
+
+            yield show
+
+    def _console(self, stream: IO[str]) -> "Console":
+        from rich.console import Console
+
+        return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+
+    def _print_table(self, columns: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
+        from rich.table import Table
+
+        console = self._console(sys.stdout)
+        table = Table(box=None, show_header=columns is not None, header_style="bold", pad_edge=False)
+        for position, column in enumerate(columns or ("", "")):
+            style = "cyan" if position == 0 else None
+            table.add_column(column, style=style, overflow="fold", no_wrap=not console.is_terminal)
+        for row in rows:
+            table.add_row(*(_plain(cell) for cell in row))
+        console.print(table)
+
+
+def shown(value: Any) -> str:
+    """One value in a cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        from akidb.ports import wire
+
+        value = wire.encode(value).decode()
+    text = str(value)
+    return text if len(text) <= MAX_CELL_CHARACTERS else f"{text[: MAX_CELL_CHARACTERS - 1]}…"
+
+
+def write_bytes(data: bytes) -> None:
+    """Write to standard output as it is, whatever the terminal's encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def _plain(text: str, style: str | None = None) -> Any:
+    from rich.text import Text
+
+    return Text(printable(text), style=style or "")

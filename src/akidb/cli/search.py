@@ -1,0 +1,71 @@
+"""`akidb search` and `akidb embed`: questions, and what a model makes of texts."""
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from akidb.cli.arguments import CollectionArgument, FilterOption, collection_path, parse_object
+from akidb.cli.models import embeddings_of
+from akidb.cli.session import Session, command
+from akidb.domain.errors import InvalidArgument
+
+
+def add_to(app: typer.Typer) -> None:
+    """Declare the commands."""
+    command(app, "search")(search)
+    command(app, "embed")(embed)
+
+
+def search(
+    session: Session,
+    path: CollectionArgument,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
+    *,
+    vector: Annotated[
+        str | None, typer.Option(metavar="JSON", help="A vector to look for instead, a list of numbers.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="The most to find, 1-10000.")] = 10,
+    filter: FilterOption = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Leave out what scores below.")] = None,
+) -> None:
+    """Find the documents nearest to a text or vector."""
+    began = time.perf_counter()
+    result = session.operations.documents.search(
+        collection_path(path),
+        text=text,
+        vector=_numbers(vector),
+        top_k=top_k,
+        filter=parse_object(filter, "filter"),
+        score_threshold=score_threshold,
+    )
+    milliseconds = (time.perf_counter() - began) * 1000
+    rows = [(match.score, match.id, match.text, match.metadata) for match in result.matches]
+    session.out.rows(result, ("score", "id", "text", "metadata"), rows)
+    session.out.note(f"{len(rows)} matches in {milliseconds:.1f} ms")
+
+
+def embed(
+    session: Session,
+    text: Annotated[list[str], typer.Argument(metavar="TEXT...")],
+    *,
+    model: Annotated[str | None, typer.Option(help="By default the one that the settings name.")] = None,
+) -> None:
+    """Make vectors of texts."""
+    result = embeddings_of(session).embed(text, model=model)
+    vectors: list[list[float]] = result.vectors.tolist()
+    rows: list[tuple[Any, ...]] = [
+        (f"{', '.join(f'{number:.4f}' for number in vector[:4])}, ...", len(vector), tokens, cut)
+        for vector, tokens, cut in zip(vectors, result.token_counts, result.truncated, strict=True)
+    ]
+    session.out.rows(result, ("vector", "dimension", "tokens", "truncated"), rows)
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text.encode(errors="surrogatepass"), type=list[float])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidArgument("vector", "must be a JSON list of numbers") from None

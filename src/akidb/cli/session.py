@@ -1,0 +1,167 @@
+"""What a command runs with: settings, the connection, the output; and how a command is declared.
+
+The options `--url`, `--data` and `--json` stand before the command or after it. This is the one place
+that knows them.
+"""
+
+import functools
+import inspect
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NamedTuple, ParamSpec, Self
+
+import typer
+
+from akidb.cli.output import Output
+from akidb.domain.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from akidb.ports.operations import Operations
+    from akidb.settings import Settings
+
+P = ParamSpec("P")
+Command = Callable[Concatenate["Session", P], int | None]
+
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="A directory, sqlite:///PATH or http://HOST:PORT.")
+]
+Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="A data directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
+
+
+class Shared(NamedTuple):
+    """The options of every command, as far as they were given in one place."""
+
+    url: str | None = None
+    data: str | None = None
+    json: bool = False
+
+    def joined(self, other: "Shared") -> "Shared":
+        """Put together what stood before the command and after it."""
+        urls = [url for url in (self.url, other.url) if url is not None]
+        directories = [data for data in (self.data, other.data) if data is not None]
+        if len(urls) + len(directories) > 1:
+            raise InvalidArgument("url", "give one of --url and --data, once")
+        return Shared(next(iter(urls), None), next(iter(directories), None), json=self.json or other.json)
+
+
+class Session:
+    """One run of one command. What is heavy is made when it is first asked for."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._url, self._data = shared.url, shared.data
+        self.out = Output(json=shared.json)
+        self._opened: Operations | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    @functools.cached_property
+    def settings(self) -> "Settings":
+        """The settings, with what the command line says."""
+        from akidb import settings
+
+        return settings.load(url=self._data if self._url is None else self._url)
+
+    @functools.cached_property
+    def place(self) -> str | Path:
+        """Where the data is: the URL of a server, or the path of a directory."""
+        from akidb.client.targets import resolve
+
+        # What --data names is a directory, also when it looks like a URL.
+        return resolve(self.settings.url if self._data is None else Path(self._data))
+
+    @property
+    def options(self) -> str:
+        """The options that lead another command to the same place, as a shell takes them."""
+        given = (("--url", self._url), ("--data", self._data))
+        return " ".join(f"{name} {shlex.quote(value)}" for name, value in given if value is not None)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another process was named, not a directory."""
+        return isinstance(self.place, str)
+
+    @property
+    def directory(self) -> Path:
+        """The data directory. Raises InvalidArgument when a server was named."""
+        if isinstance(self.place, str):
+            raise InvalidArgument("url", f"must be a data directory here, not the server {self.place}")
+        return self.place
+
+    @property
+    def operations(self) -> "Operations":
+        """What can be asked, in this process or of a server; opened at the first use."""
+        if self._opened is None:
+            from akidb.client.targets import bind
+
+            self._opened = bind(self.place, self.settings)
+        return self._opened
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Command[P]], Command[P]]:
+    """Make a function a command of `app`; beside its own options it takes those of every command."""
+
+    def register(function: Command[P]) -> Command[P]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def run(
+            context: typer.Context, url: str | None, data: str | None, json: bool, **given: Any
+        ) -> int | None:
+            before = context.find_object(Shared) or Shared()
+            with Session(before.joined(Shared(url, data, json))) as session:
+                return function(session, **given)  # type: ignore[call-arg]
+
+        shared = [
+            _keyword("url", Url, None),
+            _keyword("data", Data, None),
+            _keyword("json", Json, default=False),
+        ]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*parameters, *shared, context])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*parameters, *shared, context)}
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def group(name: str, help: str) -> typer.Typer:
+    """Make a group of commands, such as `akidb tenant`."""
+    return typer.Typer(
+        name=name, help=help, rich_markup_mode=None, invoke_without_command=True, callback=require_command
+    )
+
+
+def require_command(context: typer.Context) -> None:
+    """Answer a call that names no command with the help."""
+    if context.invoked_subcommand is None:
+        if (context.find_object(Shared) or Shared()).json:
+            raise InvalidArgument("command", "is missing")
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def confirm(session: Session, question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone; without a terminal `--yes` must have answered."""
+    if yes:
+        return
+    if not sys.stdin.isatty() or session.out.json:
+        raise InvalidArgument("yes", "this cannot be undone: say --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Abort

@@ -1,0 +1,81 @@
+"""Sizes, paths and JSON objects as they are written on the command line."""
+
+import pytest
+
+from akidb.cli.arguments import collection_path, database_path, parse_object, parse_size
+from akidb.domain.errors import InvalidArgument
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("12345", 12345),
+        ("10B", 10),
+        ("10GB", 10 * 10**9),
+        ("10 GB", 10 * 10**9),
+        ("10g", 10 * 10**9),
+        ("32GiB", 32 * 2**30),
+        ("32gib", 32 * 2**30),
+        ("1TiB", 2**40),
+        ("1.5KiB", 1536),
+        ("0.1kB", 100),
+        ("8388607TiB", 8388607 * 2**40),
+        ("8191.999999999999999PiB", 8191 * 2**50 + 999999999999999 * 2**50 // 10**15),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text, "storage_quota_bytes") == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1.", ".5GB", "1e3", "10XB", "\uff11GB", "10GBs", "1 2", "nan"]
+)
+def test_what_is_no_size_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_size(text, "storage_quota_bytes")
+    assert caught.value.field == "storage_quota_bytes"
+
+
+def test_a_size_beyond_63_bits_is_refused() -> None:
+    assert parse_size(str(2**63 - 1), "x") == 2**63 - 1
+    for text in (str(2**63), "8388608TiB", "9" * 400):
+        with pytest.raises(InvalidArgument, match="at most"):
+            parse_size(text, "x")
+
+
+def test_paths() -> None:
+    assert database_path("aki/kb") == ("aki", "kb")
+    assert collection_path("aki/kb/notes") == ("aki", "kb", "notes")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "aki", "aki/kb", "aki//notes", "/kb/notes", "aki/kb/notes/x", "aki/kb/"]
+)
+def test_a_path_of_another_length_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="tenant/database/collection"):
+        collection_path(text)
+
+
+def test_json_objects() -> None:
+    assert parse_object(None, "metadata") is None
+    assert parse_object('{"a": {"b": [1, null]}}', "metadata") == {"a": {"b": [1, None]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", "metadata"),
+        ("{", "metadata"),
+        ("[1]", "metadata"),
+        ("null", "metadata"),
+        ('{"a": 1, "a": 2}', "metadata.a"),
+        ('{"a": {"b": NaN}}', "metadata.a.b"),
+        ('{"a": "\\u0000"}', "metadata.a"),
+        ('{"a": "\udcff"}', "metadata"),
+    ],
+)
+def test_what_is_no_json_object_is_refused_by_its_path(text: str, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_object(text, "metadata")
+    assert caught.value.field == field

@@ -1,0 +1,135 @@
+"""`akidb document` and `akidb search`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+DOCUMENTS = [
+    {"id": "a", "text": "vectors live in SQL", "metadata": {"year": 2026, "tags": ["db"]}},
+    {"id": "b", "text": "a bakery in Kyoto", "metadata": {"year": 1999}},
+    {"id": "c", "text": "trains leave on time", "metadata": {}},
+]
+
+
+@pytest.fixture
+def filled(akidb: Run, notes: str, tmp_path: Path) -> str:
+    file = tmp_path / "notes.jsonl"
+    file.write_text("".join(f"{json.dumps(document)}\n" for document in DOCUMENTS))
+    assert akidb("document", "import", notes, file).status == 0
+    return notes
+
+
+def test_get_shows_documents_in_the_order_asked_for(akidb: Run, filled: str) -> None:
+    assert akidb("document", "get", filled, "c", "a", "--json").json == {
+        "documents": [DOCUMENTS[2], DOCUMENTS[0]]
+    }
+    table = akidb("document", "get", filled, "b")
+    assert table.out.splitlines()[0].split() == ["id", "text", "metadata"]
+    assert "a bakery in Kyoto" in table.out
+    vector = akidb("document", "get", filled, "a", "--vectors", "--json").json["documents"][0]["vector"]
+    assert len(vector) == 64
+    assert "[" in akidb("document", "get", filled, "b", "--vectors").out
+
+
+def test_get_of_a_missing_document_shows_the_others_and_fails(akidb: Run, filled: str) -> None:
+    result = akidb("document", "get", filled, "a", "x", "y", "--json")
+    assert result.status == 3
+    assert json.loads(result.out) == {"documents": [DOCUMENTS[0]]}
+    assert json.loads(result.err)["id"] == "x"
+    alone = akidb("document", "get", filled, "x")
+    assert (alone.status, alone.out) == (3, "")
+    assert alone.err == "error: not_found: document 'x' does not exist\n"
+    assert akidb("document", "get", filled).status == 2
+
+
+def test_count(akidb: Run, filled: str) -> None:
+    assert akidb("document", "count", filled).out == "3\n"
+    found = akidb("document", "count", filled, "--filter", '{"year": {"$gte": 2000}}', "--json")
+    assert found.json == {"count": 1}
+
+
+def test_a_wrong_filter_is_refused_with_its_path(akidb: Run, filled: str) -> None:
+    wrong = '{"$and": [{"a": 1}, {"year": {"$gte": []}}]}'
+    assert (
+        akidb("document", "count", filled, "--filter", wrong, "--json")
+        .problem["field"]
+        .startswith("filter.$and[1].year")
+    )
+    assert akidb("document", "count", filled, "--filter", "{").status == 2
+
+
+def test_delete_by_id(akidb: Run, filled: str) -> None:
+    assert akidb("document", "delete", filled, "a", "x", "--json").json == {"deleted": 1}
+    assert akidb("document", "delete", filled, "b").out == "deleted 1 documents\n"
+    assert akidb("document", "count", filled, "--json").json == {"count": 1}
+    assert akidb("document", "delete", filled).status == 2
+    assert akidb("document", "delete", filled, "c", "--filter", '{"year": 1}', "--yes").status == 2
+
+
+def test_delete_by_filter_needs_yes_where_nobody_can_be_asked(akidb: Run, filled: str) -> None:
+    chosen = ["--filter", '{"year": {"$exists": true}}']
+    assert akidb("document", "delete", filled, *chosen).status == 2
+    assert akidb("document", "count", filled, "--json").json == {"count": 3}
+    assert akidb("document", "delete", filled, *chosen, "--yes", "--json").json == {"deleted": 2}
+    assert akidb("document", "delete", filled, "--filter", "{}", "--yes").status == 2
+    assert akidb("document", "count", filled, "--json").json == {"count": 1}
+
+
+def test_export_is_json_lines_that_import_takes(akidb: Run, filled: str, tmp_path: Path) -> None:
+    plain = akidb("document", "export", filled)
+    assert [json.loads(line) for line in plain.out.splitlines()] == DOCUMENTS
+    assert akidb("--json", "document", "export", filled).out == plain.out
+    some = akidb("document", "export", filled, "--filter", '{"$id": "b"}')
+    assert [json.loads(line) for line in some.out.splitlines()] == [DOCUMENTS[1]]
+    whole = akidb("document", "export", filled, "--vectors")
+    file = tmp_path / "export.jsonl"
+    file.write_text(whole.out)
+    copy = "aki-labs/kb/copy"
+    assert akidb("collection", "create", "aki-labs/kb", "copy", "--embedding-model", "hash").status == 0
+    assert akidb("document", "import", copy, file).status == 0
+    assert akidb("document", "export", copy, "--vectors").out == whole.out
+
+
+def test_export_goes_over_all_pages(akidb: Run, points: str, tmp_path: Path) -> None:
+    file = tmp_path / "points.jsonl"
+    vector = [1.0] * 16
+    file.write_text("".join(f'{{"id": "{i:05}", "vector": {vector}}}\n' for i in range(2_345)))
+    assert akidb("document", "import", points, file).status == 0
+    lines = akidb("document", "export", points).out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"{i:05}" for i in range(2_345)]
+
+
+def test_search_by_text(akidb: Run, filled: str) -> None:
+    found = akidb("search", filled, "vectors live in SQL", "--top-k", "2", "--json").json
+    assert set(found) == {"matches", "statistics"}
+    assert found["matches"][0]["id"] == "a"
+    assert found["matches"][0]["score"] == pytest.approx(1.0, abs=1e-5)
+    assert found["matches"][0]["text"] == "vectors live in SQL"
+    assert len(found["matches"]) == 2
+    table = akidb("search", filled, "bakery")
+    assert table.out.splitlines()[0].split() == ["score", "id", "text", "metadata"]
+    assert table.err.startswith("3 matches in ")
+
+
+def test_search_takes_a_filter_and_a_threshold(akidb: Run, filled: str) -> None:
+    found = akidb("search", filled, "vectors", "--filter", '{"year": 1999}', "--json").json
+    assert [match["id"] for match in found["matches"]] == ["b"]
+    found = akidb("search", filled, "vectors live in SQL", "--score-threshold", "0.9", "--json").json
+    assert [match["id"] for match in found["matches"]] == ["a"]
+    assert akidb("search", filled, "vectors", "--top-k", "0").status == 2
+    assert akidb("search", filled).status == 2
+
+
+def test_search_by_vector(akidb: Run, points: str, tmp_path: Path) -> None:
+    file = tmp_path / "points.jsonl"
+    one, other = [1.0, *[0.0] * 15], [*[0.0] * 15, 2.0]
+    file.write_text(f'{{"id": "one", "vector": {one}}}\n{{"id": "other", "vector": {other}}}\n')
+    assert akidb("document", "import", points, file).status == 0
+    found = akidb("search", points, "--vector", json.dumps(other), "--json").json["matches"]
+    assert [match["id"] for match in found] == ["other", "one"]
+    for wrong in ("[1, 2]", "[", '["a"]', "{}"):
+        assert akidb("search", points, "--vector", wrong).status == 2
+    assert akidb("search", points, "text").status == 2

@@ -1,0 +1,89 @@
+"""Exit statuses and the one line of an error."""
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from akidb.cli.errors import EXIT_STATUS, as_domain_error, exit_status, one_line, problem
+from akidb.domain import errors
+from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound, Unavailable
+from akidb.services.owner import DirectoryHeld
+
+
+def _subclasses(kind: type[AkiDBError]) -> Iterator[type[AkiDBError]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def test_every_error_class_of_the_domain_has_its_row() -> None:
+    of_the_domain = {kind for kind in _subclasses(AkiDBError) if kind.__module__ == errors.__name__}
+    assert set(EXIT_STATUS) == of_the_domain
+
+
+@pytest.mark.parametrize(
+    ("status", "codes"),
+    [
+        (1, {"unavailable", "overloaded", "internal"}),
+        (2, {"invalid_argument"}),
+        (3, {"not_found"}),
+        (4, {"already_exists", "invalid_state", "precondition_failed", "idempotency_mismatch"}),
+        (5, {"permission_denied", "unauthenticated", "quota_exceeded", "rate_limited"}),
+    ],
+)
+def test_statuses_are_the_published_ones(status: int, codes: set[str]) -> None:
+    assert {kind.code for kind, its in EXIT_STATUS.items() if its == status} == codes
+
+
+def test_an_error_of_another_layer_has_the_status_of_its_base() -> None:
+    held = DirectoryHeld.__new__(DirectoryHeld)
+    assert exit_status(held) == EXIT_STATUS[Unavailable]
+    assert exit_status(AkiDBError("?")) == 1
+
+
+def test_an_error_is_one_line_whatever_it_holds() -> None:
+    line = one_line(NotFound("tenant", "a\nb\x1b[31m\u202e"))
+    assert line == r"error: not_found: tenant 'a\nb\x1b[31m\u202e' does not exist"
+    line = one_line(Unavailable("a\nb\x1b[31m\u202e\x85"))
+    assert line == r"error: unavailable: a\nb\x1b[31m\u202e\x85"
+
+
+def test_notes_stand_behind_the_message() -> None:
+    error = NotFound("document", "a")
+    error.add_note("nor do 2 more")
+    assert one_line(error) == "error: not_found: document 'a' does not exist; nor do 2 more"
+
+
+def test_a_problem_has_the_fields_of_the_error() -> None:
+    assert problem(InvalidArgument("name", "is wrong")) == {
+        "type": "urn:akidb:error:invalid_argument",
+        "title": "Invalid argument",
+        "detail": "name: is wrong",
+        "code": "invalid_argument",
+        "field": "name",
+        "reason": "is wrong",
+    }
+
+
+def test_a_problem_can_be_encoded_also_with_lone_surrogates() -> None:
+    fields = problem(NotFound("tenant", "a\udcff"))
+    assert fields["id"] == r"a\udcff"
+    assert "\udcff" not in fields["detail"]
+
+
+def test_a_full_disk_and_a_missing_file_are_unavailable() -> None:
+    full = as_domain_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert (type(full), full.message) == (Unavailable, "no space is left on the device")
+    missing = as_domain_error(PermissionError(errno.EACCES, "Permission denied", "/x"))
+    assert (type(missing), missing.message) == (Unavailable, "Permission denied: /x")
+    assert type(as_domain_error(MemoryError())) is Unavailable
+
+
+def test_a_defect_is_internal_and_says_where_it_was() -> None:
+    try:
+        EXIT_STATUS[1]  # type: ignore[index]
+    except KeyError as error:
+        defect = as_domain_error(error)
+    assert type(defect) is Internal
+    assert defect.message == "KeyError: 1"

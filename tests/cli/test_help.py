@@ -1,0 +1,141 @@
+"""The tree of commands: each has help, none needs heavy modules for it, the documentation names all."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from akidb.cli.main import app
+
+from .conftest import Run
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    "alembic", "httpx", "litestar", "numpy", "onnx", "onnxruntime", "pip", "prometheus_client", "rich",
+    "sqlalchemy", "tokenizers", "uvicorn",
+}  # fmt: skip
+
+
+def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _paths(child, (*path, name))
+
+
+PATHS = sorted(_paths(get_command(app)))
+GROUPS = {path[:-1] for path in PATHS if path}
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != ("bench",)], ids=" ".join)
+def test_every_command_has_help(akidb: Run, path: tuple[str, ...]) -> None:
+    result = akidb(*path, "--help")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: {' '.join(('akidb', *path))} ")
+    if path not in GROUPS:
+        assert {"--url", "--data", "--json"} <= set(result.out.split())
+
+
+COMMANDS = """
+audit list
+bench
+collection create|delete|get|list|purge|restore|update
+database create|delete|get|list|purge|restore|update
+demo
+doctor
+document count|delete|export|get|import
+embed
+migrate schema
+model info|list|pull
+search
+serve
+tenant activate|create|delete|get|list|purge|restore|suspend|update|usage
+"""
+
+
+def test_the_commands_are_the_published_ones() -> None:
+    published: set[tuple[str, ...]] = {()}
+    for line in COMMANDS.split("\n")[1:-1]:
+        name, _, verbs = line.partition(" ")
+        published |= {(name,), *((name, verb) for verb in verbs.split("|") if verb)}
+    assert set(PATHS) == published
+
+
+def test_the_documentation_names_every_command() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    for path in PATHS:
+        name = " ".join(("akidb", *path))
+        short = f"`{path[-1]} T" if path else ""
+        assert name in text or short in text, name
+
+
+def test_the_documentation_names_every_status() -> None:
+    from akidb.cli.errors import EXIT_STATUS
+
+    rows = [line for line in (ROOT / "docs" / "cli.md").read_text().splitlines() if line.startswith("| ")]
+    for kind, status in EXIT_STATUS.items():
+        assert any(row.startswith(f"| {status} |") and f"`{kind.code}`" in row for row in rows), kind
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["document", "import", "--help"], ["demo", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom akidb.cli.main import main\nstatus = main(sys.argv[1:])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\nsys.exit(status)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert not HEAVY & set(ended.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["tenant"], ["migrate"]])
+def test_a_call_without_a_command_gets_the_help(akidb: Run, arguments: list[str]) -> None:
+    result = akidb(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert "Commands:" in result.err
+    assert akidb("--json", *arguments).problem["field"] == "command"
+
+
+def test_the_version(akidb: Run) -> None:
+    from importlib.metadata import version
+
+    assert akidb("--version").out == f"akidb {version('akidb')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenat"],
+        ["tenant", "gett"],
+        ["tenant", "get"],
+        ["tenant", "get", "a", "b"],
+        ["tenant", "list", "--nope"],
+        ["tenant", "list", "--limit", "x"],
+        ["tenant", "list", "--status", "x"],
+        ["--url", "a", "--data", "b", "tenant", "list"],
+        ["--data", "a", "tenant", "list", "--data", "b"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_one_line_and_status_2(akidb: Run, arguments: list[str]) -> None:
+    result = akidb(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("error: invalid_argument: ")
+    assert result.err.count("\n") == 1
+    assert akidb(*arguments, "--json").problem["code"] == "invalid_argument"
+
+
+def test_the_bench_gets_its_own_options(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def bench(arguments: list[str]) -> int:
+        seen.append(arguments)
+        return 7
+
+    monkeypatch.setattr("akidb.bench.main", bench, raising=False)
+    assert akidb("bench", "--help", "--json", "x").status == 7
+    assert seen == [["--help", "--json", "x"]]

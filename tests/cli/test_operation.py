@@ -1,0 +1,120 @@
+"""`akidb doctor`, `akidb migrate` and `akidb model`."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from akidb.domain.lifecycle import MOVES, PERMITTED
+from akidb.embedding import LocalModels
+
+from .conftest import Run
+
+
+def test_doctor_finds_a_sound_directory_sound(akidb: Run, notes: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"id": "a", "text": "one"}\n')
+    assert akidb("document", "import", notes, file).status == 0
+    report = akidb("doctor", "--json").json
+    assert report["ok"] is True
+    tenant_id = akidb("tenant", "get", "aki-labs", "--json").json["tenant_id"]
+    assert {finding["store"] for finding in report["findings"]} == {"metadata", tenant_id}
+    table = akidb("doctor")
+    assert table.status == 0
+    assert "WRONG" not in table.out
+
+
+def test_doctor_says_what_is_wrong(akidb: Run, notes: str, tmp_path: Path) -> None:
+    stray = tmp_path / "akidb-data" / "tenants" / "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f.db"
+    sqlite3.connect(stray).close()
+    stray.touch()
+    result = akidb("doctor", "--json")
+    assert result.status == 1
+    assert json.loads(result.out)["ok"] is False
+    table = akidb("doctor")
+    assert table.status == 1
+    assert stray.stem in table.out
+    assert "WRONG" in table.out
+
+
+def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
+    tables = akidb("doctor", "--states", "--json").json
+    assert sum(len(states) for states in tables.values()) == sum(len(moves) for moves in MOVES.values())
+    for kind, entity in zip(MOVES, ("tenant", "database", "collection"), strict=True):
+        for state, moves in MOVES[kind].items():
+            assert tables[entity][state] == {"moves": list(moves), "permits": sorted(PERMITTED[kind][state])}
+    table = akidb("doctor", "--states")
+    assert len(table.out.splitlines()) == 12
+    assert not (tmp_path / "akidb-data").exists()
+
+
+def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> None:
+    tried = akidb("migrate", "schema", "--dry-run", "--json").json
+    assert (tried["from"], tried["changed"], tried["dry_run"]) == (None, False, True)
+    assert not (tmp_path / "akidb-data" / "metadata.db").exists()
+    assert akidb("migrate", "schema", "--dry-run").out.startswith("would bring the schema from nothing to ")
+    done = akidb("migrate", "schema", "--json").json
+    assert done == {"from": None, "to": tried["to"], "changed": True, "dry_run": False}
+    again = akidb("migrate", "schema", "--json").json
+    assert again == {"from": tried["to"], "to": tried["to"], "changed": False, "dry_run": False}
+    assert akidb("migrate", "schema").out == f"the schema is {tried['to']}, the newest\n"
+
+
+def test_a_newer_schema_is_refused(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("migrate", "schema").status == 0
+    connection = sqlite3.connect(tmp_path / "akidb-data" / "metadata.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    for options in ([], ["--dry-run"]):
+        result = akidb("migrate", "schema", *options)
+        assert (result.status, result.err.count("\n")) == (1, 1)
+        assert "9999" in result.err
+
+
+def test_a_server_has_no_directory_here(akidb: Run) -> None:
+    result = akidb("--url", "http://127.0.0.1:9", "migrate", "schema")
+    assert result.status == 2
+    assert "must be a data directory" in result.err
+
+
+def test_a_damaged_store_is_one_line(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("migrate", "schema").status == 0
+    for path in (tmp_path / "akidb-data").glob("metadata.db*"):
+        path.unlink()
+    (tmp_path / "akidb-data" / "metadata.db").write_bytes(b"no database" * 1000)
+    result = akidb("tenant", "list")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+
+
+def test_models_are_listed_without_a_directory(akidb: Run, tmp_path: Path) -> None:
+    models = akidb("model", "list", "--json").json
+    assert {model["name"] for model in models["items"]} == {"all-minilm-l6-v2", "hash"}
+    assert "all-minilm-l6-v2" in akidb("model", "list").out
+    info = akidb("model", "info", "all-minilm-l6-v2", "--json").json
+    assert (info["dimension"], info["max_tokens"]) == (384, 256)
+    assert akidb("model", "pull", "hash", "--json").json["installed"] is True
+    assert akidb("model", "info", "nope").status == 3
+    assert not (tmp_path / "akidb-data").exists()
+
+
+def test_a_model_that_no_source_has_is_unavailable(
+    akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AKIDB_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("AKIDB_MODEL_SOURCE", str(tmp_path))
+    result = akidb("model", "pull", "all-minilm-l6-v2")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert akidb("embed", "x").status == 1
+
+
+def test_embed_gives_the_vectors_of_the_model(akidb: Run, tmp_path: Path) -> None:
+    found = akidb("embed", "one", "two words", "--model", "hash", "--json").json
+    expected = LocalModels(tmp_path).load("hash").embed(["one", "two words"])
+    assert found["vectors"] == expected.vectors.tolist()
+    assert (found["model"], found["truncated"]) == ("hash", [False, False])
+    table = akidb("embed", "one", "--model", "hash")
+    assert table.out.splitlines()[0].split() == ["vector", "dimension", "tokens", "truncated"]
+    assert akidb("embed", "x", "--model", "nope").status == 3
+    assert akidb("embed").status == 2

@@ -1,0 +1,128 @@
+"""Tables, JSON, colour, and what is escaped in them."""
+
+import os
+import pty
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from akidb.cli.output import MAX_CELL_CHARACTERS, Output, shown
+from akidb.domain.documents import Page
+
+from .conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (0.98765, "0.9877"),
+        (32 * 2**30, "34,359,738,368"),
+        (datetime(2026, 1, 31, 9, 15, 0, 123456, UTC), "2026-01-31 09:15:00Z"),
+        ({"a": [1]}, '{"a":[1]}'),
+        ([0.5], "[0.5]"),
+        ("", ""),
+        ("x" * MAX_CELL_CHARACTERS, "x" * MAX_CELL_CHARACTERS),
+        ("x" * 1000, "x" * (MAX_CELL_CHARACTERS - 1) + "…"),
+    ],
+)
+def test_cells(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_stored_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).rows({}, ("text",), [["\x1b[2J\r\n[bold]x"]])
+    assert capsys.readouterr().out.split() == ["text", r"\x1b[2J\r\n[bold]x"]
+
+
+def test_a_table_that_goes_into_a_pipe_is_neither_broken_nor_coloured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output(json=False).rows({}, [f"column{i}" for i in range(8)], [["x" * 60] * 8])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].split() == ["x" * 60] * 8
+
+
+def test_a_page_says_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).page(Page(items=[], next_cursor="abc"), ("slug",))
+    assert capsys.readouterr().err == "there are more: --cursor abc\n"
+    Output(json=True).page(Page(items=[], next_cursor="abc"), ("slug",))
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ('{"items":[],"next_cursor":"abc"}\n', "")
+
+
+def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(json=False)
+    with out.progress("importing", 2, "texts") as advance:
+        advance(2)
+    with out.stages("model") as progress:
+        progress("download", 1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def _on_a_terminal(program: str, *arguments: str | Path) -> str:
+    """Run Python on a pseudo-terminal and give all that it wrote."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", program, *map(str, arguments)])
+    written = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # Linux says so when the other side is closed
+            break
+        if not chunk:
+            break
+        written += chunk
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, written
+    return written.decode()
+
+
+def test_on_a_terminal_tables_have_colour() -> None:
+    program = "import sys; from akidb.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    assert "\x1b[" in _on_a_terminal(program, "model", "list")
+    assert "\x1b[" not in _on_a_terminal(program, "model", "list", "--json")
+
+
+def test_on_a_terminal_there_are_bars_with_the_rate() -> None:
+    program = """
+import time
+from akidb.cli.output import Output
+out = Output(json=False)
+with out.progress("importing", 20, "texts") as advance:
+    for _ in range(20):
+        time.sleep(0.05)
+        advance(1)
+with out.stages("mini") as progress:
+    progress("download", 1, 2)
+    progress("verify", 2, 2)
+    time.sleep(0.2)
+"""
+    written = _on_a_terminal(program)
+    assert "importing" in written
+    assert "texts/s" in written
+    assert "mini: download" in written
+    assert "mini: verify" in written
+
+
+def test_a_name_that_the_encoding_lacks_is_escaped(akidb: Run, tmp_path: Path) -> None:
+    import subprocess
+
+    assert akidb("tenant", "create", "日本", "--slug", "nihon").status == 0
+    ended = subprocess.run(
+        [sys.executable, "-m", "akidb", "tenant", "get", "nihon"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert r"\u65e5\u672c" in ended.stdout
+    assert ended.stderr == ""

@@ -1,0 +1,128 @@
+"""What only real processes show: signals, pipes that close, disks that are full, owners of a directory."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+AKIDB = [sys.executable, "-m", "akidb"]
+
+
+def _run(*arguments: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [*AKIDB, *map(str, arguments)], capture_output=True, text=True, check=False, **more
+    )
+
+
+def test_the_console_script_and_the_module_are_the_same() -> None:
+    script = subprocess.run(
+        [Path(sys.executable).with_name("akidb"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert _run("--help").stdout == script.stdout
+
+
+def test_a_reader_that_goes_away_leaves_no_complaint(akidb: Run, notes: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text("".join(json.dumps({"id": f"{i:05}", "text": "x" * 500}) + "\n" for i in range(3_000)))
+    assert akidb("document", "import", notes, file).status == 0
+    for arguments in (["document", "export", notes], ["document", "count", notes]):
+        process = subprocess.Popen([*AKIDB, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process:
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_full_disk_under_the_output_is_one_line(options: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*AKIDB, "model", "list", *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "no space is left on the device" in ended.stderr
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [*AKIDB, "document", "import", notes, str(pipe)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process, pipe.open("w"):  # opened once the command reads
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert _run("--data", file, "tenant", "list").returncode == 2
+    ended = _run("--data", file / "below", "tenant", "list")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[int]:
+    """A process that holds the directory, and is no server."""
+    program = (
+        "import sys, akidb\nwith akidb.connect('akidb-data'):\n print('open', flush=True)\n sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    with process:
+        assert process.stdout.readline() == b"open\n"
+        yield process.pid
+        process.stdin.close()
+        with contextlib.suppress(ProcessLookupError):
+            process.wait(20)
+
+
+def test_a_directory_of_another_process_is_refused_naming_it(akidb: Run, holder: int) -> None:
+    for arguments in (["tenant", "list"], ["doctor"], ["migrate", "schema", "--dry-run"], ["serve"]):
+        result = akidb(*arguments)
+        assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+        assert result.err.startswith("error: unavailable: ")
+        assert f"process {holder} " in result.err
+        assert "akidb serve" in result.err
+    # The models of the machine are nobody's directory.
+    assert akidb("embed", "x", "--model", "hash").status == 0
+
+
+def test_what_nobody_can_be_asked_is_asked_on_a_terminal(akidb: Run, tmp_path: Path) -> None:
+    import pty
+
+    assert akidb("tenant", "create", "Aki").status == 0
+    assert akidb("tenant", "delete", "aki").status == 0
+    for answer, status in (("n", 1), ("y", 0)):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(sys.executable, [*AKIDB, "tenant", "purge", "aki"])
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += os.read(terminal, 1000)
+        os.write(terminal, f"{answer}\n".encode())
+        with contextlib.suppress(OSError):
+            while os.read(terminal, 1000):
+                pass
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+    assert akidb("tenant", "list", "--deleted", "--json").json["items"] == []

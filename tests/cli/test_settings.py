@@ -1,0 +1,77 @@
+"""Where a command takes its settings from, and that each is documented."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from akidb.settings import Settings
+
+from .conftest import Run
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_every_setting_is_documented() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(AKIDB_\w+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+    names = [field.name for field in msgspec.structs.fields(Settings)]
+    assert rows == {name: f"AKIDB_{name.upper()}" for name in names}
+
+
+def test_the_documented_defaults_are_the_real_ones() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `AKIDB_\w+` \| `([^`]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+    for field in msgspec.structs.fields(Settings):
+        if field.default is not None:
+            assert rows[field.name] == str(field.default)
+
+
+def test_the_default_is_a_directory_under_the_current_one(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("tenant", "create", "a").status == 0
+    assert (tmp_path / "akidb-data" / "metadata.db").is_file()
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slugs(*options: str) -> list[str]:
+        return [tenant["slug"] for tenant in akidb("tenant", "list", "--json", *options).json["items"]]
+
+    for name in ("file", "environment", "option"):
+        assert akidb("--data", name, "tenant", "create", name).status == 0
+    (tmp_path / "akidb.toml").write_text('[akidb]\nurl = "file"\n')
+    assert slugs() == ["file"]
+    monkeypatch.setenv("AKIDB_URL", "environment")
+    assert slugs() == ["environment"]
+    assert slugs("--url", "option") == slugs("--data", "option") == ["option"]
+    assert slugs("--url", "sqlite:///option") == ["option"]
+    monkeypatch.delenv("AKIDB_URL")
+    (tmp_path / "other.toml").write_text('[akidb]\nurl = "option"\n')
+    monkeypatch.setenv("AKIDB_CONFIG", str(tmp_path / "other.toml"))
+    assert slugs() == ["option"]
+
+
+def test_a_directory_may_look_like_a_url(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("--data", "http:", "tenant", "create", "a").status == 0
+    assert (tmp_path / "http:" / "metadata.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "text", ["[akidb]\nnope = 1\n", '[akidb]\nsynchronous = "off"\n', "[akidb\n", '[akidb]\nurl = ["a"]\n']
+)
+def test_a_wrong_file_of_settings_is_refused(akidb: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "akidb.toml").write_text(text)
+    result = akidb("tenant", "list")
+    assert (result.status, result.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://u:p@h", "", "sqlite://x"])
+def test_a_wrong_url_is_refused(akidb: Run, url: str) -> None:
+    problem = akidb("--json", "--url", url, "tenant", "list").problem
+    assert (problem["code"], problem["field"]) == ("invalid_argument", "url")
+
+
+def test_a_server_that_is_not_there_is_unavailable(akidb: Run) -> None:
+    result = akidb("--url", "http://127.0.0.1:9", "tenant", "list")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert result.err.startswith("error: unavailable: ")
