@@ -10,7 +10,7 @@ from akidb.metadata.tables import audit_entries
 from akidb.sql import cursors
 
 _FIELDS = AuditEntry.__struct_fields__
-_INSERT = sa.insert(audit_entries).values({name: sa.bindparam(name) for name in _FIELDS})
+_INSERT = rows.insertion(AuditEntry, audit_entries)
 _SELECT = sa.select(*(audit_entries.c[name] for name in _FIELDS))
 _make = rows.maker(AuditEntry)
 
@@ -23,7 +23,7 @@ class SqlAuditLog:
 
     def add(self, entry: AuditEntry) -> None:
         """Record an entry."""
-        self._connection.execute(_INSERT, {name: getattr(entry, name) for name in _FIELDS})
+        _INSERT.run(self._connection, {name: getattr(entry, name) for name in _FIELDS})
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         """Entries of a tenant, oldest first."""

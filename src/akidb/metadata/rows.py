@@ -11,6 +11,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
 from akidb.metadata.tables import collections, databases, purged, tenants
 from akidb.sql.errors import constraint
+from akidb.sql.prepared import Prepared
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def entity_name(kind: type) -> str:
 def insert(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
     """Add a row. Raises AlreadyExists with the field that clashes."""
     try:
-        connection.execute(_INSERTS[type(entity)], values(entity))
+        _INSERTS[type(entity)].run(connection, values(entity))
     except sa.exc.IntegrityError as error:
         raise _clash(entity, error) from error
 
@@ -120,10 +121,15 @@ def _key(kind: type) -> sa.Column[Any]:
     return _TABLES[kind].c[f"{entity_name(kind)}_id"]
 
 
-_INSERTS = {
-    kind: sa.insert(table).values({n: sa.bindparam(n) for n in kind.__struct_fields__})  # type: ignore[attr-defined]
-    for kind, table in _TABLES.items()
-}
+def insertion(kind: type, table: sa.Table) -> Prepared:
+    """The statement that adds an entity."""
+    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
+    return Prepared(
+        sa.insert(table).values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
+    )
+
+
+_INSERTS = {kind: insertion(kind, table) for kind, table in _TABLES.items()}
 
 
 def _change(

@@ -75,6 +75,11 @@ class SqliteMetadataStore:
             self._file.close()
             raise
 
+    @property
+    def generation(self) -> int:
+        """Changes with every transaction."""
+        return self._file.generation
+
     @contextmanager
     def read(self) -> Iterator[MetadataTransaction]:
         """For reading."""

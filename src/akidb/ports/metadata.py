@@ -293,6 +293,14 @@ class MetadataTransaction(Protocol):
 class MetadataStore(Protocol):
     """The one metadata store."""
 
+    @property
+    def generation(self) -> int | None:
+        """Changes with every transaction, so that what was read before it may be kept until then.
+
+        None when other processes may write to the store.
+        """
+        ...
+
     def read(self) -> AbstractContextManager[MetadataTransaction]:
         """For reading: each call sees the newest committed state."""
         ...

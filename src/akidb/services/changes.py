@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
 from akidb.domain.errors import PreconditionFailed
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
+from akidb.domain.names import check_integer
 from akidb.ports import context, wire
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, Subject
 from akidb.services.idempotency import request_key
@@ -107,5 +108,5 @@ class Changes:
 
 def check_version(entity: Tenant | Database | Collection, if_version: int | None) -> None:
     """Raise PreconditionFailed when the caller read another version."""
-    if if_version is not None and entity.version != if_version:
+    if if_version is not None and check_integer(if_version, "if_version", 1) != entity.version:
         raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)

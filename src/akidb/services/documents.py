@@ -25,10 +25,10 @@ from akidb.domain.documents import (
 from akidb.domain.entities import Scope
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
-from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
+from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object
 from akidb.domain.lifecycle import Operation, require
-from akidb.domain.names import check_integer, check_text, check_word, parse_reference
+from akidb.domain.names import check_integer, check_text, check_word
 from akidb.ports import wire
 from akidb.ports.documents import DocumentReader, DocumentWriter
 from akidb.ports.metadata import MetadataStore
@@ -39,6 +39,7 @@ from akidb.services.batches import check_documents, check_ids, check_selection, 
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.idempotency import request_key
 from akidb.services.rate import RateLimiter
+from akidb.services.scopes import ScopeCache
 from akidb.services.stores import StoreAccess
 from akidb.sql import cursors
 
@@ -68,7 +69,7 @@ class DocumentService:
         now: Callable[[], datetime],
     ) -> None:
         self.admission = admission
-        self._metadata = metadata
+        self._scopes = ScopeCache(metadata)
         self._stores = stores
         self._index = index
         self._embeddings = embeddings
@@ -238,14 +239,7 @@ class DocumentService:
 
     def _enter(self, path: CollectionPath, work: Operation) -> Scope:
         """Find the collection, see that its state lets the work through, and take from the rate."""
-        tenant, database, collection = path
-        references = (
-            parse_reference(TenantId, tenant),
-            parse_reference(DatabaseId, database),
-            parse_reference(CollectionId, collection),
-        )
-        with self._metadata.read() as tx:
-            scope = tx.collections.scope(*references)
+        scope = self._scopes.find(path)
         require(work, scope.tenant.status, scope.database.state, scope.collection.state)
         self._limiter.take(scope.tenant)
         return scope

@@ -10,14 +10,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from akidb.sql.sqlite import driver_of
+
 Row = list[Any]
+Statement = sa.Select[Any] | sa.Insert
 Processor = Callable[[Any], Any] | None
 
 
 class _Compiled:
     """A statement for one dialect."""
 
-    def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
+    def __init__(self, statement: Statement, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
         names = compiled.positiontup
@@ -27,9 +30,10 @@ class _Compiled:
         self.parameters = [
             (name, constants[name], _binder(compiled.binds[name].type, dialect)) for name in names
         ]
+        columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
         self.processors = [
             (at, processor)
-            for at, column in enumerate(statement.selected_columns)
+            for at, column in enumerate(columns)
             if (processor := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
         ]
 
@@ -43,11 +47,19 @@ class _Compiled:
 
 
 class Prepared:
-    """A select statement, to be run many times."""
+    """A statement to be run many times."""
 
-    def __init__(self, statement: sa.Select[Any]) -> None:
+    def __init__(self, statement: Statement) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> None:
+        """Write. Raises SQLAlchemy's IntegrityError when a constraint is violated, as `execute` does."""
+        compiled = self._of(connection)
+        try:
+            self._execute(connection, compiled, parameters)
+        except connection.dialect.loaded_dbapi.IntegrityError as error:
+            raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Row]:
         """Every row, as a list of converted values in the order of the columns."""
@@ -70,8 +82,7 @@ class Prepared:
 
     @staticmethod
     def _execute(connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]) -> Any:
-        driver: Any = connection.connection.driver_connection
-        return driver.execute(compiled.text, compiled.bind(parameters))
+        return driver_of(connection).execute(compiled.text, compiled.bind(parameters))
 
 
 def _binder(kind: Any, dialect: sa.Dialect) -> Processor:

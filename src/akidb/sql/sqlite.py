@@ -97,6 +97,8 @@ class SqliteFile:
     def __init__(self, path: Path, *, synchronous: str = "full") -> None:
         self.path = path
         self.gate = FairGate(path.name)
+        self.generation = 0
+        """Counts the transactions; what was read is current while it stays the same."""
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._idle: list[sa.Connection] = []
@@ -110,11 +112,12 @@ class SqliteFile:
         try:
             with translated(self.path.name):
                 if snapshot:
-                    connection.exec_driver_sql("BEGIN")
+                    driver = driver_of(connection)
+                    driver.execute("BEGIN")
                     try:
                         yield connection
                     finally:
-                        connection.exec_driver_sql("COMMIT")
+                        driver.execute("COMMIT")
                 else:
                     yield connection
             broken = False
@@ -132,13 +135,18 @@ class SqliteFile:
             broken = True
             try:
                 with translated(self.path.name):
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    driver = driver_of(connection)
+                    driver.execute("BEGIN IMMEDIATE")
                     try:
                         yield connection
-                        connection.exec_driver_sql("COMMIT")
+                        driver.execute("COMMIT")
                     except BaseException:
-                        _rollback(connection)
+                        # SQLite has rolled back by itself after some errors.
+                        if driver.in_transaction:
+                            driver.execute("ROLLBACK")
                         raise
+                    finally:
+                        self.generation += 1
                 broken = False
             except AkiDBError as error:
                 broken = isinstance(error, Unavailable)
@@ -173,11 +181,9 @@ class SqliteFile:
         connection.close()
 
 
-def _rollback(connection: sa.Connection) -> None:
-    # SQLite has rolled back by itself after some errors; saying it again would be an error.
-    driver = connection.connection.driver_connection
-    if driver is not None and driver.in_transaction:
-        connection.exec_driver_sql("ROLLBACK")
+def driver_of(connection: sa.Connection) -> Any:
+    """The driver's connection; what is said to it directly costs a tenth."""
+    return connection.connection.driver_connection
 
 
 def check_integrity(connection: sa.Connection) -> list[str]:

@@ -1,0 +1,37 @@
+"""Finds collections by their path, and keeps what was found while the metadata stays as it is."""
+
+from akidb.domain.entities import Scope
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.names import parse_reference
+from akidb.ports.metadata import MetadataStore
+from akidb.ports.operations import CollectionPath
+
+MAX_KEPT = 10_000
+
+
+class ScopeCache:
+    """Collections by path. Nothing is kept over a metadata transaction, whatever it changed."""
+
+    def __init__(self, metadata: MetadataStore) -> None:
+        self._metadata = metadata
+        self._kept: tuple[int | None, dict[tuple[object, ...], Scope]] = (None, {})
+
+    def find(self, path: CollectionPath) -> Scope:
+        """The collection and all above it. Raises NotFound for the first that is missing."""
+        tenant, database, collection = path
+        references = (
+            parse_reference(TenantId, tenant),
+            parse_reference(DatabaseId, database),
+            parse_reference(CollectionId, collection),
+        )
+        # Asked before the scope is read: a transaction in between makes it useless, not wrong.
+        generation = self._metadata.generation
+        kept_for, kept = self._kept
+        if generation is None or generation != kept_for or len(kept) >= MAX_KEPT:
+            kept = {}
+            self._kept = (generation, kept)
+        scope = kept.get(references)
+        if scope is None:
+            with self._metadata.read() as tx:
+                scope = kept[references] = tx.collections.scope(*references)
+        return scope
