@@ -27,7 +27,7 @@ class EntityId:
     def __init__(self, value: bytes) -> None:
         if type(value) is not bytes or len(value) != 16:
             raise ValueError(f"{type(self).__name__} takes exactly 16 bytes")
-        object.__setattr__(self, "raw", value)
+        _set_raw(self, value)
 
     @classmethod
     def parse(cls, text: object, field: str | None = None) -> Self:
@@ -65,6 +65,10 @@ class EntityId:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.raw,)
+
+
+# Sets the slot past `__setattr__`, which refuses; looked up once, since every row makes an ID.
+_set_raw = EntityId.__dict__["raw"].__set__
 
 
 class TenantId(EntityId):
