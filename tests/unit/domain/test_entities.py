@@ -1,0 +1,66 @@
+"""Entities: immutable values whose next version never runs back in time."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+TENANT = Tenant(
+    tenant_id=TenantId(bytes(16)), name="Aki Labs", slug="aki-labs", created_at=NOON, updated_at=NOON
+)
+DATABASE = Database(
+    database_id=DatabaseId(bytes(16)), tenant_id=TENANT.tenant_id, name="kb", created_at=NOON, updated_at=NOON
+)
+COLLECTION = Collection(
+    collection_id=CollectionId(bytes(16)),
+    tenant_id=TENANT.tenant_id,
+    database_id=DATABASE.database_id,
+    name="notes",
+    dimension=16,
+    created_at=NOON,
+    updated_at=NOON,
+)
+EACH = pytest.mark.parametrize(
+    "entity", [TENANT, DATABASE, COLLECTION], ids=["tenant", "database", "collection"]
+)
+
+
+def test_a_new_tenant_has_the_default_quotas() -> None:
+    assert (TENANT.memory_quota_bytes, TENANT.storage_quota_bytes, TENANT.qps_quota) == (
+        34_359_738_368,
+        1_099_511_627_776,
+        200,
+    )
+    assert (TENANT.status, TENANT.version, TENANT.metadata, TENANT.deleted_at) == ("active", 1, {}, None)
+
+
+def test_a_new_collection_has_the_default_settings() -> None:
+    assert (COLLECTION.metric, COLLECTION.hnsw_m, COLLECTION.hnsw_ef_construction) == ("cosine", 16, 128)
+    assert (COLLECTION.max_document_count, COLLECTION.state) == (50_000_000, "ready")
+    assert (DATABASE.state, DATABASE.schema_version) == ("ready", 1)
+
+
+@EACH
+def test_a_change_is_a_new_value_with_the_next_version(entity: Tenant | Database | Collection) -> None:
+    later = NOON + timedelta(seconds=1)
+    changed = entity.changed(later, name="other")
+    assert (changed.name, changed.version, changed.updated_at) == ("other", 2, later)
+    assert changed.created_at == NOON
+    assert entity.version == 1
+    assert entity.name != "other"
+
+
+@EACH
+def test_the_time_of_a_change_never_runs_backwards(entity: Tenant | Database | Collection) -> None:
+    earlier = NOON - timedelta(hours=1)
+    assert entity.changed(earlier).updated_at == NOON
+    assert entity.changed(earlier).version == 2
+
+
+@EACH
+def test_an_entity_cannot_be_changed_in_place(entity: Tenant | Database | Collection) -> None:
+    with pytest.raises(AttributeError):
+        entity.version = 7  # type: ignore[misc]

@@ -1,0 +1,112 @@
+"""Which state may become which, and what each state stops, held against the specification's words."""
+
+from itertools import product
+
+import pytest
+
+from akidb.domain.errors import InvalidState
+from akidb.domain.lifecycle import (
+    ENTITY_OF,
+    MOVES,
+    PERMITTED,
+    CollectionState,
+    DatabaseState,
+    Operation,
+    State,
+    TenantStatus,
+    move,
+    require,
+)
+
+KINDS = (TenantStatus, DatabaseState, CollectionState)
+ALLOWED = {
+    ("tenant", "provisioning", "active"),
+    ("tenant", "provisioning", "decommissioned"),
+    ("tenant", "active", "suspended"),
+    ("tenant", "suspended", "active"),
+    ("tenant", "active", "decommissioned"),
+    ("tenant", "suspended", "decommissioned"),
+    ("database", "provisioning", "ready"),
+    ("database", "provisioning", "deleting"),
+    ("database", "ready", "migrating"),
+    ("database", "migrating", "ready"),
+    ("database", "ready", "deleting"),
+    ("database", "migrating", "deleting"),
+    ("collection", "creating", "ready"),
+    ("collection", "ready", "deleting"),
+}
+READS = {"metadata_read", "audit_read"}
+METADATA = READS | {"metadata_write"}
+EVERYTHING = METADATA | {"document_read", "document_write"}
+LETS_THROUGH: dict[tuple[str, str], set[str]] = {
+    ("tenant", "provisioning"): METADATA,
+    ("tenant", "active"): EVERYTHING,
+    ("tenant", "suspended"): READS,
+    ("tenant", "decommissioned"): set(),
+    ("database", "provisioning"): METADATA,
+    ("database", "ready"): EVERYTHING,
+    ("database", "migrating"): READS | {"document_read"},
+    ("database", "deleting"): set(),
+    ("collection", "creating"): READS,
+    ("collection", "ready"): EVERYTHING,
+    ("collection", "deleting"): set(),
+}
+PAIRS = [pair for kind in KINDS for pair in product(kind, kind) if pair[0] != pair[1]]
+
+
+@pytest.mark.parametrize(("current", "target"), PAIRS, ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}")
+def test_a_move_is_allowed_exactly_when_the_specification_names_it(current: State, target: State) -> None:
+    entity = ENTITY_OF[type(current)]
+    if (entity, current, target) in ALLOWED:
+        assert move(current, target)  # type: ignore[type-var]
+        return
+    with pytest.raises(InvalidState) as caught:
+        move(current, target)  # type: ignore[type-var]
+    fields = caught.value.fields
+    assert (fields["entity"], fields["state"]) == (entity, current)
+    assert {(entity, current, s) for s in fields["allowed"]} == {
+        a for a in ALLOWED if a[:2] == (entity, current)
+    }
+
+
+@pytest.mark.parametrize("state", [state for kind in KINDS for state in kind])
+def test_the_same_state_again_changes_nothing(state: State) -> None:
+    assert move(state, state) is False  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("table", [MOVES, PERMITTED], ids=["moves", "permitted"])
+def test_the_tables_cover_every_state(table: dict[type[State], dict[State, object]]) -> None:
+    assert {kind: set(rows) for kind, rows in table.items()} == {kind: set(kind) for kind in KINDS}
+
+
+@pytest.mark.parametrize(("entity", "state"), LETS_THROUGH)
+def test_a_state_lets_through_what_the_specification_says(entity: str, state: str) -> None:
+    kind = next(kind for kind, name in ENTITY_OF.items() if name == entity)
+    assert PERMITTED[kind][kind(state)] == LETS_THROUGH[entity, state]
+
+
+def test_the_specification_was_compared_for_every_state() -> None:
+    assert set(LETS_THROUGH) == {(ENTITY_OF[kind], state.value) for kind in KINDS for state in kind}
+
+
+def test_work_must_pass_every_state_on_its_path() -> None:
+    path = (TenantStatus.ACTIVE, DatabaseState.MIGRATING, CollectionState.READY)
+    require(Operation.DOCUMENT_READ, *path)
+    with pytest.raises(InvalidState) as caught:
+        require(Operation.DOCUMENT_WRITE, *path)
+    assert caught.value.fields == {
+        "entity": "database",
+        "state": "migrating",
+        "operation": "document_write",
+        "allowed": ["audit_read", "document_read", "metadata_read"],
+    }
+
+
+def test_equal_words_of_two_entities_are_told_apart() -> None:
+    """`provisioning` of a tenant forbids documents as that of a database does, and each is named."""
+    with pytest.raises(InvalidState) as caught:
+        require(Operation.DOCUMENT_READ, TenantStatus.ACTIVE, DatabaseState.PROVISIONING)
+    assert caught.value.fields["entity"] == "database"
+    with pytest.raises(InvalidState) as caught:
+        require(Operation.DOCUMENT_READ, TenantStatus.PROVISIONING, DatabaseState.READY)
+    assert caught.value.fields["entity"] == "tenant"

@@ -1,0 +1,210 @@
+"""Names, slugs, labels, texts and numbers: which shapes pass, and the slug that is made from a name."""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.ids import DatabaseId, TenantId
+from akidb.domain.names import (
+    MAX_INTEGER,
+    check_integer,
+    check_label,
+    check_name,
+    check_slug,
+    check_text,
+    check_word,
+    derive_slug,
+    parse_reference,
+)
+
+UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
+
+WRONG_EVERYWHERE = [
+    "",
+    " ",
+    "../x",
+    "..",
+    ".",
+    "/",
+    "a/b",
+    "a b",
+    "a\n",
+    "\na",
+    "a\0",
+    "a\x7f",
+    "a\ud800",
+    "caf\u00e9",
+    "\u65e5\u672c\u8a9e",
+    "\uff41\uff42",
+    "x" * 300,
+    "-a",
+]
+NO_TEXT: list[Any] = [None, 7, True, b"aki", ["aki"]]
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@pytest.mark.parametrize("slug", ["a", "7", "aki-labs", "a--b", "0-9", "x" * 63, UUID + "0", UUID[:-1]])
+def test_a_slug_of_the_right_shape_passes(slug: str) -> None:
+    assert check_slug(slug) == slug
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [*WRONG_EVERYWHERE, *NO_TEXT, UUID, "Aki", "aki_labs", "aki.labs", "a-", "-", "x" * 64, UUID.upper()],
+)
+def test_a_slug_of_another_shape_is_refused(slug: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_slug(slug)
+    assert caught.value.field == "slug"
+
+
+@pytest.mark.parametrize("name", ["a", "A", "7", "a_b", "a.b", "a-", "a..", "x" * 128, UUID[1:]])
+def test_a_name_of_the_right_shape_passes(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", [*WRONG_EVERYWHERE, *NO_TEXT, UUID, "_a", ".a", "x" * 129, UUID.upper(), "a:b", "a%2fb"]
+)
+def test_a_name_of_another_shape_is_refused(name: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_name(name, "collection")
+    assert caught.value.field == "collection"
+
+
+@pytest.mark.parametrize(
+    "label", ["A", "Aki Labs", " a ", "x" * 255, "\u65e5\u672c", "\U0001f9ea", "e\u0301", UUID]
+)
+def test_a_label_is_any_text_on_one_line(label: str) -> None:
+    assert check_label(label, "name") == label
+
+
+@pytest.mark.parametrize(
+    "label", ["", " ", "\u3000", "x" * 256, "a\nb", "a\n", "\t", "a\0", "a\x9b", "\ud800", None, 7, b"a"]
+)
+def test_a_label_of_another_shape_is_refused(label: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_label(label, "name")
+    assert caught.value.field == "name"
+
+
+def test_a_refused_character_is_named() -> None:
+    with pytest.raises(InvalidArgument, match=r"U\+0085"):
+        check_label("a\x85b", "name")
+
+
+@pytest.mark.parametrize(
+    ("text", "maximum_bytes"), [("", 0), ("abc", 3), ("\u00e9", 2), ("\U0001f9ea", 4), ("\n", 1)]
+)
+def test_text_may_fill_its_bytes(text: str, maximum_bytes: int) -> None:
+    assert check_text(text, "text", maximum_bytes=maximum_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("abcd", "must be at most 3 bytes of UTF-8, has 4"),
+        ("\u00e9\u00e9", "must be at most 3 bytes of UTF-8, has 4"),
+        ("a\0", "must not hold the character U+0000"),
+        ("\ud800", "must not hold lone surrogates"),
+        (b"abc", "must be text"),
+        (None, "must be text"),
+    ],
+)
+def test_text_that_cannot_be_stored_is_refused(text: object, reason: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_text(text, "text", maximum_bytes=3)
+    assert caught.value.fields == {"field": "text", "reason": reason}
+
+
+@pytest.mark.parametrize("value", [0, 1, MAX_INTEGER])
+def test_whole_numbers_fit_in_63_bits(value: int) -> None:
+    assert check_integer(value, "limit") == value
+
+
+@pytest.mark.parametrize("value", [-1, MAX_INTEGER + 1, 1.0, True, False, "1", None])
+def test_anything_else_is_no_whole_number(value: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_integer(value, "limit")
+    assert caught.value.field == "limit"
+
+
+@pytest.mark.parametrize("value", [1, 12])
+def test_a_number_outside_its_bounds_is_refused_with_both(value: int) -> None:
+    with pytest.raises(InvalidArgument, match="from 2 to 11"):
+        check_integer(value, "limit", 2, 11)
+
+
+def test_a_word_is_a_member_or_its_text() -> None:
+    assert check_word(Colour, "red", "colour") is Colour.RED
+    assert check_word(Colour, Colour.BLUE, "colour") is Colour.BLUE
+
+
+@pytest.mark.parametrize("value", ["Red", "RED", "", "red\n", None, 1, ["red"]])
+def test_any_other_word_is_refused_with_those_there_are(value: object) -> None:
+    with pytest.raises(InvalidArgument, match="colour: must be one of red, blue"):
+        check_word(Colour, value, "colour")
+
+
+def test_a_reference_is_an_id_or_its_text_or_a_name() -> None:
+    tenant_id = TenantId.parse(UUID)
+    assert parse_reference(TenantId, tenant_id) is tenant_id
+    assert parse_reference(TenantId, UUID) == tenant_id
+    assert parse_reference(TenantId, "aki-labs") == "aki-labs"
+    assert parse_reference(DatabaseId, "Knowledge_Base.1") == "Knowledge_Base.1"
+
+
+@pytest.mark.parametrize("value", [*WRONG_EVERYWHERE, *NO_TEXT, UUID.upper(), "{" + UUID + "}"])
+@pytest.mark.parametrize("kind", [TenantId, DatabaseId])
+def test_a_reference_that_can_be_neither_is_refused(kind: type[TenantId | DatabaseId], value: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_reference(kind, value)
+    assert caught.value.field == kind.entity
+
+
+def test_a_tenant_has_a_slug_where_a_database_has_a_name() -> None:
+    with pytest.raises(InvalidArgument, match="neither a slug"):
+        parse_reference(TenantId, "Aki_Labs")
+
+
+def test_an_id_of_another_kind_is_no_reference() -> None:
+    with pytest.raises(TypeError, match="DatabaseId wanted, not TenantId"):
+        parse_reference(DatabaseId, TenantId.parse(UUID))
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Aki Labs", "aki-labs"),
+        ("Caf\u00e9", "cafe"),
+        ("Caf\u00e9 \u65e5\u672c", "cafe-riben"),
+        ("\u65e5\u672c\u8a9e", "ribenyu"),
+        ("\u041c\u043e\u0441\u043a\u0432\u0430", "moskva"),
+        ("A/B", "a-b"),
+        ("  -- a --  ", "a"),
+        ("...", "tenant"),
+        ("\U0001f600", "grinning"),
+        ("a" * 300, "a" * 63),
+        ("a" * 62 + " b", "a" * 62),
+        (UUID, "t-" + UUID),
+        (UUID.upper(), "t-" + UUID),
+    ],
+)
+def test_a_slug_is_made_from_a_name(name: str, slug: str) -> None:
+    assert derive_slug(name) == slug
+
+
+@given(st.text())
+def test_a_derived_slug_is_always_valid(name: str) -> None:
+    slug = derive_slug(name)
+    assert re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", slug)
+    assert check_slug(slug) == slug
