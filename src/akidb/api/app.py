@@ -14,6 +14,7 @@ from akidb.api import (
     collections,
     databases,
     docs,
+    doctor,
     documents,
     embeddings,
     errors,
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     *embeddings.routes,
     *models.routes,
     *audit.routes,
+    *doctor.routes,
     *health.routes,
 )
 """Everything that the server answers."""

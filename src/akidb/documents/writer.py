@@ -66,7 +66,7 @@ class SqlDocumentWriter(SqlDocumentReader):
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""
         parameters = {**self._key, "wanted": msgspec.json.encode(batch.ids).decode()}
-        known = dict(self._connection.execute(_KNOWN, parameters).tuples().all())
+        known = {row[0]: row[1] for row in self._connection.execute(_KNOWN, parameters)}
         first = self._account(
             documents=len(batch.ids) - len(known),
             size=sum(batch.sizes) - sum(known.values()),

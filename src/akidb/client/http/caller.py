@@ -1,6 +1,7 @@
 """One call of AkiDB's HTTP interface: JSON out, a typed answer or the right exception back."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ from akidb.client.http.problems import error_of
 from akidb.client.http.transport import Answer, Transport
 from akidb.domain.errors import Internal, InvalidArgument
 from akidb.domain.ids import EntityId
-from akidb.domain.json import text_fault
+from akidb.domain.names import check_integer
 from akidb.ports import context
 from akidb.ports.wire import dec_hook
 
@@ -77,7 +78,7 @@ class Caller:
         if body is not None:
             headers["Content-Type"] = "application/json"
         if if_version is not None:
-            headers["If-Match"] = f'"{if_version}"'
+            headers["If-Match"] = f'"{check_integer(if_version, "if_version", 1)}"'
         request = context.current()
         if request.request_id is not None:
             headers["X-Request-ID"] = request.request_id.encode()
@@ -118,6 +119,9 @@ _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 
 def _body(fields: Mapping[str, object], *, drop: object = None) -> bytes:
     given = {name: value for name, value in fields.items() if value is not drop}
+    for name, value in given.items():
+        if isinstance(value, float) and not isfinite(value):  # it would be sent as null
+            raise InvalidArgument(name, "must be a finite number")
     try:
         body = _encoder.encode(given)
     except (UnicodeEncodeError, TypeError, NotImplementedError, OverflowError, RecursionError) as error:
@@ -150,6 +154,8 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    if fault := text_fault(text):
-        raise InvalidArgument(name, fault)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(name, "must not hold lone surrogates") from None
     return text

@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - the port says what each method does
 
 from akidb.client.http.caller import Caller
-from akidb.client.http.paths import collection_path, collections_path
+from akidb.client.http.paths import collection_path, collections_path, page_query
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Collection, Metric
 from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
@@ -51,7 +51,7 @@ class HttpCollections:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Collection]:
-        query = {"deleted": deleted or None, "limit": limit, "cursor": cursor}
+        query = page_query(limit, cursor, deleted=deleted or None)
         return self._caller.get(Page[Collection], collections_path(tenant, database), query)
 
     def update(

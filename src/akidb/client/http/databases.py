@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - the port says what each method does
 
 from akidb.client.http.caller import Caller
-from akidb.client.http.paths import database_path, databases_path
+from akidb.client.http.paths import database_path, databases_path, page_query
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Database
 from akidb.domain.lifecycle import DatabaseState
@@ -38,7 +38,7 @@ class HttpDatabases:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Database]:
-        query = {"deleted": deleted or None, "limit": limit, "cursor": cursor}
+        query = page_query(limit, cursor, deleted=deleted or None)
         return self._caller.get(Page[Database], databases_path(tenant), query)
 
     def update(

@@ -4,14 +4,13 @@
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from akidb.client.http.caller import Caller
-from akidb.client.http.paths import collection_path
+from akidb.client.http.paths import collection_path, page_query
 from akidb.client.http.vectors import sendable
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -24,7 +23,6 @@ from akidb.domain.documents import (
     SearchResult,
     UpsertResult,
 )
-from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.json import check_object
 from akidb.ports.operations import CollectionPath
@@ -83,12 +81,12 @@ class HttpDocuments:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Document]:
-        query = {
-            "filter": None if filter is None else Filter.parse(filter).canonical.decode(),
-            "include": ",".join(sorted(include)),
-            "limit": limit,
-            "cursor": cursor,
-        }
+        query = page_query(
+            limit,
+            cursor,
+            filter=None if filter is None else Filter.parse(filter).canonical.decode(),
+            include=",".join(sorted(include)),
+        )
         page = self._caller.get(Page[Document], _documents_path(path), query)
         return Page(items=_with_arrays(page.items, include), next_cursor=page.next_cursor)
 
@@ -129,8 +127,6 @@ class HttpDocuments:
         ef_search: int | None = None,
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> SearchResult:
-        if isinstance(score_threshold, float) and not isfinite(score_threshold):
-            raise InvalidArgument("score_threshold", "must be a finite number")
         fields = {
             "text": text,
             "vector": None if vector is None else sendable(vector, "vector"),

@@ -70,6 +70,6 @@ class HttpModels:
 
 
 def _model_path(name: str) -> str:
-    if name in {"", ".", ".."}:  # these would name another path
+    if "/" in name or name in {"", ".", ".."}:  # no name of a model; in a path they would mean another
         raise NotFound("embedding_model", name)
     return f"{MODELS}/{quote(name, safe='')}"

@@ -1,7 +1,11 @@
-"""Where things are found under `/v1`. A name that could not be one is refused before it is sent."""
+"""Where things are found under `/v1`, and how a page of a list is asked for.
 
+A name that could not be one is refused before it is sent.
+"""
+
+from akidb.domain.documents import MAX_PAGE_LIMIT
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
-from akidb.domain.names import parse_reference
+from akidb.domain.names import check_integer, parse_reference
 from akidb.ports.operations import CollectionRef, DatabaseRef, TenantRef
 
 TENANTS = "/v1/tenants"
@@ -31,3 +35,8 @@ def collections_path(tenant: TenantRef, database: DatabaseRef) -> str:
 def collection_path(tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> str:
     """Of a collection."""
     return f"{collections_path(tenant, database)}/{parse_reference(CollectionId, collection)}"
+
+
+def page_query(limit: int, cursor: str | None, **others: object) -> dict[str, object]:
+    """The query of a page of a list; what is None is left out."""
+    return {"limit": check_integer(limit, "limit", 1, MAX_PAGE_LIMIT), "cursor": cursor, **others}

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from akidb.client.http.caller import Caller
-from akidb.client.http.paths import TENANTS, tenant_path
+from akidb.client.http.paths import TENANTS, page_query, tenant_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.json import check_object
@@ -58,13 +58,7 @@ class HttpTenants:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Tenant]:
-        query = {
-            "status": status,
-            "external_id": external_id,
-            "deleted": deleted or None,
-            "limit": limit,
-            "cursor": cursor,
-        }
+        query = page_query(limit, cursor, status=status, external_id=external_id, deleted=deleted or None)
         return self._caller.get(Page[Tenant], TENANTS, query)
 
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
@@ -103,5 +97,5 @@ class HttpAudit:
     def list(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[AuditEntry]:
-        query = {"limit": limit, "cursor": cursor}
+        query = page_query(limit, cursor)
         return self._caller.get(Page[AuditEntry], f"{tenant_path(tenant)}/audit", query)

@@ -1,0 +1,352 @@
+"""Calls to make on every deployment. A scenario uses tenants of its own, so that one server serves all."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from congruence_deployments import Transcript
+
+import akidb
+
+Scenario = Callable[[akidb.Client, Transcript], None]
+
+DIMENSION = 16
+
+
+def vectors(count: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+
+
+def some_documents(count: int) -> list[akidb.DocumentInput | dict[str, Any]]:
+    return [
+        {
+            "id": f"d{n:03}",
+            "text": f"Text number {n}: ünï 日本",
+            "vector": vector,
+            "metadata": {"n": n, "even": n % 2 == 0, "tags": ["a", f"t{n % 3}"], "at": {"x": n / 4}},
+        }
+        for n, vector in enumerate(vectors(count))
+    ]
+
+
+def made(db: akidb.Client, slug: str, **options: Any) -> akidb.CollectionHandle:
+    database = db.tenants.create(slug.title(), slug=slug).databases.create("kb")
+    return database.collections.create("notes", **{"dimension": DIMENSION, **options})
+
+
+def tenants(db: akidb.Client, saw: Transcript) -> None:
+    """Create, get, find, change, and the versions that go with it."""
+    saw(db.tenants.create, "Ténants Änd Co", external_id="crm-1", metadata={"plan": "pro", "n": [1, None]})
+    tenant = db.tenants.get("tenants-and-co")
+    for reference in (
+        "tenants-and-co",
+        tenant.id,
+        str(tenant.id),
+        "nobody",
+        "0190aaaa-0000-7000-8000-000000000000",
+    ):
+        saw(db.tenants.get, reference)
+        saw(db.tenants.find, reference)
+        saw(db.tenants.exists, reference)
+    saw(db.tenants.find_external, "crm-1")
+    saw(db.tenants.find_external, "crm-2")
+    saw(db.tenants.create, "Other", slug="tenants-and-co")
+    saw(db.tenants.create, "Other", external_id="crm-1")
+    saw(db.tenants.get_or_create, "Ténants Änd Co")
+    saw(db.tenants.get_or_create, "Quite new", slug="tenants-new", qps_quota=5)
+    saw(tenant.update, name="Renamed", slug="tenants-renamed", metadata={"plan": "free"}, if_version=1)
+    saw(lambda: tenant)
+    saw(tenant.update, qps_quota=9, if_version=1)
+    saw(tenant.update, external_id=None, memory_quota_bytes=1 << 30, storage_quota_bytes=1 << 40)
+    saw(tenant.update, slug="tenants-new")
+    saw(tenant.update)
+    saw(tenant.suspend, reason="late", if_version=7)
+    saw(db.tenants.get, "tenants-and-co")
+    saw(tenant.refresh)
+    saw(lambda: [tenant.name, tenant.slug, tenant.status, tenant.version, tenant.qps_quota, tenant.metadata])
+    saw(tenant.usage)
+
+
+def lists(db: akidb.Client, saw: Transcript) -> None:
+    """Pages, their cursors, iteration over all pages, counts."""
+    provisioning = akidb.TenantStatus.PROVISIONING
+    for n in range(5):
+        db.tenants.create(f"Listed {n}", status=provisioning)
+    cursor = None
+    for _ in range(3):
+        page = db.tenants.list(status=provisioning, limit=2, cursor=cursor)
+        saw(list, page)
+        cursor = page.next_cursor or cursor
+    saw(db.tenants.count, status=provisioning)
+    saw(lambda: [t.slug for t in db.tenants if t.slug.startswith("listed-")])
+    tenant = db.tenants.create("Lists")
+    for name in ("b", "A", "a", "C.1", "_" * 3 + "x", "zz"):
+        saw(tenant.databases.create, name, description=f"about {name}")
+    first = tenant.databases.list(limit=2)
+    saw(lambda: first)
+    saw(tenant.databases.list, limit=1000, cursor=first.next_cursor)
+    saw(lambda: list(tenant.databases))
+    saw(tenant.databases.count)
+    saw(db.tenants.list, cursor=first.next_cursor)
+    collections = tenant.databases.get("a").collections
+    for n in range(3):
+        collections.create(f"c{n}", dimension=16 + n)
+    saw(collections.list, limit=2)
+    saw(lambda: list(collections))
+    saw(collections.count)
+    saw(collections.list, cursor=first.next_cursor)
+    for limit in (0, 1001, -1):
+        saw(tenant.databases.list, limit=limit)
+    saw(tenant.databases.list, cursor="garbage")
+    saw(tenant.databases.list, cursor="")
+
+
+def lifecycles(db: akidb.Client, saw: Transcript) -> None:
+    """Suspend, delete, restore and purge, at each level, and what states stop."""
+    notes = made(db, "lives")
+    notes.upsert(some_documents(3))
+    tenant = db.tenants.get("lives")
+    database = tenant.databases.get("kb")
+    saw(tenant.activate)
+    saw(tenant.suspend, reason="late")
+    saw(notes.upsert, some_documents(1))
+    saw(notes.search, vectors(1)[0])
+    saw(tenant.update, name="x")
+    saw(database.update, description="x")
+    saw(tenant.databases.get, "kb")
+    saw(tenant.activate)
+    saw(notes.count)
+    saw(database.update, state=akidb.DatabaseState.MIGRATING)
+    saw(notes.count)
+    saw(notes.upsert, some_documents(1))
+    saw(database.update, state=akidb.DatabaseState.PROVISIONING)
+    saw(database.update, state=akidb.DatabaseState.READY, name="kb2", schema_version=2)
+    saw(lambda: database)
+    for level, name in ((database.collections, "notes"), (tenant.databases, "kb2"), (db.tenants, "lives")):
+        _delete_and_restore(level, name, saw)
+    saw(notes.get, "d001")
+    saw(database.collections.delete, "notes")
+    saw(database.collections.create, "notes", dimension=16)
+    saw(database.collections.get_or_create, "notes", dimension=16)
+    saw(database.collections.purge, "notes")
+    saw(database.collections.purge, "notes")
+    saw(database.collections.restore, "notes")
+    saw(database.delete, if_version=99)
+    saw(database.delete)
+    saw(database.restore)
+    saw(database.delete)
+    saw(database.purge)
+    saw(database.refresh)
+    saw(tenant.purge)
+    saw(tenant.delete)
+    saw(tenant.usage)
+    saw(tenant.restore)
+    saw(tenant.restore)
+    saw(tenant.delete)
+    saw(tenant.purge)
+    saw(tenant.restore)
+    saw(db.tenants.create, "Lives", slug="lives")
+
+
+def _delete_and_restore(level: Any, name: str, saw: Transcript) -> None:
+    saw(level.delete, name, if_version=77)
+    saw(level.delete, name)
+    saw(level.delete, name)
+    saw(level.exists, name)
+    saw(lambda: [handle.name for handle in level.list(deleted=True) if handle.name.lower() == name])
+    saw(level.restore, name)
+    saw(level.restore, name)
+
+
+def audit(db: akidb.Client, saw: Transcript) -> None:
+    """The record, by page, and after a purge."""
+    notes = made(db, "audited")
+    tenant = db.tenants.get("audited")
+    with akidb.request(request_id="req-1"):
+        tenant.suspend(reason="late")
+    tenant.activate()
+    saw(
+        lambda: [
+            (e.action, e.resource_type, e.resource_id, e.result, e.reason, e.metadata) for e in tenant.audit()
+        ]
+    )
+    saw(lambda: [e.request_id for e in tenant.audit() if e.action == "tenant.suspend"])
+    page = tenant.audit(limit=2)
+    saw(lambda: [len(page), len(tenant.audit(cursor=page.next_cursor, limit=1))])
+    saw(db.tenants.audit, "nobody")
+    tenant.delete()
+    tenant.purge()
+    saw(lambda: db.tenants.audit(tenant.id, limit=1000)[-1].action)
+    saw(notes.count)
+
+
+def documents(db: akidb.Client, saw: Transcript) -> None:
+    """Upsert, get, scan, count, update and delete, with filters and parts."""
+    notes = made(db, "documents")
+    saw(notes.upsert, some_documents(10))
+    saw(notes.upsert, [akidb.DocumentInput(id="d003", text="again", vector=[0.5] * DIMENSION)])
+    saw(lambda: notes.upsert([{"vector": list(range(1, DIMENSION + 1))}]).upserted)
+    saw(notes.upsert, [{"id": "f64", "vector": vectors(1, 5)[0].astype(np.float64) * 1e3}])
+    saw(notes.count)
+    includes: tuple[Any, ...] = (
+        (),
+        ("text",),
+        ("metadata",),
+        ("vector",),
+        list(akidb.Include),
+        ["text", "text"],
+    )
+    for include in includes:
+        saw(notes.get, "d003", include=include)
+        saw(notes.get_many, ["d005", "none", "d001", "d005"], include=include)
+        saw(notes.scan, limit=2, include=include)
+    saw(notes.find, "none")
+    saw(notes.get, "none")
+    saw(lambda: [notes.exists("none"), notes.exists("d001")])
+    saw(notes.get_many, [])
+    for wanted in filters():
+        saw(notes.count, filter=wanted)
+        saw(lambda **given: [d.id for d in notes.scan_all(**given) if d.id.startswith("d")], filter=wanted)
+    first = notes.scan(limit=4, filter={"even": True})
+    saw(lambda: first)
+    saw(notes.scan, limit=4, filter={"even": True}, cursor=first.next_cursor)
+    saw(notes.scan, limit=4, filter={"even": False}, cursor=first.next_cursor)
+    saw(notes.update, {"even": None, "new": {"a": 1}}, ids=["d001", "d002", "none"])
+    saw(notes.update, {"new": {"b": 2}}, filter={"new.a": 1})
+    saw(notes.get_many, ["d001", "d002"], include=["metadata"])
+    saw(notes.delete, ["d000", "d001", "none"])
+    saw(notes.delete, filter={"n": {"$gte": 8}})
+    saw(lambda: [d.id for d in notes.scan_all() if d.id.startswith("d")])
+    saw(db.tenants.get("documents").usage)
+    saw(notes.update, {"x": 1})
+    saw(notes.update, {"x": 1}, filter={})
+    saw(notes.delete)
+    saw(notes.delete, [])
+    saw(notes.delete, filter={})
+    saw(notes.delete, ["d002"], filter={"n": 1})
+
+
+def filters() -> Iterator[dict[str, Any]]:
+    yield {}
+    yield {"n": 3}
+    yield {"n": {"$gt": 2, "$lte": 5}}
+    yield {"n": {"$in": [1, 2, "x"]}}
+    yield {"n": {"$nin": [1, 2]}}
+    yield {"even": {"$ne": True}}
+    yield {"even": {"$exists": False}}
+    yield {"tags": "t1"}
+    yield {"tags": {"$contains": "t2"}}
+    yield {"at.x": {"$lt": 1.25}}
+    yield {"$or": [{"n": 1}, {"$not": {"n": {"$lt": 9}}}]}
+    yield {"$and": [{"even": True}, {"$text": {"$contains": "number 4"}}]}
+    yield {"$id": {"$gte": "d007"}}
+    yield {"$text": {"$contains": "日本"}}
+
+
+def search(db: akidb.Client, saw: Transcript) -> None:
+    """All metrics, filters, thresholds, parts; and by text."""
+    query = vectors(1, 99)[0]
+    for metric in akidb.Metric:
+        notes = made(db, f"search-{metric}", metric=metric)
+        saw(notes.search, query)
+        notes.upsert(some_documents(40))
+        notes.upsert([{"id": f"twin{n}", "vector": [1.0] * DIMENSION} for n in range(5)])
+        saw(notes.search, query)
+        saw(notes.search, query.tolist(), top_k=3, include=["vector"])
+        saw(notes.search, [1] * DIMENSION, top_k=6, include=[])
+        for wanted in filters():
+            saw(notes.search, query, filter=wanted, top_k=4, ef_search=50)
+        saw(notes.search, query, score_threshold=0.1, top_k=100)
+        saw(notes.search, "text")
+    words = made(db, "search-text", embedding_model="hash", dimension=None)
+    saw(lambda: words)
+    words.upsert([{"id": w, "text": f"{w} and more words"} for w in ("alpha", "beta", "gamma")])
+    saw(words.search, "beta and more words", top_k=2, include=["text", "vector"])
+    saw(words.search, vectors(1)[0])
+
+
+def models(db: akidb.Client, saw: Transcript) -> None:
+    """Embedding without storing, and the models of the machine."""
+    saw(db.embed, ["one", "two words", "日本"], model="hash")
+    saw(db.embed, "one", model="hash")
+    saw(db.embed, [], model="hash")
+    saw(db.embed, ["one", ""], model="hash")
+    saw(db.embed, ["one"], model="nothing-like-it")
+    saw(db.embed, ["one"])
+    saw(db.embed, ["one"] * 2049, model="hash")
+    for text in ("a\0b", "\ud800", "x" * (2**20 + 1)):
+        saw(db.embed, ["fine", text], model="hash")
+    saw(db.models.list)
+    saw(db.models.info, "hash")
+    saw(db.models.pull, "hash")
+    for name in ("nothing-like-it", "", ".", "..", "../x", "a/b", "é ?#"):
+        saw(db.models.info, name)
+
+
+def quotas(db: akidb.Client, saw: Transcript) -> None:
+    """Limits of storage, of documents, of operations per second."""
+    notes = made(db, "quotas", max_document_count=5)
+    tenant = db.tenants.get("quotas")
+    saw(notes.upsert, some_documents(6))
+    saw(notes.upsert, some_documents(5))
+    tenant.update(storage_quota_bytes=1)
+    saw(notes.upsert, [{"id": "d000", "vector": vectors(1)[0], "text": "x" * 100}])
+    saw(notes.delete, ["d000"])
+    saw(tenant.usage)
+    hurried = made(db, "hurried")
+    db.tenants.get("hurried").update(qps_quota=1)
+    for _ in range(4):
+        try:
+            hurried.count()
+        except akidb.RateLimited as limited:
+            error = limited
+            assert 0 < error.retry_after_seconds <= 1
+
+            def again(error: akidb.RateLimited = error) -> None:
+                raise error
+
+            saw(again)
+            return
+    raise AssertionError("four operations passed a limit of one per second")
+
+
+def idempotency(db: akidb.Client, saw: Transcript) -> None:
+    """A repeated request has one effect; another request with its key is refused."""
+    for _ in range(2):
+        with akidb.request(idempotency_key="create-it"):
+            saw(db.tenants.create, "Idem potent")
+    with akidb.request(idempotency_key="create-it"):
+        saw(db.tenants.create, "Idem impotent")
+    notes = made(db, "idem")
+    for _ in range(2):
+        with akidb.request(idempotency_key="write-it"):
+            saw(notes.upsert, [{"vector": [1.0] * DIMENSION}])
+    saw(notes.count)
+    with akidb.request(idempotency_key="write-it"):
+        saw(notes.upsert, [{"vector": [2.0] * DIMENSION}])
+    for _ in range(2):
+        with akidb.request(idempotency_key="drop-it"):
+            saw(notes.delete, filter={"$id": {"$gte": "0"}})
+
+
+def doctor(db: akidb.Client, saw: Transcript) -> None:
+    """What is found when all is well. Each store is looked at, those of other scenarios too."""
+    made(db, "examined").upsert(some_documents(3))
+    tenant = db.tenants.get("examined")
+    findings = db.doctor()
+    saw(lambda: [finding for finding in findings if finding.store in (str(tenant.id), "metadata")])
+    saw(lambda: all(finding.ok for finding in findings))
+
+
+SCENARIOS: list[Scenario] = [
+    tenants,
+    lists,
+    lifecycles,
+    audit,
+    documents,
+    search,
+    models,
+    quotas,
+    idempotency,
+    doctor,
+]

@@ -1,0 +1,93 @@
+"""The same calls give the same answers and errors, however AkiDB is reached."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from congruence_deployments import Transcript, awaited, server
+from congruence_faults import FAULTS
+from congruence_scenarios import SCENARIOS, Scenario
+
+import akidb
+
+Connect = Callable[[], AbstractContextManager[akidb.Client]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory without a model, so that only `hash` is installed."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def deployments(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[dict[str, Connect]]:
+    """The ways to connect; each leads to data of its own, since all scenarios run on each of them."""
+    places = {name: tmp_path_factory.mktemp(name) for name in ("one", "two", "three", "four", "five", "six")}
+    local: dict[str, Any] = {"models_dir": str(models)}
+    with (
+        server(places["three"] / "data", models),
+        server(places["four"] / "data", models) as tcp,
+        server(places["five"] / "data", models) as awaited_tcp,
+    ):
+        yield {
+            "directory": lambda: akidb.connect(places["one"], **local),
+            "sqlite": lambda: akidb.connect(f"sqlite:///{places['two']}/data", **local),
+            "socket": lambda: akidb.connect(places["three"] / "data"),
+            "http": lambda: akidb.connect(tcp),
+            "aio-directory": lambda: awaited(places["six"], **local),
+            "aio-http": lambda: awaited(awaited_tcp),
+        }
+
+
+@pytest.fixture(scope="module")
+def expected(deployments: dict[str, Connect]) -> Callable[[Scenario], list[Any]]:
+    """What a scenario gives on a directory in this process."""
+    return cache(lambda scenario: _run(scenario, deployments["directory"]))
+
+
+def _run(scenario: Scenario, connect: Connect) -> list[Any]:
+    saw = Transcript()
+    with connect() as client:
+        scenario(client, saw)
+    return saw.entries
+
+
+@pytest.mark.parametrize("deployment", ["sqlite", "socket", "http", "aio-directory", "aio-http"])
+@pytest.mark.parametrize(
+    "scenario", [*SCENARIOS, *FAULTS], ids=lambda it: f"{it.__module__[11:]}-{it.__name__}"
+)
+def test_a_scenario_gives_the_same_everywhere(
+    scenario: Scenario,
+    deployment: str,
+    deployments: dict[str, Connect],
+    expected: Callable[[Scenario], list[Any]],
+) -> None:
+    wanted = expected(scenario)
+    got = _run(scenario, deployments[deployment])
+    for number, (want, have) in enumerate(zip(wanted, got, strict=True)):
+        assert have == want, f"entry {number}"
+
+
+def test_the_scenarios_meet_every_error_that_a_caller_can_cause(
+    expected: Callable[[Scenario], list[Any]],
+) -> None:
+    raised = {
+        entry["raised"]
+        for scenario in SCENARIOS
+        for entry in expected(scenario)
+        if isinstance(entry, dict) and "raised" in entry
+    }
+    assert raised == {
+        "AlreadyExists",
+        "IdempotencyMismatch",
+        "InvalidArgument",
+        "InvalidState",
+        "NotFound",
+        "PreconditionFailed",
+        "QuotaExceeded",
+        "RateLimited",
+        "Unavailable",
+    }
