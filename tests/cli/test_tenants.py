@@ -70,7 +70,7 @@ def test_list_pages_and_filters(akidb: Run) -> None:
     external = akidb("tenant", "list", "--external-id", "x-c", "--json").json["items"]
     assert [tenant["slug"] for tenant in external] == ["c"]
     table = akidb("tenant", "list", "--limit", "2")
-    assert table.out.split("\n")[0].split() == ["slug", "name", "status", "tenant_id", "created_at"]
+    assert table.out.split("\n")[0].split() == ["slug", "name", "status", "tenant_id"]
     assert table.err.startswith("there are more: --cursor ")
     assert akidb("tenant", "list", "--limit", "0").status == 2
     assert akidb("tenant", "list", "--cursor", "nonsense").status == 2

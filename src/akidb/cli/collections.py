@@ -24,7 +24,7 @@ from akidb.ports.operations import CollectionChanges
 
 app = group("collection", "Collections of documents with one dimension and metric.")
 
-COLUMNS = ("name", "state", "dimension", "metric", "embedding_model", "collection_id", "created_at")
+COLUMNS = ("name", "state", "dimension", "metric", "embedding_model", "collection_id")
 
 HnswM = Annotated[int | None, typer.Option("--hnsw-m", help="Links of each vector in a large index.")]
 EfConstruction = Annotated[int | None, typer.Option("--hnsw-ef-construction", help="Care in building one.")]

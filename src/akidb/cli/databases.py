@@ -23,7 +23,7 @@ from akidb.ports.operations import DatabaseChanges
 
 app = group("database", "Databases: named groups of collections of a tenant.")
 
-COLUMNS = ("name", "state", "description", "database_id", "created_at")
+COLUMNS = ("name", "state", "description", "database_id")
 
 Description = Annotated[str | None, typer.Option(help="Text for people.")]
 

@@ -31,8 +31,9 @@ def search(
     score_threshold: Annotated[float | None, typer.Option(help="Leave out what scores below.")] = None,
 ) -> None:
     """Find the documents nearest to a text or vector."""
+    documents = session.operations.documents
     began = time.perf_counter()
-    result = session.operations.documents.search(
+    result = documents.search(
         collection_path(path),
         text=text,
         vector=_numbers(vector),

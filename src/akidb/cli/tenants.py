@@ -25,7 +25,7 @@ from akidb.ports.operations import TenantChanges
 
 app = group("tenant", "Customers: each with its own documents and quotas.")
 
-COLUMNS = ("slug", "name", "status", "tenant_id", "created_at")
+COLUMNS = ("slug", "name", "status", "tenant_id")
 
 Slug = Annotated[str | None, typer.Option(help="1-63 of a-z, 0-9 and -; by default made from the name.")]
 ExternalId = Annotated[str | None, typer.Option(help="The tenant's ID in another system.")]
