@@ -1,0 +1,124 @@
+"""The fair gate: one at a time, first come, first served, and not for ever."""
+
+import threading
+import time
+
+import pytest
+
+from akidb.domain.errors import Overloaded
+from akidb.sql.gate import FairGate
+
+
+@pytest.fixture
+def gate() -> FairGate:
+    return FairGate("kb.db", timeout_seconds=30)
+
+
+def wait_until_waiting(gate: FairGate, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while gate.waiting < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def test_threads_pass_in_the_order_of_their_arrival(gate: FairGate) -> None:
+    passed: list[int] = []
+
+    def pass_gate(number: int) -> None:
+        with gate.pass_through():
+            passed.append(number)
+
+    threads = []
+    with gate.pass_through():
+        for number in range(20):
+            threads.append(threading.Thread(target=pass_gate, args=(number,)))
+            threads[-1].start()
+            wait_until_waiting(gate, number + 1)
+    for thread in threads:
+        thread.join()
+    assert passed == list(range(20))
+    assert gate.waiting == 0
+
+
+def test_only_one_holds_the_gate(gate: FairGate) -> None:
+    inside, most = 0, 0
+    start = threading.Barrier(16)
+
+    def work() -> None:
+        nonlocal inside, most
+        start.wait()
+        for _ in range(50):
+            with gate.pass_through():
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def test_no_thread_starves(gate: FairGate) -> None:
+    """64 threads for half a second: the busiest passes at most 3 times as often as the slowest."""
+    turns = [0] * 64
+    start, stop = threading.Barrier(len(turns)), threading.Event()
+
+    def work(number: int) -> None:
+        start.wait()
+        while not stop.is_set():
+            with gate.pass_through():
+                turns[number] += 1
+                time.sleep(0.0001)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(turns))]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert min(turns) >= 5
+    assert max(turns) <= 3 * min(turns)
+
+
+def test_a_turn_that_does_not_come_in_time_is_overloaded() -> None:
+    gate = FairGate("kb.db", timeout_seconds=0.02)
+    with gate.pass_through(), pytest.raises(Overloaded) as caught, gate.pass_through():
+        pytest.fail("the gate was held")
+    assert caught.value.fields == {"queue": "kb.db"}
+    assert gate.waiting == 0
+    with gate.pass_through():  # who gave up is not handed the gate
+        pass
+
+
+def test_who_gave_up_does_not_hold_up_those_behind() -> None:
+    gate = FairGate("kb.db", timeout_seconds=0.3)
+    outcome: list[str] = []
+
+    def pass_gate() -> None:
+        try:
+            with gate.pass_through():
+                outcome.append("passed")
+        except Overloaded:
+            outcome.append("overloaded")
+
+    first, second = threading.Thread(target=pass_gate), threading.Thread(target=pass_gate)
+    with gate.pass_through():
+        first.start()
+        time.sleep(0.2)
+        second.start()
+        wait_until_waiting(gate, 2)
+        first.join()
+    second.join()
+    assert outcome == ["overloaded", "passed"]
+
+
+def test_an_exception_inside_opens_the_gate_again(gate: FairGate) -> None:
+    with pytest.raises(KeyError), gate.pass_through():
+        raise KeyError
+    with gate.pass_through():
+        pass
