@@ -26,16 +26,21 @@ def test_doctor_finds_a_sound_directory_sound(akidb: Run, notes: str, tmp_path: 
 
 
 def test_doctor_says_what_is_wrong(akidb: Run, notes: str, tmp_path: Path) -> None:
-    stray = tmp_path / "akidb-data" / "tenants" / "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f.db"
-    sqlite3.connect(stray).close()
-    stray.touch()
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"id": "a", "text": "one"}\n')
+    assert akidb("document", "import", notes, file).status == 0
+    for path in (tmp_path / "akidb-data" / "tenants").iterdir():
+        path.unlink()
     result = akidb("doctor", "--json")
     assert result.status == 1
-    assert json.loads(result.out)["ok"] is False
+    report = json.loads(result.out)
+    tenant_id = akidb("tenant", "get", "aki-labs", "--json").json["tenant_id"]
+    assert report["ok"] is False
+    assert {finding["store"] for finding in report["findings"] if not finding["ok"]} == {tenant_id}
     table = akidb("doctor")
     assert table.status == 1
-    assert stray.stem in table.out
     assert "WRONG" in table.out
+    assert akidb("document", "count", notes).status == 1
 
 
 def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
