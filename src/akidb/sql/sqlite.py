@@ -19,9 +19,12 @@ from akidb.sql.errors import translated
 from akidb.sql.gate import FairGate
 
 try:
-    from pysqlite3 import dbapi2 as library
+    import pysqlite3.dbapi2 as _library
 except ImportError:  # no wheel for this machine
-    from sqlite3 import dbapi2 as library
+    import sqlite3.dbapi2 as _library
+
+library: Any = _library
+"""The one SQLite library of this process."""
 
 MINIMUM_VERSION = (3, 37, 0)
 """The first with STRICT tables."""

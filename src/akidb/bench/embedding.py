@@ -1,0 +1,45 @@
+"""The default embedding model: tokens per second in bulk, and the time of one text."""
+
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+
+from akidb.bench.measure import Line, in_turns, latency_lines
+from akidb.embedding.models import LocalModels
+from akidb.settings import load
+
+SUITE = "embedding"
+TEXTS = 400
+
+
+def run() -> list[Line]:
+    """All figures of this suite; fetches the model when it is missing."""
+    settings = load()
+    models = LocalModels(settings.models_path)
+    models.pull(settings.default_model)
+    embedder = models.load(settings.default_model)
+    texts = list(_texts())[:TEXTS]
+    tokens = sum(embedder.embed(texts).token_counts)
+    bulk = in_turns({"akidb": lambda _: embedder.embed(texts)}, 3, warm_up=0)["akidb"]
+    one = in_turns({"akidb": lambda n: embedder.embed([texts[n]])}, 200)
+    rate = Line(
+        suite=SUITE,
+        work=f"embed {len(texts)} docstrings of {tokens:,} tokens",
+        side="akidb",
+        p50=tokens / bulk.p50,
+        p95=tokens / bulk.p95,
+        unit="tokens/s",
+        goal=">= 16,000 (service)",
+    )
+    return [rate, *latency_lines(SUITE, "embed one docstring", one, "<= 3,000 us")]
+
+
+def _texts() -> Iterator[str]:
+    """Docstrings of functions that every Python has loaded."""
+    for module in pkgutil.iter_modules():
+        loaded = sys.modules.get(module.name)
+        for _, member in inspect.getmembers(loaded, callable) if loaded else ():
+            text = inspect.getdoc(member)
+            if text and 40 <= len(text) <= 800:
+                yield text

@@ -1,0 +1,88 @@
+"""What the suites measure on: a fresh store, documents made by a seeded generator, the raw driver."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.ports.operations import CollectionPath
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import load
+from akidb.sql.sqlite import library
+
+DIMENSION = 384
+PATH = CollectionPath("bench", "bench", "documents")
+UNLIMITED = 2**31
+
+
+@contextmanager
+def fresh_store() -> Iterator[LocalOperations]:
+    """A store of its own with one empty collection, removed afterwards."""
+    with TemporaryDirectory(prefix="akidb-bench-") as directory:
+        operations = open_local(Path(directory) / "data", load())
+        try:
+            prepare(operations)
+            yield operations
+        finally:
+            operations.close()
+
+
+def prepare(operations: Any) -> None:
+    """The tenant, database and collection that the suites write to."""
+    operations.tenants.create("bench", qps_quota=UNLIMITED)
+    operations.databases.create("bench", "bench")
+    operations.collections.create("bench", "bench", "documents", dimension=DIMENSION)
+
+
+def vectors(count: int, seed: int = 7) -> NDArray[np.float32]:
+    """Shape `(count, 384)`, of norm 1."""
+    rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def documents(first: int, rows: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Documents with a text of about 200 characters and three fields of metadata."""
+    return [
+        {
+            "id": f"document-{first + place}",
+            "text": f"Document {first + place}. " + "The quick brown fox jumps over the lazy dog. " * 4,
+            "vector": row,
+            "metadata": {"year": 1990 + place % 35, "kind": "even" if place % 2 else "odd", "n": place},
+        }
+        for place, row in enumerate(rows)
+    ]
+
+
+def raw_connection(path: Path) -> Any:
+    """The raw driver with the settings of AkiDB's own connections, durability included."""
+    connection = library.connect(path, isolation_level=None)
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+@contextmanager
+def copied_schema(source: Path) -> Iterator[Any]:
+    """The raw driver on an empty database with the tables, indexes and triggers of another."""
+    origin = raw_connection(source)
+    statements = [
+        row[0]
+        for row in origin.execute(
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+            " ORDER BY type = 'trigger', type = 'index', rowid"
+        )
+    ]
+    origin.close()
+    with TemporaryDirectory(prefix="akidb-bench-raw-") as directory:
+        connection = raw_connection(Path(directory) / "raw.db")
+        for statement in statements:
+            connection.execute(statement)
+        try:
+            yield connection
+        finally:
+            connection.close()

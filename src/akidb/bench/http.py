@@ -1,0 +1,111 @@
+"""A real server process: durable upserts as JSON, and what HTTP adds to a search."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import msgspec
+
+from akidb.bench.fixtures import DIMENSION, PATH, documents, fresh_store, prepare, vectors
+from akidb.bench.measure import Line, in_turns, latency_lines, rate_lines
+from akidb.settings import load
+
+SUITE = "http"
+BATCH = 100
+COUNT = 10_000
+ROUTE = "/v1/tenants/bench/databases/bench/collections/documents"
+JSON = {"content-type": "application/json"}
+
+
+def run() -> list[Line]:
+    """All figures of this suite."""
+    from akidb.client.targets import bind
+
+    rows = vectors(COUNT)
+    batches = [documents(at, rows[at : at + BATCH]) for at in range(0, COUNT, BATCH)]
+    with _server() as url, fresh_store() as local, httpx.Client(base_url=url) as http:
+        remote = bind(url, load())
+        prepare(remote)
+        lines = _upsert(http, remote, batches)
+        for at in range(0, COUNT, 1000):
+            local.documents.upsert(PATH, documents(at, rows[at : at + 1000]))
+        lines += _search(http, remote, local)
+        remote.close()
+        return lines
+
+
+def _upsert(http: httpx.Client, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
+    bodies = [
+        msgspec.json.encode({"documents": [{**d, "vector": d["vector"].tolist()} for d in batch]})
+        for batch in batches
+    ]
+
+    def post(number: int) -> None:
+        http.post(f"{ROUTE}/documents", content=bodies[number], headers=JSON).raise_for_status()
+
+    taken = in_turns(
+        {
+            "akidb, JSON ready-made": post,
+            "akidb's client, NumPy": lambda n: remote.documents.upsert(PATH, batches[n]),
+        },
+        len(batches) - 5,
+    )
+    work = f"upsert batches of {BATCH} x {DIMENSION} as JSON, durable"
+    return rate_lines(SUITE, work, taken, BATCH, "documents/s", ">= 12,000")
+
+
+def _search(http: httpx.Client, remote: Any, local: Any) -> list[Line]:
+    asked = vectors(1000, seed=11)
+    bodies = [msgspec.json.encode({"vector": row.tolist()}) for row in asked]
+
+    def post(number: int) -> None:
+        http.post(f"{ROUTE}/search", content=bodies[number], headers=JSON).raise_for_status()
+
+    taken = in_turns(
+        {
+            "akidb, JSON ready-made": post,
+            "akidb's client, NumPy": lambda n: remote.documents.search(PATH, vector=asked[n]),
+            "in process": lambda n: local.documents.search(PATH, vector=asked[n]),
+        },
+        500,
+    )
+    return latency_lines(SUITE, f"search {COUNT:,} x {DIMENSION}", taken, "<= in process + 700 us")
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """`akidb serve` on a directory and a port of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with TemporaryDirectory(prefix="akidb-bench-") as directory:
+        command = [sys.executable, "-m", "akidb", "--data", f"{directory}/data", "serve", "--port", str(port)]
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, env={**os.environ, "AKIDB_LOG_LEVEL": "warning"}
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _wait(url: str) -> None:
+    for _ in range(300):
+        try:
+            httpx.get(f"{url}/health/live").raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("the server did not start")

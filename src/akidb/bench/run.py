@@ -1,0 +1,53 @@
+"""Runs the suites and prints what they found."""
+
+import argparse
+import platform
+import sys
+
+import msgspec
+
+from akidb.bench import documents, embedding, http, metadata, startup
+from akidb.bench.measure import Line, table
+from akidb.sql.sqlite import library
+
+SUITES = {
+    "metadata": metadata.run,
+    "documents": documents.run,
+    "http": http.run,
+    "embedding": embedding.run,
+    "startup": startup.run,
+}
+
+
+def run(argv: list[str]) -> int:
+    """Run the suites that `argv` names, all of them by default."""
+    parser = argparse.ArgumentParser(prog="akidb bench", description="Measure this machine.")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    try:
+        given = parser.parse_args(argv)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    unknown = [name for name in given.suites if name not in SUITES]
+    if unknown:
+        print(f"akidb bench: there is no suite {unknown[0]!r}: {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    lines: list[Line] = []
+    for name in given.suites or SUITES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        lines += SUITES[name]()
+    if given.json:
+        print(msgspec.json.encode({"machine": _machine(), "lines": lines}).decode())
+    else:
+        print(f"{_machine()}\nDurability: WAL, synchronous=FULL on both sides; Chroma as it comes.\n")
+        print(table(lines))
+    return 0
+
+
+def _machine() -> str:
+    import os
+
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()},"
+        f" Python {platform.python_version()}, SQLite {library.sqlite_version}"
+    )

@@ -1,0 +1,37 @@
+"""How long a user waits before anything happens: `akidb --help` and `import akidb`."""
+
+import subprocess
+import sys
+
+from akidb.bench.measure import Line, in_turns
+
+SUITE = "startup"
+
+
+def run() -> list[Line]:
+    """All figures of this suite."""
+    sides = {
+        "akidb --help": [sys.executable, "-m", "akidb", "--help"],
+        "import akidb": [sys.executable, "-c", "import akidb"],
+        "python -c pass": [sys.executable, "-c", "pass"],
+    }
+    taken = in_turns(
+        {
+            side: lambda _, command=command: subprocess.run(command, check=True, capture_output=True)  # type: ignore[misc]
+            for side, command in sides.items()
+        },
+        20,
+        warm_up=2,
+    )
+    return [
+        Line(
+            suite=SUITE,
+            work="start a process",
+            side=side,
+            p50=series.p50 * 1e3,
+            p95=series.p95 * 1e3,
+            unit="ms",
+            goal="<= 180 ms" if side == "akidb --help" else "",
+        )
+        for side, series in taken.items()
+    ]
