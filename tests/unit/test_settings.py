@@ -1,0 +1,103 @@
+"""Settings: where they come from, which source wins, and that a wrong one is refused by name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from akidb.domain.errors import InvalidArgument
+from akidb.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("AKIDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_there_is_a_default_for_everything() -> None:
+    assert load() == Settings()
+
+
+def test_the_environment_is_read_as_the_types_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_MAX_OPEN_STORES", "7")
+    monkeypatch.setenv("AKIDB_SYNCHRONOUS", "normal")
+    found = load()
+    assert (found.max_open_stores, found.synchronous) == (7, "normal")
+
+
+def test_the_file_in_the_current_directory_is_read(tmp_path: Path) -> None:
+    (tmp_path / "akidb.toml").write_text('[akidb]\nmax_open_stores = 9\n[other]\nname = "x"\n')
+    assert load().max_open_stores == 9
+
+
+def test_the_file_that_is_named_wins_over_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "akidb.toml").write_text("[akidb]\nmax_open_stores = 9\n")
+    (tmp_path / "named.toml").write_text("[akidb]\nmax_open_stores = 10\n")
+    monkeypatch.setenv("AKIDB_CONFIG", str(tmp_path / "named.toml"))
+    assert load().max_open_stores == 10
+
+
+def test_a_call_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "akidb.toml").write_text(
+        '[akidb]\nurl = "file"\nlog_level = "error"\nretention_seconds = 5\n'
+    )
+    monkeypatch.setenv("AKIDB_URL", "environment")
+    monkeypatch.setenv("AKIDB_LOG_LEVEL", "debug")
+    found = load(url="call", log_level=None)
+    assert (found.url, found.log_level, found.retention_seconds) == ("call", "debug", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("synchronous", "off"),
+        ("log_level", "loud"),
+        ("max_open_stores", 0),
+        ("max_open_stores", "many"),
+        ("retention_seconds", -1),
+        ("max_queued_requests", 0),
+        ("no_such_setting", 1),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidArgument, match=name):
+        load(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[akidb", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"akidb = 7", r"\[akidb\] must be a table"),
+        (b"[akidb]\ncolour = 'red'\n", "colour"),
+        (b"[akidb]\nmax_open_stores = 1.5\n", "max_open_stores"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "akidb.toml").write_bytes(content)
+    with pytest.raises(InvalidArgument, match=message):
+        load()
+
+
+@pytest.mark.parametrize("named", ["absent.toml", "."])
+def test_a_named_file_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("AKIDB_CONFIG", named)
+    with pytest.raises(InvalidArgument, match="cannot read"):
+        load()
+
+
+def test_models_are_kept_where_the_setting_says_or_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert Settings(models_dir="models").models_path == Path("models")
+    assert Settings().models_path.name == "models"
+    assert Settings().models_path.parent.name == "akidb"

@@ -1,0 +1,122 @@
+"""What the whole tree promises: no unfinished marks, short files and functions, no blobs, tenant first."""
+
+import ast
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from akidb.domain.ids import TenantId
+from akidb.ports import documents, metadata, search
+
+ROOT = Path(__file__).parents[2]
+MAX_FILE_LINES = 400
+"""Lines that are not blank."""
+MAX_FUNCTION_LINES = 70
+MAX_BLOB_BYTES = 500_000
+
+# Put together here, so that this file does not hold what it bans.
+UNFINISHED = "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK", "NotImplemented" + "Yet"))
+INDEX = "|".join(
+    (r"py" + r"pi\.org", "python" + "hosted", "(?:extra-)?index-" + "url[ =]", r"/simp" + r"le\b")
+)
+
+WITHOUT_TENANT = {
+    "CollectionRepository.scope": "it finds the tenant by what a user called it",
+    "StoreRegistry.list": "doctor looks at every store",
+    "Outbox.purges": "stores of tenants that are gone",
+    "Outbox.depth": "a figure for operators",
+    "TenantStores.open_count": "a figure for operators",
+    "TenantStores.close": "the process lets go of all of them",
+}
+"""Methods of tenant-owned ports that do not begin with the tenant, and why they may."""
+
+
+def tracked() -> Iterator[Path]:
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            yield ROOT / name
+
+
+def lines_with(pattern: str) -> list[str]:
+    wanted = re.compile(pattern)
+    found = []
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+            for number, line in enumerate(content.decode().splitlines(), start=1)
+            if wanted.search(line)
+        ]
+    return found
+
+
+SOURCES = sorted(path for path in tracked() if path.suffix == ".py")
+EVERY_SOURCE = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def test_nothing_is_marked_as_unfinished() -> None:
+    assert lines_with(rf"\b(?:{UNFINISHED})\b") == []
+
+
+def test_no_file_names_a_package_index() -> None:
+    assert lines_with(INDEX) == []
+
+
+@EVERY_SOURCE
+def test_a_file_and_its_functions_are_short_and_the_file_says_what_it_is(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert sum(bool(line.strip()) for line in text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION_LINES, node.name
+    assert ast.get_docstring(tree) or not text.strip(), "no docstring"
+
+
+def test_nothing_large_is_in_the_repository() -> None:
+    assert [str(path) for path in tracked() if path.stat().st_size > MAX_BLOB_BYTES] == []
+
+
+def test_no_database_or_weights_or_log_is_in_the_repository() -> None:
+    kinds = {".db", ".sqlite", ".log", ".onnx", ".safetensors", ".pid", ".wal"}
+    assert [str(path) for path in tracked() if path.suffix in kinds] == []
+
+
+def owned_methods() -> Iterator[tuple[str, Any]]:
+    """Every method of every port that holds what belongs to tenants."""
+    ports = [port for port in vars(metadata).values() if getattr(port, "_is_protocol", False)]
+    # These are asked for a tenant itself, or only lead to the others.
+    leave_out = {"Protocol", "Answers", "TenantCatalog", "MetadataTransaction", "MetadataStore"}
+    for port in [*ports, documents.TenantStores, search.VectorIndex]:
+        if port.__name__ not in leave_out:
+            for name, method in inspect.getmembers(port, inspect.isfunction):
+                if not name.startswith("_"):
+                    yield f"{port.__name__}.{name}", method
+
+
+def begins_with_the_tenant(method: Any) -> bool:
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    if not parameters:
+        return False
+    if parameters[0].name == "tenant_id":
+        return bool(get_type_hints(method, vars(search) | vars(documents))["tenant_id"] is TenantId)
+    entity = get_type_hints(method)[parameters[0].name]
+    return "tenant_id" in getattr(entity, "__struct_fields__", ())
+
+
+def test_whatever_belongs_to_a_tenant_takes_the_tenant_first() -> None:
+    methods = dict(owned_methods())
+    assert len(methods) > 30
+    assert {name for name, method in methods.items() if not begins_with_the_tenant(method)} == set(
+        WITHOUT_TENANT
+    )
