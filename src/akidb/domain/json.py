@@ -98,15 +98,23 @@ def check_object(value: object, field: str) -> dict[str, Any]:
     Only exact JSON types pass: no tuples, no subclasses, no NumPy scalars. Raises InvalidArgument
     with the path of the wrong spot below `field`.
     """
+    canonical_object(value, field)
+    assert isinstance(value, dict)
+    return value
+
+
+def canonical_object(value: object, field: str) -> bytes:
+    """The canonical JSON of an object that can be stored; raises as `check_object` does."""
     if type(value) is not dict:
         raise InvalidArgument(field, f"must be an object, not {type_name(value)}")
     try:
         _check_dict(value, 1)
     except _FaultyError as fault:
         raise InvalidArgument(field + "".join(reversed(fault.steps)), fault.reason) from None
-    if len(_encoder.encode(value)) > MAX_OBJECT_BYTES:
+    body = canonical(value)
+    if len(body) > MAX_OBJECT_BYTES:
         raise InvalidArgument(field, f"must be at most {MAX_OBJECT_BYTES} bytes as JSON")
-    return value
+    return body
 
 
 class _FaultyError(Exception):

@@ -20,7 +20,7 @@ from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import DocumentId, IdGenerator
-from akidb.domain.json import canonical, check_object
+from akidb.domain.json import canonical_object
 from akidb.domain.names import check_text
 from akidb.ports.documents import DocumentBatch, Selection
 
@@ -55,11 +55,15 @@ class CheckedDocuments(NamedTuple):
             vectors[self.given_at] = self.given
             vectors[self.missing_at] = embedded
         sizes = [
-            len(id.encode()) + (0 if text is None else len(text.encode())) + len(metadata) + 4 * dimension
+            _utf8_size(id) + (0 if text is None else _utf8_size(text)) + len(metadata) + 4 * dimension
             for id, text, metadata in zip(self.ids, self.texts, self.metadata, strict=True)
         ]
         texts = [metadata.decode() for metadata in self.metadata]
         return DocumentBatch(self.ids, self.texts, texts, sizes, np.ascontiguousarray(vectors, "<f4"))
+
+
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def check_documents(
@@ -105,13 +109,19 @@ def check_fields(document: object, place: int) -> tuple[str | None, str | None, 
     The vector is given as it is, for `check_numbers`.
     """
     id, text, vector, metadata = _fields(document, place)
-    if id is not None:
+    if id is not None and not _is_plain(id, MAX_ID_BYTES):
         check_id(id, f"documents[{place}].id")
     if text is not None:
-        check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+        if not _is_plain(text, MAX_TEXT_BYTES):
+            check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
     elif vector is None:
         raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
     return id, text, vector, _metadata(metadata, place)
+
+
+def _is_plain(value: object, maximum_bytes: int) -> bool:
+    """Whether this is so plainly a good text that the full check, with the path it takes, can be spared."""
+    return type(value) is str and value.isascii() and 1 <= len(value) <= maximum_bytes and "\x00" not in value
 
 
 def check_id(value: object, field: str) -> str:
@@ -174,7 +184,7 @@ def check_ids(ids: object) -> list[str]:
 def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
     if isinstance(document, DocumentInput):
         return document.id, document.text, document.vector, document.metadata
-    if not isinstance(document, Mapping):
+    if type(document) is not dict and not isinstance(document, Mapping):
         raise InvalidArgument(f"documents[{place}]", "must be an object")
     if not document.keys() <= _FIELDS:
         unknown = min(str(key) for key in document.keys() - _FIELDS)
@@ -186,7 +196,7 @@ def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
 def _metadata(value: object, place: int) -> bytes:
     if value is None:
         return b"{}"
-    return canonical(check_object(value, f"documents[{place}].metadata"))
+    return canonical_object(value, f"documents[{place}].metadata")
 
 
 def check_numbers(vector: object, name: str) -> Sequence[float] | NDArray[Any]:
