@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,27 @@ def test_a_body_over_the_limit_is_not_sent() -> None:
     path = ("t", "d", "c")
     with pytest.raises(akidb.InvalidArgument, match="67108864 bytes"):
         operations.documents.upsert(path, documents)  # type: ignore[arg-type]
+
+
+def test_a_server_without_tls_is_not_taken_for_one_with_it() -> None:
+    with _server(lambda connection: connection.close()) as url:
+        secure = url.replace("http:", "https:")
+        with (
+            akidb.connect(secure) as client,
+            pytest.raises(akidb.Unavailable, match=f"cannot reach {secure}"),
+        ):
+            client.tenants.list()
+
+
+def test_an_interrupted_call_gives_its_connection_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _server(_say(_EMPTY, _EMPTY), _say(_EMPTY)) as url, akidb.connect(url) as client:
+        assert client.tenants.list() == []
+
+        def interrupt(_: object) -> bytes:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(HTTPResponse, "read", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                client.tenants.list()
+        assert client.tenants.list() == []  # not what the interrupted call was answered

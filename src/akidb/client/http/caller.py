@@ -74,18 +74,18 @@ class Caller:
         if_version: int | None = None,
         safe: bool = False,
     ) -> Answer:
-        headers: dict[str, str | bytes] = {"Accept": "application/json"}
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if if_version is not None:
             headers["If-Match"] = f'"{check_integer(if_version, "if_version", 1)}"'
         request = context.current()
         if request.request_id is not None:
-            headers["X-Request-ID"] = request.request_id.encode()
+            headers["X-Request-ID"] = request.request_id
         if request.idempotency_key is not None and method != "GET":
-            headers["Idempotency-Key"] = request.idempotency_key.encode()
+            headers["Idempotency-Key"] = request.idempotency_key
             safe = True
-        answer = self._transport.send(method, self._transport.prefix + path, body, headers, safe=safe)
+        answer = self._transport.send(method, path, body, headers, safe=safe)
         if not 200 <= answer.status < 300:
             raise error_of(answer, self._transport.url)
         return answer

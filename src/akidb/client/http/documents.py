@@ -11,7 +11,7 @@ import numpy as np
 
 from akidb.client.http.caller import Caller
 from akidb.client.http.paths import collection_path, page_query
-from akidb.client.http.vectors import sendable
+from akidb.client.http.vectors import sendable, sendable_rows
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
@@ -58,8 +58,8 @@ class HttpDocuments:
 
     def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
         check_batch(documents)
-        body = {"documents": [_document(document, place) for place, document in enumerate(documents)]}
-        return self._caller.post(UpsertResult, _documents_path(path), body)
+        fields = {"documents": _documents(documents)}
+        return self._caller.post(UpsertResult, _documents_path(path), fields)
 
     def get(
         self,
@@ -144,16 +144,19 @@ def _documents_path(path: CollectionPath) -> str:
     return f"{collection_path(*path)}/documents"
 
 
-def _document(document: DocumentLike, place: int) -> dict[str, object]:
-    """A document as JSON, checked for what JSON would lose."""
-    id, text, vector, metadata = check_fields(document, place)
-    fields: dict[str, object] = {"metadata": msgspec.Raw(metadata)}
-    if id is not None:
-        fields["id"] = id
-    if text is not None:
-        fields["text"] = text
-    if vector is not None:
-        fields["vector"] = sendable(vector, f"documents[{place}].vector")
+def _documents(documents: Sequence[DocumentLike]) -> list[dict[str, object]]:
+    """Documents as JSON, checked for what JSON would lose."""
+    fields: list[dict[str, object]] = []
+    vectors: dict[int, object] = {}
+    for place, document in enumerate(documents):
+        id, text, vector, metadata = check_fields(document, place)
+        given = {"id": id, "text": text, "metadata": msgspec.Raw(metadata)}
+        fields.append({name: value for name, value in given.items() if value is not None})
+        if vector is not None:
+            vectors[place] = vector
+    names = [f"documents[{place}].vector" for place in vectors]
+    for place, numbers in zip(vectors, sendable_rows(list(vectors.values()), names), strict=True):
+        fields[place]["vector"] = numbers
     return fields
 
 

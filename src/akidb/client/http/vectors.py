@@ -50,3 +50,20 @@ def sendable(vector: object, name: str) -> Sequence[float]:
         raise InvalidArgument(name, vector_fault(single))
     shorter: list[float] = shortened(single).tolist()
     return shorter
+
+
+def sendable_rows(vectors: Sequence[object], names: Sequence[str]) -> Sequence[Sequence[float]]:
+    """Several vectors as JSON can carry them; float32 arrays of one length are done all at once."""
+    if len({_layout(vector) for vector in vectors}) == 1 and _layout(vectors[0]) is not None:
+        matrix: NDArray[np.float32] = np.stack(vectors)  # type: ignore[arg-type]  # arrays, says their layout
+        if np.isfinite(matrix).all():
+            rows: list[list[float]] = shortened(matrix).tolist()
+            return rows
+    return [sendable(vector, name) for vector, name in zip(vectors, names, strict=True)]
+
+
+def _layout(vector: object) -> int | None:
+    """The length of a vector that is a float32 array."""
+    if isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.ndim == 1:
+        return len(vector)
+    return None
