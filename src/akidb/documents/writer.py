@@ -11,14 +11,17 @@ from akidb.documents.schema import collections, control, documents, remembered_a
 from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
 from akidb.sql.answers import SqlAnswers
+from akidb.sql.prepared import Prepared
 
 TOMBSTONES_KEPT = 100_000
 """Deletions remembered one by one, counted in sequences; a reader that is further behind starts anew."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_KNOWN = sa.select(documents.c.id, documents.c.size_bytes).where(
-    documents.c.collection_key == sa.bindparam("collection_key"), any_of(documents.c.id, "wanted")
+_KNOWN = Prepared(
+    sa.select(documents.c.id, documents.c.size_bytes).where(
+        documents.c.collection_key == sa.bindparam("collection_key"), any_of(documents.c.id, "wanted")
+    )
 )
 _COLUMNS = ("collection_key", "id", "sequence", "size_bytes", "text", "metadata", "vector")
 # The parameters of these are tuples: with dictionaries the driver's share of a batch's time halves.
@@ -33,14 +36,14 @@ _BURY = "INSERT INTO tombstones (collection_key, sequence, id) VALUES (?, ?, ?)"
 _REPLACE = "UPDATE documents SET metadata = ?, size_bytes = ?, sequence = ? WHERE document_key = ?"
 
 _GROW: sa.BindParameter[int] = sa.bindparam("bytes")
-_USE_STORAGE = (
+_USE_STORAGE = Prepared(
     sa.update(control)
     .where(sa.or_(_GROW <= 0, control.c.storage_used_bytes <= control.c.storage_quota_bytes - _GROW))
     .values(storage_used_bytes=control.c.storage_used_bytes + _GROW)
 )
 _MORE: sa.BindParameter[int] = sa.bindparam("documents")
 _OF_COLLECTION = collections.c.collection_key == sa.bindparam("key")
-_USE_COLLECTION = (
+_USE_COLLECTION = Prepared(
     sa.update(collections)
     .where(
         _OF_COLLECTION,
@@ -65,8 +68,10 @@ class SqlDocumentWriter(SqlDocumentReader):
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""
-        parameters = {**self._key, "wanted": msgspec.json.encode(batch.ids).decode()}
-        known = {row[0]: row[1] for row in self._connection.execute(_KNOWN, parameters)}
+        known: dict[str, int] = {}
+        if self.control.document_count:
+            wanted = msgspec.json.encode(batch.ids).decode()
+            known = dict(_KNOWN.all(self._connection, **self._key, wanted=wanted))
         first = self._account(
             documents=len(batch.ids) - len(known),
             size=sum(batch.sizes) - sum(known.values()),
@@ -122,7 +127,7 @@ class SqlDocumentWriter(SqlDocumentReader):
 
     def _account(self, *, documents: int, size: int, writes: int) -> int:
         """Take what a write needs from the quotas and the sequence; gives its first sequence."""
-        if self._connection.execute(_USE_STORAGE, {"bytes": size}).rowcount != 1:
+        if _USE_STORAGE.run(self._connection, {"bytes": size}) != 1:
             limit, used = self._connection.execute(_STORAGE).one()
             raise QuotaExceeded("storage_quota_bytes", limit, used, size)
         parameters = {
@@ -131,7 +136,7 @@ class SqlDocumentWriter(SqlDocumentReader):
             "bytes": size,
             "writes": writes,
         }
-        if self._connection.execute(_USE_COLLECTION, parameters).rowcount != 1:
+        if _USE_COLLECTION.run(self._connection, parameters) != 1:
             found = self.control
             raise QuotaExceeded(
                 "max_document_count", found.max_document_count, found.document_count, documents

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from akidb.sql.sqlite import driver_of
 
 Row = list[Any]
-Statement = sa.Select[Any] | sa.Insert
+Statement = sa.Select[Any] | sa.Insert | sa.Update
 Processor = Callable[[Any], Any] | None
 
 
@@ -53,11 +53,14 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> None:
-        """Write. Raises SQLAlchemy's IntegrityError when a constraint is violated, as `execute` does."""
+    def run(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> int:
+        """Write; gives the number of rows.
+
+        Raises SQLAlchemy's IntegrityError when a constraint is violated, as `execute` does.
+        """
         compiled = self._of(connection)
         try:
-            self._execute(connection, compiled, parameters)
+            return int(self._execute(connection, compiled, parameters).rowcount)
         except connection.dialect.loaded_dbapi.IntegrityError as error:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
