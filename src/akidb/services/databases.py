@@ -102,11 +102,11 @@ class DatabaseService:
         def effect(change: Change) -> Database:
             found = self._read(change, tenant, database, if_version)
             moved = "state" in values and move(found.state, values["state"])
+            if all(getattr(found, name) == value for name, value in values.items()):
+                return found
             if not moved:
                 # A migrating database takes no change but the end of the migration.
                 require(Operation.METADATA_WRITE, found.state)
-            if all(getattr(found, name) == value for name, value in values.items()):
-                return found
             changed = found.changed(change.now, **values)
             change.tx.databases.update(changed)
             change.audit("database.update", found.tenant_id, found.database_id)
