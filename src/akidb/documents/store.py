@@ -15,6 +15,7 @@ from akidb.domain.errors import Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
 from akidb.ports.documents import ControlState, DocumentReader, DocumentWriter
+from akidb.sql.errors import translated
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file, sync_directory
 
 
@@ -28,7 +29,9 @@ class SqliteTenantStore:
 
         Raises Unavailable when it is missing, damaged, newer than this program, or another store.
         """
-        if not path.exists():
+        with translated(path.name):
+            missing = not path.exists()
+        if missing:
             raise Unavailable(
                 f"{path.name}: the tenant's store is missing; put it back or restore it from a backup"
             )
@@ -46,9 +49,17 @@ class SqliteTenantStore:
 
     @staticmethod
     def create(path: Path, tenant_id: TenantId, store_id: StoreId, *, synchronous: str) -> None:
-        """Make an empty, provisioning store; what lay there before is removed."""
-        remove_files(path)
-        create_file(path)
+        """Make an empty, provisioning store; an unused one that lay there is removed.
+
+        Raises Unavailable when that one is not unused: no metadata knows it, and yet it may hold documents.
+        """
+        if not remove_unused(path):
+            raise Unavailable(
+                f"{path.name}: there is a store that the metadata does not know;"
+                " restore both from one backup, or move the file away"
+            )
+        with translated(path.name):
+            create_file(path)
         file = SqliteFile(path, synchronous=synchronous)
         try:
             schema.bring_forward(file)
@@ -139,9 +150,35 @@ class SqliteTenantStore:
 
 def remove_files(path: Path) -> None:
     """Remove a store's files and have that reach the disk; fine when there are none."""
-    for suffix in ("-wal", "-shm", ""):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with translated(path.name):
+        for suffix in ("-wal", "-shm", ""):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        sync_directory(path.parent)
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove what a crash left of a store that was being made; tells whether nothing is there now.
+
+    A store that was ever told of its tenant stays. Raises Unavailable for a file that cannot be read.
+    """
+    with translated(path.name):
+        if not path.exists():
+            return True
+    file = SqliteFile(path)
+    try:
+        with file.read(snapshot=True) as connection:
+            if _is_used(connection):
+                return False
+    finally:
+        file.close()
+    remove_files(path)
+    return True
+
+
+def _is_used(connection: sa.Connection) -> bool:
+    if schema.version(connection) == 0:
+        return connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is not None
+    return bool(connection.execute(sa.select(control.c.tenant_version)).scalar_one_or_none())
 
 
 def _apply_collection(connection: sa.Connection, database: Database, collection: Collection) -> None:

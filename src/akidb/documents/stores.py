@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from akidb.documents.store import SqliteTenantStore, remove_files
+from akidb.documents.store import SqliteTenantStore, remove_files, remove_unused
+from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import TenantStore
 
@@ -41,7 +42,7 @@ class SqliteTenantStores:
         self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Make an empty store in place of any leftover."""
+        """Make an empty store in place of an unused one."""
         with self._using(tenant_id) as entry, entry.lock:
             self._close_entry(entry)
             SqliteTenantStore.create(
@@ -74,7 +75,12 @@ class SqliteTenantStores:
                 self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
             )
         generation = entry.generation
-        prepare(entry.store)
+        try:
+            prepare(entry.store)
+        except BaseException:
+            # Who already holds the store must not go on with what it knew before.
+            self._close_entry(entry)
+            raise
         entry.prepared_generation = generation
         return entry.store
 
@@ -95,9 +101,17 @@ class SqliteTenantStores:
         """Close the store for good and remove its files."""
         with self._using(tenant_id) as entry, entry.lock:
             if entry.store is not None:
-                entry.store.retire()
+                try:
+                    entry.store.retire()
+                except Unavailable:  # damaged, or a full disk: closed it takes no write either
+                    self._close_entry(entry)
                 entry.store, entry.prepared_generation = None, -1
             remove_files(self._path(tenant_id))
+
+    def remove_unused(self, tenant_id: TenantId) -> bool:
+        """Remove what a crash left of making a store; tells whether there is none now."""
+        with self._using(tenant_id) as entry, entry.lock:
+            return entry.store is None and remove_unused(self._path(tenant_id))
 
     def open_count(self) -> int:
         """How many are open now."""

@@ -206,7 +206,10 @@ class TenantStores(Protocol):
     """The stores of this machine's tenants. Keeps a bounded number open."""
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Make an empty store in place of any leftover that no metadata knows."""
+        """Make an empty store in place of an unused one that a crash left.
+
+        Raises Unavailable when a store that no metadata knows, but which was used, lies there.
+        """
         ...
 
     def open(
@@ -229,6 +232,10 @@ class TenantStores(Protocol):
 
     def remove(self, tenant_id: TenantId) -> None:
         """Close the store for good and remove its files; fine when there are none."""
+        ...
+
+    def remove_unused(self, tenant_id: TenantId) -> bool:
+        """Remove a store that was never told of its tenant; tells whether there is none now."""
         ...
 
     def open_count(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
 from akidb.domain.errors import PreconditionFailed
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
-from akidb.domain.names import check_integer
+from akidb.domain.names import check_integer, parse_reference
 from akidb.ports import context, wire
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, Subject
 from akidb.services.idempotency import request_key
@@ -23,8 +23,9 @@ T = TypeVar("T")
 class Change:
     """A change under way."""
 
-    def __init__(self, tx: MetadataTransaction, now: datetime, ids: IdGenerator) -> None:
-        self.tx = tx
+    tx: MetadataTransaction
+
+    def __init__(self, now: datetime, ids: IdGenerator) -> None:
         self.now = now
         self._ids = ids
         self.tenant_id: TenantId | None = None
@@ -88,22 +89,37 @@ class Changes:
         """
         key = request_key(operation, path, arguments)
         now = self._now()
-        with self._metadata.transaction() as tx:
-            change = Change(tx, now, self._ids)
-            known = None if key is None else tx.answers.find(key, now)
-            if known is None:
-                result = effect(change)
-                if key is not None:
-                    tx.answers.add(key, wire.encode(result), change.tenant_id, now)
-        if known is not None:
-            # The first request may have crashed between its commit and its store's.
-            result = wire.decode(known, kind)
-            tenant_id = getattr(result, "tenant_id", None)
-            if tenant_id is not None:
-                self._stores.settle(tenant_id)
-        elif change.concerns_store and change.tenant_id is not None:
+        change = Change(now, self._ids)
+        try:
+            with self._metadata.transaction() as tx:
+                change.tx = tx
+                known = None if key is None else tx.answers.find(key, now)
+                if known is None:
+                    result = effect(change)
+                    if key is not None:
+                        tx.answers.add(key, wire.encode(result), change.tenant_id, now)
+                else:
+                    result = wire.decode(known, kind)
+                    # The first request may not have come from its commit to its store's yet, or ever.
+                    change.tenant_id, change.concerns_store = _tenant_of(tx, path, result), True
+        except BaseException:
+            if change.concerns_store and change.tenant_id is not None:
+                # An interrupt may come when the commit is made: the store has to look.
+                self._stores.doubt(change.tenant_id)
+            raise
+        if change.concerns_store and change.tenant_id is not None:
             self._stores.settle(change.tenant_id)
         return result
+
+
+def _tenant_of(tx: MetadataTransaction, path: tuple[object, ...], result: object) -> TenantId | None:
+    """Whose store a change was about: its result says so, or else its path."""
+    tenant_id: TenantId | None = getattr(result, "tenant_id", None)
+    if tenant_id is None and path:
+        reference = parse_reference(TenantId, path[0])
+        found = tx.tenants.find(reference) or tx.tenants.find(reference, deleted=True)
+        tenant_id = None if found is None else found.tenant_id
+    return tenant_id
 
 
 def check_version(entity: Tenant | Database | Collection, if_version: int | None) -> None:

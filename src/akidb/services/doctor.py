@@ -20,7 +20,7 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenants_directory: Pat
         yield _finding(str(tenant_id), "integrity", _check_store(stores, tenant_id))
         yield _finding(str(tenant_id), "control row", _check_control(metadata, stores, tenant_id))
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries were waiting")
-    yield _finding("metadata", "stray files", _stray_files(metadata, tenants_directory))
+    yield _finding("metadata", "stray files", _stray_files(metadata, stores, tenants_directory))
 
 
 def _finding(store: str, check: str, wrong: list[str]) -> Finding:
@@ -58,8 +58,20 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
     return found
 
 
-def _stray_files(metadata: MetadataStore, directory: Path) -> list[str]:
+def _stray_files(metadata: MetadataStore, stores: StoreAccess, directory: Path) -> list[str]:
+    try:
+        stores.finish_purges()
+    except AkiDBError as error:
+        return [error.message]
     names = sorted(path.stem for path in directory.glob("*.db"))
     with metadata.read() as tx:
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
-    return [f"tenants/{name}.db belongs to no tenant" for name in names if name not in known]
+    stray = [name for name in names if name not in known and not _removed_as_unused(stores, name)]
+    return [f"tenants/{name}.db belongs to no tenant" for name in stray]
+
+
+def _removed_as_unused(stores: StoreAccess, name: str) -> bool:
+    try:
+        return stores.remove_unused(TenantId.parse(name))
+    except AkiDBError:  # no tenant's name, or a damaged file
+        return False

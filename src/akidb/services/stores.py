@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import NotFound
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.ports.documents import TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
@@ -55,6 +56,10 @@ class StoreAccess:
         with self.existing(tenant_id):
             pass
 
+    def doubt(self, tenant_id: TenantId) -> None:
+        """Have the store look into the outbox before its next use."""
+        self._stores.mark_stale(tenant_id)
+
     def finish_purges(self) -> None:
         """Remove the stores of purged tenants, also those that a crash left."""
         with self._metadata.read() as tx:
@@ -65,6 +70,11 @@ class StoreAccess:
             self._known.pop(entry.tenant_id, None)
             with self._metadata.transaction() as tx:
                 tx.outbox.remove(entry.tenant_id, entry.sequence)
+
+    def remove_unused(self, tenant_id: TenantId) -> bool:
+        """Remove what a crash left of making a store; tells whether the metadata knows all there is."""
+        with self._stores.exclusive(tenant_id):
+            return self._find(tenant_id) is not None or self._stores.remove_unused(tenant_id)
 
     def _find(self, tenant_id: TenantId) -> StoreId | None:
         store_id = self._known.get(tenant_id)
@@ -82,10 +92,14 @@ class StoreAccess:
                 return
             store_id = self._ids.new(StoreId)
             self._stores.create(tenant_id, store_id)
-            with self._metadata.transaction() as tx:
-                tx.tenants.get(tenant_id)
-                tx.stores.register(tenant_id, store_id)
-                tx.outbox.add(tenant_id, "tenant", tenant_id)
+            try:
+                with self._metadata.transaction() as tx:
+                    tx.tenants.get(tenant_id)
+                    tx.stores.register(tenant_id, store_id)
+                    tx.outbox.add(tenant_id, "tenant", tenant_id)
+            except NotFound:  # deleted or purged meanwhile; nobody would come for the file
+                self._stores.remove(tenant_id)
+                raise
 
     def _bring_up_to_date(self, tenant_id: TenantId, store: TenantStore) -> None:
         with self._metadata.snapshot() as tx:
