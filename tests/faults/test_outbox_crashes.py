@@ -1,0 +1,70 @@
+"""A process that dies at any step of a change leaves all of the change or nothing, in both stores."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from children import exit_code
+from disk_steps import COMMITTED
+from fault_tools import disagreements, failure, opened, unsound
+from outbox_world import ACTIONS, REPEATED, act, act_until, build, undisturbed, view
+
+DIED = 9
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("world") / "data"
+    build(directory)
+    return directory
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_change_is_whole_whatever_step_the_process_dies_at(
+    action: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after, steps = undisturbed(action, world, tmp_path, monkeypatch)
+    assert before != after
+    assert any(step.endswith(COMMITTED) for step in steps)
+    for place, step in enumerate(steps):
+        directory = tmp_path / str(place)
+        shutil.copytree(world, directory)
+        assert exit_code(act_until, directory, action, place) == DIED, step
+        committed = any(earlier.endswith(COMMITTED) for earlier in steps[: place + 1])
+        _check(action, directory, before, after, step, must_be_done=committed and "document" not in action)
+
+
+@pytest.mark.parametrize("action", ["write the first document", "purge a tenant"])
+def test_files_that_a_crash_leaves_are_no_fault(
+    action: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, steps = undisturbed(action, world, tmp_path, monkeypatch)
+    for place, step in enumerate(steps):
+        directory = tmp_path / str(place)
+        shutil.copytree(world, directory)
+        assert exit_code(act_until, directory, action, place) == DIED, step
+        with opened(directory) as operations:
+            assert unsound(operations) == [], step
+            assert disagreements(directory) == [], step
+
+
+def _check(
+    action: str,
+    directory: Path,
+    before: dict[str, object],
+    after: dict[str, object],
+    step: str,
+    *,
+    must_be_done: bool,
+) -> None:
+    with opened(directory) as operations:
+        seen = view(operations)
+        assert seen in ([after] if must_be_done else [before, after]), step
+        assert unsound(operations) == [], step
+        assert disagreements(directory) == [], step
+        # The client that got no answer asks again under the same key, and later without one.
+        act(operations, action)
+        assert view(operations) == after, step
+        assert failure(ACTIONS[action], operations) in REPEATED, step
+        assert unsound(operations) == [], step
+    assert disagreements(directory) == [], step
