@@ -68,7 +68,7 @@ def update(connection: sa.Connection, entity: Tenant | Database | Collection) ->
     except sa.exc.IntegrityError as error:
         raise _clash(entity, error) from error
     if result.rowcount != 1:
-        _raise_stale(connection, entity)
+        _raise_stale(connection, entity, entity.version - 1)
 
 
 def delete(connection: sa.Connection, entity: Tenant | Database | Collection, now: datetime) -> None:
@@ -97,8 +97,9 @@ def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> Entity
 
 
 def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
-    """Remove a row, and by cascade all below it; remember the ID."""
-    connection.execute(sa.delete(_TABLES[kind]).where(_key(kind) == entity_id))
+    """Remove a row, and by cascade all below it; remember the ID. Raises NotFound when there is none."""
+    if connection.execute(sa.delete(_TABLES[kind]).where(_key(kind) == entity_id)).rowcount != 1:
+        raise NotFound(entity_name(kind), entity_id)
     connection.execute(
         sa.insert(purged).values(entity_id=entity_id.raw, entity=entity_name(kind), purged_at=now)
     )
@@ -143,17 +144,17 @@ def _change(
         .values(version=entity.version + 1, updated_at=max(now, entity.updated_at), **new)
     )
     if result.rowcount != 1:
-        _raise_stale(connection, entity)
+        _raise_stale(connection, entity, entity.version)
 
 
-def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
+def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collection, expected: int) -> None:
     kind = type(entity)
     key = _key(kind)
     entity_id = getattr(entity, key.name)
     actual = connection.scalar(sa.select(_TABLES[kind].c.version).where(key == entity_id))
     if actual is None:
         raise NotFound(entity_name(kind), entity_id)
-    raise PreconditionFailed(entity_name(kind), entity.version - 1, actual)
+    raise PreconditionFailed(entity_name(kind), expected, actual)
 
 
 def _clash(entity: Tenant | Database | Collection, error: sa.exc.IntegrityError) -> Exception:
