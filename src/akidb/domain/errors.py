@@ -19,6 +19,17 @@ class AkiDBError(Exception):
         self.message = message
         self.fields: dict[str, Any] = fields
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not through __init__, which takes other arguments in each class.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[AkiDBError], args: tuple[Any, ...], state: dict[str, Any]) -> AkiDBError:
+    """Make an error again that went to another process."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class NotFound(AkiDBError):
     """There is no such thing, or not for this caller."""
@@ -26,7 +37,7 @@ class NotFound(AkiDBError):
     code = "not_found"
     title = "Not found"
 
-    def __init__(self, entity: str, id: object) -> None:  # noqa: A002 - the field's published name
+    def __init__(self, entity: str, id: object) -> None:
         super().__init__(f"{entity} {str(id)!r} does not exist", entity=entity, id=str(id))
 
 

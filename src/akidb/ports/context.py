@@ -9,7 +9,10 @@ from contextvars import ContextVar
 
 import msgspec
 
-from akidb.domain.names import check_label
+from akidb.domain.errors import InvalidArgument
+
+MAX_KEY_LENGTH = 255
+MAX_REQUEST_ID_LENGTH = 128
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +32,16 @@ def current() -> RequestContext:
     return _current.get()
 
 
+def check_token(value: object, field: str, maximum: int) -> None:
+    """Refuse what a header could not carry: anything but 1 to `maximum` printable ASCII characters."""
+    if value is None:
+        return
+    if not isinstance(value, str) or not 1 <= len(value) <= maximum:
+        raise InvalidArgument(field, f"must be 1-{maximum} characters")
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise InvalidArgument(field, "must be printable ASCII without spaces around it")
+
+
 @contextmanager
 def bound(context: RequestContext) -> Iterator[None]:
     """Serve what runs inside with this context."""
@@ -46,8 +59,7 @@ def request(*, idempotency_key: str | None = None, request_id: str | None = None
     A call that changes something and is repeated with the same key within 24 hours has the effect,
     and gives the answer, of the first one.
     """
-    for field, value in (("idempotency_key", idempotency_key), ("request_id", request_id)):
-        if value is not None:
-            check_label(value, field)
+    check_token(idempotency_key, "idempotency_key", MAX_KEY_LENGTH)
+    check_token(request_id, "request_id", MAX_REQUEST_ID_LENGTH)
     with bound(RequestContext(idempotency_key=idempotency_key, request_id=request_id)):
         yield

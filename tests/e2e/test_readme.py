@@ -1,0 +1,109 @@
+"""Runs what the README and its neighbours tell people to type."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+LINK = re.compile(r"\]\((?!http)([^)#]+)\)")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_shell(script: str, cwd: Path) -> str:
+    """Run a block; a command that it leaves in the background is stopped afterwards."""
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        status = process.wait(120)
+        os.killpg(process.pid, signal.SIGTERM) if "&\n" in script else None
+        output, errors = process.communicate(timeout=60)
+    assert status == 0, errors
+    return output
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the Python example has run."""
+    place = tmp_path_factory.mktemp("readme")
+    for block in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", block],
+            cwd=place,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Vectors live in SQL." in done.stdout
+        assert "Cats" not in done.stdout
+    return place
+
+
+def test_the_commands_find_what_the_example_wrote(place: Path) -> None:
+    output = run_shell(blocks("sh")[0], place)
+    assert "Vectors live in SQL." in output
+    assert "aki-labs" not in output.splitlines()[0]
+
+
+def test_the_server_answers_as_shown(place: Path) -> None:
+    port = str(free_port())
+    script = blocks("sh")[1].replace("8080", port)
+    waiting = f"until curl -sf http://127.0.0.1:{port}/health/live >/dev/null; do sleep 0.1; done\n"
+    started, rest = script.split("&\n", 1)
+    output = run_shell(f"{started}&\n{waiting}{rest}", place)
+    assert "Cats sleep most of the day." in output
+    assert "aki-labs" in output
+    deadline = time.monotonic() + 30
+    while (place / "data" / "akidb.sock").exists():
+        assert time.monotonic() < deadline, "the server did not stop"
+        time.sleep(0.1)
+
+
+def test_every_make_target_that_is_named_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in ("README.md", "CONTRIBUTING.md"):
+        named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / document).read_text()))
+        assert named <= targets, document
+
+
+@pytest.mark.parametrize("document", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("*.md")))
+def test_links_lead_somewhere(document: str) -> None:
+    for target in LINK.findall((ROOT / document).read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_decision_is_numbered_and_has_a_status() -> None:
+    decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    for number, decision in enumerate(decisions, start=1):
+        text = decision.read_text()
+        assert decision.name.startswith(f"{number:04d}-")
+        assert text.startswith(f"# {number}. ")
+        assert "\nStatus: " in text

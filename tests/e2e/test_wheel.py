@@ -1,0 +1,49 @@
+"""The wheel as users install it: everything in it, and it works away from the source tree."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, cwd=folder)
+    (wheel,) = folder.glob("akidb-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_it_holds_the_package_its_types_migrations_and_licence(unpacked: Path) -> None:
+    assert (unpacked / "akidb" / "py.typed").exists()
+    assert list((unpacked / "akidb" / "metadata" / "migrations" / "versions").glob("v0001_*.py"))
+    assert list(unpacked.glob("akidb-*.dist-info/licenses/LICENSE"))
+    assert not (unpacked / "tests").exists()
+
+
+def test_it_works_without_the_source_tree(unpacked: Path, tmp_path: Path) -> None:
+    program = (
+        "import akidb, pathlib;"
+        "assert pathlib.Path(akidb.__file__).is_relative_to(%r), akidb.__file__;"
+        "db = akidb.connect('data');"
+        "c = db.tenants.create('A').databases.create('d').collections.create('c', embedding_model='hash');"
+        "c.upsert([{'id': 'x', 'text': 'hello'}]);"
+        "print(c.search('hello')[0].id)"
+    ) % str(unpacked)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "x", done.stderr
