@@ -112,6 +112,15 @@ def disagreements(directory: Path) -> list[str]:
     return found
 
 
+def store_sequence(directory: Path) -> int:
+    """How many documents were ever written or deleted in all the collections there are."""
+    total = 0
+    for path in (directory / TENANTS_NAME).glob("*.db"):
+        with _rows(path) as read:
+            total += read("SELECT coalesce(sum(sequence), 0) FROM collections")[0][0]
+    return total
+
+
 _STORES = (
     "SELECT s.tenant_id, s.store_id, t.status, t.storage_quota_bytes"
     " FROM tenant_stores s JOIN tenants t ON t.tenant_id = s.tenant_id"

@@ -1,0 +1,195 @@
+"""A change that stops writes has stopped them all when it is answered, however many are on their way."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fault_tools import (
+    DIMENSION,
+    add_tenant,
+    at,
+    disagreements,
+    document,
+    opened,
+    size_bytes,
+    store_sequence,
+    unsound,
+)
+
+from akidb.domain.errors import AkiDBError
+from akidb.ports.operations import CollectionChanges, TenantChanges
+from akidb.services.runtime import TENANTS_NAME, LocalOperations
+
+CLIENTS = 32
+ROUNDS = 4
+SLUG = "busy"
+MORE_STORAGE = TenantChanges(storage_quota_bytes=2**40)
+MORE_DOCUMENTS = CollectionChanges(max_document_count=10**6)
+
+
+class Clients:
+    """Threads that write new documents one by one, whatever they are answered."""
+
+    def __init__(self, operations: LocalOperations, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._documents = operations.documents
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(CLIENTS)]
+        self._lock = threading.Lock()
+        self.written = 0
+        self.refused: Counter[str] = Counter()
+        self.surprises: list[BaseException] = []
+
+    def _run(self, number: int) -> None:
+        turn = 0
+        while not self._stopped.is_set():
+            try:
+                self._documents.upsert(at(SLUG), [document(f"{self._prefix}{number}-{turn}")])
+            except AkiDBError as error:
+                with self._lock:
+                    self.refused[type(error).__name__] += 1
+                self._stopped.wait(0.002)
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                self.surprises.append(error)
+                return
+            else:
+                with self._lock:
+                    self.written += 1
+            turn += 1
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def writing(operations: LocalOperations, *allowed: str, prefix: str = "") -> Iterator[Clients]:
+    """Clients in full flow; afterwards none was answered by anything but what is allowed."""
+    clients = Clients(operations, prefix)
+    clients.start()
+    try:
+        deadline = time.monotonic() + 10
+        while clients.written < CLIENTS and time.monotonic() < deadline:
+            time.sleep(0.005)
+        yield clients
+        time.sleep(0.05)  # for those that would still get through
+    finally:
+        clients.stop()
+    assert clients.surprises == []
+    assert clients.refused.keys() <= set(allowed), clients.refused
+
+
+def _used(operations: LocalOperations) -> tuple[int, int]:
+    usage = operations.tenants.usage(SLUG)
+    return usage.documents, usage.storage_bytes.used
+
+
+def _suspend(operations: LocalOperations) -> None:
+    operations.tenants.suspend(SLUG)
+
+
+def _lower_storage(operations: LocalOperations) -> None:
+    operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=1))
+
+
+def _lower_documents(operations: LocalOperations) -> None:
+    operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=1))
+
+
+def _delete_collection(operations: LocalOperations) -> None:
+    operations.collections.delete(SLUG, "d", "c")
+
+
+def _delete_database(operations: LocalOperations) -> None:
+    operations.databases.delete(SLUG, "d")
+
+
+def _delete_tenant(operations: LocalOperations) -> None:
+    operations.tenants.delete(SLUG)
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "answer"),
+    [
+        (_suspend, lambda o: o.tenants.activate(SLUG), "InvalidState"),
+        (_lower_storage, lambda o: o.tenants.update(SLUG, MORE_STORAGE), "QuotaExceeded"),
+        (_lower_documents, lambda o: o.collections.update(SLUG, "d", "c", MORE_DOCUMENTS), "QuotaExceeded"),
+        (_delete_collection, lambda o: o.collections.restore(SLUG, "d", "c"), "NotFound"),
+        (_delete_database, lambda o: o.databases.restore(SLUG, "d"), "NotFound"),
+        (_delete_tenant, lambda o: o.tenants.restore(SLUG), "NotFound"),
+    ],
+)
+def test_not_one_commit_after_what_forbids_it_is_answered(
+    change: Callable[[LocalOperations], None],
+    undo: Callable[[LocalOperations], object],
+    answer: str,
+    tmp_path: Path,
+) -> None:
+    written = 0
+    with opened(tmp_path) as operations:
+        add_tenant(operations, SLUG, "c")
+        for turn in range(ROUNDS):
+            with writing(operations, answer, prefix=f"{turn}-") as clients:
+                change(operations)
+                answered = store_sequence(tmp_path)
+            assert store_sequence(tmp_path) == answered
+            assert clients.refused[answer] > 0
+            written += clients.written
+            undo(operations)
+            assert operations.documents.count(at(SLUG)) == written == answered
+        assert unsound(operations) == []
+    assert disagreements(tmp_path) == []
+
+
+def test_a_purge_while_clients_write_leaves_no_file(tmp_path: Path) -> None:
+    with opened(tmp_path) as operations:
+        for _ in range(ROUNDS):
+            add_tenant(operations, SLUG, "c")
+            with writing(operations, "NotFound", "InvalidState", "Unavailable"):
+                operations.tenants.delete(SLUG)
+                operations.tenants.purge(SLUG)
+            assert list((tmp_path / TENANTS_NAME).iterdir()) == []
+        assert unsound(operations) == []
+    assert disagreements(tmp_path) == []
+
+
+def test_a_tenant_that_is_purged_before_its_first_document_leaves_no_file(tmp_path: Path) -> None:
+    """The store is made by writers that found the tenant when it was still there."""
+    with opened(tmp_path) as operations:
+        for _ in range(ROUNDS):
+            add_tenant(operations, SLUG, "c")
+            clients = Clients(operations)
+            clients.start()
+            operations.tenants.delete(SLUG)
+            operations.tenants.purge(SLUG)
+            time.sleep(0.05)
+            clients.stop()
+            assert clients.surprises == []
+            assert clients.refused.keys() <= {"NotFound", "InvalidState", "Unavailable"}
+            assert list((tmp_path / TENANTS_NAME).iterdir()) == []
+        assert unsound(operations) == []
+    assert disagreements(tmp_path) == []
+
+
+def test_a_collection_purged_while_clients_write_keeps_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as operations:
+        add_tenant(operations, SLUG, "c", "other")
+        operations.documents.upsert(at(SLUG, "other"), [document("kept")])
+        for _ in range(ROUNDS):
+            with writing(operations, "NotFound"):
+                operations.collections.delete(SLUG, "d", "c")
+                operations.collections.purge(SLUG, "d", "c")
+                assert _used(operations) == (1, size_bytes(document("kept")))
+            assert _used(operations) == (1, size_bytes(document("kept")))
+            operations.collections.create(SLUG, "d", "c", dimension=DIMENSION)
+        assert unsound(operations) == []
+    assert disagreements(tmp_path) == []
