@@ -17,6 +17,7 @@ from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.ports.metadata import MetadataTransaction
 from akidb.sql.answers import SqlAnswers
+from akidb.sql.errors import translated
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
 
 
@@ -66,8 +67,9 @@ class SqliteMetadataStore:
     """`akidb.ports.metadata.MetadataStore` in one file."""
 
     def __init__(self, path: Path, *, synchronous: str = "full") -> None:
-        if not path.exists():
-            create_file(path)
+        with translated(path.name):
+            if not path.exists():
+                create_file(path)
         self._file = SqliteFile(path, synchronous=synchronous)
         try:
             schema.bring_forward(self._file)
