@@ -28,8 +28,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`full`: every commit reaches the disk; `normal`: a power loss may take the last commits."""
     max_open_stores: int = 128
     """Tenant stores kept open at once."""
-    retention_seconds: int = 7 * 24 * 3600
-    """How long a deleted thing can be restored."""
     max_queued_requests: int = 1024
     """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
     log_level: str = "info"
@@ -93,6 +91,6 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("synchronous", "must be full or normal")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         raise InvalidArgument("log_level", "must be debug, info, warning or error")
-    for name, minimum in (("max_open_stores", 1), ("retention_seconds", 0), ("max_queued_requests", 1)):
+    for name, minimum in (("max_open_stores", 1), ("max_queued_requests", 1)):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")
