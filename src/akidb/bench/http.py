@@ -7,53 +7,59 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import msgspec
 
 from akidb.bench.fixtures import DIMENSION, PATH, documents, fresh_store, prepare, vectors
-from akidb.bench.measure import Line, in_turns, latency_lines, rate_lines
+from akidb.bench.measure import Line, Work, in_turns, latency_lines, rate_lines
+from akidb.client.http.transport import Transport
+from akidb.client.targets import bind
+from akidb.domain.errors import Unavailable
 from akidb.settings import load
 
 SUITE = "http"
 BATCH = 100
 COUNT = 10_000
 ROUTE = "/v1/tenants/bench/databases/bench/collections/documents"
-JSON = {"content-type": "application/json"}
+JSON = {"Content-Type": "application/json"}
+TIMEOUT_SECONDS = 60.0
 
 
 def run() -> list[Line]:
     """All figures of this suite."""
-    from akidb.client.targets import bind
-
     rows = vectors(COUNT)
     batches = [documents(at, rows[at : at + BATCH]) for at in range(0, COUNT, BATCH)]
-    with _server() as url, fresh_store() as local, httpx.Client(base_url=url) as http:
-        remote = bind(url, load())
+    with _server() as url, fresh_store() as local, closing(bind(url, load())) as remote:
         prepare(remote)
-        lines = _upsert(http, remote, batches)
+        lines = _upsert(url, remote, batches)
         for at in range(0, COUNT, 1000):
             local.documents.upsert(PATH, documents(at, rows[at : at + 1000]))
-        lines += _search(http, remote, local)
-        remote.close()
-        return lines
+        return lines + _search(url, remote, local)
 
 
-def _upsert(http: httpx.Client, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
+def _poster(url: str, path: str, bodies: list[bytes]) -> Work:
+    """Posts ready-made bodies over one kept-alive connection."""
+    transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS)
+
+    def post(number: int) -> None:
+        answer = transport.send("POST", f"{ROUTE}{path}", bodies[number], JSON, safe=True)
+        assert answer.status == 200, answer.body
+
+    return post
+
+
+def _upsert(url: str, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
     bodies = [
         msgspec.json.encode({"documents": [{**d, "vector": d["vector"].tolist()} for d in batch]})
         for batch in batches
     ]
 
-    def post(number: int) -> None:
-        http.post(f"{ROUTE}/documents", content=bodies[number], headers=JSON).raise_for_status()
-
     taken = in_turns(
         {
-            "akidb, JSON ready-made": post,
+            "akidb, JSON ready-made": _poster(url, "/documents", bodies),
             "akidb's client, NumPy": lambda n: remote.documents.upsert(PATH, batches[n]),
         },
         len(batches) - 5,
@@ -62,16 +68,13 @@ def _upsert(http: httpx.Client, remote: Any, batches: list[list[dict[str, Any]]]
     return rate_lines(SUITE, work, taken, BATCH, "documents/s", ">= 12,000")
 
 
-def _search(http: httpx.Client, remote: Any, local: Any) -> list[Line]:
+def _search(url: str, remote: Any, local: Any) -> list[Line]:
     asked = vectors(1000, seed=11)
     bodies = [msgspec.json.encode({"vector": row.tolist()}) for row in asked]
 
-    def post(number: int) -> None:
-        http.post(f"{ROUTE}/search", content=bodies[number], headers=JSON).raise_for_status()
-
     taken = in_turns(
         {
-            "akidb, JSON ready-made": post,
+            "akidb, JSON ready-made": _poster(url, "/search", bodies),
             "akidb's client, NumPy": lambda n: remote.documents.search(PATH, vector=asked[n]),
             "in process": lambda n: local.documents.search(PATH, vector=asked[n]),
         },
@@ -101,10 +104,11 @@ def _server() -> Iterator[str]:
 
 
 def _wait(url: str) -> None:
+    transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS)
     for _ in range(300):
         try:
-            httpx.get(f"{url}/health/live").raise_for_status()
-        except httpx.HTTPError:
+            transport.send("GET", "/health/live", None, {}, safe=True)
+        except Unavailable:
             time.sleep(0.05)
         else:
             return
