@@ -1,0 +1,89 @@
+"""`kill -9` of a writing process: what was acknowledged is there, what was not is whole or absent."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import writing_child
+from children import child
+from fault_tools import add_tenant, disagreements, opened, unsound
+from writing_child import TENANTS, Step
+from written_model import TenantModel, held, ids_of
+
+SEED = 20260101
+
+
+class History:
+    """What the processes said that they did."""
+
+    def __init__(self) -> None:
+        self.models = {tenant: TenantModel(tenant) for tenant in TENANTS}
+        self.in_the_air: dict[str, Step] = {}
+        self.acknowledged = 0
+        self.done_unsaid = 0
+        """Steps that were done but not acknowledged; the next process asks for them again."""
+
+    def note(self, event: str, tenant: str, step: Step, ids: Any = None) -> None:
+        if event == "begin":
+            self.in_the_air[tenant] = step
+            return
+        assert self.in_the_air.pop(tenant) == step
+        self.models[tenant].apply(step, ids)
+        self.acknowledged += 1
+
+    def check(self, directory: Path) -> None:
+        """Compare with the directory, which a process that was killed has left."""
+        with opened(directory) as operations:
+            for tenant, model in self.models.items():
+                found, step = held(operations, tenant), self.in_the_air.get(tenant)
+                if found == model.state():
+                    continue
+                assert step is not None, f"{tenant} lost something"
+                written = ids_of(found, step)
+                assert found == model.after(step, written).state(), f"{tenant} holds a part of {step}"
+                self.done_unsaid += 1
+            assert unsound(operations) == []
+        assert disagreements(directory) == []
+
+
+def _kill_after(directory: Path, history: History, seed: int, seconds: float) -> None:
+    reading, writing = Pipe(duplex=False)
+    with reading, child(writing_child.run, directory, seed, dict(history.in_the_air), writing) as process:
+        writing.close()
+        history.note(*reading.recv())  # from here on it is writing
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if reading.poll(left):
+                history.note(*reading.recv())
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        for event in _rest(reading):
+            history.note(*event)
+
+
+def _rest(reading: Connection) -> Iterator[Any]:
+    with suppress(EOFError):
+        while True:
+            yield reading.recv()
+
+
+@pytest.mark.parametrize("kills", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_what_was_acknowledged_survives_kills_at_random_moments(kills: int, tmp_path: Path) -> None:
+    rng = random.Random(SEED + kills)
+    with opened(tmp_path) as operations:
+        for tenant in TENANTS:
+            add_tenant(operations, tenant, "x", "y", storage_quota_bytes=10**12)
+    history = History()
+    for number in range(kills):
+        _kill_after(tmp_path, history, number, rng.uniform(0, 0.4))
+        history.check(tmp_path)
+    print(f"{kills} kills, {history.acknowledged} writes acknowledged, {history.done_unsaid} done and unsaid")
+    assert history.acknowledged > 10 * kills
+    assert history.done_unsaid > 0

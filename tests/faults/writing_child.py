@@ -1,0 +1,128 @@
+"""A process that writes until it is killed, and tells through a pipe what it begins and what it finished.
+
+Each of its threads owns one tenant, so that what it did is a sequence with at most one step in the air.
+Every step is a plain tuple, which the test applies to its own model.
+"""
+
+import random
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from fault_tools import DIMENSION, UNLIMITED_QPS, at, document, opened
+
+from akidb.ports import context
+from akidb.ports.operations import TenantChanges
+from akidb.services.runtime import LocalOperations
+
+TENANTS = ("a", "b", "c")
+Step = tuple[Any, ...]
+
+
+def run(directory: Path, seed: int, first: dict[str, Step], pipe: Connection) -> None:
+    """Write as every tenant; `first` are steps that were in the air when the process before this one died."""
+    lock = threading.Lock()
+
+    def tell(*message: Any) -> None:
+        with lock:
+            pipe.send(message)
+
+    with opened(directory) as operations:
+        threads = [
+            threading.Thread(target=_write, args=(operations, tenant, seed, first.get(tenant), tell))
+            for tenant in TENANTS
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _write(operations: LocalOperations, tenant: str, seed: int, first: Step | None, tell: Any) -> None:
+    if first is not None:
+        tell("done", tenant, first, carry_out(operations, tenant, first))
+    rng = random.Random(f"{seed} {tenant}")
+    made: list[str] = []
+    dropped: list[str] = []
+    for turn in range(10**6):
+        step = _choose(rng, f"{tenant}-{seed}-{turn}", made, dropped)
+        tell("begin", tenant, step)
+        tell("done", tenant, step, carry_out(operations, tenant, step))
+
+
+def _choose(rng: random.Random, key: str, made: list[str], dropped: list[str]) -> Step:
+    """What to do next; its first two members are what kind of step it is, and its idempotency key."""
+    kind = rng.choices(
+        (
+            "upsert",
+            "nameless",
+            "delete",
+            "update",
+            "rename",
+            "quota",
+            "collection",
+            "drop",
+            "purge",
+            "tenant",
+        ),
+        (8, 4, 3, 3, 1, 1, 2, 1, 1, 1),
+    )[0]
+    n = rng.randrange(10**6)
+    if kind == "drop" and made:
+        dropped.append(made.pop())
+        return (kind, key, dropped[-1])
+    if kind == "purge" and dropped:
+        return (kind, key, dropped.pop())
+    if kind in {"upsert", "delete", "update"}:
+        chosen = [f"d{rng.randrange(60)}" for _ in range(rng.randrange(1, 12))]
+        return (kind, key, rng.choice("xy"), tuple(dict.fromkeys(chosen)), n)
+    if kind in {"rename", "quota"}:
+        return (kind, key, n)
+    if kind == "collection":
+        made.append(key)
+        return (kind, key, key)
+    if kind == "tenant":
+        return (kind, key, key)
+    return ("nameless", key, rng.choice("xy"), n)
+
+
+def carry_out(operations: LocalOperations, tenant: str, step: Step) -> list[str]:
+    """Do a step under its idempotency key; gives the ids of documents that it wrote."""
+    with context.request(idempotency_key=step[1]):
+        return _carry_out(operations, tenant, step)
+
+
+def _carry_out(operations: LocalOperations, tenant: str, step: Step) -> list[str]:
+    match step:
+        case ("upsert", _, collection, ids, n):
+            return operations.documents.upsert(
+                at(tenant, collection), [document(id, n, n=n) for id in ids]
+            ).ids
+        case ("nameless", key, collection, n):
+            given = nameless(key, n)
+            for item in given:
+                del item["id"]
+            return operations.documents.upsert(at(tenant, collection), given).ids
+        case ("delete", _, collection, ids, _):
+            operations.documents.delete(at(tenant, collection), ids=ids)
+        case ("update", _, collection, ids, n):
+            operations.documents.update(at(tenant, collection), {"n": None, "m": n}, ids=ids)
+        case ("rename", _, n):
+            operations.tenants.update(tenant, TenantChanges(metadata={"n": n}))
+        case ("quota", _, n):
+            operations.tenants.update(tenant, TenantChanges(storage_quota_bytes=10**12 + n))
+        case ("collection", _, name):
+            operations.collections.create(tenant, "d", name, dimension=DIMENSION)
+        case ("drop", _, name):
+            operations.collections.delete(tenant, "d", name)
+        case ("purge", _, name):
+            operations.collections.purge(tenant, "d", name)
+        case ("tenant", _, slug):
+            operations.tenants.create(slug, slug=slug, qps_quota=UNLIMITED_QPS)
+    return []
+
+
+def nameless(key: str, n: int) -> list[dict[str, Any]]:
+    """Documents that are new ones each time they are written."""
+    return [document(f"{key} {place}", n, key=key) for place in range(3)]
