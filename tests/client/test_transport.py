@@ -197,7 +197,7 @@ def test_what_a_request_carries() -> None:
 
     with _server(record) as url, akidb.connect(f"{url}/team/") as client:
         tenants = client._operations.tenants
-        with akidb.request(idempotency_key="key-1", request_id="r-é"):
+        with akidb.request(idempotency_key="key-1", request_id="r-1"):
             with pytest.raises(akidb.AlreadyExists):
                 tenants.suspend("aki-labs", reason="late", if_version=3)
             with pytest.raises(akidb.AlreadyExists):
@@ -206,7 +206,7 @@ def test_what_a_request_carries() -> None:
     lines = head.split(b"\r\n")
     assert lines[0] == b"POST /team/v1/tenants/aki-labs/suspend HTTP/1.1"
     assert body == b'{"reason":"late"}'
-    assert {b'If-Match: "3"', b"Idempotency-Key: key-1", "X-Request-ID: r-é".encode()} <= set(lines)
+    assert {b'If-Match: "3"', b"Idempotency-Key: key-1", b"X-Request-ID: r-1"} <= set(lines)
     assert b"Content-Type: application/json" in lines
     assert b'If-Match: "4"\r\nX-Request-ID' in seen[1]
 

@@ -46,12 +46,12 @@ def test_a_call_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "akidb.toml").write_text(
-        '[akidb]\nurl = "file"\nlog_level = "error"\nretention_seconds = 5\n'
+        '[akidb]\nurl = "file"\nlog_level = "error"\nmax_open_stores = 5\n'
     )
     monkeypatch.setenv("AKIDB_URL", "environment")
     monkeypatch.setenv("AKIDB_LOG_LEVEL", "debug")
     found = load(url="call", log_level=None)
-    assert (found.url, found.log_level, found.retention_seconds) == ("call", "debug", 5)
+    assert (found.url, found.log_level, found.max_open_stores) == ("call", "debug", 5)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,6 @@ def test_a_call_wins_over_the_environment_and_that_over_the_file(
         ("log_level", "loud"),
         ("max_open_stores", 0),
         ("max_open_stores", "many"),
-        ("retention_seconds", -1),
         ("max_queued_requests", 0),
         ("no_such_setting", 1),
     ],
