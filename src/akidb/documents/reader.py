@@ -30,10 +30,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _CONTROL_FIELDS = CollectionControl.__struct_fields__
 _CONTROL = Prepared(
-    sa.select(
-        *(collections.c[name] for name in CollectionControl.__struct_fields__ if name != "tenant_status"),
-        control.c.tenant_status,
-    )
+    sa.select(*((control if name == "tenant_status" else collections).c[name] for name in _CONTROL_FIELDS))
     .select_from(collections.join(control, sa.true()))
     .where(collections.c.collection_id == sa.bindparam("collection_id"))
 )

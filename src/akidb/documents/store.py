@@ -133,9 +133,11 @@ class SqliteTenantStore:
 
     def check(self) -> list[str]:
         """What is wrong with the store: in SQLite's eyes, and in the counters'."""
-        with self._file.read(snapshot=True) as connection:
-            found = check_integrity(connection)
-            return found or _check_counters(connection)
+        try:
+            with self._file.read(snapshot=True) as connection:
+                return check_integrity(connection) or _check_counters(connection)
+        except Unavailable as error:
+            return [error.message]
 
     def retire(self) -> None:
         """Refuse every further write for good, then close; nothing is acknowledged after this."""
