@@ -42,11 +42,14 @@ class OwnerLock:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write(_Holder(os.getpid(), _process_name()))
         except BlockingIOError:
             holder = self._read()
             os.close(self._descriptor)
             raise DirectoryHeld(directory, holder) from None
-        self._write(_Holder(os.getpid(), _process_name()))
+        except BaseException:  # no space for its name: who fails to open the directory must not hold it
+            os.close(self._descriptor)
+            raise
 
     def publish(self, socket: Path) -> None:
         """Tell others where this process serves the directory."""

@@ -53,13 +53,17 @@ def _connect() -> Any:
         check_same_thread=False,
         cached_statements=64,
     )
-    # Set before any transaction, where SQLite would take no notice of some of them.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(f"PRAGMA synchronous={_target.synchronous}")
-    connection.execute("PRAGMA fullfsync=ON")  # macOS alone knows it; elsewhere it does nothing
-    connection.execute("PRAGMA cell_size_check=ON")
-    connection.execute("PRAGMA trusted_schema=OFF")
+    try:
+        # Set before any transaction, where SQLite would take no notice of some of them.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA synchronous={_target.synchronous}")
+        connection.execute("PRAGMA fullfsync=ON")  # macOS alone knows it; elsewhere it does nothing
+        connection.execute("PRAGMA cell_size_check=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()  # a damaged file must not stay open until the collector comes
+        raise
     return connection
 
 
