@@ -1,0 +1,104 @@
+"""Disks that are full when a test says so.
+
+A limit on the size of files works everywhere, and SQLite says IOERR; a limit on its pages works everywhere
+and it says FULL; a small file system of its own is the real thing, where the machine allows it.
+"""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from akidb.sql.sqlite import _engine
+
+Fill = Callable[[bool], None]
+"""Makes the disk full, or free again."""
+
+FILE_BYTES = 200_000
+DISK_BYTES = 4_000_000
+MANY_PAGES = 2**30
+
+
+@contextmanager
+def limited_files(directory: Path) -> Iterator[tuple[Path, Fill]]:
+    """No file may grow beyond `FILE_BYTES`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(full: bool) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES if full else soft, hard))
+
+    try:
+        yield directory, fill
+    finally:
+        fill(False)
+
+
+@contextmanager
+def limited_pages(directory: Path) -> Iterator[tuple[Path, Fill]]:
+    """No database may get another page."""
+    connections: list[Any] = []
+    full = False
+
+    def limit(connection: Any) -> None:
+        pages = 1 if full else MANY_PAGES  # as many as it has, should it have more than that
+        with suppress(Exception):  # closed meanwhile
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def connected(connection: Any, _record: object) -> None:
+        connections.append(connection)
+        limit(connection)
+
+    def fill(now_full: bool) -> None:
+        nonlocal full
+        full = now_full
+        for connection in connections:
+            limit(connection)
+
+    sa.event.listen(_engine, "connect", connected)
+    try:
+        yield directory, fill
+    finally:
+        fill(False)
+        sa.event.remove(_engine, "connect", connected)
+
+
+@contextmanager
+def small_file_system(directory: Path) -> Iterator[tuple[Path, Fill]]:
+    """A file system of `DISK_BYTES`."""
+    ballast = directory / "ballast"
+
+    def fill(full: bool) -> None:
+        ballast.unlink(missing_ok=True)
+        if full:
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+
+    with mounted(directory, f"size={DISK_BYTES}"):
+        yield directory / "data", fill
+
+
+@contextmanager
+def mounted(directory: Path, options: str) -> Iterator[None]:
+    """A file system in memory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "akidb-test", directory], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def may_mount(directory: Path) -> bool:
+    """Whether this machine lets its tests mount file systems."""
+    if sys.platform != "linux":
+        return False
+    try:
+        with mounted(directory, "size=4096"):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False

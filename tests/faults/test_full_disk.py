@@ -1,0 +1,152 @@
+"""A disk that is full: a clear error, nothing half stored, and all goes on when there is space again."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fault_tools import add_tenant, at, disagreements, documents, failure, opened, unsound
+from small_disks import Fill, limited_files, limited_pages, may_mount, small_file_system
+
+from akidb.domain.errors import Unavailable
+from akidb.ports.operations import TenantChanges
+from akidb.services.runtime import LocalOperations
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+Disk = tuple[Path, Fill]
+REASON = re.compile(
+    r"there is no space left on the disk|it may be full|No space left on device|File too large"
+)
+with tempfile.TemporaryDirectory() as probe:
+    MAKERS = [limited_files, limited_pages, *([small_file_system] if may_mount(Path(probe)) else [])]
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    maker: Callable[[Path], AbstractContextManager[Disk]] = request.param
+    with maker(tmp_path) as made:
+        yield made
+
+
+def _until_full(write: Callable[[int], object]) -> int:
+    """Write until it is refused, for the right reason; gives how many writes were not."""
+    written = 0
+    while (reason := _refusal(write, written)) is None:
+        written += 1
+    assert REASON.search(reason), reason
+    return written
+
+
+def _refusal(write: Callable[[int], object], number: int) -> str | None:
+    try:
+        write(number)
+    except Unavailable as error:
+        return error.message
+    return None
+
+
+def test_documents_are_refused_whole_until_there_is_space(disk: Disk) -> None:
+    directory, fill = disk
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        operations.documents.upsert(at("t"), documents(7, prefix="first"))
+        fill(True)
+        written = _until_full(lambda n: operations.documents.upsert(at("t"), documents(50, prefix=f"{n}-")))
+        assert failure(operations.documents.upsert, at("t"), documents(5000, prefix="much-")) == "Unavailable"
+        assert operations.documents.count(at("t")) == 7 + 50 * written
+        assert len(operations.documents.get(at("t"), ["first0", f"{written}-0", f"{written}-49"])) == 1
+        fill(False)
+        operations.documents.upsert(at("t"), documents(50, prefix=f"{written}-"))
+        assert operations.documents.count(at("t")) == 7 + 50 * (written + 1)
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def test_metadata_changes_are_refused_whole_until_there_is_space(disk: Disk) -> None:
+    directory, fill = disk
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        operations.documents.upsert(at("t"), documents(1))
+        fill(True)
+        made = _until_full(lambda n: operations.tenants.create(f"T{n}", metadata={"fill": "x" * 2000}))
+        while failure(_rename, operations) is None:
+            pass
+        assert len(operations.tenants.list(limit=1000).items) == 1 + made
+        assert len(operations.audit.list("t", limit=1000).items) == operations.tenants.get("t").version + 2
+        suspended = failure(operations.tenants.suspend, "t") is None
+        fill(False)
+        assert operations.tenants.get("t").status == ("suspended" if suspended else "active")
+        operations.tenants.create(f"T{made}")
+        operations.tenants.suspend("t")
+        assert failure(operations.documents.upsert, at("t"), documents(1)) == "InvalidState"
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def _rename(operations: LocalOperations) -> None:
+    version = operations.tenants.get("t").version
+    operations.tenants.update("t", TenantChanges(metadata={"version": version, "fill": "x" * 2000}))
+
+
+def test_the_first_document_of_a_tenant_waits_for_space(disk: Disk) -> None:
+    directory, fill = disk
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        fill(True)
+        with pytest.raises(Unavailable, match=REASON):
+            operations.documents.upsert(at("t"), documents(3000))
+        assert failure(operations.documents.count, at("t")) is None
+        fill(False)
+        assert operations.documents.count(at("t")) == 0
+        operations.documents.upsert(at("t"), documents(3))
+        assert operations.tenants.usage("t").documents == 3
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def test_a_process_that_ends_on_a_full_disk_has_lost_nothing(disk: Disk) -> None:
+    directory, fill = disk
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        fill(True)
+        written = _until_full(lambda n: operations.documents.upsert(at("t"), documents(20, prefix=f"{n}-")))
+    fill(False)
+    with opened(directory) as operations:
+        assert operations.documents.count(at("t")) == 20 * written
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def test_a_tenant_can_be_purged_to_make_space(disk: Disk) -> None:
+    directory, fill = disk
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        operations.documents.upsert(at("t"), documents(1))
+        operations.tenants.delete("t")
+        fill(True)
+        _until_full(lambda n: operations.tenants.create(f"T{n}", metadata={"fill": "x" * 2000}))
+        purged = failure(operations.tenants.purge, "t")
+        fill(False)
+        if purged is not None:
+            operations.tenants.purge("t")
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def test_a_directory_cannot_be_made_on_a_full_disk(disk: Disk) -> None:
+    directory, fill = disk
+    fill(True)
+    directory = directory / "new"
+    refused = failure(_open, directory)
+    fill(False)
+    assert refused in {None, "Unavailable"}
+    assert failure(_open, directory) is None  # the lock of the failed attempt is gone, too
+
+
+def _open(directory: Path) -> None:
+    with opened(directory) as operations:
+        operations.ready()
