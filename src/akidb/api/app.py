@@ -8,6 +8,7 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 
 from akidb.api import (
     audit,
@@ -68,7 +69,8 @@ class Application:
         self.metrics = Metrics()
         self.workers = Workers(capacity=settings.max_queued_requests)
         self._router = Litestar(
-            [_registered(self, route) for route in ROUTES],
+            # In this order: a path that comes without OPTIONS is given one by Litestar.
+            [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
             exception_handlers={Exception: answer_error},
             openapi_config=None,
             logging_config=None,
@@ -104,17 +106,29 @@ def create_app(operations: ServedOperations, settings: Settings) -> Application:
 
 
 def _registered(app: Application, route: Route) -> HTTPRouteHandler:
-    path = route.path
-    for place in route.places:
-        path = path.replace(f"{{{place}}}", f"{{{place}:str}}")
     # The answer itself knows its status; Litestar refuses to have one made where it expects 204.
     handler = HTTPRouteHandler(
-        path,
+        _typed(route.path),
         http_method=route.method,  # type: ignore[arg-type]
         status_code=200,
         name=route.operation_id,
     )
     return handler(endpoint_of(app, route))
+
+
+def _options(path: str) -> HTTPRouteHandler:
+    """The answer to OPTIONS; Litestar's own names the first method of a path alone."""
+    allowed = ", ".join(sorted({"OPTIONS", *(route.method for route in ROUTES if route.path == path)}))
+
+    async def options() -> ASGIResponse:
+        return ASGIResponse(status_code=204, headers=[("allow", allowed)])
+
+    return HTTPRouteHandler(_typed(path), http_method="OPTIONS", status_code=200)(options)
+
+
+def _typed(path: str) -> str:
+    """The path as Litestar wants it, with a type for each place."""
+    return path.replace("}", ":str}")
 
 
 def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:

@@ -57,7 +57,10 @@ def create(call: Call, body: EmbeddingRequest) -> EmbeddingList:
     texts = _texts(body.input)
     if body.dimensions is not None:
         _check_dimensions(call, body.model, body.dimensions)
-    result = call.operations.embeddings.embed(texts, model=body.model)
+    try:
+        result = call.operations.embeddings.embed(texts, model=body.model)
+    except InvalidArgument as error:
+        raise _as_input(error) from None
     encode = _base64 if body.encoding_format == "base64" else _numbers
     tokens = sum(result.token_counts)
     return EmbeddingList(
@@ -83,6 +86,13 @@ def _texts(given: Any) -> list[str]:
         if not isinstance(text, str):
             raise InvalidArgument(f"input[{i}]", "must be a string")
     return given
+
+
+def _as_input(error: InvalidArgument) -> InvalidArgument:
+    """The same error in the words of this route, whose texts are called input."""
+    if not error.field.startswith("texts"):
+        return error
+    return InvalidArgument(error.field.replace("texts", "input", 1), error.reason)
 
 
 def _check_dimensions(call: Call, model: str | None, dimensions: int) -> None:

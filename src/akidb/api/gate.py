@@ -10,7 +10,7 @@ from typing import Any
 from litestar.types import ASGIApp, HTTPScope, Receive, Send
 
 from akidb.api import errors, exchange
-from akidb.api.headers import origin_fault
+from akidb.api.headers import origin_fault, repetition_fault
 from akidb.api.metrics import NO_ROUTE, Metrics
 from akidb.domain.errors import AkiDBError, NotFound
 
@@ -45,7 +45,7 @@ class Gate:
 
         self._metrics.in_flight.inc()
         try:
-            if refusal := _refusal(scope):
+            if refusal := _refusal(scope, request):
                 await _send_error(refusal, request.request_id, path, send_marked)
             else:
                 await self._router(scope, receive, send_marked)
@@ -57,10 +57,12 @@ class Gate:
             _log(scope, request, path, route, status, seconds)
 
 
-def _refusal(scope: Any) -> AkiDBError | None:
+def _refusal(scope: Any, request: exchange.Exchange) -> AkiDBError | None:
     server = scope.get("server")
     over_unix_socket = server is not None and server[1] is None
     if not over_unix_socket and (fault := origin_fault(scope["headers"])):
+        return fault
+    if len(request.headers) != len(scope["headers"]) and (fault := repetition_fault(scope["headers"])):
         return fault
     path = scope["path"]
     if "//" in path or (path.endswith("/") and path != "/"):

@@ -17,6 +17,10 @@ Headers = Mapping[bytes, bytes]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_USER_AGENT_CHARACTERS = 255
 
+_SINGLE = {
+    name.lower().encode(): name
+    for name in ("Content-Type", "Content-Encoding", "Idempotency-Key", "If-Match", "X-Request-ID")
+}
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/?#]+)(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(rb"https?://([^/?#]+)")
 _VERSION = re.compile(rb'"([1-9][0-9]{0,18})"')
@@ -25,6 +29,16 @@ _REQUEST_ID = re.compile(rb"[\x20-\x7e]{1,128}")
 _TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_TYPE = re.compile(rb'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def repetition_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | None:
+    """Say which header that has one value came twice, or return None."""
+    seen = set()
+    for name, _ in headers:
+        if name in seen and name in _SINGLE:
+            return InvalidArgument(_SINGLE[name], "must not be repeated")
+        seen.add(name)
+    return None
 
 
 def origin_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | None:

@@ -41,7 +41,7 @@ def openapi(call: Call) -> bytes:
     return call.app.description
 
 
-@routes.get("/docs", inline=True, media_type="text/html; charset=utf-8")
+@routes.get("/docs", inline=True, media_type="text/html")
 def docs(call: Call) -> bytes:
     """Read the description in a browser."""
     return call.app.page

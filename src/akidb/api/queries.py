@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from akidb.domain.errors import InvalidArgument
-from akidb.domain.json import decode_strict
+from akidb.domain.json import decode_strict, text_fault
 
 MAX_PARAMETERS = 64
 T = TypeVar("T", bound=msgspec.Struct)
@@ -69,7 +69,9 @@ def _base(hint: Any) -> Any:
     return get_origin(hint) or hint
 
 
-def _text(_: str, text: str) -> str:
+def _text(name: str, text: str) -> str:
+    if fault := text_fault(text):
+        raise InvalidArgument(name, fault)
     return text
 
 

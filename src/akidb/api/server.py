@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NamedTuple
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from akidb.api.app import Application, create_app
 from akidb.api.logs import logging_to_stderr
@@ -24,6 +25,7 @@ GRACE_SECONDS = 60
 """How long a client may take to send the rest of its request after a signal."""
 KEEP_ALIVE_SECONDS = 75
 MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line and its headers. A scan's filter is part of it."""
 
 
 class Listening(NamedTuple):
@@ -80,14 +82,42 @@ def _serve(
         app.close()
 
 
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it with httptools, but with an end to how long a head may be.
+
+    The parser in C saves 0.1 ms of each request, but keeps all of a head, however long.
+    """
+
+    _head_bytes: int | None = None
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """End it."""
+        self._head_bytes = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count what belongs to a head that has not ended."""
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._head_bytes = None
+                self.send_400_response(f"A head may be at most {MAX_HEAD_BYTES} bytes.")
+
+
 class Server(uvicorn.Server):
     """uvicorn, which here starts to refuse at the signal itself and then exits with status 0."""
 
     def __init__(self, app: Application, started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
-            loop="asyncio",
+            http=Protocol,
+            loop="uvloop",
             ws="none",
             lifespan="off",
             log_config=None,
@@ -95,7 +125,6 @@ class Server(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         super().__init__(config)
         self._app = app

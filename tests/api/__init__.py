@@ -1,0 +1,1 @@
+"""The HTTP interface, asked over real sockets."""

@@ -1,0 +1,97 @@
+"""How much a server takes: the size of a body and of a head, and how many requests at once."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from akidb.api.bodies import MAX_BODY_BYTES
+
+from .conftest import problem
+from .running import Process, Threaded, client, half_sent, threaded
+
+JSON = {"content-type": "application/json"}
+
+
+def test_a_body_that_announces_too_much_is_refused_unread(http: httpx.Client, server: Process) -> None:
+    url = httpx.URL(server.url)
+    head = (
+        f"POST /v1/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port), timeout=10) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_grows_too_large_is_refused(http: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"name": "'
+        for _ in range(65):
+            yield b"x" * 2**20
+        yield b'"}'
+
+    before = http.get("/v1/tenants", params={"limit": 1000}).json()["items"]
+    answer = http.post("/v1/tenants", content=chunks(), headers=JSON)
+    problem(answer, 413, "payload_too_large", limit_bytes=MAX_BODY_BYTES)
+    assert http.get("/v1/tenants", params={"limit": 1000}).json()["items"] == before
+
+
+def test_a_body_in_chunks_is_taken(http: httpx.Client) -> None:
+    answer = http.post("/v1/tenants", content=iter([b'{"na', b'me": "In chunks"}']), headers=JSON)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("sent", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000])
+def test_a_head_that_does_not_end_is_refused(server: Process, sent: bytes) -> None:
+    url = httpx.URL(server.url)
+    with socket.create_connection((url.host, url.port), timeout=10) as raw:
+        raw.sendall(sent)
+        assert raw.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_long_head_and_a_long_body_are_taken(http: httpx.Client) -> None:
+    assert http.get("/health/live", headers={"x-padding": "x" * 60_000}).status_code == 200
+    answer = http.post("/v1/tenants", content=b" " * 200_000 + b'{"name": "Late in its body"}', headers=JSON)
+    assert answer.status_code == 201
+
+
+@pytest.fixture
+def small_server(tmp_path: Path) -> Iterator[Threaded]:
+    with threaded(tmp_path / "data", max_queued_requests=1) as running:
+        yield running
+
+
+def test_one_request_too_many_is_told_to_come_back(small_server: Threaded) -> None:
+    body = b'{"name": "Slow"}'
+    with half_sent(small_server.url, body) as slow, client(small_server.url) as http:
+        _wait_until_admitted(http)
+        answer = http.post("/v1/tenants", json={"name": "Refused"})
+        problem(answer, 503, "overloaded", queue="request")
+        assert answer.headers["retry-after"] == "1"
+        assert http.get("/health/live").status_code == 200
+        assert http.get("/metrics").status_code == 200
+        slow.sendall(body[len(body) // 2 :])
+        assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")
+        assert [t["name"] for t in http.get("/v1/tenants").json()["items"]] == ["Slow"]
+
+
+def _wait_until_admitted(http: httpx.Client) -> None:
+    for _ in range(1000):
+        if http.get("/health/ready").status_code == 503:
+            return
+    raise AssertionError("the slow request was never admitted")
+
+
+def test_a_client_that_leaves_early_frees_its_place(small_server: Threaded) -> None:
+    with client(small_server.url) as http:
+        with half_sent(small_server.url, b'{"name": "Never finished"}'):
+            _wait_until_admitted(http)
+        for _ in range(1000):
+            if http.get("/health/ready").status_code == 200:
+                break
+        assert http.get("/v1/tenants").json()["items"] == []
+        figures = http.get("/metrics").text
+    assert 'akidb_http_requests_total{method="POST",route="/v1/tenants",status="499"} 1.0' in figures

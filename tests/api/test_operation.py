@@ -1,0 +1,114 @@
+"""What those who run a server see: health, metrics, the log, the page."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from akidb.api.logs import JsonFormatter
+
+from .conftest import problem
+from .running import client, process, threaded
+
+
+def test_health_tells_of_the_process_and_of_what_it_needs(http: httpx.Client) -> None:
+    for path in ("/health/live", "/health/ready"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_model_that_is_damaged_makes_the_server_unready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with threaded(tmp_path / "data") as running, client(running.url) as http:
+        from akidb.domain.errors import Unavailable
+
+        def damaged() -> None:
+            raise Unavailable("the model's file has another hash")
+
+        monkeypatch.setattr(running.operations, "ready", damaged)
+        problem(http.get("/health/ready"), 503, "unavailable")
+        assert http.get("/health/live").status_code == 200
+
+
+def test_metrics_count_by_route_and_never_by_path(tmp_path: Path) -> None:
+    with threaded(tmp_path / "data") as running, client(running.url) as http:
+        http.get("/v1/tenants/secret-tenant")
+        http.get("/v1/tenants/another-tenant")
+        http.get("/no/such/route")
+        http.request("PROPFIND", "/v1/tenants")
+        answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    text = answer.text
+    assert 'requests_total{method="GET",route="/v1/tenants/{tenant}",status="404"} 2.0' in text
+    assert 'requests_total{method="GET",route="none",status="404"} 1.0' in text
+    assert 'requests_total{method="other",route="none",status="405"} 1.0' in text
+    assert 'duration_seconds_count{method="GET",route="/v1/tenants/{tenant}"} 2.0' in text
+    assert "akidb_http_requests_in_flight 1.0" in text
+    assert re.search(r"^process_resident_memory_bytes \d", text, re.MULTILINE)
+    assert "secret" not in text
+    assert "PROPFIND" not in text
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_each_request_is_one_line_of_the_log(tmp_path: Path) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with process(tmp_path / "data") as running:
+        with client(running.url) as http:
+            sent = {"x-request-id": "logged-1", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+            http.get("/v1/tenants/x?limit=secret", headers=sent)
+        running.stop()
+        [line] = [line for line in _lines(running.log) if line.get("request_id") == "logged-1"]
+    assert line["level"] == "info"
+    assert line["trace_id"] == trace
+    assert (line["method"], line["path"], line["route"]) == ("GET", "/v1/tenants/x", "/v1/tenants/{tenant}")
+    assert line["status"] == 400
+    assert line["duration_ms"] > 0
+    assert line["client"] == "127.0.0.1"
+    assert line["time"].endswith("Z")
+    assert "secret" not in json.dumps(line)
+
+
+def test_the_log_level_is_obeyed(tmp_path: Path) -> None:
+    with process(tmp_path / "data", AKIDB_LOG_LEVEL="warning") as running:
+        with client(running.url) as http:
+            http.get("/health/live")
+        running.stop()
+        assert running.log.read_text() == ""
+
+
+def test_an_exception_is_part_of_its_line() -> None:
+    try:
+        raise ValueError("broken\nin two")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "akidb", logging.ERROR, __file__, 1, "failed", (), (type(error), error, None)
+        )
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "broken\nin two" in json.loads(line)["exception"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:
+    page = http.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<script" not in page.text
+    assert "//" not in re.sub(r"<pre>.*?</pre>|<code>.*?</code>", "", page.text, flags=re.DOTALL)
+    description = http.get("/openapi.json").json()
+    for path in description["paths"]:
+        assert f"<code>{path}</code>" in page.text
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/docs"])
+def test_no_answer_is_kept_or_guessed_at(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "server" not in answer.headers
