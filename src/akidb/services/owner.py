@@ -27,9 +27,9 @@ class DirectoryHeld(Unavailable):
         self.pid = holder.pid
         self.process = holder.process
         self.socket = None if holder.socket is None else Path(holder.socket)
+        name = f"process {holder.pid} ({holder.process})" if holder.pid else holder.process
         super().__init__(
-            f"{directory} is in use by process {holder.pid} ({holder.process});"
-            " `akidb serve` lets several processes share a directory"
+            f"{directory} is in use by {name}; `akidb serve` lets several processes share a directory"
         )
 
 

@@ -181,11 +181,16 @@ class SqliteFile:
             return _engine.connect()
 
     def _give(self, connection: sa.Connection, *, broken: bool) -> None:
+        surplus = [connection]
         with self._lock:
-            if not (broken or self._closed) and len(self._idle) < MAX_IDLE_CONNECTIONS:
+            if broken:  # the idle ones may be as bad: SQLite opens a file read-only where it must
+                surplus += self._idle
+                self._idle = []
+            elif not self._closed and len(self._idle) < MAX_IDLE_CONNECTIONS:
                 self._idle.append(connection)
                 return
-        connection.close()
+        for each in surplus:
+            each.close()
 
 
 def driver_of(connection: sa.Connection) -> Any:
