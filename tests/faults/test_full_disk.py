@@ -149,4 +149,4 @@ def test_a_directory_cannot_be_made_on_a_full_disk(disk: Disk) -> None:
 
 def _open(directory: Path) -> None:
     with opened(directory) as operations:
-        operations.ready()
+        operations.tenants.list()
