@@ -7,7 +7,7 @@ from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import CollectionControl, DocumentReader
 from akidb.ports.search import Hit, Hits, VectorQuery
-from akidb.search.matrix import ROW_OVERHEAD_BYTES, Matrix, ordered, search_rows
+from akidb.search.matrix import Matrix, ordered, row_bytes, search_rows
 from akidb.search.scoring import prepare_query
 
 
@@ -33,7 +33,7 @@ class _TenantMemory:
 
     def take(self, control: CollectionControl, quota_bytes: int) -> _Loaded | None:
         """The collection's place, making room for it; None when it alone does not fit."""
-        needed = control.document_count * (control.dimension * 4 + ROW_OVERHEAD_BYTES)
+        needed = control.document_count * row_bytes(control.dimension)
         with self.lock:
             if needed > quota_bytes:
                 self.loaded.pop(control.collection_id, None)

@@ -24,6 +24,11 @@ CHUNK_ROWS = 1_024
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def row_bytes(dimension: int) -> int:
+    """What a row takes in memory: its vector, the square of its norm, and the rest."""
+    return 4 * dimension + 4 + ROW_OVERHEAD_BYTES
+
+
 class Matrix:
     """Rows without holes: a deleted one is replaced by the last. Not for two threads at once."""
 
