@@ -1,0 +1,192 @@
+"""What a search index keeps: within the quota, up to date, let go of when told, safe for threads."""
+
+import threading
+from itertools import cycle
+
+import pytest
+from samples import Clock, Shelf, document, vector_of
+from search_samples import Librarian, scored
+
+from akidb.domain.entities import Collection
+from akidb.domain.ids import StoreId, TenantId
+from akidb.ports.documents import Selection
+from akidb.search.exact import ExactIndex
+
+ROW_BYTES = 16 * 4
+QUESTION = vector_of("question")
+
+
+@pytest.fixture(params=["exact"])
+def librarian(shelf: Shelf) -> Librarian:
+    return Librarian(shelf, ExactIndex())
+
+
+@pytest.fixture
+def collections(librarian: Librarian) -> list[Collection]:
+    """Three collections of 100 documents."""
+    made = [librarian.new_collection(name) for name in ("one", "two", "three")]
+    for collection in made:
+        librarian.shelf.upsert(*(document(f"d{n:03}") for n in range(100)), collection=collection)
+    return made
+
+
+@pytest.fixture
+def each_takes(librarian: Librarian, collections: list[Collection]) -> int:
+    """Bytes that one of them takes in memory."""
+    index = ExactIndex()
+    librarian.ask(QUESTION, collection=collections[0], index=index)
+    return index.memory_bytes(librarian.shelf.tenant.tenant_id)
+
+
+def test_nothing_is_kept_before_the_first_search(librarian: Librarian) -> None:
+    assert librarian.memory_bytes == 0
+    assert librarian.index.memory_bytes(TenantId(bytes(16))) == 0
+
+
+def test_what_is_kept_is_counted(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    assert each_takes >= 100 * ROW_BYTES
+    for number, collection in enumerate(collections, start=1):
+        librarian.ask(QUESTION, collection=collection)
+        assert librarian.memory_bytes == number * each_takes
+    librarian.ask(QUESTION, collection=collections[0])
+    assert librarian.memory_bytes == 3 * each_takes
+    librarian.ask(QUESTION, filter={"n": 1}, collection=collections[0])
+    assert librarian.memory_bytes > 3 * each_takes  # a filter's rows are kept too
+
+
+def test_a_collection_is_read_once(librarian: Librarian, collections: list[Collection]) -> None:
+    librarian.ask(QUESTION, collection=collections[0])
+    assert librarian.asked == [0]
+    librarian.ask(QUESTION, collection=collections[0])
+    assert librarian.asked == []
+
+
+def test_only_what_is_new_is_read(librarian: Librarian, collections: list[Collection]) -> None:
+    librarian.ask(QUESTION, collection=collections[0])
+    librarian.shelf.upsert(document("new"), collection=collections[0])
+    assert librarian.ask(vector_of("new"), 1, collection=collections[0]).hits[0].id == "new"
+    assert librarian.asked == [100]
+
+
+@pytest.mark.parametrize("quota", ["none", "too small"])
+def test_what_does_not_fit_is_answered_from_disk_the_same(
+    librarian: Librarian, collections: list[Collection], each_takes: int, quota: str
+) -> None:
+    limit = 0 if quota == "none" else each_takes - 1
+    for filter in (None, {"n": 1}):
+        in_memory = librarian.ask(QUESTION, 20, filter, collection=collections[0], index=ExactIndex())
+        on_disk = librarian.ask(QUESTION, 20, filter, collection=collections[0], quota=limit)
+        assert (in_memory.statistics.plan, on_disk.statistics.plan) == ("exact", "exact_from_disk")
+        assert scored(on_disk) == scored(in_memory)
+        assert on_disk.statistics.scanned == 100
+        assert librarian.memory_bytes == 0
+
+
+def test_the_longest_unused_is_let_go(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    one, two, three = collections
+    quota = 2 * each_takes
+    for collection in (one, two, one, three):
+        librarian.ask(QUESTION, collection=collection, quota=quota)
+        assert librarian.memory_bytes <= quota
+    librarian.ask(QUESTION, collection=one, quota=quota)
+    assert librarian.asked == []
+    librarian.ask(QUESTION, collection=three, quota=quota)
+    assert librarian.asked == []
+    librarian.ask(QUESTION, collection=two, quota=quota)
+    assert librarian.asked == [0]
+
+
+def test_a_smaller_quota_lets_go_at_the_next_search(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    for collection in collections:
+        librarian.ask(QUESTION, collection=collection)
+    librarian.ask(QUESTION, collection=collections[0], quota=each_takes)
+    assert librarian.memory_bytes == each_takes
+    librarian.ask(QUESTION, collection=collections[0], quota=each_takes - 1)
+    assert librarian.memory_bytes == 0
+
+
+def test_memory_stays_within_the_quota_while_collections_grow(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    quota = 3 * each_takes
+    for number, collection in zip(range(60), cycle(collections), strict=False):
+        librarian.shelf.upsert(*(document(f"{number}-{n}") for n in range(10)), collection=collection)
+        filter = {"n": number % 5} if number % 3 == 0 else None
+        answer = librarian.ask(vector_of(f"{number}-3"), 1, filter, collection=collection, quota=quota)
+        assert librarian.memory_bytes <= quota
+        if number % 3:
+            assert answer.hits[0].id == f"{number}-3"
+
+
+def test_a_tenant_has_its_own_memory(librarian: Librarian, collections: list[Collection]) -> None:
+    librarian.ask(QUESTION, collection=collections[0])
+    kept = librarian.memory_bytes
+    other = Librarian(Shelf(librarian.shelf.stores, Clock(), librarian.shelf.ids), librarian.index)
+    other.shelf.upsert(document("a"))
+    other.ask(QUESTION, quota=10**6)
+    assert librarian.memory_bytes == kept
+    librarian.index.forget(librarian.shelf.tenant.tenant_id)
+    assert librarian.memory_bytes == 0
+    assert other.memory_bytes > 0
+    assert len(librarian.ask(QUESTION, collection=collections[0]).hits) == 10
+    assert librarian.asked == [0]
+
+
+def test_another_incarnation_of_the_store_is_read_anew(
+    librarian: Librarian, collections: list[Collection]
+) -> None:
+    librarian.ask(QUESTION, collection=collections[0])
+    librarian.ask(QUESTION, collection=collections[0], store_id=StoreId(bytes(16)))
+    assert librarian.asked == [0]
+
+
+def test_searches_and_writes_at_once_give_consistent_answers(librarian: Librarian) -> None:
+    """Writers replace and delete documents; each hit is a row that had that score when it was read."""
+    ids = [f"d{n:02}" for n in range(40)]
+    librarian.shelf.upsert(*(document(id, "0", {"round": 0}, vector_of(f"{id} 0")) for id in ids))
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def write(number: int) -> None:
+        try:
+            for round in range(1, 40):
+                mine = ids[number::4]
+                librarian.shelf.upsert(
+                    *(document(id, str(round), {"round": round}, vector_of(f"{id} {round}")) for id in mine)
+                )
+                with librarian.shelf.writing() as writing:
+                    writing.delete(Selection(ids=[mine[round % len(mine)]]))
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+
+    def search(number: int) -> None:
+        asker = Librarian(librarian.shelf, librarian.index)
+        filters = cycle([None, {"round": {"$gte": 3}}, {"$id": {"$lt": "d20"}}])
+        try:
+            while not done.is_set():
+                filter = next(filters)
+                answer = asker.ask(vector_of(f"question {number}"), 10, filter, quota=10**6)
+                scores = [(-hit.score, hit.id) for hit in answer.hits]
+                assert scores == sorted(scores)
+                assert len({hit.id for hit in answer.hits}) == len(answer.hits)
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+
+    searchers = [threading.Thread(target=search, args=(number,)) for number in range(4)]
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in searchers + writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    for thread in searchers:
+        thread.join()
+    assert failures == []
+    fresh = librarian.ask(QUESTION, 100, index=ExactIndex())
+    assert scored(librarian.ask(QUESTION, 100)) == scored(fresh)
