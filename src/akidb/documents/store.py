@@ -30,14 +30,15 @@ class SqliteTenantStore:
         Raises Unavailable when it is missing, damaged, newer than this program, or another store.
         """
         with translated(path.name):
-            missing = not path.exists()
+            missing = not path.exists() or path.stat().st_size == 0
         if missing:
-            raise Unavailable(
-                f"{path.name}: the tenant's store is missing; put it back or restore it from a backup"
-            )
+            raise _lost(path)
         self.store_id = store_id
         self._file = SqliteFile(path, synchronous=synchronous)
         try:
+            with self._file.read() as connection:
+                if schema.version(connection) == 0:
+                    raise _lost(path)
             schema.bring_forward(self._file)
             with self._file.read() as connection:
                 found = connection.execute(sa.select(control.c.store_id, control.c.tenant_id)).one_or_none()
@@ -148,6 +149,12 @@ class SqliteTenantStore:
     def close(self) -> None:
         """Close its connections."""
         self._file.close()
+
+
+def _lost(path: Path) -> Unavailable:
+    return Unavailable(
+        f"{path.name}: the tenant's store is missing or empty; put it back or restore it from a backup"
+    )
 
 
 def remove_files(path: Path) -> None:

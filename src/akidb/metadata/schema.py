@@ -26,15 +26,25 @@ def version(connection: sa.Connection) -> str | None:
     return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
 
 
-def bring_forward(file: SqliteFile) -> None:
+def lost(path: Path) -> Unavailable:
+    """The error of metadata that are gone while what they describe is there."""
+    return Unavailable(
+        f"{path.name} is missing or empty, but there are tenant stores: restore it from a backup"
+    )
+
+
+def bring_forward(file: SqliteFile, *, expected: bool) -> None:
     """Take the steps that the store lacks, in one transaction.
 
-    Raises Unavailable for a schema newer than this program.
+    Raises Unavailable for a schema newer than this program, and for none at all where one is expected: a
+    file whose log was lost before it was ever folded in has a first page, and no table.
     """
     with file.read() as connection:
         found = version(connection)
     if found == HEAD:
         return
+    if found is None and expected:
+        raise lost(file.path)
     if found is not None and found > HEAD:
         raise Unavailable(
             f"{file.path.name} has schema {found}, and this AkiDB knows up to {HEAD}: use a newer AkiDB"

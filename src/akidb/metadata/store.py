@@ -66,13 +66,20 @@ class SqlMetadataTransaction:
 class SqliteMetadataStore:
     """`akidb.ports.metadata.MetadataStore` in one file."""
 
-    def __init__(self, path: Path, *, synchronous: str = "full") -> None:
+    def __init__(self, path: Path, *, synchronous: str = "full", expected: bool = False) -> None:
+        """Open the file, making it if it is not there.
+
+        With `expected` there must be a store in it already, and Unavailable is raised if there is none.
+        """
         with translated(path.name):
+            empty = not path.exists() or path.stat().st_size == 0
+            if empty and expected:
+                raise schema.lost(path)
             if not path.exists():
                 create_file(path)
         self._file = SqliteFile(path, synchronous=synchronous)
         try:
-            schema.bring_forward(self._file)
+            schema.bring_forward(self._file, expected=expected)
         except BaseException:
             self._file.close()
             raise

@@ -59,9 +59,11 @@ class _Runtime:
     def _open(self, settings: Settings) -> None:
         tenants = self.directory / TENANTS_NAME
         tenants.mkdir(mode=0o700, exist_ok=True)
-        metadata_path = self.directory / METADATA_NAME
-        _refuse_lost_metadata(metadata_path, tenants)
-        self.metadata = SqliteMetadataStore(metadata_path, synchronous=settings.synchronous)
+        self.metadata = SqliteMetadataStore(
+            self.directory / METADATA_NAME,
+            synchronous=settings.synchronous,
+            expected=any(tenants.glob("*.db")),  # no metadata beside stores is a loss, not a beginning
+        )
         self.tenant_stores = SqliteTenantStores(
             tenants, max_open=settings.max_open_stores, synchronous=settings.synchronous
         )
@@ -216,14 +218,6 @@ def _make_directory(directory: Path) -> Path:
     except OSError as error:
         raise Unavailable(f"{directory}: {error.strerror}") from error
     return directory.resolve()
-
-
-def _refuse_lost_metadata(metadata: Path, tenants: Path) -> None:
-    """Empty metadata beside tenant stores is a loss, not a beginning."""
-    if (not metadata.exists() or metadata.stat().st_size == 0) and any(tenants.glob("*.db")):
-        raise Unavailable(
-            f"{metadata.name} is missing or empty, but there are tenant stores: restore it from a backup"
-        )
 
 
 def _after_fork_in_child() -> None:
