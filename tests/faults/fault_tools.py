@@ -146,8 +146,11 @@ def _uuid(raw: bytes) -> str:
 
 @contextmanager
 def _rows(path: Path) -> Iterator[Callable[[str], Sequence[tuple[Any, ...]]]]:
-    """Read with the library that the process uses anyway; another one would drop its locks."""
-    connection = library.connect(f"file:{path}?mode=ro", uri=True)
+    """Read with the library that the process uses anyway; another one would drop its locks.
+
+    A connection that may not write would leave the log behind that it opens.
+    """
+    connection = library.connect(f"file:{path}?mode=rw", uri=True)
     try:
         yield lambda statement: connection.execute(statement).fetchall()
     finally:

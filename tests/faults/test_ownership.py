@@ -139,6 +139,7 @@ def test_threads_that_open_and_close_at_once_share_it_too(tmp_path: Path) -> Non
         assert len(operations.tenants.list(limit=1000).items) == 40
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what this is about
 def test_a_forked_child_neither_uses_nor_loses_the_directory(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         add_tenant(operations, "t", "c")

@@ -1,0 +1,243 @@
+"""Files that are damaged, lost or from the future: a clear error, and only who needs them is affected."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_tools import add_tenant, at, disagreements, document, documents, failure, opened, unsound
+
+from akidb.domain.errors import Unavailable
+from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
+from akidb.sql.sqlite import library
+
+PAGE_BYTES = 4096
+DAMAGED = "damaged|missing or empty|is not the store"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Two tenants with documents, closed, and untouched by refused openings."""
+    with opened(tmp_path) as operations:
+        for slug in ("one", "two"):
+            add_tenant(operations, slug, "c")
+            operations.documents.upsert(at(slug), documents(200))
+    yield tmp_path
+    assert not list(tmp_path.rglob("*-wal")), "left open"
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[Any]:
+    connection = library.connect(path, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _store(directory: Path, slug: str) -> Path:
+    with opened(directory) as operations:
+        return directory / TENANTS_NAME / f"{operations.tenants.get(slug).tenant_id}.db"
+
+
+def _zero(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(page * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES))
+
+
+def _first_page(path: Path) -> None:
+    _zero(path, 0)
+
+
+def _half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _noise(path: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(path.stat().st_size))
+
+
+def _empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is no database\n" * 500)
+
+
+WRECKS = [_first_page, _half, _noise, _empty, _text]
+
+
+@pytest.mark.parametrize("wreck", WRECKS)
+def test_damaged_metadata_is_refused_and_left_alone(wreck: Callable[[Path], None], directory: Path) -> None:
+    metadata = directory / METADATA_NAME
+    sound = metadata.read_bytes()
+    wreck(metadata)
+    wrecked = metadata.read_bytes()
+    with pytest.raises(Unavailable, match=DAMAGED) as raised:
+        _use(directory)
+    assert METADATA_NAME in raised.value.message
+    assert metadata.read_bytes() == wrecked
+    metadata.write_bytes(sound)
+    _is_whole(directory)
+
+
+def test_any_page_of_the_metadata_may_be_lost_and_doctor_tells(directory: Path) -> None:
+    metadata = directory / METADATA_NAME
+    sound = metadata.read_bytes()
+    for page in range(1, len(sound) // PAGE_BYTES):
+        _zero(metadata, page)
+        if metadata.read_bytes() != sound:  # some pages hold nothing but zeros
+            assert failure(_examine, directory) == "Unavailable", page
+        metadata.write_bytes(sound)
+    _is_whole(directory)
+
+
+def test_metadata_that_is_gone_is_not_made_anew_beside_stores(directory: Path) -> None:
+    metadata = directory / METADATA_NAME
+    kept = metadata.rename(directory / "kept")
+    with pytest.raises(Unavailable, match="missing or empty"), opened(directory):
+        pass
+    assert not metadata.exists()
+    kept.rename(metadata)
+    _is_whole(directory)
+
+
+def test_metadata_whose_log_is_lost_is_not_made_anew_beside_stores(directory: Path) -> None:
+    """What SQLite leaves in the file itself before the first checkpoint is a page without a table."""
+    metadata = directory / METADATA_NAME
+    kept = metadata.rename(directory / "kept")
+    with _database(metadata) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    with pytest.raises(Unavailable, match="missing or empty"), opened(directory):
+        pass
+    kept.rename(metadata)
+    _is_whole(directory)
+
+
+def _use(directory: Path) -> None:
+    """SQLite may find out at once, or only when it comes to the page that is missing."""
+    _examine(directory)
+    with opened(directory) as operations:
+        operations.tenants.create("other")
+
+
+def _examine(directory: Path) -> None:
+    with opened(directory) as operations:
+        found = unsound(operations)
+    if found:
+        raise Unavailable("; ".join(found))
+
+
+def _is_whole(directory: Path) -> None:
+    with opened(directory) as operations:
+        assert operations.documents.count(at("one")) == operations.documents.count(at("two")) == 200
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+@pytest.mark.parametrize("wreck", [*WRECKS, Path.unlink])
+def test_a_damaged_store_affects_its_tenant_alone(wreck: Callable[[Path], None], directory: Path) -> None:
+    store = _store(directory, "one")
+    sound = store.read_bytes()
+    wreck(store)
+    wrecked = store.exists() and store.read_bytes()
+    with opened(directory) as operations:
+        with pytest.raises(Unavailable) as raised:
+            operations.documents.scan(at("one"), limit=1000)
+        assert store.name in raised.value.message
+        assert failure(operations.documents.upsert, at("one"), documents(50, prefix="y")) == "Unavailable"
+        assert failure(operations.tenants.suspend, "one") == "Unavailable"
+        operations.documents.upsert(at("two"), [document("x1")])
+        assert operations.documents.count(at("two")) == 200
+        found = unsound(operations)
+        assert found
+        assert all(line.startswith(store.stem) for line in found)
+    assert (store.exists() and store.read_bytes()) == wrecked
+    store.write_bytes(sound)
+    with opened(directory) as operations:
+        assert operations.tenants.get("one").status == "suspended"
+        assert failure(operations.documents.upsert, at("one"), [document("y")]) == "InvalidState"
+        operations.tenants.activate("one")
+    _is_whole(directory)
+
+
+@pytest.mark.parametrize("wreck", [*WRECKS, Path.unlink])
+def test_a_tenant_whose_store_is_damaged_can_be_purged(
+    wreck: Callable[[Path], None], directory: Path
+) -> None:
+    store = _store(directory, "one")
+    wreck(store)
+    with opened(directory) as operations:
+        failure(operations.tenants.delete, "one")
+        operations.tenants.purge("one")
+        assert not store.exists()
+        assert operations.documents.count(at("two")) == 200
+        assert unsound(operations) == []
+    assert disagreements(directory) == []
+
+
+def test_any_page_of_a_store_may_be_lost_and_doctor_tells(directory: Path) -> None:
+    store = _store(directory, "one")
+    sound = store.read_bytes()
+    pages = range(1, len(sound) // PAGE_BYTES)
+    for page in random.Random(2).sample(pages, min(40, len(pages))):
+        _zero(store, page)
+        with opened(directory) as operations:
+            assert any(line.startswith(store.stem) for line in unsound(operations)), page
+            assert operations.documents.count(at("two")) == 200
+        store.write_bytes(sound)
+    _is_whole(directory)
+
+
+def test_a_store_that_vanishes_or_changes_while_it_is_not_open_is_missed(directory: Path) -> None:
+    one, two = _store(directory, "one"), _store(directory, "two")
+    one.write_bytes(two.read_bytes())  # a copy of another tenant's
+    with opened(directory) as operations, pytest.raises(Unavailable, match="is not the store"):
+        operations.documents.count(at("one"))
+    one.unlink()
+    with opened(directory) as operations, pytest.raises(Unavailable, match="is missing"):
+        operations.documents.count(at("one"))
+
+
+def test_a_used_store_that_the_metadata_does_not_know_is_kept(directory: Path) -> None:
+    """As after the metadata alone was restored from a backup that is older than the store."""
+    store = _store(directory, "one")
+    with _database(directory / METADATA_NAME) as metadata:
+        metadata.execute(
+            "DELETE FROM tenant_stores WHERE tenant_id = ?", [bytes.fromhex(store.stem.replace("-", ""))]
+        )
+    kept = store.read_bytes()
+    with opened(directory) as operations:
+        assert [store.stem in line for line in unsound(operations)] == [True]
+        with pytest.raises(Unavailable, match="does not know"):
+            operations.documents.upsert(at("one"), [document("x")])
+        operations.documents.upsert(at("two"), [document("x1")])
+    assert store.read_bytes() == kept
+
+
+def test_metadata_of_a_newer_schema_is_refused(directory: Path) -> None:
+    with _database(directory / METADATA_NAME) as metadata:
+        metadata.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Unavailable, match=r"has schema 9999.*use a newer AkiDB"), opened(directory):
+        pass
+    with _database(directory / METADATA_NAME) as metadata:
+        assert metadata.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_a_store_of_a_newer_schema_is_refused_and_left_alone(directory: Path) -> None:
+    store = _store(directory, "one")
+    with _database(store) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = store.read_bytes()
+    with opened(directory) as operations:
+        with pytest.raises(Unavailable, match=r"has schema 99.*use a newer AkiDB") as raised:
+            operations.documents.count(at("one"))
+        assert store.name in raised.value.message
+        assert operations.documents.count(at("two")) == 200
+        assert all(line.startswith(store.stem) for line in unsound(operations))
+    assert store.read_bytes() == before
