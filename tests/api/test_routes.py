@@ -1,11 +1,14 @@
 """What each route does, told by a life of a tenant, a database, a collection and documents."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 
 from .conftest import problem, vector
+from .running import client, threaded
 
 
 def test_a_tenant_lives_and_goes(http: httpx.Client) -> None:
@@ -54,23 +57,20 @@ def test_a_tenant_lives_and_goes(http: httpx.Client) -> None:
     assert actions[-1] == "tenant.purge"
 
 
-def test_tenants_are_listed_by_page_and_found_by_status_and_external_id(http: httpx.Client) -> None:
-    for i in range(3):
-        body = {"name": f"Listed {i}", "external_id": f"crm-{i}", "status": "provisioning"}
-        assert http.post("/v1/tenants", json=body).status_code == 201
-    query: dict[str, str | int] = {"status": "provisioning", "limit": 2}
-    first = http.get("/v1/tenants", params=query).json()
-    second = http.get("/v1/tenants", params={**query, "cursor": first["next_cursor"]}).json()
+def test_tenants_are_listed_by_page_and_found_by_status_and_external_id(tmp_path: Path) -> None:
+    with threaded(tmp_path / "data") as running, client(running.url) as http:
+        for i in range(3):
+            body = {"name": f"Listed {i}", "external_id": f"crm-{i}", "status": "provisioning"}
+            assert http.post("/v1/tenants", json=body).status_code == 201
+        query: dict[str, str | int] = {"status": "provisioning", "limit": 2}
+        first = http.get("/v1/tenants", params=query).json()
+        cursor = {"cursor": first["next_cursor"]}
+        second = http.get("/v1/tenants", params={**query, **cursor}).json()
+        [found] = http.get("/v1/tenants", params={"external_id": "crm-1"}).json()["items"]
+        problem(http.get("/v1/tenants", params=cursor), 400, "invalid_argument", field="cursor")
     assert [t["external_id"] for t in first["items"] + second["items"]] == ["crm-0", "crm-1", "crm-2"]
     assert second["next_cursor"] is None
-    [found] = http.get("/v1/tenants", params={"external_id": "crm-1"}).json()["items"]
     assert found["name"] == "Listed 1"
-    problem(
-        http.get("/v1/tenants", params={"cursor": first["next_cursor"]}),
-        400,
-        "invalid_argument",
-        field="cursor",
-    )
 
 
 def test_a_database_lives_and_goes(http: httpx.Client, tenant: str) -> None:

@@ -80,7 +80,7 @@ _PARAMETERS: Schema = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Remembered for 24 hours: the same request again has no effect but the first answer.",
-        "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+        "schema": {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "minLength": 1, "maxLength": 255},
     },
 }
 _PLACES = {

@@ -17,7 +17,7 @@ from akidb.services.embeddings import MAX_TEXTS
 
 Schema = dict[str, Any]
 
-_GENERIC = re.compile(r"(\w+?)_(\w+)_")
+_PAGE = re.compile(r'(?<=["/])Page_(\w+)_(?=")')
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 ID: Schema = {
@@ -94,6 +94,14 @@ _RULES: Mapping[str, Mapping[str, Schema]] = {
 }
 """By Struct and field: what the type alone does not say."""
 
+_EITHER: Mapping[str, tuple[str, str]] = {
+    "DocumentInput": ("text", "vector"),
+    "Search": ("text", "vector"),
+    "Deletion": ("ids", "filter"),
+    "MetadataUpdate": ("ids", "filter"),
+}
+"""By Struct: two fields of which one at least must be there."""
+
 
 def components(types: Iterable[Any]) -> tuple[list[Schema], dict[str, Schema]]:
     """Schemas of these types, each a reference, and the components that they refer to."""
@@ -117,6 +125,8 @@ def _complete(name: str, schema: Schema) -> None:
     for field, rule in _RULES.get(name, {}).items():
         if field in properties:
             _narrow(properties[field], rule)
+    if name in _EITHER:
+        schema["anyOf"] = [{"required": [field]} for field in _EITHER[name]]
     if not schema.get("additionalProperties", True):
         return  # what is sent: a field with a default may be left out
     if name not in {"Document", "Match"}:  # those leave out what was not asked for
@@ -135,4 +145,4 @@ def _narrow(schema: Schema, rule: Schema) -> None:
 def _renamed(document: Any) -> Any:
     """Call a page of tenants TenantPage instead of Page_Tenant_."""
     text = msgspec.json.encode(document).decode()
-    return msgspec.json.decode(_GENERIC.sub(r"\2\1", text))
+    return msgspec.json.decode(_PAGE.sub(r"\1Page", text))

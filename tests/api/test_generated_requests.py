@@ -1,0 +1,110 @@
+"""Requests generated from the OpenAPI description: no answer is a fault, none is undocumented."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi import checks
+
+from akidb.api import openapi
+from akidb.api.app import ROUTES
+from akidb.api.routing import Route
+
+from .running import Process
+
+CASES = 2_000
+# A description cannot say all that makes an input valid: that a name is taken, a filter well-formed.
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+_HEALTH = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
+_schema = schemathesis.openapi.from_dict(openapi.describe(ROUTES))
+_names = itertools.count()
+
+
+class World:
+    """A tenant with a database, a collection and a document, for requests that shall find something."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self.places: dict[str, str] = {}
+
+    def renew(self) -> None:
+        """Make them anew, where requests before may have deleted or renamed them."""
+        slug = f"generated-{next(_names)}"
+        self.places = {"tenant": slug, "database": "kb", "collection": "notes", "model": "hash"}
+        self._make("/v1/tenants", {"name": slug, "slug": slug, "qps_quota": 1_000_000})
+        self._make(f"/v1/tenants/{slug}/databases", {"name": "kb"})
+        collections = f"/v1/tenants/{slug}/databases/kb/collections"
+        self._make(collections, {"name": "notes", "embedding_model": "hash"})
+        self._make(f"{collections}/notes/documents", {"documents": [{"id": "0", "text": "a text"}]})
+
+    def _make(self, path: str, body: dict[str, Any]) -> None:
+        answer = self._http.post(path, json=body)
+        assert answer.status_code in {200, 201}, answer.text
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as connected:
+        yield connected
+
+
+def _checked(route: Route, world: World, send: Callable[[Case[Any]], None]) -> Callable[[], None]:
+    """Send cases of a route, with and without places that exist, valid and (where anything varies) not."""
+    operation = _schema[route.path][route.method]
+    places = {name: world.places[name] for name in route.places}
+    varies = route.body is not None or route.query is not None or route.conditional
+    strategies = [operation.as_strategy(GenerationMode.POSITIVE, path_parameters=places)]
+    if varies:
+        strategies.append(operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=places))
+    if route.places:
+        strategies.append(operation.as_strategy(GenerationMode.POSITIVE))
+
+    @hypothesis.settings(
+        max_examples=75 if varies else 15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=_HEALTH,
+    )
+    @hypothesis.given(case=st.one_of(strategies))
+    def check(case: Case[Any]) -> None:
+        send(case)
+
+    return check
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+def test_two_thousand_generated_requests_are_answered_as_described(
+    server: Process, http: httpx.Client, session: requests.Session
+) -> None:
+    world, sent, statuses = World(http), 0, set()
+
+    def send(case: Case[Any]) -> None:
+        nonlocal sent
+        response = case.call(base_url=server.url, session=session)
+        case.validate_response(response, checks=CHECKS)
+        sent += 1
+        statuses.add(response.status_code)
+
+    for route in ROUTES:
+        world.renew()
+        _checked(route, world, send)()
+    assert sent >= CASES, sent
+    assert {200, 201, 204, 400, 404} <= statuses

@@ -1,0 +1,167 @@
+"""The description says all that the server does, and what it says is so."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from akidb.api import openapi, queries, schemas
+from akidb.api.app import ROUTES
+from akidb.api.lists import PageQuery
+from akidb.domain import names
+from akidb.domain.documents import Include
+from akidb.domain.errors import InvalidArgument
+
+_DOCUMENT = openapi.describe(ROUTES)
+_OPERATIONS = [
+    (method, path, operation)
+    for path, methods in _DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+
+
+def test_every_route_of_the_specification_is_there() -> None:
+    one = "/v1/tenants/{tenant}"
+    database = f"{one}/databases/{{database}}"
+    collection = f"{database}/collections/{{collection}}"
+    lists = ("/v1/tenants", f"{one}/databases", f"{database}/collections")
+    things = (one, database, collection)
+    wanted = {
+        *((m, p) for p in lists for m in ("get", "post")),
+        *((m, p) for p in things for m in ("get", "patch", "delete")),
+        *(("post", f"{p}/{verb}") for p in things for verb in ("restore", "purge")),
+        ("post", f"{one}/activate"),
+        ("post", f"{one}/suspend"),
+        ("get", f"{one}/usage"),
+        ("get", f"{one}/audit"),
+        ("post", f"{collection}/documents"),
+        ("get", f"{collection}/documents"),
+        *(("post", f"{collection}/documents/{verb}") for verb in ("get", "delete", "count", "update")),
+        ("post", f"{collection}/search"),
+        ("post", "/v1/embeddings"),
+        ("get", "/v1/models"),
+        ("get", "/v1/models/{model}"),
+        *(("get", p) for p in ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")),
+    }
+    assert wanted <= {(method, path) for method, path, _ in _OPERATIONS}
+
+
+def test_the_server_gives_this_description(http: httpx.Client) -> None:
+    answer = http.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == _DOCUMENT
+
+
+def test_names_of_operations_are_unique() -> None:
+    ids = [operation["operationId"] for _, _, operation in _OPERATIONS]
+    assert len(set(ids)) == len(ids)
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(reference := node.get("$ref"), str):
+            yield reference
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in set(_references(_DOCUMENT)):
+        node = _DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), _OPERATIONS, ids=lambda value: str(value)[:60])
+def test_an_operation_is_told_completely(method: str, path: str, operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    assert operation["summary"]
+    assert set(re.findall(r"\{(\w+)\}", path)) == {
+        p["name"] for p in operation["parameters"] if p.get("in") == "path"
+    }
+    assert {"400", "500"} <= set(answers)
+    for status, answer in answers.items():
+        assert "X-Request-ID" in answer["headers"]
+        if int(status) >= 400:
+            [(media_type, content)] = answer["content"].items()
+            openai = path.startswith(("/v1/embeddings", "/v1/models"))
+            assert media_type == ("application/json" if openai else "application/problem+json")
+            assert content["schema"]["$ref"].endswith("/OpenAIProblem" if openai else "/Problem")
+    if "{tenant}" in path:
+        assert {"404", "409", "503"} <= set(answers)
+    if "requestBody" in operation:
+        assert {"413", "415"} <= set(answers)
+        name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert _DOCUMENT["components"]["schemas"][name]["additionalProperties"] is False
+    parameters = {p["$ref"].rpartition("/")[2] for p in operation["parameters"] if "$ref" in p}
+    assert ("412" in answers) == ("IfMatch" in parameters)
+    assert ("422" in answers) == ("IdempotencyKey" in parameters)
+    if "201" in answers:
+        assert {"ETag", "Location"} <= set(answers["201"]["headers"])
+    if "429" in answers:
+        assert "Retry-After" in answers["429"]["headers"]
+    if path.endswith("/documents") and method == "post":
+        assert {"403", "429"} <= set(answers)
+
+
+def _accepts(schema: dict[str, Any], text: str) -> bool:
+    bounds = schema["minLength"] <= len(text) <= schema["maxLength"]
+    return bounds and re.search(schema["pattern"].replace("$", r"\Z"), text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "A.b-c_9",
+        "-a",
+        "a-",
+        "a b",
+        "",
+        " ",
+        " a",
+        "é",
+        "a\n",
+        *("x" * n for n in (63, 64, 128, 129, 255, 256)),
+    ],
+)
+def test_the_patterns_say_what_the_domain_checks(text: str) -> None:
+    for schema, check in (
+        (schemas.NAME, names.check_name),
+        (schemas.SLUG, names.check_slug),
+        (schemas.LABEL, lambda value: names.check_label(value, "name")),
+    ):
+        try:
+            check(text)
+            valid = True
+        except InvalidArgument:
+            valid = False
+        assert _accepts(schema, text) == valid, (schema, text)
+
+
+class _Query(PageQuery, kw_only=True, forbid_unknown_fields=True):
+    include: list[Include] = msgspec.field(default_factory=list)
+    deleted: bool = False
+
+
+def test_a_query_is_read_by_the_types_of_its_parameters() -> None:
+    assert queries.read(b"", _Query) == _Query()
+    read = queries.read(b"limit=7&include=text,vector&include=metadata&deleted=true&cursor=a%2Bb+c", _Query)
+    assert read == _Query(
+        limit=7,
+        include=[Include.TEXT, Include.VECTOR, Include.METADATA],
+        deleted=True,
+        cursor="a+b c",
+    )
+
+
+@pytest.mark.parametrize("query", [b"\xff=1", b"cursor=%FF", b"&".join(b"include=text" for _ in range(65))])
+def test_a_query_that_cannot_be_read_is_refused(query: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="query"):
+        queries.read(query, _Query)
