@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 import weakref
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from akidb.services.rate import RateLimiter
 from akidb.services.stores import StoreAccess
 from akidb.services.tenants import TenantService
 from akidb.settings import Settings
+from akidb.sql.sqlite import sync_directory
 
 __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 
@@ -212,7 +214,11 @@ def schema_versions(directory: Path) -> tuple[str | None, str]:
 
 def _make_directory(directory: Path) -> Path:
     try:
+        made = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in made:
+            with suppress(PermissionError):  # not every directory that may be written may be read
+                sync_directory(path.parent)
     except FileExistsError:
         raise Unavailable(f"{directory} is not a directory") from None
     except OSError as error:
