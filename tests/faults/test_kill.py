@@ -12,44 +12,11 @@ from typing import Any
 import pytest
 import writing_child
 from children import child
-from fault_tools import add_tenant, disagreements, opened, unsound
-from writing_child import TENANTS, Step
-from written_model import TenantModel, held, ids_of
+from fault_tools import add_tenant, opened
+from history import History
+from writing_child import TENANTS
 
 SEED = 20260101
-
-
-class History:
-    """What the processes said that they did."""
-
-    def __init__(self) -> None:
-        self.models = {tenant: TenantModel(tenant) for tenant in TENANTS}
-        self.in_the_air: dict[str, Step] = {}
-        self.acknowledged = 0
-        self.done_unsaid = 0
-        """Steps that were done but not acknowledged; the next process asks for them again."""
-
-    def note(self, event: str, tenant: str, step: Step, ids: Any = None) -> None:
-        if event == "begin":
-            self.in_the_air[tenant] = step
-            return
-        assert self.in_the_air.pop(tenant) == step
-        self.models[tenant].apply(step, ids)
-        self.acknowledged += 1
-
-    def check(self, directory: Path) -> None:
-        """Compare with the directory, which a process that was killed has left."""
-        with opened(directory) as operations:
-            for tenant, model in self.models.items():
-                found, step = held(operations, tenant), self.in_the_air.get(tenant)
-                if found == model.state():
-                    continue
-                assert step is not None, f"{tenant} lost something"
-                written = ids_of(found, step)
-                assert found == model.after(step, written).state(), f"{tenant} holds a part of {step}"
-                self.done_unsaid += 1
-            assert unsound(operations) == []
-        assert disagreements(directory) == []
 
 
 def _kill_after(directory: Path, history: History, seed: int, seconds: float) -> None:

@@ -1,0 +1,151 @@
+"""A power loss takes what was not synced, and nothing that was acknowledged."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import writing_child
+from children import child
+from fault_tools import add_tenant, at, document, opened
+from history import History
+from lost_power import lose_power
+from writing_child import TENANTS
+
+from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
+from akidb.sql.sqlite import _engine, library
+
+LOSSES = 3
+"""Different losses at each moment."""
+
+
+@contextmanager
+def _connections() -> Iterator[list[tuple[Any, ...]]]:
+    """What every new connection says of itself: its journal, and its synchronous setting."""
+    said: list[tuple[Any, ...]] = []
+
+    def connected(connection: Any, _record: object) -> None:
+        ask = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        said.append((*ask,))
+
+    sa.event.listen(_engine, "connect", connected)
+    try:
+        yield said
+    finally:
+        sa.event.remove(_engine, "connect", connected)
+
+
+@pytest.mark.parametrize(("synchronous", "number"), [("full", 2), ("normal", 1)])
+def test_every_connection_of_every_store_syncs_its_commits(
+    synchronous: str, number: int, tmp_path: Path
+) -> None:
+    with _connections() as said:
+        for _ in range(2):
+            with opened(tmp_path / "data", synchronous=synchronous) as operations:
+                slug = f"t{len(said)}"
+                add_tenant(operations, slug, "c")
+                operations.documents.upsert(at(slug), [document("x")])
+                operations.doctor()
+    assert len(said) >= 5
+    assert set(said) == {("wal", number)}
+
+
+def test_the_library_syncs_the_directory_of_a_log_that_it_makes() -> None:
+    connection = library.connect(":memory:")
+    options = {row[0] for row in connection.execute("PRAGMA compile_options")}
+    connection.close()
+    assert not {option for option in options if option.startswith(("DISABLE_DIRSYNC", "NO_SYNC"))}
+
+
+def test_the_names_of_files_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    places = {path.stat().st_ino: path for path in (tmp_path,)}
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        places.update({path.stat().st_ino: path for path in tmp_path.rglob("*")})
+        synced.append(places[os.fstat(descriptor).st_ino])
+
+    monkeypatch.setattr(os, "fsync", noted)
+    data = tmp_path / "above" / "data"
+    with opened(data) as operations:
+        assert {tmp_path, data.parent, data} <= set(synced)
+        add_tenant(operations, "t", "c")
+        synced.clear()
+        operations.documents.upsert(at("t"), [document("x")])
+        assert data / TENANTS_NAME in synced
+        operations.tenants.delete("t")
+        synced.clear()
+        operations.tenants.purge("t")
+        assert data / TENANTS_NAME in synced
+
+
+def _copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+def _stores(directory: Path) -> list[Path]:
+    return [directory / METADATA_NAME, *sorted((directory / TENANTS_NAME).glob("*.db"))]
+
+
+@pytest.mark.parametrize("moments", [15, pytest.param(100, marks=pytest.mark.slow)])
+def test_what_was_acknowledged_survives_the_loss_of_what_was_not_synced(moments: int, tmp_path: Path) -> None:
+    rng = random.Random(f"power {moments}")
+    data = tmp_path / "data"
+    with opened(data) as operations:
+        for tenant in TENANTS:
+            add_tenant(operations, tenant, "x", "y", storage_quota_bytes=10**12)
+    history, spoilt = History(), 0
+    reading, writing = Pipe(duplex=False)
+    with reading, child(writing_child.run, data, moments, {}, writing) as process:
+        writing.close()
+        history.note(*reading.recv())
+        for moment in range(moments):
+            deadline = time.monotonic() + rng.uniform(0.01, 0.15)
+            while (left := deadline - time.monotonic()) > 0:
+                if reading.poll(left):
+                    history.note(*reading.recv())
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(0.02)  # for what is in the kernel
+            while reading.poll():
+                history.note(*reading.recv())
+            for number in range(LOSSES):
+                copy = _copy(data, tmp_path / f"{moment}-{number}")
+                spoilt += sum(lose_power(store, rng) for store in _stores(copy))
+                history.check(copy)
+                shutil.rmtree(copy)
+            os.kill(process.pid, signal.SIGCONT)
+    print(f"{moments} moments, {history.acknowledged} writes acknowledged, {spoilt} bytes spoilt")
+    assert history.acknowledged > moments
+    assert spoilt > 0
+
+
+def test_a_loss_of_what_was_synced_would_be_seen(tmp_path: Path) -> None:
+    """The test above can fail: a log that is taken away as a whole takes acknowledged writes."""
+    data = tmp_path / "data"
+    with opened(data) as operations:
+        for tenant in TENANTS:
+            add_tenant(operations, tenant, "x", "y", storage_quota_bytes=10**12)
+    history = History()
+    reading, writing = Pipe(duplex=False)
+    with reading, child(writing_child.run, data, 0, {}, writing) as process:
+        writing.close()
+        while history.acknowledged < 40:
+            history.note(*reading.recv())
+        process.kill()
+        process.join()
+    for store in _stores(data):
+        store.with_name(f"{store.name}-wal").write_bytes(b"")
+    with pytest.raises(AssertionError, match="lost something"):
+        history.check(data)
