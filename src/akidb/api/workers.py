@@ -5,7 +5,7 @@ import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from akidb.domain.errors import Overloaded, Unavailable
 
@@ -43,8 +43,21 @@ class Workers:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a worker thread, in the caller's context."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, function)
+
+        def work() -> None:
+            try:
+                value = context.run(function)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the answer is awaited
+                loop.call_soon_threadsafe(_fail, answer, error)
+            else:
+                loop.call_soon_threadsafe(_give, answer, value)
+
+        # Not `run_in_executor`, whose two futures for each call pass the answer on one by one.
+        self._pool.submit(work)
+        return await answer
 
     def refuse(self) -> None:
         """Admit nothing more. What was admitted goes on."""
@@ -53,3 +66,13 @@ class Workers:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown()
+
+
+def _give(answer: "asyncio.Future[T]", value: T) -> None:
+    if not answer.cancelled():
+        answer.set_result(value)
+
+
+def _fail(answer: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not answer.cancelled():
+        answer.set_exception(error)
