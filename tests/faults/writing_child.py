@@ -13,8 +13,7 @@ from typing import Any
 from fault_tools import DIMENSION, UNLIMITED_QPS, at, document, opened
 
 from akidb.ports import context
-from akidb.ports.operations import TenantChanges
-from akidb.services.runtime import LocalOperations
+from akidb.ports.operations import Operations, TenantChanges
 
 TENANTS = ("a", "b", "c")
 Step = tuple[Any, ...]
@@ -30,7 +29,7 @@ def run(directory: Path, seed: int, first: dict[str, Step], pipe: Connection) ->
 
     with opened(directory) as operations:
         threads = [
-            threading.Thread(target=_write, args=(operations, tenant, seed, first.get(tenant), tell))
+            threading.Thread(target=write, args=(operations, tenant, seed, first.get(tenant), tell))
             for tenant in TENANTS
         ]
         for thread in threads:
@@ -39,7 +38,8 @@ def run(directory: Path, seed: int, first: dict[str, Step], pipe: Connection) ->
             thread.join()
 
 
-def _write(operations: LocalOperations, tenant: str, seed: int, first: Step | None, tell: Any) -> None:
+def write(operations: Operations, tenant: str, seed: int, first: Step | None, tell: Any) -> None:
+    """Write as one tenant until an error comes."""
     if first is not None:
         tell("done", tenant, first, carry_out(operations, tenant, first))
     rng = random.Random(f"{seed} {tenant}")
@@ -87,13 +87,13 @@ def _choose(rng: random.Random, key: str, made: list[str], dropped: list[str]) -
     return ("nameless", key, rng.choice("xy"), n)
 
 
-def carry_out(operations: LocalOperations, tenant: str, step: Step) -> list[str]:
+def carry_out(operations: Operations, tenant: str, step: Step) -> list[str]:
     """Do a step under its idempotency key; gives the ids of documents that it wrote."""
     with context.request(idempotency_key=step[1]):
         return _carry_out(operations, tenant, step)
 
 
-def _carry_out(operations: LocalOperations, tenant: str, step: Step) -> list[str]:
+def _carry_out(operations: Operations, tenant: str, step: Step) -> list[str]:
     match step:
         case ("upsert", _, collection, ids, n):
             return operations.documents.upsert(

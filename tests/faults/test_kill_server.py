@@ -1,0 +1,142 @@
+"""`kill -9` of a server that is written to and read from: commands on its socket, lists, counts, `doctor`."""
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_tools import add_tenant, at, opened
+from history import History
+from writing_child import TENANTS, write
+
+from akidb.client.targets import bind
+from akidb.domain.errors import Unavailable
+from akidb.settings import Settings
+
+COMMANDS = (
+    ["doctor"],
+    ["tenant", "list"],
+    ["document", "count", "a/d/x"],
+    ["document", "export", "b/d/y"],
+    ["audit", "list", "c"],
+)
+
+
+class Readers(threading.Thread):
+    """Commands, one after the other, as an operator or a backup would run them."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self.stop = threading.Event()
+        self.answers = 0
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            for command in COMMANDS:
+                self._ask(command)
+
+    def _ask(self, command: list[str]) -> None:
+        if self.stop.is_set():
+            return
+        asked = [sys.executable, "-m", "akidb", "--data", str(self._directory), "--json", *command]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode == 0:
+            self.answers += 1
+        elif not self.stop.is_set() or json.loads(done.stderr)["code"] != "unavailable":
+            self.wrong.append(f"{command}: {done.returncode} {done.stdout} {done.stderr}")
+
+
+class Lists(threading.Thread):
+    """Lists, counts and scans over one connection, whose parts must fit together."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._operations = bind(directory, Settings())
+        self.answers = 0
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        with suppress(Unavailable):
+            while True:
+                usage = self._operations.tenants.usage("a")
+                if usage.storage_bytes.used > usage.storage_bytes.limit or usage.collections < 2:
+                    self.wrong.append(str(usage))
+                self._operations.documents.count(at("a", "x"), filter={"n": {"$gte": 0}})
+                self._operations.documents.scan(at("a", "y"), limit=50)
+                self._operations.tenants.list()
+                self.answers += 1
+        self._operations.close()
+
+
+class Writer(threading.Thread):
+    """One tenant's steps through the server's socket, until the server is gone."""
+
+    def __init__(self, directory: Path, tenant: str, seed: int, history: History, tell: Any) -> None:
+        super().__init__()
+        self._operations = bind(directory, Settings())
+        self._arguments = (tenant, seed, history.in_the_air.get(tenant), tell)
+
+    def run(self) -> None:
+        with suppress(Unavailable):
+            write(self._operations, *self._arguments)
+        self._operations.close()
+
+
+@contextmanager
+def _serving(directory: Path) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "akidb", "--data", str(directory), "--json", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["socket"]
+            yield process
+        finally:
+            process.kill()
+
+
+def _kill_after(directory: Path, history: History, seed: int, seconds: float) -> int:
+    """Give how often readers were answered."""
+    lock = threading.Lock()
+
+    def tell(*message: Any) -> None:
+        with lock:
+            history.note(*message)
+
+    with _serving(directory) as process:
+        writers = [Writer(directory, tenant, seed, history, tell) for tenant in TENANTS]
+        lists, readers = Lists(directory), Readers(directory)
+        for thread in (*writers, lists, readers):
+            thread.start()
+        time.sleep(seconds)
+        readers.stop.set()  # before the kill: a command that comes after it may open the directory itself
+        process.kill()
+        for thread in (*writers, lists, readers):
+            thread.join()
+    assert readers.wrong == []
+    assert lists.wrong == []
+    assert lists.answers > 0
+    return readers.answers + lists.answers
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_server_that_is_killed_while_all_use_it_has_lost_nothing(kills: int, tmp_path: Path) -> None:
+    rng = random.Random(f"server {kills}")
+    data = tmp_path / "data"
+    with opened(data) as operations:
+        for tenant in TENANTS:
+            add_tenant(operations, tenant, "x", "y", storage_quota_bytes=10**12)
+    history, answers = History(), 0
+    for number in range(kills):
+        answers += _kill_after(data, history, number, rng.uniform(0.5, 2))
+        history.check(data)
+    print(f"{kills} kills, {history.acknowledged} writes acknowledged, {answers} reads answered")
+    assert history.acknowledged > 10 * kills
