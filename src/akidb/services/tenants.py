@@ -18,7 +18,7 @@ from akidb.domain.entities import (
 )
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import IdGenerator, TenantId
-from akidb.domain.json import check_object
+from akidb.domain.json import canonical, check_object
 from akidb.domain.lifecycle import Operation, TenantStatus, move, require
 from akidb.domain.names import (
     MAX_INTEGER,
@@ -139,7 +139,8 @@ class TenantService:
         def effect(change: Change) -> Tenant:
             found = self._read(change, tenant, if_version)
             require(Operation.METADATA_WRITE, found.status)
-            if all(getattr(found, name) == value for name, value in values.items()):
+            # As JSON: to Python 1 and true are equal.
+            if canonical({name: getattr(found, name) for name in values}) == canonical(values):
                 return found
             changed = found.changed(change.now, **values)
             change.tx.tenants.update(changed)
