@@ -1,0 +1,105 @@
+"""A data directory opened in this process, and short ways to fill it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
+from akidb.domain.ids import TenantId
+from akidb.ports import context
+from akidb.ports.operations import CollectionPath
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import Settings
+from akidb.sql.sqlite import SqliteFile
+
+DIMENSION = 16
+Floats = NDArray[np.float32]
+
+
+class World:
+    """One connection to a data directory."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.settings = Settings(models_dir=str(directory / "models"), default_model="hash", **settings)
+        self.ops = self.connect()
+
+    def connect(self) -> LocalOperations:
+        """One more connection."""
+        return open_local(self.directory, self.settings)
+
+    def reopen(self) -> None:
+        """Close the connection and make a new one, as after a restart."""
+        self.ops.close()
+        self.ops = self.connect()
+
+    def tenant(self, name: str = "Aki Labs", **fields: Any) -> Tenant:
+        return self.ops.tenants.create(name, **fields)
+
+    def database(self, tenant: str = "aki-labs", name: str = "kb", **fields: Any) -> Database:
+        return self.ops.databases.create(tenant, name, **fields)
+
+    def collection(
+        self, tenant: str = "aki-labs", database: str = "kb", name: str = "notes", **fields: Any
+    ) -> Collection:
+        if not fields.keys() & {"dimension", "embedding_model"}:
+            fields["dimension"] = DIMENSION
+        return self.ops.collections.create(tenant, database, name, **fields)
+
+    def place(self, tenant: str = "Aki Labs", **fields: Any) -> CollectionPath:
+        """A tenant with the database `kb` and in it the collection `notes`."""
+        made = self.tenant(tenant)
+        self.database(made.slug)
+        self.collection(made.slug, **fields)
+        return CollectionPath(made.slug, "kb", "notes")
+
+    def audit(self, tenant: TenantId | str) -> list[AuditEntry]:
+        return self.ops.audit.list(tenant).items
+
+    def actions(self, tenant: TenantId | str) -> list[str]:
+        return [entry.action for entry in self.audit(tenant)]
+
+    def store_file(self, tenant: Tenant) -> Path:
+        return self.directory / "tenants" / f"{tenant.tenant_id}.db"
+
+    def execute(self, path: Path, *statements: str) -> None:
+        """Change a store behind the program's back."""
+        file = SqliteFile(path)
+        with file.write() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        file.close()
+
+
+@contextmanager
+def opened(directory: Path, **settings: Any) -> Iterator[World]:
+    """A world that is closed in the end."""
+    world = World(directory, **settings)
+    try:
+        yield world
+    finally:
+        world.ops.close()
+
+
+def notes(*ids: str, **fields: Any) -> list[dict[str, Any]]:
+    """Documents with vectors that their ids decide."""
+    return [{"id": id, "text": f"text of {id}", "vector": vector_of(id), **fields} for id in ids]
+
+
+def vector_of(seed: str, dimension: int = DIMENSION) -> Floats:
+    """A vector of norm 1 that its seed decides."""
+    values = np.random.default_rng(list(seed.encode())).normal(size=dimension)
+    return np.asarray(values / np.linalg.norm(values), np.float32)
+
+
+def ids_of(found: Sequence[Any]) -> list[str]:
+    """The ids of documents or matches."""
+    return [each.id for each in found]
+
+
+keyed = context.request
+"""Binds an idempotency key or a request ID to the calls inside."""
