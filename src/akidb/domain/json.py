@@ -8,6 +8,7 @@ because both SQL databases refuse or damage the rest. Paths of wrong spots read
 import json
 import math
 import re
+from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Final, TypeVar
 
@@ -115,6 +116,20 @@ def canonical_object(value: object, field: str) -> bytes:
     if len(body) > MAX_OBJECT_BYTES:
         raise InvalidArgument(field, f"must be at most {MAX_OBJECT_BYTES} bytes as JSON")
     return body
+
+
+def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `target` as `patch` changes it (RFC 7396): objects are merged, a null removes its key."""
+    merged = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            before = merged.get(key)
+            merged[key] = merge_patch(before if isinstance(before, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 class _FaultyError(Exception):

@@ -26,7 +26,7 @@ from akidb.domain.entities import Scope
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
-from akidb.domain.json import canonical, check_object
+from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.domain.lifecycle import Operation, require
 from akidb.domain.names import check_integer, check_text, check_word
 from akidb.ports import wire
@@ -109,7 +109,7 @@ class DocumentService:
         selection = check_selection(ids, filter)
 
         def change(id: str, old: dict[str, Any]) -> str:
-            merged = {k: v for k, v in {**old, **patch}.items() if k not in patch or v is not None}
+            merged = merge_patch(old, patch)
             return canonical(check_object(merged, f"metadata of {id!r}")).decode()
 
         def effect(writer: DocumentWriter) -> int:
