@@ -7,6 +7,9 @@ from akidb.domain.entities import Tenant
 from akidb.domain.errors import RateLimited
 from akidb.domain.ids import TenantId
 
+ROUNDING = 1e-6
+"""Of a token: sums of fractions of a second may come out as 0.9999999."""
+
 
 class _Bucket:
     """Tokens left at some time."""
@@ -38,9 +41,9 @@ class RateLimiter:
                 bucket = self._buckets[tenant.tenant_id] = _Bucket(rate, now)
             bucket.tokens = min(rate, bucket.tokens + (now - bucket.seconds) * rate)
             bucket.seconds = now
-            if bucket.tokens < 1:
+            if bucket.tokens < 1 - ROUNDING:
                 raise RateLimited(rate, retry_after_seconds=(1 - bucket.tokens) / rate)
-            bucket.tokens -= 1
+            bucket.tokens = max(bucket.tokens - 1, 0.0)
 
     def forget(self, tenant_id: TenantId) -> None:
         """Drop the bucket of a tenant that is gone."""

@@ -125,6 +125,8 @@ class TenantService:
         """Tenants by creation."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         status = None if status is None else check_word(TenantStatus, status, "status")
+        if external_id is not None:
+            check_label(external_id, "external_id")
         with self._metadata.read() as tx:
             return tx.tenants.list(
                 status=status, external_id=external_id, deleted=deleted, limit=limit, cursor=cursor
