@@ -51,6 +51,8 @@ class _Runtime:
     def __init__(self, directory: Path, settings: Settings) -> None:
         self.directory = directory
         self.connections = 0
+        self.abandoned = False
+        """Whether this is the copy in a forked child, where all of it belongs to the parent."""
         self.lock = OwnerLock(directory)
         try:
             self._open(settings)
@@ -117,6 +119,7 @@ class _Runtime:
         self.tenant_stores.close()
         self.metadata.close()
         self.lock.release()
+        _all.discard(self)
 
 
 class LocalOperations:
@@ -141,14 +144,16 @@ class LocalOperations:
 
     def ready(self) -> None:
         """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
-        with self._runtime.metadata.read() as tx:
-            tx.outbox.depth()
-        if self.models.info(self._runtime.default_model).installed:
-            self.embeddings.embed(["Is the model ready?"])
+        with self._runtime.admission:
+            with self._runtime.metadata.read() as tx:
+                tx.outbox.depth()
+            if self.models.info(self._runtime.default_model).installed:
+                self.embeddings.embed(["Is the model ready?"])
 
     def publish_socket(self, path: Path) -> None:
         """Tell other processes where this one serves the directory."""
-        self._runtime.lock.publish(path)
+        with self._runtime.admission:
+            self._runtime.lock.publish(path)
 
     def begin_shutdown(self) -> None:
         """Refuse new operations, and wait for those that run."""
@@ -157,10 +162,10 @@ class LocalOperations:
     def close(self) -> None:
         """Close this connection; the last one lets go of the directory."""
         with _open_lock:
-            if self._closed:
+            runtime = self._runtime
+            if self._closed or runtime.abandoned:
                 return
             self._closed = True
-            runtime = self._runtime
             runtime.connections -= 1
             if runtime.connections == 0:
                 _open.pop(runtime.directory, None)
@@ -231,6 +236,7 @@ def _after_fork_in_child() -> None:
     for runtime in list(_all):
         runtime.admission.abandon("the connection was opened before a fork: connect again")
         runtime.lock.abandon()
+        runtime.abandoned = True
     _open.clear()
     global _open_lock  # noqa: PLW0603 - another thread of the parent may hold it
     _open_lock = threading.Lock()
