@@ -1,0 +1,150 @@
+"""Audit entries: one for each change, in its transaction, with who asked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import World, keyed, notes, opened
+
+from akidb.domain.errors import AkiDBError, NotFound
+from akidb.domain.ids import TenantId
+from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.ports.context import RequestContext, bound
+from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
+
+PATH = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path / "data") as made:
+        yield made
+
+
+def test_every_change_leaves_one_entry(world: World) -> None:
+    tenant = world.tenant(status=TenantStatus.PROVISIONING)
+    world.ops.tenants.activate("aki-labs")
+    database, collection = world.database(), world.collection()
+    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.MIGRATING))
+    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.READY))
+    world.ops.collections.update(*PATH, CollectionChanges(hnsw_m=4))
+    world.ops.collections.delete(*PATH)
+    world.ops.collections.restore(*PATH)
+    world.ops.collections.delete(*PATH)
+    world.ops.collections.purge(*PATH)
+    world.ops.databases.delete("aki-labs", "kb")
+    world.ops.databases.restore("aki-labs", "kb")
+    world.ops.databases.delete("aki-labs", "kb")
+    world.ops.databases.purge("aki-labs", "kb")
+    world.ops.tenants.update("aki-labs", TenantChanges(name="B"))
+    world.ops.tenants.suspend("aki-labs", reason="unpaid")
+    world.ops.tenants.delete("aki-labs")
+    world.ops.tenants.restore("aki-labs")
+    world.ops.tenants.delete("aki-labs")
+    world.ops.tenants.purge("aki-labs")
+    entries = world.audit(tenant.tenant_id)
+    assert [entry.action for entry in entries] == [
+        "tenant.create",
+        "tenant.activate",
+        "database.create",
+        "collection.create",
+        "database.update",
+        "database.update",
+        "collection.update",
+        "collection.delete",
+        "collection.restore",
+        "collection.delete",
+        "collection.purge",
+        "database.delete",
+        "database.restore",
+        "database.delete",
+        "database.purge",
+        "tenant.update",
+        "tenant.suspend",
+        "tenant.delete",
+        "tenant.restore",
+        "tenant.delete",
+        "tenant.purge",
+    ]
+    ids = {
+        "tenant": tenant.tenant_id,
+        "database": database.database_id,
+        "collection": collection.collection_id,
+    }
+    for entry in entries:
+        assert entry.tenant_id == tenant.tenant_id
+        assert entry.action.startswith(entry.resource_type + ".")
+        assert entry.resource_id == str(ids[entry.resource_type])
+        assert entry.result == "allowed"
+    assert [entry.reason for entry in entries if entry.reason] == ["unpaid"]
+    assert [entry.created_at for entry in entries] == sorted(entry.created_at for entry in entries)
+
+
+def test_documents_leave_no_entries(world: World) -> None:
+    world.place()
+    before = world.audit("aki-labs")
+    world.ops.documents.upsert(PATH, notes("a"))
+    world.ops.documents.delete(PATH, ids=["a"])
+    assert world.audit("aki-labs") == before
+
+
+def test_an_entry_says_which_request_it_was_of(world: World) -> None:
+    with keyed(request_id="r-1"):
+        world.tenant()
+    asked = RequestContext(request_id="r-2", ip_address="127.0.0.1", user_agent="curl/8")
+    with bound(asked):
+        world.database()
+    world.collection()
+    first, second, third = world.audit("aki-labs")
+    assert (first.request_id, first.ip_address, first.user_agent) == ("r-1", None, None)
+    assert (second.request_id, second.ip_address, second.user_agent) == ("r-2", "127.0.0.1", "curl/8")
+    assert third.request_id is None
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda world: world.tenant(),
+        lambda world: world.database(),
+        lambda world: world.collection(),
+        lambda world: world.ops.databases.delete("aki-labs", "kb", if_version=9),
+        lambda world: world.ops.tenants.purge("aki-labs"),
+    ],
+)
+def test_what_fails_leaves_none(world: World, fails: Any) -> None:
+    world.place()
+    before = world.audit("aki-labs")
+    with pytest.raises(AkiDBError):
+        fails(world)
+    assert world.audit("aki-labs") == before
+
+
+def test_entries_are_paged(world: World) -> None:
+    world.tenant()
+    for number in range(6):
+        world.database(name=f"d{number}")
+    first = world.ops.audit.list("aki-labs", limit=4)
+    rest = world.ops.audit.list("aki-labs", limit=4, cursor=first.next_cursor)
+    assert first.items + rest.items == world.audit("aki-labs")
+    assert (len(first.items), len(rest.items), rest.next_cursor) == (4, 3, None)
+
+
+def test_a_deleted_or_purged_tenant_is_named_by_its_id(world: World) -> None:
+    tenant_id = world.tenant().tenant_id
+    world.ops.tenants.delete("aki-labs")
+    with pytest.raises(NotFound):
+        world.ops.audit.list("aki-labs")
+    assert len(world.audit(tenant_id)) == 2
+    world.ops.tenants.purge(tenant_id)
+    assert len(world.audit(str(tenant_id))) == 3
+    with pytest.raises(NotFound) as caught:
+        world.ops.audit.list(TenantId(bytes(16)))
+    assert caught.value.fields["entity"] == "tenant"
+
+
+def test_entries_hold_ids_and_codes_and_no_texts_of_the_tenant(world: World) -> None:
+    world.tenant("Secret Name", external_id="secret-external", metadata={"secret": "secret"})
+    world.database("secret-name", "secret-db", description="secret")
+    for entry in world.audit("secret-name"):
+        assert "secret" not in repr(entry).lower()

@@ -1,0 +1,132 @@
+"""`doctor`: it passes a sound directory, also while others write, and finds what is wrong with another."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from worlds import World, notes, opened
+
+from akidb.domain.entities import Tenant
+from akidb.ports.operations import CollectionPath, Finding
+
+PATH = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path / "data") as made:
+        made.place()
+        made.ops.documents.upsert(PATH, notes(*(f"d{n}" for n in range(200))))
+        yield made
+
+
+@pytest.fixture
+def tenant(world: World) -> Tenant:
+    return world.ops.tenants.get("aki-labs")
+
+
+def wrong(world: World) -> list[Finding]:
+    return [finding for finding in world.ops.doctor() if not finding.ok]
+
+
+def test_a_sound_directory_passes(world: World, tenant: Tenant) -> None:
+    findings = world.ops.doctor()
+    assert {finding.store for finding in findings} == {"metadata", str(tenant.tenant_id)}
+    assert all(finding.ok and finding.detail for finding in findings)
+
+
+def test_it_passes_after_every_kind_of_change(world: World) -> None:
+    world.ops.collections.delete(*PATH)
+    assert wrong(world) == []
+    world.ops.collections.purge(*PATH)
+    assert wrong(world) == []
+    world.ops.tenants.suspend("aki-labs")
+    assert wrong(world) == []
+    world.ops.tenants.delete("aki-labs")
+    assert wrong(world) == []
+
+
+def test_it_passes_while_others_write(world: World) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            world.ops.documents.upsert(PATH, notes(f"e{number}"))
+            world.ops.documents.delete(PATH, ids=[f"e{number}"])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert wrong(world) == []
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE control SET storage_used_bytes = 7", "counted as 7"),
+        ("UPDATE collections SET document_count = 7", "200 documents, counted as 7"),
+        ("DELETE FROM documents WHERE id = 'd7'", "199 documents, counted as 200"),
+        ("UPDATE collections SET sequence = 3", "beyond 3"),
+        ("UPDATE control SET tenant_status = 'suspended'", "its store says suspended"),
+        ("UPDATE control SET storage_quota_bytes = 7", "its store says 7"),
+    ],
+)
+def test_a_store_altered_by_other_means_is_found(
+    world: World, tenant: Tenant, statement: str, said: str
+) -> None:
+    world.execute(world.store_file(tenant), statement)
+    found = wrong(world)
+    assert {finding.store for finding in found} == {str(tenant.tenant_id)}
+    assert any(said in finding.detail for finding in found)
+
+
+def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant: Tenant) -> None:
+    other = world.place("Other")
+    world.ops.documents.upsert(other, notes("a"))
+    world.ops.close()
+    file = world.store_file(tenant)
+    content = bytearray(file.read_bytes())
+    content[8192:-4096] = b"\xa5" * (len(content) - 8192 - 4096)
+    file.write_bytes(content)
+    world.ops = world.connect()
+    assert {finding.store for finding in wrong(world)} == {str(tenant.tenant_id)}
+    assert world.ops.documents.count(other) == 1
+
+
+def test_a_vanished_store_is_found(world: World, tenant: Tenant) -> None:
+    world.ops.close()
+    world.store_file(tenant).unlink()
+    world.ops = world.connect()
+    found = wrong(world)
+    assert {finding.store for finding in found} >= {str(tenant.tenant_id)}
+    assert any("missing" in finding.detail for finding in found)
+
+
+def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
+    tenants = world.directory / "tenants"
+    world.reopen()  # so that the file holds what was in its log
+    shutil.copy(world.store_file(tenant), tenants / "00000000-0000-7000-8000-000000000000.db")
+    (tenants / "notes.db").write_bytes(b"not ours")
+    [found] = wrong(world)
+    assert (found.store, found.check) == ("metadata", "stray files")
+    assert "00000000-0000-7000-8000-000000000000.db" in found.detail
+    assert "notes.db" in found.detail
+    assert (tenants / "notes.db").read_bytes() == b"not ours"
+
+
+def test_what_is_wrong_with_the_metadata_is_found(world: World) -> None:
+    world.ops.close()
+    path = world.directory / "metadata.db"
+    content = bytearray(path.read_bytes())
+    content[-4096:] = b"\xa5" * 4096
+    path.write_bytes(content)
+    world.ops = world.connect()
+    assert any(finding.store == "metadata" and finding.check == "integrity" for finding in wrong(world))

@@ -1,0 +1,277 @@
+"""Opening and closing a data directory: shared within a process, held against others, none after a fork."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import World, ids_of, notes, opened
+
+from akidb.domain.errors import Unavailable
+from akidb.ports.operations import CollectionPath
+from akidb.services import runtime
+from akidb.services.owner import DirectoryHeld
+from akidb.services.runtime import open_local, schema_versions
+from akidb.settings import Settings
+
+PATH = CollectionPath("aki-labs", "kb", "notes")
+HASH = Settings(default_model="hash")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "far" / "data"
+
+
+@pytest.fixture
+def world(directory: Path) -> Iterator[World]:
+    with opened(directory) as made:
+        made.place()
+        made.ops.documents.upsert(PATH, notes("a"))
+        yield made
+
+
+def in_child(work: Callable[[], Any]) -> str:
+    """What a forked child says of it: the text of an exception, or `done`."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            said = "done"
+        except Unavailable as error:
+            said = f"Unavailable: {error.message}"
+        except BaseException:  # noqa: BLE001 - told to the parent
+            said = traceback.format_exc()
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_a_new_directory_is_made_for_its_owner_alone(directory: Path) -> None:
+    with opened(directory):
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert (directory / "tenants").stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in directory.iterdir() if path.is_file()} == {0o600}
+
+
+def test_one_process_opens_a_directory_once(world: World, directory: Path) -> None:
+    other = world.connect()
+    through_another_name = open_local(directory / ".." / "data", world.settings)
+    assert ids_of(other.documents.get(PATH, ["a"])) == ["a"]
+    other.documents.upsert(PATH, notes("b"))
+    assert ids_of(world.ops.documents.search(PATH, vector=notes("b")[0]["vector"], top_k=1).matches) == ["b"]
+    assert through_another_name.documents.count(PATH) == 2
+    other.close()
+    through_another_name.close()
+    assert world.ops.documents.count(PATH) == 2
+
+
+def test_a_closed_connection_refuses(world: World) -> None:
+    world.ops.close()
+    world.ops.close()  # again is harmless
+    for refused in (
+        world.ops.tenants.list,
+        lambda: world.ops.documents.count(PATH),
+        lambda: world.ops.audit.list("aki-labs"),
+        lambda: world.ops.embeddings.embed(["x"]),
+        world.ops.models.list,
+        world.ops.doctor,
+        world.ops.ready,
+    ):
+        with pytest.raises(Unavailable, match="closed"):
+            refused()
+
+
+def test_closing_folds_every_log_and_frees_the_directory(world: World, directory: Path) -> None:
+    tenant = world.ops.tenants.get("aki-labs")
+    world.ops.close()
+    left = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    assert left == ["metadata.db", "owner.lock", f"tenants/{tenant.tenant_id}.db"]
+    world.ops = world.connect()
+    assert world.ops.documents.count(PATH) == 1
+
+
+def test_closing_twice_does_not_take_the_directory_from_another_connection(world: World) -> None:
+    other = world.connect()
+    other.close()
+    other.close()
+    assert world.ops.documents.count(PATH) == 1
+
+
+def test_closing_waits_for_what_runs(world: World) -> None:
+    started, failures = threading.Event(), list[BaseException]()
+
+    def write() -> None:
+        try:
+            for number in range(10_000):
+                world.ops.documents.upsert(PATH, notes(f"d{number}"))
+                started.set()
+        except Unavailable as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    world.ops.close()
+    for thread in threads:
+        thread.join()
+    assert [str(error) for error in failures] == ["the connection is closed"] * 4
+    world.ops = world.connect()
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+def test_a_shutdown_refuses_the_new_and_finishes_the_old(world: World) -> None:
+    world.ops.begin_shutdown()
+    with pytest.raises(Unavailable, match="shutting down"):
+        world.ops.documents.count(PATH)
+    with pytest.raises(Unavailable, match="shutting down"):
+        world.ops.ready()
+
+
+def test_it_is_ready_when_stores_and_model_work(world: World) -> None:
+    world.ops.ready()
+
+
+@pytest.mark.parametrize("content", [None, "x"])
+def test_what_is_no_directory_is_refused(tmp_path: Path, content: str | None) -> None:
+    place = tmp_path / "file"
+    place.write_text("x")
+    with pytest.raises(Unavailable):
+        open_local(place if content is None else place / content, HASH)
+    assert place.read_text() == "x"
+
+
+@pytest.mark.parametrize("left", ["missing", "empty"])
+def test_metadata_lost_beside_tenant_stores_are_missed(world: World, directory: Path, left: str) -> None:
+    world.ops.close()
+    (directory / "metadata.db").unlink()
+    if left == "empty":
+        (directory / "metadata.db").touch()
+    before = sorted(path.name for path in directory.rglob("*"))
+    with pytest.raises(Unavailable, match=r"metadata\.db is missing or empty.*restore it from a backup"):
+        world.connect()
+    assert sorted(path.name for path in directory.rglob("*")) == before
+
+
+def test_a_directory_that_cannot_be_opened_is_not_held(world: World, directory: Path) -> None:
+    world.ops.close()
+    metadata = (directory / "metadata.db").read_bytes()
+    (directory / "metadata.db").write_bytes(b"garbage!" * 1000)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="damaged"):
+            world.connect()
+    (directory / "metadata.db").write_bytes(metadata)
+    world.ops = world.connect()
+    assert world.ops.documents.count(PATH) == 1
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from akidb.services.runtime import open_local
+from akidb.settings import Settings
+ops = open_local(Path(sys.argv[1]), Settings())
+if len(sys.argv) > 2:
+    ops.publish_socket(Path(sys.argv[2]))
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("socket", [None, "/run/akidb.sock"])
+def test_another_process_is_named_with_its_socket(directory: Path, socket: str | None) -> None:
+    command = [sys.executable, "-c", HOLDER, str(directory), *([socket] if socket else [])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(DirectoryHeld, match="akidb serve") as caught:
+            open_local(directory, HASH)
+        assert caught.value.pid == holder.pid
+        assert caught.value.socket == (None if socket is None else Path(socket))
+        assert caught.value.code == "unavailable"
+        with pytest.raises(DirectoryHeld):
+            schema_versions(directory)
+        holder.communicate("")
+    open_local(directory, HASH).close()
+
+
+def test_schema_versions_are_told_without_changing_anything(
+    world: World, directory: Path, tmp_path: Path
+) -> None:
+    world.ops.close()
+    found, newest = schema_versions(directory)
+    assert found == newest
+    assert schema_versions(tmp_path / "absent") == (None, newest)
+    assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_refused_and_the_parent_goes_on(world: World) -> None:
+    for work in (
+        world.ops.tenants.list,
+        lambda: world.ops.documents.upsert(PATH, notes("b")),
+        lambda: world.ops.documents.count(PATH),
+        world.ops.doctor,
+        world.ops.ready,
+        lambda: world.ops.publish_socket(Path("/run/child.sock")),
+    ):
+        assert in_child(work).startswith("Unavailable: the connection was opened before a fork")
+    world.ops.documents.upsert(PATH, notes("c"))
+    assert ids_of(world.ops.documents.scan(PATH).items) == ["a", "c"]
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_that_closes_takes_nothing_from_its_parent(world: World) -> None:
+    """As a child does that leaves the `with` block in which it was forked."""
+
+    def close_and_reuse() -> None:
+        spare = os.open(os.devnull, os.O_RDONLY)  # gets the number of the lock's descriptor
+        world.ops.close()
+        os.fstat(spare)
+
+    assert in_child(close_and_reuse) == "done"
+    assert in_child(world.connect).startswith("Unavailable: ")
+    assert "in use by process" in in_child(world.connect)
+    world.ops.documents.upsert(PATH, notes("c"))
+    assert world.ops.documents.count(PATH) == 2
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_may_drop_what_it_inherited(world: World, directory: Path) -> None:
+    def forget() -> None:
+        world.ops.__dict__.clear()
+        runtime._all.clear()
+        gc.collect()
+
+    assert in_child(forget) == "done"
+    assert any(path.name.endswith("-wal") for path in directory.iterdir())
+    world.ops.documents.upsert(PATH, notes("c"))
+    world.tenant("Other")
+    world.reopen()
+    assert ids_of(world.ops.documents.scan(PATH).items) == ["a", "c"]
+    assert len(world.ops.tenants.list().items) == 2
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_leaves_alone_what_took_the_place_of_a_closed_connection(world: World) -> None:
+    world.ops.close()
+    spares = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    try:
+        assert in_child(lambda: [os.fstat(spare) for spare in spares]) == "done"
+    finally:
+        for spare in spares:
+            os.close(spare)
