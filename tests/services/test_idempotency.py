@@ -284,3 +284,11 @@ def test_a_wrong_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidArgument) as caught, keyed(idempotency_key=key):
         pytest.fail("it was taken")
     assert caught.value.field == "idempotency_key"
+
+
+@pytest.mark.parametrize("reference", ["\ud800", "a\0", "x" * 300, "../x"])
+def test_what_can_be_no_name_is_refused_with_a_key_as_without(world: World, reference: str) -> None:
+    for context in (keyed(), keyed(idempotency_key="k1")):
+        with context, pytest.raises(InvalidArgument) as caught:
+            world.ops.databases.update("aki-labs", reference, DatabaseChanges(name="x"))
+        assert caught.value.field == "database"

@@ -77,20 +77,25 @@ def test_one_process_opens_a_directory_once(world: World, directory: Path) -> No
     assert world.ops.documents.count(PATH) == 2
 
 
-def test_a_closed_connection_refuses(world: World) -> None:
+@pytest.mark.parametrize("others", [0, 1], ids=["the last", "one of two"])
+def test_a_closed_connection_refuses(world: World, others: int) -> None:
+    left = [world.connect() for _ in range(others)]
     world.ops.close()
     world.ops.close()  # again is harmless
     for refused in (
-        world.ops.tenants.list,
+        lambda: world.ops.tenants.get("aki-labs"),
         lambda: world.ops.documents.count(PATH),
         lambda: world.ops.audit.list("aki-labs"),
         lambda: world.ops.embeddings.embed(["x"]),
-        world.ops.models.list,
+        lambda: world.ops.models.info("hash"),
         world.ops.doctor,
         world.ops.ready,
     ):
-        with pytest.raises(Unavailable, match="closed"):
+        with pytest.raises(Unavailable, match="the connection is closed"):
             refused()
+    for other in left:
+        assert other.documents.count(PATH) == 1
+        other.close()
 
 
 def test_closing_folds_every_log_and_frees_the_directory(world: World, directory: Path) -> None:

@@ -15,5 +15,6 @@ def request_key(operation: str, path: tuple[object, ...], arguments: Any) -> Req
     key = context.current().idempotency_key
     if key is None:
         return None
-    scope = "/".join([operation, *map(str, path)])
+    # What is named wrongly is refused later, but looked up before: it must be text that a store can take.
+    scope = "/".join([operation, *map(str, path)]).encode(errors="backslashreplace").decode()
     return RequestKey(scope, key, hashlib.sha256(wire.encode(arguments)).digest())

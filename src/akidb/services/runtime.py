@@ -8,6 +8,7 @@ import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.errors import Unavailable
@@ -35,6 +36,8 @@ __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 
 METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
+SERVICES = ("tenants", "databases", "collections", "documents", "embeddings", "models", "audit")
+CLOSED = "the connection is closed"
 
 
 def _now() -> datetime:
@@ -115,11 +118,18 @@ class _Runtime:
         self.default_model = settings.default_model
 
     def close(self) -> None:
-        self.admission.drain("the connection is closed")
+        self.admission.drain(CLOSED)
         self.tenant_stores.close()
         self.metadata.close()
         self.lock.release()
         _all.discard(self)
+
+
+class _Closed:
+    """Stands where a service was when its connection is closed, which others may still share."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise Unavailable(CLOSED)
 
 
 class LocalOperations:
@@ -139,12 +149,12 @@ class LocalOperations:
 
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work."""
-        with self._runtime.admission:
+        with self._door():
             return list(examine(self._runtime.metadata, self._runtime.stores, self.directory / TENANTS_NAME))
 
     def ready(self) -> None:
         """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
-        with self._runtime.admission:
+        with self._door():
             with self._runtime.metadata.read() as tx:
                 tx.outbox.depth()
             if self.models.info(self._runtime.default_model).installed:
@@ -152,7 +162,7 @@ class LocalOperations:
 
     def publish_socket(self, path: Path) -> None:
         """Tell other processes where this one serves the directory."""
-        with self._runtime.admission:
+        with self._door():
             self._runtime.lock.publish(path)
 
     def begin_shutdown(self) -> None:
@@ -166,10 +176,17 @@ class LocalOperations:
             if self._closed or runtime.abandoned:
                 return
             self._closed = True
+            for name in SERVICES:
+                setattr(self, name, _Closed())
             runtime.connections -= 1
             if runtime.connections == 0:
                 _open.pop(runtime.directory, None)
                 runtime.close()
+
+    def _door(self) -> Admission:
+        if self._closed:
+            raise Unavailable(CLOSED)
+        return self._runtime.admission
 
 
 _open: dict[Path, _Runtime] = {}
