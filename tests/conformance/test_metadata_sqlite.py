@@ -213,7 +213,8 @@ if os.geteuid() == 0:  # whom no permission binds
 try:
     write(Path(sys.argv[1]))
 except Unavailable as error:
-    print(error.message)
+    print(error.message, flush=True)
+os._exit(0)  # nothing more can be written, as coverage would at the end
 """
 
 

@@ -1,0 +1,74 @@
+"""Embedding of texts in process, and the models of this machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import World, opened
+
+from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path / "data") as made:
+        yield made
+
+
+def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) -> None:
+    found = world.ops.embeddings.embed(["cats purr", "", "cats purr"])
+    named = world.ops.embeddings.embed(["cats purr"], model="hash")
+    assert found.model == named.model == "hash"
+    assert found.vectors.shape == (3, 64)
+    assert np.array_equal(found.vectors[0], found.vectors[2])
+    assert np.array_equal(found.vectors[0], named.vectors[0])
+    assert (found.token_counts, found.truncated) == ([3, 1, 3], [False, False, False])
+
+
+def test_a_text_that_is_cut_is_reported(world: World) -> None:
+    found = world.ops.embeddings.embed(["word " * 300, "word"])
+    assert found.truncated == [True, False]
+    assert found.token_counts == [256, 2]
+
+
+@pytest.mark.parametrize(
+    ("texts", "field"),
+    [
+        ("x", "texts"),
+        (None, "texts"),
+        ([], "texts"),
+        (["x"] * 2049, "texts"),
+        (["x", 7], "texts[1]"),
+        (["x", "a\0"], "texts[1]"),
+        (["x", "\ud800"], "texts[1]"),
+        (["x" * (2**20 + 1)], "texts[0]"),
+    ],
+)
+def test_wrong_texts_are_refused(world: World, texts: Any, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        world.ops.embeddings.embed(texts)
+    assert caught.value.field == field
+
+
+def test_as_many_texts_as_are_allowed_are_embedded(world: World) -> None:
+    assert len(world.ops.embeddings.embed(["x"] * 2048).vectors) == 2048
+
+
+def test_an_unknown_model_is_not_found(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.ops.embeddings.embed(["x"], model="absent")
+    with pytest.raises(NotFound):
+        world.ops.models.info("absent")
+
+
+def test_a_model_that_is_not_installed_says_how_to_get_it(world: World) -> None:
+    with pytest.raises(Unavailable, match="akidb model pull all-minilm-l6-v2"):
+        world.ops.embeddings.embed(["x"], model="all-minilm-l6-v2")
+
+
+def test_the_models_of_the_machine_are_listed(world: World) -> None:
+    listed = {model.name: model.installed for model in world.ops.models.list()}
+    assert listed == {"all-minilm-l6-v2": False, "hash": True}
+    assert world.ops.models.pull("hash") == world.ops.models.info("hash")
