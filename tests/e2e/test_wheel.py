@@ -29,17 +29,20 @@ def test_it_holds_the_package_its_types_migrations_and_licence(unpacked: Path) -
     assert not (unpacked / "tests").exists()
 
 
+PROGRAM = """
+import akidb, pathlib, sys
+assert pathlib.Path(akidb.__file__).is_relative_to(sys.argv[1]), akidb.__file__
+db = akidb.connect("data")
+database = db.tenants.create("A").databases.create("d")
+collection = database.collections.create("c", embedding_model="hash")
+collection.upsert([{"id": "x", "text": "hello"}])
+print(collection.search("hello")[0].id)
+"""
+
+
 def test_it_works_without_the_source_tree(unpacked: Path, tmp_path: Path) -> None:
-    program = (
-        "import akidb, pathlib;"
-        "assert pathlib.Path(akidb.__file__).is_relative_to(%r), akidb.__file__;"
-        "db = akidb.connect('data');"
-        "c = db.tenants.create('A').databases.create('d').collections.create('c', embedding_model='hash');"
-        "c.upsert([{'id': 'x', 'text': 'hello'}]);"
-        "print(c.search('hello')[0].id)"
-    ) % str(unpacked)
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", PROGRAM, str(unpacked)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(unpacked)},
         capture_output=True,
