@@ -45,9 +45,7 @@ def test_the_file_that_is_named_wins_over_the_one_that_is_there(
 def test_a_call_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "akidb.toml").write_text(
-        '[akidb]\nurl = "file"\nlog_level = "error"\nmax_open_stores = 5\n'
-    )
+    (tmp_path / "akidb.toml").write_text('[akidb]\nurl = "file"\nlog_level = "error"\nmax_open_stores = 5\n')
     monkeypatch.setenv("AKIDB_URL", "environment")
     monkeypatch.setenv("AKIDB_LOG_LEVEL", "debug")
     found = load(url="call", log_level=None)
