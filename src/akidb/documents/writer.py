@@ -71,8 +71,8 @@ class SqlDocumentWriter(SqlDocumentReader):
         known: dict[str, int] = {}
         if self.control.document_count:
             wanted = msgspec.json.encode(batch.ids).decode()
-            rows = _KNOWN.all(self._connection, **self._key, wanted=wanted)
-            known = {row[0]: row[1] for row in rows}
+            found = _KNOWN.all(self._connection, **self._key, wanted=wanted)
+            known = {row[0]: row[1] for row in found}
         first = self._account(
             documents=len(batch.ids) - len(known),
             size=sum(batch.sizes) - sum(known.values()),
