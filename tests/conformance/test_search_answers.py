@@ -34,6 +34,11 @@ def whole(seed: int) -> Floats:
     return values
 
 
+def of_any_length(seed: int) -> Floats:
+    """A vector that its seed decides, of norm 1 to 5."""
+    return vector_of(str(seed)) * np.float32(1 + seed % 5)
+
+
 def fill(librarian: Librarian, size: int, metric: Metric = Metric.COSINE) -> tuple[Any, list[Document]]:
     collection = librarian.new_collection(f"c{next(_numbers)}", metric)
     made = [document(f"d{n:05}", f"text {n}", {"n": n, "even": n % 2 == 0}) for n in range(size)]
@@ -63,7 +68,7 @@ def test_after_any_writes_the_answer_is_that_of_brute_force(
     for verb, what in [*writes, ("delete", [])]:
         if verb == "upsert":
             made = [
-                document(id, metadata={"seed": seed}, vector=whole(seed) if ties else vector_of(str(seed)))
+                document(id, metadata={"seed": seed}, vector=whole(seed) if ties else of_any_length(seed))
                 for id, seed in what.items()
             ]
             librarian.shelf.upsert(*made, collection=collection)
@@ -81,6 +86,24 @@ def test_after_any_writes_the_answer_is_that_of_brute_force(
             assert answer.statistics.allowed == len(expected)
             from_disk = librarian.ask(asked, top_k, filter, collection=collection, quota=NO_MEMORY)
             assert scored(from_disk) == scored(answer)
+
+
+@METRICS
+def test_rows_that_take_the_places_of_deleted_ones_keep_their_scores(
+    librarian: Librarian, metric: Metric
+) -> None:
+    collection = librarian.new_collection("holes", metric)
+    made = [document(f"d{n:03}", vector=of_any_length(n)) for n in range(300)]
+    librarian.shelf.upsert(*made, collection=collection)
+    librarian.ask(vector_of("question"), collection=collection)
+    for start in (0, 100, 250):
+        with librarian.shelf.writing(collection) as writing:
+            writing.delete(Selection(ids=[each.id for each in made[start : start + 40]]))
+        del made[start : start + 40]
+        for number in range(10):
+            question = of_any_length(1_000 + number)
+            answer = librarian.ask(question, 5, collection=collection)
+            assert_best(answer, true_scores(made, question, metric), 5)
 
 
 @METRICS

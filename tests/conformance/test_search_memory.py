@@ -8,8 +8,10 @@ from samples import Clock, Shelf, document, vector_of
 from search_samples import Librarian, scored
 
 from akidb.domain.entities import Collection
+from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import Selection
+from akidb.ports.search import VectorQuery
 from akidb.search.exact import ExactIndex
 
 ROW_BYTES = 16 * 4
@@ -144,6 +146,26 @@ def test_another_incarnation_of_the_store_is_read_anew(
     librarian.ask(QUESTION, collection=collections[0])
     librarian.ask(QUESTION, collection=collections[0], store_id=StoreId(bytes(16)))
     assert librarian.asked == [0]
+
+
+def test_a_reader_of_an_older_state_is_answered_after_a_newer_one(
+    librarian: Librarian, collections: list[Collection]
+) -> None:
+    """Another search has taken the index further than this reader sees."""
+    shelf, one = librarian.shelf, collections[0]
+    chosen = Filter.parse({"$id": {"$lt": "d050"}})
+    with shelf.reading(one) as older:
+        librarian.ask(QUESTION, filter=chosen.to_json(), collection=one)
+        shelf.upsert(document("d000", vector=QUESTION), document("a-new-one"), collection=one)
+        with shelf.writing(one) as writing:
+            writing.delete(Selection(ids=["d001", "d002"]))
+        librarian.ask(QUESTION, collection=one)
+        for filter in (chosen, Filter.parse({"$id": {"$gt": "d090"}})):
+            query = VectorQuery(QUESTION, 100, filter)
+            answer = librarian.index.search(shelf.tenant.tenant_id, shelf.store_id, 10**6, older, query)
+            found = {hit.id: hit.sequence for hit in answer.hits}
+            known = {row.id: row.sequence for row in older.changes(0, contents=False).rows}
+            assert found == {id: n for id, n in known.items() if filter.matches(id, None, {})}
 
 
 def test_searches_and_writes_at_once_give_consistent_answers(librarian: Librarian) -> None:

@@ -9,10 +9,19 @@ import msgspec
 import pytest
 from worlds import World, keyed, notes, opened
 
-from akidb.domain.errors import AkiDBError, AlreadyExists, IdempotencyMismatch, InvalidArgument, QuotaExceeded
+from akidb.domain.errors import (
+    AkiDBError,
+    AlreadyExists,
+    IdempotencyMismatch,
+    InvalidArgument,
+    QuotaExceeded,
+    Unavailable,
+)
 from akidb.ports import wire
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.services import runtime
+from akidb.services.stores import StoreAccess
+from akidb.sql.sqlite import SqliteFile
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
 Call = Callable[[World], object]
@@ -194,6 +203,31 @@ def test_a_key_used_for_another_request_is_a_mismatch(
     with keyed(idempotency_key="k1"), pytest.raises(IdempotencyMismatch):
         otherwise(world)
     assert snapshot(world, tenant_id) == after
+
+
+def test_a_repeated_call_tells_the_store_what_the_first_could_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is committed and fails on its way to the tenant's store."""
+
+    def fail(_self: StoreAccess, _tenant_id: object) -> None:
+        raise Unavailable("not now")
+
+    tenant = world.ops.tenants.get("aki-labs")
+    for ask, told in (
+        (lambda: world.ops.tenants.suspend("aki-labs"), "suspended"),
+        (lambda: world.ops.tenants.delete("aki-labs"), "decommissioned"),
+    ):
+        with keyed(idempotency_key=told):
+            with monkeypatch.context() as patched:
+                patched.setattr(StoreAccess, "settle", fail)
+                with pytest.raises(Unavailable, match="not now"):
+                    ask()
+            ask()
+        file = SqliteFile(world.store_file(tenant))
+        with file.read() as connection:
+            assert connection.exec_driver_sql("SELECT tenant_status FROM control").scalar_one() == told
+        file.close()
 
 
 def test_another_key_is_another_request(world: World) -> None:

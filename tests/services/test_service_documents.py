@@ -13,6 +13,7 @@ from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
 from akidb.domain.ids import DocumentId
 from akidb.ports.operations import CollectionPath, TenantChanges
+from akidb.ports.search import Hits, VectorIndex
 
 GOOD = vector_of("good")
 NAN, INFINITY = float("nan"), float("inf")
@@ -333,6 +334,33 @@ def test_a_tenant_without_memory_is_answered_from_disk(world: World, path: Colle
     assert (fast.statistics.plan, slow.statistics.plan) == ("exact", "exact_from_disk")
     assert [(m.id, m.score) for m in fast.matches] == [(m.id, m.score) for m in slow.matches]
     assert world.ops.tenants.usage("aki-labs").memory_bytes.used == 0
+
+
+class Ahead:
+    """An index that knows newer rows than the reader does, a number of times."""
+
+    def __init__(self, index: VectorIndex, times: int) -> None:
+        self._index = index
+        self._times = times
+        self.calls = 0
+
+    def search(self, *arguments: Any) -> Hits:
+        self.calls += 1
+        answer = self._index.search(*arguments)
+        if self.calls > self._times:
+            return answer
+        return answer._replace(hits=[hit._replace(sequence=hit.sequence + 1) for hit in answer.hits])
+
+
+@pytest.mark.parametrize(("times", "calls", "found"), [(0, 1, 3), (1, 2, 3), (4, 5, 3), (9, 5, 0)])
+def test_a_search_begins_again_when_rows_change_under_it(
+    world: World, path: CollectionPath, monkeypatch: pytest.MonkeyPatch, times: int, calls: int, found: int
+) -> None:
+    world.ops.documents.upsert(path, notes("a", "b", "c"))
+    index = Ahead(world.ops.documents._index, times)
+    monkeypatch.setattr(world.ops.documents, "_index", index)
+    assert len(world.ops.documents.search(path, vector=GOOD).matches) == found
+    assert index.calls == calls
 
 
 def test_every_match_carries_the_text_of_its_vector(world: World, path: CollectionPath) -> None:
