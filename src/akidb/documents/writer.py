@@ -69,7 +69,7 @@ class SqlDocumentWriter(SqlDocumentReader):
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""
         known: dict[str, int] = {}
-        if self.control.document_count:
+        if self._sequence:  # else nothing was ever written, in this transaction or before
             wanted = msgspec.json.encode(batch.ids).decode()
             found = _KNOWN.all(self._connection, **self._key, wanted=wanted)
             known = {row[0]: row[1] for row in found}
