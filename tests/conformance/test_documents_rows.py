@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import DIMENSION, EVERYTHING, Shelf, batch, document, replaced, same, vector_of
+from samples import DIMENSION, EVERYTHING, Shelf, batch, document, replaced, same, size_of, vector_of
 
 from akidb.documents import reader, writer
 from akidb.domain.documents import Document, Include
@@ -179,6 +179,17 @@ def test_a_sequence_grows_by_one_with_every_write(shelf: Shelf, books: list[Docu
     with shelf.reading() as found:
         assert found.control.sequence == 10
     assert changes(shelf, 0)[0] == [(9, "botchan"), (10, "mon")]
+
+
+def test_a_transaction_sees_what_it_wrote_itself(shelf: Shelf) -> None:
+    with shelf.writing() as writing:
+        writing.upsert(batch([document("kokoro", "first")]))
+        writing.upsert(batch([document("kokoro", "second"), document("botchan")]))
+        assert [each.text for each in writing.get(["kokoro"], EVERYTHING)] == ["second"]
+        assert writing.delete(Selection(ids=["botchan"])) == 1
+    assert shelf.usage() == (size_of(document("kokoro", "second")), 1)
+    assert sequences(shelf) == {"kokoro": 2}
+    assert shelf.check() == []
 
 
 def test_collections_count_for_themselves(shelf: Shelf, books: list[Document]) -> None:
