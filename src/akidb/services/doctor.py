@@ -17,8 +17,12 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenants_directory: Pat
         known = tx.stores.list()
         depth = tx.outbox.depth()
     for tenant_id, _store_id in known:
-        yield _finding(str(tenant_id), "integrity", _check_store(stores, tenant_id))
-        yield _finding(str(tenant_id), "control row", _check_control(metadata, stores, tenant_id))
+        integrity = _check_store(stores, tenant_id)
+        control = _check_control(metadata, stores, tenant_id)
+        if (integrity or control) and not _has_store(metadata, tenant_id):
+            continue  # purged meanwhile
+        yield _finding(str(tenant_id), "integrity", integrity)
+        yield _finding(str(tenant_id), "control row", control)
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries were waiting")
     yield _finding("metadata", "stray files", _stray_files(metadata, stores, tenants_directory))
 
@@ -36,12 +40,13 @@ def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
 
 
 def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: TenantId) -> list[str]:
-    """Whether the store follows the metadata: after its opening no older than what was read before."""
+    """Whether the store follows the metadata: once settled it is no older than what was read before."""
     with metadata.read() as tx:
         tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
     if tenant is None:  # purged meanwhile
         return []
     try:
+        stores.settle(tenant_id)
         with stores.existing(tenant_id) as store:
             state = None if store is None else store.control_state()
     except AkiDBError as error:
@@ -58,14 +63,20 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
     return found
 
 
+def _has_store(metadata: MetadataStore, tenant_id: TenantId) -> bool:
+    with metadata.read() as tx:
+        return tx.stores.find(tenant_id) is not None
+
+
 def _stray_files(metadata: MetadataStore, stores: StoreAccess, directory: Path) -> list[str]:
     try:
         stores.finish_purges()
     except AkiDBError as error:
         return [error.message]
     names = sorted(path.stem for path in directory.glob("*.db"))
-    with metadata.read() as tx:
+    with metadata.snapshot() as tx:
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
+        known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}
     stray = [name for name in names if name not in known and not _removed_as_unused(stores, name)]
     return [f"tenants/{name}.db belongs to no tenant" for name in stray]
 
