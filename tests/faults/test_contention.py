@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fault_tools import DIMENSION, add_tenant, at, disagreements, document, opened, size_bytes, unsound
 
+from akidb.ports.operations import TenantChanges
 from akidb.services.runtime import LocalOperations
 
 THREADS = 64
@@ -125,4 +126,44 @@ def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> Non
         assert sorted(outcomes) == ["AlreadyExists"] * 75 + ["made"] * 5
         assert operations.tenants.usage("shared").documents == 5
         assert unsound(operations) == []
+    assert disagreements(tmp_path) == []
+
+
+def test_doctor_finds_nothing_wrong_while_everything_changes(tmp_path: Path) -> None:
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def change(slug: str) -> None:
+        turn = 0
+        while not stop.is_set():
+            add_tenant(operations, slug, "c")
+            operations.documents.upsert(at(slug), [document("x")])
+            operations.tenants.update(slug, TenantChanges(storage_quota_bytes=10**9 + turn))
+            operations.tenants.suspend(slug)
+            operations.tenants.activate(slug)
+            operations.collections.delete(slug, "d", "c")
+            operations.collections.purge(slug, "d", "c")
+            operations.tenants.delete(slug)
+            operations.tenants.purge(slug)
+            turn += 1
+
+    def guarded(slug: str) -> None:
+        try:
+            change(slug)
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            errors.append(error)
+
+    with opened(tmp_path) as operations:
+        threads = [threading.Thread(target=guarded, args=(f"t{number}",)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline:
+                assert unsound(operations) == []
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert errors == []
     assert disagreements(tmp_path) == []
