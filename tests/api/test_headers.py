@@ -225,3 +225,13 @@ def test_the_socket_serves_the_same_and_any_host(over_socket: httpx.Client, tena
     assert renamed.status_code == 200
     entry: dict[str, Any] = over_socket.get(f"{tenant}/audit").json()["items"][-1]
     assert entry["ip_address"] is None
+
+
+def test_a_repeated_change_or_deletion_with_a_key_has_one_effect(http: httpx.Client, tenant: str) -> None:
+    http.post(f"{tenant}/databases", json={"name": "gone"})
+    key = {"idempotency-key": "k3"}
+    changes = [http.patch(f"{tenant}/databases/gone", json={"description": "x"}, headers=key) for _ in "12"]
+    assert changes[0].content == changes[1].content
+    assert changes[1].json()["version"] == 2
+    assert [http.delete(f"{tenant}/databases/gone", headers=key).status_code for _ in "12"] == [204, 204]
+    problem(http.delete(f"{tenant}/databases/gone", headers={"idempotency-key": "k4"}), 404, "not_found")

@@ -50,7 +50,7 @@ class Writer(threading.Thread):
 
 @pytest.mark.parametrize(
     ("seconds", "max_open_stores"),
-    [(4, 128), (2, 3), pytest.param(10, 128, marks=pytest.mark.slow)],
+    [(3, 128), (2, 3), pytest.param(10, 128, marks=pytest.mark.slow)],
 )
 def test_64_threads_write_to_8_tenants(seconds: float, max_open_stores: int, tmp_path: Path) -> None:
     with opened(tmp_path, max_open_stores=max_open_stores) as operations:

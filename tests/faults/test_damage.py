@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fault_tools import add_tenant, at, disagreements, document, documents, failure, opened, unsound
 
+from akidb.documents.store import SqliteTenantStore
 from akidb.domain.errors import Unavailable
 from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
 from akidb.sql.sqlite import library
@@ -241,3 +242,43 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(directory: Path) ->
         assert operations.documents.count(at("two")) == 200
         assert all(line.startswith(store.stem) for line in unsound(operations))
     assert store.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE collections SET document_count = document_count + 1",
+        "UPDATE collections SET storage_used_bytes = storage_used_bytes - 1",
+        "UPDATE collections SET sequence = 5",
+        "UPDATE control SET storage_used_bytes = 0",
+        "UPDATE control SET tenant_status = 'suspended'",
+        "UPDATE control SET storage_quota_bytes = 7",
+        "UPDATE documents SET vector = zeroblob(4) WHERE id = 'x7'",
+        "DELETE FROM documents WHERE id = 'x7'",
+    ],
+)
+def test_doctor_counts_again(change: str, directory: Path) -> None:
+    store = _store(directory, "one")
+    with _database(store) as database:
+        database.execute(change)
+    with opened(directory) as operations:
+        found = unsound(operations)
+    assert len(found) == 1
+    assert found[0].startswith(store.stem)
+
+
+def test_a_store_that_cannot_be_marked_is_purged_all_the_same(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_store: SqliteTenantStore) -> None:
+        raise Unavailable("the file is damaged")
+
+    store = _store(directory, "one")
+    with opened(directory) as operations:
+        assert operations.documents.count(at("one")) == 200
+        monkeypatch.setattr(SqliteTenantStore, "retire", fail)
+        operations.tenants.delete("one")
+        operations.tenants.purge("one")
+        assert not list(store.parent.glob(f"{store.name}*"))
+        assert unsound(operations) == []
+    assert disagreements(directory) == []

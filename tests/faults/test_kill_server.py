@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from fault_tools import add_tenant, at, opened
 from history import History
-from writing_child import TENANTS, Step, carry_out, write
+from writing_child import TENANTS, write
 
 from akidb.client.targets import bind
-from akidb.domain.errors import NotFound, Unavailable
+from akidb.domain.errors import Unavailable
 from akidb.settings import Settings
 
 COMMANDS = (
@@ -87,16 +87,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         with closing(self._operations), suppress(Unavailable):
-            if self._first is not None and self._first[0] == "drop":
-                self._drop_again(self._first)
             write(self._operations, self._tenant, self._seed, self._first, self._tell)
-
-    def _drop_again(self, step: Step) -> None:
-        """A DELETE bears no idempotency key: what it finds gone was done."""
-        with suppress(NotFound):
-            carry_out(self._operations, self._tenant, step)
-        self._tell("done", self._tenant, step, [])
-        self._first = None
 
 
 @contextmanager

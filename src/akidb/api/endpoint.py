@@ -61,7 +61,7 @@ def _context(scope: Any, route: Route) -> RequestContext:
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,
-        idempotency_key=request_headers.idempotency_key(exchange.headers) if route.method == "POST" else None,
+        idempotency_key=request_headers.idempotency_key(exchange.headers) if route.takes_key else None,
         ip_address=client[0] if client else None,
         user_agent=request_headers.user_agent(exchange.headers),
     )

@@ -131,11 +131,11 @@ class Routes(list[Route]):
 
     def patch(self, path: str) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that changes fields."""
-        return self._declare("PATCH", path)
+        return self._declare("PATCH", path, takes_key=True)
 
     def delete(self, path: str) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that deletes."""
-        return self._declare("DELETE", path, status=204)
+        return self._declare("DELETE", path, status=204, takes_key=True)
 
     def _declare(
         self,
