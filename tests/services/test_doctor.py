@@ -77,6 +77,9 @@ def test_it_passes_while_others_write(world: World) -> None:
         ("UPDATE collections SET sequence = 3", "beyond 3"),
         ("UPDATE control SET tenant_status = 'suspended'", "its store says suspended"),
         ("UPDATE control SET storage_quota_bytes = 7", "its store says 7"),
+        ("UPDATE collections SET state = 'deleting'", "its store says deleting"),
+        ("UPDATE collections SET database_state = 'migrating'", "its store says migrating"),
+        ("UPDATE collections SET max_document_count = 9", "its store says 9"),
     ],
 )
 def test_a_store_altered_by_other_means_is_found(

@@ -29,11 +29,10 @@ SCAN_ROWS = 1_000
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _CONTROL_FIELDS = CollectionControl.__struct_fields__
-_CONTROL = Prepared(
-    sa.select(*((control if name == "tenant_status" else collections).c[name] for name in _CONTROL_FIELDS))
-    .select_from(collections.join(control, sa.true()))
-    .where(collections.c.collection_id == sa.bindparam("collection_id"))
-)
+_CONTROLS = sa.select(
+    *((control if name == "tenant_status" else collections).c[name] for name in _CONTROL_FIELDS)
+).select_from(collections.join(control, sa.true()))
+_CONTROL = Prepared(_CONTROLS.where(collections.c.collection_id == sa.bindparam("collection_id")))
 
 
 def any_of(column: sa.Column[Any], parameter: str) -> sa.ColumnElement[bool]:
@@ -98,7 +97,7 @@ def read_control(
     row = _CONTROL.first(connection, collection_id=collection_id)
     if row is None:
         raise NotFound("collection", collection_id)
-    found = CollectionControl(**dict(zip(_CONTROL_FIELDS, row, strict=True)))
+    found = _control(row)
     if (
         found.state == CollectionState.DELETING
         or found.database_state == DatabaseState.DELETING
@@ -107,6 +106,15 @@ def read_control(
         raise NotFound("collection", collection_id)
     require(operation, found.tenant_status, found.database_state, found.state)
     return found
+
+
+def read_controls(connection: sa.Connection) -> list[CollectionControl]:
+    """The control rows of all collections, deleted ones too."""
+    return [_control(row) for row in connection.execute(_CONTROLS)]
+
+
+def _control(row: Sequence[Any]) -> CollectionControl:
+    return CollectionControl(**dict(zip(_CONTROL_FIELDS, row, strict=True)))
 
 
 class SqlDocumentReader:

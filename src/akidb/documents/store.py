@@ -7,14 +7,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from akidb.documents import schema
-from akidb.documents.reader import SqlDocumentReader, read_control
+from akidb.documents.reader import SqlDocumentReader, read_control, read_controls
 from akidb.documents.schema import collections, control, documents, remembered_answers, tombstones
 from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
-from akidb.ports.documents import ControlState, DocumentReader, DocumentWriter
+from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
 from akidb.sql.errors import translated
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file, sync_directory
 
@@ -99,6 +99,11 @@ class SqliteTenantStore:
         with self._file.read() as connection:
             row = connection.execute(sa.select(*(control.c[name] for name in ControlState._fields))).one()
             return ControlState(*row)
+
+    def controls(self) -> Sequence[CollectionControl]:
+        """What the store knows of each of its collections."""
+        with self._file.read() as connection:
+            return read_controls(connection)
 
     def apply(
         self,

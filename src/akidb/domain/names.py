@@ -17,7 +17,7 @@ MAX_SLUG_LENGTH = 63
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_FORBIDDEN_CATEGORIES = ("Cc", "Cs")
+_FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
 IdT = TypeVar("IdT", bound=EntityId)
 WordT = TypeVar("WordT", bound=StrEnum)

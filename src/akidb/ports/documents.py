@@ -181,6 +181,10 @@ class TenantStore(Protocol):
         """What the store was last told of its tenant."""
         ...
 
+    def controls(self) -> Sequence[CollectionControl]:
+        """What the store knows of each of its collections."""
+        ...
+
     def apply(
         self,
         tenant: Tenant,

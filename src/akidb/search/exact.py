@@ -81,6 +81,8 @@ class ExactIndex:
         if loaded is None:
             return _from_disk(documents, query)
         with loaded.lock:
+            if loaded.matrix.sequence < control.tombstone_floor:
+                loaded.matrix = Matrix(control)  # deletions in between are forgotten: start anew
             loaded.matrix.catch_up(documents)
             if loaded.matrix.sequence > control.sequence and query.filter is not None:
                 # Another search has seen newer rows than this snapshot, which the filter must read.

@@ -55,8 +55,6 @@ class Matrix:
         control = documents.control
         if self.sequence >= control.sequence:
             return
-        if self.sequence < control.tombstone_floor:
-            self.__init__(control)  # type: ignore[misc]  # deletions in between are forgotten: start anew
         if not self.count:
             self._reserve(control.document_count)
         changes = documents.changes(self.sequence, contents=bool(self._allowed))

@@ -1,8 +1,9 @@
 """Looks at every store while others work: whether each is sound, and whether the two kinds agree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
 from akidb.ports.metadata import MetadataStore
@@ -40,27 +41,54 @@ def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
 
 
 def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: TenantId) -> list[str]:
-    """Whether the store follows the metadata: once settled it is no older than what was read before."""
-    with metadata.read() as tx:
-        tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
-    if tenant is None:  # purged meanwhile
-        return []
+    """Whether the store follows the metadata, in what did not change while this looks."""
+    before = _read_metadata(metadata, tenant_id)
     try:
         stores.settle(tenant_id)
         with stores.existing(tenant_id) as store:
-            state = None if store is None else store.control_state()
+            if store is None:
+                return []
+            state, controls = store.control_state(), store.controls()
     except AkiDBError as error:
         return [error.message]
-    if state is None or state.tenant_version > tenant.version:
+    after = _read_metadata(metadata, tenant_id)
+    if before is None or after is None:  # purged meanwhile
         return []
     found = []
-    if state.tenant_status != tenant.status:
-        found.append(f"the tenant is {tenant.status}, its store says {state.tenant_status}")
-    if state.storage_quota_bytes != tenant.storage_quota_bytes:
-        found.append(
-            f"the storage quota is {tenant.storage_quota_bytes}, its store says {state.storage_quota_bytes}"
+    tenant, collections = before
+    if tenant == after[0]:
+        found += _difference("the tenant's status", tenant.status, state.tenant_status)
+        found += _difference("the storage quota", tenant.storage_quota_bytes, state.storage_quota_bytes)
+    known = {control.collection_id: control for control in controls}
+    unchanged = {collection.collection_id: (database, collection) for database, collection in after[1]}
+    for pair in collections:
+        database, collection = pair
+        if unchanged.get(collection.collection_id) != pair:
+            continue
+        control = known.get(collection.collection_id)
+        name = f"collection {collection.collection_id}"
+        if control is None:
+            found.append(f"{name} is missing in the store")
+            continue
+        found += _difference(f"the state of {name}", collection.state, control.state)
+        found += _difference(f"the database's state of {name}", database.state, control.database_state)
+        found += _difference(
+            f"max_document_count of {name}", collection.max_document_count, control.max_document_count
         )
     return found
+
+
+def _difference(what: str, expected: object, actual: object) -> list[str]:
+    return [] if expected == actual else [f"{what} is {expected}, its store says {actual}"]
+
+
+def _read_metadata(
+    metadata: MetadataStore, tenant_id: TenantId
+) -> tuple[Tenant, Sequence[tuple[Database, Collection]]] | None:
+    """The tenant and its collections, None when it is purged."""
+    with metadata.snapshot() as tx:
+        tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+        return None if tenant is None else (tenant, tx.collections.all_of_tenant(tenant_id))
 
 
 def _has_store(metadata: MetadataStore, tenant_id: TenantId) -> bool:

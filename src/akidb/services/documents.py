@@ -223,13 +223,15 @@ class DocumentService:
         statistics = SearchStatistics(plan="exact", scanned=0, allowed=0)
         matches: list[Match] = []
         tenant = scope.tenant
-        for _ in range(SEARCH_ATTEMPTS):
+        for attempt in range(SEARCH_ATTEMPTS):
+            # Rows that change without pause are read from the snapshot itself in the end.
+            quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else tenant.memory_quota_bytes
             with self._stores.existing(tenant.tenant_id) as store:
                 if store is None:
                     break
                 with store.read(scope.collection.collection_id) as reader:
                     hits, statistics = self._index.search(
-                        tenant.tenant_id, store.store_id, tenant.memory_quota_bytes, reader, query
+                        tenant.tenant_id, store.store_id, quota, reader, query
                     )
                     rows = reader.fetch([hit.document_key for hit in hits], include)
             matches = [_match(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]

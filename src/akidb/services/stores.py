@@ -111,7 +111,7 @@ class StoreAccess:
             changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
         purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
         store.apply(tenant, changed, purged)
-        if purged or any(collection.deleted_at for _, collection in changed):
+        if purged or tenant.deleted_at or any(collection.deleted_at for _, collection in changed):
             self._index.forget(tenant_id)  # what is deleted takes no more of the tenant's memory
         with self._metadata.transaction() as tx:
             tx.outbox.remove(tenant_id, pending[-1].sequence)

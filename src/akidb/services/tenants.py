@@ -177,7 +177,6 @@ class TenantService:
             change.tx.tenants.delete(found, change.now)
             change.audit("tenant.delete", found.tenant_id, found.tenant_id)
             change.tell_store(found.tenant_id, "tenant", found.tenant_id)
-            self._index.forget(found.tenant_id)
 
         self._changes.carry_out("tenants.delete", (tenant,), if_version, type(None), effect)
 
