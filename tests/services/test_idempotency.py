@@ -326,3 +326,21 @@ def test_what_can_be_no_name_is_refused_with_a_key_as_without(world: World, refe
         with context, pytest.raises(InvalidArgument) as caught:
             world.ops.databases.update("aki-labs", reference, DatabaseChanges(name="x"))
         assert caught.value.field == "database"
+
+
+def test_purging_a_collection_forgets_its_answers_and_no_others(world: World) -> None:
+    world.collection(name="doomed")
+    doomed = CollectionPath("aki-labs", "kb", "doomed")
+    for path in (PATH, doomed):
+        with keyed(idempotency_key="k"):
+            world.ops.documents.upsert(path, notes("a"))
+    world.ops.collections.delete(*doomed)
+    world.ops.collections.purge(*doomed)
+    world.ops.documents.delete(PATH, ids=["a"])
+    with keyed(idempotency_key="k"):
+        world.ops.documents.upsert(PATH, notes("a"))
+    assert world.ops.documents.get(PATH, ["a"]) == []
+    world.collection(name="doomed")
+    with keyed(idempotency_key="k"):
+        world.ops.documents.upsert(doomed, notes("a"))
+    assert len(world.ops.documents.get(doomed, ["a"])) == 1

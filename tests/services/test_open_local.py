@@ -280,3 +280,31 @@ def test_a_fork_leaves_alone_what_took_the_place_of_a_closed_connection(world: W
     finally:
         for spare in spares:
             os.close(spare)
+
+
+def test_a_store_that_cannot_be_removed_keeps_no_other_tenant_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.place("Other")
+
+    def refuse(*_: object) -> None:
+        raise Unavailable("the disk says no")
+
+    world.ops.tenants.delete("aki-labs")
+    with monkeypatch.context() as broken:
+        broken.setattr("akidb.documents.stores.remove_files", refuse)
+        with pytest.raises(Unavailable):
+            world.ops.tenants.purge("aki-labs")
+        world.reopen()
+        assert world.ops.tenants.get("other").slug == "other"
+        assert [f.detail for f in world.ops.doctor() if not f.ok] == ["the disk says no"]
+    world.reopen()
+    assert all(finding.ok for finding in world.ops.doctor())
+    assert not list((world.directory / "tenants").glob("*.db"))
+
+
+def test_metadata_that_do_not_say_their_schema_are_refused(world: World, directory: Path) -> None:
+    world.ops.close()
+    world.execute(directory / "metadata.db", "DELETE FROM alembic_version")
+    with pytest.raises(Unavailable, match="does not say which schema"):
+        open_local(directory, HASH)

@@ -67,10 +67,12 @@ _FIRST = (
         key TEXT NOT NULL,
         fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
         answer BLOB NOT NULL,
+        collection_key INTEGER NOT NULL REFERENCES collections (collection_key),
         created_at TEXT NOT NULL,
         PRIMARY KEY (scope, key)
     ) STRICT""",
     "CREATE INDEX remembered_answers_by_time ON remembered_answers (created_at)",
+    "CREATE INDEX remembered_answers_by_collection ON remembered_answers (collection_key)",
 )
 STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
@@ -134,6 +136,7 @@ remembered_answers = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("collection_key", sa.Integer, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
 

@@ -225,13 +225,11 @@ def _purge_collection(connection: sa.Connection, collection_id: CollectionId) ->
     ).one_or_none()
     if row is None:
         return
-    for table in (documents, tombstones, collections):
+    for table in (documents, tombstones, remembered_answers, collections):
         connection.execute(sa.delete(table).where(table.c.collection_key == row.collection_key))
     connection.execute(
         sa.update(control).values(storage_used_bytes=control.c.storage_used_bytes - row.storage_used_bytes)
     )
-    # What was answered may name what was purged, and cannot be told apart.
-    connection.execute(sa.delete(remembered_answers))
 
 
 _COUNTED = (

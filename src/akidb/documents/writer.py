@@ -64,7 +64,7 @@ class SqlDocumentWriter(SqlDocumentReader):
     def __init__(self, connection: sa.Connection, control_row: CollectionControl) -> None:
         super().__init__(connection, control_row)
         self._sequence = control_row.sequence
-        self.answers = SqlAnswers(connection, remembered_answers)
+        self.answers = SqlAnswers(connection, remembered_answers, self._key)
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""

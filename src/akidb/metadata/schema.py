@@ -23,7 +23,10 @@ def version(connection: sa.Connection) -> str | None:
     ).first()
     if table is None:
         return None
-    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    if found is None:
+        raise Unavailable("the metadata store does not say which schema it has; restore it from a backup")
+    return str(found)
 
 
 def lost(path: Path) -> Unavailable:

@@ -76,7 +76,8 @@ class _Runtime:
         )
         try:
             self._put_together(settings)
-            self.stores.finish_purges()
+            with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
+                self.stores.finish_purges()
         except BaseException:
             self.tenant_stores.close()
             self.metadata.close()

@@ -1,5 +1,6 @@
 """Remembered answers in a SQL table, the same in both kinds of store."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -10,11 +11,17 @@ from akidb.ports.answers import KEPT_FOR, RequestKey
 
 
 class SqlAnswers:
-    """`akidb.ports.answers.Answers` on a table with these columns; `tenant_id` is optional there."""
+    """`akidb.ports.answers.Answers` on a table with these columns.
 
-    def __init__(self, connection: sa.Connection, table: sa.Table) -> None:
+    `owner` holds the values of its other columns, which say with what the answers go.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, table: sa.Table, owner: Mapping[str, object] | None = None
+    ) -> None:
         self._connection = connection
         self._table = table
+        self._owner = owner
 
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
         """The answer given before, if the arguments are the same."""
@@ -34,13 +41,12 @@ class SqlAnswers:
         """Remember an answer, and forget the old ones."""
         t = self._table
         self._connection.execute(sa.delete(t).where(t.c.created_at < now - KEPT_FOR))
-        values = {
+        values: dict[str, object] = {
             "scope": request.scope,
             "key": request.key,
             "fingerprint": request.fingerprint,
             "answer": answer,
             "created_at": now,
         }
-        if "tenant_id" in t.c:
-            values["tenant_id"] = tenant_id
+        values |= {"tenant_id": tenant_id} if self._owner is None else self._owner
         self._connection.execute(sa.insert(t).values(values))
