@@ -28,11 +28,16 @@ SCAN_ROWS = 1_000
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_CONTROL_FIELDS = CollectionControl.__struct_fields__
 _CONTROLS = sa.select(
-    *((control if name == "tenant_status" else collections).c[name] for name in _CONTROL_FIELDS)
+    *(
+        (control if name == "tenant_status" else collections).c[name]
+        for name in CollectionControl.__struct_fields__
+    )
 ).select_from(collections.join(control, sa.true()))
-_CONTROL = Prepared(_CONTROLS.where(collections.c.collection_id == sa.bindparam("collection_id")))
+_CONTROL = Prepared(
+    _CONTROLS.where(collections.c.collection_id == sa.bindparam("collection_id")), CollectionControl
+)
+_ALL_CONTROLS = Prepared(_CONTROLS, CollectionControl)
 
 
 def any_of(column: sa.Column[Any], parameter: str) -> sa.ColumnElement[bool]:
@@ -94,10 +99,9 @@ def read_control(
     Raises NotFound when the collection or what it stands in is deleted, InvalidState when a state on
     its path forbids the operation.
     """
-    row = _CONTROL.first(connection, collection_id=collection_id)
-    if row is None:
+    found: CollectionControl | None = _CONTROL.first(connection, collection_id=collection_id)
+    if found is None:
         raise NotFound("collection", collection_id)
-    found = _control(row)
     if (
         found.state == CollectionState.DELETING
         or found.database_state == DatabaseState.DELETING
@@ -110,11 +114,7 @@ def read_control(
 
 def read_controls(connection: sa.Connection) -> list[CollectionControl]:
     """The control rows of all collections, deleted ones too."""
-    return [_control(row) for row in connection.execute(_CONTROLS)]
-
-
-def _control(row: Sequence[Any]) -> CollectionControl:
-    return CollectionControl(**dict(zip(_CONTROL_FIELDS, row, strict=True)))
+    return _ALL_CONTROLS.all(connection)
 
 
 class SqlDocumentReader:

@@ -8,11 +8,22 @@ from akidb.domain.ids import AuditEntryId, TenantId
 from akidb.metadata import rows
 from akidb.metadata.tables import audit_entries
 from akidb.sql import cursors
+from akidb.sql.prepared import Prepared
 
 _FIELDS = AuditEntry.__struct_fields__
 _INSERT = rows.insertion(AuditEntry, audit_entries)
-_SELECT = sa.select(*(audit_entries.c[name] for name in _FIELDS))
-_make = rows.maker(AuditEntry)
+_KEY = audit_entries.c.audit_entry_id
+_OF_TENANT = audit_entries.c.tenant_id == sa.bindparam("tenant_id")
+_PAGE = {
+    later: Prepared(
+        sa.select(*(audit_entries.c[name] for name in _FIELDS))
+        .where(_OF_TENANT, *([sa.bindparam("after", type_=_KEY.type) < _KEY] if later else []))
+        .order_by(_KEY)
+        .limit(sa.bindparam("rows")),
+        AuditEntry,
+    )
+    for later in (False, True)
+}
 
 
 class SqlAuditLog:
@@ -28,15 +39,11 @@ class SqlAuditLog:
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         """Entries of a tenant, oldest first."""
         binding = ("audit", tenant_id)
-        key = audit_entries.c.audit_entry_id
-        statement = _SELECT.where(audit_entries.c.tenant_id == tenant_id).order_by(key)
+        parameters: dict[str, object] = {"tenant_id": tenant_id, "rows": limit + 1}
         if cursor is not None:
-            after = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
-            statement = statement.where(key > after)
-        found = [list(row) for row in self._connection.execute(statement.limit(limit + 1))]
-        return rows.page(
-            found, _make, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding)
-        )
+            parameters["after"] = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
+        found = _PAGE[cursor is not None].all(self._connection, **parameters)
+        return rows.page(found, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding))
 
     def knows(self, tenant_id: TenantId) -> bool:
         """Whether there is any entry of that tenant."""

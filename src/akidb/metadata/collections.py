@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,7 +22,8 @@ _SELECT = sa.select(*rows.columns(Collection)).where(
 )
 _FIND = {
     (by, deleted): Prepared(
-        _SELECT.where(collections.c[by] == sa.bindparam("ref"), rows.live(collections, deleted=deleted))
+        _SELECT.where(collections.c[by] == sa.bindparam("ref"), rows.live(collections, deleted=deleted)),
+        Collection,
     )
     for by in ("collection_id", "name")
     for deleted in (False, True)
@@ -32,7 +32,8 @@ _PAGE = {
     deleted: Prepared(
         _SELECT.where(rows.live(collections, deleted=deleted), collections.c.name > sa.bindparam("after"))
         .order_by(collections.c.name)
-        .limit(sa.bindparam("rows"))
+        .limit(sa.bindparam("rows")),
+        Collection,
     )
     for deleted in (False, True)
 }
@@ -43,6 +44,13 @@ _WITH_DATABASE = (
     sa.select(*rows.columns(Database), *rows.columns(Collection))
     .select_from(collections.join(databases, _IN_DATABASE))
     .where(_OF_TENANT)
+)
+_ALL = Prepared(_WITH_DATABASE, Database, Collection)
+_ALL_OF_DATABASE = Prepared(
+    _WITH_DATABASE.where(collections.c.database_id == sa.bindparam("database_id")), Database, Collection
+)
+_ONE = Prepared(
+    _WITH_DATABASE.where(collections.c.collection_id == sa.bindparam("collection_id")), Database, Collection
 )
 _COUNT = (
     sa.select(sa.func.count())
@@ -66,22 +74,15 @@ _BY_PATH = {
             tenants.c["tenant_id" if t else "slug"] == sa.bindparam("tenant"),
             databases.c["database_id" if d else "name"] == sa.bindparam("database"),
             collections.c["collection_id" if c else "name"] == sa.bindparam("collection"),
-        )
+        ),
+        Tenant,
+        Database,
+        Collection,
     )
     for t in (False, True)
     for d in (False, True)
     for c in (False, True)
 }
-_DATABASE_AT = len(Tenant.__struct_fields__)
-_COLLECTION_AT = len(Database.__struct_fields__)
-
-_make = rows.maker(Collection)
-_make_tenant = rows.maker(Tenant)
-_make_database = rows.maker(Database)
-
-
-def _pair(row: Sequence[Any]) -> tuple[Database, Collection]:
-    return _make_database(row[:_COLLECTION_AT]), _make(row[_COLLECTION_AT:])
 
 
 class SqlCollectionRepository:
@@ -104,10 +105,10 @@ class SqlCollectionRepository:
     ) -> Collection | None:
         """By ID or name."""
         by = "collection_id" if isinstance(collection, CollectionId) else "name"
-        row = _FIND[by, deleted].first(
+        found: Collection | None = _FIND[by, deleted].first(
             self._connection, tenant_id=tenant_id, database_id=database_id, ref=collection
         )
-        return None if row is None else _make(row)
+        return found
 
     def get(
         self,
@@ -137,7 +138,7 @@ class SqlCollectionRepository:
             found = SqlTenantCatalog(self._connection).get(tenant)
             SqlDatabaseRepository(self._connection).get(found.tenant_id, database)
             raise NotFound("collection", collection)
-        return Scope(_make_tenant(row[:_DATABASE_AT]), *_pair(row[_DATABASE_AT:]))
+        return Scope(*row)
 
     def list(
         self,
@@ -154,26 +155,24 @@ class SqlCollectionRepository:
         found = _PAGE[deleted].all(
             self._connection, tenant_id=tenant_id, database_id=database_id, after=after, rows=limit + 1
         )
-        return rows.page(found, _make, limit, lambda c: cursors.encode(c.name, *binding))
+        return rows.page(found, limit, lambda c: cursors.encode(c.name, *binding))
 
     def all_of_tenant(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
         """Every collection of a tenant or of one database, deleted ones too."""
-        statement = _WITH_DATABASE.params(tenant_id=tenant_id)
-        if database_id is not None:
-            statement = statement.where(collections.c.database_id == database_id)
-        return [_pair(row) for row in self._connection.execute(statement)]
+        if database_id is None:
+            return _ALL.all(self._connection, tenant_id=tenant_id)
+        return _ALL_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
 
     def find_with_database(
         self, tenant_id: TenantId, collection_id: CollectionId
     ) -> tuple[Database, Collection] | None:
         """One collection, deleted or not."""
-        statement = _WITH_DATABASE.params(tenant_id=tenant_id).where(
-            collections.c.collection_id == collection_id
+        found: tuple[Database, Collection] | None = _ONE.first(
+            self._connection, tenant_id=tenant_id, collection_id=collection_id
         )
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else _pair(row)
+        return found
 
     def count(self, tenant_id: TenantId) -> int:
         """How many are not deleted, nor in a deleted database."""

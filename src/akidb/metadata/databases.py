@@ -16,7 +16,7 @@ from akidb.sql.prepared import Prepared
 _SELECT = sa.select(*rows.columns(Database)).where(databases.c.tenant_id == sa.bindparam("tenant_id"))
 _FIND = {
     (by, deleted): Prepared(
-        _SELECT.where(databases.c[by] == sa.bindparam("ref"), rows.live(databases, deleted=deleted))
+        _SELECT.where(databases.c[by] == sa.bindparam("ref"), rows.live(databases, deleted=deleted)), Database
     )
     for by in ("database_id", "name")
     for deleted in (False, True)
@@ -25,7 +25,8 @@ _PAGE = {
     deleted: Prepared(
         _SELECT.where(rows.live(databases, deleted=deleted), databases.c.name > sa.bindparam("after"))
         .order_by(databases.c.name)
-        .limit(sa.bindparam("rows"))
+        .limit(sa.bindparam("rows")),
+        Database,
     )
     for deleted in (False, True)
 }
@@ -34,9 +35,6 @@ _COUNT = (
     .select_from(databases)
     .where(databases.c.tenant_id == sa.bindparam("tenant_id"), rows.live(databases, deleted=False))
 )
-
-
-_make = rows.maker(Database)
 
 
 class SqlDatabaseRepository:
@@ -54,8 +52,8 @@ class SqlDatabaseRepository:
     ) -> Database | None:
         """By ID or name."""
         by = "database_id" if isinstance(database, DatabaseId) else "name"
-        row = _FIND[by, deleted].first(self._connection, tenant_id=tenant_id, ref=database)
-        return None if row is None else _make(row)
+        found: Database | None = _FIND[by, deleted].first(self._connection, tenant_id=tenant_id, ref=database)
+        return found
 
     def get(self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False) -> Database:
         """By ID or name."""
@@ -69,7 +67,7 @@ class SqlDatabaseRepository:
         binding = ("databases", tenant_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
         found = _PAGE[deleted].all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
-        return rows.page(found, _make, limit, lambda d: cursors.encode(d.name, *binding))
+        return rows.page(found, limit, lambda d: cursors.encode(d.name, *binding))
 
     def count(self, tenant_id: TenantId) -> int:
         """How many are not deleted."""

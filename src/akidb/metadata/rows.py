@@ -1,6 +1,6 @@
 """What tenants, databases and collections do alike with their rows: versions, deletion, pages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -25,12 +25,6 @@ def columns(kind: type) -> list[sa.Column[Any]]:
     """The columns of an entity, in the order of its fields."""
     table = _TABLES[kind]
     return [table.c[name] for name in kind.__struct_fields__]  # type: ignore[attr-defined]
-
-
-def maker(kind: type[T]) -> Callable[[Sequence[Any]], T]:
-    """A function that makes the entity from a row of its columns."""
-    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
-    return lambda row: kind(**dict(zip(names, row, strict=True)))
 
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
@@ -91,9 +85,8 @@ def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> Entity
     _change(
         connection, entity, now, {_STATE[kind]: before, "state_before_deletion": None, "deleted_at": None}
     )
-    key = _key(kind)
-    row = connection.execute(sa.select(*columns(kind)).where(key == getattr(entity, key.name))).one()
-    return maker(kind)(row)
+    restored: EntityT = _BY_ID[kind].first(connection, id=getattr(entity, _key(kind).name))
+    return restored
 
 
 def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
@@ -105,11 +98,9 @@ def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) 
     )
 
 
-def page(
-    found: list[list[Any]], make: Callable[[list[Any]], T], limit: int, cursor_of: Callable[[T], str]
-) -> Page[T]:
-    """A page from rows that were asked for with a limit of one more than it holds."""
-    items = [make(row) for row in found[:limit]]
+def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
+    """A page of what was asked for with a limit of one more than it holds."""
+    items = found[:limit]
     return Page(items=items, next_cursor=cursor_of(items[-1]) if len(found) > limit else None)
 
 
@@ -130,6 +121,10 @@ def insertion(kind: type, table: sa.Table) -> Prepared:
     )
 
 
+_BY_ID = {
+    kind: Prepared(sa.select(*columns(kind)).where(_key(kind) == sa.bindparam("id")), kind)
+    for kind in _TABLES
+}
 _INSERTS = {kind: insertion(kind, table) for kind, table in _TABLES.items()}
 
 

@@ -20,12 +20,11 @@ from akidb.sql.types import format_instant
 _SELECT = sa.select(*rows.columns(Tenant))
 _FIND = {
     (by, deleted): Prepared(
-        _SELECT.where(tenants.c[by] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted))
+        _SELECT.where(tenants.c[by] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted)), Tenant
     )
     for by in ("tenant_id", "slug")
     for deleted in (False, True)
 }
-_make = rows.maker(Tenant)
 
 
 @cache
@@ -40,7 +39,7 @@ def _page(*, deleted: bool, by_status: bool, by_external_id: bool, later: bool) 
     if later:
         position = (sa.bindparam(f"after_{column.name}", type_=column.type) for column in order)
         statement = statement.where(sa.tuple_(*order) > sa.tuple_(*position))
-    return Prepared(statement.order_by(*order).limit(sa.bindparam("rows")))
+    return Prepared(statement.order_by(*order).limit(sa.bindparam("rows")), Tenant)
 
 
 class SqlTenantCatalog:
@@ -56,8 +55,8 @@ class SqlTenantCatalog:
     def find(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant | None:
         """By ID or slug."""
         by = "tenant_id" if isinstance(tenant, TenantId) else "slug"
-        row = _FIND[by, deleted].first(self._connection, ref=tenant)
-        return None if row is None else _make(row)
+        found: Tenant | None = _FIND[by, deleted].first(self._connection, ref=tenant)
+        return found
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:
         """By ID or slug."""
@@ -90,7 +89,6 @@ class SqlTenantCatalog:
             parameters["after_tenant_id"] = TenantId.parse(tenant_id, "cursor")
         return rows.page(
             statement.all(self._connection, **parameters),
-            _make,
             limit,
             lambda t: cursors.encode([format_instant(t.created_at), str(t.tenant_id)], *binding),
         )
