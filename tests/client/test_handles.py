@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import akidb
@@ -42,7 +41,7 @@ def test_the_page_for_users_runs_as_it_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = _blocks("python")
-    space: dict[str, Any] = {"np": np, "documents": [{"id": "b", "text": "Vectors are float32."}]}
+    space: dict[str, Any] = {"documents": [{"id": "b", "text": "Vectors are float32."}]}
     for block in blocks[:-1]:
         exec(block, space)
     assert space["notes"].count() == 2
@@ -188,3 +187,10 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(akidb.Unavailable, match=re.escape(os.fspath(tmp_path))):
         akidb.connect(tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", 5])
+def test_no_external_id_is_nobodys(db: akidb.Client, nothing: Any) -> None:
+    db.tenants.create("Somebody", external_id="crm-1")
+    with pytest.raises(akidb.InvalidArgument, match="external_id"):
+        db.tenants.find_external(nothing)

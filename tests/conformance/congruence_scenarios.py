@@ -50,6 +50,9 @@ def tenants(db: akidb.Client, saw: Transcript) -> None:
         saw(db.tenants.exists, reference)
     saw(db.tenants.find_external, "crm-1")
     saw(db.tenants.find_external, "crm-2")
+    nothing: Any
+    for nothing in (None, "", 5, b"crm-1"):
+        saw(db.tenants.find_external, nothing)
     saw(db.tenants.create, "Other", slug="tenants-and-co")
     saw(db.tenants.create, "Other", external_id="crm-1")
     saw(db.tenants.get_or_create, "Ténants Änd Co")

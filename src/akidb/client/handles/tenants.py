@@ -63,6 +63,7 @@ class Tenants:
 
     def find_external(self, external_id: str) -> "TenantHandle | None":
         """The tenant with this external ID, or None."""
+        check_label(external_id, "external_id")  # None would be no filter: it would find anybody's
         page = self._operations.tenants.list(external_id=external_id, limit=1)
         return self._handle(page.items[0]) if page.items else None
 
