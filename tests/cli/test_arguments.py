@@ -1,8 +1,13 @@
 """Sizes, paths and JSON objects as they are written on the command line."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from akidb.cli.arguments import collection_path, database_path, parse_object, parse_size
+from akidb.cli.session import this_program
 from akidb.domain.errors import InvalidArgument
 
 
@@ -79,3 +84,30 @@ def test_what_is_no_json_object_is_refused_by_its_path(text: str, field: str) ->
     with pytest.raises(InvalidArgument) as caught:
         parse_object(text, "metadata")
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("place", "called"),
+    [("env/bin/akidb", "env/bin/akidb"), ("akidb", "./akidb"), ("../other/akidb", "{parent}/other/akidb")],
+)
+def test_the_program_is_named_such_that_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, called: str
+) -> None:
+    directory = tmp_path / "here"
+    directory.mkdir()
+    script = Path(os.path.normpath(directory / place))
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.touch(0o700)
+    monkeypatch.chdir(directory)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert this_program() == [called.format(parent=tmp_path)]
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert this_program() == ["akidb"]
+
+
+def test_a_program_without_a_script_is_called_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["akidb/__main__.py"])
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "")
+    assert this_program() == ["/nowhere/python", "-m", "akidb"]

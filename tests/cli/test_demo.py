@@ -1,5 +1,6 @@
 """`akidb demo`, with embedding by hashing: the story is the same, the answers are worse."""
 
+import shlex
 import sys
 from collections import Counter
 
@@ -8,6 +9,7 @@ import pytest
 from akidb.cli.demo import corpus
 from akidb.cli.demo.parts import AKI, BUNKA, PARTS, Part
 from akidb.cli.demo.questions import try_isolation
+from akidb.cli.session import this_program
 from akidb.client.targets import bind
 from akidb.domain.errors import Internal
 from akidb.settings import load
@@ -52,7 +54,8 @@ def test_the_demo_indexes_answers_and_goes_on_where_it_was_interrupted(akidb: Ru
     assert f"found {first['texts']:,} texts indexed by an earlier run" in shown.err
     assert "  how do I compress a file?  (" in shown.out
     assert f"    {refusal}\n" in shown.out
-    assert shown.out.endswith("    akidb --data akidb-data serve\n")
+    program = shlex.join(this_program())
+    assert shown.out.endswith(f"    {program} --data akidb-data serve\n")
     match = akidb("document", "get", path, "json.dumps", "--json").json["documents"][0]
     assert match["text"].startswith("json.dumps: Serialize")
     assert (match["metadata"]["module"], match["metadata"]["kind"]) == ("json", "function")

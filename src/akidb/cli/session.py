@@ -6,7 +6,9 @@ that knows them.
 
 import functools
 import inspect
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,10 +83,11 @@ class Session:
         return resolve(self.settings.url if self._data is None else Path(self._data))
 
     @property
-    def options(self) -> str:
-        """The options that lead another command to the same place, as a shell takes them."""
+    def program(self) -> str:
+        """How a shell calls another command that works at the same place."""
         given = (("--url", self._url), ("--data", self._data))
-        return " ".join(f"{name} {shlex.quote(value)}" for name, value in given if value is not None)
+        options = [word for name, value in given if value is not None for word in (name, value)]
+        return shlex.join([*this_program(), *options])
 
     @property
     def is_remote(self) -> bool:
@@ -151,6 +154,22 @@ def require_command(context: typer.Context) -> None:
             raise InvalidArgument("command", "is missing")
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)
+
+
+def this_program() -> list[str]:
+    """The words that call this program from the current directory, also where it is not on the PATH."""
+    if shutil.which("akidb") is not None:
+        return ["akidb"]
+    for script in (Path(sys.argv[0]).absolute(), Path(sys.executable).with_name("akidb")):
+        if script.name == "akidb" and script.is_file():
+            here = Path.cwd()
+            # A shell looks a word without a slash up on the PATH alone.
+            return [os.path.join(".", script.name) if script.parent == here else _below(script, here)]
+    return [sys.executable, "-m", "akidb"]
+
+
+def _below(path: Path, directory: Path) -> str:
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -76,7 +76,7 @@ def _tell_isolation(out: Output, isolation: Isolation) -> None:
 
 def _tell_how_to_go_on(session: Session) -> None:
     path = "/".join(map(str, AKI.path))
-    program = f"akidb {session.options}".rstrip()
+    program = session.program
     _tell_heading(session.out, "How to go on:")
     session.out.text(f'    {program} search {path} "read a zip archive"')
     session.out.text(f"    {program} tenant list")
