@@ -44,13 +44,23 @@ class FairGate:
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        if turn.acquire(timeout=self._timeout_seconds):
-            return
+        try:
+            came = turn.acquire(timeout=self._timeout_seconds)
+        except BaseException:  # an interrupt: the turn must not be left to nobody
+            self._leave(turn)
+            raise
+        if not came and not self._leave(turn, keep=True):
+            raise Overloaded(self._name)
+
+    def _leave(self, turn: threading.Lock, *, keep: bool = False) -> bool:
+        """Give up a place in the queue. The turn may have come just now: tells whether it is kept."""
         with self._lock:
             if turn in self._waiting:
                 self._waiting.remove(turn)
-                raise Overloaded(self._name)
-        # The turn came between the timeout and the look: it is ours, so go on.
+                return False
+        if not keep:
+            self._release()
+        return keep
 
     def _release(self) -> None:
         with self._lock:

@@ -122,3 +122,47 @@ def test_an_exception_inside_opens_the_gate_again(gate: FairGate) -> None:
         raise KeyError
     with gate.pass_through():
         pass
+
+
+def test_an_interrupt_in_the_queue_leaves_no_turn_to_nobody(
+    gate: FairGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = threading.Lock
+
+    class Interrupted:
+        """A turn whose waiting is broken off, before or just after it came."""
+
+        def __init__(self, *, late: bool) -> None:
+            self._turn, self._late = real(), late
+
+        def acquire(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                return self._turn.acquire()
+            if self._late:
+                leave.set()
+                self._turn.acquire(timeout=10)
+            raise KeyboardInterrupt
+
+        def release(self) -> None:
+            self._turn.release()
+
+    for late in (False, True):
+        inside, leave = threading.Event(), threading.Event()
+
+        def hold(inside: threading.Event = inside, leave: threading.Event = leave) -> None:
+            with gate.pass_through():
+                inside.set()
+                leave.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        inside.wait(10)
+        monkeypatch.setattr("akidb.sql.gate.threading.Lock", lambda late=late: Interrupted(late=late))
+        with pytest.raises(KeyboardInterrupt), gate.pass_through():
+            pass
+        monkeypatch.setattr("akidb.sql.gate.threading.Lock", real)
+        leave.set()
+        holder.join()
+        assert gate.waiting == 0
+        with gate.pass_through():
+            pass
