@@ -212,3 +212,14 @@ def test_searches_and_writes_at_once_give_consistent_answers(librarian: Libraria
     assert failures == []
     fresh = librarian.ask(QUESTION, 100, index=ExactIndex())
     assert scored(librarian.ask(QUESTION, 100)) == scored(fresh)
+
+
+def test_what_deletions_leave_unused_is_given_back(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    librarian.ask(QUESTION, collection=collections[0])
+    with librarian.shelf.writing(collections[0]) as writer:
+        writer.delete(Selection(ids=[f"d{n:03}" for n in range(95)]))
+    found = librarian.ask(QUESTION, collection=collections[0])
+    assert {hit.id for hit in found.hits} == {f"d{n:03}" for n in range(95, 100)}
+    assert librarian.index.memory_bytes(librarian.shelf.tenant.tenant_id) < each_takes / 4

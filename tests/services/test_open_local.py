@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from worlds import World, ids_of, notes, opened
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.ports.operations import CollectionPath
 from akidb.services import runtime
 from akidb.services.owner import DirectoryHeld
@@ -308,3 +309,12 @@ def test_metadata_that_do_not_say_their_schema_are_refused(world: World, directo
     world.execute(directory / "metadata.db", "DELETE FROM alembic_version")
     with pytest.raises(Unavailable, match="does not say which schema"):
         open_local(directory, HASH)
+
+
+def test_a_connection_with_other_settings_is_refused(world: World, directory: Path) -> None:
+    other = msgspec.structs.replace(world.settings, synchronous="normal")
+    with pytest.raises(InvalidArgument, match="is 'full' in the connection") as caught:
+        open_local(directory, other)
+    assert caught.value.field == "synchronous"
+    world.ops.close()
+    open_local(directory, other).close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, ids_of, notes, opened, vector_of
+from worlds import World, ids_of, keyed, notes, opened, vector_of
 
 from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
@@ -437,3 +437,40 @@ def test_a_quota_lowered_below_what_is_used_lets_only_shrinking_writes_pass(
     world.ops.documents.upsert(path, [{"id": "a", "vector": GOOD}])
     assert world.ops.documents.delete(path, ids=["a"]) == 1
     assert world.ops.documents.count(path) == 1
+
+
+def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) -> None:
+    assert world.ops.documents.delete(path, ids=["a"]) == 0
+    assert world.ops.documents.update(path, {"a": 1}, ids=["a"]) == 0
+    assert not list((world.directory / "tenants").glob("*.db"))
+
+
+def test_a_repeated_request_embeds_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.place("Texts", embedding_model="hash")
+    with keyed(idempotency_key="k"):
+        first = world.ops.documents.upsert(path, [{"text": "hello"}])
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was embedded again")
+
+    monkeypatch.setattr("akidb.services.embeddings.EmbeddingService.embed_for", refuse)
+    with keyed(idempotency_key="k"):
+        again = world.ops.documents.upsert(path, [{"text": "hello"}])
+    assert again.ids == first.ids
+    assert world.ops.documents.count(path) == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"id": "a", "vector": [10**400] * 16}, "documents[0].vector"),
+        ({"id": np.str_("a"), "vector": [1.0] * 16}, "documents[0].id"),
+        ({"id": "a", "text": np.str_("a"), "vector": [1.0] * 16}, "documents[0].text"),
+    ],
+)
+def test_foreign_values_are_refused_by_name(
+    world: World, path: CollectionPath, document: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        world.ops.documents.upsert(path, [document])
+    assert caught.value.field == field

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents.schema import collections, control, documents, tombstones
+from akidb.documents.schema import collections, control, documents, remembered_answers, tombstones
 from akidb.domain.documents import Document, Include
 from akidb.domain.errors import NotFound
 from akidb.domain.filters import Filter
@@ -21,6 +21,7 @@ from akidb.domain.lifecycle import (
     require,
 )
 from akidb.ports.documents import Changes, CollectionControl, Row, Selection
+from akidb.sql.answers import SqlAnswers
 from akidb.sql.prepared import Prepared
 
 SCAN_ROWS = 1_000
@@ -124,6 +125,7 @@ class SqlDocumentReader:
         self._connection = connection
         self.control = control_row
         self._key = {"collection_key": control_row.collection_key}
+        self.answers = SqlAnswers(connection, remembered_answers, self._key)
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
         """In the order of `ids`, unknown ones left out."""

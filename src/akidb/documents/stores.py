@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from akidb.documents.store import SqliteTenantStore, remove_files, remove_unused
@@ -137,27 +138,46 @@ class SqliteTenantStores:
                 entry = self._entries[tenant_id] = _Entry()
             entry.users += 1
             self._entries.move_to_end(tenant_id)
-            idle = self._take_surplus()
-        for surplus in idle:
-            self._close_entry(surplus)
+            surplus = self._find_surplus()
+        for idle_id, idle in surplus:
+            self._close_idle(idle_id, idle)
         try:
             yield entry
         finally:
             with self._lock:
                 entry.users -= 1
 
-    def _take_surplus(self) -> list[_Entry]:
-        """Take the longest unused entries off the table until it is within bounds."""
-        surplus: list[_Entry] = []
-        for tenant_id in list(self._entries):
-            if len(self._entries) <= self._max_open:
-                break
-            if self._entries[tenant_id].users == 0:
-                surplus.append(self._entries.pop(tenant_id))
-        return surplus
+    def _find_surplus(self) -> list[tuple[TenantId, _Entry]]:
+        """The longest unused entries beyond the bound."""
+        excess = len(self._entries) - self._max_open
+        if excess <= 0:
+            return []
+        idle = ((tenant_id, entry) for tenant_id, entry in self._entries.items() if entry.users == 0)
+        return list(islice(idle, excess))
+
+    def _close_idle(self, tenant_id: TenantId, entry: _Entry) -> None:
+        """Close a store that nobody uses. Who wants it meanwhile waits: a file has one gate at a time."""
+        if not entry.lock.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                if entry.users:
+                    return
+                store, entry.store, entry.prepared_generation = entry.store, None, -1
+            if store is not None:
+                store.close()
+            with self._lock:
+                if self._entries.get(tenant_id) is entry and not _is_wanted(entry):
+                    del self._entries[tenant_id]
+        finally:
+            entry.lock.release()
 
     @staticmethod
     def _close_entry(entry: _Entry) -> None:
         if entry.store is not None:
             entry.store.close()
             entry.store, entry.prepared_generation = None, -1
+
+
+def _is_wanted(entry: _Entry) -> bool:
+    return entry.users > 0 or entry.store is not None

@@ -7,10 +7,9 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.documents.reader import SqlDocumentReader, any_of
-from akidb.documents.schema import collections, control, documents, remembered_answers, tombstones
+from akidb.documents.schema import collections, control, documents, tombstones
 from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
-from akidb.sql.answers import SqlAnswers
 from akidb.sql.prepared import Prepared
 
 TOMBSTONES_KEPT = 100_000
@@ -64,7 +63,6 @@ class SqlDocumentWriter(SqlDocumentReader):
     def __init__(self, connection: sa.Connection, control_row: CollectionControl) -> None:
         super().__init__(connection, control_row)
         self._sequence = control_row.sequence
-        self.answers = SqlAnswers(connection, remembered_answers, self._key)
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""

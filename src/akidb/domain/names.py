@@ -45,7 +45,9 @@ def check_name(value: object, field: str = "name") -> str:
 
 def check_label(value: object, field: str, *, maximum: int = 255) -> str:
     """Text for people on one line, as a tenant's name: not blank, no control characters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= maximum or not value.strip():
+    if type(value) is not str:
+        raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
+    if not 1 <= len(value) <= maximum or not value.strip():
         raise InvalidArgument(field, f"must be 1-{maximum} characters, not all of them spaces")
     if not value.isascii() or not value.isprintable():
         for character in value:
@@ -56,8 +58,8 @@ def check_label(value: object, field: str, *, maximum: int = 255) -> str:
 
 def check_text(value: object, field: str, *, maximum_bytes: int) -> str:
     """Free text: any characters but U+0000 and lone surrogates, up to so many bytes of UTF-8."""
-    if not isinstance(value, str):
-        raise InvalidArgument(field, "must be text")
+    if type(value) is not str:  # a subclass, such as NumPy's, is not what is stored
+        raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
@@ -70,8 +72,10 @@ def check_text(value: object, field: str, *, maximum_bytes: int) -> str:
 
 
 def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
-    """Check a whole number within bounds; a boolean is none."""
-    if type(value) is not int or not minimum <= value <= maximum:
+    """Check a whole number within bounds; a boolean is none, nor is NumPy's."""
+    if type(value) is not int:
+        raise InvalidArgument(field, f"must be a whole number, not {type(value).__name__}")
+    if not minimum <= value <= maximum:
         raise InvalidArgument(field, f"must be a whole number from {minimum} to {maximum}")
     return value
 

@@ -102,6 +102,11 @@ class DocumentReader(Protocol):
         """The collection as it was when the reader was opened."""
         ...
 
+    @property
+    def answers(self) -> Answers:
+        """Remembered answers of this store."""
+        ...
+
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
         """In the order of `ids`, unknown ones left out."""
         ...
@@ -134,11 +139,6 @@ class DocumentReader(Protocol):
 
 class DocumentWriter(DocumentReader, Protocol):
     """A write transaction on one collection."""
-
-    @property
-    def answers(self) -> Answers:
-        """Remembered answers of this store."""
-        ...
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them. Raises QuotaExceeded for storage or the number of documents."""

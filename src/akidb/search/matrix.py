@@ -20,6 +20,8 @@ FILTERS_KEPT = 16
 GATHER_BELOW = 0.2
 """When a filter lets through less than this share, its rows are gathered rather than all scanned."""
 CHUNK_ROWS = 1_024
+TRIM_BELOW = 4
+"""When less than one in so many of the rows reserved are used, the rest is given back."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -63,6 +65,7 @@ class Matrix:
         for rows in _chunks(changes.rows):
             self._put(rows)
         self.sequence = control.sequence
+        self._trim()
 
     def search(
         self, query: Query, top_k: int, filter: Filter | None, documents: DocumentReader
@@ -111,6 +114,14 @@ class Matrix:
         self._squares = np.concatenate([self._squares, np.empty(added, np.float32)])
         for filter, mask in self._allowed.items():
             self._allowed[filter] = np.concatenate([mask, np.zeros(added, np.bool_)])
+
+    def _trim(self) -> None:
+        """Give back what deletions left unused."""
+        if self.count * TRIM_BELOW >= len(self._rows):
+            return
+        self._rows, self._squares = self._rows[: self.count].copy(), self._squares[: self.count].copy()
+        for filter, mask in self._allowed.items():
+            self._allowed[filter] = mask[: self.count].copy()
 
     def _put(self, rows: list[Row]) -> None:
         if self.count + len(rows) > len(self._rows):

@@ -141,7 +141,11 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
         return np.empty((0, dimension), dtype=np.float32)
     rows = [_row(vector, dimension, name) for vector, name in zip(vectors, names, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = np.array(rows, dtype=np.float32)
+        try:
+            matrix = np.array(rows, dtype=np.float32)
+        except OverflowError:  # a whole number that no float holds
+            at = next(at for at, row in enumerate(rows) if not _fits_float(row))
+            raise InvalidArgument(names[at], "must not hold numbers that a float32 does not hold") from None
     wide = matrix.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.einsum("ij,ij->i", wide, wide)
@@ -214,6 +218,14 @@ def check_numbers(vector: object, name: str) -> Sequence[float] | NDArray[Any]:
             if type(value) not in _NUMBERS and not isinstance(value, np.floating | np.integer):
                 raise InvalidArgument(f"{name}[{at}]", "must be a number")
     return vector
+
+
+def _fits_float(numbers: Sequence[float] | NDArray[Any]) -> bool:
+    try:
+        np.array(numbers, dtype=np.float32)
+    except OverflowError:
+        return False
+    return True
 
 
 def _row(vector: object, dimension: int, name: str) -> Sequence[float] | NDArray[Any]:

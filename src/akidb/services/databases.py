@@ -41,6 +41,7 @@ class DatabaseService:
     ) -> Database:
         """Create a database."""
         values = _checked({"name": name, "description": description})
+        state = check_word(DatabaseState, state, "state")
         if state not in {DatabaseState.READY, DatabaseState.PROVISIONING}:
             raise InvalidArgument("state", "must be ready or provisioning for a new database")
 
@@ -50,7 +51,7 @@ class DatabaseService:
             database = Database(
                 database_id=self._ids.new(DatabaseId),
                 tenant_id=parent.tenant_id,
-                state=DatabaseState(state),
+                state=state,
                 created_at=change.now,
                 updated_at=change.now,
                 **values,

@@ -28,8 +28,9 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.domain.lifecycle import Operation, require
-from akidb.domain.names import check_integer, check_text, check_word
+from akidb.domain.names import MAX_INTEGER, check_integer, check_text, check_word
 from akidb.ports import wire
+from akidb.ports.answers import RequestKey
 from akidb.ports.documents import DocumentReader, DocumentWriter
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import CollectionPath
@@ -82,6 +83,10 @@ class DocumentService:
         """Write documents, all or none."""
         scope = self._enter(path, Operation.DOCUMENT_WRITE)
         checked = check_documents(documents, scope.collection, self._ids)
+        key = request_key("documents.upsert", path, documents)
+        known = self._remembered(scope, key, UpsertResult)
+        if known is not None:
+            return known
         embedded = None
         if checked.missing_at:
             texts = [str(checked.texts[place]) for place in checked.missing_at]
@@ -92,7 +97,7 @@ class DocumentService:
             writer.upsert(batch)
             return UpsertResult(upserted=len(batch.ids), ids=list(batch.ids))
 
-        return self._write("documents.upsert", path, documents, scope, UpsertResult, effect)
+        return self._write(key, scope, UpsertResult, effect)
 
     @operation
     def update(
@@ -115,7 +120,8 @@ class DocumentService:
         def effect(writer: DocumentWriter) -> int:
             return writer.update(selection, change)
 
-        return self._write("documents.update", path, [patch, ids, filter], scope, int, effect)
+        key = request_key("documents.update", path, [patch, ids, filter])
+        return self._write(key, scope, int, effect, without_store=0)
 
     @operation
     def delete(
@@ -132,7 +138,8 @@ class DocumentService:
         def effect(writer: DocumentWriter) -> int:
             return writer.delete(selection)
 
-        return self._write("documents.delete", path, [ids, filter], scope, int, effect)
+        key = request_key("documents.delete", path, [ids, filter])
+        return self._write(key, scope, int, effect, without_store=0)
 
     @operation
     def get(
@@ -256,18 +263,32 @@ class DocumentService:
                 with store.read(scope.collection.collection_id) as reader:
                     yield reader
 
+    def _remembered(self, scope: Scope, key: RequestKey | None, kind: type[T]) -> T | None:
+        """The answer to a request that was served before, looked for before any costly work."""
+        if key is None:
+            return None
+        with self._read(scope) as reader:
+            known = None if reader is None else reader.answers.find(key, self._now())
+        return None if known is None else wire.decode(known, kind)
+
     def _write(
         self,
-        name: str,
-        path: CollectionPath,
-        arguments: object,
+        key: RequestKey | None,
         scope: Scope,
         kind: type[T],
         effect: Callable[[DocumentWriter], T],
+        *,
+        without_store: T | None = None,
     ) -> T:
-        """Run `effect` in a transaction of the tenant's store, once for each idempotency key."""
-        key = request_key(name, path, arguments)
+        """Run `effect` in a transaction of the tenant's store, once for each idempotency key.
+
+        With `without_store`, a tenant that has no store gets that answer and no store.
+        """
         now = self._now()
+        if without_store is not None and key is None:
+            with self._stores.existing(scope.tenant.tenant_id) as existing:
+                if existing is None:
+                    return without_store
         with (
             self._stores.made(scope.tenant.tenant_id) as store,
             store.transaction(scope.collection.collection_id) as writer,
@@ -311,4 +332,4 @@ def _parts(include: AbstractCollection[Include]) -> frozenset[Include]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return (type(value) is int and abs(value) <= MAX_INTEGER) or (type(value) is float and isfinite(value))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from akidb.documents.stores import SqliteTenantStores
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.embedding.models import LocalModels
 from akidb.metadata.store import SqliteMetadataStore
@@ -35,6 +35,7 @@ from akidb.sql.sqlite import sync_directory
 __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 
 METADATA_NAME = "metadata.db"
+_SHARED_SETTINGS = ("models_dir", "model_source", "default_model", "synchronous", "max_open_stores")
 TENANTS_NAME = "tenants"
 SERVICES = ("tenants", "databases", "collections", "documents", "embeddings", "models", "audit")
 CLOSED = "the connection is closed"
@@ -53,6 +54,7 @@ class _Runtime:
 
     def __init__(self, directory: Path, settings: Settings) -> None:
         self.directory = directory
+        self.settings = settings
         self.connections = 0
         self.abandoned = False
         """Whether this is the copy in a forked child, where all of it belongs to the parent."""
@@ -198,8 +200,9 @@ _all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
 def open_local(directory: Path, settings: Settings) -> LocalOperations:
     """Open a data directory in this process, making it if it is not there.
 
-    Connections of one process share it. Raises DirectoryHeld when another process has it, Unavailable
-    when a store is damaged, newer than this program, or cannot be written.
+    Connections of one process share it, and its settings. Raises DirectoryHeld when another process has
+    it, Unavailable when a store is damaged, newer than this program, or cannot be written,
+    InvalidArgument for a setting other than that of a connection which is open.
     """
     with _open_lock:
         path = _make_directory(directory)
@@ -210,8 +213,19 @@ def open_local(directory: Path, settings: Settings) -> LocalOperations:
             except OSError as error:
                 raise Unavailable(f"{directory}: {error.strerror}") from error
             _all.add(runtime)
+        else:
+            _refuse_other_settings(runtime.settings, settings)
         runtime.connections += 1
         return LocalOperations(runtime)
+
+
+def _refuse_other_settings(held: Settings, wanted: Settings) -> None:
+    """What a connection asks for must be what the directory is open with."""
+    for name in _SHARED_SETTINGS:
+        if getattr(held, name) != getattr(wanted, name):
+            raise InvalidArgument(
+                name, f"is {getattr(held, name)!r} in the connection that this process has open already"
+            )
 
 
 def schema_versions(directory: Path) -> tuple[str | None, str]:

@@ -88,13 +88,14 @@ class TenantService:
                 "metadata": {} if metadata is None else metadata,
             }
         )
+        status = check_word(TenantStatus, status, "status")
         if status not in {TenantStatus.ACTIVE, TenantStatus.PROVISIONING}:
             raise InvalidArgument("status", "must be active or provisioning for a new tenant")
 
         def effect(change: Change) -> Tenant:
             tenant = Tenant(
                 tenant_id=self._ids.new(TenantId),
-                status=TenantStatus(status),
+                status=status,
                 created_at=change.now,
                 updated_at=change.now,
                 **values,

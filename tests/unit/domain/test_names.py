@@ -116,8 +116,8 @@ def test_text_may_fill_its_bytes(text: str, maximum_bytes: int) -> None:
         ("\u00e9\u00e9", "must be at most 3 bytes of UTF-8, has 4"),
         ("a\0", "must not hold the character U+0000"),
         ("\ud800", "must not hold lone surrogates"),
-        (b"abc", "must be text"),
-        (None, "must be text"),
+        (b"abc", "must be text, not bytes"),
+        (None, "must be text, not NoneType"),
     ],
 )
 def test_text_that_cannot_be_stored_is_refused(text: object, reason: str) -> None:
