@@ -73,7 +73,7 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     assert _run("--data", file, "tenant", "list").returncode == 2
-    ended = _run("--data", file / "below", "tenant", "list")
+    ended = _run("--data", file / "below", "tenant", "create", "Aki")
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
 
 

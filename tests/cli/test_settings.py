@@ -57,6 +57,40 @@ def test_a_directory_may_look_like_a_url(akidb: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenant", "list"],
+        ["tenant", "get", "a"],
+        ["tenant", "usage", "a"],
+        ["tenant", "delete", "a"],
+        ["audit", "list", "a"],
+        ["database", "create", "a", "b"],
+        ["collection", "list", "a/b"],
+        ["document", "count", "a/b/c"],
+        ["document", "export", "a/b/c"],
+        ["search", "a/b/c", "text"],
+        ["doctor"],
+    ],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_mistyped_directory_does_not_become_a_store(
+    akidb: Run, tmp_path: Path, arguments: list[str], exists: bool
+) -> None:
+    directory = tmp_path / "typo"
+    if exists:
+        directory.mkdir()
+    for place in (["--data", "typo"], ["--url", "sqlite:///typo"]):
+        result = akidb(*place, *arguments)
+        assert (result.status, result.out) == (3, "")
+        assert result.err == (
+            "error: not_found: store 'typo' does not exist; "
+            "`akidb tenant create`, `akidb serve` and `akidb demo` make one\n"
+        )
+    assert directory.exists() == exists
+    assert not exists or list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "text", ["[akidb]\nnope = 1\n", '[akidb]\nsynchronous = "off"\n', "[akidb\n", '[akidb]\nurl = ["a"]\n']
 )
 def test_a_wrong_file_of_settings_is_refused(akidb: Run, tmp_path: Path, text: str) -> None:

@@ -50,6 +50,7 @@ def test_a_wrong_slug_is_refused_and_nothing_is_stored(akidb: Run, slug: str) ->
 
 @pytest.mark.parametrize("reference", ["nobody", "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"])
 def test_an_unknown_tenant_is_not_found(akidb: Run, reference: str) -> None:
+    assert akidb("migrate", "schema").status == 0
     result = akidb("tenant", "get", reference)
     assert (result.status, result.out) == (3, "")
     assert result.err == f"error: not_found: tenant '{reference}' does not exist\n"

@@ -10,7 +10,7 @@ from akidb.domain.errors import Unavailable
 app = group("migrate", "Changes of the stores' shape.")
 
 
-@command(app, "schema")
+@command(app, "schema", makes_store=True)
 def schema(
     session: Session,
     *,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Declare the command."""
-    command(app, "serve")(serve)
+    command(app, "serve", makes_store=True)(serve)
 
 
 def serve(

@@ -6,7 +6,6 @@ that knows them.
 
 import functools
 import inspect
-import os
 import shlex
 import shutil
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NamedTuple, Param
 import typer
 
 from akidb.cli.output import Output
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from akidb.ports.operations import Operations
@@ -53,8 +52,9 @@ class Shared(NamedTuple):
 class Session:
     """One run of one command. What is heavy is made when it is first asked for."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, makes_store: bool) -> None:
         self._url, self._data = shared.url, shared.data
+        self._makes_store = makes_store
         self.out = Output(json=shared.json)
         self._opened: Operations | None = None
 
@@ -103,16 +103,33 @@ class Session:
 
     @property
     def operations(self) -> "Operations":
-        """What can be asked, in this process or of a server; opened at the first use."""
+        """What can be asked, in this process or of a server; opened at the first use.
+
+        Raises NotFound for a directory without a store, unless the command is one that makes it.
+        """
         if self._opened is None:
             from akidb.client.targets import bind
 
+            if not self._makes_store:
+                self._require_store()
             self._opened = bind(self.place, self.settings)
         return self._opened
 
+    def _require_store(self) -> None:
+        """Opening makes a store where there is none: a directory that was mistyped must not become one."""
+        from akidb.services.runtime import METADATA_NAME
 
-def command(app: typer.Typer, name: str) -> Callable[[Command[P]], Command[P]]:
-    """Make a function a command of `app`; beside its own options it takes those of every command."""
+        if isinstance(self.place, Path) and not (self.place / METADATA_NAME).exists():
+            error = NotFound("store", self.place)
+            error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` make one")
+            raise error
+
+
+def command(app: typer.Typer, name: str, *, makes_store: bool = False) -> Callable[[Command[P]], Command[P]]:
+    """Make a function a command of `app`; beside its own options it takes those of every command.
+
+    Only one that `makes_store` may be called for a directory that holds no store yet.
+    """
 
     def register(function: Command[P]) -> Command[P]:
         own = list(inspect.signature(function).parameters.values())[1:]
@@ -122,7 +139,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Command[P]], Command[P]]:
             context: typer.Context, url: str | None, data: str | None, json: bool, **given: Any
         ) -> int | None:
             before = context.find_object(Shared) or Shared()
-            with Session(before.joined(Shared(url, data, json))) as session:
+            with Session(before.joined(Shared(url, data, json)), makes_store=makes_store) as session:
                 return function(session, **given)  # type: ignore[call-arg]
 
         shared = [
@@ -162,14 +179,15 @@ def this_program() -> list[str]:
         return ["akidb"]
     for script in (Path(sys.argv[0]).absolute(), Path(sys.executable).with_name("akidb")):
         if script.name == "akidb" and script.is_file():
-            here = Path.cwd()
-            # A shell looks a word without a slash up on the PATH alone.
-            return [os.path.join(".", script.name) if script.parent == here else _below(script, here)]
+            return [_from_here(script)]
     return [sys.executable, "-m", "akidb"]
 
 
-def _below(path: Path, directory: Path) -> str:
-    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+def _from_here(script: Path) -> str:
+    if not script.is_relative_to(here := Path.cwd()):
+        return str(script)
+    # A shell looks a word without a slash up on the PATH alone.
+    return f"./{script.name}" if script.parent == here else str(script.relative_to(here))
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -33,7 +33,7 @@ Qps = Annotated[int | None, typer.Option("--qps", help="Document, search and emb
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="An object that is kept with the tenant.")]
 
 
-@command(app, "create")
+@command(app, "create", makes_store=True)
 def create(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME")],

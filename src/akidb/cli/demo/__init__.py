@@ -7,7 +7,7 @@ from akidb.cli.session import Session, command
 
 def add_to(app: typer.Typer) -> None:
     """Declare the command."""
-    command(app, "demo")(demo)
+    command(app, "demo", makes_store=True)(demo)
 
 
 def demo(session: Session) -> None:
