@@ -10,6 +10,8 @@ from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound, Unavailable
 from akidb.services.owner import DirectoryHeld
 
+from .conftest import Run
+
 
 def _subclasses(kind: type[AkiDBError]) -> Iterator[type[AkiDBError]]:
     for subclass in kind.__subclasses__():
@@ -87,3 +89,34 @@ def test_a_defect_is_internal_and_says_where_it_was() -> None:
         defect = as_domain_error(error)
     assert type(defect) is Internal
     assert defect.message == "KeyError: 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "reason"),
+    [
+        (
+            ["tenant", "list", "--status", "foo"],
+            "status",
+            "'foo' is not one of 'provisioning', 'active', 'suspended', 'decommissioned'",
+        ),
+        (
+            ["tenant", "list", "--limit", "x"],
+            "limit",
+            "must be a valid integer, unable to parse string as an integer",
+        ),
+        (
+            ["search", "a/b/c", "x", "--top-k", "1.5"],
+            "top_k",
+            "must be a valid integer, unable to parse string as an integer",
+        ),
+        (["serve", "--port", "65536"], "port", "must be less than or equal to 65535"),
+        (["tenant", "get"], "tenant", "is missing"),
+        (["tenant", "list", "--nope"], "arguments", "No such option: --nope"),
+        (["tenant", "get", "a", "b"], "arguments", "Got unexpected extra argument(s) (b)"),
+    ],
+)
+def test_a_fault_of_the_call_names_its_option(
+    akidb: Run, arguments: list[str], field: str, reason: str
+) -> None:
+    result = akidb(*arguments, "--json")
+    assert (result.status, result.problem["field"], result.problem["reason"]) == (2, field, reason)

@@ -45,7 +45,7 @@ def as_domain_error(error: Exception) -> AkiDBError:
     if isinstance(error, AkiDBError):
         return error
     if isinstance(error, typer.TyperException):
-        return InvalidArgument("arguments", _first_sentence(error.format_message()))
+        return _of_the_call(error)
     if isinstance(error, OSError):
         return Unavailable(_of_the_system(error))
     if isinstance(error, MemoryError):
@@ -91,8 +91,17 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _first_sentence(message: str) -> str:
-    return " ".join(message.split())
+def _of_the_call(error: typer.TyperException) -> InvalidArgument:
+    """Name the option or argument that a fault of the call is about, if it is about one."""
+    name = getattr(getattr(error, "param", None), "name", None)
+    message = " ".join(error.format_message().split())
+    if name is None:
+        return InvalidArgument("arguments", message)
+    if message.startswith("Missing "):
+        return InvalidArgument(name, "is missing")
+    # The words before are the library's and its validator's.
+    reason = message.partition(": ")[2].removeprefix("Value error, ").removesuffix(".")
+    return InvalidArgument(name, reason.replace("Input should be", "must be", 1))
 
 
 def _of_the_system(error: OSError) -> str:
