@@ -19,6 +19,7 @@ from .running import Threaded, client, threaded
 
 _SPECIFIED = {
     "not_found": 404,
+    "request_timeout": 408,
     "already_exists": 409,
     "invalid_argument": 400,
     "invalid_state": 409,

@@ -1,12 +1,14 @@
 """How much a server takes: the size of a body and of a head, and how many requests at once."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from akidb.api import bodies
 from akidb.api.bodies import MAX_BODY_BYTES
 
 from .conftest import problem
@@ -95,3 +97,24 @@ def test_a_client_that_leaves_early_frees_its_place(small_server: Threaded) -> N
         assert http.get("/v1/tenants").json()["items"] == []
         figures = http.get("/metrics").text
     assert 'akidb_http_requests_total{method="POST",route="/v1/tenants",status="499"} 1.0' in figures
+
+
+def test_a_body_that_stalls_gives_its_place_up(
+    small_server: Threaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.3)
+    with half_sent(small_server.url, b'{"name": "Never finished"}') as slow, client(small_server.url) as http:
+        said = b"".join(iter(lambda: slow.recv(65536), b""))  # to the end: the connection is closed
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:akidb:error:request_timeout" in said
+        assert http.get("/health/ready").status_code == 200
+
+
+def test_a_body_that_comes_slowly_is_taken(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.5)
+    body = b'{"name": "Slow but steady"}'
+    with half_sent(small_server.url, body) as slow:
+        for byte in body[len(body) // 2 :]:
+            time.sleep(0.1)
+            slow.sendall(bytes([byte]))
+        assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")

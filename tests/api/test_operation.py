@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from akidb.api.logs import JsonFormatter
+from akidb.api.sockets import SOCKET_NAME
 
 from .conftest import problem
 from .running import client, process, threaded
@@ -33,6 +35,23 @@ def test_a_model_that_is_damaged_makes_the_server_unready(
         monkeypatch.setattr(running.operations, "ready", damaged)
         problem(http.get("/health/ready"), 503, "unavailable")
         assert http.get("/health/live").status_code == 200
+
+
+def test_the_place_of_a_models_files_is_told_through_the_unix_socket_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with threaded(tmp_path / "data") as running:
+        models = running.operations.models
+        here = msgspec.structs.replace(models.info("hash"), path="/srv/models/hash")
+        monkeypatch.setattr(models, "info", lambda _: here)
+        monkeypatch.setattr(models, "pull", lambda _: here)
+        monkeypatch.setattr(models, "list", lambda: [here])
+        unix = httpx.HTTPTransport(uds=str(tmp_path / "data" / SOCKET_NAME))
+        with client(running.url) as http, httpx.Client(base_url=running.url, transport=unix) as operator:
+            for by, path in ((http, None), (operator, here.path)):
+                answers = [by.get("/v1/models/hash"), by.post("/v1/models/hash/pull")]
+                shown = [*(answer.json() for answer in answers), *by.get("/v1/models").json()["data"]]
+                assert [model["path"] for model in shown] == [path] * 3
 
 
 def test_metrics_count_by_route_and_never_by_path(tmp_path: Path) -> None:

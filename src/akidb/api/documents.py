@@ -101,7 +101,7 @@ class Updated(msgspec.Struct):
     updated: int
 
 
-@routes.post(_ALL, raises=(QuotaExceeded,))
+@routes.post(_ALL, slow=True, raises=(QuotaExceeded,))
 def upsert(call: Call, body: Upsert) -> UpsertResult:
     """Write up to 10,000 documents, all or none; one whose id is known is replaced."""
     return call.operations.documents.upsert(call.collection_path, body.documents)
@@ -148,7 +148,7 @@ def update(call: Call, body: MetadataUpdate) -> Updated:
     )
 
 
-@routes.post(_COLLECTION + "/search", changes=False)
+@routes.post(_COLLECTION + "/search", changes=False, slow=True)
 def search(call: Call, body: Search) -> SearchResult:
     """Search for the documents that score highest against a text or a vector."""
     return call.operations.documents.search(

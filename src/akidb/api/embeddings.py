@@ -51,7 +51,7 @@ class EmbeddingList(msgspec.Struct, kw_only=True):
     usage: EmbeddingUsage
 
 
-@routes.post("/v1/embeddings", changes=False)
+@routes.post("/v1/embeddings", changes=False, slow=True)
 def create(call: Call, body: EmbeddingRequest) -> EmbeddingList:
     """Embed a text or a list of texts (OpenAI's API)."""
     texts = _texts(body.input)

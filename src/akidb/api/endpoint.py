@@ -1,6 +1,7 @@
 """Carries one request out: body, query and condition in, one hop to a worker thread, the answer out."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request
@@ -31,7 +32,10 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
         with app.workers.admitted():
             headers = exchange_of(request.scope).headers
             body = await bodies.read(headers, request.receive, wanted=takes_body)
-            return await app.workers.run(lambda: _carry_out(app, route, request, body))
+            work = partial(_carry_out, app, route, request, body)
+            if route.slow:
+                return await app.workers.run_slow(work, request.scope["path_params"].get("tenant", ""))
+            return await app.workers.run(work)
 
     return serve_inline if route.inline else serve
 
@@ -40,7 +44,8 @@ def _carry_out(
     app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes
 ) -> ASGIResponse:
     scope = request.scope
-    headers = exchange_of(scope).headers
+    exchange = exchange_of(scope)
+    headers = exchange.headers
     arguments: dict[str, Any] = {}
     query = queries.read(scope["query_string"], route.query or Nothing)
     if route.query is not None:
@@ -52,7 +57,7 @@ def _carry_out(
     if route.conditional:
         arguments["if_version"] = request_headers.wanted_version(headers)
     with bound(_context(scope, route)):
-        value = route.handler(Call(app, scope["path_params"]), **arguments)
+        value = route.handler(Call(app, scope["path_params"], is_local=exchange.is_local), **arguments)
     return _answer(route, value)
 
 

@@ -29,6 +29,16 @@ class MethodNotAllowed(AkiDBError):
         self.allowed = allowed
 
 
+class RequestTimeout(AkiDBError):
+    """The client stopped sending before its body was complete."""
+
+    code = "request_timeout"
+    title = "Request timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing of the body came for {seconds:g} seconds")
+
+
 class PayloadTooLarge(AkiDBError):
     """The body is larger than a body may be."""
 
@@ -57,6 +67,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         errors.QuotaExceeded: 403,
         errors.NotFound: 404,
         MethodNotAllowed: 405,
+        RequestTimeout: 408,
         errors.AlreadyExists: 409,
         errors.InvalidState: 409,
         errors.PreconditionFailed: 412,
@@ -83,6 +94,8 @@ def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
         return [("retry-after", str(max(1, math.ceil(error.retry_after_seconds))))]
     if isinstance(error, MethodNotAllowed):
         return [("allow", error.allowed)]
+    if isinstance(error, RequestTimeout):
+        return [("connection", "close")]  # what still comes belongs to no request
     return []
 
 

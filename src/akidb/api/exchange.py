@@ -16,12 +16,20 @@ class Exchange(msgspec.Struct, frozen=True):
     headers: Headers
     request_id: str
     trace_id: str | None
+    is_local: bool
+    """Whether it came through the Unix socket, and so from whoever runs the server."""
 
 
 def begin(scope: Any) -> Exchange:
     """Note the exchange in its scope."""
     headers = dict(scope["headers"])
-    exchange = Exchange(headers, request_headers.request_id(headers), request_headers.trace_id(headers))
+    server = scope.get("server")
+    exchange = Exchange(
+        headers,
+        request_headers.request_id(headers),
+        request_headers.trace_id(headers),
+        is_local=server is not None and server[1] is None,
+    )
     scope.setdefault("state", {})[_KEY] = exchange
     return exchange
 

@@ -58,9 +58,7 @@ class Gate:
 
 
 def _refusal(scope: Any, request: exchange.Exchange) -> AkiDBError | None:
-    server = scope.get("server")
-    over_unix_socket = server is not None and server[1] is None
-    if not over_unix_socket and (fault := origin_fault(scope["headers"])):
+    if not request.is_local and (fault := origin_fault(scope["headers"])):
         return fault
     if len(request.headers) != len(scope["headers"]) and (fault := repetition_fault(scope["headers"])):
         return fault

@@ -26,6 +26,7 @@ class Model(msgspec.Struct, kw_only=True):
     size_bytes: int
     license: str
     path: str | None
+    """Where its files lie; told through the Unix socket alone."""
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -38,20 +39,21 @@ class ModelList(msgspec.Struct, kw_only=True):
 @routes.get("/v1/models")
 def list_(call: Call) -> ModelList:
     """List all known models, installed or not (OpenAI's API)."""
-    return ModelList(data=[_model(info) for info in call.operations.models.list()])
+    return ModelList(data=[_model(call, info) for info in call.operations.models.list()])
 
 
 @routes.get("/v1/models/{model}")
 def get(call: Call) -> Model:
     """Get one model (OpenAI's API)."""
-    return _model(call.operations.models.info(call.places["model"]))
+    return _model(call, call.operations.models.info(call.places["model"]))
 
 
-@routes.post("/v1/models/{model}/pull")
+@routes.post("/v1/models/{model}/pull", slow=True)
 def pull(call: Call) -> Model:
     """Fetch a model onto the server, unless it is there; answered when it is done."""
-    return _model(call.operations.models.pull(call.places["model"]))
+    return _model(call, call.operations.models.pull(call.places["model"]))
 
 
-def _model(info: ModelInfo) -> Model:
-    return Model(id=info.name, **msgspec.structs.asdict(info))
+def _model(call: Call, info: ModelInfo) -> Model:
+    shown = info if call.is_local else msgspec.structs.replace(info, path=None)
+    return Model(id=info.name, **msgspec.structs.asdict(shown))

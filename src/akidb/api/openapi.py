@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import akidb
-from akidb.api.errors import OPENAI_PATHS, PROBLEM_TYPE, STATUS, PayloadTooLarge, UnsupportedMediaType
+from akidb.api.errors import (
+    OPENAI_PATHS,
+    PROBLEM_TYPE,
+    STATUS,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from akidb.api.routing import Route
 from akidb.api.schemas import Schema, components
 from akidb.domain import errors
@@ -211,7 +218,7 @@ def _errors(route: Route) -> Iterator[type[AkiDBError]]:
     if route.conditional:
         yield errors.PreconditionFailed
     if route.body is not None:
-        yield from (PayloadTooLarge, UnsupportedMediaType)
+        yield from (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
     if route.takes_key:
         yield errors.IdempotencyMismatch
     yield from route.raises

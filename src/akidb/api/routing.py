@@ -30,13 +30,15 @@ _PLACE = re.compile(r"\{(\w+)\}")
 class Call:
     """One request as a handler sees it."""
 
-    __slots__ = ("app", "operations", "places")
+    __slots__ = ("app", "is_local", "operations", "places")
 
-    def __init__(self, app: "Application", places: Mapping[str, str]) -> None:
+    def __init__(self, app: "Application", places: Mapping[str, str], *, is_local: bool) -> None:
         self.app = app
         self.operations: Operations = app.operations
         self.places = places
         """What stands in the path for `{tenant}` and the others, decoded."""
+        self.is_local = is_local
+        """Whether it came through the Unix socket."""
 
     @property
     def tenant(self) -> str:
@@ -78,6 +80,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it changes something and takes an Idempotency-Key."""
     inline: bool
     """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
+    slow: bool
+    """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
     media_type: str
     answer: Any
     """The type of what the handler gives; bytes are sent as they are."""
@@ -124,10 +128,11 @@ class Routes(list[Route]):
         *,
         status: int = 200,
         changes: bool = True,
+        slow: bool = False,
         raises: tuple[type[AkiDBError], ...] = (),
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that changes something, or (`changes=False`) asks more than fits a URL."""
-        return self._declare("POST", path, status=status, takes_key=changes, raises=raises)
+        return self._declare("POST", path, status=status, takes_key=changes, slow=slow, raises=raises)
 
     def patch(self, path: str) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that changes fields."""
@@ -145,6 +150,7 @@ class Routes(list[Route]):
         status: int = 200,
         takes_key: bool = False,
         inline: bool = False,
+        slow: bool = False,
         media_type: str = JSON,
         raises: tuple[type[AkiDBError], ...] = (),
     ) -> Callable[[HandlerT], HandlerT]:
@@ -166,6 +172,7 @@ class Routes(list[Route]):
                 conditional="if_version" in hints,
                 takes_key=takes_key,
                 inline=inline,
+                slow=slow,
                 media_type=media_type,
                 answer=hints["return"],
                 raises=self.raises + raises,

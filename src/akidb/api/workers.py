@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from akidb.api.turns import Turns
 from akidb.domain.errors import Overloaded, Unavailable
 
 THREADS = 32
@@ -21,6 +22,7 @@ class Workers:
     def __init__(self, *, capacity: int, threads: int = THREADS) -> None:
         """Admit up to `capacity` requests; those beyond the number of threads wait for one."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="akidb-http")
+        self._slow = Turns(max(1, threads // 2))
         self._capacity = capacity
         self._admitted = 0
         self._refusing = False
@@ -58,6 +60,14 @@ class Workers:
         # Not `run_in_executor`, whose two futures for each call pass the answer on one by one.
         self._pool.submit(work)
         return await answer
+
+    async def run_slow(self, function: Callable[[], T], whose: str) -> T:
+        """Do the same for work of seconds, of which at most half of the threads are for.
+
+        Those who want more of it wait for their turn, one tenant (`whose`) after the other.
+        """
+        async with self._slow.place(whose):
+            return await self.run(function)
 
     def refuse(self) -> None:
         """Admit nothing more. What was admitted goes on."""

@@ -1,0 +1,121 @@
+"""Slow work leaves threads to the rest, and nobody's slow work keeps another's from its turn."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akidb.api.turns import Turns
+from akidb.api.workers import THREADS
+from akidb.domain.errors import Unavailable
+
+from .running import client, threaded
+
+NOTES = "/v1/tenants/busy/databases/kb/collections/notes"
+
+
+class Blocked:
+    """Stands in for an operation that takes long: it ends when `release` is set."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._running = 0
+        self.most = 0
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        self.entered.release()
+        assert self.release.wait(30)
+        with self._lock:
+            self._running -= 1
+        raise Unavailable("it was only a test")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "path", "body"),
+    [
+        (
+            "documents",
+            "upsert",
+            f"{NOTES}/documents",
+            {"documents": []},
+        ),
+        ("documents", "search", f"{NOTES}/search", {"text": "x"}),
+        ("embeddings", "embed", "/v1/embeddings", {"input": ["x"]}),
+        ("models", "pull", "/v1/models/hash/pull", None),
+    ],
+)
+def test_slow_work_leaves_threads_to_the_rest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    operation: str,
+    path: str,
+    body: object,
+) -> None:
+    blocked = Blocked()
+    with threaded(tmp_path / "data") as running, client(running.url) as http:
+        http.post("/v1/tenants", json={"name": "Calm"}).raise_for_status()
+        monkeypatch.setattr(getattr(running.operations, service), operation, blocked)
+        monkeypatch.setattr(running.operations, "ready", lambda: None)  # it embeds a text itself
+        with ThreadPoolExecutor(THREADS + 8) as senders:
+            try:
+                sent = [senders.submit(http.post, path, json=body) for _ in range(THREADS + 8)]
+                for _ in range(THREADS // 2):
+                    assert blocked.entered.acquire(timeout=10)
+                for _ in range(10):
+                    assert http.get("/v1/tenants/calm", timeout=5).status_code == 200
+                    assert http.get("/health/ready", timeout=5).status_code == 200
+            finally:
+                blocked.release.set()
+            assert {answer.result().status_code for answer in sent} == {503}  # each had its turn
+    assert blocked.most == THREADS // 2
+
+
+def test_tenants_that_wait_have_places_in_rotation() -> None:
+    had: list[str] = []
+
+    async def work(turns: Turns, whose: str) -> None:
+        async with turns.place(whose):
+            had.append(whose)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        turns = Turns(1)
+        tasks = [asyncio.create_task(work(turns, whose)) for whose in "aaaabbc"]
+        await asyncio.gather(*tasks)
+        await asyncio.wait_for(work(turns, "d"), 5)
+
+    asyncio.run(main())
+    assert "".join(had) == "aabcabad"
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_who_leaves_while_waiting_takes_no_place(at_once: bool) -> None:
+    async def hold(turns: Turns, let_go: asyncio.Event) -> None:
+        async with turns.place("a"):
+            await let_go.wait()
+
+    async def main() -> None:
+        turns, let_go = Turns(1), asyncio.Event()
+        holder = asyncio.create_task(hold(turns, let_go))
+        leaver = asyncio.create_task(hold(turns, let_go))
+        await asyncio.sleep(0)
+        if at_once:  # it is given the place, and leaves before it takes it
+            let_go.set()
+            await asyncio.sleep(0)
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        let_go.set()
+        await holder
+        await asyncio.wait_for(hold(turns, let_go), 5)
+
+    asyncio.run(main())
