@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from akidb.bench.chroma import started
 from akidb.bench.fixtures import DIMENSION, PATH, copied_schema, documents, fresh_store, vectors
-from akidb.bench.measure import Line, Work, in_turns, latency_lines, rate_lines
+from akidb.bench.measure import Line, Work, at_most, in_turns, latency_lines, rate_lines, share_of
 from akidb.documents.store import SqliteTenantStore
 from akidb.domain.ids import StoreId, TenantId
 
@@ -48,7 +48,7 @@ def _upsert(operations: Any, raw: Any, peer: Any, rows: NDArray[np.float32]) -> 
     chroma = None if peer is None else ("chroma", lambda n: _chroma_upsert(peer, batches[n]))
     taken = in_turns(sides, ROUNDS - 5, peer=chroma)
     work = f"upsert batches of {BATCH} x {DIMENSION}, durable"
-    return rate_lines(SUITE, work, taken, BATCH, "documents/s", ">= 0.5 of raw")
+    return rate_lines(SUITE, work, taken, BATCH, "documents/s", share_of("raw sqlite3", 0.5))
 
 
 def _chroma_upsert(peer: Any, batch: list[dict[str, Any]]) -> None:
@@ -68,12 +68,12 @@ def _search(operations: Any, peer: Any, rows: NDArray[np.float32]) -> list[Line]
         chroma = ("chroma (HNSW)", lambda n: peer.query(query_embeddings=[asked[n]], n_results=10))
     taken = in_turns(sides, 500, peer=chroma)
     work = f"search {len(rows):,} x {DIMENSION}, top 10 with text and metadata"
-    lines = latency_lines(SUITE, work, taken, "<= 900 us")
+    lines = latency_lines(SUITE, work, taken, at_most(900))
     filtered = {"year": {"$gte": 2010}}
     some = in_turns(
         {"akidb": lambda n: operations.documents.search(PATH, vector=asked[n], filter=filtered)}, 300
     )
-    return lines + latency_lines(SUITE, "the same with a filter that keeps 43 %", some, "")
+    return lines + latency_lines(SUITE, "the same with a filter that keeps 43 %", some)
 
 
 def _open(path: Path) -> list[Line]:
@@ -85,7 +85,7 @@ def _open(path: Path) -> list[Line]:
         store.close()
 
     taken = in_turns({"akidb": reopen}, 300)
-    return latency_lines(SUITE, "open a tenant store, read it, close it", taken, "<= 1,000 us")
+    return latency_lines(SUITE, "open a tenant store, read it, close it", taken, at_most(1000))
 
 
 def _raw_rows(first: int, batch: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from akidb.bench.fixtures import DIMENSION, PATH, documents, fresh_store, prepare, vectors
-from akidb.bench.measure import Line, Work, in_turns, latency_lines, rate_lines
+from akidb.bench.measure import Line, Work, at_least, in_turns, latency_lines, on_top_of, rate_lines
 from akidb.client.http.transport import Transport
 from akidb.client.targets import bind
 from akidb.domain.errors import Unavailable
@@ -65,7 +65,7 @@ def _upsert(url: str, remote: Any, batches: list[list[dict[str, Any]]]) -> list[
         len(batches) - 5,
     )
     work = f"upsert batches of {BATCH} x {DIMENSION} as JSON, durable"
-    return rate_lines(SUITE, work, taken, BATCH, "documents/s", ">= 12,000")
+    return rate_lines(SUITE, work, taken, BATCH, "documents/s", at_least(12_000))
 
 
 def _search(url: str, remote: Any, local: Any) -> list[Line]:
@@ -80,7 +80,7 @@ def _search(url: str, remote: Any, local: Any) -> list[Line]:
         },
         500,
     )
-    return latency_lines(SUITE, f"search {COUNT:,} x {DIMENSION}", taken, "<= in process + 700 us")
+    return latency_lines(SUITE, f"search {COUNT:,} x {DIMENSION}", taken, on_top_of("in process", 700))
 
 
 @contextmanager

@@ -21,7 +21,9 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     p95: float | None
     unit: str
     goal: str = ""
-    """What `akidb` is to reach, as written in the specification."""
+    """What `akidb` is to reach."""
+    reached: str = ""
+    """Whether it did, in this run, and by which figure where the goal is relative."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -69,45 +71,97 @@ def _take_turns(sides: dict[str, Work], rounds: int, warm_up: int) -> dict[str, 
     return {side: Series(seconds) for side, seconds in taken.items()}
 
 
-def latency_lines(suite: str, work: str, sides: dict[str, Series], goal: str) -> list[Line]:
+class Goal(msgspec.Struct, frozen=True):
+    """A bound on AkiDB's median: absolute, or (with `beside`) relative to another side's of the same run."""
+
+    text: str
+    bound: float
+    beside: str = ""
+    share: bool = False
+    """Whether the bound is a share of the other side's figure, and not what may come on top of it."""
+    at_least: bool = False
+
+    def judge(self, own: float, others: dict[str, float]) -> str:
+        """Say whether the goal is reached; figures in the unit of the bound."""
+        measured, shown = own, ""
+        if self.beside:
+            other = others[self.beside]
+            measured = own / other if self.share else own - other
+            shown = f" ({measured:.2f})" if self.share else f" ({measured:+,.0f})"
+        met = measured >= self.bound if self.at_least else measured <= self.bound
+        return ("yes" if met else "no") + shown
+
+
+def at_most(microseconds: float) -> Goal:
+    """A latency."""
+    return Goal(f"<= {microseconds:,.0f} us", microseconds)
+
+
+def on_top_of(side: str, microseconds: float) -> Goal:
+    """What may come on top of another side's latency."""
+    return Goal(f"<= {side} + {microseconds:,.0f} us", microseconds, beside=side)
+
+
+def at_least(rate: float) -> Goal:
+    """A rate."""
+    return Goal(f">= {rate:,.0f}", rate, at_least=True)
+
+
+def share_of(side: str, share: float) -> Goal:
+    """A share of another side's rate."""
+    return Goal(f">= {share:g} of {side}", share, beside=side, share=True, at_least=True)
+
+
+def latency_lines(suite: str, work: str, sides: dict[str, Series], goal: Goal | None = None) -> list[Line]:
     """Latencies in microseconds, AkiDB's first."""
-    return [
-        Line(
-            suite=suite,
-            work=work,
-            side=side,
-            p50=series.p50 * 1e6,
-            p95=series.p95 * 1e6,
-            unit="us",
-            goal=goal if side.startswith("akidb") else "",
-        )
-        for side, series in sides.items()
-    ]
+    figures = {side: (series.p50 * 1e6, series.p95 * 1e6) for side, series in sides.items()}
+    return _lines(suite, work, figures, "us", goal)
 
 
 def rate_lines(
-    suite: str, work: str, sides: dict[str, Series], each: int, unit: str, goal: str
+    suite: str, work: str, sides: dict[str, Series], each: int, unit: str, goal: Goal
 ) -> list[Line]:
     """Rates, from the median and the 95th percentile of the time that `each` of them took."""
-    return [
-        Line(
-            suite=suite,
-            work=work,
-            side=side,
-            p50=each / series.p50,
-            p95=each / series.p95,
-            unit=unit,
-            goal=goal if side.startswith("akidb") else "",
+    figures = {side: (each / series.p50, each / series.p95) for side, series in sides.items()}
+    return _lines(suite, work, figures, unit, goal)
+
+
+def _lines(
+    suite: str, work: str, figures: dict[str, tuple[float, float]], unit: str, goal: Goal | None
+) -> list[Line]:
+    medians = {side: p50 for side, (p50, _) in figures.items()}
+    lines = []
+    for side, (p50, p95) in figures.items():
+        judged = goal if goal is not None and side.startswith("akidb") else None
+        lines.append(
+            Line(
+                suite=suite,
+                work=work,
+                side=side,
+                p50=p50,
+                p95=p95,
+                unit=unit,
+                goal="" if judged is None else judged.text,
+                reached="" if judged is None else judged.judge(p50, medians),
+            )
         )
-        for side, series in sides.items()
-    ]
+    return lines
 
 
 def table(lines: Sequence[Line]) -> str:
     """The report for people."""
-    head = ("suite", "work", "side", "p50", "p95", "unit", "goal")
+    head = ("suite", "work", "side", "p50", "p95", "unit", "goal", "reached")
     rows = [head] + [
-        (line.suite, line.work, line.side, _number(line.p50), _number(line.p95), line.unit, line.goal)
+        (
+            line.suite,
+            line.work,
+            line.side,
+            _number(line.p50),
+            _number(line.p95),
+            line.unit,
+            line.goal,
+            line.reached,
+        )
         for line in lines
     ]
     widths = [max(len(row[at]) for row in rows) for at in range(len(head))]

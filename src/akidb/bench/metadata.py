@@ -5,7 +5,7 @@ from typing import Any
 
 from akidb.bench.chroma import started
 from akidb.bench.fixtures import copied_schema, fresh_store
-from akidb.bench.measure import Line, Work, in_turns, latency_lines
+from akidb.bench.measure import Line, Work, at_most, in_turns, latency_lines, on_top_of
 
 SUITE = "metadata"
 PAGE = 100
@@ -31,7 +31,7 @@ def _get(operations: Any, raw: Any, peer: Any) -> list[Line]:
         "raw sqlite3": lambda _: raw.execute(statement, ("raw-0",)).fetchall(),
     }
     chroma = None if peer is None else ("chroma", lambda _: peer[1].get_tenant("default_tenant"))
-    return latency_lines(SUITE, "get a tenant by slug", in_turns(sides, 2000, peer=chroma), "<= 50 us")
+    return latency_lines(SUITE, "get a tenant by slug", in_turns(sides, 2000, peer=chroma), at_most(50))
 
 
 def _create(operations: Any, raw: Any, peer: Any) -> list[Line]:
@@ -41,7 +41,7 @@ def _create(operations: Any, raw: Any, peer: Any) -> list[Line]:
     }
     chroma = None if peer is None else ("chroma", lambda n: peer[1].create_tenant(f"tenant-{n}"))
     taken = in_turns(sides, 500, peer=chroma)
-    return latency_lines(SUITE, "create a tenant, durable", taken, "<= raw + 80 us")
+    return latency_lines(SUITE, "create a tenant, durable", taken, on_top_of("raw sqlite3", 80))
 
 
 def _list(operations: Any, raw: Any, peer: Any) -> list[Line]:
@@ -56,7 +56,7 @@ def _list(operations: Any, raw: Any, peer: Any) -> list[Line]:
             peer[1].create_database(f"database-{number}")
         # Chroma lists databases, not tenants.
         chroma = ("chroma", lambda _: peer[1].list_databases(limit=PAGE))
-    return latency_lines(SUITE, f"list {PAGE}", in_turns(sides, 500, peer=chroma), "<= 350 us")
+    return latency_lines(SUITE, f"list {PAGE}", in_turns(sides, 500, peer=chroma), at_most(350))
 
 
 def _insert(raw: Any, number: int) -> None:

@@ -39,7 +39,8 @@ def run(argv: list[str]) -> int:
     if given.json:
         print(msgspec.json.encode({"machine": _machine(), "lines": lines}).decode())
     else:
-        print(f"{_machine()}\nDurability: WAL, synchronous=FULL on both sides; Chroma as it comes.\n")
+        print(f"{_machine()}\nDurability: WAL, synchronous=FULL on both sides; Chroma as it comes.")
+        print(f"Chroma: {_chroma()}\n")
         print(table(lines))
     return 0
 
@@ -51,3 +52,12 @@ def _machine() -> str:
         f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()},"
         f" Python {platform.python_version()}, SQLite {library.sqlite_version}"
     )
+
+
+def _chroma() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("chromadb")
+    except PackageNotFoundError:
+        return "not installed (pip install 'akidb[bench]'), so it is left out"

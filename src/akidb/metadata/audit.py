@@ -1,5 +1,6 @@
 """Audit entries in SQL."""
 
+import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.documents import Page
@@ -34,7 +35,7 @@ class SqlAuditLog:
 
     def add(self, entry: AuditEntry) -> None:
         """Record an entry."""
-        _INSERT.run(self._connection, {name: getattr(entry, name) for name in _FIELDS})
+        _INSERT.run(self._connection, msgspec.structs.asdict(entry))
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         """Entries of a tenant, oldest first."""

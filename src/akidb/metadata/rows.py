@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.documents import Page
@@ -29,7 +30,7 @@ def columns(kind: type) -> list[sa.Column[Any]]:
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
     """An entity as the parameters of a statement."""
-    return {name: getattr(entity, name) for name in entity.__struct_fields__}
+    return msgspec.structs.asdict(entity)
 
 
 def entity_name(kind: type) -> str:

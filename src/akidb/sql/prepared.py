@@ -25,22 +25,11 @@ class _Compiled:
         names = compiled.positiontup
         if names is None:
             raise NotImplementedError(f"{dialect.name} does not take parameters by position")
-        constants = compiled.params
-        self.parameters = [
-            (name, constants[name], _binder(compiled.binds[name].type, dialect)) for name in names
-        ]
+        self.bind = _binder([compiled.binds[name] for name in names], dialect)
         columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
         self.make = _maker(
             kinds, [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         )
-
-    def bind(self, given: Mapping[str, Any]) -> list[Any]:
-        return [
-            value if binder is None else binder(value)
-            for value, binder in (
-                (given.get(name, constant), binder) for name, constant, binder in self.parameters
-            )
-        ]
 
 
 class Prepared:
@@ -89,9 +78,23 @@ class Prepared:
         return driver_of(connection).execute(compiled.text, compiled.bind(parameters))
 
 
-def _binder(kind: Any, dialect: sa.Dialect) -> Processor:
-    processor: Processor = kind.dialect_impl(dialect).bind_processor(dialect)
-    return processor
+def _binder(
+    parameters: list[sa.BindParameter[Any]], dialect: sa.Dialect
+) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """A function that puts what is given into the order of the statement, converted."""
+    names: dict[str, Any] = {}
+    values: list[str] = []
+    for at, parameter in enumerate(parameters):
+        processor = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+        if not parameter.required:  # a constant of the statement
+            value = parameter.effective_value
+            names[f"value{at}"] = value if processor is None else processor(value)
+            values.append(f"value{at}")
+            continue
+        given = f"given[{parameter.key!r}]"
+        values.append(given if processor is None else f"convert{at}({given})")
+        names[f"convert{at}"] = processor
+    return _written_out(f"lambda given: [{', '.join(values)}]", names)
 
 
 def _maker(kinds: tuple[type, ...], processors: list[Processor]) -> Callable[[tuple[Any, ...]], Any]:
@@ -114,5 +117,10 @@ def _maker(kinds: tuple[type, ...], processors: list[Processor]) -> Callable[[tu
             for at, kind in enumerate(kinds)
         ]
         source = made[0] if len(made) == 1 else f"({', '.join(made)})"
-    maker: Callable[[tuple[Any, ...]], Any] = eval(f"lambda row: {source}", names)  # noqa: S307 - our own names
-    return maker
+    return _written_out(f"lambda row: {source}", names)
+
+
+def _written_out(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
+    """The function that a source makes, which is of our own and the tables' names alone."""
+    function: Callable[[Any], Any] = eval(source, names)  # noqa: S307
+    return function
