@@ -63,10 +63,26 @@ def test_empty_lines_are_passed_over_and_the_last_needs_no_end(
     done = akidb("document", "import", notes, file, "--json").json
     assert done["imported"] == 2
     assert done["texts_per_second"] > 0
-    file.write_text("")
-    assert akidb("document", "import", notes, file, "--json").json["imported"] == 0
-    again = akidb("document", "import", notes, file)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
+def test_a_file_without_a_document_is_refused_unless_it_may_be_empty(
+    akidb: Run, notes: str, tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text(content, encoding="utf-8")
+    refused = akidb("document", "import", notes, file)
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith("error: invalid_argument: file: holds no document")
+    again = akidb("document", "import", notes, file, "--allow-empty")
     assert again.out.startswith("imported 0 documents in ")
+
+
+def test_a_byte_order_mark_is_passed_over(akidb: Run, notes: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text(GOOD, encoding="utf-8-sig")
+    assert akidb("document", "import", notes, file, "--json").json["imported"] == 1
+    assert akidb("document", "get", notes, "a").status == 0
 
 
 def test_a_text_for_a_collection_without_a_model_is_refused(akidb: Run, points: str, tmp_path: Path) -> None:

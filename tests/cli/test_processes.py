@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,26 @@ def test_ctrl_c_ends_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_ctrl_c_during_the_writing_says_what_was_written(akidb: Run, notes: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text("".join(f'{{"id": "{i}", "text": "{i}"}}\n' for i in range(20_000)))
+    process = subprocess.Popen(
+        [*AKIDB, "document", "import", notes, str(file)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    stores = tmp_path / "akidb-data" / "tenants"
+    with process:
+        while not list(stores.glob("*.db-wal")):  # made when the first documents are written
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, b"")
+    said = re.fullmatch(rb"interrupted: (\d+) documents were written before\n", err)
+    assert said is not None
+    assert int(said[1]) == akidb("document", "count", notes, "--json").json["count"]
+    assert 0 < int(said[1]) < 20_000
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def import_file(
     file: Annotated[
         str, typer.Argument(metavar="FILE.jsonl", help="A document a line; - is standard input.")
     ],
+    *,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A file without a document is no error.")
+    ] = False,
 ) -> None:
     """Write the documents of a file, after all of it was checked.
 
@@ -42,6 +46,9 @@ def import_file(
     with importing.opened(file) as source:
         start = source.tell()
         count = importing.check(importing.lines(source), collection)
+        if not count and not allow_empty:
+            # More often than not the command before the pipe has failed.
+            raise InvalidArgument("file", "holds no document; --allow-empty takes that as done")
         source.seek(start)
         began = time.perf_counter()
         with session.out.progress("importing", count, "texts") as advance:

@@ -4,12 +4,15 @@ The file is read twice, so that one larger than memory can be imported; what can
 as a pipe, is kept in a temporary file in between.
 """
 
+import codecs
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -48,7 +51,7 @@ class Line(NamedTuple):
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[IO[bytes]]:
-    """Open a file, or standard input for `-`, such that it can be read again."""
+    """Open a file, or standard input for `-`, such that it can be read again from where it stands then."""
     with contextlib.ExitStack() as stack:
         if name == "-":
             file: IO[bytes] = sys.stdin.buffer
@@ -62,6 +65,9 @@ def opened(name: str) -> Iterator[IO[bytes]]:
             shutil.copyfileobj(file, spool)
             spool.seek(0)
             file = spool
+        start = file.tell()
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            file.seek(start)
         yield file
 
 
@@ -126,18 +132,52 @@ def write(
     parts: Iterable[Sequence[DocumentLike]],
     advance: Advance,
 ) -> int:
-    """Upsert all parts and give the number of documents; an error notes how many were written before it."""
+    """Upsert all parts and give the number of documents.
+
+    An error notes how many were written before it, and so does an interruption.
+    """
     written = 0
-    for part in parts:
-        try:
-            patiently(lambda part=part: documents.upsert(path, part))  # type: ignore[misc]
-        except AkiDBError as error:
-            if written:
-                error.add_note(f"{written} documents were written before")
-            raise
-        written += len(part)
-        advance(len(part))
+    try:
+        with _interrupted_between_parts() as interrupt_if_asked:
+            for part in parts:
+                patiently(lambda part=part: documents.upsert(path, part))  # type: ignore[misc]
+                written += len(part)
+                advance(len(part))
+                interrupt_if_asked()
+    except (AkiDBError, KeyboardInterrupt) as error:
+        if written or isinstance(error, KeyboardInterrupt):
+            error.add_note(f"{written} documents were written before")
+        raise
     return written
+
+
+@contextlib.contextmanager
+def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C wait for the part under way, so that it is known what was written; a second does not wait.
+
+    Gives what raises the KeyboardInterrupt that was asked for.
+    """
+    asked = False
+
+    def ask(_number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def interrupt_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupt_if_asked  # someone else decides what Ctrl-C does
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield interrupt_if_asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def patiently(call: Callable[[], T]) -> T:

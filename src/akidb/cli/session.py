@@ -64,6 +64,9 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, KeyboardInterrupt):  # of which typer lets no more through than the status
+            for note in getattr(error, "__notes__", ()):
+                print(f"interrupted: {note}", file=sys.stderr, flush=True)
         if self._opened is not None:
             self._opened.close()
 
