@@ -3,6 +3,10 @@
 if __name__ == "__main__":
     import sys
 
-    from akidb.cli.main import main
+    try:
+        from akidb.cli.main import main
 
-    sys.exit(main())
+        status = main()
+    except KeyboardInterrupt:  # before `main` could see to it
+        status = 130
+    sys.exit(status)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from akidb.cli.main import app
+from akidb.cli.tree import app
 
 from .conftest import Run
 

@@ -70,6 +70,23 @@ def test_ctrl_c_ends_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path:
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
+@pytest.mark.parametrize("module", ["typer", "akidb.cli.tree", "akidb.cli.session"])
+def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module: str) -> None:
+    program = (
+        "import builtins, os, signal, sys\n"
+        "from akidb.cli.main import main\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *more):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return load(name, *more)\n"
+        "builtins.__import__ = interrupted\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 def test_ctrl_c_during_the_writing_says_what_was_written(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text("".join(f'{{"id": "{i}", "text": "{i}"}}\n' for i in range(20_000)))

@@ -15,7 +15,6 @@ from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailable
 
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.InvalidArgument: 2,

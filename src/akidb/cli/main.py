@@ -1,72 +1,33 @@
-"""The `akidb` command: its tree, and the way that every run of it ends."""
+"""The way that every run of `akidb` ends: a status, and a line for what went wrong.
+
+It loads the commands within `main`: Ctrl-C may come while they load.
+"""
 
 import contextlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO, Annotated
+from typing import IO
 
-import typer
-from typer.main import get_command
-
-from akidb.cli import (
-    audit,
-    bench,
-    collections,
-    databases,
-    demo,
-    doctor,
-    documents,
-    migrate,
-    models,
-    search,
-    serve,
-    tenants,
-)
-from akidb.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, as_domain_error, exit_status
-from akidb.cli.output import Output
-from akidb.cli.session import Data, Json, Shared, Url, require_command
-from akidb.domain.errors import AkiDBError
-
-# Help in colour would double the time that `--help` takes.
-app = typer.Typer(name="akidb", rich_markup_mode=None)
-
-GROUPS = (tenants, databases, collections, documents, models, audit, migrate)
-COMMANDS = (demo, serve, search, doctor, bench)
-
-
-@app.callback(invoke_without_command=True)
-def options(
-    context: typer.Context,
-    *,
-    url: Url = None,
-    data: Data = None,
-    json: Json = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    """AkiDB, a multi-tenant vector database with built-in text embeddings.
-
-    The data is in the directory akidb-data, unless --data, --url, AKIDB_URL or akidb.toml says otherwise.
-    """
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"akidb {installed('akidb')}")
-        raise typer.Exit
-    context.obj = Shared(url, data, json)
-    require_command(context)
-
-
-for _module in COMMANDS:
-    _module.add_to(app)
-for _group in GROUPS:
-    app.add_typer(_group.app)
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give the status to exit with; whatever goes wrong has been printed."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+    from typer.main import get_command
+
+    from akidb.cli.tree import app
+
     _accept_any_character()
     try:
         status = get_command(app).main(arguments, prog_name="akidb", standalone_mode=False)
@@ -76,17 +37,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Abort:
         print("cancelled", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         _discard(sys.stdout)
         return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the end of every run: a line, never a traceback
-        return _failed(as_domain_error(error), json="--json" in arguments)
+        if _follows_an_interrupt(error):
+            return EXIT_INTERRUPTED
+        return _failed(error, json="--json" in arguments)
     return status if isinstance(status, int) else 0
 
 
-def _failed(error: AkiDBError, *, json: bool) -> int:
+def _follows_an_interrupt(error: BaseException | None) -> bool:
+    """Whether this went wrong while an interrupted command was tidying up."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _failed(ended_by: Exception, *, json: bool) -> int:
+    from akidb.cli.errors import as_domain_error, exit_status
+    from akidb.cli.output import Output
+
+    error = as_domain_error(ended_by)
     with contextlib.suppress(OSError):
         Output(json=json).error(error)
     with contextlib.suppress(OSError):

@@ -1,0 +1,55 @@
+"""The tree of the `akidb` command: its groups, its commands, and the options before them."""
+
+from typing import Annotated
+
+import typer
+
+from akidb.cli import (
+    audit,
+    bench,
+    collections,
+    databases,
+    demo,
+    doctor,
+    documents,
+    migrate,
+    models,
+    search,
+    serve,
+    tenants,
+)
+from akidb.cli.session import Data, Json, Shared, Url, require_command
+
+# Help in colour would double the time that `--help` takes.
+app = typer.Typer(name="akidb", rich_markup_mode=None)
+
+GROUPS = (tenants, databases, collections, documents, models, audit, migrate)
+COMMANDS = (demo, serve, search, doctor, bench)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    *,
+    url: Url = None,
+    data: Data = None,
+    json: Json = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """AkiDB, a multi-tenant vector database with built-in text embeddings.
+
+    The data is in the directory akidb-data, unless --data, --url, AKIDB_URL or akidb.toml says otherwise.
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"akidb {installed('akidb')}")
+        raise typer.Exit
+    context.obj = Shared(url, data, json)
+    require_command(context)
+
+
+for _module in COMMANDS:
+    _module.add_to(app)
+for _group in GROUPS:
+    app.add_typer(_group.app)
