@@ -130,7 +130,8 @@ def test_people_are_told_where_it_listens(tmp_path: Path) -> None:
 def test_what_cannot_be_served_is_one_line(akidb: Run, served: Served) -> None:
     refused = akidb("serve", "--port", "0")
     assert (refused.status, refused.err.count("\n")) == (1, 1)
-    assert f"process {served.process.pid} " in refused.err
+    assert f"process {served.process.pid} (akidb serve); that is a server" in refused.err
+    assert refused.err.endswith(f" at unix://{served.socket}\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = akidb("--data", "other", "serve", "--port", port)

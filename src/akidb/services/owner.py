@@ -10,6 +10,8 @@ import msgspec
 from akidb.domain.errors import Unavailable
 
 LOCK_NAME = "owner.lock"
+OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
+"""Those that stand before the command's name in a call of `akidb`."""
 
 
 class _Holder(msgspec.Struct):
@@ -28,9 +30,11 @@ class DirectoryHeld(Unavailable):
         self.process = holder.process
         self.socket = None if holder.socket is None else Path(holder.socket)
         name = f"process {holder.pid} ({holder.process})" if holder.pid else holder.process
-        super().__init__(
-            f"{directory} is in use by {name}; `akidb serve` lets several processes share a directory"
-        )
+        if self.socket is None:
+            advice = "`akidb serve` lets several processes share a directory"
+        else:
+            advice = f"that is a server, which answers at unix://{self.socket}"
+        super().__init__(f"{directory} is in use by {name}; {advice}")
 
 
 class OwnerLock:
@@ -77,4 +81,15 @@ class OwnerLock:
 
 
 def _process_name() -> str:
-    return " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:2]])
+    """The program and its command, such as `akidb serve`."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    words = iter(sys.argv[1:])
+    command = []
+    for word in words:
+        if word in OPTIONS_WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-"):
+            command.append(word)
+            break
+    return " ".join(["python" if name in {"", "-c"} else name, *command])
