@@ -54,8 +54,7 @@ def load(**given: Any) -> Settings:
     path = Path(named or "akidb.toml")
     if named or path.is_file():
         values.update(_read_file(path))
-    fields = {f.name: f for f in msgspec.structs.fields(Settings)}
-    for name in fields:
+    for name in Settings.__struct_fields__:
         text = os.environ.get(f"AKIDB_{name.upper()}")
         if text is not None:
             values[name] = text
@@ -79,11 +78,18 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _convert(values: dict[str, Any]) -> Settings:
-    try:
-        # Not strict, since the environment holds text alone.
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument("settings", str(error)) from None
+    types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    converted = {}
+    for name, value in values.items():
+        if name not in types:
+            raise InvalidArgument(name, "is no setting")
+        try:
+            # Not strict, since the environment holds text alone.
+            converted[name] = msgspec.convert(value, types[name], strict=False)
+        except msgspec.ValidationError:
+            kind = "a whole number" if types[name] is int else "text"
+            raise InvalidArgument(name, f"must be {kind}, not {value!r}") from None
+    return Settings(**converted)
 
 
 def _check(settings: Settings) -> None:

@@ -64,8 +64,20 @@ def test_a_call_wins_over_the_environment_and_that_over_the_file(
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(InvalidArgument, match=name):
+    with pytest.raises(InvalidArgument) as caught:
         load(**{name: value})
+    assert caught.value.field == name
+
+
+def test_the_reason_is_in_the_words_of_who_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_MAX_OPEN_STORES", "many")
+    with pytest.raises(InvalidArgument, match=r"^max_open_stores: must be a whole number, not 'many'$"):
+        load()
+    monkeypatch.delenv("AKIDB_MAX_OPEN_STORES")
+    with pytest.raises(InvalidArgument, match=r"^colour: is no setting$"):
+        load(colour="red")
+    with pytest.raises(InvalidArgument, match=r"^url: must be text, not 7$"):
+        load(url=7)
 
 
 @pytest.mark.parametrize(
