@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format bench constraints clean
+.PHONY: demo test test-slow check format bench constraints wheels clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ bench: $(READY)
 
 constraints: $(READY)
 	$(BIN)/python tools/freeze.py > constraints.txt
+
+wheels: $(READY)
+	$(BIN)/python tools/check_wheels.py
 
 clean:
 	rm -rf $(VENV) akidb-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -74,11 +74,7 @@ def test_the_commands_find_what_the_example_wrote(place: Path) -> None:
 
 
 def test_the_server_answers_as_shown(place: Path) -> None:
-    port = str(free_port())
-    script = blocks("sh")[1].replace("8080", port)
-    waiting = f"until curl -sf http://127.0.0.1:{port}/health/live >/dev/null; do sleep 0.1; done\n"
-    started, rest = script.split("&\n", 1)
-    output = run_shell(f"{started}&\n{waiting}{rest}", place)
+    output = run_shell(blocks("sh")[1].replace("8080", str(free_port())), place)
     assert "Cats sleep most of the day." in output
     assert "aki-labs" in output
     deadline = time.monotonic() + 30
@@ -94,9 +90,15 @@ def test_every_make_target_that_is_named_is_there() -> None:
         assert named <= targets, document
 
 
-@pytest.mark.parametrize("document", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("*.md")))
-def test_links_lead_somewhere(document: str) -> None:
-    for target in LINK.findall((ROOT / document).read_text()):
+DOCUMENTS = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_named_pages_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in LINK.findall(text):
+        assert ((ROOT / document).parent / target).exists(), target
+    for target in re.findall(r"`((?:docs|tests|src)/[\w./-]+)`", text):
         assert (ROOT / target).exists(), target
 
 

@@ -1,8 +1,7 @@
 """The default embedding model: tokens per second in bulk, and the time of one text."""
 
+import importlib
 import inspect
-import pkgutil
-import sys
 from collections.abc import Iterator
 
 from akidb.bench.measure import Line, at_most, in_turns, latency_lines
@@ -11,6 +10,18 @@ from akidb.settings import load
 
 SUITE = "embedding"
 TEXTS = 400
+MODULES = (
+    "builtins",
+    "os",
+    "math",
+    "itertools",
+    "functools",
+    "statistics",
+    "subprocess",
+    "shutil",
+    "random",
+    "asyncio",
+)
 SHORT_CHARACTERS = 100
 """About 20 tokens, as a question has."""
 
@@ -41,10 +52,9 @@ def run() -> list[Line]:
 
 
 def _texts() -> Iterator[str]:
-    """Docstrings of functions that every Python has loaded."""
-    for module in pkgutil.iter_modules():
-        loaded = sys.modules.get(module.name)
-        for _, member in inspect.getmembers(loaded, callable) if loaded else ():
+    """Docstrings of functions and classes that every Python has."""
+    for name in MODULES:
+        for _, member in inspect.getmembers(importlib.import_module(name), callable):
             text = inspect.getdoc(member)
             if text and 40 <= len(text) <= 800:
                 yield text

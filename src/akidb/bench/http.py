@@ -32,26 +32,34 @@ def run() -> list[Line]:
     """All figures of this suite."""
     rows = vectors(COUNT)
     batches = [documents(at, rows[at : at + BATCH]) for at in range(0, COUNT, BATCH)]
-    with _server() as url, fresh_store() as local, closing(bind(url, load())) as remote:
+    with (
+        _server() as url,
+        fresh_store() as local,
+        closing(bind(url, load())) as remote,
+        _transport(url) as http,
+    ):
         prepare(remote)
-        lines = _upsert(url, remote, batches)
+        lines = _upsert(http, remote, batches)
         for at in range(0, COUNT, 1000):
             local.documents.upsert(PATH, documents(at, rows[at : at + 1000]))
-        return lines + _search(url, remote, local)
+        return lines + _search(http, remote, local)
 
 
-def _poster(url: str, path: str, bodies: list[bytes]) -> Work:
+def _transport(url: str) -> "closing[Transport]":
+    return closing(Transport(url, timeout_seconds=TIMEOUT_SECONDS))
+
+
+def _poster(http: Transport, path: str, bodies: list[bytes]) -> Work:
     """Posts ready-made bodies over one kept-alive connection."""
-    transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS)
 
     def post(number: int) -> None:
-        answer = transport.send("POST", f"{ROUTE}{path}", bodies[number], JSON, safe=True)
+        answer = http.send("POST", f"{ROUTE}{path}", bodies[number], JSON, safe=True)
         assert answer.status == 200, answer.body
 
     return post
 
 
-def _upsert(url: str, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
+def _upsert(http: Transport, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
     bodies = [
         msgspec.json.encode({"documents": [{**d, "vector": d["vector"].tolist()} for d in batch]})
         for batch in batches
@@ -59,7 +67,7 @@ def _upsert(url: str, remote: Any, batches: list[list[dict[str, Any]]]) -> list[
 
     taken = in_turns(
         {
-            "akidb, JSON ready-made": _poster(url, "/documents", bodies),
+            "akidb, JSON ready-made": _poster(http, "/documents", bodies),
             "akidb's client, NumPy": lambda n: remote.documents.upsert(PATH, batches[n]),
         },
         len(batches) - 5,
@@ -68,13 +76,13 @@ def _upsert(url: str, remote: Any, batches: list[list[dict[str, Any]]]) -> list[
     return rate_lines(SUITE, work, taken, BATCH, "documents/s", at_least(12_000))
 
 
-def _search(url: str, remote: Any, local: Any) -> list[Line]:
+def _search(http: Transport, remote: Any, local: Any) -> list[Line]:
     asked = vectors(1000, seed=11)
     bodies = [msgspec.json.encode({"vector": row.tolist()}) for row in asked]
 
     taken = in_turns(
         {
-            "akidb, JSON ready-made": _poster(url, "/search", bodies),
+            "akidb, JSON ready-made": _poster(http, "/search", bodies),
             "akidb's client, NumPy": lambda n: remote.documents.search(PATH, vector=asked[n]),
             "in process": lambda n: local.documents.search(PATH, vector=asked[n]),
         },
@@ -104,12 +112,12 @@ def _server() -> Iterator[str]:
 
 
 def _wait(url: str) -> None:
-    transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS)
-    for _ in range(300):
-        try:
-            transport.send("GET", "/health/live", None, {}, safe=True)
-        except Unavailable:
-            time.sleep(0.05)
-        else:
-            return
+    with _transport(url) as http:
+        for _ in range(300):
+            try:
+                http.send("GET", "/health/live", None, {}, safe=True)
+            except Unavailable:
+                time.sleep(0.05)
+            else:
+                return
     raise TimeoutError("the server did not start")

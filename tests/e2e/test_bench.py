@@ -1,0 +1,48 @@
+"""`akidb bench` runs and says for each goal whether it was reached; how fast it was is no matter here."""
+
+import json
+
+import pytest
+
+from akidb.bench import main
+
+SUITES = {
+    "metadata": ["get a tenant by slug", "create a tenant, durable", "list 100"],
+    "documents": ["upsert batches", "search 10,000", "the same with a filter", "open a tenant store"],
+    "http": ["upsert batches", "search 10,000"],
+    "embedding": ["embed", "embed one text"],
+    "startup": ["start a process"],
+}
+
+
+def measured(capsys: pytest.CaptureFixture[str], suite: str) -> None:
+    assert main([suite, "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["lines"]
+    for work in SUITES[suite]:
+        assert any(line["work"].startswith(work) for line in lines), work
+    assert all(line["p50"] > 0 for line in lines)
+    assert all(line["reached"].split()[0] in {"yes", "no"} for line in lines if line["goal"])
+    assert any(line["goal"] for line in lines)
+
+
+@pytest.mark.parametrize("suite", ["metadata", "documents", "startup"])
+def test_a_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suite: str) -> None:
+    measured(capsys, suite)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["http", "embedding"])
+def test_a_long_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suite: str) -> None:
+    measured(capsys, suite)
+
+
+def test_a_suite_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nonsense"]) == 2
+    assert "there is no suite 'nonsense'" in capsys.readouterr().err
+
+
+def test_the_table_of_people_has_a_column_for_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["startup"]) == 0
+    output = capsys.readouterr().out
+    assert "reached" in output
+    assert "Durability: WAL, synchronous=FULL" in output

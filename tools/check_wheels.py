@@ -1,0 +1,48 @@
+"""See that everything AkiDB needs at run time has a wheel on each machine that it is meant for."""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLATFORMS = {
+    "Linux x86-64": ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64"],
+    "Linux aarch64": ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64"],
+    "macOS arm64": [
+        "macosx_14_0_arm64",
+        "macosx_11_0_arm64",
+        "macosx_14_0_universal2",
+        "macosx_13_0_universal2",
+    ],
+}
+PYTHONS = ("3.11", "3.13")
+
+
+def main() -> int:
+    """Ask the installer for each; gives 1 when something is missing."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    # Its marker says where it has a wheel; the installer would read it for the machine it runs on.
+    needed = [line for line in project["dependencies"] if not line.startswith("pysqlite3")]
+    missing = 0
+    for name, platforms in PLATFORMS.items():
+        for python in PYTHONS:
+            reason = _fault(needed, platforms, python)
+            print(f"{name}, Python {python}: {reason or 'every dependency has a wheel'}")
+            missing += reason is not None
+    return 1 if missing else 0
+
+
+def _fault(needed: list[str], platforms: list[str], python: str) -> str | None:
+    with tempfile.TemporaryDirectory() as target:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--target", target]
+        command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+        command += [f"--platform={platform}" for platform in platforms]
+        command += ["--constraint", str(ROOT / "constraints.txt"), *needed]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
