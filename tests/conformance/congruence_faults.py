@@ -216,4 +216,55 @@ BAD_FILTERS: tuple[Any, ...] = (
     5,
 )
 
-FAULTS: list[Scenario] = [names, settings, documents, questions]
+WRONG: tuple[Any, ...] = (b"x", bytearray(b"x"), 5, True, 1.5, float("nan"), ["x"], {"a": b"x"}, {1}, "x\0")
+
+
+def types(db: akidb.Client, saw: Transcript) -> None:
+    """Values of every wrong type; None too, where it is not what stands for the default."""
+    notes = made(db, "wrong-types")
+    words = made(db, "wrong-typed-words", embedding_model="hash", dimension=None)
+    tenant = db.tenants.get("wrong-types")
+    kb = tenant.databases.get("kb")
+    for value in (None, *WRONG):
+        saw(db.tenants.create, value)
+        saw(db.tenants.create, "Fine", slug="odd", status=value)
+        saw(db.tenants.get, value)
+        saw(db.tenants.find_external, value)
+        saw(tenant.databases.create, value)
+        saw(tenant.databases.create, "never", description=value)
+        saw(tenant.databases.create, "never", state=value)
+        saw(tenant.databases.get, value)
+        saw(kb.collections.create, value, dimension=16)
+        saw(kb.collections.create, "never", dimension=16, metric=value)
+        saw(kb.collections.get, value)
+        saw(db.models.info, value)
+        saw(db.models.pull, value)
+        saw(db.embed, value, model="hash")
+        for name in ("name", "slug", "storage_quota_bytes", "metadata"):
+            saw(tenant.update, **{name: value})
+        saw(kb.update, name=value)
+        saw(kb.collections.update, "notes", name=value)
+    for value in WRONG:
+        saw(db.tenants.create, "Fine", slug=value)
+        saw(db.tenants.create, "Fine", slug="odd", external_id=value)
+        saw(db.tenants.list, status=value)
+        saw.place(db.tenants.list, cursor=value)
+        saw(tenant.update, external_id=value)
+        saw(tenant.suspend, reason=value)
+        tenant.activate()
+        saw(kb.collections.create, "never", embedding_model=value)
+        saw(db.embed, ["x"], model=value)
+        saw.place(notes.search, vectors(1)[0], score_threshold=value)
+    for value in (None, b"x", bytearray(b"x"), True, 1.5, float("nan"), ["x"], {"a": b"x"}, {1}, "5"):
+        saw(notes.search, vectors(1)[0], top_k=value)
+        saw(notes.scan, limit=value)
+        if value is not None:
+            saw(notes.search, vectors(1)[0], ef_search=value)
+            saw(kb.collections.create, "never", dimension=value)
+            saw(kb.collections.create, "never", dimension=16, hnsw_m=value)
+    for value in (b"x", bytearray(b"x"), "x\0"):
+        saw.place(words.search, value)
+    saw(lambda: [db.tenants.exists(slug) for slug in ("odd", "fine", "ea", "ea--")])
+
+
+FAULTS: list[Scenario] = [names, settings, documents, questions, types]

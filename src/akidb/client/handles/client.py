@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from akidb.client.handles.tenants import Tenants
+from akidb.client.names import check_model
 from akidb.ports.operations import EmbeddingResult, Finding, Operations
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Client:
 
         Raises NotFound for an unknown model, Unavailable for one that is not installed.
         """
+        if model is not None:
+            check_model(model, "model")
         return self._operations.embeddings.embed([texts] if isinstance(texts, str) else texts, model=model)
 
     def doctor(self) -> list[Finding]:
@@ -63,7 +66,7 @@ class Models:
 
     def info(self, name: str) -> "ModelInfo":
         """One model. Raises NotFound for an unknown name."""
-        return self._operations.models.info(name)
+        return self._operations.models.info(check_model(name, "name"))
 
     def pull(self, name: str, *, progress: "Progress | None" = None) -> "ModelInfo":
         """Fetch a model's files, check them and make them ready, unless they are there.
@@ -71,4 +74,4 @@ class Models:
         `progress(stage, done, total)` is called now and then, though never by a server. Raises
         Unavailable when no source has the files or they are not the expected ones.
         """
-        return self._operations.models.pull(name, progress)
+        return self._operations.models.pull(check_model(name, "name"), progress)

@@ -18,6 +18,7 @@ from akidb.ports.wire import dec_hook
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 2**20
+_BINARY = (bytes, bytearray, memoryview)
 
 Query = Mapping[str, object]
 
@@ -48,14 +49,13 @@ class Caller:
         *,
         if_version: int | None = None,
     ) -> T:
-        """Change something. Fields that are None are left out."""
+        """Change something."""
         body = None if fields is None else _body(fields)
         return self._decoded(self._send("POST", path, body, if_version=if_version), kind)
 
-    def patch(self, kind: type[T], path: str, changes: msgspec.Struct, *, if_version: int | None) -> T:
-        """Change fields of an entity; those that are UNSET are left out."""
-        body = _body({name: getattr(changes, name) for name in changes.__struct_fields__}, drop=msgspec.UNSET)
-        return self._decoded(self._send("PATCH", path, body, if_version=if_version), kind)
+    def patch(self, kind: type[T], path: str, fields: Mapping[str, object], *, if_version: int | None) -> T:
+        """Change fields of an entity."""
+        return self._decoded(self._send("PATCH", path, _body(fields), if_version=if_version), kind)
 
     def delete(self, path: str, *, if_version: int | None) -> None:
         """Delete an entity."""
@@ -117,15 +117,16 @@ def _enc_hook(value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 
 
-def _body(fields: Mapping[str, object], *, drop: object = None) -> bytes:
-    given = {name: value for name, value in fields.items() if value is not drop}
-    for name, value in given.items():
+def _body(fields: Mapping[str, object]) -> bytes:
+    for name, value in fields.items():
         if isinstance(value, float) and not isfinite(value):  # it would be sent as null
             raise InvalidArgument(name, "must be a finite number")
+        if isinstance(value, _BINARY):  # it would be sent as base64
+            raise InvalidArgument(name, f"must not be {type(value).__name__}")
     try:
-        body = _encoder.encode(given)
+        body = _encoder.encode(fields)
     except (UnicodeEncodeError, TypeError, NotImplementedError, OverflowError, RecursionError) as error:
-        raise _fault(given, error) from None
+        raise _fault(fields, error) from None
     if len(body) > MAX_BODY_BYTES:
         raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes as JSON, has {len(body)}")
     return body
@@ -153,6 +154,8 @@ def _query(query: Query | None) -> str:
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, _BINARY):
+        raise InvalidArgument(name, f"must not be {type(value).__name__}")
     text = str(value)
     try:
         text.encode()

@@ -2,7 +2,9 @@
 
 # ruff: noqa: D102 - the port says what each method does
 
+from akidb.client.http import checks
 from akidb.client.http.caller import Caller
+from akidb.client.http.checks import changed, checked, given
 from akidb.client.http.paths import collection_path, collections_path, page_query
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Collection, Metric
@@ -28,16 +30,15 @@ class HttpCollections:
         hnsw_ef_construction: int | None = None,
         max_document_count: int | None = None,
     ) -> Collection:
-        fields = {
-            "name": name,
-            "dimension": dimension,
-            "metric": metric,
-            "embedding_model": embedding_model,
+        options = {
             "hnsw_m": hnsw_m,
             "hnsw_ef_construction": hnsw_ef_construction,
             "max_document_count": max_document_count,
         }
-        return self._caller.post(Collection, collections_path(tenant, database), fields)
+        vectors = {"dimension": dimension, "embedding_model": embedding_model}
+        fields = {"name": name, **given(options), "metric": metric, **given(vectors)}
+        path = collections_path(tenant, database)
+        return self._caller.post(Collection, path, checked(fields, checks.COLLECTION))
 
     def get(self, tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> Collection:
         return self._caller.get(Collection, collection_path(tenant, database, collection))
@@ -64,7 +65,8 @@ class HttpCollections:
         if_version: int | None = None,
     ) -> Collection:
         path = collection_path(tenant, database, collection)
-        return self._caller.patch(Collection, path, changes, if_version=if_version)
+        fields = checked(changed(changes), checks.COLLECTION)
+        return self._caller.patch(Collection, path, fields, if_version=if_version)
 
     def delete(
         self,

@@ -2,7 +2,9 @@
 
 # ruff: noqa: D102 - the port says what each method does
 
+from akidb.client.http import checks
 from akidb.client.http.caller import Caller
+from akidb.client.http.checks import changed, checked
 from akidb.client.http.paths import database_path, databases_path, page_query
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Database
@@ -25,7 +27,7 @@ class HttpDatabases:
         state: DatabaseState = DatabaseState.READY,
     ) -> Database:
         fields = {"name": name, "description": description, "state": state}
-        return self._caller.post(Database, databases_path(tenant), fields)
+        return self._caller.post(Database, databases_path(tenant), checked(fields, checks.DATABASE))
 
     def get(self, tenant: TenantRef, database: DatabaseRef) -> Database:
         return self._caller.get(Database, database_path(tenant, database))
@@ -49,7 +51,8 @@ class HttpDatabases:
         *,
         if_version: int | None = None,
     ) -> Database:
-        return self._caller.patch(Database, database_path(tenant, database), changes, if_version=if_version)
+        fields = checked(changed(changes), checks.DATABASE)
+        return self._caller.patch(Database, database_path(tenant, database), fields, if_version=if_version)
 
     def delete(self, tenant: TenantRef, database: DatabaseRef, *, if_version: int | None = None) -> None:
         self._caller.delete(database_path(tenant, database), if_version=if_version)

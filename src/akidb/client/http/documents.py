@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
+from akidb.client.http import checks
 from akidb.client.http.caller import Caller
+from akidb.client.http.checks import checked, given
 from akidb.client.http.paths import collection_path, page_query
 from akidb.client.http.vectors import sendable, sendable_rows
 from akidb.domain.documents import (
@@ -91,7 +93,7 @@ class HttpDocuments:
         return Page(items=_with_arrays(page.items, include), next_cursor=page.next_cursor)
 
     def count(self, path: CollectionPath, *, filter: Mapping[str, Any] | None = None) -> int:
-        fields = {"filter": _checked(filter)}
+        fields = given({"filter": _checked(filter)})
         return self._caller.ask(_Count, f"{_documents_path(path)}/count", fields).count
 
     def update(
@@ -127,13 +129,16 @@ class HttpDocuments:
         ef_search: int | None = None,
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> SearchResult:
-        fields = {
-            "text": text,
-            "vector": None if vector is None else sendable(vector, "vector"),
-            "top_k": top_k,
+        sizes = {"top_k": top_k, **given({"ef_search": ef_search})}
+        options = {
             "filter": _checked(filter),
             "score_threshold": score_threshold,
-            "ef_search": ef_search,
+            "vector": None if vector is None else sendable(vector, "vector"),
+        }
+        fields = {
+            **checked(sizes, checks.SEARCH),
+            **given(options),
+            **checked(given({"text": text}), checks.SEARCH),
             "include": sorted(include),
         }
         result = self._caller.ask(SearchResult, f"{collection_path(*path)}/search", fields)

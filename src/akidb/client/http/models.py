@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from akidb.client.http.caller import Caller
+from akidb.client.http.checks import given
 from akidb.domain.errors import NotFound
 from akidb.ports.embedding import ModelInfo, Progress
 from akidb.ports.operations import EmbeddingResult
@@ -41,7 +42,7 @@ class HttpEmbeddings:
 
     def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
         check_texts(texts)
-        fields = {"input": texts, "model": model, "encoding_format": "base64"}
+        fields = {"input": texts, **given({"model": model}), "encoding_format": "base64"}
         answer = self._caller.ask(_Embeddings, "/v1/embeddings", fields)
         vectors = np.frombuffer(b"".join(b64decode(item.embedding) for item in answer.data), "<f4")
         return EmbeddingResult(

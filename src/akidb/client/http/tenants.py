@@ -5,13 +5,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET
-
+from akidb.client.http import checks
 from akidb.client.http.caller import Caller
+from akidb.client.http.checks import changed, checked, given
 from akidb.client.http.paths import TENANTS, page_query, tenant_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditEntry, Tenant, Usage
-from akidb.domain.json import check_object
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.operations import TenantChanges, TenantRef
 
@@ -34,17 +33,16 @@ class HttpTenants:
         qps_quota: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Tenant:
-        fields = {
-            "name": name,
+        options = {
             "slug": slug,
             "external_id": external_id,
-            "status": status,
             "memory_quota_bytes": memory_quota_bytes,
             "storage_quota_bytes": storage_quota_bytes,
             "qps_quota": qps_quota,
-            "metadata": None if metadata is None else check_object(metadata, "metadata"),
+            "metadata": metadata,
         }
-        return self._caller.post(Tenant, TENANTS, fields)
+        fields = {"name": name, **given(options), "status": status}
+        return self._caller.post(Tenant, TENANTS, checked(fields, checks.TENANT))
 
     def get(self, tenant: TenantRef) -> Tenant:
         return self._caller.get(Tenant, tenant_path(tenant))
@@ -58,13 +56,13 @@ class HttpTenants:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Tenant]:
-        query = page_query(limit, cursor, status=status, external_id=external_id, deleted=deleted or None)
+        wanted = checked(given({"status": status, "external_id": external_id}), checks.TENANT)
+        query = page_query(limit, cursor, deleted=deleted or None, **wanted)
         return self._caller.get(Page[Tenant], TENANTS, query)
 
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
-        if changes.metadata is not UNSET:
-            check_object(changes.metadata, "metadata")
-        return self._caller.patch(Tenant, tenant_path(tenant), changes, if_version=if_version)
+        fields = checked(changed(changes), checks.TENANT)
+        return self._caller.patch(Tenant, tenant_path(tenant), fields, if_version=if_version)
 
     def activate(self, tenant: TenantRef, *, if_version: int | None = None) -> Tenant:
         return self._caller.post(Tenant, f"{tenant_path(tenant)}/activate", if_version=if_version)
@@ -72,8 +70,8 @@ class HttpTenants:
     def suspend(
         self, tenant: TenantRef, *, reason: str | None = None, if_version: int | None = None
     ) -> Tenant:
-        path = f"{tenant_path(tenant)}/suspend"
-        return self._caller.post(Tenant, path, {"reason": reason}, if_version=if_version)
+        fields = checked(given({"reason": reason}), checks.TENANT)
+        return self._caller.post(Tenant, f"{tenant_path(tenant)}/suspend", fields, if_version=if_version)
 
     def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
         self._caller.delete(tenant_path(tenant), if_version=if_version)
