@@ -344,3 +344,18 @@ def test_purging_a_collection_forgets_its_answers_and_no_others(world: World) ->
     with keyed(idempotency_key="k"):
         world.ops.documents.upsert(doomed, notes("a"))
     assert len(world.ops.documents.get(doomed, ["a"])) == 1
+
+
+def test_a_repeated_request_embeds_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.place("Texts", embedding_model="hash")
+    with keyed(idempotency_key="k"):
+        first = world.ops.documents.upsert(path, [{"text": "hello"}])
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was embedded again")
+
+    monkeypatch.setattr("akidb.services.embeddings.EmbeddingService.embed_for", refuse)
+    with keyed(idempotency_key="k"):
+        again = world.ops.documents.upsert(path, [{"text": "hello"}])
+    assert again.ids == first.ids
+    assert world.ops.documents.count(path) == 1

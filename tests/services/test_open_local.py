@@ -202,7 +202,8 @@ def test_another_process_is_named_with_its_socket(directory: Path, socket: str |
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(DirectoryHeld, match="akidb serve") as caught:
+        advice = "`akidb serve` lets" if socket is None else "answers at unix:///run/akidb.sock"
+        with pytest.raises(DirectoryHeld, match=advice) as caught:
             open_local(directory, HASH)
         assert caught.value.pid == holder.pid
         assert caught.value.socket == (None if socket is None else Path(socket))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, ids_of, keyed, notes, opened, vector_of
+from worlds import World, ids_of, notes, opened, vector_of
 
 from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
@@ -443,21 +443,6 @@ def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) 
     assert world.ops.documents.delete(path, ids=["a"]) == 0
     assert world.ops.documents.update(path, {"a": 1}, ids=["a"]) == 0
     assert not list((world.directory / "tenants").glob("*.db"))
-
-
-def test_a_repeated_request_embeds_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = world.place("Texts", embedding_model="hash")
-    with keyed(idempotency_key="k"):
-        first = world.ops.documents.upsert(path, [{"text": "hello"}])
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("it was embedded again")
-
-    monkeypatch.setattr("akidb.services.embeddings.EmbeddingService.embed_for", refuse)
-    with keyed(idempotency_key="k"):
-        again = world.ops.documents.upsert(path, [{"text": "hello"}])
-    assert again.ids == first.ids
-    assert world.ops.documents.count(path) == 1
 
 
 @pytest.mark.parametrize(

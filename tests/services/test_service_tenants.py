@@ -356,3 +356,17 @@ def test_an_unknown_tenant_is_named_as_it_was_asked_for(world: World) -> None:
         with pytest.raises(NotFound) as caught:
             world.ops.tenants.get(reference)
         assert caught.value.fields == {"entity": "tenant", "id": str(reference)}
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_a_list_takes_no_other_truth_than_true_and_false(world: World, value: Any) -> None:
+    world.place("Other")
+    lists = (
+        lambda: world.ops.tenants.list(deleted=value),
+        lambda: world.ops.databases.list("other", deleted=value),
+        lambda: world.ops.collections.list("other", "kb", deleted=value),
+    )
+    for call in lists:
+        with pytest.raises(InvalidArgument) as caught:
+            call()
+        assert caught.value.field == "deleted"

@@ -80,6 +80,13 @@ def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MA
     return value
 
 
+def check_flag(value: object, field: str) -> bool:
+    """True or false, and nothing that only counts as one of them."""
+    if type(value) is not bool:
+        raise InvalidArgument(field, f"must be true or false, not {type(value).__name__}")
+    return value
+
+
 def check_word(kind: type[WordT], value: object, field: str) -> WordT:
     """One of the words of an enumeration."""
     for word in kind:

@@ -10,7 +10,7 @@ from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Data
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
 from akidb.domain.lifecycle import CollectionState, Operation, move, require
-from akidb.domain.names import check_integer, check_name, check_word, parse_reference
+from akidb.domain.names import check_flag, check_integer, check_name, check_word, parse_reference
 from akidb.ports.embedding import EmbeddingModels
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
@@ -98,6 +98,7 @@ class CollectionService:
     ) -> Page[Collection]:
         """Collections by name."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
+        check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
             return tx.collections.list(

@@ -10,7 +10,7 @@ from akidb.domain.entities import Database
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import DatabaseId, IdGenerator, TenantId
 from akidb.domain.lifecycle import DatabaseState, Operation, move, require
-from akidb.domain.names import check_integer, check_name, check_text, check_word, parse_reference
+from akidb.domain.names import check_flag, check_integer, check_name, check_text, check_word, parse_reference
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import DatabaseChanges, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
@@ -81,6 +81,7 @@ class DatabaseService:
     ) -> Page[Database]:
         """Databases by name."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
+        check_flag(deleted, "deleted")
         reference = parse_reference(TenantId, tenant)
         with self._metadata.read() as tx:
             tenant_id = tx.tenants.get(reference).tenant_id

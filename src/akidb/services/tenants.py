@@ -22,6 +22,7 @@ from akidb.domain.json import canonical, check_object
 from akidb.domain.lifecycle import Operation, TenantStatus, move, require
 from akidb.domain.names import (
     MAX_INTEGER,
+    check_flag,
     check_integer,
     check_label,
     check_slug,
@@ -125,6 +126,7 @@ class TenantService:
     ) -> Page[Tenant]:
         """Tenants by creation."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
+        check_flag(deleted, "deleted")
         status = None if status is None else check_word(TenantStatus, status, "status")
         if external_id is not None:
             check_label(external_id, "external_id")
