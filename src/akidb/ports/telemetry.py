@@ -1,0 +1,97 @@
+"""What happens inside AkiDB, told to whoever listens: how long calls take, what waits, what is counted.
+
+Nothing here knows who listens; nothing is measured while nobody does. Whoever reports looks at `listeners`
+first, so that a report nobody wants costs the look at an empty tuple.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+StoreKind = Literal["metadata", "tenant"]
+"""The two kinds of store: the one of the metadata, and those of the tenants."""
+
+OK = "ok"
+"""The code of a call that raised nothing; otherwise it is the error's."""
+
+End = Callable[[str], None]
+"""Called with the code when what was begun is over."""
+
+
+class Counter(NamedTuple):
+    """A figure that only grows."""
+
+    label: str
+    """What its parts are told apart by."""
+    help: str
+
+
+COUNTERS = {
+    "retries": Counter("store", "Transactions run again after a deadlock or a serialization failure."),
+    "gate_timeouts": Counter("store", "Writers whose turn at a store's gate did not come in time."),
+    "connections_opened": Counter("store", "Connections opened to a store."),
+    "checkpoints": Counter("store", "Times a commit was followed by a checkpoint of its store (SQLite)."),
+    "answers_repeated": Counter("store", "Requests answered with what their idempotency key had got before."),
+    "outbox_entries_applied": Counter("subject", "Committed changes that a tenant's store was told of."),
+    "sweeps": Counter("code", "Runs of the sweeper."),
+    "purges": Counter("entity", "Entities removed for good."),
+}
+"""What is counted, by name. A counter's label takes few values: never an ID, never a name."""
+
+
+class Call(NamedTuple):
+    """A call of a repository, or of the transaction around it, which is over."""
+
+    store: StoreKind
+    repository: str
+    operation: str
+    system: str
+    """The database: `sqlite` or `postgresql`."""
+
+
+class Listener(Protocol):
+    """Takes what is reported, in the thread that it happens in; it must be quick and raise nothing."""
+
+    def begin(self, operation: str) -> End:
+        """Note that an operation of the public interface begins, such as `tenant.create`."""
+        ...
+
+    def called(self, call: Call, seconds: float, code: str) -> None:
+        """Note a call that has just ended."""
+        ...
+
+    def waited(self, store: StoreKind, seconds: float) -> None:
+        """Note a wait at the gate of a store, 0 when the gate was free."""
+        ...
+
+    def counted(self, counter: str, label: str, amount: int) -> None:
+        """Note that something of `COUNTERS` happened."""
+        ...
+
+
+listeners: tuple[Listener, ...] = ()
+"""Who listens now. Read it as `telemetry.listeners`: it is replaced, never changed."""
+
+_holds: list[Listener] = []
+
+
+def listen(listener: Listener) -> None:
+    """Report to this listener until `leave` was called as often as this; it hears everything once."""
+    _holds.append(listener)
+    _replace()
+
+
+def leave(listener: Listener) -> None:
+    """Undo one `listen`."""
+    _holds.remove(listener)
+    _replace()
+
+
+def count(counter: str, label: str, amount: int = 1) -> None:
+    """Count something of `COUNTERS`, under the value of its label."""
+    for listener in listeners:
+        listener.counted(counter, label, amount)
+
+
+def _replace() -> None:
+    global listeners  # noqa: PLW0603 - one cheap look for all who report
+    listeners = tuple(dict.fromkeys(_holds))
