@@ -1,4 +1,4 @@
-"""Tenants, databases, collections and audit entries as immutable values, checked when they are made.
+"""Tenants, databases, collections, users and audit entries as immutable values, checked when they are made.
 
 A changed entity is a new value: `tenant.changed(now, name="...")` raises its version by one and never
 lets `updated_at` run backwards.
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 
 DEFAULT_MEMORY_QUOTA_BYTES = 32 * 2**30
 DEFAULT_STORAGE_QUOTA_BYTES = 2**40
@@ -29,7 +29,7 @@ class Metric(StrEnum):
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
-    """What tenants, databases and collections have in common. Times are aware and in UTC."""
+    """What tenants, databases, collections and users have in common. Times are aware and in UTC."""
 
     if TYPE_CHECKING:  # each entity declares them last, so that its JSON begins with its ID
 
@@ -98,6 +98,30 @@ class Collection(Entity, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+
+
+class UserRole(StrEnum):
+    """What a user is in the tenant."""
+
+    ADMIN = "admin"
+    DEVELOPER = "developer"
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+
+
+class User(Entity, frozen=True, kw_only=True):
+    """A person who works with a tenant. The password's hash is kept apart and is no part of it."""
+
+    user_id: UserId
+    tenant_id: TenantId
+    email: str
+    role: UserRole = UserRole.VIEWER
+    status: UserStatus = UserStatus.ACTIVE
+    last_login_at: datetime | None = None
+    created_by: UserId | None = None
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
 
 
 class AuditResult(StrEnum):

@@ -99,6 +99,13 @@ class DocumentId(EntityId):
     entity = "document"
 
 
+class UserId(EntityId):
+    """Names a user."""
+
+    __slots__ = ()
+    entity = "user"
+
+
 class AuditEntryId(EntityId):
     """Names an audit entry."""
 

@@ -37,6 +37,14 @@ class CollectionState(StrEnum):
     DELETING = "deleting"
 
 
+class UserStatus(StrEnum):
+    """Where a user stands."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DEACTIVATED = "deactivated"
+
+
 class Operation(StrEnum):
     """The kinds of work that a state may stop."""
 
@@ -47,8 +55,8 @@ class Operation(StrEnum):
     AUDIT_READ = "audit_read"
 
 
-State = TenantStatus | DatabaseState | CollectionState
-StateT = TypeVar("StateT", TenantStatus, DatabaseState, CollectionState)
+State = TenantStatus | DatabaseState | CollectionState | UserStatus
+StateT = TypeVar("StateT", TenantStatus, DatabaseState, CollectionState, UserStatus)
 
 # Each table is kept by entity: the states are strings, and `ready` of a database equals that of a collection.
 MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
@@ -68,6 +76,11 @@ MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
         CollectionState.CREATING: (CollectionState.READY,),
         CollectionState.READY: (CollectionState.DELETING,),
         CollectionState.DELETING: (),
+    },
+    UserStatus: {
+        UserStatus.ACTIVE: (UserStatus.SUSPENDED, UserStatus.DEACTIVATED),
+        UserStatus.SUSPENDED: (UserStatus.ACTIVE, UserStatus.DEACTIVATED),
+        UserStatus.DEACTIVATED: (UserStatus.ACTIVE,),
     },
 }
 """From each state to those it may become; `restore` alone leaves a deleted state."""
@@ -94,13 +107,22 @@ PERMITTED: Mapping[type[State], Mapping[State, frozenset[Operation]]] = {
         CollectionState.READY: _ALL,
         CollectionState.DELETING: frozenset(),
     },
+    UserStatus: {
+        UserStatus.ACTIVE: _ALL,
+        UserStatus.SUSPENDED: frozenset(),
+        UserStatus.DEACTIVATED: frozenset(),
+    },
 }
-"""What each state lets through. Work below a tenant must pass all the states on its path."""
+"""What each state lets through. Work below a tenant must pass all the states on its path.
+
+A user's status is about what the user asks for; what is done to the user goes by the tenant's.
+"""
 
 ENTITY_OF: Mapping[type[State], str] = {
     TenantStatus: "tenant",
     DatabaseState: "database",
     CollectionState: "collection",
+    UserStatus: "user",
 }
 
 

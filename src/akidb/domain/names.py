@@ -1,4 +1,4 @@
-"""The shapes of names, slugs, texts and sizes that users give, and the slug made from a name.
+"""The shapes of names, slugs, emails, texts and sizes that users give, and the slug made from a name.
 
 Each check returns the value it was given, or raises InvalidArgument with the field's name. The
 schema holds the same rules again as CHECK constraints, for rows that come by other means.
@@ -14,9 +14,14 @@ from akidb.domain.ids import EntityId, is_uuid_shaped
 
 MAX_INTEGER = 2**63 - 1
 MAX_SLUG_LENGTH = 63
+MAX_EMAIL_BYTES = 254
+"""RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets."""
+MIN_PASSWORD_BYTES, MAX_PASSWORD_BYTES = 8, 1024
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+# No quoted local parts, and no character that would end a segment of a URL's path.
+_EMAIL = re.compile(r"""[^\s"(),:;<>@\[\]\\/]{1,64}@[\w-]+(?:\.[\w-]+)*""")
 _FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
 IdT = TypeVar("IdT", bound=EntityId)
@@ -41,6 +46,41 @@ def check_name(value: object, field: str = "name") -> str:
     if is_uuid_shaped(value):
         raise InvalidArgument(field, "must not be shaped like a UUID")
     return value
+
+
+def check_email(value: object, field: str = "email") -> str:
+    """An address as people write it, also with letters of other scripts."""
+    # Looked at when folded too: a character that becomes `@` or `/` then is none for an address.
+    if type(value) is not str or not _is_email(value) or not _is_email(email_key(value)):
+        raise InvalidArgument(
+            field, f"must be an email address: NAME@DOMAIN, up to {MAX_EMAIL_BYTES} bytes without spaces"
+        )
+    return value
+
+
+def email_key(email: str) -> str:
+    """What two emails share when they differ in case alone, or in the way a letter is composed.
+
+    A compatibility caseless match (Unicode 3.13, D146), so that both databases compare what was folded here.
+    """
+    once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", email).casefold())
+    return unicodedata.normalize("NFKC", once.casefold())
+
+
+def _is_email(text: str) -> bool:
+    return (
+        text.isprintable()  # and so without lone surrogates, and with nothing that cannot be seen
+        and len(text.encode()) <= MAX_EMAIL_BYTES
+        and _EMAIL.fullmatch(text) is not None
+    )
+
+
+def check_password(value: object, field: str = "password") -> str:
+    """A password to be set. No message ever holds it."""
+    text = check_text(value, field, maximum_bytes=MAX_PASSWORD_BYTES)
+    if len(text.encode()) < MIN_PASSWORD_BYTES:
+        raise InvalidArgument(field, f"must be at least {MIN_PASSWORD_BYTES} bytes of UTF-8")
+    return text
 
 
 def check_label(value: object, field: str, *, maximum: int = 255) -> str:
@@ -96,7 +136,7 @@ def check_word(kind: type[WordT], value: object, field: str) -> WordT:
 
 
 def parse_reference(kind: type[IdT], value: object) -> IdT | str:
-    """What a user names a thing by: its typed ID, the text of that, or its slug or name.
+    """What a user names a thing by: its typed ID, the text of that, or its slug, name or email.
 
     Raises InvalidArgument(the entity) for what can be neither.
     """
@@ -107,11 +147,18 @@ def parse_reference(kind: type[IdT], value: object) -> IdT | str:
     if isinstance(value, str):
         if is_uuid_shaped(value) and value == value.lower():
             return kind.parse(value)
-        pattern = _SLUG if kind.entity == "tenant" else _NAME
-        if pattern.fullmatch(value) and not is_uuid_shaped(value):
+        if _is_nickname(kind.entity, value):
             return value
-    wanted = "slug" if kind.entity == "tenant" else "name"
-    raise InvalidArgument(kind.entity, f"is neither a {wanted} nor an ID")
+    wanted = {"tenant": "a slug", "user": "an email"}.get(kind.entity, "a name")
+    raise InvalidArgument(kind.entity, f"is neither {wanted} nor an ID")
+
+
+def _is_nickname(entity: str, text: str) -> bool:
+    """Whether `text` could be what people call such an entity by, rather than its ID."""
+    if entity == "user":
+        return _is_email(text)
+    pattern = _SLUG if entity == "tenant" else _NAME
+    return pattern.fullmatch(text) is not None and not is_uuid_shaped(text)
 
 
 def derive_slug(name: str) -> str:

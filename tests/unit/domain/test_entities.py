@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.entities import Collection, Database, Tenant, User
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TENANT = Tenant(
@@ -23,8 +23,11 @@ COLLECTION = Collection(
     created_at=NOON,
     updated_at=NOON,
 )
+USER = User(
+    user_id=UserId(bytes(16)), tenant_id=TENANT.tenant_id, email="bob@x", created_at=NOON, updated_at=NOON
+)
 EACH = pytest.mark.parametrize(
-    "entity", [TENANT, DATABASE, COLLECTION], ids=["tenant", "database", "collection"]
+    "entity", [TENANT, DATABASE, COLLECTION, USER], ids=["tenant", "database", "collection", "user"]
 )
 
 
@@ -44,23 +47,24 @@ def test_a_new_collection_has_the_default_settings() -> None:
 
 
 @EACH
-def test_a_change_is_a_new_value_with_the_next_version(entity: Tenant | Database | Collection) -> None:
+def test_a_change_is_a_new_value_with_the_next_version(entity: Tenant | Database | Collection | User) -> None:
     later = NOON + timedelta(seconds=1)
-    changed = entity.changed(later, name="other")
-    assert (changed.name, changed.version, changed.updated_at) == ("other", 2, later)
+    field = "email" if isinstance(entity, User) else "name"
+    changed = entity.changed(later, **{field: "other"})
+    assert (getattr(changed, field), changed.version, changed.updated_at) == ("other", 2, later)
     assert changed.created_at == NOON
     assert entity.version == 1
-    assert entity.name != "other"
+    assert getattr(entity, field) != "other"
 
 
 @EACH
-def test_the_time_of_a_change_never_runs_backwards(entity: Tenant | Database | Collection) -> None:
+def test_the_time_of_a_change_never_runs_backwards(entity: Tenant | Database | Collection | User) -> None:
     earlier = NOON - timedelta(hours=1)
     assert entity.changed(earlier).updated_at == NOON
     assert entity.changed(earlier).version == 2
 
 
 @EACH
-def test_an_entity_cannot_be_changed_in_place(entity: Tenant | Database | Collection) -> None:
+def test_an_entity_cannot_be_changed_in_place(entity: Tenant | Database | Collection | User) -> None:
     with pytest.raises(AttributeError):
         entity.version = 7  # type: ignore[misc]

@@ -21,10 +21,11 @@ from akidb.domain.ids import (
     IdGenerator,
     StoreId,
     TenantId,
+    UserId,
     is_uuid_shaped,
 )
 
-KINDS = (TenantId, DatabaseId, CollectionId, DocumentId, AuditEntryId, StoreId)
+KINDS = (TenantId, DatabaseId, CollectionId, DocumentId, UserId, AuditEntryId, StoreId)
 TEXT = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
 RFC_9562_EXAMPLE = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
 """Appendix A.6: 2022-02-22 19:22:22 UTC, rand_a 0xCC3, rand_b 0x18C4DC0C0C07398F."""

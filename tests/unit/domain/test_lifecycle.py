@@ -14,11 +14,12 @@ from akidb.domain.lifecycle import (
     Operation,
     State,
     TenantStatus,
+    UserStatus,
     move,
     require,
 )
 
-KINDS = (TenantStatus, DatabaseState, CollectionState)
+KINDS = (TenantStatus, DatabaseState, CollectionState, UserStatus)
 ALLOWED = {
     ("tenant", "provisioning", "active"),
     ("tenant", "provisioning", "decommissioned"),
@@ -34,6 +35,11 @@ ALLOWED = {
     ("database", "migrating", "deleting"),
     ("collection", "creating", "ready"),
     ("collection", "ready", "deleting"),
+    ("user", "active", "suspended"),
+    ("user", "suspended", "active"),
+    ("user", "active", "deactivated"),
+    ("user", "suspended", "deactivated"),
+    ("user", "deactivated", "active"),
 }
 READS = {"metadata_read", "audit_read"}
 METADATA = READS | {"metadata_write"}
@@ -50,6 +56,9 @@ LETS_THROUGH: dict[tuple[str, str], set[str]] = {
     ("collection", "creating"): READS,
     ("collection", "ready"): EVERYTHING,
     ("collection", "deleting"): set(),
+    ("user", "active"): EVERYTHING,
+    ("user", "suspended"): set(),
+    ("user", "deactivated"): set(),
 }
 PAIRS = [pair for kind in KINDS for pair in product(kind, kind) if pair[0] != pair[1]]
 
