@@ -1,15 +1,18 @@
 """What comes with a request beside its arguments: its ID, who asks, and its idempotency key.
 
-A front end binds it around the call; services read it. In process the default holds.
+A front end binds it around the call; services read it. In process the default holds. What a request turns
+out to be about, its tenant, is noted on the way for the log and the traces.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Self
 
 import msgspec
 
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.ids import TenantId
 
 MAX_KEY_LENGTH = 255
 MAX_REQUEST_ID_LENGTH = 128
@@ -22,6 +25,8 @@ class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     ip_address: str | None = None
     user_agent: str | None = None
+    trace_id: str | None = None
+    """The trace that the request belongs to: 32 hex digits."""
 
 
 _current: ContextVar[RequestContext] = ContextVar("akidb_request", default=RequestContext())  # noqa: B039
@@ -63,3 +68,41 @@ def request(*, idempotency_key: str | None = None, request_id: str | None = None
     check_token(request_id, "request_id", MAX_REQUEST_ID_LENGTH)
     with bound(RequestContext(idempotency_key=idempotency_key, request_id=request_id)):
         yield
+
+
+class Subject:
+    """What a piece of work turns out to be about, while it runs: use it as a context manager.
+
+    Work within work has a subject of its own, which becomes that of the outer one when it ends.
+    """
+
+    __slots__ = ("_outer", "_token", "tenant_id")
+
+    def __init__(self) -> None:
+        self.tenant_id: TenantId | None = None
+
+    def __enter__(self) -> Self:
+        self._outer = _subject.get()
+        self._token: Token[Subject | None] = _subject.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _subject.reset(self._token)
+        if self._outer is not None and self.tenant_id is not None:
+            self._outer.tenant_id = self.tenant_id
+
+
+_subject: ContextVar[Subject | None] = ContextVar("akidb_subject", default=None)
+
+
+def note_tenant(tenant_id: TenantId) -> None:
+    """Say which tenant the work at hand is about, once that is known."""
+    subject = _subject.get()
+    if subject is not None:
+        subject.tenant_id = tenant_id
+
+
+def tenant_id() -> TenantId | None:
+    """The tenant that the work at hand is about, as far as is known."""
+    subject = _subject.get()
+    return None if subject is None else subject.tenant_id

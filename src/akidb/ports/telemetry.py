@@ -4,6 +4,7 @@ Nothing here knows who listens; nothing is measured while nobody does. Whoever r
 first, so that a report nobody wants costs the look at an empty tuple.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
@@ -66,6 +67,49 @@ class Listener(Protocol):
     def counted(self, counter: str, label: str, amount: int) -> None:
         """Note that something of `COUNTERS` happened."""
         ...
+
+
+class StoreFigures(NamedTuple):
+    """How it stands with the stores of one kind at this moment; connections and logs are summed up."""
+
+    connections_in_use: int = 0
+    connections_idle: int = 0
+    gate_waiting: int = 0
+    """Writers in the queues of the gates."""
+    wal_bytes: int = 0
+    """The sizes of the write-ahead logs' files (SQLite)."""
+    largest_wal_bytes: int = 0
+    open_stores: int = 1
+
+    def __add__(self, other: "StoreFigures") -> "StoreFigures":  # type: ignore[override]
+        """Both together."""
+        largest = max(self.largest_wal_bytes, other.largest_wal_bytes)
+        summed = (mine + theirs for mine, theirs in zip(self, other, strict=True))
+        return StoreFigures(*summed)._replace(largest_wal_bytes=largest)
+
+
+class Trace(NamedTuple):
+    """The span of OpenTelemetry that is current, whoever began it."""
+
+    trace_id: str
+    span_id: str
+    flags: int
+
+    @property
+    def parent_header(self) -> str:
+        """The value of `traceparent` for a request made within it (W3C Trace Context)."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+
+def current_trace() -> Trace | None:
+    """The current span, None where there is none. Where nobody loaded OpenTelemetry it stays unloaded."""
+    loaded = sys.modules.get("opentelemetry.trace")
+    if loaded is None:
+        return None
+    context = loaded.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", int(context.trace_flags))
 
 
 listeners: tuple[Listener, ...] = ()

@@ -1,0 +1,111 @@
+"""Reports the calls of repositories, of whatever kind, without a word of it in them.
+
+`observed` stands a proxy before a repository when it is handed out, and only while somebody listens. A
+repository that calls itself is not seen doing so: what is reported is what the services asked for.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from time import perf_counter
+from typing import Any, TypeVar
+
+from akidb.domain.errors import AkiDBError
+from akidb.ports import telemetry
+from akidb.ports.telemetry import OK, Call, StoreKind
+from akidb.sql.errors import translated
+
+T = TypeVar("T")
+
+
+def observed(store: StoreKind, repository: str, target: T, system: str) -> T:
+    """The repository, whose calls are reported from now on if somebody listens.
+
+    What it gives that has an end of its own, as a transaction or an iterator has, is not timed. Answers that
+    it remembers are a repository too.
+    """
+    if not telemetry.listeners:
+        return target
+    proxy: T = _proxy_of(type(target), store, repository, system)(target)
+    return proxy
+
+
+class ObservedTransaction:
+    """A transaction whose repositories are observed; made for those that somebody listens to."""
+
+    def __init__(self, store: StoreKind, target: Any, system: str) -> None:
+        self._store = store
+        self._target = target
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        repository = observed(self._store, name, getattr(self._target, name), self._system)
+        self.__dict__[name] = repository  # not asked for again
+        return repository
+
+
+def observed_transaction(store: StoreKind, target: T, system: str) -> T:
+    """The transaction; its repositories are observed if somebody listens."""
+    if not telemetry.listeners:
+        return target
+    proxy: Any = ObservedTransaction(store, target, system)
+    found: T = proxy
+    return found
+
+
+def report(call: Call, started: float, error: BaseException | None = None) -> None:
+    """Report a call that began at `started` (`perf_counter`) and has just ended, or raised."""
+    seconds = perf_counter() - started
+    code = OK if error is None else code_of(error)
+    for listener in telemetry.listeners:
+        listener.called(call, seconds, code)
+
+
+def code_of(error: BaseException) -> str:
+    """The code of the domain error that an error is, or is on its way to become."""
+    if isinstance(error, AkiDBError):
+        return error.code
+    try:
+        with translated(""):
+            raise error
+    except AkiDBError as translation:
+        return translation.code
+    except BaseException:  # noqa: BLE001 - told apart from the others, and raised where it came from
+        return "internal"
+
+
+@cache
+def _proxy_of(kind: Any, store: StoreKind, repository: str, system: str) -> Any:
+    """A class that stands before a repository of this kind."""
+
+    def begin(self: Any, target: Any) -> None:
+        self._target = target
+
+    def pass_on(self: Any, name: str) -> Any:
+        value = getattr(self._target, name)
+        return observed(store, name, value, system) if name == "answers" else value
+
+    members: dict[str, Any] = {"__slots__": ("_target",), "__init__": begin, "__getattr__": pass_on}
+    for name in dir(kind):
+        member = inspect.getattr_static(kind, name)
+        if name.startswith("_") or not inspect.isfunction(member):
+            continue
+        if not inspect.isgeneratorfunction(inspect.unwrap(member)):
+            members[name] = _timed(member, Call(store, repository, name, system))
+    return type(f"Observed{kind.__name__}", (), members)
+
+
+def _timed(method: Callable[..., Any], call: Call) -> Callable[..., Any]:
+    def timed(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        started = perf_counter()
+        try:
+            result = method(self._target, *args, **kwargs)
+        except BaseException as error:
+            report(call, started, error)
+            raise
+        seconds = perf_counter() - started
+        for listener in telemetry.listeners:
+            listener.called(call, seconds, OK)
+        return result
+
+    return timed
