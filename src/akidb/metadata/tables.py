@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
-from akidb.domain.entities import AuditResult, Metric
-from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, StoreId, TenantId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.domain.entities import AuditResult, Metric, UserRole
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, StoreId, TenantId, UserId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.sql.types import Enumerated, Id, Instant, JsonObject
 
 schema = sa.MetaData()
@@ -66,6 +66,23 @@ collections = sa.Table(
     sa.Column("state", Enumerated(CollectionState), nullable=False),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(CollectionState)),
+)
+
+users = sa.Table(
+    "users",
+    schema,
+    sa.Column("user_id", Id(UserId), primary_key=True),
+    sa.Column("tenant_id", Id(TenantId), sa.ForeignKey("tenants.tenant_id"), nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("email_key", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("role", Enumerated(UserRole), nullable=False),
+    sa.Column("status", Enumerated(UserStatus), nullable=False),
+    sa.Column("last_login_at", Instant),
+    sa.Column("created_by", Id(UserId)),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
 )
 
 audit_entries = sa.Table(

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from akidb.domain.documents import Page
-from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant
-from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId
+from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant, User
+from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.answers import Answers
 
@@ -186,6 +186,38 @@ class CollectionRepository(Protocol):
         ...
 
 
+class UserRepository(Protocol):
+    """Users of tenants. A hash of a password is in no entity: it is handed over and asked for by itself."""
+
+    def create(self, user: User, password_hash: str) -> None:
+        """Add a user. Raises AlreadyExists for its email, case ignored."""
+        ...
+
+    def get(self, tenant_id: TenantId, user: UserId | str) -> User:
+        """By ID or email, case ignored."""
+        ...
+
+    def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
+        """By ID or email, case ignored."""
+        ...
+
+    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
+        """In the order of emails, case ignored."""
+        ...
+
+    def password_hash(self, tenant_id: TenantId, user_id: UserId) -> str:
+        """The hash of the user's password, with its parameters."""
+        ...
+
+    def update(self, user: User, *, password_hash: str | None = None) -> None:
+        """Store the next version, and with it the hash of another password."""
+        ...
+
+    def delete(self, user: User, now: datetime) -> None:
+        """Remove the row for good. Users that it created have no creator then."""
+        ...
+
+
 class AuditLog(Protocol):
     """Audit entries: added, read, nothing else."""
 
@@ -267,6 +299,11 @@ class MetadataTransaction(Protocol):
     @property
     def collections(self) -> CollectionRepository:
         """`collections` of this transaction."""
+        ...
+
+    @property
+    def users(self) -> UserRepository:
+        """`users` of this transaction."""
         ...
 
     @property

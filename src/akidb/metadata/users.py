@@ -1,0 +1,131 @@
+"""Users in SQL. The hash of a password is written with the row, and read by its own method alone."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from akidb.domain.documents import Page
+from akidb.domain.entities import User
+from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
+from akidb.domain.ids import TenantId, UserId
+from akidb.domain.names import email_key
+from akidb.metadata import rows
+from akidb.metadata.tables import users
+from akidb.sql import cursors
+from akidb.sql.errors import violated
+from akidb.sql.prepared import Prepared
+
+_OF_TENANT = users.c.tenant_id == sa.bindparam("tenant_id")
+_SELECT = sa.select(*(users.c[name] for name in User.__struct_fields__)).where(_OF_TENANT)
+_FIND = {
+    by: Prepared(_SELECT.where(users.c[by] == sa.bindparam("ref")), User) for by in ("user_id", "email_key")
+}
+_PAGE = Prepared(
+    _SELECT.where(users.c.email_key > sa.bindparam("after"))
+    .order_by(users.c.email_key)
+    .limit(sa.bindparam("rows")),
+    User,
+)
+_PASSWORD_HASH = Prepared(
+    sa.select(users.c.password_hash).where(_OF_TENANT, users.c.user_id == sa.bindparam("user_id"))
+)
+_INSERT = Prepared(
+    sa.insert(users).values({column.name: sa.bindparam(column.name, type_=column.type) for column in users.c})
+)
+_UNIQUE = ("users_email_key", "users.tenant_id, users.email_key")
+"""The one unique constraint that a caller can violate, as PostgreSQL and SQLite name it."""
+
+
+class SqlUserRepository:
+    """`akidb.ports.metadata.UserRepository`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def create(self, user: User, password_hash: str) -> None:
+        """Add a user."""
+        try:
+            _INSERT.run(self._connection, {**_values(user), "password_hash": password_hash})
+        except sa.exc.IntegrityError as error:
+            raise _clash(user, error) from error
+
+    def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
+        """By ID or email."""
+        by, ref = ("user_id", user) if isinstance(user, UserId) else ("email_key", email_key(user))
+        found: User | None = _FIND[by].first(self._connection, tenant_id=tenant_id, ref=ref)
+        return found
+
+    def get(self, tenant_id: TenantId, user: UserId | str) -> User:
+        """By ID or email."""
+        found = self.find(tenant_id, user)
+        if found is None:
+            raise NotFound("user", user)
+        return found
+
+    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
+        """In the order of emails, case ignored."""
+        binding = ("users", tenant_id)
+        after = "" if cursor is None else cursors.decode(cursor, str, *binding)
+        found = _PAGE.all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
+        return rows.page(found, limit, lambda user: cursors.encode(email_key(user.email), *binding))
+
+    def password_hash(self, tenant_id: TenantId, user_id: UserId) -> str:
+        """The hash of the user's password."""
+        row = _PASSWORD_HASH.first(self._connection, tenant_id=tenant_id, user_id=user_id)
+        if row is None:
+            raise NotFound("user", user_id)
+        return str(row[0])
+
+    def update(self, user: User, *, password_hash: str | None = None) -> None:
+        """Store the next version."""
+        values = _values(user)
+        if password_hash is not None:
+            values["password_hash"] = password_hash
+        try:
+            result = self._connection.execute(
+                sa.update(users).where(*_version(user, user.version - 1)).values(values)
+            )
+        except sa.exc.IntegrityError as error:
+            raise _clash(user, error) from error
+        if result.rowcount != 1:
+            self._raise_stale(user, user.version - 1)
+
+    def delete(self, user: User, now: datetime) -> None:
+        """Remove the row; whom the user created has no creator then."""
+        # The schema could say so with SET NULL, but SQLite would empty the tenant's ID with it.
+        self._connection.execute(
+            sa.update(users)
+            .where(users.c.tenant_id == user.tenant_id, users.c.created_by == user.user_id)
+            .values(created_by=None, version=users.c.version + 1, updated_at=_later(now))
+        )
+        if self._connection.execute(sa.delete(users).where(*_version(user, user.version))).rowcount != 1:
+            self._raise_stale(user, user.version)
+
+    def _raise_stale(self, user: User, expected: int) -> None:
+        raise PreconditionFailed("user", expected, self.get(user.tenant_id, user.user_id).version)
+
+
+def _values(user: User) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(user), "email_key": email_key(user.email)}
+
+
+def _version(user: User, version: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """The row of a user, as long as it has this version."""
+    return (
+        users.c.tenant_id == user.tenant_id,
+        users.c.user_id == user.user_id,
+        users.c.version == version,
+    )
+
+
+def _later(now: datetime) -> sa.ColumnElement[datetime]:
+    """The time of a change that never runs back."""
+    at = sa.bindparam(None, now, type_=users.c.updated_at.type)
+    return sa.case((users.c.updated_at > at, users.c.updated_at), else_=at)
+
+
+def _clash(user: User, error: sa.exc.IntegrityError) -> Exception:
+    """Name the email that is taken; anything else violated is a defect of AkiDB."""
+    return AlreadyExists("user", "email", user.email) if violated(error) in _UNIQUE else error
