@@ -11,7 +11,7 @@ from samples import Clock, Library, RawSql, Shelf, make_ids
 
 from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.ids import IdGenerator
-from akidb.metadata.store import SqliteMetadataStore
+from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 
@@ -26,18 +26,21 @@ def ids() -> IdGenerator:
     return make_ids()
 
 
-@pytest.fixture(params=["sqlite"])
-def metadata(tmp_path: Path) -> Iterator[MetadataStore]:
-    store = SqliteMetadataStore(tmp_path / "metadata.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlMetadataStore]:
+    store = (
+        SqliteMetadataStore(tmp_path / "metadata.db")
+        if request.param == "sqlite"
+        else PostgresMetadataStore(request.getfixturevalue("postgres_url"))
+    )
     yield store
     store.close()
 
 
 @pytest.fixture
-def raw(metadata: MetadataStore) -> RawSql:
+def raw(metadata: SqlMetadataStore) -> RawSql:
     """Statements on the metadata store's own connection, past the repositories."""
-    assert isinstance(metadata, SqliteMetadataStore)
-    return RawSql(metadata._file)
+    return RawSql(metadata._database)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from akidb.ports.documents import (
     TenantStores,
 )
 from akidb.ports.metadata import MetadataStore
-from akidb.sql.sqlite import SqliteFile
+from akidb.sql.database import SqlDatabase
+from akidb.sql.types import format_instant
 
 DIMENSION = 16
 EVERYTHING = frozenset(Include)
@@ -50,15 +51,29 @@ class Clock:
 
 
 class RawSql:
-    """Runs SQL in a transaction of its own, on a connection of the store."""
+    """Runs SQL in a transaction of its own, on a connection of the store.
 
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
+    It is written as for SQLite: `?` for a parameter, times as text, IDs as bytes.
+    """
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
 
     def __call__(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._file.write() as connection:
+        with self._database.write() as connection:
+            if connection.dialect.name == "postgresql":
+                statement = statement.replace("%", "%%").replace("?", "%s")
+                parameters = tuple(_hexadecimal(value) for value in parameters)
             result = connection.exec_driver_sql(statement, parameters)
-            return [tuple(row) for row in result] if result.returns_rows else []
+            return [tuple(map(_as_text, row)) for row in result] if result.returns_rows else []
+
+
+def _hexadecimal(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _as_text(value: object) -> object:
+    return format_instant(value) if isinstance(value, datetime) else value
 
 
 class Library:
@@ -87,7 +102,7 @@ class Library:
             **fields,
         )
 
-    def new_collection(self, database: Database, name: str = "notes", **fields: Any) -> Collection:
+    def new_collection(self, database: SqlDatabase, name: str = "notes", **fields: Any) -> Collection:
         """A collection that is not stored."""
         return Collection(
             collection_id=self.ids.new(CollectionId),
@@ -111,7 +126,7 @@ class Library:
             tx.databases.create(made)
         return made
 
-    def collection(self, database: Database, name: str = "notes", **fields: Any) -> Collection:
+    def collection(self, database: SqlDatabase, name: str = "notes", **fields: Any) -> Collection:
         made = self.new_collection(database, name, **fields)
         with self.metadata.transaction() as tx:
             tx.collections.create(made)

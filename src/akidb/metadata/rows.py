@@ -11,7 +11,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
 from akidb.metadata.tables import collections, databases, purged, tenants
-from akidb.sql.errors import constraint
+from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
@@ -156,9 +156,9 @@ def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collecti
 def _clash(entity: Tenant | Database | Collection, error: sa.exc.IntegrityError) -> Exception:
     """Name the field of a unique constraint; anything else violated is a defect of AkiDB."""
     kind = type(entity)
-    violated = constraint(error)
-    # SQLite names the columns, as in `databases.tenant_id, databases.name`.
+    constraint, table = violated(error), _TABLES[kind].name
     for field in ("external_id", "slug", "name"):
-        if violated.endswith(f"{_TABLES[kind].name}.{field}"):
+        # SQLite names the columns, as in `databases.tenant_id, databases.name`; PostgreSQL the constraint.
+        if constraint.endswith(f"{table}.{field}") or constraint == f"{table}_{field}_key":
             return AlreadyExists(entity_name(kind), field, getattr(entity, field))
     return error

@@ -1,4 +1,4 @@
-"""The metadata store on SQLite."""
+"""The metadata store: its transactions, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,22 +15,28 @@ from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
 from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
+from akidb.metadata.users import SqlUserRepository
 from akidb.ports.metadata import MetadataTransaction
 from akidb.sql.answers import SqlAnswers
 from akidb.sql.errors import translated
+from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
+
+SCHEMA_LOCK = 0x616B6964625F6D65
+"""What processes that bring the schema forward hold: `akidb_me` as a number."""
 
 
 class SqlMetadataTransaction:
     """`akidb.ports.metadata.MetadataTransaction`; a repository is made when it is first asked for."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, *, writes: bool = False) -> None:
         self._connection = connection
+        self._writes = writes
 
     @cached_property
     def tenants(self) -> SqlTenantCatalog:
         """Tenants."""
-        return SqlTenantCatalog(self._connection)
+        return SqlTenantCatalog(self._connection, locks=self._writes)
 
     @cached_property
     def databases(self) -> SqlDatabaseRepository:
@@ -41,6 +47,11 @@ class SqlMetadataTransaction:
     def collections(self) -> SqlCollectionRepository:
         """Collections."""
         return SqlCollectionRepository(self._connection)
+
+    @cached_property
+    def users(self) -> SqlUserRepository:
+        """Users."""
+        return SqlUserRepository(self._connection)
 
     @cached_property
     def audit(self) -> SqlAuditLog:
@@ -63,8 +74,50 @@ class SqlMetadataTransaction:
         return SqlAnswers(self._connection, remembered_answers)
 
 
-class SqliteMetadataStore:
-    """`akidb.ports.metadata.MetadataStore` in one file."""
+class SqlMetadataStore:
+    """`akidb.ports.metadata.MetadataStore` in a database."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+
+    @property
+    def generation(self) -> int | None:
+        """Changes with every transaction; None where other processes write too."""
+        return self._database.generation
+
+    @contextmanager
+    def read(self) -> Iterator[MetadataTransaction]:
+        """For reading."""
+        with self._database.read() as connection:
+            yield SqlMetadataTransaction(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[MetadataTransaction]:
+        """For reading several things as of one instant."""
+        with self._database.read(snapshot=True) as connection:
+            yield SqlMetadataTransaction(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[MetadataTransaction]:
+        """All or nothing."""
+        with self._database.write() as connection:
+            yield SqlMetadataTransaction(connection, writes=True)
+
+    def check(self) -> list[str]:
+        """What is wrong with the store."""
+        try:
+            with self._database.read() as connection:
+                return check_integrity(connection)
+        except Unavailable as error:
+            return [error.message]
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._database.close()
+
+
+class SqliteMetadataStore(SqlMetadataStore):
+    """The metadata store in one file."""
 
     def __init__(self, path: Path, *, synchronous: str = "full", expected: bool = False) -> None:
         """Open the file, making it if it is not there.
@@ -74,47 +127,30 @@ class SqliteMetadataStore:
         with translated(path.name):
             empty = not path.exists() or path.stat().st_size == 0
             if empty and expected:
-                raise schema.lost(path)
+                raise schema.lost(path.name)
             if not path.exists():
                 create_file(path)
         self._file = SqliteFile(path, synchronous=synchronous)
+        super().__init__(self._file)
         try:
             schema.bring_forward(self._file, expected=expected)
         except BaseException:
             self._file.close()
             raise
 
-    @property
-    def generation(self) -> int:
-        """Changes with every transaction."""
-        return self._file.generation
 
-    @contextmanager
-    def read(self) -> Iterator[MetadataTransaction]:
-        """For reading."""
-        with self._file.read() as connection:
-            yield SqlMetadataTransaction(connection)
+class PostgresMetadataStore(SqlMetadataStore):
+    """The metadata store in a PostgreSQL database, in the schema `akidb_metadata`."""
 
-    @contextmanager
-    def snapshot(self) -> Iterator[MetadataTransaction]:
-        """For reading several things as of one instant."""
-        with self._file.read(snapshot=True) as connection:
-            yield SqlMetadataTransaction(connection)
+    def __init__(self, url: str, *, synchronous: str = "full", pool_size: int = 8) -> None:
+        """Connect, and make the tables if they are not there."""
+        from akidb.sql.postgresql import PostgresDatabase
 
-    @contextmanager
-    def transaction(self) -> Iterator[MetadataTransaction]:
-        """All or nothing."""
-        with self._file.write() as connection:
-            yield SqlMetadataTransaction(connection)
-
-    def check(self) -> list[str]:
-        """What SQLite finds wrong with the file."""
+        database = PostgresDatabase(url, "akidb_metadata", synchronous=synchronous, pool_size=pool_size)
+        super().__init__(database)
         try:
-            with self._file.read() as connection:
-                return check_integrity(connection)
-        except Unavailable as error:
-            return [error.message]
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._file.close()
+            with database.locked(SCHEMA_LOCK):  # of several processes that start at once, one makes them
+                schema.bring_forward(database, expected=False)
+        except BaseException:
+            database.close()
+            raise

@@ -18,12 +18,18 @@ from akidb.sql.prepared import Prepared
 from akidb.sql.types import format_instant
 
 _SELECT = sa.select(*rows.columns(Tenant))
+
+
+def _by(column: str, *, deleted: bool, locked: bool) -> Prepared:
+    statement = _SELECT.where(tenants.c[column] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted))
+    return Prepared(statement.with_for_update(key_share=True) if locked else statement, Tenant)
+
+
 _FIND = {
-    (by, deleted): Prepared(
-        _SELECT.where(tenants.c[by] == sa.bindparam("ref"), rows.live(tenants, deleted=deleted)), Tenant
-    )
-    for by in ("tenant_id", "slug")
+    (column, deleted, locked): _by(column, deleted=deleted, locked=locked)
+    for column in ("tenant_id", "slug")
     for deleted in (False, True)
+    for locked in (False, True)
 }
 
 
@@ -43,10 +49,15 @@ def _page(*, deleted: bool, by_status: bool, by_external_id: bool, later: bool) 
 
 
 class SqlTenantCatalog:
-    """`akidb.ports.metadata.TenantCatalog`."""
+    """`akidb.ports.metadata.TenantCatalog`.
 
-    def __init__(self, connection: sa.Connection) -> None:
+    In a transaction that writes, a tenant that is found is locked until its end: changes of a tenant and of
+    all below it follow one another. SQLite lets one transaction write at a time and takes no such lock.
+    """
+
+    def __init__(self, connection: sa.Connection, *, locks: bool = False) -> None:
         self._connection = connection
+        self._locks = locks
 
     def create(self, tenant: Tenant) -> None:
         """Add a tenant."""
@@ -55,7 +66,7 @@ class SqlTenantCatalog:
     def find(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant | None:
         """By ID or slug."""
         by = "tenant_id" if isinstance(tenant, TenantId) else "slug"
-        found: Tenant | None = _FIND[by, deleted].first(self._connection, ref=tenant)
+        found: Tenant | None = _FIND[by, deleted, self._locks].first(self._connection, ref=tenant)
         return found
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:

@@ -5,7 +5,22 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import Overloaded, TransactionConflict, Unavailable
+
+_CONFLICTS = {"40001", "40P01"}
+"""PostgreSQL's states for a serialization failure and a deadlock."""
+_LOCK_TIMEOUT = "55P03"
+_CLASSES = {
+    # PostgreSQL's classes of states.
+    "08": "the connection is lost",
+    "28": "the server refuses the user or the password",
+    "3D": "there is no such database",
+    "42": "the server refuses the statement",
+    "53": "the server has no space, memory or connection left",
+    "57": "the server is shutting down or starting",
+    "58": "the server's disk cannot be read or written",
+    "XX": "the database is damaged; restore it from a backup",
+}
 
 _PREFIXES = (
     # SQLite's result codes by name; a full disk comes as FULL, or as IOERR where the log cannot grow.
@@ -23,27 +38,52 @@ _PREFIXES = (
 
 @contextmanager
 def translated(store: str) -> Iterator[None]:
-    """Turn errors of the medium into Unavailable, which names the store and what is wrong.
+    """Turn errors of the medium into domain errors, which name the store and what is wrong.
 
-    Violated constraints pass through: the adapter that knows the tables turns them into errors.
+    Unavailable for most, TransactionConflict for a transaction that was given up for another, Overloaded
+    for a lock that did not come in time. Violated constraints pass through: the adapter that knows the
+    tables turns them into errors.
     """
     try:
         yield
     except sa.exc.IntegrityError:
         raise
     except sa.exc.DBAPIError as error:
-        raise Unavailable(f"{store}: {_reason(error.orig)}") from error
+        raise _of_driver(store, error.orig) from error
     except OSError as error:
         raise Unavailable(f"{store}: {error.strerror}") from error
     except Exception as error:
-        if _name(error):  # the driver's own, raised while connecting
-            raise Unavailable(f"{store}: {_reason(error)}") from error
+        if _is_of_driver(error):  # raised while connecting, or by a statement given to the driver itself
+            raise _of_driver(store, error) from error
         raise
 
 
-def constraint(error: sa.exc.IntegrityError) -> str:
-    """The driver's words for the constraint that was violated, such as `tenants.slug`."""
+def violated(error: sa.exc.IntegrityError) -> str:
+    """The constraint that was violated: its name, or for a unique one of SQLite its columns.
+
+    As in `tenants_slug_key` of PostgreSQL, `tenants.slug` of SQLite.
+    """
+    diagnosis = getattr(error.orig, "diag", None)
+    if diagnosis is not None:
+        return str(diagnosis.constraint_name)
     return str(error.orig).partition("constraint failed: ")[2]
+
+
+def _is_of_driver(error: Exception) -> bool:
+    return hasattr(error, "sqlite_errorname") or hasattr(error, "sqlstate")
+
+
+def _of_driver(store: str, error: object) -> Exception:
+    state = getattr(error, "sqlstate", None)
+    if state in _CONFLICTS:
+        return TransactionConflict(f"{store}: too many changes of the same things at once ({state})")
+    if state == _LOCK_TIMEOUT:
+        return Overloaded(store)
+    if state is not None or not hasattr(error, "sqlite_errorname"):
+        first_line = str(error).partition("\n")[0]
+        reason = _CLASSES.get(str(state)[:2])
+        return Unavailable(f"{store}: {first_line if reason is None else f'{reason}: {first_line}'}")
+    return Unavailable(f"{store}: {_reason(error)}")
 
 
 def _name(error: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.sql.sqlite import driver_of
+from akidb.sql.database import driver_of
 
 Statement = sa.Select[Any] | sa.Insert | sa.Update
 Processor = Callable[[Any], Any] | None

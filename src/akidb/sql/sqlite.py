@@ -15,8 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.ports import telemetry
+from akidb.ports.telemetry import Call, StoreFigures, StoreKind
+from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
 from akidb.sql.gate import FairGate
+from akidb.sql.telemetry import commit
 
 try:
     import pysqlite3.dbapi2 as _library
@@ -101,14 +105,17 @@ def sync_directory(directory: Path) -> None:
 class SqliteFile:
     """An open store file. Reads run side by side; writes pass the gate one by one."""
 
-    def __init__(self, path: Path, *, synchronous: str = "full") -> None:
+    def __init__(self, path: Path, *, synchronous: str = "full", kind: StoreKind = "tenant") -> None:
         self.path = path
-        self.gate = FairGate(path.name)
+        self.name = path.name
+        self.kind = kind
+        self.gate = FairGate(path.name, kind=kind)
         self.generation = 0
         """Counts the transactions; what was read is current while it stays the same."""
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._idle: list[sa.Connection] = []
+        self._in_use = 0
         self._closed = False
 
     @contextmanager
@@ -146,7 +153,7 @@ class SqliteFile:
                     driver.execute("BEGIN IMMEDIATE")
                     try:
                         yield connection
-                        driver.execute("COMMIT")
+                        self._commit(driver)
                     except BaseException:
                         # SQLite has rolled back by itself after some errors.
                         if driver.in_transaction:
@@ -161,6 +168,15 @@ class SqliteFile:
             finally:
                 self._give(connection, broken=broken)
 
+    def figures(self) -> StoreFigures:
+        """Its connections, its queue, its log."""
+        try:
+            wal_bytes = self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except OSError:  # none yet
+            wal_bytes = 0
+        with self._lock:
+            return StoreFigures(self._in_use, len(self._idle), self.gate.waiting, wal_bytes, wal_bytes)
+
     def close(self) -> None:
         """Close every connection; the last one folds the write-ahead log into the file."""
         with self._lock:
@@ -170,19 +186,38 @@ class SqliteFile:
             for connection in idle:
                 connection.close()
 
+    def _commit(self, driver: Any) -> None:
+        if not telemetry.listeners:
+            driver.execute("COMMIT")
+            return
+        # Nothing but a checkpoint writes to the file itself, and SQLite runs them at the end of a commit.
+        written_at = self.path.stat().st_mtime_ns
+        commit(driver, Call(self.kind, "transaction", "commit", "sqlite"))
+        if self.path.stat().st_mtime_ns != written_at:
+            telemetry.count("checkpoints", self.kind)
+
     def _take(self) -> sa.Connection:
         with self._lock:
             if self._closed:
                 raise Unavailable(f"{self.path.name} is closed")
+            self._in_use += 1
             if self._idle:
                 return self._idle.pop()
         _target.path, _target.synchronous = self.path, self._synchronous
-        with translated(self.path.name):
-            return _engine.connect()
+        try:
+            with translated(self.path.name):
+                made = _engine.connect()
+        except BaseException:
+            with self._lock:
+                self._in_use -= 1
+            raise
+        telemetry.count("connections_opened", self.kind)
+        return made
 
     def _give(self, connection: sa.Connection, *, broken: bool) -> None:
         surplus = [connection]
         with self._lock:
+            self._in_use -= 1
             if broken:  # the idle ones may be as bad: SQLite opens a file read-only where it must
                 surplus += self._idle
                 self._idle = []
@@ -193,13 +228,10 @@ class SqliteFile:
             each.close()
 
 
-def driver_of(connection: sa.Connection) -> Any:
-    """The driver's connection; what is said to it directly costs a tenth."""
-    return connection.connection.driver_connection
-
-
 def check_integrity(connection: sa.Connection) -> list[str]:
-    """What SQLite finds wrong with the file: nothing, in a sound one."""
+    """What SQLite finds wrong with the file: nothing, in a sound one. PostgreSQL looks after itself."""
+    if connection.dialect.name != "sqlite":
+        return []
     found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
     found += [
         f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"

