@@ -8,15 +8,19 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
 from akidb.domain.errors import Overloaded
+from akidb.ports import telemetry
+from akidb.ports.telemetry import StoreKind
 
 
 class FairGate:
     """A mutex that is handed on in the order of arrival. Not reentrant."""
 
-    def __init__(self, name: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, name: str, timeout_seconds: float = 60.0, *, kind: StoreKind = "tenant") -> None:
         self._name = name
+        self._kind = kind
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
@@ -25,8 +29,11 @@ class FairGate:
     @contextmanager
     def pass_through(self) -> Iterator[None]:
         """Hold the gate. Raises Overloaded when the turn does not come in time."""
+        started = perf_counter()
         self._acquire()
         try:
+            for listener in telemetry.listeners:
+                listener.waited(self._kind, perf_counter() - started)
             yield
         finally:
             self._release()
@@ -50,6 +57,7 @@ class FairGate:
             self._leave(turn)
             raise
         if not came and not self._leave(turn, keep=True):
+            telemetry.count("gate_timeouts", self._kind)
             raise Overloaded(self._name)
 
     def _leave(self, turn: threading.Lock, *, keep: bool = False) -> bool:

@@ -191,10 +191,16 @@ class SqliteFile:
             driver.execute("COMMIT")
             return
         # Nothing but a checkpoint writes to the file itself, and SQLite runs them at the end of a commit.
-        written_at = self.path.stat().st_mtime_ns
+        written_at = self._written_at()
         commit(driver, Call(self.kind, "transaction", "commit", "sqlite"))
-        if self.path.stat().st_mtime_ns != written_at:
+        if self._written_at() != written_at:
             telemetry.count("checkpoints", self.kind)
+
+    def _written_at(self) -> int:
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:  # a figure must not fail a commit
+            return 0
 
     def _take(self) -> sa.Connection:
         with self._lock:

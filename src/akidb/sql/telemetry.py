@@ -26,7 +26,8 @@ def observed(store: StoreKind, repository: str, target: T, system: str) -> T:
     """
     if not telemetry.listeners:
         return target
-    proxy: T = _proxy_of(type(target), store, repository, system)(target)
+    kind: Any = type(target)
+    proxy: T = _proxy_of(kind, store, repository, system)(target)
     return proxy
 
 
@@ -59,6 +60,17 @@ def report(call: Call, started: float, error: BaseException | None = None) -> No
     code = OK if error is None else code_of(error)
     for listener in telemetry.listeners:
         listener.called(call, seconds, code)
+
+
+def commit(driver: Any, call: Call) -> None:
+    """COMMIT, and report it as this call."""
+    started = perf_counter()
+    try:
+        driver.execute("COMMIT")
+    except BaseException as error:
+        report(call, started, error)
+        raise
+    report(call, started)
 
 
 def code_of(error: BaseException) -> str:
