@@ -12,15 +12,19 @@ from akidb.metadata import schema
 from akidb.metadata.audit import SqlAuditLog
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.databases import SqlDatabaseRepository
+from akidb.metadata.images import SqlMetadataRecords
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
 from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
 from akidb.ports.metadata import MetadataTransaction
+from akidb.ports.telemetry import StoreFigures
 from akidb.sql.answers import SqlAnswers
-from akidb.sql.errors import translated
 from akidb.sql.database import SqlDatabase
+from akidb.sql.errors import translated
+from akidb.sql.images import image_of
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
+from akidb.sql.telemetry import observed_transaction
 
 SCHEMA_LOCK = 0x616B6964625F6D65
 """What processes that bring the schema forward hold: `akidb_me` as a number."""
@@ -73,6 +77,11 @@ class SqlMetadataTransaction:
         """Remembered answers."""
         return SqlAnswers(self._connection, remembered_answers)
 
+    @cached_property
+    def records(self) -> SqlMetadataRecords:
+        """Rows as they are."""
+        return SqlMetadataRecords(self._connection)
+
 
 class SqlMetadataStore:
     """`akidb.ports.metadata.MetadataStore` in a database."""
@@ -89,19 +98,25 @@ class SqlMetadataStore:
     def read(self) -> Iterator[MetadataTransaction]:
         """For reading."""
         with self._database.read() as connection:
-            yield SqlMetadataTransaction(connection)
+            yield self._observed(SqlMetadataTransaction(connection))
 
     @contextmanager
     def snapshot(self) -> Iterator[MetadataTransaction]:
         """For reading several things as of one instant."""
         with self._database.read(snapshot=True) as connection:
+            yield self._observed(SqlMetadataTransaction(connection))
+
+    @contextmanager
+    def image(self) -> Iterator[MetadataTransaction]:
+        """For reading all of it as of one instant, for as long as it takes."""
+        with image_of(self._database) as connection:
             yield SqlMetadataTransaction(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[MetadataTransaction]:
         """All or nothing."""
         with self._database.write() as connection:
-            yield SqlMetadataTransaction(connection, writes=True)
+            yield self._observed(SqlMetadataTransaction(connection, writes=True))
 
     def check(self) -> list[str]:
         """What is wrong with the store."""
@@ -111,9 +126,16 @@ class SqlMetadataStore:
         except Unavailable as error:
             return [error.message]
 
+    def figures(self) -> StoreFigures:
+        """How it stands with its connections, its queue and its log."""
+        return self._database.figures()
+
     def close(self) -> None:
         """Close its connections."""
         self._database.close()
+
+    def _observed(self, transaction: SqlMetadataTransaction) -> SqlMetadataTransaction:
+        return observed_transaction("metadata", transaction, self._database.system)
 
 
 class SqliteMetadataStore(SqlMetadataStore):
@@ -130,7 +152,7 @@ class SqliteMetadataStore(SqlMetadataStore):
                 raise schema.lost(path.name)
             if not path.exists():
                 create_file(path)
-        self._file = SqliteFile(path, synchronous=synchronous)
+        self._file = SqliteFile(path, synchronous=synchronous, kind="metadata")
         super().__init__(self._file)
         try:
             schema.bring_forward(self._file, expected=expected)
@@ -146,7 +168,9 @@ class PostgresMetadataStore(SqlMetadataStore):
         """Connect, and make the tables if they are not there."""
         from akidb.sql.postgresql import PostgresDatabase
 
-        database = PostgresDatabase(url, "akidb_metadata", synchronous=synchronous, pool_size=pool_size)
+        database = PostgresDatabase(
+            url, "akidb_metadata", kind="metadata", synchronous=synchronous, pool_size=pool_size
+        )
         super().__init__(database)
         try:
             with database.locked(SCHEMA_LOCK):  # of several processes that start at once, one makes them

@@ -16,6 +16,8 @@ from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenan
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.answers import Answers
+from akidb.ports.archive import MetadataRecords
+from akidb.ports.telemetry import StoreFigures
 
 Subject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
 
@@ -326,6 +328,11 @@ class MetadataTransaction(Protocol):
         """`answers` of this transaction."""
         ...
 
+    @property
+    def records(self) -> MetadataRecords:
+        """`records` of this transaction."""
+        ...
+
 
 class MetadataStore(Protocol):
     """The one metadata store."""
@@ -346,8 +353,16 @@ class MetadataStore(Protocol):
         """For reading several things as of one instant."""
         ...
 
+    def image(self) -> AbstractContextManager[MetadataTransaction]:
+        """For reading all of it as of one instant, for as long as it takes, in nobody's way."""
+        ...
+
     def transaction(self) -> AbstractContextManager[MetadataTransaction]:
         """All or nothing: committed, durably, when the block ends; rolled back when it raises."""
+        ...
+
+    def figures(self) -> StoreFigures:
+        """How it stands with its connections, its queue and its log."""
         ...
 
     def check(self) -> list[str]:

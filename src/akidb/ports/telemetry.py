@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple, Protocol
 StoreKind = Literal["metadata", "tenant"]
 """The two kinds of store: the one of the metadata, and those of the tenants."""
 
+Queue = Literal["gate", "pool"]
+"""Where one waits: to write to a SQLite store, or for a connection to PostgreSQL."""
+
 OK = "ok"
 """The code of a call that raised nothing; otherwise it is the error's."""
 
@@ -29,6 +32,7 @@ class Counter(NamedTuple):
 COUNTERS = {
     "retries": Counter("store", "Transactions run again after a deadlock or a serialization failure."),
     "gate_timeouts": Counter("store", "Writers whose turn at a store's gate did not come in time."),
+    "pool_timeouts": Counter("store", "Waits for a connection to PostgreSQL that were given up."),
     "connections_opened": Counter("store", "Connections opened to a store."),
     "checkpoints": Counter("store", "Times a commit was followed by a checkpoint of its store (SQLite)."),
     "answers_repeated": Counter("store", "Requests answered with what their idempotency key had got before."),
@@ -60,8 +64,8 @@ class Listener(Protocol):
         """Note a call that has just ended."""
         ...
 
-    def waited(self, store: StoreKind, seconds: float) -> None:
-        """Note a wait at the gate of a store, 0 when the gate was free."""
+    def waited(self, queue: Queue, store: StoreKind, seconds: float) -> None:
+        """Note how long it took to pass a queue, next to nothing when nobody was before."""
         ...
 
     def counted(self, counter: str, label: str, amount: int) -> None:

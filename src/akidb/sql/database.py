@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from akidb.ports.telemetry import StoreFigures
+
 
 class SqlDatabase(Protocol):
     """A SQLite file, or a schema of a PostgreSQL database."""
@@ -12,6 +14,11 @@ class SqlDatabase(Protocol):
     @property
     def name(self) -> str:
         """What errors call it; never a secret."""
+        ...
+
+    @property
+    def system(self) -> str:
+        """Which database it is: `sqlite` or `postgresql`."""
         ...
 
     @property
@@ -31,6 +38,10 @@ class SqlDatabase(Protocol):
 
         Raises TransactionConflict when the database gave this one up for another: run it again.
         """
+        ...
+
+    def figures(self) -> StoreFigures:
+        """Its connections, and what else there is to be seen of it without asking it."""
         ...
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ class FairGate:
         self._acquire()
         try:
             for listener in telemetry.listeners:
-                listener.waited(self._kind, perf_counter() - started)
+                listener.waited("gate", self._kind, perf_counter() - started)
             yield
         finally:
             self._release()

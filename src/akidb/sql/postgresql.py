@@ -18,8 +18,11 @@ from psycopg.pq import Format
 from sqlalchemy.pool import QueuePool
 
 from akidb.domain.errors import InvalidArgument, Overloaded, Unavailable
+from akidb.ports import telemetry
+from akidb.ports.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
+from akidb.sql.telemetry import commit
 
 MINIMUM_VERSION = 160_000
 """PostgreSQL 16, the first with `IS JSON`."""
@@ -44,9 +47,18 @@ class PostgresDatabase:
     Any number of processes may work on it at once.
     """
 
+    system = "postgresql"
     generation = None
 
-    def __init__(self, url: str, schema: str, *, pool_size: int = 8, synchronous: str = "full") -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        *,
+        pool_size: int = 8,
+        synchronous: str = "full",
+        kind: StoreKind = "tenant",
+    ) -> None:
         """Connect, and make the schema if there is none.
 
         Raises InvalidArgument(`url`) for one that cannot be read, Unavailable when the server cannot be
@@ -56,6 +68,8 @@ class PostgresDatabase:
         named = conninfo_to_dict(self._conninfo)
         self.name = f"PostgreSQL database {named.get('dbname', '')}"
         self.schema = schema
+        self.kind = kind
+        self._commit = Call(kind, "transaction", "commit", self.system)
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
@@ -108,7 +122,7 @@ class PostgresDatabase:
             driver.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             try:
                 yield connection
-                driver.execute("COMMIT")
+                commit(driver, self._commit)
             except BaseException:
                 if not driver.closed:
                     driver.execute("ROLLBACK")
@@ -126,6 +140,10 @@ class PostgresDatabase:
                 if not driver.closed:
                     driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
+    def figures(self) -> StoreFigures:
+        """Its connections."""
+        return StoreFigures(self.pool.checkedout(), self.pool.checkedin())
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -133,10 +151,14 @@ class PostgresDatabase:
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         with translated(self.name):
+            started = time.perf_counter()
             try:
                 connection = self._engine.connect()
             except sa.exc.TimeoutError as error:
+                telemetry.count("pool_timeouts", self.kind)
                 raise Overloaded("PostgreSQL connections") from error
+            for listener in telemetry.listeners:
+                listener.waited("pool", self.kind, time.perf_counter() - started)
             try:
                 yield connection
             except BaseException:
@@ -150,6 +172,7 @@ class PostgresDatabase:
     def _connect(self) -> Any:
         connection = psycopg.connect(self._conninfo, autocommit=True)
         connection.adapters.register_loader("uuid", _IdLoader)
+        telemetry.count("connections_opened", self.kind)
         return connection
 
     def _check_server(self, connection: sa.Connection) -> None:

@@ -105,6 +105,8 @@ def sync_directory(directory: Path) -> None:
 class SqliteFile:
     """An open store file. Reads run side by side; writes pass the gate one by one."""
 
+    system = "sqlite"
+
     def __init__(self, path: Path, *, synchronous: str = "full", kind: StoreKind = "tenant") -> None:
         self.path = path
         self.name = path.name
@@ -192,7 +194,7 @@ class SqliteFile:
             return
         # Nothing but a checkpoint writes to the file itself, and SQLite runs them at the end of a commit.
         written_at = self._written_at()
-        commit(driver, Call(self.kind, "transaction", "commit", "sqlite"))
+        commit(driver, Call(self.kind, "transaction", "commit", self.system))
         if self._written_at() != written_at:
             telemetry.count("checkpoints", self.kind)
 
