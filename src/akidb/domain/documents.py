@@ -97,3 +97,8 @@ class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
 
     items: list[T]
     next_cursor: str | None = None
+
+
+def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:
+    """The bytes that a document takes of the storage quota; `metadata` in canonical JSON."""
+    return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + 4 * dimension

@@ -146,6 +146,12 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
         except OverflowError:  # a whole number that no float holds
             at = next(at for at, row in enumerate(rows) if not _fits_float(row))
             raise InvalidArgument(names[at], "must not hold numbers that a float32 does not hold") from None
+    refuse_faulty(matrix, metric, names)
+    return matrix
+
+
+def refuse_faulty(matrix: Matrix, metric: Metric, names: Sequence[str]) -> None:
+    """Raise InvalidArgument for the first row of a matrix that no search could score."""
     wide = matrix.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.einsum("ij,ij->i", wide, wide)
@@ -155,7 +161,6 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
     if faulty.any():
         at = int(np.argmax(faulty))
         raise InvalidArgument(names[at], vector_fault(matrix[at]))
-    return matrix
 
 
 def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:

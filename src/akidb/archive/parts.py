@@ -1,0 +1,244 @@
+"""Parts to frames and back: the order that they must come in, and their counts.
+
+Documents are a frame of JSON with their columns, then four planes: the first bytes of all the vectors'
+numbers, then the second ones, and so on. The bytes of one place pack well or not at all: of unit vectors
+the last plane (sign and exponent) shrinks to a third and the others not by a byte.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from akidb.archive.frames import END, JSON, PLANE, FrameReader, FrameWriter, fault
+from akidb.ports import wire
+from akidb.ports.archive import (
+    RECORDS,
+    TENANT_TABLES,
+    CollectionImage,
+    Documents,
+    Header,
+    Part,
+    Rows,
+    Source,
+    StoreHead,
+    Summary,
+    Target,
+    Tombstones,
+)
+
+if TYPE_CHECKING:
+    from akidb.domain.ids import CollectionId, TenantId
+
+PLANES: Final = 4
+"""Bytes of a float32, little-endian."""
+
+
+class _Columns(msgspec.Struct, frozen=True, tag="documents", forbid_unknown_fields=True):
+    """Documents without their vectors."""
+
+    sequences: list[int]
+    ids: list[str]
+    texts: list[str | None]
+    metadata: list[str]
+    dimension: int
+
+
+class _Rows(msgspec.Struct, frozen=True, tag="rows", forbid_unknown_fields=True):
+    """Rows of a table, not looked into yet."""
+
+    table: str
+    rows: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(
+    Header | StoreHead | CollectionImage | _Columns | Tombstones | _Rows | Summary, dec_hook=wire.dec_hook
+).decode
+_row_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    table: msgspec.json.Decoder(list[kind], dec_hook=wire.dec_hook)  # type: ignore[valid-type]
+    for table, kind in RECORDS.items()
+}
+
+
+class ArchiveWriter:
+    """Writes an archive, part by part."""
+
+    def __init__(self, target: Target, header: Header) -> None:
+        self._frames = FrameWriter(target)
+        self._counts: Counter[str] = Counter()
+        self._json(header)
+
+    def add(self, part: StoreHead | CollectionImage | Documents | Tombstones | Rows) -> None:
+        """Add a part, in the order that `akidb.ports.archive` tells."""
+        self._counts.update(_counted(part))
+        if isinstance(part, Documents):
+            self._json(
+                _Columns(
+                    list(part.sequences),
+                    list(part.ids),
+                    list(part.texts),
+                    list(part.metadata),
+                    part.vectors.shape[1],
+                )
+            )
+            planes = part.vectors.astype("<f4", copy=False).view(np.uint8).reshape(-1, PLANES).T
+            for plane in planes:
+                self._frames.plane(plane.tobytes())
+        elif isinstance(part, Rows):
+            self._json(_Rows(part.table, msgspec.Raw(wire.encode(part.rows))))
+        else:
+            self._json(part)
+
+    def finish(self) -> Summary:
+        """Write how many there were of each, and the checksum."""
+        summary = Summary(dict(self._counts))
+        self._json(summary)
+        self._frames.end()
+        return summary
+
+    @property
+    def written_bytes(self) -> int:
+        """The size of the archive so far."""
+        return self._frames.written_bytes
+
+    def _json(self, part: object) -> None:
+        self._frames.json(wire.encode(part))
+
+
+class ArchiveReader:
+    """Reads an archive, once. `digest` is known when all of it was read."""
+
+    def __init__(self, source: Source, *, room_bytes: int) -> None:
+        """Read at most `room_bytes`, unpacked. Raises as `FrameReader` does."""
+        self._frames = FrameReader(source, room_bytes)
+        self._order = _Order()
+        self.digest = b""
+        header = self._part()
+        if not isinstance(header, Header):
+            raise fault("does not begin with its header")
+        self.header = header
+
+    def __iter__(self) -> Iterator[Part]:
+        """The parts after the header, the summary last.
+
+        Raises InvalidArgument for one that is out of place, and when the counts or the checksum differ.
+        What came before may be used only when the end was reached.
+        """
+        counts: Counter[str] = Counter()
+        while True:
+            part = self._part()
+            self._order.check(part, self.header)
+            if isinstance(part, Summary):
+                if part.counts != counts:
+                    raise fault("does not hold as many of each as it says")
+                frame = self._frames.next()
+                if frame.kind != END:
+                    raise fault("goes on after its summary")
+                self.digest = frame.content
+                yield part
+                return
+            counts.update(_counted(part))
+            yield part
+
+    def _part(self) -> Part:
+        frame = self._frames.next()
+        if frame.kind != JSON:
+            raise fault(
+                "ends without its summary" if frame.kind == END else f"has an unknown frame {frame.kind!r}"
+            )
+        place = f"frame {self._frames.number}"
+        try:
+            part = _decode(frame.content)
+            if isinstance(part, _Rows):
+                place = part.table
+                return Rows(part.table, _rows(part))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise fault(f"{place}: {error}") from None
+        return self._documents(part) if isinstance(part, _Columns) else part
+
+    def _documents(self, columns: _Columns) -> Documents:
+        count = len(columns.ids)
+        if not count == len(columns.sequences) == len(columns.texts) == len(columns.metadata) or not count:
+            raise fault("has columns of documents that differ in length", ".documents")
+        planes = []
+        for _ in range(PLANES):
+            frame = self._frames.next()
+            if frame.kind != PLANE or len(frame.content) != count * columns.dimension:
+                raise fault("has not as many numbers as its documents need", ".documents")
+            planes.append(np.frombuffer(frame.content, np.uint8))
+        joined = np.ascontiguousarray(np.stack(planes, axis=1)).view("<f4")
+        matrix = joined.reshape(count, columns.dimension).astype(np.float32, copy=False)
+        return Documents(columns.sequences, columns.ids, columns.texts, columns.metadata, matrix)
+
+
+def _rows(part: _Rows) -> list[Any]:
+    decoder = _row_decoders.get(part.table)
+    if decoder is None:
+        raise fault(f"has rows of an unknown table {part.table!r}")
+    rows: list[Any] = decoder.decode(part.rows)
+    return rows
+
+
+class _Order:
+    """Which part may come next."""
+
+    def __init__(self) -> None:
+        self._stores: set[TenantId] = set()
+        self._collections: set[CollectionId] | None = None
+        """Of the store under way."""
+        self._buried = True
+        """Whether documents are out of place: there is no collection, or its tombstones came."""
+        self._in_collection = False
+        self._table = -1
+
+    def check(self, part: Part, header: Header) -> None:
+        if isinstance(part, StoreHead):
+            self._begin_store(part, header)
+        elif isinstance(part, CollectionImage):
+            if self._collections is None or part.collection_id in self._collections:
+                raise fault(f"has collection {part.collection_id} twice, or outside a store")
+            self._collections.add(part.collection_id)
+            self._in_collection, self._buried = True, False
+        elif isinstance(part, Documents):
+            if self._buried:
+                raise fault("has documents out of place")
+        elif isinstance(part, Tombstones):
+            if not self._in_collection:
+                raise fault("has tombstones outside a collection")
+            self._buried = True
+        elif isinstance(part, Rows):
+            self._begin_rows(part, header)
+        elif isinstance(part, Header):
+            raise fault("has two headers")
+
+    def _begin_store(self, part: StoreHead, header: Header) -> None:
+        if self._table >= 0 or part.tenant_id in self._stores:
+            raise fault(f"has the store of tenant {part.tenant_id} twice, or out of place")
+        if self._stores and header.kind == "tenant":
+            raise fault("is of one tenant, but has several stores")
+        self._stores.add(part.tenant_id)
+        self._collections, self._buried, self._in_collection = set(), True, False
+
+    def _begin_rows(self, part: Rows, header: Header) -> None:
+        if header.kind == "tenant" and part.table not in TENANT_TABLES:
+            raise fault(f"is of one tenant, but has rows of {part.table}")
+        table = list(RECORDS).index(part.table)
+        if table < self._table:
+            raise fault(f"has rows of {part.table} out of place")
+        self._table = table
+        self._collections, self._buried, self._in_collection = None, True, False
+
+
+def _counted(part: Part) -> dict[str, int]:
+    """What a part adds to the summary."""
+    if isinstance(part, StoreHead):
+        return {"stores": 1}
+    if isinstance(part, Documents):
+        return {"documents": len(part.ids)}
+    if isinstance(part, Tombstones):
+        return {"tombstones": len(part.ids)}
+    if isinstance(part, Rows):
+        return {part.table: len(part.rows)}
+    return {}

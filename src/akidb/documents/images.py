@@ -1,0 +1,141 @@
+"""Tenant stores read as a whole and filled as a whole, for archives.
+
+A store that is being filled keeps the tenant's version 0, so that after a crash it counts as unused.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from akidb.documents.schema import collections, control, documents, tombstones
+from akidb.domain.documents import stored_size
+from akidb.domain.ids import CollectionId
+from akidb.ports.archive import CollectionImage, Documents, Tombstones
+from akidb.sql.database import SqlDatabase
+
+PART_ROWS = 1_000
+PART_BYTES = 2 * 2**20
+"""Of documents in one part, as the storage quota counts them; one document may take more by itself."""
+FETCHED_ROWS = 50
+"""Rows in memory at a time beside a part, each of up to 2 MiB."""
+
+_COLLECTIONS = sa.select(
+    collections.c.collection_key, *(collections.c[name] for name in CollectionImage.__struct_fields__)
+).order_by(collections.c.collection_key)
+_DOCUMENTS = (
+    sa.select(
+        documents.c.sequence,
+        documents.c.id,
+        documents.c.text,
+        documents.c.metadata,
+        documents.c.vector,
+        documents.c.size_bytes,
+    )
+    .where(documents.c.collection_key == sa.bindparam("collection_key"))
+    .order_by(documents.c.sequence)
+)
+_TOMBSTONES = (
+    sa.select(tombstones.c.sequence, tombstones.c.id)
+    .where(tombstones.c.collection_key == sa.bindparam("collection_key"))
+    .order_by(tombstones.c.sequence)
+)
+
+
+class SqlStoreImage:
+    """`akidb.ports.archive.StoreImage`, on a connection that sees one instant."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._collections: dict[CollectionId, tuple[int, CollectionImage]] = {}
+        for key, *fields in connection.execute(_COLLECTIONS):
+            image = CollectionImage(**dict(zip(CollectionImage.__struct_fields__, fields, strict=True)))
+            self._collections[image.collection_id] = (key, image)
+
+    def collections(self) -> Sequence[CollectionImage]:
+        """Its collections, deleted ones too."""
+        return [image for _, image in self._collections.values()]
+
+    def documents(self, collection_id: CollectionId) -> Iterator[Documents]:
+        """Documents of a collection in parts."""
+        dimension = self._collections[collection_id][1].dimension
+        rows: list[Any] = []
+        size = 0
+        for row in self._rows(_DOCUMENTS, collection_id):
+            if rows and (len(rows) == PART_ROWS or size + row.size_bytes > PART_BYTES):
+                yield _documents(rows, dimension)
+                rows, size = [], 0
+            rows.append(row)
+            size += row.size_bytes
+        if rows:
+            yield _documents(rows, dimension)
+
+    def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
+        """Deletions of a collection in parts."""
+        for rows in self._rows(_TOMBSTONES, collection_id).partitions(PART_ROWS):
+            yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
+
+    def _rows(self, statement: sa.Select[Any], collection_id: CollectionId) -> sa.CursorResult[Any]:
+        return self._connection.execute(
+            statement,
+            {"collection_key": self._collections[collection_id][0]},
+            execution_options={"yield_per": FETCHED_ROWS},
+        )
+
+
+def _documents(rows: Sequence[Any], dimension: int) -> Documents:
+    sequences, ids, texts, metadata, vectors, _ = zip(*rows, strict=True)
+    matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(rows), dimension)
+    return Documents(sequences, ids, texts, metadata, matrix)
+
+
+class SqlStoreFiller:
+    """`akidb.ports.archive.StoreFiller`: each part in a transaction of its own, into an empty store."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+        self._key = 0
+
+    def add(self, part: CollectionImage | Documents | Tombstones) -> None:
+        """Take a collection, or what belongs to the one that was taken last."""
+        with self._database.write() as connection:
+            if isinstance(part, CollectionImage):
+                self._add_collection(connection, part)
+            elif isinstance(part, Documents):
+                connection.execute(sa.insert(documents), self._document_rows(part))
+            else:
+                connection.execute(
+                    sa.insert(tombstones),
+                    [
+                        {"collection_key": self._key, "sequence": sequence, "id": id}
+                        for sequence, id in zip(part.sequences, part.ids, strict=True)
+                    ],
+                )
+
+    def _add_collection(self, connection: sa.Connection, part: CollectionImage) -> None:
+        self._key += 1
+        values = {name: getattr(part, name) for name in part.__struct_fields__}
+        connection.execute(sa.insert(collections).values(collection_key=self._key, **values))
+        connection.execute(
+            sa.update(control).values(
+                storage_used_bytes=control.c.storage_used_bytes + part.storage_used_bytes
+            )
+        )
+
+    def _document_rows(self, part: Documents) -> list[dict[str, object]]:
+        blob, width = part.vectors.astype("<f4", copy=False).tobytes(), part.vectors.shape[1] * 4
+        return [
+            {
+                "collection_key": self._key,
+                "id": id,
+                "sequence": sequence,
+                "size_bytes": stored_size(id, text, metadata, width // 4),
+                "text": text,
+                "metadata": metadata,
+                "vector": blob[at * width : (at + 1) * width],
+            }
+            for at, (id, sequence, text, metadata) in enumerate(
+                zip(part.ids, part.sequences, part.texts, part.metadata, strict=True)
+            )
+        ]
