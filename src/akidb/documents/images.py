@@ -3,7 +3,10 @@
 A store that is being filled keeps the tenant's version 0, so that after a crash it counts as unused.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
 from akidb.sql.database import SqlDatabase
+from akidb.sql.errors import translated
+from akidb.sql.sqlite import SqliteFile, sync_directory
 
 PART_ROWS = 1_000
 PART_BYTES = 2 * 2**20
@@ -139,3 +144,23 @@ class SqlStoreFiller:
                 zip(part.ids, part.sequences, part.texts, part.metadata, strict=True)
             )
         ]
+
+
+@contextmanager
+def filled(path: Path) -> Iterator[SqlStoreFiller]:
+    """Fill the new, empty store in a file; on the disk when the block ends.
+
+    Nothing is synced before: a store that nobody knows of may be lost, but not half.
+    """
+    file = SqliteFile(path, synchronous="off")
+    try:
+        yield SqlStoreFiller(file)
+    finally:
+        file.close()
+    with translated(path.name):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # closed by SQLite: no lock to lose
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_directory(path.parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from akidb.documents import schema
+from akidb.documents.images import SqlStoreImage
 from akidb.documents.reader import SqlDocumentReader, read_control, read_controls
 from akidb.documents.schema import collections, control, documents, remembered_answers, tombstones
 from akidb.documents.writer import SqlDocumentWriter
@@ -14,8 +15,10 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
+from akidb.ports.archive import StoreImage
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
 from akidb.sql.errors import translated
+from akidb.sql.images import image_of
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file, sync_directory
 
 
@@ -136,6 +139,12 @@ class SqliteTenantStore:
                 )
             ).scalar_one()
             return used, count
+
+    @contextmanager
+    def image(self) -> Iterator[StoreImage]:
+        """All of the store as of one instant, for as long as it takes to read it."""
+        with image_of(self._file) as connection:
+            yield SqlStoreImage(connection)
 
     def check(self) -> list[str]:
         """What is wrong with the store: in SQLite's eyes, and in the counters'."""

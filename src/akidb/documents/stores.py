@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from akidb.documents.images import filled
 from akidb.documents.store import SqliteTenantStore, remove_files, remove_unused
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
+from akidb.ports.archive import StoreFiller
 from akidb.ports.documents import TenantStore
 
 
@@ -61,6 +63,20 @@ class SqliteTenantStores:
                 with entry.lock:
                     store = entry.ready(store_id) or self._make_ready(entry, tenant_id, store_id, prepare)
             yield store
+
+    @contextmanager
+    def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
+        """Make a store and fill it; durable when the block ends, gone when it raises."""
+        with self._using(tenant_id) as entry, entry.lock:
+            self._close_entry(entry)
+            path = self._path(tenant_id)
+            SqliteTenantStore.create(path, tenant_id, store_id, synchronous="off")
+            try:
+                with filled(path) as filler:
+                    yield filler
+            except BaseException:
+                remove_files(path)
+                raise
 
     def _make_ready(
         self,

@@ -18,6 +18,7 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
 from akidb.ports.answers import Answers
+from akidb.ports.archive import StoreFiller, StoreImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,6 +202,10 @@ class TenantStore(Protocol):
         """Bytes used, and documents in collections that are not deleted."""
         ...
 
+    def image(self) -> AbstractContextManager[StoreImage]:
+        """All of the store as of one instant, for as long as it takes to read it, in nobody's way."""
+        ...
+
     def check(self) -> list[str]:
         """What is wrong with the store: nothing, in a sound one."""
         ...
@@ -223,6 +228,13 @@ class TenantStores(Protocol):
 
         `prepare` runs once before anybody gets the store after it was opened or went stale. Raises
         Unavailable when the file is missing, damaged, newer than this program or of another incarnation.
+        """
+        ...
+
+    def filling(self, tenant_id: TenantId, store_id: StoreId) -> AbstractContextManager[StoreFiller]:
+        """Make a store as `create` does, and fill it; durable when the block ends, gone when it raises.
+
+        It was told of no tenant: until then it counts as unused.
         """
         ...
 
