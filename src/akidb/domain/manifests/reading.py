@@ -1,0 +1,262 @@
+"""Reads a manifest of 1.x strictly: every field that 2.0 takes over is checked, every fault is told.
+
+Null says the same as leaving a field out, wherever a field may be left out.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.ids import TenantId
+from akidb.domain.json import check_object, decode_strict, member_path, text_fault, type_name
+from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.names import check_integer, check_slug
+
+FIELDS = frozenset(
+    {
+        "tenant_id",
+        "name",
+        "slug",
+        "status",
+        "api_key_hash",
+        "created_at",
+        "updated_at",
+        "quotas",
+        "metadata",
+    }
+)
+QUOTAS = frozenset(
+    {
+        "max_storage_bytes",
+        "max_collections",
+        "max_vectors_per_collection",
+        "api_rate_limit_per_second",
+        "max_concurrent_searches",
+    }
+)
+STATUSES: Mapping[str, TenantStatus] = {
+    "active": TenantStatus.ACTIVE,
+    "suspended": TenantStatus.SUSPENDED,
+    "deleted": TenantStatus.DECOMMISSIONED,
+}
+MAX_NAME_LENGTH = 255
+
+_HEX = "[0-9A-Fa-f]"
+_ID = re.compile(rf"(?:tenant_)?(?:{_HEX}{{32}}|{'-'.join(f'{_HEX}{{{n}}}' for n in (8, 4, 4, 4, 12))})", re.ASCII)
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?"
+    r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",
+    re.ASCII,
+)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a manifest says, in the terms of 2.0."""
+
+    tenant_id: TenantId
+    name: str
+    slug: str | None
+    """The slug that it gives, None when it gives none or one that is no slug."""
+    status: TenantStatus
+    storage_quota_bytes: int
+    qps_quota: int
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    unknown_fields: tuple[str, ...]
+    """What it holds beside the fields of 1.x, such as `quotas.max_shards`, sorted."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a manifest."""
+
+    field: str | None
+    """Where, such as `quotas.max_storage_bytes`; None for the file as a whole."""
+    reason: str
+
+
+class FaultyManifest(Exception):
+    """A manifest that cannot be taken over, with all of its faults."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" if field else reason for field, reason in faults))
+        self.faults = faults
+
+
+def read_manifest(body: bytes) -> Manifest | None:
+    """Read the bytes of a `.json` file; None for a JSON document that has no `tenant_id`.
+
+    Raises FaultyManifest for what is not JSON, and for a manifest that is wrong.
+    """
+    document = _decoded(body)
+    if not isinstance(document, dict) or "tenant_id" not in document:
+        return None
+    reader = _Reader(document)
+    manifest = reader.read()
+    if reader.faults or manifest is None:
+        raise FaultyManifest(reader.faults)
+    return manifest
+
+
+def _decoded(body: bytes) -> Any:
+    body = body.removeprefix(codecs.BOM_UTF8)
+    try:
+        return decode_strict(body, Any)  # type: ignore[arg-type]
+    except InvalidArgument as error:
+        # Stricter than JSON's grammar: what is no manifest may repeat a key.
+        document = _leniently(body)
+        if document is not None and not (isinstance(document, dict) and "tenant_id" in document):
+            return document
+        if document is not None and _has_lone_surrogate(document):
+            raise FaultyManifest([Fault(None, "must not contain a lone surrogate")]) from None
+        field = None if error.field == "body" else error.field
+        raise FaultyManifest([Fault(field, error.reason)]) from None
+
+
+def _leniently(body: bytes) -> Any:
+    """The document by the grammar alone, None when it is not even that, or is null."""
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _has_lone_surrogate(document: Any) -> bool:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class _Reader:
+    """Reads the fields of one manifest and gathers what is wrong with them."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self.faults: list[Fault] = []
+
+    def read(self) -> Manifest | None:
+        """The manifest, None when there are faults."""
+        document = self._document
+        quotas = document.get("quotas")
+        if quotas is None:
+            quotas = {}
+        elif not isinstance(quotas, dict):
+            self._refuse("quotas", f"must be an object, not {type_name(quotas)}")
+            quotas = {}
+        tenant_id = self._tenant_id()
+        name = self._name()
+        status = self._status()
+        storage_quota_bytes = self._quota(quotas, "max_storage_bytes", DEFAULT_STORAGE_QUOTA_BYTES)
+        qps_quota = self._quota(quotas, "api_rate_limit_per_second", DEFAULT_QPS_QUOTA)
+        metadata = self._metadata()
+        created_at, updated_at = self._instant("created_at"), self._instant("updated_at")
+        if self.faults or tenant_id is None or created_at is None or updated_at is None:
+            return None
+        return Manifest(
+            tenant_id=tenant_id,
+            name=name,
+            slug=_slug(document.get("slug")),
+            status=status,
+            storage_quota_bytes=storage_quota_bytes,
+            qps_quota=qps_quota,
+            metadata=metadata,
+            created_at=created_at,
+            updated_at=updated_at,
+            unknown_fields=_unknown(document, quotas),
+        )
+
+    def _refuse(self, field: str, reason: str) -> None:
+        self.faults.append(Fault(field, reason))
+
+    def _tenant_id(self) -> TenantId | None:
+        value = self._document["tenant_id"]
+        if isinstance(value, str) and _ID.fullmatch(value):
+            return TenantId(bytes.fromhex(value.removeprefix("tenant_").replace("-", "")))
+        self._refuse("tenant_id", "must be 32 hex digits or a hyphenated UUID, with or without tenant_")
+        return None
+
+    def _name(self) -> str:
+        value = self._document.get("name")
+        if "name" not in self._document:
+            self._refuse("name", "is required")
+        elif not isinstance(value, str):
+            self._refuse("name", f"must be a string, not {type_name(value)}")
+        elif not 1 <= len(value) <= MAX_NAME_LENGTH:
+            self._refuse("name", f"must be 1-{MAX_NAME_LENGTH} characters, has {len(value)}")
+        elif (reason := text_fault(value)) is not None:
+            self._refuse("name", reason)
+        else:
+            return value
+        return ""
+
+    def _status(self) -> TenantStatus:
+        value = self._document.get("status")
+        if value is None:
+            return TenantStatus.ACTIVE
+        if not isinstance(value, str) or value not in STATUSES:
+            self._refuse("status", f"must be one of {', '.join(STATUSES)}")
+            return TenantStatus.ACTIVE
+        return STATUSES[value]
+
+    def _quota(self, quotas: dict[str, Any], name: str, default: int) -> int:
+        value = quotas.get(name)
+        if value is None:
+            return default
+        try:
+            return check_integer(value, f"quotas.{name}")
+        except InvalidArgument as error:
+            self._refuse(error.field, error.reason)
+            return default
+
+    def _metadata(self) -> dict[str, Any]:
+        value = self._document.get("metadata")
+        if value is None:
+            return {}
+        try:
+            return check_object(value, "metadata")
+        except InvalidArgument as error:
+            self._refuse(error.field, error.reason)
+            return {}
+
+    def _instant(self, field: str) -> datetime | None:
+        if field not in self._document:
+            self._refuse(field, "is required")
+            return None
+        value = self._document[field]
+        if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+            self._refuse(field, "must be a time with its offset, such as 2025-03-01T10:00:00Z")
+            return None
+        try:
+            # Digits beyond microseconds are dropped: an instant never comes out later than it was.
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self._refuse(field, "is no time that there is between the years 1 and 9999")
+            return None
+
+
+def _slug(value: object) -> str | None:
+    try:
+        return check_slug(value)
+    except InvalidArgument:
+        return None
+
+
+def _unknown(document: dict[str, Any], quotas: dict[str, Any]) -> tuple[str, ...]:
+    if document.keys() <= FIELDS and quotas.keys() <= QUOTAS:
+        return ()
+    found = [member_path("", key) for key in document.keys() - FIELDS]
+    found += [member_path("quotas", key) for key in quotas.keys() - QUOTAS]
+    return tuple(sorted(found))
