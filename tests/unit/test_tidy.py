@@ -30,6 +30,7 @@ WITHOUT_TENANT = {
     "StoreRegistry.list": "doctor looks at every store",
     "Outbox.purges": "stores of tenants that are gone",
     "Outbox.depth": "a figure for operators",
+    "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",
     "TenantStores.close": "the process lets go of all of them",
 }

@@ -17,9 +17,11 @@ from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
 from akidb.ports.archive import StoreImage
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
+from akidb.ports.telemetry import StoreFigures
 from akidb.sql.errors import translated
 from akidb.sql.images import image_of
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file, sync_directory
+from akidb.sql.telemetry import observed
 
 
 class SqliteTenantStore:
@@ -88,14 +90,15 @@ class SqliteTenantStore:
     ) -> Iterator[DocumentReader]:
         """Read a collection as of one instant."""
         with self._file.read(snapshot=True) as connection:
-            yield SqlDocumentReader(connection, read_control(connection, collection_id, operation))
+            reader = SqlDocumentReader(connection, read_control(connection, collection_id, operation))
+            yield observed("tenant", "documents", reader, self._file.system)
 
     @contextmanager
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:
         """Write to a collection, all or nothing."""
         with self._file.write() as connection:
             found = read_control(connection, collection_id, Operation.DOCUMENT_WRITE)
-            yield SqlDocumentWriter(connection, found)
+            yield observed("tenant", "documents", SqlDocumentWriter(connection, found), self._file.system)
 
     def control_state(self) -> ControlState:
         """What the store was last told of its tenant."""
@@ -153,6 +156,10 @@ class SqliteTenantStore:
                 return check_integrity(connection) or _check_counters(connection)
         except Unavailable as error:
             return [error.message]
+
+    def figures(self) -> StoreFigures:
+        """How it stands with its connections, its queue and its log."""
+        return self._file.figures()
 
     def retire(self) -> None:
         """Refuse every further write for good, then close; nothing is acknowledged after this."""

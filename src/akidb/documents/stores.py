@@ -13,6 +13,8 @@ from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.archive import StoreFiller
 from akidb.ports.documents import TenantStore
+from akidb.ports.telemetry import StoreFigures
+from akidb.sql.telemetry import observed
 
 
 class _Entry:
@@ -62,7 +64,7 @@ class SqliteTenantStores:
             if store is None:
                 with entry.lock:
                     store = entry.ready(store_id) or self._make_ready(entry, tenant_id, store_id, prepare)
-            yield store
+            yield observed("tenant", "store", store, "sqlite")
 
     @contextmanager
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
@@ -93,7 +95,7 @@ class SqliteTenantStores:
             )
         generation = entry.generation
         try:
-            prepare(entry.store)
+            prepare(observed("tenant", "store", entry.store, "sqlite"))
         except BaseException:
             # Who already holds the store must not go on with what it knew before.
             self._close_entry(entry)
@@ -134,6 +136,12 @@ class SqliteTenantStores:
         """How many are open now."""
         with self._lock:
             return sum(entry.store is not None for entry in self._entries.values())
+
+    def figures(self) -> StoreFigures:
+        """How it stands with all that are open."""
+        with self._lock:
+            stores = [entry.store for entry in self._entries.values() if entry.store is not None]
+        return sum((store.figures() for store in stores), StoreFigures(open_stores=0))
 
     def close(self) -> None:
         """Close all of them."""

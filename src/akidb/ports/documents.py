@@ -19,6 +19,7 @@ from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
 from akidb.ports.answers import Answers
 from akidb.ports.archive import StoreFiller, StoreImage
+from akidb.ports.telemetry import StoreFigures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -252,6 +253,10 @@ class TenantStores(Protocol):
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store that was never told of its tenant; tells whether there is none now."""
+        ...
+
+    def figures(self) -> StoreFigures:
+        """How it stands with the open ones: their connections, queues and logs."""
         ...
 
     def open_count(self) -> int:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import IdempotencyMismatch
 from akidb.domain.ids import TenantId
+from akidb.ports import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
 
 
@@ -35,6 +36,7 @@ class SqlAnswers:
             return None
         if row.fingerprint != request.fingerprint:
             raise IdempotencyMismatch
+        telemetry.count("answers_repeated", "metadata" if self._owner is None else "tenant")
         return bytes(row.answer)
 
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
