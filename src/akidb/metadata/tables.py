@@ -137,3 +137,14 @@ remembered_answers = sa.Table(
     sa.Column("tenant_id", Id(TenantId)),
     sa.Column("created_at", Instant, nullable=False),
 )
+
+legacy_manifests = sa.Table(
+    "legacy_manifests",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("path", sa.LargeBinary, nullable=False),
+    sa.Column("manifest", sa.LargeBinary, nullable=False),
+    sa.Column("sha256", sa.LargeBinary(32), nullable=False),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("migrated_at", Instant, nullable=False),
+)
