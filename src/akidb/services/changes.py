@@ -4,11 +4,11 @@ One transaction holds the change, its audit entry, its outbox entry and the answ
 idempotency key; then the tenant's store follows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
+from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
 from akidb.domain.errors import PreconditionFailed
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.domain.names import check_integer, parse_reference
@@ -33,9 +33,16 @@ class Change:
         self.concerns_store = False
 
     def audit(
-        self, action: str, tenant_id: TenantId, resource: EntityId, *, reason: str | None = None
+        self,
+        action: str,
+        tenant_id: TenantId,
+        resource: EntityId,
+        *,
+        reason: str | None = None,
+        result: AuditResult = AuditResult.ALLOWED,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record what is done, as in `tenant.suspend`."""
+        """Record what is done, as in `tenant.suspend`; `metadata` holds IDs and codes alone."""
         self.tenant_id = tenant_id
         request = context.current()
         self.tx.audit.add(
@@ -45,7 +52,9 @@ class Change:
                 action=action,
                 resource_type=resource.entity,
                 resource_id=str(resource),
+                result=result,
                 reason=reason,
+                metadata=dict(metadata or {}),
                 ip_address=request.ip_address,
                 user_agent=request.user_agent,
                 request_id=request.request_id,
@@ -82,12 +91,14 @@ class Changes:
         arguments: Any,
         kind: type[T],
         effect: Callable[[Change], T],
+        *,
+        takes_key: bool = True,
     ) -> T:
         """Run `effect` in a transaction and settle what it told the store.
 
         With an idempotency key that was used before, give the answer of then, a `kind`.
         """
-        key = request_key(operation, path, arguments)
+        key = request_key(operation, path, arguments) if takes_key else None
         now = self._now()
         change = Change(now, self._ids)
         try:
@@ -122,7 +133,7 @@ def _tenant_of(tx: MetadataTransaction, path: tuple[object, ...], result: object
     return tenant_id
 
 
-def check_version(entity: Tenant | Database | Collection, if_version: int | None) -> None:
+def check_version(entity: Tenant | Database | Collection | User, if_version: int | None) -> None:
     """Raise PreconditionFailed when the caller read another version."""
     if if_version is not None and check_integer(if_version, "if_version", 1) != entity.version:
         raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)
