@@ -17,19 +17,27 @@ from akidb.sql import cursors
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
-_OF_TENANT = users.c.tenant_id == sa.bindparam("tenant_id")
-_SELECT = sa.select(*(users.c[name] for name in User.__struct_fields__)).where(_OF_TENANT)
-_FIND = {
-    by: Prepared(_SELECT.where(users.c[by] == sa.bindparam("ref")), User) for by in ("user_id", "email_key")
+
+class _Hash(msgspec.Struct):
+    """The column that is no field of a user."""
+
+    password_hash: str
+
+
+_SELECT = sa.select(*(users.c[name] for name in User.__struct_fields__)).where(
+    users.c.tenant_id == sa.bindparam("tenant_id")
+)
+_BY = {by: users.c[by] == sa.bindparam("ref") for by in ("user_id", "email_key")}
+_FIND = {by: Prepared(_SELECT.where(matches), User) for by, matches in _BY.items()}
+_FIND_WITH_HASH = {
+    by: Prepared(_SELECT.where(matches).add_columns(users.c.password_hash), User, _Hash)
+    for by, matches in _BY.items()
 }
 _PAGE = Prepared(
     _SELECT.where(users.c.email_key > sa.bindparam("after"))
     .order_by(users.c.email_key)
     .limit(sa.bindparam("rows")),
     User,
-)
-_PASSWORD_HASH = Prepared(
-    sa.select(users.c.password_hash).where(_OF_TENANT, users.c.user_id == sa.bindparam("user_id"))
 )
 _INSERT = Prepared(
     sa.insert(users).values({column.name: sa.bindparam(column.name, type_=column.type) for column in users.c})
@@ -53,7 +61,7 @@ class SqlUserRepository:
 
     def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
         """By ID or email."""
-        by, ref = ("user_id", user) if isinstance(user, UserId) else ("email_key", email_key(user))
+        by, ref = _reference(user)
         found: User | None = _FIND[by].first(self._connection, tenant_id=tenant_id, ref=ref)
         return found
 
@@ -71,12 +79,11 @@ class SqlUserRepository:
         found = _PAGE.all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
         return rows.page(found, limit, lambda user: cursors.encode(email_key(user.email), *binding))
 
-    def password_hash(self, tenant_id: TenantId, user_id: UserId) -> str:
-        """The hash of the user's password."""
-        row = _PASSWORD_HASH.first(self._connection, tenant_id=tenant_id, user_id=user_id)
-        if row is None:
-            raise NotFound("user", user_id)
-        return str(row[0])
+    def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
+        """By ID or email, with the hash of the password."""
+        by, ref = _reference(user)
+        row = _FIND_WITH_HASH[by].first(self._connection, tenant_id=tenant_id, ref=ref)
+        return None if row is None else (row[0], row[1].password_hash)
 
     def update(self, user: User, *, password_hash: str | None = None) -> None:
         """Store the next version."""
@@ -105,6 +112,11 @@ class SqlUserRepository:
 
     def _raise_stale(self, user: User, expected: int) -> None:
         raise PreconditionFailed("user", expected, self.get(user.tenant_id, user.user_id).version)
+
+
+def _reference(user: UserId | str) -> tuple[str, UserId | str]:
+    """The column that a user is found by, and what stands there."""
+    return ("user_id", user) if isinstance(user, UserId) else ("email_key", email_key(user))
 
 
 def _values(user: User) -> dict[str, Any]:

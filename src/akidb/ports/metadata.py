@@ -207,8 +207,8 @@ class UserRepository(Protocol):
         """In the order of emails, case ignored."""
         ...
 
-    def password_hash(self, tenant_id: TenantId, user_id: UserId) -> str:
-        """The hash of the user's password, with its parameters."""
+    def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
+        """By ID or email, with the hash of the password; as quick when there is none."""
         ...
 
     def update(self, user: User, *, password_hash: str | None = None) -> None:

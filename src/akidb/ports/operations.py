@@ -27,6 +27,7 @@ from akidb.domain.documents import (
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, Usage
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.ports.users import UserOperations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -446,6 +447,11 @@ class Operations(Protocol):
     @property
     def models(self) -> ModelOperations:
         """Embedding models."""
+        ...
+
+    @property
+    def users(self) -> UserOperations:
+        """Users."""
         ...
 
     @property

@@ -26,9 +26,11 @@ from akidb.services.doctor import examine
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService, ModelService
 from akidb.services.owner import DirectoryHeld, OwnerLock
+from akidb.services.passwords import Passwords
 from akidb.services.rate import RateLimiter
 from akidb.services.stores import StoreAccess
 from akidb.services.tenants import TenantService
+from akidb.services.users import UserService
 from akidb.settings import Settings
 from akidb.sql.sqlite import sync_directory
 
@@ -37,7 +39,7 @@ __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 METADATA_NAME = "metadata.db"
 _SHARED_SETTINGS = ("models_dir", "model_source", "default_model", "synchronous", "max_open_stores")
 TENANTS_NAME = "tenants"
-SERVICES = ("tenants", "databases", "collections", "documents", "embeddings", "models", "audit")
+SERVICES = ("tenants", "databases", "collections", "documents", "users", "embeddings", "models", "audit")
 CLOSED = "the connection is closed"
 
 
@@ -117,6 +119,7 @@ class _Runtime:
             ids=ids,
             now=_now,
         )
+        self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
         self.audit = AuditService(self.admission, self.metadata)
         self.default_model = settings.default_model
 
@@ -148,6 +151,7 @@ class LocalOperations:
         self.documents = runtime.documents
         self.embeddings = runtime.embeddings
         self.models = runtime.models
+        self.users = runtime.users
         self.audit = runtime.audit
 
     def doctor(self) -> list[Finding]:
