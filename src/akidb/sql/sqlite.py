@@ -18,6 +18,7 @@ from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.ports import telemetry
 from akidb.ports.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
+from akidb.sql.erasing import Descriptors, clear_gaps
 from akidb.sql.errors import translated
 from akidb.sql.gate import FairGate
 from akidb.sql.telemetry import commit
@@ -34,6 +35,8 @@ MINIMUM_VERSION = (3, 37, 0)
 """The first with STRICT tables."""
 MAX_IDLE_CONNECTIONS = 4
 BUSY_TIMEOUT_SECONDS = 10
+ERASING_TIMEOUT_SECONDS = 0.25
+"""How long erasing waits, at the gate, for who still reads what the log held before."""
 
 
 class _Target(threading.local):
@@ -44,6 +47,7 @@ class _Target(threading.local):
 
 
 _target = _Target()
+_descriptors = Descriptors()
 
 
 def _connect() -> Any:
@@ -65,6 +69,7 @@ def _connect() -> Any:
         connection.execute("PRAGMA fullfsync=ON")  # macOS alone knows it; elsewhere it does nothing
         connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
     except BaseException:
         connection.close()  # a damaged file must not stay open until the collector comes
         raise
@@ -117,7 +122,9 @@ class SqliteFile:
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._idle: list[sa.Connection] = []
-        self._in_use = 0
+        self._in_use: set[sa.Connection] = set()
+        self._outdated: set[sa.Connection] = set()
+        """Connections that may remember pages as they were before the file was erased."""
         self._closed = False
 
     @contextmanager
@@ -177,7 +184,7 @@ class SqliteFile:
         except OSError:  # none yet
             wal_bytes = 0
         with self._lock:
-            return StoreFigures(self._in_use, len(self._idle), self.gate.waiting, wal_bytes, wal_bytes)
+            return StoreFigures(len(self._in_use), len(self._idle), self.gate.waiting, wal_bytes, wal_bytes)
 
     def close(self) -> None:
         """Close every connection; the last one folds the write-ahead log into the file."""
@@ -186,7 +193,29 @@ class SqliteFile:
             idle, self._idle = self._idle, []
         with self.gate.pass_through():
             for connection in idle:
-                connection.close()
+                self._shut(connection)
+
+    def erase(self) -> bool:
+        """Leave no trace of what was deleted in the file or its log; tells whether that could be done.
+
+        It cannot while somebody reads what the log held before: try again later.
+        """
+        with self.gate.pass_through():
+            connection = self._take()
+            try:
+                with translated(self.path.name):
+                    driver = driver_of(connection)
+                    driver.execute(f"PRAGMA busy_timeout = {int(ERASING_TIMEOUT_SECONDS * 1000)}")
+                    busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    if busy:
+                        return False
+                    roots = driver.execute("SELECT rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
+                    clear_gaps(_descriptors.of(self.path), [root for (root,) in roots], self.name)
+                    return True
+            finally:
+                with self._lock:
+                    self._outdated |= self._in_use
+                self._give(connection, broken=True)
 
     def _commit(self, driver: Any) -> None:
         if not telemetry.listeners:
@@ -208,32 +237,43 @@ class SqliteFile:
         with self._lock:
             if self._closed:
                 raise Unavailable(f"{self.path.name} is closed")
-            self._in_use += 1
             if self._idle:
-                return self._idle.pop()
+                idle = self._idle.pop()
+                self._in_use.add(idle)
+                return idle
         _target.path, _target.synchronous = self.path, self._synchronous
+        _descriptors.connecting(self.path)
         try:
             with translated(self.path.name):
                 made = _engine.connect()
         except BaseException:
-            with self._lock:
-                self._in_use -= 1
+            _descriptors.disconnected(self.path)
             raise
+        with self._lock:
+            self._in_use.add(made)
         telemetry.count("connections_opened", self.kind)
         return made
 
     def _give(self, connection: sa.Connection, *, broken: bool) -> None:
         surplus = [connection]
         with self._lock:
-            self._in_use -= 1
+            self._in_use.discard(connection)
+            outdated = connection in self._outdated
+            self._outdated.discard(connection)
             if broken:  # the idle ones may be as bad: SQLite opens a file read-only where it must
                 surplus += self._idle
                 self._idle = []
-            elif not self._closed and len(self._idle) < MAX_IDLE_CONNECTIONS:
+            elif not (outdated or self._closed) and len(self._idle) < MAX_IDLE_CONNECTIONS:
                 self._idle.append(connection)
                 return
         for each in surplus:
-            each.close()
+            self._shut(each)
+
+    def _shut(self, connection: sa.Connection) -> None:
+        try:
+            connection.close()
+        finally:
+            _descriptors.disconnected(self.path)
 
 
 def check_integrity(connection: sa.Connection) -> list[str]:
