@@ -5,6 +5,7 @@ Precedence: what a caller passes, then the environment, then the file, then the 
 
 import os
 import tomllib
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
     log_level: str = "info"
     """What the server logs: `debug`, `info`, `warning` or `error`."""
+    log_format: str = "text"
+    """How the server logs: `text`, or `json` with one object a line."""
+    slow_operation_seconds: float = 1.0
+    """What takes as long is logged as a warning; 0: nothing is."""
+    tracing: str = "off"
+    """`on`: operations and repository calls are spans of OpenTelemetry."""
 
     @property
     def models_path(self) -> Path:
@@ -87,7 +94,7 @@ def _convert(values: dict[str, Any]) -> Settings:
             # Not strict, since the environment holds text alone.
             converted[name] = msgspec.convert(value, types[name], strict=False)
         except msgspec.ValidationError:
-            kind = "a whole number" if types[name] is int else "text"
+            kind = {int: "a whole number", float: "a number"}.get(types[name], "text")
             raise InvalidArgument(name, f"must be {kind}, not {value!r}") from None
     return Settings(**converted)
 
@@ -97,6 +104,12 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("synchronous", "must be full or normal")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         raise InvalidArgument("log_level", "must be debug, info, warning or error")
+    if settings.log_format not in {"text", "json"}:
+        raise InvalidArgument("log_format", "must be text or json")
+    if settings.tracing not in {"on", "off"}:
+        raise InvalidArgument("tracing", "must be on or off")
+    if not 0 <= settings.slow_operation_seconds < inf:
+        raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
     for name, minimum in (("max_open_stores", 1), ("max_queued_requests", 1)):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

@@ -7,6 +7,7 @@ out to be about, its tenant, is noted on the way for the log and the traces.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -86,7 +87,9 @@ class Subject:
         self._token: Token[Subject | None] = _subject.set(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         _subject.reset(self._token)
         if self._outer is not None and self.tenant_id is not None:
             self._outer.tenant_id = self.tenant_id

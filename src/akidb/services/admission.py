@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from akidb.domain.errors import Unavailable
+from akidb.services.telemetry import Running
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -14,7 +15,9 @@ R = TypeVar("R")
 class Admission:
     """Counts what runs, so that closing can wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slow_operation_seconds: float = 0.0) -> None:
+        """Have what takes as long logged; 0: nothing is."""
+        self.slow_operation_seconds = slow_operation_seconds
         self._changed = threading.Condition(threading.Lock())
         self._running = 0
         self._refusal: str | None = None
@@ -56,11 +59,13 @@ S = TypeVar("S", bound=_Admitted)
 
 
 def operation(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make a method one that is admitted, counted and waited for."""
+    """Make a method one that is admitted, observed (as in `tenant.create`) and waited for."""
+    service, _, verb = method.__qualname__.rpartition(".")
+    name = f"{service.removesuffix('Service').lower()}.{verb}"
 
     @wraps(method)
     def admitted(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with self.admission:
+        with self.admission, Running(name, self.admission.slow_operation_seconds):
             return method(self, *args, **kwargs)
 
     return admitted

@@ -44,6 +44,7 @@ class Change:
     ) -> None:
         """Record what is done, as in `tenant.suspend`; `metadata` holds IDs and codes alone."""
         self.tenant_id = tenant_id
+        context.note_tenant(tenant_id)
         request = context.current()
         self.tx.audit.add(
             AuditEntry(

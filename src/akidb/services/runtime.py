@@ -2,22 +2,28 @@
 
 import os
 import secrets
+import shutil
 import threading
 import time
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
+from akidb.documents.schema import STEPS
 from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.embedding.models import LocalModels
+from akidb.metadata import schema
 from akidb.metadata.store import SqliteMetadataStore
+from akidb.ports import telemetry
 from akidb.ports.operations import Finding
+from akidb.ports.telemetry import Listener, StoreFigures, StoreKind
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
+from akidb.services.archives import ArchiveService, Place
 from akidb.services.audit import AuditService
 from akidb.services.changes import Changes
 from akidb.services.collections import CollectionService
@@ -28,18 +34,34 @@ from akidb.services.embeddings import EmbeddingService, ModelService
 from akidb.services.owner import DirectoryHeld, OwnerLock
 from akidb.services.passwords import Passwords
 from akidb.services.rate import RateLimiter
+from akidb.services.restoring import Restoring, empty_directory, require_finished
 from akidb.services.stores import StoreAccess
+from akidb.services.telemetry import hide, show
 from akidb.services.tenants import TenantService
 from akidb.services.users import UserService
 from akidb.settings import Settings
+from akidb.sql.images import SCRATCH_NAME, clear_scratch
 from akidb.sql.sqlite import sync_directory
 
 __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 
 METADATA_NAME = "metadata.db"
-_SHARED_SETTINGS = ("models_dir", "model_source", "default_model", "synchronous", "max_open_stores")
+_SHARED_SETTINGS = (
+    *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
+    *("slow_operation_seconds", "tracing"),
+)
 TENANTS_NAME = "tenants"
-SERVICES = ("tenants", "databases", "collections", "documents", "users", "embeddings", "models", "audit")
+SERVICES = (
+    "tenants",
+    "databases",
+    "collections",
+    "documents",
+    "users",
+    "embeddings",
+    "models",
+    "audit",
+    "archives",
+)
 CLOSED = "the connection is closed"
 
 
@@ -54,18 +76,35 @@ def _unix_ms() -> int:
 class _Runtime:
     """One open data directory. Shared by all connections of this process to it."""
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+    def __init__(self, directory: Path, settings: Settings, *, restoring: bool = False) -> None:
         self.directory = directory
         self.settings = settings
         self.connections = 0
         self.abandoned = False
         """Whether this is the copy in a forked child, where all of it belongs to the parent."""
+        self._tracing = _tracing(settings)
         self.lock = OwnerLock(directory)
         try:
+            if not restoring:
+                require_finished(directory)
+            for each in (directory, directory / TENANTS_NAME):
+                clear_scratch(each)
             self._open(settings)
         except BaseException:
             self.lock.release()
             raise
+        show(self)
+        if self._tracing is not None:
+            telemetry.listen(self._tracing)
+
+    def figures(self) -> dict[StoreKind, StoreFigures]:
+        """How it stands with the stores."""
+        return {"metadata": self.metadata.figures(), "tenant": self.tenant_stores.figures()}
+
+    def outbox_depth(self) -> int:
+        """How many changes wait for a tenant's store."""
+        with self.admission, self.metadata.read() as tx:
+            return tx.outbox.depth()
 
     def _open(self, settings: Settings) -> None:
         tenants = self.directory / TENANTS_NAME
@@ -88,7 +127,7 @@ class _Runtime:
             raise
 
     def _put_together(self, settings: Settings) -> None:
-        self.admission = Admission()
+        self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         ids = IdGenerator(_unix_ms, secrets.randbits)
         index = ExactIndex()
         limiter = RateLimiter(time.monotonic)
@@ -121,14 +160,38 @@ class _Runtime:
         )
         self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
         self.audit = AuditService(self.admission, self.metadata)
+        self.archives = ArchiveService(
+            admission=self.admission,
+            metadata=self.metadata,
+            changes=changes,
+            stores=self.stores,
+            tenant_stores=self.tenant_stores,
+            ids=ids,
+            now=_now,
+            place=Place(self.directory / SCRATCH_NAME, self.room_bytes),
+            schemas=(schema.HEAD, len(STEPS)),
+        )
+        self.ids = ids
         self.default_model = settings.default_model
 
     def close(self) -> None:
+        hide(self)
         self.admission.drain(CLOSED)
         self.tenant_stores.close()
         self.metadata.close()
         self.lock.release()
         _all.discard(self)
+        if self._tracing is not None:
+            telemetry.leave(self._tracing)
+
+
+def _tracing(settings: Settings) -> Listener | None:
+    """What makes spans, if that is wanted. Raises InvalidArgument where OpenTelemetry is not installed."""
+    if settings.tracing == "off":
+        return None
+    from akidb.services.tracing import tracing
+
+    return tracing()
 
 
 class _Closed:
@@ -153,11 +216,29 @@ class LocalOperations:
         self.models = runtime.models
         self.users = runtime.users
         self.audit = runtime.audit
+        self.archives = runtime.archives
 
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work."""
         with self._door():
             return list(examine(self._runtime.metadata, self._runtime.stores, self.directory / TENANTS_NAME))
+
+    def restore(self, archive: IO[bytes]) -> dict[str, int]:
+        """Bring a backup back into an empty store, and look at every store then; gives what there was.
+
+        Raises AlreadyExists for a store that is not empty, InvalidArgument(`archive...`) for a backup that is
+        refused, Unavailable when what was restored is not sound.
+        """
+        runtime = self._runtime
+        with self._door():
+            restoring = Restoring(
+                runtime.metadata, runtime.tenant_stores, runtime.stores, runtime.ids, runtime.room_bytes
+            )
+            counts = restoring.restore(archive).counts
+        for finding in self.doctor():
+            if not finding.ok:
+                raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")
+        return counts
 
     def ready(self) -> None:
         """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
@@ -201,7 +282,7 @@ _open_lock = threading.Lock()
 _all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
 
 
-def open_local(directory: Path, settings: Settings) -> LocalOperations:
+def open_local(directory: Path, settings: Settings, *, restoring: bool = False) -> LocalOperations:
     """Open a data directory in this process, making it if it is not there.
 
     Connections of one process share it, and its settings. Raises DirectoryHeld when another process has
@@ -213,7 +294,7 @@ def open_local(directory: Path, settings: Settings) -> LocalOperations:
         runtime = _open.get(path)
         if runtime is None:
             try:
-                runtime = _open[path] = _Runtime(path, settings)
+                runtime = _open[path] = _Runtime(path, settings, restoring=restoring)
             except OSError as error:
                 raise Unavailable(f"{directory}: {error.strerror}") from error
             _all.add(runtime)
@@ -221,6 +302,19 @@ def open_local(directory: Path, settings: Settings) -> LocalOperations:
             _refuse_other_settings(runtime.settings, settings)
         runtime.connections += 1
         return LocalOperations(runtime)
+
+
+def restore_local(directory: Path, settings: Settings, archive: IO[bytes]) -> dict[str, int]:
+    """Restore a backup into a directory that is empty or not there; it is left so when that fails.
+
+    Raises as `LocalOperations.restore` does.
+    """
+    with empty_directory(directory):
+        operations = open_local(directory, settings, restoring=True)
+        try:
+            return operations.restore(archive)
+        finally:
+            operations.close()
 
 
 def _refuse_other_settings(held: Settings, wanted: Settings) -> None:
@@ -272,6 +366,7 @@ def _after_fork_in_child() -> None:
     for runtime in list(_all):
         runtime.admission.abandon("the connection was opened before a fork: connect again")
         runtime.lock.abandon()
+        hide(runtime)
         runtime.abandoned = True
     _open.clear()
     global _open_lock  # noqa: PLW0603 - another thread of the parent may hold it

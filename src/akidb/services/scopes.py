@@ -3,6 +3,7 @@
 from akidb.domain.entities import Scope
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.names import parse_reference
+from akidb.ports.context import note_tenant
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import CollectionPath
 
@@ -34,4 +35,5 @@ class ScopeCache:
         if scope is None:
             with self._metadata.read() as tx:
                 scope = kept[references] = tx.collections.scope(*references)
+        note_tenant(scope.tenant.tenant_id)
         return scope

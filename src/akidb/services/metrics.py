@@ -1,0 +1,167 @@
+"""The figures of this process for Prometheus: what happened inside it, and how it stands with what is open.
+
+They know no server: `akidb.metrics` gives them to who uses AkiDB in process, and a server shows them beside
+its own. Labels have few values by construction: never an ID, never a name.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
+from functools import cache
+from threading import Thread
+from time import perf_counter
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from akidb.domain.errors import AkiDBError
+from akidb.ports import telemetry
+from akidb.ports.telemetry import COUNTERS, Call, End, Queue, StoreFigures, StoreKind
+from akidb.services import telemetry as places
+from akidb.services.telemetry import Source
+
+BUCKETS_SECONDS = (
+    *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
+    *(1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""From a read that finds its page in memory to a writer's wait at a busy gate."""
+
+ASKING_SECONDS = 1.0
+"""How long a database may take to tell a figure; then this time it is left out."""
+
+
+class ProcessMetrics:
+    """Counts what is reported. One for the process: `metrics`."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._calls = Histogram(
+            "akidb_repository_call_duration_seconds",
+            "Time of a call of a repository, or of the commit after several.",
+            ("store", "repository", "operation", "code"),
+            buckets=BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self._operations = Histogram(
+            "akidb_operation_duration_seconds",
+            "Time of an operation of the public interface, in process.",
+            ("operation", "code"),
+            buckets=BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self._waits = {
+            queue: Histogram(
+                f"akidb_{queue}_wait_seconds", text, ("store",), buckets=BUCKETS_SECONDS, registry=registry
+            )
+            for queue, text in _QUEUES.items()
+        }
+        self._counters = {
+            name: Counter(f"akidb_{name}", counter.help, (counter.label,), registry=registry)
+            for name, counter in COUNTERS.items()
+        }
+        # A child is looked up in 0.1 us here, in 0.8 us by its labels.
+        self._children: dict[tuple[Call, str], Any] = {}
+
+    def begin(self, operation: str) -> End:
+        """Note that an operation begins."""
+        started = perf_counter()
+
+        def end(code: str) -> None:
+            self._operations.labels(operation, code).observe(perf_counter() - started)
+
+        return end
+
+    def called(self, call: Call, seconds: float, code: str) -> None:
+        """Note a call that has just ended."""
+        child = self._children.get((call, code))
+        if child is None:
+            child = self._calls.labels(call.store, call.repository, call.operation, code)
+            self._children[call, code] = child
+        child.observe(seconds)
+
+    def waited(self, queue: Queue, store: StoreKind, seconds: float) -> None:
+        """Note how long it took to pass a queue."""
+        self._waits[queue].labels(store).observe(seconds)
+
+    def counted(self, counter: str, label: str, amount: int) -> None:
+        """Note that something happened."""
+        self._counters[counter].labels(label).inc(amount)
+
+    def collect(self) -> Iterator[Metric]:
+        """All figures, as `prometheus_client` wants them of a collector; may be called from any thread."""
+        yield from self._registry.collect()
+        shown = places.sources
+        kinds: dict[StoreKind, StoreFigures] = {}
+        for source in shown:
+            for kind, figures in source.figures().items():
+                kinds[kind] = kinds[kind] + figures if kind in kinds else figures
+        yield from _gauges(kinds)
+        yield from _outbox(shown)
+
+
+_QUEUES: dict[Queue, str] = {
+    "gate": "Wait of a writer at the gate of its SQLite store.",
+    "pool": "Wait for a connection to PostgreSQL.",
+}
+
+_GAUGES: dict[str, tuple[str, Callable[[StoreFigures], int]]] = {
+    "akidb_gate_waiting": ("Writers in the queues of the gates.", lambda f: f.gate_waiting),
+    "akidb_wal_bytes": ("Bytes of the write-ahead logs, all together.", lambda f: f.wal_bytes),
+    "akidb_wal_largest_bytes": ("Bytes of the largest write-ahead log.", lambda f: f.largest_wal_bytes),
+    "akidb_stores_open": ("Stores that are open.", lambda f: f.open_stores),
+}
+
+
+def _gauges(kinds: dict[StoreKind, StoreFigures]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "akidb_connections", "Connections to the stores' databases.", labels=("store", "state")
+    )
+    for kind, figures in kinds.items():
+        connections.add_metric([kind, "in_use"], figures.connections_in_use)
+        connections.add_metric([kind, "idle"], figures.connections_idle)
+    yield connections
+    for name, (text, figure) in _GAUGES.items():
+        gauge = GaugeMetricFamily(name, text, labels=("store",))
+        for kind, figures in kinds.items():
+            gauge.add_metric([kind], figure(figures))
+        yield gauge
+
+
+def _outbox(shown: Iterable[Source]) -> Iterator[Metric]:
+    """What a database must be asked for. One that does not answer must not hold up the other figures."""
+    done, late = wait([_in_thread(source.outbox_depth) for source in shown], ASKING_SECONDS)
+    if late or any(isinstance(future.exception(), AkiDBError) for future in done):
+        return
+    depth = GaugeMetricFamily("akidb_outbox_entries", "Committed changes not yet told to a tenant's store.")
+    depth.add_metric([], sum(future.result() for future in done))
+    yield depth
+
+
+def _in_thread(ask: Callable[[], int]) -> Future[int]:
+    answer: Future[int] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is wanted
+            answer.set_exception(error)
+
+    Thread(target=run, name="akidb-metrics", daemon=True).start()
+    return answer
+
+
+@cache
+def process_metrics() -> ProcessMetrics:
+    """The one of this process. It counts while somebody has it listen."""
+    return ProcessMetrics()
+
+
+@cache
+def metrics() -> ProcessMetrics:
+    """The figures of AkiDB in this process, counted from the first call of this on.
+
+    A collector for Prometheus: `prometheus_client.REGISTRY.register(akidb.metrics())` shows them with your
+    own, `prometheus_client.generate_latest(akidb.metrics())` gives them as text.
+    """
+    telemetry.listen(process_metrics())
+    return process_metrics()
