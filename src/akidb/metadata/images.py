@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument
-from akidb.domain.ids import TenantId
+from akidb.domain.ids import EntityId, TenantId
 from akidb.metadata import tables
 from akidb.ports.archive import RECORDS, Record, Rows
 from akidb.sql.errors import violated
@@ -65,6 +65,12 @@ class SqlMetadataRecords:
         raw = {entity_id.raw: entity_id for entity_id in ids}
         gone = self._connection.execute(sa.select(purged).where(purged.in_(raw))).scalars()
         return sorted([*found, *((str(raw[bytes(entity_id)]), "purged") for entity_id in gone)])
+
+    def was_purged(self, *ids: EntityId) -> bool:
+        """Whether one of these IDs was purged."""
+        purged = tables.purged.c.entity_id
+        found = self._connection.execute(sa.select(purged).where(purged.in_([id.raw for id in ids])))
+        return found.first() is not None
 
     def is_empty(self) -> bool:
         """Whether there is no row of any of the tables."""

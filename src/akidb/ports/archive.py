@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, User
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
 
 if TYPE_CHECKING:
@@ -202,6 +202,10 @@ class MetadataRecords(Protocol):
 
     def known_ids(self, rows: Rows) -> list[tuple[str, str]]:
         """Which of these rows' IDs are taken or purged here: the ID and `taken` or `purged`."""
+        ...
+
+    def was_purged(self, *ids: EntityId) -> bool:
+        """Whether one of these IDs was purged."""
         ...
 
     def is_empty(self) -> bool:

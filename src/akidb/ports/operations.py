@@ -27,6 +27,7 @@ from akidb.domain.documents import (
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, Usage
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.ports.archiving import ArchiveOperations
 from akidb.ports.users import UserOperations
 
 if TYPE_CHECKING:
@@ -457,6 +458,11 @@ class Operations(Protocol):
     @property
     def audit(self) -> AuditOperations:
         """Audit entries."""
+        ...
+
+    @property
+    def archives(self) -> ArchiveOperations:
+        """Backups, exports, imports, copies."""
         ...
 
     def doctor(self) -> list[Finding]:

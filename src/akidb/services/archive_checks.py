@@ -1,0 +1,308 @@
+"""Checks all that an archive says by the rules that hold for what users write.
+
+An archive may come from anybody. What passes here can be stored; whether it clashes with what is stored
+already is another question (`services/archives.py`). Nothing is kept but the rows of one tenant.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from akidb.archive.frames import fault
+from akidb.archive.parts import ArchiveReader
+from akidb.domain.documents import MAX_TEXT_BYTES, stored_size
+from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.json import canonical_object, check_object
+from akidb.domain.names import (
+    MAX_INTEGER,
+    check_email,
+    check_integer,
+    check_label,
+    check_name,
+    check_slug,
+    check_text,
+    email_key,
+)
+from akidb.ports.archive import (
+    CollectionImage,
+    CollectionRecord,
+    DatabaseRecord,
+    Documents,
+    Header,
+    Part,
+    Record,
+    Rows,
+    StoreHead,
+    Summary,
+    TenantRecord,
+    Tombstones,
+    UserRecord,
+)
+from akidb.services.batches import check_id, refuse_faulty
+
+if TYPE_CHECKING:
+    from akidb.domain.ids import CollectionId, TenantId
+
+_DIGEST_BYTES = 16
+_MAX_FREE_TEXT_BYTES = 64 * 1024
+_HASH = re.compile(
+    r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+)
+_MAX_HASH_MEMORY_KIB = 2**20
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Contents:
+    """What a checked archive holds. The rows are those of an archive of one tenant; others are not kept."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.digest = b""
+        self.counts: dict[str, int] = {}
+        self.rows: dict[str, list[Any]] = {"tenants": [], "databases": [], "collections": [], "users": []}
+        self.stored: dict[CollectionId, CollectionImage] = {}
+        """Collections in the store of the one tenant."""
+        self.store_of: TenantId | None = None
+
+    @property
+    def tenant(self) -> TenantRecord:
+        """The one tenant."""
+        tenant: TenantRecord = self.rows["tenants"][0]
+        return tenant
+
+
+def check_archive(reader: ArchiveReader) -> Contents:
+    """Read all of an archive and check it.
+
+    Raises InvalidArgument, whose field begins with `archive`, for the first thing that is wrong.
+    """
+    contents = Contents(reader.header)
+    store = _StoreCheck()
+    keeps = reader.header.kind == "tenant"
+    for part in reader:
+        store.take(part)
+        if isinstance(part, Rows):
+            check_rows(part)
+            if keeps:
+                contents.rows[part.table] += part.rows
+        elif keeps and isinstance(part, StoreHead):
+            contents.store_of = part.tenant_id
+        elif keeps and isinstance(part, CollectionImage):
+            contents.stored[part.collection_id] = part
+        elif isinstance(part, Summary):
+            contents.counts = part.counts
+    contents.digest = reader.digest
+    if keeps:
+        _check_tenant(contents)
+    return contents
+
+
+class _StoreCheck:
+    """Collections as they come by: their rows one by one, their counters when the next thing comes."""
+
+    def __init__(self) -> None:
+        self._image: CollectionImage | None = None
+
+    def take(self, part: Part) -> None:
+        if isinstance(part, Documents):
+            self._take_documents(part)
+        elif isinstance(part, Tombstones):
+            self._take_tombstones(part)
+        else:
+            self._finish()
+            if isinstance(part, CollectionImage):
+                self._begin(part)
+
+    def _begin(self, image: CollectionImage) -> None:
+        self._image = image
+        self._count = self._bytes = self._last = 0
+        self._last_deletion = image.tombstone_floor
+        self._ids = bytearray()
+        check_integer(image.version, self._path("version"), 1)
+        for name in ("max_document_count", "document_count", "storage_used_bytes", "sequence"):
+            check_integer(getattr(image, name), self._path(name))
+        check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
+        check_integer(image.tombstone_floor, self._path("tombstone_floor"), 0, image.sequence)
+
+    def _take_documents(self, part: Documents) -> None:
+        image = self._image
+        assert image is not None
+        if part.vectors.shape[1] != image.dimension:
+            raise fault(f"must have {image.dimension} dimensions", self._rest("vectors"))
+        self._last = self._ascending(part.sequences, self._last)
+        for at, (id, text, metadata) in enumerate(zip(part.ids, part.texts, part.metadata, strict=True)):
+            path = f"{self._path('documents')}[{self._count + at}]"
+            check_id(id, f"{path}.id")
+            if text is not None:
+                check_text(text, f"{path}.text", maximum_bytes=MAX_TEXT_BYTES)
+            _check_metadata(metadata, f"{path}.metadata")
+            self._bytes += stored_size(id, text, metadata, image.dimension)
+            self._ids += hashlib.blake2b(id.encode(), digest_size=_DIGEST_BYTES).digest()
+        names = _Paths(f"{self._path('documents')}", self._count)
+        refuse_faulty(part.vectors, image.metric, names)
+        self._count += len(part.ids)
+
+    def _take_tombstones(self, part: Tombstones) -> None:
+        if len(part.sequences) != len(part.ids):
+            raise fault("are not as many as their ids", self._rest("tombstones"))
+        self._last_deletion = self._ascending(part.sequences, self._last_deletion)
+        for at, id in enumerate(part.ids):
+            check_id(id, f"{self._path('tombstones')}[{at}].id")
+
+    def _ascending(self, sequences: Sequence[int], last: int) -> int:
+        """The last of sequences that rise from `last`, up to the collection's."""
+        assert self._image is not None
+        for sequence in sequences:
+            if not last < sequence <= self._image.sequence:
+                raise fault(f"sequence {sequence} is out of order or beyond the collection's", self._rest(""))
+            last = sequence
+        return last
+
+    def _finish(self) -> None:
+        image = self._image
+        if image is None:
+            return
+        for name, found in (("document_count", self._count), ("storage_used_bytes", self._bytes)):
+            if getattr(image, name) != found:
+                raise fault(f"says {getattr(image, name)}, but there are {found}", self._rest(name))
+        ids = np.sort(np.frombuffer(bytes(self._ids), f"S{_DIGEST_BYTES}"))
+        if (ids[1:] == ids[:-1]).any():
+            raise fault("has an id twice", self._rest("documents"))
+        self._image = None
+
+    def _path(self, name: str) -> str:
+        return f"archive{self._rest(name)}"
+
+    def _rest(self, name: str) -> str:
+        assert self._image is not None
+        return f".{self._image.collection_id}{name and '.'}{name}"
+
+
+class _Paths(Sequence[str]):
+    """The paths of the vectors of a part, made when one is asked for."""
+
+    def __init__(self, path: str, first: int) -> None:
+        self._path, self._first = path, first
+
+    def __getitem__(self, at: Any) -> Any:
+        return f"{self._path}[{self._first + at}].vector"
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+def _check_metadata(text: str, path: str) -> None:
+    """Metadata of a document: the canonical JSON of an object that may be stored."""
+    if text == "{}":
+        return
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidArgument(path, f"is no JSON object: {error}") from None
+    if canonical_object(value, path) != text.encode():
+        raise InvalidArgument(path, "is not in canonical form")
+
+
+def check_rows(part: Rows) -> None:
+    """Check rows of the metadata, one by one. Raises InvalidArgument with the path of the field."""
+    for at, row in enumerate(part.rows):
+        path = f"archive.{part.table}[{at}]"
+        for name in row.__struct_fields__:
+            value = getattr(row, name)
+            check = _CHECKS.get((part.table, name)) or _COMMON.get(name)
+            if isinstance(value, datetime):
+                _check_time(value, f"{path}.{name}")
+            elif check is not None and value is not None:
+                check(value, f"{path}.{name}")
+            elif type(value) is str:
+                check_text(value, f"{path}.{name}", maximum_bytes=_MAX_FREE_TEXT_BYTES)
+        if isinstance(row, UserRecord) and row.email_key != email_key(row.email):
+            raise InvalidArgument(f"{path}.email_key", "is not that of the email")
+
+
+def _check_time(value: datetime, path: str) -> None:
+    if value.tzinfo is None:
+        raise InvalidArgument(path, "must say its offset from UTC")
+
+
+def _check_hash(value: object, path: str) -> None:
+    """A password's hash whose check does not take more memory or time than there is."""
+    found = _HASH.fullmatch(str(value))
+    if found is None or int(found[1]) > _MAX_HASH_MEMORY_KIB:
+        raise InvalidArgument(path, "is no Argon2id hash that may be checked here")
+
+
+def _whole(minimum: int, maximum: int = MAX_INTEGER) -> Callable[[object, str], object]:
+    return lambda value, path: check_integer(value, path, minimum, maximum)
+
+
+def _check_raw_id(value: object, path: str) -> None:
+    if not isinstance(value, bytes) or len(value) != 16:
+        raise InvalidArgument(path, "must be 16 bytes")
+
+
+_Check = Callable[[Any, str], object]
+_COMMON: Mapping[str, _Check] = {
+    "version": _whole(1),
+    "metadata": check_object,
+    "schema_version": _whole(1, 2**31 - 1),
+    "memory_quota_bytes": check_integer,
+    "storage_quota_bytes": check_integer,
+    "qps_quota": check_integer,
+    "max_document_count": check_integer,
+    "dimension": _whole(MIN_DIMENSION, MAX_DIMENSION),
+    "hnsw_m": _whole(2, 512),
+    "hnsw_ef_construction": _whole(1, 4096),
+    "external_id": check_label,
+    "slug": check_slug,
+    "email": check_email,
+    "password_hash": _check_hash,
+    "entity_id": _check_raw_id,
+}
+"""By the field's name, whatever the table."""
+_CHECKS: Mapping[tuple[str, str], _Check] = {
+    ("tenants", "name"): check_label,
+    ("databases", "name"): check_name,
+    ("collections", "name"): check_name,
+}
+
+
+def _check_tenant(contents: Contents) -> None:
+    """Whether all that an archive of one tenant holds is that tenant's, and fits together."""
+    if len(contents.rows["tenants"]) != 1:
+        raise fault(f"is of one tenant, but has {len(contents.rows['tenants'])}", ".tenants")
+    tenant_id = contents.tenant.tenant_id
+    if contents.store_of not in {None, tenant_id}:
+        raise fault(f"has the store of another tenant, {contents.store_of}", ".store")
+    for table in ("databases", "collections", "users"):
+        rows: Sequence[Record] = contents.rows[table]
+        for at, row in enumerate(rows):
+            if row.tenant_id != tenant_id:  # type: ignore[union-attr]
+                raise InvalidArgument(f"archive.{table}[{at}].tenant_id", "is that of another tenant")
+    databases: list[DatabaseRecord] = contents.rows["databases"]
+    known = {database.database_id for database in databases}
+    collections: dict[CollectionId, CollectionRecord] = {}
+    for at, collection in enumerate(contents.rows["collections"]):
+        if collection.database_id not in known:
+            raise InvalidArgument(
+                f"archive.collections[{at}].database_id", "is of no database in the archive"
+            )
+        collections[collection.collection_id] = collection
+    for image in contents.stored.values():
+        check_agreement(image, collections.get(image.collection_id))
+
+
+def check_agreement(image: CollectionImage, collection: Any) -> None:
+    """Whether a store and the metadata mean the same collection. `collection` is None for an unknown one."""
+    path = f".{image.collection_id}"
+    if collection is None:
+        raise fault("is in the store, but not in the metadata", path)
+    for name in ("database_id", "dimension", "metric"):
+        if getattr(image, name) != getattr(collection, name):
+            raise fault(f"differs between the store and the metadata in its {name}", path)

@@ -1,0 +1,317 @@
+"""Tenants as archives: written from stores as of one instant, taken in all or nothing, copied.
+
+An import follows the way of a new store (`services/stores.py`): it is filled while no metadata know of it, so
+that a crash leaves an unused file; then one transaction brings in the metadata and says that it is there.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, cast
+
+from msgspec.structs import replace
+
+from akidb.archive.frames import fault
+from akidb.archive.parts import ArchiveReader, ArchiveWriter
+from akidb.domain.entities import Tenant
+from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.ids import IdGenerator, StoreId, TenantId
+from akidb.domain.lifecycle import Operation, require
+from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
+from akidb.ports import wire
+from akidb.ports.archive import (
+    RECORDS,
+    TENANT_TABLES,
+    ArchiveKind,
+    CollectionImage,
+    CollectionRecord,
+    Documents,
+    Header,
+    Rows,
+    Source,
+    StoreHead,
+    StoreImage,
+    Target,
+    Tombstones,
+)
+from akidb.ports.archiving import ImportReport
+from akidb.ports.documents import TenantStores
+from akidb.ports.metadata import MetadataStore
+from akidb.ports.operations import TenantRef
+from akidb.services.admission import Admission, operation
+from akidb.services.archive_checks import Contents, check_archive
+from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
+from akidb.services.branches import Branch
+from akidb.services.changes import Change, Changes
+from akidb.services.idempotency import request_key
+from akidb.services.stores import StoreAccess
+
+COPIED_BYTES = 2**20
+
+
+class Place:
+    """Where archives are put while they are looked at, and how much may be put there."""
+
+    def __init__(self, scratch: Path | None, room_bytes: Callable[[], int]) -> None:
+        """`scratch` is a directory that is made when needed; None is the system's own."""
+        self._scratch = scratch
+        self.room_bytes = room_bytes
+
+    @contextmanager
+    def seekable(self, source: Source) -> Iterator[IO[bytes]]:
+        """The source itself, or a copy of one that can be read but once; at its present position."""
+        seekable = getattr(source, "seekable", None)
+        if seekable is not None and seekable():
+            yield cast("IO[bytes]", source)
+            return
+        if self._scratch is not None:
+            self._scratch.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._scratch, prefix="upload-") as copy:
+            room, size = self.room_bytes(), 0
+            while piece := source.read(COPIED_BYTES):
+                size += len(piece)
+                if size > room:
+                    raise Unavailable(f"there is no room for the archive: {room} bytes are free")
+                copy.write(piece)
+            copy.seek(0)
+            yield copy
+
+
+class ArchiveService:
+    """`akidb.ports.operations.ArchiveOperations` in process."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        metadata: MetadataStore,
+        changes: Changes,
+        stores: StoreAccess,
+        tenant_stores: TenantStores,
+        ids: IdGenerator,
+        now: Callable[[], datetime],
+        place: Place,
+        schemas: tuple[str, int],
+    ) -> None:
+        self.admission = admission
+        self._metadata = metadata
+        self._changes = changes
+        self._stores = stores
+        self._tenant_stores = tenant_stores
+        self._ids = ids
+        self._now = now
+        self._place = place
+        self._schemas = schemas
+
+    @operation
+    def backup(self, target: Target) -> None:
+        """Write all there is."""
+        with self._metadata.read() as tx:
+            known = tx.stores.list()
+        writer = self._writer(target, "backup")
+        for tenant_id, _ in known:
+            with self._image(tenant_id) as image:
+                if image is not None:
+                    _write_store(writer, tenant_id, image, image.collections())
+        with self._metadata.image() as tx:
+            for table in RECORDS:
+                for rows in tx.records.read(table):
+                    writer.add(rows)
+        writer.finish()
+
+    @operation
+    def export(self, tenant: TenantRef, target: Target) -> None:
+        """Write one tenant."""
+        reference = parse_reference(TenantId, tenant)
+        with self._metadata.read() as tx:
+            tenant_id = tx.tenants.get(reference).tenant_id
+        with self._image(tenant_id) as image:
+            # After the store and before anything is written: what was purged between is left out.
+            rows = self._rows(tenant_id)
+            known = {
+                row.collection_id for part in rows for row in part.rows if isinstance(row, CollectionRecord)
+            }
+            writer = self._writer(target, "tenant")
+            if image is not None:
+                found = [each for each in image.collections() if each.collection_id in known]
+                _write_store(writer, tenant_id, image, found)
+            for part in rows:
+                writer.add(part)
+            writer.finish()
+
+    @operation
+    def import_(self, source: Source, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+        """Take in an exported tenant."""
+        if slug is not None:
+            check_slug(slug)
+        check_flag(dry_run, "dry_run")
+        with self._place.seekable(source) as archive:
+            start = archive.tell()
+            contents = check_archive(self._reader(archive, "tenant"))
+            tenant = contents.tenant if slug is None else replace(contents.tenant, slug=slug)
+            contents.rows["tenants"] = [tenant]
+            arguments = [contents.digest.hex(), slug]
+            if not dry_run and (done := self._answered(arguments)) is not None:
+                return done
+            with self._tenant_stores.exclusive(tenant.tenant_id):
+                with self._metadata.snapshot() as tx:
+                    conflicts = find_conflicts(tx, contents)
+                report = report_of(contents, conflicts, dry_run=dry_run)
+                if dry_run:
+                    return report
+                refuse(conflicts)
+                archive.seek(start)
+                store_id = self._fill(archive, contents)
+                return self._bring_in(contents, store_id, arguments, report)
+
+    @operation
+    def copy(self, tenant: TenantRef, slug: str, *, name: str | None = None) -> Tenant:
+        """Make a tenant of its own of what a tenant holds now."""
+        reference = parse_reference(TenantId, tenant)
+        check_slug(slug)
+        if name is not None:
+            check_label(name, "name")
+        key = request_key("tenants.copy", (tenant,), [slug, name])
+        if key is not None:
+            with self._metadata.read() as tx:
+                if (known := tx.answers.find(key, self._now())) is not None:
+                    return wire.decode(known, Tenant)
+        with self._metadata.read() as tx:
+            tenant_id = tx.tenants.get(reference).tenant_id
+            refuse([] if is_free_slug(tx, slug) else [taken("slug", slug)])
+        with self._image(tenant_id) as image:
+            rows = self._rows(tenant_id)
+            branch = Branch(rows, self._ids, slug, name, self._now())
+            with self._tenant_stores.exclusive(branch.tenant_id):
+                store_id = None if image is None else self._ids.new(StoreId)
+                if image is not None and store_id is not None:
+                    with self._tenant_stores.filling(branch.tenant_id, store_id) as filler:
+                        for part in _parts(image, [c for c in image.collections() if branch.knows(c)]):
+                            filler.add(branch.renamed(part))
+                return self._bring_in_copy(tenant, branch, store_id, [slug, name])
+
+    def _writer(self, target: Target, kind: ArchiveKind) -> ArchiveWriter:
+        metadata_schema, documents_schema = self._schemas
+        header = Header(
+            kind=kind,
+            akidb=version("akidb"),
+            metadata_schema=metadata_schema,
+            documents_schema=documents_schema,
+            created_at=self._now(),
+        )
+        return ArchiveWriter(target, header)
+
+    def _reader(self, archive: IO[bytes], kind: ArchiveKind) -> ArchiveReader:
+        return open_archive(archive, kind, self._place.room_bytes())
+
+    @contextmanager
+    def _image(self, tenant_id: TenantId) -> Iterator[StoreImage | None]:
+        """A tenant's store as of one instant; None for one that has none, or was purged meanwhile."""
+        with self._stores.existing(tenant_id) as store:
+            if store is None:
+                yield None
+                return
+            with store.image() as image:
+                yield image
+
+    def _rows(self, tenant_id: TenantId) -> list[Rows]:
+        """The metadata of a tenant. Raises NotFound when it was deleted, InvalidState by its status."""
+        with self._metadata.snapshot() as tx:
+            require(Operation.METADATA_READ, tx.tenants.get(tenant_id).status)
+            return [part for table in TENANT_TABLES for part in tx.records.read(table, tenant_id)]
+
+    def _answered(self, arguments: Any) -> ImportReport | None:
+        """The answer that this request was given before."""
+        key = request_key("tenants.import", (), arguments)
+        if key is None:
+            return None
+        with self._metadata.read() as tx:
+            known = tx.answers.find(key, self._now())
+        return None if known is None else wire.decode(known, ImportReport)
+
+    def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:
+        """Fill the tenant's store from an archive that was checked, and is checked to be that one still."""
+        if contents.store_of is None:
+            return None
+        store_id = self._ids.new(StoreId)
+        with self._tenant_stores.filling(contents.store_of, store_id) as filler:
+            reader = self._reader(archive, "tenant")
+            for part in reader:
+                if isinstance(part, CollectionImage | Documents | Tombstones):
+                    filler.add(part)
+            require_same(reader, contents)
+        return store_id
+
+    def _bring_in(
+        self, contents: Contents, store_id: StoreId | None, arguments: Any, report: ImportReport
+    ) -> ImportReport:
+        tenant_id = contents.tenant.tenant_id
+
+        def effect(change: Change) -> ImportReport:
+            refuse(find_conflicts(change.tx, contents))
+            for table in TENANT_TABLES:
+                change.tx.records.write(Rows(table, contents.rows[table]))
+            if store_id is not None:
+                change.tx.stores.register(tenant_id, store_id)
+                change.tell_store(tenant_id, "tenant", tenant_id)
+            change.audit("tenant.import", tenant_id, tenant_id)
+            return report
+
+        try:
+            return self._changes.carry_out("tenants.import", (), arguments, ImportReport, effect)
+        except AkiDBError:
+            self._stores.remove_unused(tenant_id)
+            raise
+
+    def _bring_in_copy(
+        self, tenant: TenantRef, branch: "Branch", store_id: StoreId | None, arguments: Any
+    ) -> Tenant:
+        def effect(change: Change) -> Tenant:
+            for part in branch.rows:
+                change.tx.records.write(part)
+            if store_id is not None:
+                change.tx.stores.register(branch.tenant_id, store_id)
+                change.tell_store(branch.tenant_id, "tenant", branch.tenant_id)
+            change.audit("tenant.copy", branch.tenant_id, branch.origin_id)
+            return change.tx.tenants.get(branch.tenant_id)
+
+        try:
+            return self._changes.carry_out("tenants.copy", (tenant,), arguments, Tenant, effect)
+        except AkiDBError:
+            self._stores.remove_unused(branch.tenant_id)
+            raise
+
+
+def open_archive(archive: IO[bytes], kind: ArchiveKind, room_bytes: int) -> ArchiveReader:
+    """Begin to read an archive of that kind. Raises InvalidArgument for another."""
+    reader = ArchiveReader(archive, room_bytes=room_bytes)
+    if reader.header.kind != kind:
+        advice = "`akidb restore` takes it" if kind == "tenant" else "`akidb tenant import` takes it"
+        raise fault(f"is of the kind {reader.header.kind}, not {kind}: {advice}")
+    return reader
+
+
+def require_same(reader: ArchiveReader, contents: Contents) -> None:
+    """Raise Unavailable when the file that was checked is not the one that was read now."""
+    if reader.digest != contents.digest:
+        raise Unavailable("the archive was changed while it was read")
+
+
+def _parts(
+    image: StoreImage, collections: Sequence[CollectionImage]
+) -> Iterator[CollectionImage | Documents | Tombstones]:
+    for collection in collections:
+        yield collection
+        yield from image.documents(collection.collection_id)
+        yield from image.tombstones(collection.collection_id)
+
+
+def _write_store(
+    writer: ArchiveWriter, tenant_id: TenantId, image: StoreImage, collections: Sequence[CollectionImage]
+) -> None:
+    writer.add(StoreHead(tenant_id=tenant_id))
+    for part in _parts(image, collections):
+        writer.add(part)

@@ -1,0 +1,65 @@
+"""A tenant under new IDs: what a copy's rows are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from msgspec.structs import replace
+
+from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
+from akidb.ports.archive import CollectionImage, Documents, Rows, TenantRecord, Tombstones
+
+
+class Branch:
+    """The metadata of a copy: the rows of a tenant under new IDs, without its users."""
+
+    def __init__(
+        self, rows: Sequence[Rows], ids: IdGenerator, slug: str, name: str | None, now: datetime
+    ) -> None:
+        self.rows: list[Rows] = []
+        self.tenant_id = ids.new(TenantId)
+        self._databases: dict[DatabaseId, DatabaseId] = {}
+        self._collections: dict[CollectionId, CollectionId] = {}
+        for table, records in rows:
+            if table == "tenants":
+                (record,) = cast("Sequence[TenantRecord]", records)
+                self.origin_id = record.tenant_id
+                new = {"slug": slug, "name": name or record.name, "external_id": None}
+                self.rows.append(Rows(table, [self._new(record, now, **new)]))
+            elif table == "databases":
+                self._databases |= {row.database_id: ids.new(DatabaseId) for row in records}  # type: ignore[union-attr]
+                self.rows.append(Rows(table, [self._new(row, now) for row in records]))
+            elif table == "collections":
+                self._collections |= {row.collection_id: ids.new(CollectionId) for row in records}  # type: ignore[union-attr]
+                self.rows.append(Rows(table, [self._new(row, now) for row in records]))
+
+    def knows(self, image: CollectionImage) -> bool:
+        """Whether a collection of the store is one of the metadata; if not, it was purged meanwhile."""
+        return image.collection_id in self._collections
+
+    def renamed(
+        self, part: CollectionImage | Documents | Tombstones
+    ) -> CollectionImage | Documents | Tombstones:
+        """A part of the store under the new IDs."""
+        if not isinstance(part, CollectionImage):
+            return part
+        return replace(part, **self._new_ids(part))
+
+    def _new(self, row: Any, now: datetime, **fields: object) -> Any:
+        return replace(
+            row,
+            tenant_id=self.tenant_id,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            **self._new_ids(row),
+            **fields,
+        )
+
+    def _new_ids(self, row: Any) -> Mapping[str, object]:
+        new: dict[str, object] = {}
+        if hasattr(row, "database_id"):
+            new["database_id"] = self._databases[row.database_id]
+        if hasattr(row, "collection_id"):
+            new["collection_id"] = self._collections[row.collection_id]
+        return new

@@ -1,0 +1,161 @@
+"""A backup brought back into an empty place.
+
+The stores are filled first, then one transaction brings in the metadata: until it commits nothing is there. A
+directory says by a marker that a restore is under way or was broken off, and nobody opens it then.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from akidb.archive.frames import fault
+from akidb.archive.parts import ArchiveReader
+from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
+from akidb.domain.ids import IdGenerator, StoreId, TenantId
+from akidb.ports.archive import CollectionImage, Documents, Rows, StoreHead, Tombstones
+from akidb.ports.documents import TenantStores
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.archive_checks import Contents, check_agreement, check_archive
+from akidb.services.archives import open_archive, require_same
+from akidb.services.owner import LOCK_NAME
+from akidb.services.stores import StoreAccess
+from akidb.sql.sqlite import create_file, sync_directory
+
+MARKER_NAME = "restore-unfinished"
+
+
+class Restoring:
+    """One restore, into stores that are open and empty."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        tenant_stores: TenantStores,
+        access: StoreAccess,
+        ids: IdGenerator,
+        room_bytes: Callable[[], int],
+    ) -> None:
+        self._metadata = metadata
+        self._tenant_stores = tenant_stores
+        self._access = access
+        self._ids = ids
+        self._room_bytes = room_bytes
+        self._stores: dict[TenantId, StoreId] = {}
+        self._collections: dict[TenantId, list[CollectionImage]] = {}
+        self._registered: set[TenantId] = set()
+
+    def restore(self, archive: IO[bytes]) -> Contents:
+        """Bring back all that the archive holds, after all of it was checked.
+
+        Raises InvalidArgument(`archive...`) for one that is refused, AlreadyExists where something is.
+        """
+        with self._metadata.read() as tx:
+            if not tx.records.is_empty():
+                raise AlreadyExists("store", "url", "a place that is not empty")
+        start = archive.tell()
+        contents = check_archive(self._reader(archive))
+        archive.seek(start)
+        try:
+            self._bring_in(archive, contents)
+        except BaseException:
+            for tenant_id in self._stores:
+                self._access.remove_unused(tenant_id)
+            raise
+        for tenant_id in self._stores:
+            if tenant_id in self._registered:
+                self._access.settle(tenant_id)
+            else:
+                self._access.remove_unused(tenant_id)
+        return contents
+
+    def _reader(self, archive: IO[bytes]) -> ArchiveReader:
+        return open_archive(archive, "backup", self._room_bytes())
+
+    def _bring_in(self, archive: IO[bytes], contents: Contents) -> None:
+        reader = self._reader(archive)
+        tx: MetadataTransaction | None = None
+        with ExitStack() as filling, ExitStack() as writing:
+            for part in reader:
+                if isinstance(part, StoreHead):
+                    filling.close()
+                    store_id = self._stores[part.tenant_id] = self._ids.new(StoreId)
+                    filler = filling.enter_context(self._tenant_stores.filling(part.tenant_id, store_id))
+                    images = self._collections[part.tenant_id] = []
+                elif isinstance(part, CollectionImage | Documents | Tombstones):
+                    filler.add(part)
+                    if isinstance(part, CollectionImage):
+                        images.append(part)
+                else:
+                    filling.close()
+                    tx = tx or writing.enter_context(self._metadata.transaction())
+                    if isinstance(part, Rows):
+                        tx.records.write(part)
+            require_same(reader, contents)
+            assert tx is not None  # for the summary at least
+            for tenant_id in self._stores:
+                self._reconcile(tx, tenant_id)
+        self._collections.clear()
+
+    def _reconcile(self, tx: MetadataTransaction, tenant_id: TenantId) -> None:
+        """Have the metadata know a store that was filled, and the store learn what came after it was read.
+
+        What the store holds and the metadata does not must be among what was purged.
+        """
+        tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+        if tenant is None:
+            if not tx.records.was_purged(tenant_id):
+                raise fault("is in the stores, but not in the metadata", f".{tenant_id}")
+            return
+        self._registered.add(tenant_id)
+        tx.stores.register(tenant_id, self._stores[tenant_id])
+        tx.outbox.add(tenant_id, "tenant", tenant_id)
+        for image in self._collections[tenant_id]:
+            pair = tx.collections.find_with_database(tenant_id, image.collection_id)
+            if pair is None and tx.records.was_purged(image.collection_id, image.database_id):
+                tx.outbox.add(tenant_id, "collection_purge", image.collection_id)
+            else:
+                check_agreement(image, None if pair is None else pair[1])
+
+
+def require_finished(directory: Path) -> None:
+    """Raise Unavailable for a directory in which a restore was broken off."""
+    if (directory / MARKER_NAME).exists():
+        raise Unavailable(
+            f"{directory}: a restore into it was broken off, or is under way;"
+            " remove the directory and restore again"
+        )
+
+
+@contextmanager
+def empty_directory(directory: Path) -> Iterator[None]:
+    """Mark an empty directory as being restored into while the block runs; when it raises, leave it empty.
+
+    Raises AlreadyExists for one that holds anything.
+    """
+    made = not directory.exists()
+    if not made and not directory.is_dir():
+        raise InvalidArgument("url", f"{directory} is a file, not a directory")
+    if not made and any(path.name != LOCK_NAME for path in directory.iterdir()):
+        raise AlreadyExists("directory", "url", directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_file(directory / MARKER_NAME)
+    try:
+        yield
+    except BaseException:
+        _clear(directory)
+        if made:
+            directory.rmdir()
+        raise
+    (directory / MARKER_NAME).unlink()
+    sync_directory(directory)
+
+
+def _clear(directory: Path) -> None:
+    """Remove what a restore made, its marker last."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == MARKER_NAME):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
