@@ -83,6 +83,13 @@ _BY_PATH = {
     for d in (False, True)
     for c in (False, True)
 }
+_EXPIRED = Prepared(
+    rows.expired(sa.select(*rows.columns(Collection)), collections)
+    .join(databases, _IN_DATABASE)
+    .join(tenants, tenants.c.tenant_id == collections.c.tenant_id)
+    .where(rows.takes_changes(databases), rows.takes_changes(tenants)),
+    Collection,
+)
 
 
 class SqlCollectionRepository:
@@ -194,4 +201,9 @@ class SqlCollectionRepository:
         """Remove the row for good."""
         if self.find_with_database(tenant_id, collection_id) is None:
             raise NotFound("collection", collection_id)
+        rows.forget_answers(self._connection, tenant_id, collection_id)
         rows.purge(self._connection, Collection, collection_id, now)
+
+    def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
+        """Those deleted by then where all above takes changes of its metadata."""
+        return _EXPIRED.all(self._connection, before=before, rows=limit)

@@ -1,5 +1,6 @@
 """Databases in SQL."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from akidb.domain.entities import Database
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import DatabaseId, TenantId
 from akidb.metadata import rows
-from akidb.metadata.tables import databases
+from akidb.metadata.tables import databases, tenants
 from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 
@@ -34,6 +35,12 @@ _COUNT = (
     sa.select(sa.func.count())
     .select_from(databases)
     .where(databases.c.tenant_id == sa.bindparam("tenant_id"), rows.live(databases, deleted=False))
+)
+_EXPIRED = Prepared(
+    rows.expired(sa.select(*rows.columns(Database)), databases)
+    .join(tenants, tenants.c.tenant_id == databases.c.tenant_id)
+    .where(rows.takes_changes(tenants)),
+    Database,
 )
 
 
@@ -88,4 +95,9 @@ class SqlDatabaseRepository:
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
         """Remove the rows for good."""
         self.get(tenant_id, database_id, deleted=True)
+        rows.forget_answers(self._connection, tenant_id, database_id)
         rows.purge(self._connection, Database, database_id, now)
+
+    def expired(self, before: datetime, limit: int) -> Sequence[Database]:
+        """Those deleted by then whose tenant takes changes of its metadata."""
+        return _EXPIRED.all(self._connection, before=before, rows=limit)

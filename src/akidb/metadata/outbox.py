@@ -44,6 +44,15 @@ class SqlOutbox:
             sa.delete(outbox).where(outbox.c.tenant_id == tenant_id, outbox.c.sequence <= up_to_sequence)
         )
 
+    def waiting(self) -> list[tuple[TenantId, int]]:
+        """The tenants whose stores were not told something."""
+        statement = (
+            sa.select(outbox.c.tenant_id, sa.func.min(outbox.c.sequence).label("first"))
+            .where(outbox.c.subject != "tenant_purge")
+            .group_by(outbox.c.tenant_id)
+        )
+        return [(row.tenant_id, row.first) for row in self._connection.execute(statement)]
+
     def depth(self) -> int:
         """How many entries wait."""
         return self._connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one()

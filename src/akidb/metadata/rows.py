@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
-from akidb.metadata.tables import collections, databases, purged, tenants
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.lifecycle import PERMITTED, DatabaseState, Operation, State, TenantStatus
+from akidb.domain.names import fold_name
+from akidb.metadata.tables import collections, databases, purged, remembered_answers, tenants
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
@@ -18,6 +21,10 @@ EntityT = TypeVar("EntityT", Tenant, Database, Collection)
 T = TypeVar("T")
 
 _TABLES: dict[type, sa.Table] = {Tenant: tenants, Database: databases, Collection: collections}
+_STATES: dict[str, tuple[type[State], str]] = {
+    "tenants": (TenantStatus, "status"),
+    "databases": (DatabaseState, "state"),
+}
 _STATE = {Tenant: "status", Database: "state", Collection: "state"}
 _DELETED = {Tenant: "decommissioned", Database: "deleting", Collection: "deleting"}
 
@@ -29,8 +36,11 @@ def columns(kind: type) -> list[sa.Column[Any]]:
 
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
-    """An entity as the parameters of a statement."""
-    return msgspec.structs.asdict(entity)
+    """An entity as the parameters of a statement, and what its row holds beside it."""
+    found = msgspec.structs.asdict(entity)
+    if isinstance(entity, Tenant):
+        found["name_folded"] = fold_name(entity.name)
+    return found
 
 
 def entity_name(kind: type) -> str:
@@ -99,6 +109,36 @@ def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) 
     )
 
 
+def forget_answers(
+    connection: sa.Connection, tenant_id: TenantId, entity_id: DatabaseId | CollectionId
+) -> None:
+    """Forget the remembered answers that tell of what is purged: they bear its ID, and its names."""
+    t = remembered_answers
+    mention = t.c.answer.like(b"%" + str(entity_id).encode() + b"%")
+    connection.execute(sa.delete(t).where(t.c.tenant_id == tenant_id, mention))
+
+
+def expired(statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    """Rows deleted by the time `before`, at most `rows`, the longest deleted first.
+
+    SQLite has one writer and locks no rows.
+    """
+    before = sa.bindparam("before", type_=table.c.deleted_at.type)
+    return (
+        statement.where(table.c.deleted_at <= before)
+        .order_by(table.c.deleted_at)
+        .limit(sa.bindparam("rows"))
+        .with_for_update(of=table, skip_locked=True)
+    )
+
+
+def takes_changes(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether the state of a row lets the metadata below it be written."""
+    kind, state = _STATES[table.name]
+    writable = [each for each, permitted in PERMITTED[kind].items() if Operation.METADATA_WRITE in permitted]
+    return table.c[state].in_([sa.literal(each, table.c[state].type) for each in writable])
+
+
 def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
     """A page of what was asked for with a limit of one more than it holds."""
     items = found[:limit]
@@ -117,6 +157,8 @@ def _key(kind: type) -> sa.Column[Any]:
 def insertion(kind: type, table: sa.Table) -> Prepared:
     """The statement that adds an entity."""
     names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
+    if kind is Tenant:
+        names += ("name_folded",)
     return Prepared(
         sa.insert(table).values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
     )

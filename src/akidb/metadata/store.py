@@ -126,6 +126,10 @@ class SqlMetadataStore:
         except Unavailable as error:
             return [error.message]
 
+    def erase(self) -> bool:
+        """Leave no trace of what was deleted."""
+        return self._database.erase()
+
     def figures(self) -> StoreFigures:
         """How it stands with its connections, its queue and its log."""
         return self._database.figures()

@@ -1,5 +1,6 @@
 """Tenants in SQL."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -12,7 +13,8 @@ from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.metadata import rows
-from akidb.metadata.tables import tenants
+from akidb.metadata.tables import legacy_manifests, tenants
+from akidb.ports.context import note_tenant
 from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 from akidb.sql.types import format_instant
@@ -48,6 +50,13 @@ def _page(*, deleted: bool, by_status: bool, by_external_id: bool, later: bool) 
     return Prepared(statement.order_by(*order).limit(sa.bindparam("rows")), Tenant)
 
 
+_DELETED_IN_1X = sa.exists().where(
+    legacy_manifests.c.tenant_id == tenants.c.tenant_id,
+    legacy_manifests.c.migrated_at == tenants.c.deleted_at,
+)
+_EXPIRED = Prepared(rows.expired(_SELECT, tenants).where(~_DELETED_IN_1X), Tenant)
+
+
 class SqlTenantCatalog:
     """`akidb.ports.metadata.TenantCatalog`.
 
@@ -67,6 +76,8 @@ class SqlTenantCatalog:
         """By ID or slug."""
         by = "tenant_id" if isinstance(tenant, TenantId) else "slug"
         found: Tenant | None = _FIND[by, deleted, self._locks].first(self._connection, ref=tenant)
+        if found is not None:
+            note_tenant(found.tenant_id)
         return found
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:
@@ -119,3 +130,7 @@ class SqlTenantCatalog:
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
         """Remove the rows for good."""
         rows.purge(self._connection, Tenant, tenant_id, now)
+
+    def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
+        """Tenants deleted by then."""
+        return _EXPIRED.all(self._connection, before=before, rows=limit)

@@ -207,6 +207,10 @@ class TenantStore(Protocol):
         """All of the store as of one instant, for as long as it takes to read it, in nobody's way."""
         ...
 
+    def erase(self) -> bool:
+        """Leave no trace of what was deleted in the store's files; tells whether that could be done now."""
+        ...
+
     def check(self) -> list[str]:
         """What is wrong with the store: nothing, in a sound one."""
         ...

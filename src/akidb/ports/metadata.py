@@ -65,6 +65,13 @@ class TenantCatalog(Protocol):
         """Remove the rows of a tenant and of all below it; remember its ID as purged."""
         ...
 
+    def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
+        """Tenants deleted by then, the longest deleted first; not those that 1.x had deleted.
+
+        In a transaction they are locked against others, and those that others have locked are left out.
+        """
+        ...
+
 
 class DatabaseRepository(Protocol):
     """Databases of tenants."""
@@ -105,6 +112,10 @@ class DatabaseRepository(Protocol):
 
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
         """Remove the rows of a database and its collections; remember its ID as purged."""
+        ...
+
+    def expired(self, before: datetime, limit: int) -> Sequence[Database]:
+        """Those deleted by then whose tenant takes changes of its metadata; locked as tenants are."""
         ...
 
 
@@ -185,6 +196,10 @@ class CollectionRepository(Protocol):
 
     def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
         """Remove the row of a collection; remember its ID as purged."""
+        ...
+
+    def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
+        """Those deleted by then where all above takes changes of its metadata; locked as tenants are."""
         ...
 
 
@@ -280,6 +295,10 @@ class Outbox(Protocol):
         """Forget entries that were applied."""
         ...
 
+    def waiting(self) -> Sequence[tuple[TenantId, int]]:
+        """The tenants whose stores were not told something, and the first of these entries of each."""
+        ...
+
     def depth(self) -> int:
         """How many entries wait."""
         ...
@@ -359,6 +378,13 @@ class MetadataStore(Protocol):
 
     def transaction(self) -> AbstractContextManager[MetadataTransaction]:
         """All or nothing: committed, durably, when the block ends; rolled back when it raises."""
+        ...
+
+    def erase(self) -> bool:
+        """Leave no trace of what was deleted in the store's files; tells whether that could be done now.
+
+        It cannot while somebody reads what was there before. PostgreSQL's files are its own affair.
+        """
         ...
 
     def figures(self) -> StoreFigures:

@@ -40,6 +40,13 @@ class SqlDatabase(Protocol):
         """
         ...
 
+    def erase(self) -> bool:
+        """Leave no trace of what was deleted in the database's files; tells whether that could be done now.
+
+        It cannot while somebody reads what was there before.
+        """
+        ...
+
     def figures(self) -> StoreFigures:
         """Its connections, and what else there is to be seen of it without asking it."""
         ...
