@@ -174,6 +174,10 @@ class _Runtime:
         self.ids = ids
         self.default_model = settings.default_model
 
+    def room_bytes(self) -> int:
+        """What an archive may take when it is unpacked."""
+        return shutil.disk_usage(self.directory).free
+
     def close(self) -> None:
         hide(self)
         self.admission.drain(CLOSED)
@@ -331,7 +335,6 @@ def schema_versions(directory: Path) -> tuple[str | None, str]:
 
     Raises DirectoryHeld as `open_local` does; changes nothing.
     """
-    from akidb.metadata import schema
     from akidb.sql.sqlite import SqliteFile
 
     path = directory / METADATA_NAME
