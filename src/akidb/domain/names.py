@@ -14,6 +14,7 @@ from akidb.domain.ids import EntityId, is_uuid_shaped
 
 MAX_INTEGER = 2**63 - 1
 MAX_SLUG_LENGTH = 63
+MAX_FOLDED_LENGTH = 512
 MAX_EMAIL_BYTES = 254
 """RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets."""
 MIN_PASSWORD_BYTES, MAX_PASSWORD_BYTES = 8, 1024
@@ -59,12 +60,27 @@ def check_email(value: object, field: str = "email") -> str:
 
 
 def email_key(email: str) -> str:
-    """What two emails share when they differ in case alone, or in the way a letter is composed.
+    """What two emails share when they differ in case alone, or in the way a letter is composed."""
+    return fold(email)
+
+
+def fold(text: str) -> str:
+    """What texts share that differ in case alone, or in the way a letter is composed.
 
     A compatibility caseless match (Unicode 3.13, D146), so that both databases compare what was folded here.
     """
-    once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", email).casefold())
+    if text.isascii():
+        return text.lower()
+    once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFKC", once.casefold())
+
+
+def fold_name(name: str) -> str:
+    """A tenant's name as it is searched and sorted.
+
+    Its first 512 characters: one character may fold into 18, and PostgreSQL indexes 2,700 bytes at most.
+    """
+    return fold(name)[:MAX_FOLDED_LENGTH]
 
 
 def _is_email(text: str) -> bool:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from akidb.domain.errors import Unavailable
 from akidb.sql.database import SqlDatabase
 
-HEAD = "0003"
+HEAD = "0005"
 """The newest step in `migrations/versions`; a test holds the two together."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from akidb.domain.entities import AuditResult, Metric, UserRole
-from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, StoreId, TenantId, UserId
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.sql.types import Enumerated, Id, Instant, JsonObject
 
@@ -34,6 +34,7 @@ tenants = sa.Table(
     sa.Column("metadata", JsonObject, nullable=False),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(TenantStatus)),
+    sa.Column("name_folded", sa.Text, nullable=False, server_default=""),
 )
 
 databases = sa.Table(
@@ -147,4 +148,23 @@ legacy_manifests = sa.Table(
     sa.Column("sha256", sa.LargeBinary(32), nullable=False),
     sa.Column("slug", sa.Text, nullable=False),
     sa.Column("migrated_at", Instant, nullable=False),
+)
+
+metadata_feeds = sa.Table(
+    "metadata_feeds",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("feed_id", Id(EntityId), nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("tombstone_floor", sa.BigInteger, nullable=False),
+)
+
+metadata_changes = sa.Table(
+    "metadata_changes",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("entity", sa.Text, nullable=False),
+    sa.Column("entity_id", Id(EntityId), nullable=False),
+    sa.Column("deleted", sa.SmallInteger, nullable=False),
 )
