@@ -15,9 +15,19 @@ NAME = "tools/generate_aio.py"
 ROOT = Path(__file__).parents[1]
 HANDLES = ROOT / "src/akidb/client/handles"
 TWINS = ROOT / "src/akidb/aio"
-MODULES = ("client", "tenants", "databases", "collections")
+MODULES = ("client", "tenants", "databases", "collections", "users")
 HANDLE_CLASSES = frozenset(
-    {"Models", "Tenants", "TenantHandle", "Databases", "DatabaseHandle", "Collections", "CollectionHandle"}
+    {
+        "Models",
+        "Tenants",
+        "TenantHandle",
+        "Databases",
+        "DatabaseHandle",
+        "Collections",
+        "CollectionHandle",
+        "Users",
+        "UserHandle",
+    }
 )
 
 

@@ -11,6 +11,7 @@ from akidb.client.handles.client import Client, Models
 from akidb.client.handles.collections import CollectionHandle, Collections
 from akidb.client.handles.databases import DatabaseHandle, Databases
 from akidb.client.handles.tenants import TenantHandle, Tenants
+from akidb.client.handles.users import UserHandle, Users
 from akidb.client.results import Matches, Page
 from akidb.client.targets import connect
 from akidb.domain.documents import (
@@ -31,6 +32,8 @@ from akidb.domain.entities import (
     RateLimit,
     Tenant,
     Usage,
+    User,
+    UserRole,
 )
 from akidb.domain.errors import (
     AkiDBError,
@@ -48,8 +51,8 @@ from akidb.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.ports.context import request
 from akidb.ports.operations import EmbeddingResult
 from akidb.settings import Settings
@@ -108,6 +111,12 @@ __all__ = [
     "Unavailable",
     "UpsertResult",
     "Usage",
+    "User",
+    "UserHandle",
+    "UserId",
+    "UserRole",
+    "UserStatus",
+    "Users",
     "__version__",
     "aio",
     "connect",

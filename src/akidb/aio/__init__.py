@@ -16,6 +16,7 @@ from akidb.aio.client import Client, Models
 from akidb.aio.collections import CollectionHandle, Collections
 from akidb.aio.databases import DatabaseHandle, Databases
 from akidb.aio.tenants import TenantHandle, Tenants
+from akidb.aio.users import UserHandle, Users
 from akidb.client import targets
 from akidb.client.targets import DEFAULT_TIMEOUT_SECONDS, Target
 from akidb.client.threads import Threads
@@ -29,6 +30,8 @@ __all__ = [
     "Models",
     "TenantHandle",
     "Tenants",
+    "UserHandle",
+    "Users",
     "connect",
 ]
 

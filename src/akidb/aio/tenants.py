@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Unpack
 
 from akidb.aio.databases import Databases
+from akidb.aio.users import Users
 from akidb.client.handles import tenants as sync
 from akidb.client.handles.base import Field
 from akidb.client.handles.tenants import NewTenant, TenantFields
@@ -150,6 +151,11 @@ class TenantHandle:
     def databases(self) -> Databases:
         """Its databases."""
         return Databases(self._sync.databases, self._threads)
+
+    @property
+    def users(self) -> Users:
+        """Its users."""
+        return Users(self._sync.users, self._threads)
 
     async def refresh(self) -> None:
         """Read the tenant again."""

@@ -1,8 +1,7 @@
 """Puts the application together: operations, routes, workers, and one handler of all errors."""
 
-import logging
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -11,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from akidb.api import (
+    archives,
     audit,
     collections,
     databases,
@@ -23,6 +23,7 @@ from akidb.api import (
     models,
     openapi,
     tenants,
+    users,
 )
 from akidb.api.bodies import ClientDisconnected
 from akidb.api.endpoint import endpoint_of
@@ -33,8 +34,14 @@ from akidb.api.metrics import Metrics
 from akidb.api.routing import Route
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
+from akidb.ports import telemetry
+from akidb.ports.logs import logger
 from akidb.ports.operations import Operations
+from akidb.services.metrics import process_metrics
 from akidb.settings import Settings
+
+if TYPE_CHECKING:
+    from akidb.api.tracing import ServerTracing
 
 ROUTES: tuple[Route, ...] = (
     *tenants.routes,
@@ -43,13 +50,15 @@ ROUTES: tuple[Route, ...] = (
     *documents.routes,
     *embeddings.routes,
     *models.routes,
+    *users.routes,
+    *archives.routes,
     *audit.routes,
     *doctor.routes,
     *health.routes,
 )
 """Everything that the server answers."""
 
-_logger = logging.getLogger("akidb.api")
+_logger = logger("akidb.api")
 
 
 class ServedOperations(Operations, Protocol):
@@ -75,7 +84,8 @@ class Application:
             openapi_config=None,
             logging_config=None,
         )
-        self._gate = Gate(self._router, self.metrics)
+        self._gate = Gate(self._router, self.metrics, _tracing(settings))
+        telemetry.listen(process_metrics())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection (ASGI)."""
@@ -97,12 +107,21 @@ class Application:
 
     def close(self) -> None:
         """Wait for the threads to end. The operations belong to the caller."""
+        telemetry.leave(process_metrics())
         self.workers.close()
 
 
 def create_app(operations: ServedOperations, settings: Settings) -> Application:
     """Make the application that serves `operations`; the caller closes it, then the operations."""
     return Application(operations, settings)
+
+
+def _tracing(settings: Settings) -> "ServerTracing | None":
+    if settings.tracing == "off":
+        return None
+    from akidb.api.tracing import ServerTracing
+
+    return ServerTracing()
 
 
 def _registered(app: Application, route: Route) -> HTTPRouteHandler:
@@ -137,9 +156,9 @@ def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Respo
         return Response(b"", status_code=ABORTED)
     exchange = exchange_of(request.scope)
     error = _translated(request, exception)
+    exchange.code = error.code
     if isinstance(error, Internal):
-        fields = {"request_id": exchange.request_id, "trace_id": exchange.trace_id}
-        _logger.error("request failed", exc_info=exception, extra={"fields": fields})
+        _logger.error("request failed", exc_info=exception)
     media_type, body = errors.body_of(error, exchange.request_id, request.scope["path"])
     return Response(
         body,

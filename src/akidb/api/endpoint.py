@@ -11,9 +11,10 @@ from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
 from akidb.api.exchange import exchange_of
 from akidb.api.routing import Call, Nothing, Route
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.api.streams import Stream
+from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.ports import wire
-from akidb.ports.context import RequestContext, bound
+from akidb.ports.context import RequestContext, bound, current
 
 if TYPE_CHECKING:
     from akidb.api.app import Application
@@ -37,16 +38,36 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
                 return await app.workers.run_slow(work, request.scope["path_params"].get("tenant", ""))
             return await app.workers.run(work)
 
+    async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
+        stream = Stream(app.workers, request, status=route.status)
+        ends: dict[str, Any] = {}
+        if route.takes_stream:
+            stream.check_type()
+            ends["source"] = stream
+        if route.gives_stream:
+            ends["target"] = stream
+        with app.workers.admitted():
+            work = partial(_carry_out, app, route, request, b"", **ends)
+            return await stream.run(work, gives=route.gives_stream)
+
+    if route.takes_stream or route.gives_stream:
+        return serve_stream
+
+    async def serve_aside(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return await app.workers.run_aside(partial(_carry_out, app, route, request, b""))
+
+    if route.aside:
+        return serve_aside
     return serve_inline if route.inline else serve
 
 
 def _carry_out(
-    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes
+    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
 ) -> ASGIResponse:
     scope = request.scope
     exchange = exchange_of(scope)
     headers = exchange.headers
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = streams
     query = queries.read(scope["query_string"], route.query or Nothing)
     if route.query is not None:
         arguments["query"] = query
@@ -66,6 +87,7 @@ def _context(scope: Any, route: Route) -> RequestContext:
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,
+        trace_id=current().trace_id,
         idempotency_key=request_headers.idempotency_key(exchange.headers) if route.takes_key else None,
         ip_address=client[0] if client else None,
         user_agent=request_headers.user_agent(exchange.headers),
@@ -78,16 +100,18 @@ def _answer(route: Route, value: Any) -> ASGIResponse:
     if isinstance(value, bytes):
         return ASGIResponse(body=value, media_type=route.media_type, status_code=route.status)
     headers: list[tuple[str, str]] = []
-    if isinstance(value, Tenant | Database | Collection):
+    if isinstance(value, Tenant | Database | Collection | User):
         headers.append(("etag", f'"{value.version}"'))
         if route.status == 201:
             headers.append(("location", _location(value)))
     return ASGIResponse(body=wire.encode(value), headers=headers, status_code=route.status)
 
 
-def _location(entity: Tenant | Database | Collection) -> str:
+def _location(entity: Tenant | Database | Collection | User) -> str:
     path = f"/v1/tenants/{entity.tenant_id}"
     if isinstance(entity, Tenant):
         return path
+    if isinstance(entity, User):
+        return f"{path}/users/{entity.user_id}"
     path += f"/databases/{entity.database_id}"
     return path if isinstance(entity, Database) else f"{path}/collections/{entity.collection_id}"

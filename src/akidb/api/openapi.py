@@ -14,11 +14,12 @@ from akidb.api.errors import (
 )
 from akidb.api.routing import Route
 from akidb.api.schemas import Schema, components
+from akidb.api.streams import BYTES
 from akidb.domain import errors
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError
 
-_ENTITIES = (Tenant, Database, Collection)
+_ENTITIES = (Tenant, Database, Collection, User)
 _DESCRIPTION = """\
 A multi-tenant vector database with built-in text embeddings.
 
@@ -94,6 +95,7 @@ _PLACES = {
     "tenant": "The tenant's ID or slug.",
     "database": "The database's ID or name.",
     "collection": "The collection's ID or name.",
+    "user": "The user's ID or email.",
     "model": "The model's name.",
 }
 
@@ -135,6 +137,9 @@ def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Sc
     }
     if route.description:
         operation["description"] = route.description
+    if route.takes_stream:
+        content = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     if route.body is not None:
         operation["requestBody"] = {
             "required": not route.body_optional,
@@ -217,6 +222,8 @@ def _errors(route: Route) -> Iterator[type[AkiDBError]]:
         yield errors.AlreadyExists
     if route.conditional:
         yield errors.PreconditionFailed
+    if route.takes_stream:
+        yield from (RequestTimeout, UnsupportedMediaType)
     if route.body is not None:
         yield from (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
     if route.takes_key:

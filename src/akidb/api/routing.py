@@ -4,7 +4,8 @@
     def create(call: Call, body: TenantCreation) -> Tenant: ...
 
 From this one declaration come the registration with Litestar, the decoding of what is sent, and the
-OpenAPI description. A parameter `body` or `query` is a Struct, and `if_version` is what If-Match names.
+OpenAPI description. A parameter `body` or `query` is a Struct, and `if_version` is what If-Match names;
+`source` is a body and `target` an answer of any size, in bytes.
 """
 
 import inspect
@@ -56,6 +57,11 @@ class Call:
         return self.places["collection"]
 
     @property
+    def user(self) -> str:
+        """The user that the path names."""
+        return self.places["user"]
+
+    @property
     def collection_path(self) -> CollectionPath:
         """The collection with all that stands above it."""
         return CollectionPath(self.tenant, self.database, self.collection)
@@ -80,9 +86,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it changes something and takes an Idempotency-Key."""
     inline: bool
     """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
+    aside: bool
+    """Whether it has a thread of its own, since it may wait, and is needed most when the others are taken."""
     slow: bool
     """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
     media_type: str
+    takes_stream: bool
+    """Whether the handler reads a body of any size from `source`."""
+    gives_stream: bool
+    """Whether the handler writes an answer of any size to `target`."""
     answer: Any
     """The type of what the handler gives; bytes are sent as they are."""
     raises: tuple[type[AkiDBError], ...]
@@ -117,10 +129,10 @@ class Routes(list[Route]):
         self.raises = raises
 
     def get(
-        self, path: str, *, inline: bool = False, media_type: str = JSON
+        self, path: str, *, inline: bool = False, aside: bool = False, media_type: str = JSON
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that reads."""
-        return self._declare("GET", path, inline=inline, media_type=media_type)
+        return self._declare("GET", path, inline=inline, aside=aside, media_type=media_type)
 
     def post(
         self,
@@ -134,9 +146,9 @@ class Routes(list[Route]):
         """Declare a route that changes something, or (`changes=False`) asks more than fits a URL."""
         return self._declare("POST", path, status=status, takes_key=changes, slow=slow, raises=raises)
 
-    def patch(self, path: str) -> Callable[[HandlerT], HandlerT]:
+    def patch(self, path: str, *, slow: bool = False) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that changes fields."""
-        return self._declare("PATCH", path, takes_key=True)
+        return self._declare("PATCH", path, takes_key=True, slow=slow)
 
     def delete(self, path: str) -> Callable[[HandlerT], HandlerT]:
         """Declare a route that deletes."""
@@ -150,6 +162,7 @@ class Routes(list[Route]):
         status: int = 200,
         takes_key: bool = False,
         inline: bool = False,
+        aside: bool = False,
         slow: bool = False,
         media_type: str = JSON,
         raises: tuple[type[AkiDBError], ...] = (),
@@ -157,7 +170,7 @@ class Routes(list[Route]):
         def declare(handler: HandlerT) -> HandlerT:
             hints = get_type_hints(handler)
             summary, _, description = (inspect.getdoc(handler) or "").partition("\n\n")
-            body = hints.get("body", Nothing if method == "POST" else None)
+            body = hints.get("body", Nothing if method == "POST" and "source" not in hints else None)
             route = Route(
                 method=method,
                 path=path,
@@ -172,9 +185,12 @@ class Routes(list[Route]):
                 conditional="if_version" in hints,
                 takes_key=takes_key,
                 inline=inline,
+                aside=aside,
                 slow=slow,
                 media_type=media_type,
-                answer=hints["return"],
+                takes_stream="source" in hints,
+                gives_stream="target" in hints,
+                answer=bytes if "target" in hints else hints["return"],
                 raises=self.raises + raises,
             )
             self.append(route)

@@ -12,7 +12,7 @@ import msgspec
 from akidb.domain.documents import MAX_BATCH_DOCUMENTS, MAX_TEXT_BYTES, MAX_TOP_K
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION
 from akidb.domain.ids import EntityId
-from akidb.domain.names import MAX_INTEGER
+from akidb.domain.names import MAX_EMAIL_BYTES, MAX_INTEGER, MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES
 from akidb.services.embeddings import MAX_TEXTS
 
 Schema = dict[str, Any]
@@ -61,15 +61,23 @@ _COLLECTION = {
     "hnsw_ef_construction": {"minimum": 1, "maximum": 4096},
     "max_document_count": _COUNT,
 }
+EMAIL: Schema = {"pattern": r"^[^@\s/]+@[^@\s/]+$", "minLength": 3, "maxLength": MAX_EMAIL_BYTES}
+_PASSWORD: Schema = {"maxLength": MAX_PASSWORD_BYTES, "writeOnly": True}
+_USER = {"email": EMAIL, "password": {"minLength": MIN_PASSWORD_BYTES, **_PASSWORD}}
 
 _RULES: Mapping[str, Mapping[str, Schema]] = {
     "TenantCreation": {**_TENANT, "status": {"enum": ["active", "provisioning"]}},
     "TenantChanges": _TENANT,
+    "Copy": {"slug": SLUG, "name": LABEL},
+    "ImportQuery": {"slug": SLUG},
     "Suspension": {"reason": {"maxLength": 4096}},
     "DatabaseCreation": {**_DATABASE, "state": {"enum": ["ready", "provisioning"]}},
     "DatabaseChanges": _DATABASE,
     "CollectionCreation": _COLLECTION,
     "CollectionChanges": _COLLECTION,
+    "UserCreation": _USER,
+    "UserChanges": _USER,
+    "PasswordCheck": {"email": EMAIL, "password": _PASSWORD},
     "Upsert": {"documents": {"minItems": 1, "maxItems": MAX_BATCH_DOCUMENTS}},
     "DocumentInput": {"id": {"minLength": 1, "maxLength": 512}, "text": _TEXT, "vector": _VECTOR_IN},
     "DocumentNames": {"ids": _IDS},

@@ -17,13 +17,14 @@ from akidb.cli import (
     search,
     serve,
     tenants,
+    users,
 )
 from akidb.cli.session import Data, Json, Shared, Url, require_command
 
 # Help in colour would double the time that `--help` takes.
 app = typer.Typer(name="akidb", rich_markup_mode=None)
 
-GROUPS = (tenants, databases, collections, documents, models, audit, migrate)
+GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
 COMMANDS = (demo, serve, search, doctor, bench)
 
 

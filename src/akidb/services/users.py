@@ -149,7 +149,7 @@ class UserService:
         with self._metadata.read() as tx:
             tenant_id = _owner(tx, tenant, Operation.METADATA_READ).tenant_id
             user, known_hash = tx.users.find_with_hash(tenant_id, email) or (None, None)
-        is_right = self._passwords.verify(known_hash, password)
+        is_right = self._passwords.verify(known_hash, password) and user is not None and _is_let_in(user)
         new_hash = None
         if is_right and known_hash is not None and self._passwords.is_outdated(known_hash):
             new_hash = self._passwords.hash(password)
@@ -159,8 +159,7 @@ class UserService:
             resource = tenant_id if user is None else user.user_id
             found = None if user is None else change.tx.users.find_with_hash(tenant_id, user.user_id)
             # The password may have been changed, or the user kept out, since it was looked at.
-            still = found is not None and found[1] == known_hash and PERMITTED[UserStatus][found[0].status]
-            if not is_right or found is None or not still:
+            if not is_right or found is None or found[1] != known_hash or not _is_let_in(found[0]):
                 change.audit("user.verify_password", tenant_id, resource, result=AuditResult.DENIED)
                 return []
             change.audit("user.verify_password", tenant_id, resource)
@@ -212,3 +211,8 @@ def _owner(tx: MetadataTransaction, tenant: TenantRef, work: Operation) -> Tenan
     owner = tx.tenants.get(parse_reference(TenantId, tenant))
     require(work, owner.status)
     return owner
+
+
+def _is_let_in(user: User) -> bool:
+    """Whether there is anything that the user may ask for."""
+    return bool(PERMITTED[UserStatus][user.status])

@@ -6,6 +6,7 @@ from typing import Any, TypedDict, Unpack
 
 from akidb.client.handles.base import Field, every, found, number_of
 from akidb.client.handles.databases import Databases
+from akidb.client.handles.users import Users
 from akidb.client.results import Page
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
@@ -176,6 +177,11 @@ class TenantHandle:
     def databases(self) -> Databases:
         """Its databases."""
         return Databases(self._operations, self.id)
+
+    @property
+    def users(self) -> Users:
+        """Its users."""
+        return Users(self._operations, self.id)
 
     def refresh(self) -> None:
         """Read the tenant again."""

@@ -12,6 +12,7 @@ from akidb.client.http.documents import HttpDocuments
 from akidb.client.http.models import HttpEmbeddings, HttpModels
 from akidb.client.http.tenants import HttpAudit, HttpTenants
 from akidb.client.http.transport import Transport
+from akidb.client.http.users import HttpUsers
 from akidb.domain.documents import Page
 from akidb.ports.operations import Finding
 
@@ -30,6 +31,7 @@ class HttpOperations:
         self.documents = HttpDocuments(self._caller)
         self.embeddings = HttpEmbeddings(self._caller)
         self.models = HttpModels(self._caller)
+        self.users = HttpUsers(self._caller)
         self.audit = HttpAudit(self._caller)
 
     def doctor(self) -> list[Finding]:

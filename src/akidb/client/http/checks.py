@@ -13,10 +13,19 @@ import msgspec
 
 from akidb.client.names import check_model
 from akidb.domain.documents import MAX_TEXT_BYTES, MAX_TOP_K
-from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric
+from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
 from akidb.domain.json import check_object
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
-from akidb.domain.names import check_integer, check_label, check_name, check_slug, check_text, check_word
+from akidb.domain.names import (
+    check_email,
+    check_integer,
+    check_label,
+    check_name,
+    check_password,
+    check_slug,
+    check_text,
+    check_word,
+)
 from akidb.services.databases import MAX_DESCRIPTION_BYTES
 from akidb.services.tenants import MAX_REASON_BYTES
 
@@ -88,6 +97,7 @@ COLLECTION: Checks = MappingProxyType(
         "embedding_model": check_model,
     }
 )
+USER: Checks = MappingProxyType({"email": check_email, "role": _word(UserRole), "password": check_password})
 SEARCH: Checks = MappingProxyType(
     {
         "top_k": _whole(1, MAX_TOP_K),

@@ -3,10 +3,13 @@
 A name that could not be one is refused before it is sent.
 """
 
+from urllib.parse import quote
+
 from akidb.domain.documents import MAX_PAGE_LIMIT
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.names import check_integer, parse_reference
 from akidb.ports.operations import CollectionRef, DatabaseRef, TenantRef
+from akidb.ports.users import UserRef
 
 TENANTS = "/v1/tenants"
 
@@ -35,6 +38,16 @@ def collections_path(tenant: TenantRef, database: DatabaseRef) -> str:
 def collection_path(tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> str:
     """Of a collection."""
     return f"{collections_path(tenant, database)}/{parse_reference(CollectionId, collection)}"
+
+
+def users_path(tenant: TenantRef) -> str:
+    """Of the users of a tenant."""
+    return f"{tenant_path(tenant)}/users"
+
+
+def user_path(tenant: TenantRef, user: UserRef) -> str:
+    """Of a user; an email is escaped."""
+    return f"{users_path(tenant)}/{quote(str(parse_reference(UserId, user)), safe='')}"
 
 
 def page_query(limit: int, cursor: str | None, **others: object) -> dict[str, object]:
