@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents.schema import collections, control, documents, remembered_answers, tombstones
+from akidb.documents.statements import TenantSql
 from akidb.domain.documents import Document, Include
 from akidb.domain.errors import NotFound
 from akidb.domain.filters import Filter
@@ -22,85 +22,28 @@ from akidb.domain.lifecycle import (
 )
 from akidb.ports.documents import Changes, CollectionControl, Row, Selection
 from akidb.sql.answers import SqlAnswers
-from akidb.sql.prepared import Prepared
 
 SCAN_ROWS = 1_000
 """Rows read at a time where a filter may leave out many of them."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_CONTROLS = sa.select(
-    *(
-        (control if name == "tenant_status" else collections).c[name]
-        for name in CollectionControl.__struct_fields__
-    )
-).select_from(collections.join(control, sa.true()))
-_CONTROL = Prepared(
-    _CONTROLS.where(collections.c.collection_id == sa.bindparam("collection_id")), CollectionControl
-)
-_ALL_CONTROLS = Prepared(_CONTROLS, CollectionControl)
-
-
-def any_of(column: sa.Column[Any], parameter: str) -> sa.ColumnElement[bool]:
-    """Whether the column is among the values of a JSON array; one statement for any number of them."""
-    values = sa.func.json_each(sa.bindparam(parameter)).table_valued("value")
-    return column.in_(sa.select(values.c.value))
-
-
-_OWNED = documents.c.collection_key == sa.bindparam("collection_key")
-_HEAD = (documents.c.document_key, documents.c.sequence, documents.c.id)
-_CONTENT = (documents.c.text, documents.c.metadata)
-_PARTS = {
-    True: sa.select(*_HEAD, *_CONTENT, documents.c.vector).where(_OWNED),
-    False: sa.select(*_HEAD, *_CONTENT, sa.null().label("vector")).where(_OWNED),
-}
-# The `+ 0` keeps SQLite from choosing the index on the collection, which would read all of its rows.
-_BY_KEY = {
-    v: Prepared(
-        sa.select(*s.selected_columns).where(
-            any_of(documents.c.document_key, "wanted"),
-            documents.c.collection_key + 0 == sa.bindparam("collection_key"),
-        )
-    )
-    for v, s in _PARTS.items()
-}
-_BY_ID = {v: s.where(any_of(documents.c.id, "wanted")) for v, s in _PARTS.items()}
-_PAGE = {
-    v: s.where(documents.c.id > sa.bindparam("after")).order_by(documents.c.id).limit(sa.bindparam("rows"))
-    for v, s in _PARTS.items()
-}
-_ROWS = {
-    contents: sa.select(
-        *_HEAD,
-        documents.c.vector,
-        *(_CONTENT if contents else (sa.null().label("text"), sa.literal("{}").label("metadata"))),
-    )
-    .where(_OWNED, documents.c.sequence > sa.bindparam("since"))
-    .order_by(documents.c.sequence)
-    for contents in (True, False)
-}
-_DELETED = (
-    sa.select(tombstones.c.sequence, tombstones.c.id)
-    .where(
-        tombstones.c.collection_key == sa.bindparam("collection_key"),
-        tombstones.c.sequence > sa.bindparam("since"),
-    )
-    .order_by(tombstones.c.sequence)
-)
-_CHOSEN = sa.select(documents.c.document_key, documents.c.id, documents.c.size_bytes, *_CONTENT).where(_OWNED)
-_CHOSEN_BY_ID = _CHOSEN.where(any_of(documents.c.id, "wanted")).order_by(documents.c.id)
-_CHOSEN_ALL = _CHOSEN.order_by(documents.c.id)
-
 
 def read_control(
-    connection: sa.Connection, collection_id: CollectionId, operation: Operation
+    connection: sa.Connection,
+    sql: TenantSql,
+    collection_id: CollectionId,
+    operation: Operation,
+    *,
+    writes: bool = False,
 ) -> CollectionControl:
-    """The collection's control row.
+    """The collection's control row; who `writes` has the store to itself until the transaction ends.
 
     Raises NotFound when the collection or what it stands in is deleted, InvalidState when a state on
     its path forbids the operation.
     """
-    found: CollectionControl | None = _CONTROL.first(connection, collection_id=collection_id)
+    statement = sql.statements.control_to_write if writes else sql.statements.control
+    found: CollectionControl | None = statement.first(connection, **sql.own, collection_id=collection_id)
     if found is None:
         raise NotFound("collection", collection_id)
     if (
@@ -113,24 +56,25 @@ def read_control(
     return found
 
 
-def read_controls(connection: sa.Connection) -> list[CollectionControl]:
-    """The control rows of all collections, deleted ones too."""
-    return _ALL_CONTROLS.all(connection)
-
-
 class SqlDocumentReader:
     """`akidb.ports.documents.DocumentReader`."""
 
-    def __init__(self, connection: sa.Connection, control_row: CollectionControl) -> None:
+    def __init__(self, connection: sa.Connection, sql: TenantSql, control_row: CollectionControl) -> None:
         self._connection = connection
+        self._statements = sql.statements
         self.control = control_row
-        self._key = {"collection_key": control_row.collection_key}
-        self.answers = SqlAnswers(connection, remembered_answers, self._key)
+        self._own = sql.own
+        self._key = {"collection_key": control_row.collection_key, **sql.own}
+        self.answers = SqlAnswers(
+            connection,
+            sql.tables.remembered_answers,
+            {"collection_key": control_row.collection_key, **sql.columns},
+        )
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
         """In the order of `ids`, unknown ones left out."""
-        statement = _BY_ID[Include.VECTOR in include]
-        rows = self._connection.execute(statement, {**self._key, "wanted": _json_array(ids)})
+        statement = self._statements.by_id[Include.VECTOR in include]
+        rows = statement.all(self._connection, **self._key, wanted=ids)
         found = {row[2]: _document(row, include) for row in rows}
         return [found[id] for id in ids if id in found]
 
@@ -144,12 +88,11 @@ class SqlDocumentReader:
     ) -> tuple[list[Document], bool]:
         """Documents in the order of their ids, and whether there are more."""
         found: list[Document] = []
-        statement = _PAGE[Include.VECTOR in include]
+        statement = self._statements.page[Include.VECTOR in include]
         position = after or ""  # no id is empty
         size = limit + 1 if filter is None else SCAN_ROWS
         while True:
-            parameters = {**self._key, "after": position, "rows": size}
-            rows = self._connection.execute(statement, parameters).all()
+            rows = statement.all(self._connection, **self._key, after=position, rows=size)
             for row in rows:
                 if filter is None or filter.matches(row[2], row[3], _decode(row[4])):
                     if len(found) == limit:
@@ -169,36 +112,32 @@ class SqlDocumentReader:
         self, keys: Sequence[int], include: AbstractCollection[Include]
     ) -> dict[int, tuple[int, Document]]:
         """By document key: the row's sequence and the document."""
-        statement = _BY_KEY[Include.VECTOR in include]
-        rows = statement.all(self._connection, **self._key, wanted=_json_array(keys))
+        statement = self._statements.by_key[Include.VECTOR in include]
+        rows = statement.all(self._connection, **self._key, wanted=keys)
         return {row[0]: (row[1], _document(row, include)) for row in rows}
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """All that happened after a sequence."""
-        parameters = {**self._key, "since": since_sequence}
-        deleted = [(row[0], row[1]) for row in self._connection.execute(_DELETED, parameters)]
-        return Changes(deleted, self._rows(parameters, contents=contents))
+        deleted = self._statements.deleted.all(self._connection, **self._key, since=since_sequence)
+        return Changes([(row[0], row[1]) for row in deleted], self._rows(since_sequence, contents=contents))
 
-    def _rows(self, parameters: dict[str, Any], *, contents: bool) -> Iterator[Row]:
-        for row in self._connection.execute(_ROWS[contents], parameters):
+    def _rows(self, since_sequence: int, *, contents: bool) -> Iterator[Row]:
+        rows = self._statements.rows[contents]
+        for row in rows.stream(self._connection, **self._key, since=since_sequence):
             key, sequence, id, vector, text, metadata = row
             yield Row(key, sequence, id, vector, text, metadata)
 
     def _chosen(self, selection: Selection) -> Iterator[tuple[int, str, int, str]]:
         """Key, id, size and metadata (JSON) of the selected documents, by id."""
         if selection.ids is not None:
-            parameters = {**self._key, "wanted": _json_array(selection.ids)}
-            rows = self._connection.execute(_CHOSEN_BY_ID, parameters)
+            wanted = {**self._key, "wanted": selection.ids}
+            rows = iter(self._statements.chosen_by_id.all(self._connection, **wanted))
         else:
-            rows = self._connection.execute(_CHOSEN_ALL, self._key)
+            rows = self._statements.chosen.stream(self._connection, **self._key)
         matches = None if selection.filter is None else selection.filter.matches
         for key, id, size, text, metadata in rows:
             if matches is None or matches(id, text, _decode(metadata)):
                 yield key, id, size, metadata
-
-
-def _json_array(values: Sequence[str] | Sequence[int]) -> str:
-    return msgspec.json.encode(values).decode()
 
 
 def _document(row: Any, include: AbstractCollection[Include]) -> Document:

@@ -1,16 +1,13 @@
-"""The schema of a tenant store: its numbered steps, and its tables as queries see them.
+"""The schema of a tenant's file: its numbered steps.
 
 `PRAGMA user_version` counts the steps taken. A step is never changed once released.
 """
 
 import sqlalchemy as sa
 
-from akidb.domain.entities import Metric
+from akidb.documents.tables import FILE
 from akidb.domain.errors import Unavailable
-from akidb.domain.ids import CollectionId, DatabaseId, StoreId, TenantId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
 from akidb.sql.sqlite import SqliteFile
-from akidb.sql.types import Enumerated, Id, Instant
 
 _FIRST = (
     """
@@ -76,69 +73,8 @@ _FIRST = (
 )
 STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
-tables = sa.MetaData()
-
-control = sa.Table(
-    "control",
-    tables,
-    sa.Column("singleton", sa.Integer, primary_key=True),
-    sa.Column("store_id", Id(StoreId), nullable=False),
-    sa.Column("tenant_id", Id(TenantId), nullable=False),
-    sa.Column("tenant_version", sa.BigInteger, nullable=False),
-    sa.Column("tenant_status", Enumerated(TenantStatus), nullable=False),
-    sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
-    sa.Column("storage_used_bytes", sa.BigInteger, nullable=False),
-)
-
-collections = sa.Table(
-    "collections",
-    tables,
-    sa.Column("collection_key", sa.Integer, primary_key=True),
-    sa.Column("collection_id", Id(CollectionId), nullable=False, unique=True),
-    sa.Column("database_id", Id(DatabaseId), nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("state", Enumerated(CollectionState), nullable=False),
-    sa.Column("database_state", Enumerated(DatabaseState), nullable=False),
-    sa.Column("dimension", sa.Integer, nullable=False),
-    sa.Column("metric", Enumerated(Metric), nullable=False),
-    sa.Column("max_document_count", sa.BigInteger, nullable=False),
-    sa.Column("document_count", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("storage_used_bytes", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("sequence", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("tombstone_floor", sa.BigInteger, nullable=False, server_default="0"),
-)
-
-documents = sa.Table(
-    "documents",
-    tables,
-    sa.Column("document_key", sa.BigInteger, primary_key=True),
-    sa.Column("collection_key", sa.Integer, nullable=False),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("text", sa.Text),
-    sa.Column("metadata", sa.Text, nullable=False),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
-)
-
-tombstones = sa.Table(
-    "tombstones",
-    tables,
-    sa.Column("collection_key", sa.Integer, primary_key=True),
-    sa.Column("sequence", sa.BigInteger, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False),
-)
-
-remembered_answers = sa.Table(
-    "remembered_answers",
-    tables,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
-    sa.Column("answer", sa.LargeBinary, nullable=False),
-    sa.Column("collection_key", sa.Integer, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-)
+control, collections, documents = FILE.control, FILE.collections, FILE.documents
+tombstones, remembered_answers = FILE.tombstones, FILE.remembered_answers
 
 
 def version(connection: sa.Connection) -> int:

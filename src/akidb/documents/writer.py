@@ -6,90 +6,38 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from akidb.documents.reader import SqlDocumentReader, any_of
-from akidb.documents.schema import collections, control, documents, tombstones
+from akidb.documents.reader import SqlDocumentReader
+from akidb.documents.rows import rows_of
+from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
-from akidb.sql.prepared import Prepared
 
 TOMBSTONES_KEPT = 100_000
 """Deletions remembered one by one, counted in sequences; a reader that is further behind starts anew."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_KNOWN = Prepared(
-    sa.select(documents.c.id, documents.c.size_bytes).where(
-        documents.c.collection_key == sa.bindparam("collection_key"), any_of(documents.c.id, "wanted")
-    )
-)
-_COLUMNS = ("collection_key", "id", "sequence", "size_bytes", "text", "metadata", "vector")
-# The parameters of these are tuples: with dictionaries the driver's share of a batch's time halves.
-_UPSERT = (
-    f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-    " ON CONFLICT (collection_key, id) DO UPDATE SET sequence = excluded.sequence,"
-    " size_bytes = excluded.size_bytes, text = excluded.text, metadata = excluded.metadata,"
-    " vector = excluded.vector"
-)
-_DELETE = "DELETE FROM documents WHERE document_key = ?"
-_BURY = "INSERT INTO tombstones (collection_key, sequence, id) VALUES (?, ?, ?)"
-_REPLACE = "UPDATE documents SET metadata = ?, size_bytes = ?, sequence = ? WHERE document_key = ?"
-
-_GROW: sa.BindParameter[int] = sa.bindparam("bytes")
-_USE_STORAGE = Prepared(
-    sa.update(control)
-    .where(sa.or_(_GROW <= 0, control.c.storage_used_bytes <= control.c.storage_quota_bytes - _GROW))
-    .values(storage_used_bytes=control.c.storage_used_bytes + _GROW)
-)
-_MORE: sa.BindParameter[int] = sa.bindparam("documents")
-_OF_COLLECTION = collections.c.collection_key == sa.bindparam("key")
-_USE_COLLECTION = Prepared(
-    sa.update(collections)
-    .where(
-        _OF_COLLECTION,
-        sa.or_(_MORE <= 0, collections.c.document_count <= collections.c.max_document_count - _MORE),
-    )
-    .values(
-        document_count=collections.c.document_count + _MORE,
-        storage_used_bytes=collections.c.storage_used_bytes + sa.bindparam("bytes"),
-        sequence=collections.c.sequence + sa.bindparam("writes"),
-    )
-)
-_STORAGE = sa.select(control.c.storage_quota_bytes, control.c.storage_used_bytes)
-
 
 class SqlDocumentWriter(SqlDocumentReader):
     """`akidb.ports.documents.DocumentWriter`. The control row is the one before the transaction."""
 
-    def __init__(self, connection: sa.Connection, control_row: CollectionControl) -> None:
-        super().__init__(connection, control_row)
+    def __init__(self, connection: sa.Connection, sql: TenantSql, control_row: CollectionControl) -> None:
+        super().__init__(connection, sql, control_row)
         self._sequence = control_row.sequence
+        self._rows_written = rows_of(connection, sql, control_row.collection_key)
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all of them."""
         known: dict[str, int] = {}
         if self._sequence:  # else nothing was ever written, in this transaction or before
-            wanted = msgspec.json.encode(batch.ids).decode()
-            found = _KNOWN.all(self._connection, **self._key, wanted=wanted)
+            found = self._statements.sizes.all(self._connection, **self._key, wanted=batch.ids)
             known = {row[0]: row[1] for row in found}
         first = self._account(
             documents=len(batch.ids) - len(known),
             size=sum(batch.sizes) - sum(known.values()),
             writes=len(batch.ids),
         )
-        key = self.control.collection_key
-        blob, width = batch.vectors.tobytes(), self.control.dimension * 4
-        vectors = [blob[at : at + width] for at in range(0, len(blob), width)]
-        rows = zip(
-            (key,) * len(batch.ids),
-            batch.ids,
-            range(first, first + len(batch.ids)),
-            batch.sizes,
-            batch.texts,
-            batch.metadata,
-            vectors,
-            strict=True,
-        )
-        self._connection.exec_driver_sql(_UPSERT, list(rows))
+        self._rows_written.upsert(batch, first)
 
     def delete(self, selection: Selection) -> int:
         """Delete, leaving tombstones."""
@@ -99,11 +47,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         first = self._account(
             documents=-len(chosen), size=-sum(size for _, _, size, _ in chosen), writes=len(chosen)
         )
-        key = self.control.collection_key
-        self._connection.exec_driver_sql(_DELETE, [(document_key,) for document_key, *_ in chosen])
-        self._connection.exec_driver_sql(
-            _BURY, [(key, first + place, id) for place, (_, id, *_) in enumerate(chosen)]
-        )
+        self._rows_written.delete([key for key, *_ in chosen], [id for _, id, *_ in chosen], first)
         self._forget_old_tombstones()
         return len(chosen)
 
@@ -119,23 +63,22 @@ class SqlDocumentWriter(SqlDocumentReader):
         if not new:
             return 0
         first = self._account(documents=0, size=growth, writes=len(new))
-        self._connection.exec_driver_sql(
-            _REPLACE, [(text, size, first + place, key) for place, (text, size, key) in enumerate(new)]
-        )
+        self._rows_written.replace_metadata(new, first)
         return len(new)
 
     def _account(self, *, documents: int, size: int, writes: int) -> int:
         """Take what a write needs from the quotas and the sequence; gives its first sequence."""
-        if _USE_STORAGE.run(self._connection, {"bytes": size}) != 1:
-            limit, used = self._connection.execute(_STORAGE).one()
+        if self._statements.use_storage.run(self._connection, {**self._own, "bytes": size}) != 1:
+            limit, used = self._statements.storage.first(self._connection, **self._own)
             raise QuotaExceeded("storage_quota_bytes", limit, used, size)
         parameters = {
+            **self._own,
             "key": self.control.collection_key,
             "documents": documents,
             "bytes": size,
             "writes": writes,
         }
-        if _USE_COLLECTION.run(self._connection, parameters) != 1:
+        if self._statements.use_collection.run(self._connection, parameters) != 1:
             found = self.control
             raise QuotaExceeded(
                 "max_document_count", found.max_document_count, found.document_count, documents
@@ -148,10 +91,6 @@ class SqlDocumentWriter(SqlDocumentReader):
         floor = self._sequence - TOMBSTONES_KEPT
         if floor <= self.control.tombstone_floor:
             return
-        key = self.control.collection_key
-        self._connection.execute(
-            sa.delete(tombstones).where(tombstones.c.collection_key == key, tombstones.c.sequence <= floor)
-        )
-        self._connection.execute(
-            sa.update(collections).where(collections.c.collection_key == key).values(tombstone_floor=floor)
-        )
+        parameters = {**self._own, "key": self.control.collection_key, "floor": floor}
+        self._statements.forget_tombstones.run(self._connection, parameters)
+        self._statements.raise_floor.run(self._connection, parameters)

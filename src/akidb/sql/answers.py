@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import IdempotencyMismatch
+from akidb.domain.errors import IdempotencyMismatch, TransactionConflict
 from akidb.domain.ids import TenantId
 from akidb.ports import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
@@ -23,13 +23,20 @@ class SqlAnswers:
         self._connection = connection
         self._table = table
         self._owner = owner
+        # Where several stores share a table, its key begins with what tells them apart.
+        self._own = (
+            [] if owner is None else [table.c[n] == v for n, v in owner.items() if table.c[n].primary_key]
+        )
 
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
         """The answer given before, if the arguments are the same."""
         t = self._table
         row = self._connection.execute(
             sa.select(t.c.fingerprint, t.c.answer).where(
-                t.c.scope == request.scope, t.c.key == request.key, t.c.created_at >= now - KEPT_FOR
+                *self._own,
+                t.c.scope == request.scope,
+                t.c.key == request.key,
+                t.c.created_at >= now - KEPT_FOR,
             )
         ).one_or_none()
         if row is None:
@@ -42,7 +49,7 @@ class SqlAnswers:
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
         """Remember an answer, and forget the old ones."""
         t = self._table
-        self._connection.execute(sa.delete(t).where(t.c.created_at < now - KEPT_FOR))
+        self._connection.execute(sa.delete(t).where(*self._own, t.c.created_at < now - KEPT_FOR))
         values: dict[str, object] = {
             "scope": request.scope,
             "key": request.key,
@@ -51,4 +58,7 @@ class SqlAnswers:
             "created_at": now,
         }
         values |= {"tenant_id": tenant_id} if self._owner is None else self._owner
-        self._connection.execute(sa.insert(t).values(values))
+        try:
+            self._connection.execute(sa.insert(t).values(values))
+        except sa.exc.IntegrityError as error:  # another process was quicker with the same key
+            raise TransactionConflict("a request with this Idempotency-Key was just answered") from error

@@ -208,7 +208,8 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
     given.setdefault("application_name", "akidb")
     given.setdefault("connect_timeout", "10")
     given["client_encoding"] = "UTF8"
-    return make_conninfo(**given)
+    conninfo: str = make_conninfo("", **given)
+    return conninfo
 
 
 def _note_return(_connection: Any, record: Any) -> None:

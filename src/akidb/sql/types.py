@@ -52,7 +52,7 @@ def format_instant(value: datetime) -> str:
 
 
 class Instant(UserDefinedType[datetime]):
-    """An aware UTC time: `timestamptz` on PostgreSQL, text of fixed width on SQLite, which sorts as it reads."""
+    """An aware UTC time: `timestamptz`, or on SQLite text of fixed width, which sorts as it reads."""
 
     cache_ok = True
 

@@ -1,0 +1,193 @@
+"""The statements on tenant stores, made once for each kind of table."""
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from akidb.documents.tables import FILE, SHARED, Tables
+from akidb.domain.ids import TenantId
+from akidb.domain.lifecycle import CollectionState, DatabaseState
+from akidb.ports.documents import CollectionControl, ControlState
+from akidb.sql.prepared import Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_GROWTH: sa.BindParameter[int] = sa.bindparam("bytes")
+_MORE: sa.BindParameter[int] = sa.bindparam("documents")
+
+
+class Statements:
+    """Each takes the parameters of `TenantSql.own` besides its own."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._make_controls(tables)
+        self._make_reads(tables)
+        self._make_accounts(tables)
+
+    def _make_controls(self, tables: Tables) -> None:
+        control, collections = tables.control, tables.collections
+        fields = (
+            (control if name == "tenant_status" else collections).c[name]
+            for name in CollectionControl.__struct_fields__
+        )
+        # The tenant's row first, so that whoever locks both does it in the same order.
+        together = control.join(collections, sa.true())
+        all_of_tenant = (
+            sa.select(*fields).select_from(together).where(*tables.own(control), *tables.own(collections))
+        )
+        one = all_of_tenant.where(collections.c.collection_id == sa.bindparam("collection_id"))
+        self.control = Prepared(one, CollectionControl)
+        self.control_to_write = Prepared(one.with_for_update(), CollectionControl)
+        """Others that write to the tenant's store wait until this transaction ends."""
+        self.all_controls = Prepared(all_of_tenant.order_by(collections.c.collection_key), CollectionControl)
+        self.state = Prepared(
+            sa.select(*(control.c[name] for name in ControlState._fields)).where(*tables.own(control))
+        )
+        self.identity = Prepared(
+            sa.select(control.c.store_id, control.c.tenant_id, control.c.tenant_version).where(
+                *tables.own(control)
+            )
+        )
+        self.lock = Prepared(sa.select(control.c.store_id).where(*tables.own(control)).with_for_update())
+        self.document_count = Prepared(
+            sa.select(
+                sa.cast(sa.func.coalesce(sa.func.sum(collections.c.document_count), 0), sa.BigInteger)
+            ).where(
+                *tables.own(collections),
+                collections.c.state != CollectionState.DELETING,
+                collections.c.database_state != DatabaseState.DELETING,
+            )
+        )
+
+    def _make_reads(self, tables: Tables) -> None:
+        documents, tombstones = tables.documents, tables.tombstones
+        collection_key = sa.bindparam("collection_key", type_=sa.BigInteger())
+        owned = (*tables.own(documents), documents.c.collection_key == collection_key)
+        head = (documents.c.document_key, documents.c.sequence, documents.c.id)
+        content = (documents.c.text, documents.c.metadata)
+        no_content: tuple[sa.ColumnElement[Any], ...] = (
+            sa.null().label("text"),
+            sa.literal_column("'{}'").label("metadata"),
+        )
+        parts = {
+            True: (*head, *content, documents.c.vector),
+            False: (*head, *content, sa.null().label("vector")),
+        }
+        # The `+ 0` keeps SQLite from choosing the index on the collection, which would read all of its rows.
+        same_collection = documents.c.collection_key + sa.literal_column("0") == collection_key
+        self.by_key = {
+            vector: Prepared(
+                sa.select(*columns).where(
+                    *tables.own(documents), tables.any_of(documents.c.document_key, "wanted"), same_collection
+                )
+            )
+            for vector, columns in parts.items()
+        }
+        self.by_id = {
+            vector: Prepared(sa.select(*columns).where(*owned, tables.any_of(documents.c.id, "wanted")))
+            for vector, columns in parts.items()
+        }
+        self.page = {
+            vector: Prepared(
+                sa.select(*columns)
+                .where(*owned, documents.c.id > sa.bindparam("after"))
+                .order_by(documents.c.id)
+                .limit(sa.bindparam("rows"))
+            )
+            for vector, columns in parts.items()
+        }
+        since = sa.bindparam("since", type_=sa.BigInteger())
+        self.rows = {
+            contents: Prepared(
+                sa.select(*head, documents.c.vector, *(content if contents else no_content))
+                .where(*owned, documents.c.sequence > since)
+                .order_by(documents.c.sequence)
+            )
+            for contents in (True, False)
+        }
+        self.deleted = Prepared(
+            sa.select(tombstones.c.sequence, tombstones.c.id)
+            .where(
+                *tables.own(tombstones),
+                tombstones.c.collection_key == collection_key,
+                tombstones.c.sequence > since,
+            )
+            .order_by(tombstones.c.sequence)
+        )
+        chosen = sa.select(documents.c.document_key, documents.c.id, documents.c.size_bytes, *content)
+        chosen = chosen.where(*owned).order_by(documents.c.id)
+        self.chosen = Prepared(chosen)
+        self.chosen_by_id = Prepared(chosen.where(tables.any_of(documents.c.id, "wanted")))
+        self.sizes = Prepared(
+            sa.select(documents.c.id, documents.c.size_bytes).where(
+                *owned, tables.any_of(documents.c.id, "wanted")
+            )
+        )
+
+    def _make_accounts(self, tables: Tables) -> None:
+        control, collections, tombstones = tables.control, tables.collections, tables.tombstones
+        self.use_storage = Prepared(
+            sa.update(control)
+            .where(
+                *tables.own(control),
+                sa.or_(_GROWTH <= 0, control.c.storage_used_bytes <= control.c.storage_quota_bytes - _GROWTH),
+            )
+            .values(storage_used_bytes=control.c.storage_used_bytes + _GROWTH)
+        )
+        self.storage = Prepared(
+            sa.select(control.c.storage_quota_bytes, control.c.storage_used_bytes).where(*tables.own(control))
+        )
+        of_collection = (
+            *tables.own(collections),
+            collections.c.collection_key == sa.bindparam("key", type_=sa.BigInteger()),
+        )
+        self.use_collection = Prepared(
+            sa.update(collections)
+            .where(
+                *of_collection,
+                sa.or_(_MORE <= 0, collections.c.document_count <= collections.c.max_document_count - _MORE),
+            )
+            .values(
+                document_count=collections.c.document_count + _MORE,
+                storage_used_bytes=collections.c.storage_used_bytes + sa.bindparam("bytes"),
+                sequence=collections.c.sequence + sa.bindparam("writes"),
+            )
+        )
+        floor = sa.bindparam("floor", type_=sa.BigInteger())
+        self.forget_tombstones = Prepared(
+            sa.delete(tombstones).where(
+                *tables.own(tombstones),
+                tombstones.c.collection_key == sa.bindparam("key", type_=sa.BigInteger()),
+                tombstones.c.sequence <= floor,
+            )
+        )
+        self.raise_floor = Prepared(
+            sa.update(collections).where(*of_collection).values(tombstone_floor=floor)
+        )
+
+
+OF_FILE = Statements(FILE)
+OF_SHARED = Statements(SHARED)
+
+
+class TenantSql:
+    """How the store of one tenant is spoken to."""
+
+    def __init__(self, statements: Statements, tenant_id: TenantId | None = None) -> None:
+        """With the tenant where its rows stand among those of others."""
+        self.statements = statements
+        self.tables = statements.tables
+        self.own: Mapping[str, TenantId] = {} if tenant_id is None else {"own_tenant_id": tenant_id}
+        """The parameters of the conditions that `Tables.own` gives."""
+        self.columns: Mapping[str, TenantId] = {} if tenant_id is None else {"tenant_id": tenant_id}
+        """What every row of the tenant has besides."""
+
+
+IN_FILE = TenantSql(OF_FILE)
+
+
+def on_shared_tables(tenant_id: TenantId) -> TenantSql:
+    """The rows of one tenant among those of others."""
+    return TenantSql(OF_SHARED, tenant_id)

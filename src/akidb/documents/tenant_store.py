@@ -1,0 +1,193 @@
+"""One tenant's store, in a file of its own or in shared tables: reads, writes, control row, checks."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from akidb.documents.reader import SqlDocumentReader, read_control
+from akidb.documents.statements import TenantSql
+from akidb.documents.writer import SqlDocumentWriter
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import Unavailable
+from akidb.domain.ids import CollectionId, StoreId
+from akidb.domain.lifecycle import Operation
+from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
+from akidb.sql.database import SqlDatabase
+from akidb.sql.sqlite import check_integrity
+from akidb.sql.telemetry import observed
+
+
+class SqlTenantStore:
+    """`akidb.ports.documents.TenantStore` in a database."""
+
+    def __init__(self, database: SqlDatabase, sql: TenantSql, store_id: StoreId) -> None:
+        self.store_id = store_id
+        self._database = database
+        self._sql = sql
+
+    @contextmanager
+    def read(
+        self, collection_id: CollectionId, operation: Operation = Operation.DOCUMENT_READ
+    ) -> Iterator[DocumentReader]:
+        """Read a collection as of one instant."""
+        with self._database.read(snapshot=True) as connection:
+            found = read_control(connection, self._sql, collection_id, operation)
+            reader = SqlDocumentReader(connection, self._sql, found)
+            yield observed("tenant", "documents", reader, self._database.system)
+
+    @contextmanager
+    def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:
+        """Write to a collection, all or nothing."""
+        with self._database.write() as connection:
+            found = read_control(connection, self._sql, collection_id, Operation.DOCUMENT_WRITE, writes=True)
+            writer = SqlDocumentWriter(connection, self._sql, found)
+            yield observed("tenant", "documents", writer, self._database.system)
+
+    def control_state(self) -> ControlState:
+        """What the store was last told of its tenant."""
+        with self._database.read() as connection:
+            found = self._sql.statements.state.first(connection, **self._sql.own)
+            if found is None:
+                raise Unavailable(f"{self._database.name}: the tenant's store is missing")
+            return ControlState(*found)
+
+    def controls(self) -> Sequence[CollectionControl]:
+        """What the store knows of each of its collections."""
+        with self._database.read() as connection:
+            return self._sql.statements.all_controls.all(connection, **self._sql.own)
+
+    def apply(
+        self,
+        tenant: Tenant,
+        collections: Sequence[tuple[Database, Collection]],
+        purged: Sequence[CollectionId] = (),
+    ) -> None:
+        """Take over states and limits; remove purged collections."""
+        control = self._sql.tables.control
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(control)
+                .where(*self._sql.tables.own(control))
+                .values(
+                    tenant_version=tenant.version,
+                    tenant_status=tenant.status,
+                    storage_quota_bytes=tenant.storage_quota_bytes,
+                ),
+                self._sql.own,
+            )
+            for database, collection in collections:
+                _apply_collection(connection, self._sql, database, collection)
+            for collection_id in purged:
+                _purge_collection(connection, self._sql, collection_id)
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes used, and documents in collections that are not deleted."""
+        statements, own = self._sql.statements, self._sql.own
+        with self._database.read(snapshot=True) as connection:
+            _quota, used = statements.storage.first(connection, **own)
+            return used, statements.document_count.first(connection, **own)[0]
+
+    def check(self) -> list[str]:
+        """What is wrong with the store: in the database's eyes, and in the counters'."""
+        try:
+            with self._database.read(snapshot=True) as connection:
+                return check_integrity(connection) or _check_counters(connection, self._sql)
+        except Unavailable as error:
+            return [error.message]
+
+
+def _apply_collection(
+    connection: sa.Connection, sql: TenantSql, database: Database, collection: Collection
+) -> None:
+    collections = sql.tables.collections
+    state = {
+        "database_id": database.database_id,
+        "version": collection.version,
+        "state": collection.state,
+        "database_state": database.state,
+        "max_document_count": collection.max_document_count,
+    }
+    known = connection.execute(
+        sa.update(collections)
+        .where(*sql.tables.own(collections), collections.c.collection_id == collection.collection_id)
+        .values(state),
+        sql.own,
+    )
+    if known.rowcount == 0:
+        connection.execute(
+            sa.insert(collections).values(
+                collection_id=collection.collection_id,
+                dimension=collection.dimension,
+                metric=collection.metric,
+                **state,
+                **sql.columns,
+            )
+        )
+
+
+def _purge_collection(connection: sa.Connection, sql: TenantSql, collection_id: CollectionId) -> None:
+    tables = sql.tables
+    collections, control = tables.collections, tables.control
+    row = connection.execute(
+        sa.select(collections.c.collection_key, collections.c.storage_used_bytes).where(
+            *tables.own(collections), collections.c.collection_id == collection_id
+        ),
+        sql.own,
+    ).one_or_none()
+    if row is None:
+        return
+    for table in (tables.documents, tables.tombstones, tables.remembered_answers, collections):
+        of_collection = (*tables.own(table), table.c.collection_key == row.collection_key)
+        connection.execute(sa.delete(table).where(*of_collection), sql.own)
+    connection.execute(
+        sa.update(control)
+        .where(*tables.own(control))
+        .values(storage_used_bytes=control.c.storage_used_bytes - row.storage_used_bytes),
+        sql.own,
+    )
+
+
+def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
+    tables = sql.tables
+    collections, documents = tables.collections, tables.documents
+    same = (
+        documents.c.collection_key == collections.c.collection_key,
+        *tables.own(documents),
+    )
+    misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * collections.c.dimension, 1), else_=0)
+    return (
+        sa.select(
+            collections.c.collection_id,
+            collections.c.document_count,
+            collections.c.storage_used_bytes,
+            collections.c.sequence,
+            sa.func.count(documents.c.document_key).label("documents"),
+            sa.cast(sa.func.coalesce(sa.func.sum(documents.c.size_bytes), 0), sa.BigInteger).label("bytes"),
+            sa.func.coalesce(sa.func.max(documents.c.sequence), 0).label("newest"),
+            sa.func.coalesce(sa.func.sum(misshapen), 0).label("misshapen"),
+        )
+        .select_from(collections.outerjoin(documents, sa.and_(*same)))
+        .where(*tables.own(collections))
+        .group_by(*collections.c)
+    )
+
+
+def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
+    """Count again what the counters say."""
+    found, total = [], 0
+    for row in connection.execute(_counted(sql), sql.own):
+        total += row.bytes
+        name = f"collection {row.collection_id}"
+        if row.documents != row.document_count:
+            found.append(f"{name}: {row.documents} documents, counted as {row.document_count}")
+        if row.bytes != row.storage_used_bytes:
+            found.append(f"{name}: {row.bytes} bytes, counted as {row.storage_used_bytes}")
+        if row.newest > row.sequence:
+            found.append(f"{name}: a row has sequence {row.newest}, beyond {row.sequence}")
+        if row.misshapen:
+            found.append(f"{name}: {row.misshapen} vectors have another dimension")
+    _quota, used = sql.statements.storage.first(connection, **sql.own)
+    if used != total:
+        found.append(f"the store holds {total} bytes, counted as {used}")
+    return found
