@@ -53,7 +53,7 @@ def process(directory: Path, **environment: str) -> Iterator[Process]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, "AKIDB_LOG_FORMAT": "json", **environment},
         ) as started,
     ):
         assert started.stdout is not None

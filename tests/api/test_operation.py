@@ -1,7 +1,6 @@
 """What those who run a server see: health, metrics, the log, the page."""
 
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import httpx
 import msgspec
 import pytest
 
-from akidb.api.logs import JsonFormatter
 from akidb.api.sockets import SOCKET_NAME
 
 from .conftest import problem
@@ -87,11 +85,11 @@ def test_each_request_is_one_line_of_the_log(tmp_path: Path) -> None:
         [line] = [line for line in _lines(running.log) if line.get("request_id") == "logged-1"]
     assert line["level"] == "info"
     assert line["trace_id"] == trace
-    assert (line["method"], line["path"], line["route"]) == ("GET", "/v1/tenants/x", "/v1/tenants/{tenant}")
-    assert line["status"] == 400
+    assert (line["method"], line["route"]) == ("GET", "/v1/tenants/{tenant}")
+    assert (line["status"], line["code"]) == (400, "invalid_argument")
     assert line["duration_ms"] > 0
     assert line["client"] == "127.0.0.1"
-    assert line["time"].endswith("Z")
+    assert line["timestamp"].endswith("Z")
     assert "secret" not in json.dumps(line)
 
 
@@ -101,18 +99,6 @@ def test_the_log_level_is_obeyed(tmp_path: Path) -> None:
             http.get("/health/live")
         running.stop()
         assert running.log.read_text() == ""
-
-
-def test_an_exception_is_part_of_its_line() -> None:
-    try:
-        raise ValueError("broken\nin two")
-    except ValueError as error:
-        record = logging.LogRecord(
-            "akidb", logging.ERROR, __file__, 1, "failed", (), (type(error), error, None)
-        )
-    line = JsonFormatter().format(record)
-    assert "\n" not in line
-    assert "broken\nin two" in json.loads(line)["exception"]
 
 
 def test_the_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:

@@ -10,7 +10,11 @@ from akidb.api.headers import Headers
 _KEY = "akidb"
 
 
-class Exchange(msgspec.Struct, frozen=True):
+ABORTED = 499
+"""Logged and counted (as nginx does) when the client left before there was an answer; never sent."""
+
+
+class Exchange(msgspec.Struct):
     """A request and its answer, seen from outside."""
 
     headers: Headers
@@ -18,6 +22,9 @@ class Exchange(msgspec.Struct, frozen=True):
     trace_id: str | None
     is_local: bool
     """Whether it came through the Unix socket, and so from whoever runs the server."""
+    status: int = ABORTED
+    code: str | None = None
+    """Of the error that was answered."""
 
 
 def begin(scope: Any) -> Exchange:

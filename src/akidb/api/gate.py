@@ -5,40 +5,56 @@ It gives the request its ID, keeps foreign pages out, counts and logs. It knows 
 
 import logging
 import time
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Send
 
 from akidb.api import errors, exchange
+from akidb.api.exchange import ABORTED, Exchange
 from akidb.api.headers import origin_fault, repetition_fault
 from akidb.api.metrics import NO_ROUTE, Metrics
 from akidb.domain.errors import AkiDBError, NotFound
+from akidb.ports.context import RequestContext, Subject, bound
+from akidb.ports.logs import logger
 
-ABORTED = 499
-"""Logged and counted (as nginx does) when the client left before there was an answer; never sent."""
+if TYPE_CHECKING:
+    from akidb.api.tracing import ServerTracing
 
-_logger = logging.getLogger("akidb.api.access")
+__all__ = ["ABORTED", "Gate"]
+
+_logger = logger("akidb.api.access")
 _STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
 class Gate:
     """Stands before the router."""
 
-    def __init__(self, router: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, router: ASGIApp, metrics: Metrics, tracing: "ServerTracing | None" = None) -> None:
         self._router = router
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI); the server sends nothing but HTTP."""
-        started = time.perf_counter()
         request = exchange.begin(scope)
+        with (
+            Subject(),
+            self._traced(scope, request) as trace_id,
+            bound(RequestContext(request_id=request.request_id, trace_id=trace_id)),
+        ):
+            await self._serve(request, scope, receive, send)
+
+    def _traced(self, scope: HTTPScope, request: Exchange) -> AbstractContextManager[str | None]:
+        return nullcontext(request.trace_id) if self._tracing is None else self._tracing.span(scope, request)
+
+    async def _serve(self, request: Exchange, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
         path = scope["path"]
-        status = ABORTED
 
         async def send_marked(message: Any) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                request.status = message["status"]
                 marks = [*_STANDING_HEADERS, (b"x-request-id", request.request_id.encode("ascii"))]
                 message["headers"] = [*message["headers"], *marks]
             await send(message)
@@ -46,6 +62,7 @@ class Gate:
         self._metrics.in_flight.inc()
         try:
             if refusal := _refusal(scope, request):
+                request.code = refusal.code
                 await _send_error(refusal, request.request_id, path, send_marked)
             else:
                 await self._router(scope, receive, send_marked)
@@ -53,11 +70,11 @@ class Gate:
             seconds = time.perf_counter() - started
             self._metrics.in_flight.dec()
             route = str(scope.get("path_template", NO_ROUTE))
-            self._metrics.count(scope["method"], route, status, seconds)
-            _log(scope, request, path, route, status, seconds)
+            self._metrics.count(scope["method"], route, request.status, seconds)
+            _log(scope, request, route, seconds)
 
 
-def _refusal(scope: Any, request: exchange.Exchange) -> AkiDBError | None:
+def _refusal(scope: Any, request: Exchange) -> AkiDBError | None:
     if not request.is_local and (fault := origin_fault(scope["headers"])):
         return fault
     if len(request.headers) != len(scope["headers"]) and (fault := repetition_fault(scope["headers"])):
@@ -80,18 +97,18 @@ async def _send_error(error: AkiDBError, request_id: str, path: str, send: Any) 
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _log(scope: Any, request: exchange.Exchange, path: str, route: str, status: int, seconds: float) -> None:
+def _log(scope: Any, request: Exchange, route: str, seconds: float) -> None:
+    """One line, without the path, which names what tenants have named."""
     if not _logger.isEnabledFor(logging.INFO):
         return
     client = scope.get("client")
     fields = {
-        "request_id": request.request_id,
-        "trace_id": request.trace_id,
         "method": scope["method"],
-        "path": path,
         "route": route,
-        "status": status,
+        "status": request.status,
         "duration_ms": round(seconds * 1000, 3),
         "client": client[0] if client else "unix",
     }
+    if request.code is not None:
+        fields["code"] = request.code
     _logger.info("request", extra={"fields": fields})

@@ -29,7 +29,7 @@ def ready(call: Call) -> Health:
     return Health()
 
 
-@routes.get("/metrics", inline=True, media_type=figures.MEDIA_TYPE)
+@routes.get("/metrics", aside=True, media_type=figures.MEDIA_TYPE)
 def metrics(call: Call) -> bytes:
     """Get the server's figures in Prometheus's text form."""
     return call.app.metrics.render()

@@ -1,4 +1,4 @@
-"""Figures of the server in Prometheus's text form: requests by route, their durations, the process.
+"""Figures in Prometheus's text form: requests by route and their durations, the process, what is below.
 
 Labels have few values by construction: the template of a route, never a path; known methods alone.
 """
@@ -13,6 +13,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 from prometheus_client.exposition import generate_latest
+
+from akidb.services.metrics import process_metrics
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 NO_ROUTE = "none"
@@ -30,6 +32,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+        self._registry.register(process_metrics())
         self._requests = Counter(
             "akidb_http_requests",
             "Requests answered.",

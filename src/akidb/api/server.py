@@ -6,6 +6,7 @@ closes the stores; a second signal does not wait for clients.
 
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -52,12 +53,20 @@ def serve(
     try:
         operations = open_local(directory, settings)
         try:
-            with logging_to_stderr(settings.log_level):
+            with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
                 _serve(operations, settings, tcp, on_listening)
         finally:
             operations.close()
     finally:
         tcp.close()
+
+
+def _exported(settings: Settings) -> AbstractContextManager[None]:
+    if settings.tracing == "off":
+        return nullcontext()
+    from akidb.api.tracing import exported
+
+    return exported()
 
 
 def _serve(

@@ -22,6 +22,7 @@ class Workers:
     def __init__(self, *, capacity: int, threads: int = THREADS) -> None:
         """Admit up to `capacity` requests; those beyond the number of threads wait for one."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="akidb-http")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
         self._slow = Turns(max(1, threads // 2))
         self._capacity = capacity
         self._admitted = 0
@@ -45,6 +46,13 @@ class Workers:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a worker thread, in the caller's context."""
+        return await self._run_in(self._pool, function)
+
+    async def run_aside(self, function: Callable[[], T]) -> T:
+        """Do the same in the one thread that is kept for those who must not wait for the others."""
+        return await self._run_in(self._aside, function)
+
+    async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         context = contextvars.copy_context()
@@ -58,7 +66,7 @@ class Workers:
                 loop.call_soon_threadsafe(_give, answer, value)
 
         # Not `run_in_executor`, whose two futures for each call pass the answer on one by one.
-        self._pool.submit(work)
+        pool.submit(work)
         return await answer
 
     async def run_slow(self, function: Callable[[], T], whose: str) -> T:
@@ -69,6 +77,11 @@ class Workers:
         async with self._slow.place(whose):
             return await self.run(function)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether the server shuts down."""
+        return self._refusing
+
     def refuse(self) -> None:
         """Admit nothing more. What was admitted goes on."""
         self._refusing = True
@@ -76,6 +89,7 @@ class Workers:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown()
+        self._aside.shutdown()
 
 
 def _give(answer: "asyncio.Future[T]", value: T) -> None:

@@ -13,6 +13,8 @@ from akidb.domain.errors import Internal, InvalidArgument
 from akidb.domain.ids import EntityId
 from akidb.domain.names import check_integer
 from akidb.ports import context
+from akidb.ports.archive import Source, Target
+from akidb.ports.telemetry import current_trace
 from akidb.ports.wire import dec_hook
 
 T = TypeVar("T")
@@ -65,6 +67,17 @@ class Caller:
         """Do something that has no answer."""
         self._send("POST", path, if_version=if_version)
 
+    def fetch(self, path: str, target: Target) -> None:
+        """Read bytes of any number into `target`."""
+        headers = {"Accept": "application/octet-stream, application/json", **_marks("GET")}
+        self._succeeded(self._transport.fetch(path, headers, target))
+
+    def deliver(self, kind: type[T], path: str, query: Query, source: Source) -> T:
+        """Change something with bytes of any number."""
+        headers = {"Accept": "application/json", "Content-Type": "application/octet-stream", **_marks("POST")}
+        answer = self._transport.deliver(path + _query(query), headers, source)
+        return self._decoded(self._succeeded(answer), kind)
+
     def _send(
         self,
         method: str,
@@ -82,6 +95,8 @@ class Caller:
         request = context.current()
         if request.request_id is not None:
             headers["X-Request-ID"] = request.request_id
+        if (trace := current_trace()) is not None:
+            headers["traceparent"] = trace.parent_header
         if request.idempotency_key is not None and method != "GET":
             headers["Idempotency-Key"] = request.idempotency_key
             safe = True
@@ -106,6 +121,17 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=dec_hook)
     return decoder
+
+
+def _marks(method: str) -> dict[str, str]:
+    """The headers that tell of the request which is being served here."""
+    request = context.current()
+    marks = {}
+    if request.request_id is not None:
+        marks["X-Request-ID"] = request.request_id
+    if request.idempotency_key is not None and method != "GET":
+        marks["Idempotency-Key"] = request.idempotency_key
+    return marks
 
 
 def _enc_hook(value: Any) -> Any:

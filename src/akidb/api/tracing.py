@@ -1,0 +1,77 @@
+"""A span of OpenTelemetry for each request, and the way of all spans out of a server.
+
+Loaded only when tracing is on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from akidb.api.exchange import Exchange
+from akidb.domain.errors import InvalidArgument
+from akidb.ports import context as request_context
+from akidb.services.tracing import NAME, mark
+
+from opentelemetry import propagate, trace  # isort: skip - akidb.services.tracing says what is wrong without it
+
+
+class ServerTracing:
+    """Makes the spans of requests."""
+
+    def __init__(self) -> None:
+        self._tracer = trace.get_tracer(NAME)
+
+    @contextmanager
+    def span(self, scope: Any, exchange: Exchange) -> Iterator[str]:
+        """Serve a request in a span of its own, a child of what `traceparent` names; gives the trace's ID."""
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        method = scope["method"]
+        with self._tracer.start_as_current_span(
+            method,
+            context=propagate.extract(carrier),
+            kind=trace.SpanKind.SERVER,
+            attributes={"http.request.method": method, "akidb.request_id": exchange.request_id},
+            record_exception=False,  # what it says may quote a tenant's texts
+        ) as span:
+            try:
+                yield f"{span.get_span_context().trace_id:032x}"
+            finally:
+                if route := scope.get("path_template"):
+                    span.update_name(f"{method} {route}")
+                    span.set_attribute("http.route", route)
+                span.set_attribute("http.response.status_code", exchange.status)
+                if (tenant_id := request_context.tenant_id()) is not None:
+                    span.set_attribute("akidb.tenant_id", str(tenant_id))
+                if exchange.status >= 500:
+                    mark(span, exchange.code or str(exchange.status))
+                elif exchange.code is not None:  # the client's doing: an error to it, not to the server
+                    span.set_attribute("error.type", exchange.code)
+
+
+@contextmanager
+def exported() -> Iterator[None]:
+    """Send spans to an OTLP collector over HTTP; OpenTelemetry's own variables say where to, and how.
+
+    Raises InvalidArgument(`tracing`) where the exporter is not installed. Who set a tracer provider before
+    keeps it. The last spans are sent at the end.
+    """
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        yield
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise InvalidArgument("tracing", "needs an exporter: pip install 'akidb[tracing]'") from None
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: NAME}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()
