@@ -59,6 +59,7 @@ from akidb.settings import Settings
 
 if TYPE_CHECKING:
     import akidb.aio as aio  # noqa: PLR0402 - mypy does not find it as `from akidb import aio`
+    from akidb.services.metrics import metrics
 
 __version__ = "2.0.0.dev0"
 
@@ -120,6 +121,7 @@ __all__ = [
     "__version__",
     "aio",
     "connect",
+    "metrics",
     "request",
 ]
 
@@ -129,4 +131,6 @@ if not TYPE_CHECKING:  # a type checker would take it for every name
     def __getattr__(name: str) -> Any:
         if name == "aio":
             return import_module("akidb.aio")
+        if name == "metrics":
+            return import_module("akidb.services.metrics").metrics
         raise AttributeError(f"module 'akidb' has no attribute {name!r}")
