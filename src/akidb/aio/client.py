@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from akidb.aio.tenants import Tenants
+from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
 from akidb.client.threads import Threads
 from akidb.ports.operations import EmbeddingResult, Finding
@@ -47,6 +48,14 @@ class Client:
         Raises NotFound for an unknown model, Unavailable for one that is not installed.
         """
         return await self._threads(self._sync.embed, texts, model=model)
+
+    async def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
+        """Write a backup of all tenants to a file, for `akidb restore`; others may go on working.
+
+        `file` is a path, which is written whole or not at all, or something with `write`. Raises
+        AlreadyExists for a file that is there.
+        """
+        await self._threads(self._sync.backup, file, overwrite=overwrite)
 
     async def doctor(self) -> list[Finding]:
         """Look at every store, also while others work: files, counters, what crosses between stores."""

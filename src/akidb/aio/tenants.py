@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from akidb.aio.databases import Databases
 from akidb.aio.users import Users
+from akidb.client.files import FileSource, FileTarget
 from akidb.client.handles import tenants as sync
 from akidb.client.handles.base import Field
 from akidb.client.handles.tenants import NewTenant, TenantFields
@@ -18,6 +19,7 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import TenantRef
 
 
@@ -103,6 +105,17 @@ class Tenants:
         """Remove a deleted tenant for good, documents and all; its audit entries stay."""
         await self._threads(self._sync.purge, tenant, if_version=if_version)
 
+    async def import_(
+        self, file: FileSource, *, slug: str | None = None, dry_run: bool = False
+    ) -> ImportReport:
+        """Take in a tenant that `TenantHandle.export` wrote, under its own IDs; all or nothing.
+
+        `file` is a path, or something with `read`. Raises InvalidArgument(`archive...`) for a file that is
+        damaged or breaks a rule, AlreadyExists for an ID, slug or external ID that is taken, InvalidState for
+        a tenant that was purged here. With `dry_run` the report tells of conflicts, and nothing is written.
+        """
+        return await self._threads(self._sync.import_, file, slug=slug, dry_run=dry_run)
+
     async def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[AuditEntry]:
@@ -184,6 +197,18 @@ class TenantHandle:
     async def purge(self, *, if_version: int | None = None) -> None:
         """Remove the deleted tenant for good. Raises InvalidState unless it is deleted."""
         await self._threads(self._sync.purge, if_version=if_version)
+
+    async def export(self, file: FileTarget, *, overwrite: bool = False) -> None:
+        """Write the tenant to a file, as of one instant: databases, collections, users, documents.
+
+        `file` is a path, which is written whole or not at all, or something with `write`. Raises
+        AlreadyExists for a file that is there.
+        """
+        await self._threads(self._sync.export, file, overwrite=overwrite)
+
+    async def copy(self, slug: str, *, name: str | None = None) -> "TenantHandle":
+        """Make a tenant of its own of what this one holds now, with new IDs and without users."""
+        return TenantHandle(await self._threads(self._sync.copy, slug, name=name), self._threads)
 
     async def usage(self) -> Usage:
         """Each quota with its limit and exact use."""

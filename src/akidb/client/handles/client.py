@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from akidb.client.files import FileTarget, writing
 from akidb.client.handles.tenants import Tenants
 from akidb.client.names import check_model
 from akidb.ports.operations import EmbeddingResult, Finding, Operations
@@ -44,6 +45,15 @@ class Client:
         if model is not None:
             check_model(model, "model")
         return self._operations.embeddings.embed([texts] if isinstance(texts, str) else texts, model=model)
+
+    def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
+        """Write a backup of all tenants to a file, for `akidb restore`; others may go on working.
+
+        `file` is a path, which is written whole or not at all, or something with `write`. Raises
+        AlreadyExists for a file that is there.
+        """
+        with writing(file, overwrite=overwrite) as target:
+            self._operations.archives.backup(target)
 
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work: files, counters, what crosses between stores."""

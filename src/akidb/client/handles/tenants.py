@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
+from akidb.client.files import FileSource, FileTarget, reading, writing
 from akidb.client.handles.base import Field, every, found, number_of
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
@@ -14,6 +15,7 @@ from akidb.domain.errors import AlreadyExists
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.names import check_label, derive_slug
+from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import Operations, TenantChanges, TenantRef
 
 
@@ -125,6 +127,16 @@ class Tenants:
         """Remove a deleted tenant for good, documents and all; its audit entries stay."""
         self._operations.tenants.purge(tenant, if_version=if_version)
 
+    def import_(self, file: FileSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+        """Take in a tenant that `TenantHandle.export` wrote, under its own IDs; all or nothing.
+
+        `file` is a path, or something with `read`. Raises InvalidArgument(`archive...`) for a file that is
+        damaged or breaks a rule, AlreadyExists for an ID, slug or external ID that is taken, InvalidState for
+        a tenant that was purged here. With `dry_run` the report tells of conflicts, and nothing is written.
+        """
+        with reading(file) as source:
+            return self._operations.archives.import_(source, slug=slug, dry_run=dry_run)
+
     def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[AuditEntry]:
@@ -212,6 +224,19 @@ class TenantHandle:
     def purge(self, *, if_version: int | None = None) -> None:
         """Remove the deleted tenant for good. Raises InvalidState unless it is deleted."""
         self._operations.tenants.purge(self.id, if_version=if_version)
+
+    def export(self, file: FileTarget, *, overwrite: bool = False) -> None:
+        """Write the tenant to a file, as of one instant: databases, collections, users, documents.
+
+        `file` is a path, which is written whole or not at all, or something with `write`. Raises
+        AlreadyExists for a file that is there.
+        """
+        with writing(file, overwrite=overwrite) as target:
+            self._operations.archives.export(self.id, target)
+
+    def copy(self, slug: str, *, name: str | None = None) -> "TenantHandle":
+        """Make a tenant of its own of what this one holds now, with new IDs and without users."""
+        return TenantHandle(self._operations, self._operations.archives.copy(self.id, slug, name=name))
 
     def usage(self) -> Usage:
         """Each quota with its limit and exact use."""

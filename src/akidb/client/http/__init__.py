@@ -5,6 +5,7 @@ that were raised there. What JSON cannot carry (NaN, keys that are no text) is r
 the same checks of the domain.
 """
 
+from akidb.client.http.archives import HttpArchives
 from akidb.client.http.caller import Caller
 from akidb.client.http.collections import HttpCollections
 from akidb.client.http.databases import HttpDatabases
@@ -33,6 +34,7 @@ class HttpOperations:
         self.models = HttpModels(self._caller)
         self.users = HttpUsers(self._caller)
         self.audit = HttpAudit(self._caller)
+        self.archives = HttpArchives(self._caller)
 
     def doctor(self) -> list[Finding]:
         """Have the server look at every store."""

@@ -92,15 +92,11 @@ class Caller:
             headers["Content-Type"] = "application/json"
         if if_version is not None:
             headers["If-Match"] = f'"{check_integer(if_version, "if_version", 1)}"'
-        request = context.current()
-        if request.request_id is not None:
-            headers["X-Request-ID"] = request.request_id
-        if (trace := current_trace()) is not None:
-            headers["traceparent"] = trace.parent_header
-        if request.idempotency_key is not None and method != "GET":
-            headers["Idempotency-Key"] = request.idempotency_key
-            safe = True
-        answer = self._transport.send(method, path, body, headers, safe=safe)
+        headers |= _marks(method)
+        safe = safe or "Idempotency-Key" in headers
+        return self._succeeded(self._transport.send(method, path, body, headers, safe=safe))
+
+    def _succeeded(self, answer: Answer) -> Answer:
         if not 200 <= answer.status < 300:
             raise error_of(answer, self._transport.url)
         return answer
@@ -129,6 +125,8 @@ def _marks(method: str) -> dict[str, str]:
     marks = {}
     if request.request_id is not None:
         marks["X-Request-ID"] = request.request_id
+    if (trace := current_trace()) is not None:
+        marks["traceparent"] = trace.parent_header
     if request.idempotency_key is not None and method != "GET":
         marks["Idempotency-Key"] = request.idempotency_key
     return marks

@@ -9,16 +9,19 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import OK, HTTPException, HTTPMessage, HTTPResponse
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from akidb.domain.errors import Unavailable
+from akidb.ports.archive import Source, Target
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_IDLE_CONNECTIONS = 64
 _ONE_PACKET_BYTES = 64 * 1024
+_PIECE_BYTES = 2**18
 
 
 class Answer(NamedTuple):
@@ -78,6 +81,44 @@ class Transport:
             self._put_back(connection, keep=keep)
             return answer
 
+    def fetch(self, path: str, headers: Mapping[str, str], target: Target) -> Answer:
+        """Read an answer of any size into `target`; one that is no success comes back with its body.
+
+        Raises Unavailable as `send` does, also when the answer ends before its end.
+        """
+        head = self._head("GET", path, None, headers)
+        with self._own_connection() as connection:
+            connection.sendall(head)
+            return _received(connection, "GET", target)
+
+    def deliver(self, path: str, headers: Mapping[str, str], source: Source) -> Answer:
+        """Send a POST whose body is all that `source` gives, of any size, and read its answer."""
+        head = self._head("POST", path, None, {**headers, "Transfer-Encoding": "chunked"})
+        with self._own_connection() as connection:
+            try:
+                connection.sendall(head)
+                while piece := source.read(_PIECE_BYTES):
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                connection.sendall(b"0\r\n\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the server refuses it before all of it came, and has said why
+            return _received(connection, "POST", None)
+
+    @contextmanager
+    def _own_connection(self) -> Iterator[socket.socket]:
+        """A new connection for one long exchange, whose failures are told in our words."""
+        if self._closed:
+            raise Unavailable("the connection was closed")
+        connection = self._connect()
+        try:
+            yield connection
+        except TimeoutError:
+            raise Unavailable(f"{self.url} did not go on within {self._timeout_seconds:g} seconds") from None
+        except (HTTPException, ConnectionError) as error:
+            raise Unavailable(f"{self.url} broke off the connection ({type(error).__name__})") from None
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the idle connections, and those in use when they come back."""
         self._closed = True
@@ -87,7 +128,7 @@ class Transport:
     def _head(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         lines = [f"{method} {self._prefix}{path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body is not None or method == "POST":
+        if body is not None or (method == "POST" and "Transfer-Encoding" not in headers):
             lines.append(f"Content-Length: {len(body or b'')}")
         return "\r\n".join([*lines, "", ""]).encode()
 
@@ -157,6 +198,17 @@ def _exchange(connection: socket.socket, method: str, head: bytes, body: bytes |
         response.begin()
         answer = Answer(response.status, response.headers, response.read())
         return answer, not response.will_close
+
+
+def _received(connection: socket.socket, method: str, target: Target | None) -> Answer:
+    """The answer that comes; the body of a success goes to `target`, if there is one."""
+    with HTTPResponse(connection, method=method) as response:
+        response.begin()
+        if target is None or response.status != OK:
+            return Answer(response.status, response.headers, response.read())
+        while piece := response.read(_PIECE_BYTES):
+            target.write(piece)
+        return Answer(response.status, response.headers, b"")
 
 
 def _is_quiet(connection: socket.socket) -> bool:

@@ -1,0 +1,86 @@
+"""Files that a caller names: written whole or not at all, read as they are."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
+from akidb.ports.archive import Source, Target
+
+FileTarget = str | os.PathLike[str] | Target
+"""Where to write: a path, or something with `write`."""
+FileSource = str | os.PathLike[str] | Source
+"""Where to read: a path, or something with `read`."""
+
+
+@contextmanager
+def writing(file: FileTarget, *, overwrite: bool) -> Iterator[Target]:
+    """Write to a file: under another name first, then durably under its own, readable by its owner alone.
+
+    Raises AlreadyExists for a file that is there, unless it is to be overwritten; InvalidArgument(`file`)
+    for a path that cannot be written.
+    """
+    if not isinstance(file, str | os.PathLike):
+        yield file
+        return
+    path = Path(file)
+    if not overwrite:
+        _require_absent(path)
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        output: IO[bytes] = os.fdopen(
+            os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb"
+        )
+    except OSError as error:
+        raise InvalidArgument("file", f"cannot write {path}: {error.strerror}") from None
+    try:
+        with output:
+            yield output
+            output.flush()
+            os.fsync(output.fileno())
+        _put_in_place(made, path, overwrite=overwrite)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from error
+    finally:
+        made.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(file: FileSource) -> Iterator[Source]:
+    """Read from a file. Raises InvalidArgument(`file`) for a path that cannot be read."""
+    if not isinstance(file, str | os.PathLike):
+        yield file
+        return
+    try:
+        opened = Path(file).open("rb")  # noqa: SIM115 - below, where its errors are no longer those of opening
+    except OSError as error:
+        raise InvalidArgument("file", f"cannot read {os.fspath(file)}: {error.strerror}") from None
+    with opened:
+        yield opened
+
+
+def _require_absent(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise AlreadyExists("file", "file", path)
+
+
+def _put_in_place(made: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a finished file its name, and have that reach the disk."""
+    if overwrite:
+        made.replace(path)
+    else:
+        try:
+            os.link(made, path)  # unlike a rename it fails when another file came to be there meanwhile
+        except FileExistsError:
+            raise AlreadyExists("file", "file", path) from None
+        except OSError:  # a file system without links
+            _require_absent(path)
+            made.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
