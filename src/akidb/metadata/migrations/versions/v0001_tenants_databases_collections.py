@@ -1,6 +1,6 @@
 """Tenants, databases, collections, audit entries, the outbox, remembered answers."""
 
-from akidb.metadata.migrations import steps
+from akidb.sql import steps
 
 revision = "0001"
 down_revision = None

@@ -1,6 +1,6 @@
 """Users."""
 
-from akidb.metadata.migrations import steps
+from akidb.sql import steps
 
 revision = "0002"
 down_revision = "0001"

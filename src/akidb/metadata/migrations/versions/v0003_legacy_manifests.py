@@ -1,6 +1,6 @@
 """The manifests that tenants had in AkiDB 1.x."""
 
-from akidb.metadata.migrations import steps
+from akidb.sql import steps
 
 revision = "0003"
 down_revision = "0002"

@@ -4,7 +4,7 @@ Of each entity the last change alone is kept. What the feed holds goes with its 
 forgotten when the feed is 100,000 changes further, and the floor says up to where.
 """
 
-from akidb.metadata.migrations import steps
+from akidb.sql import steps
 
 revision = "0004"
 down_revision = "0003"

@@ -7,7 +7,7 @@ are so many that writing them all at once is cheap. PostgreSQL's GIN index does 
 from alembic import op
 
 from akidb.domain.names import fold_name
-from akidb.metadata.migrations import steps
+from akidb.sql import steps
 from akidb.sql.database import driver_of
 from akidb.sql.sqlite import library
 

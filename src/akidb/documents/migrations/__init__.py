@@ -1,0 +1,1 @@
+"""The steps of the shared tables of tenant stores on PostgreSQL."""
