@@ -10,6 +10,7 @@ import pytest
 from congruence_deployments import Transcript, awaited, server
 from congruence_faults import FAULTS
 from congruence_scenarios import SCENARIOS, Scenario
+from congruence_users import USER_SCENARIOS
 
 import akidb
 
@@ -57,7 +58,7 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
 
 @pytest.mark.parametrize("deployment", ["sqlite", "socket", "http", "aio-directory", "aio-http"])
 @pytest.mark.parametrize(
-    "scenario", [*SCENARIOS, *FAULTS], ids=lambda it: f"{it.__module__[11:]}-{it.__name__}"
+    "scenario", [*SCENARIOS, *USER_SCENARIOS, *FAULTS], ids=lambda it: f"{it.__module__[11:]}-{it.__name__}"
 )
 def test_a_scenario_gives_the_same_everywhere(
     scenario: Scenario,
@@ -76,7 +77,7 @@ def test_the_scenarios_meet_every_error_that_a_caller_can_cause(
 ) -> None:
     raised = {
         entry["raised"]
-        for scenario in SCENARIOS
+        for scenario in [*SCENARIOS, *USER_SCENARIOS]
         for entry in expected(scenario)
         if isinstance(entry, dict) and "raised" in entry
     }
@@ -89,5 +90,6 @@ def test_the_scenarios_meet_every_error_that_a_caller_can_cause(
         "PreconditionFailed",
         "QuotaExceeded",
         "RateLimited",
+        "Unauthenticated",
         "Unavailable",
     }
