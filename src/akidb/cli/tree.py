@@ -6,6 +6,7 @@ import typer
 
 from akidb.cli import (
     audit,
+    backup,
     bench,
     collections,
     databases,
@@ -25,7 +26,7 @@ from akidb.cli.session import Data, Json, Shared, Url, require_command
 app = typer.Typer(name="akidb", rich_markup_mode=None)
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
-COMMANDS = (demo, serve, search, doctor, bench)
+COMMANDS = (demo, serve, search, backup, doctor, bench)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,9 +7,9 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from akidb.documents.schema import STEPS
 from akidb.documents.stores import SqliteTenantStores
@@ -19,7 +19,7 @@ from akidb.embedding.models import LocalModels
 from akidb.metadata import schema
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.ports import telemetry
-from akidb.ports.operations import Finding
+from akidb.ports.operations import Finding, MaintenanceReport
 from akidb.ports.telemetry import Listener, StoreFigures, StoreKind
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
@@ -51,6 +51,7 @@ _SHARED_SETTINGS = (
     *("slow_operation_seconds", "tracing"),
 )
 TENANTS_NAME = "tenants"
+COPIES_NAME = "backups"
 SERVICES = (
     "tenants",
     "databases",
@@ -96,6 +97,8 @@ class _Runtime:
         show(self)
         if self._tracing is not None:
             telemetry.listen(self._tracing)
+        if not restoring:
+            self.maintenance.start()
 
     def figures(self) -> dict[StoreKind, StoreFigures]:
         """How it stands with the stores."""
@@ -109,6 +112,7 @@ class _Runtime:
     def _open(self, settings: Settings) -> None:
         tenants = self.directory / TENANTS_NAME
         tenants.mkdir(mode=0o700, exist_ok=True)
+        was_killed = (self.directory / f"{METADATA_NAME}-wal").exists()
         self.metadata = SqliteMetadataStore(
             self.directory / METADATA_NAME,
             synchronous=settings.synchronous,
@@ -119,6 +123,7 @@ class _Runtime:
         )
         try:
             self._put_together(settings)
+            self.purging.unfinished = was_killed  # perhaps after a purge, before its traces were gone
             with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
                 self.stores.finish_purges()
         except BaseException:
@@ -135,6 +140,18 @@ class _Runtime:
         models = LocalModels(settings.models_path, source=source)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         changes = Changes(self.metadata, self.stores, ids, _now)
+        copies = Copies(self.directory / COPIES_NAME, _now)
+        self.purging = Purging(self.metadata, self.stores, limiter, copies)
+        self.maintenance = Maintenance(
+            admission=self.admission,
+            metadata=self.metadata,
+            stores=self.stores,
+            purging=self.purging,
+            copies=copies,
+            ids=ids,
+            now=_now,
+            retention=timedelta(seconds=settings.retention_seconds),
+        )
         self.embeddings = EmbeddingService(self.admission, models, settings.default_model)
         self.models = ModelService(self.admission, models)
         self.tenants = TenantService(
@@ -143,11 +160,13 @@ class _Runtime:
             changes=changes,
             stores=self.stores,
             index=index,
-            limiter=limiter,
+            purging=self.purging,
             ids=ids,
         )
-        self.databases = DatabaseService(self.admission, self.metadata, changes, ids)
-        self.collections = CollectionService(self.admission, self.metadata, changes, models, ids)
+        self.databases = DatabaseService(self.admission, self.metadata, changes, self.purging, ids)
+        self.collections = CollectionService(
+            self.admission, self.metadata, changes, self.purging, models, ids
+        )
         self.documents = DocumentService(
             admission=self.admission,
             metadata=self.metadata,
@@ -160,6 +179,7 @@ class _Runtime:
         )
         self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
         self.audit = AuditService(self.admission, self.metadata)
+        self.place = Place(self.directory / SCRATCH_NAME, self.room_bytes)
         self.archives = ArchiveService(
             admission=self.admission,
             metadata=self.metadata,
@@ -168,7 +188,7 @@ class _Runtime:
             tenant_stores=self.tenant_stores,
             ids=ids,
             now=_now,
-            place=Place(self.directory / SCRATCH_NAME, self.room_bytes),
+            place=self.place,
             schemas=(schema.HEAD, len(STEPS)),
         )
         self.ids = ids
@@ -180,7 +200,11 @@ class _Runtime:
 
     def close(self) -> None:
         hide(self)
+        self.maintenance.stop()
         self.admission.drain(CLOSED)
+        if self.purging.unfinished:  # nobody reads any more
+            with suppress(Unavailable):
+                self.purging.finish()
         self.tenant_stores.close()
         self.metadata.close()
         self.lock.release()
@@ -227,22 +251,28 @@ class LocalOperations:
         with self._door():
             return list(examine(self._runtime.metadata, self._runtime.stores, self.directory / TENANTS_NAME))
 
-    def restore(self, archive: IO[bytes]) -> dict[str, int]:
+    def restore(self, archive: Source) -> dict[str, int]:
         """Bring a backup back into an empty store, and look at every store then; gives what there was.
 
         Raises AlreadyExists for a store that is not empty, InvalidArgument(`archive...`) for a backup that is
         refused, Unavailable when what was restored is not sound.
         """
         runtime = self._runtime
-        with self._door():
+        with self._door(), runtime.place.seekable(archive) as seekable:
             restoring = Restoring(
                 runtime.metadata, runtime.tenant_stores, runtime.stores, runtime.ids, runtime.room_bytes
             )
-            counts = restoring.restore(archive).counts
+            counts = restoring.restore(seekable).counts
         for finding in self.doctor():
             if not finding.ok:
                 raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")
         return counts
+
+    def maintain(self) -> MaintenanceReport:
+        """Run a round of maintenance now."""
+        with self._door():
+            pass
+        return self._runtime.maintenance.run()
 
     def ready(self) -> None:
         """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
@@ -308,7 +338,7 @@ def open_local(directory: Path, settings: Settings, *, restoring: bool = False) 
         return LocalOperations(runtime)
 
 
-def restore_local(directory: Path, settings: Settings, archive: IO[bytes]) -> dict[str, int]:
+def restore_local(directory: Path, settings: Settings, archive: Source) -> dict[str, int]:
     """Restore a backup into a directory that is empty or not there; it is left so when that fails.
 
     Raises as `LocalOperations.restore` does.
