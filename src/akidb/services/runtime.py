@@ -19,6 +19,7 @@ from akidb.embedding.models import LocalModels
 from akidb.metadata import schema
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.ports import telemetry
+from akidb.ports.archive import Source
 from akidb.ports.operations import Finding, MaintenanceReport
 from akidb.ports.telemetry import Listener, StoreFigures, StoreKind
 from akidb.search.exact import ExactIndex
@@ -31,8 +32,10 @@ from akidb.services.databases import DatabaseService
 from akidb.services.doctor import examine
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService, ModelService
+from akidb.services.maintenance import Maintenance
 from akidb.services.owner import DirectoryHeld, OwnerLock
 from akidb.services.passwords import Passwords
+from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
 from akidb.services.restoring import Restoring, empty_directory, require_finished
 from akidb.services.stores import StoreAccess
@@ -40,6 +43,7 @@ from akidb.services.telemetry import hide, show
 from akidb.services.tenants import TenantService
 from akidb.services.users import UserService
 from akidb.settings import Settings
+from akidb.sql.copies import Copies
 from akidb.sql.images import SCRATCH_NAME, clear_scratch
 from akidb.sql.sqlite import sync_directory
 
@@ -48,7 +52,7 @@ __all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
 METADATA_NAME = "metadata.db"
 _SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
-    *("slow_operation_seconds", "tracing"),
+    *("slow_operation_seconds", "tracing", "retention_seconds"),
 )
 TENANTS_NAME = "tenants"
 COPIES_NAME = "backups"
