@@ -81,15 +81,14 @@ def import_file(
     if session.out.json:
         session.out.value(report)
     elif report.conflicts:
-        session.out.rows(
-            report, ("field", "value", "reason"), [(c.field, c.value, c.reason) for c in report.conflicts]
-        )
+        rows = [(conflict.field, conflict.value, conflict.reason) for conflict in report.conflicts]
+        session.out.rows(report, ("field", "value", "reason"), rows)
         session.out.note(f"{len(report.conflicts)} conflicts: it would be refused")
     else:
         verb = "would import" if dry_run else "imported"
         session.out.text(
-            f"{verb} {report.tenant.slug} with {report.databases:,} databases, {report.collections:,} collections"
-            f" and {report.documents:,} documents"
+            f"{verb} {report.tenant.slug} with {report.databases:,} databases,"
+            f" {report.collections:,} collections and {report.documents:,} documents"
         )
 
 
