@@ -13,6 +13,8 @@ import msgspec
 
 from akidb.domain.errors import InvalidArgument
 
+MAX_RETENTION_SECONDS = 100 * 365 * 24 * 3600
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings. Each field is `AKIDB_<FIELD>` in the environment and `<field>` in the file."""
@@ -31,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Tenant stores kept open at once."""
     max_queued_requests: int = 1024
     """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
+    retention_seconds: int = 7 * 24 * 3600
+    """How long what is deleted can be restored, and a copy taken before a schema migration is kept."""
     log_level: str = "info"
     """What the server logs: `debug`, `info`, `warning` or `error`."""
     log_format: str = "text"
@@ -110,6 +114,8 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("tracing", "must be on or off")
     if not 0 <= settings.slow_operation_seconds < inf:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
+    if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:
+        raise InvalidArgument("retention_seconds", f"must be 0-{MAX_RETENTION_SECONDS}")
     for name, minimum in (("max_open_stores", 1), ("max_queued_requests", 1)):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

@@ -11,7 +11,7 @@ from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
 from akidb.client.threads import Threads
-from akidb.ports.operations import EmbeddingResult, Finding
+from akidb.ports.operations import EmbeddingResult, Finding, MaintenanceReport
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress
@@ -60,6 +60,13 @@ class Client:
     async def doctor(self) -> list[Finding]:
         """Look at every store, also while others work: files, counters, what crosses between stores."""
         return await self._threads(self._sync.doctor)
+
+    async def maintain(self) -> MaintenanceReport:
+        """Purge what is past its retention, and finish what a crash left; says what was done.
+
+        Whatever keeps a store open for long does so by itself, once a minute.
+        """
+        return await self._threads(self._sync.maintain)
 
     async def close(self) -> None:
         """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""

@@ -20,6 +20,7 @@ from akidb.api import (
     embeddings,
     errors,
     health,
+    maintenance,
     models,
     openapi,
     tenants,
@@ -54,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     *archives.routes,
     *audit.routes,
     *doctor.routes,
+    *maintenance.routes,
     *health.routes,
 )
 """Everything that the server answers."""

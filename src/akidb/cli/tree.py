@@ -13,6 +13,7 @@ from akidb.cli import (
     demo,
     doctor,
     documents,
+    maintain,
     migrate,
     models,
     search,
@@ -26,7 +27,7 @@ from akidb.cli.session import Data, Json, Shared, Url, require_command
 app = typer.Typer(name="akidb", rich_markup_mode=None)
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
-COMMANDS = (demo, serve, search, backup, doctor, bench)
+COMMANDS = (demo, serve, search, backup, doctor, maintain, bench)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,12 +10,11 @@ from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
-from akidb.metadata import rows
-from akidb.metadata.tables import legacy_manifests, tenants
+from akidb.domain.lists import TenantSort
+from akidb.metadata import lists, rows
+from akidb.metadata.tables import legacy_manifests, purged, tenants
 from akidb.ports.context import note_tenant
-from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
-from akidb.sql.types import format_instant
 
 _SELECT = sa.select(*rows.columns(Tenant))
 
@@ -35,26 +32,12 @@ _FIND = {
 }
 
 
-@cache
-def _page(*, deleted: bool, by_status: bool, by_external_id: bool, later: bool) -> Prepared:
-    """A page of the list with these conditions."""
-    statement = _SELECT.where(rows.live(tenants, deleted=deleted))
-    if by_status:
-        statement = statement.where(tenants.c.status == sa.bindparam("status"))
-    if by_external_id:
-        statement = statement.where(tenants.c.external_id == sa.bindparam("external_id"))
-    order = (tenants.c.created_at, tenants.c.tenant_id)
-    if later:
-        position = (sa.bindparam(f"after_{column.name}", type_=column.type) for column in order)
-        statement = statement.where(sa.tuple_(*order) > sa.tuple_(*position))
-    return Prepared(statement.order_by(*order).limit(sa.bindparam("rows")), Tenant)
-
-
 _DELETED_IN_1X = sa.exists().where(
     legacy_manifests.c.tenant_id == tenants.c.tenant_id,
     legacy_manifests.c.migrated_at == tenants.c.deleted_at,
 )
 _EXPIRED = Prepared(rows.expired(_SELECT, tenants).where(~_DELETED_IN_1X), Tenant)
+_LAST_PURGE = sa.select(sa.func.max(purged.c.purged_at, type_=purged.c.purged_at.type))
 
 
 class SqlTenantCatalog:
@@ -95,25 +78,24 @@ class SqlTenantCatalog:
         deleted: bool,
         limit: int,
         cursor: str | None,
+        name_contains: str | None = None,
+        sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
-        """In the order of creation; equal times in the order of IDs."""
-        binding = ("tenants", status, external_id, deleted)
-        statement = _page(
-            deleted=deleted,
-            by_status=status is not None,
-            by_external_id=external_id is not None,
-            later=cursor is not None,
-        )
-        parameters: dict[str, Any] = {"status": status, "external_id": external_id, "rows": limit + 1}
-        if cursor is not None:
-            created_at, tenant_id = cursors.decode(cursor, tuple[datetime, str], *binding)
-            parameters["after_created_at"] = created_at
-            parameters["after_tenant_id"] = TenantId.parse(tenant_id, "cursor")
-        return rows.page(
-            statement.all(self._connection, **parameters),
-            limit,
-            lambda t: cursors.encode([format_instant(t.created_at), str(t.tenant_id)], *binding),
-        )
+        """In this order; equal ones in the order of IDs."""
+        which = lists.TenantFilter(status, external_id, name_contains, deleted)
+        return lists.page(self._connection, which, sort, limit=limit, cursor=cursor)
+
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        """How many there are."""
+        which = lists.TenantFilter(status, external_id, name_contains, deleted)
+        return lists.count(self._connection, which)
 
     def update(self, tenant: Tenant) -> None:
         """Store the next version."""
@@ -130,6 +112,11 @@ class SqlTenantCatalog:
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
         """Remove the rows for good."""
         rows.purge(self._connection, Tenant, tenant_id, now)
+
+    def last_purge(self) -> datetime | None:
+        """When anything was last purged."""
+        found: datetime | None = self._connection.execute(_LAST_PURGE).scalar_one()
+        return found
 
     def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
         """Tenants deleted by then."""

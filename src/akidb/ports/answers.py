@@ -14,9 +14,9 @@ class RequestKey(msgspec.Struct, frozen=True):
     """What makes two requests the same one."""
 
     scope: str
-    """The operation and the path it was asked of."""
+    """The operation."""
     key: str
-    """What the caller chose."""
+    """A digest of what the caller chose and of the path that was asked of: it tells no name."""
     fingerprint: bytes
     """SHA-256 of all its arguments."""
 

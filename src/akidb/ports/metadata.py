@@ -15,8 +15,10 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.answers import Answers
 from akidb.ports.archive import MetadataRecords
+from akidb.ports.migration import LegacyManifests
 from akidb.ports.telemetry import StoreFigures
 
 Subject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
@@ -45,8 +47,24 @@ class TenantCatalog(Protocol):
         deleted: bool,
         limit: int,
         cursor: str | None,
+        name_contains: str | None = None,
+        sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
-        """In the order of creation. Raises InvalidArgument(`cursor`) for that of another list."""
+        """In this order, equal ones by ID. Raises InvalidArgument(`cursor`) for that of another list.
+
+        `name_contains` is looked for without regard to case. A row that cannot be read is left out.
+        """
+        ...
+
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        """How many there are of these."""
         ...
 
     def update(self, tenant: Tenant) -> None:
@@ -63,6 +81,10 @@ class TenantCatalog(Protocol):
 
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
         """Remove the rows of a tenant and of all below it; remember its ID as purged."""
+        ...
+
+    def last_purge(self) -> datetime | None:
+        """When a tenant, or anything below one, was last purged."""
         ...
 
     def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
@@ -345,6 +367,11 @@ class MetadataTransaction(Protocol):
     @property
     def answers(self) -> Answers:
         """`answers` of this transaction."""
+        ...
+
+    @property
+    def legacy_manifests(self) -> LegacyManifests:
+        """`legacy_manifests` of this transaction."""
         ...
 
     @property

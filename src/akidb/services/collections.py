@@ -16,6 +16,7 @@ from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
+from akidb.services.purging import Purging
 
 
 class CollectionService:
@@ -26,12 +27,14 @@ class CollectionService:
         admission: Admission,
         metadata: MetadataStore,
         changes: Changes,
+        purging: Purging,
         models: EmbeddingModels,
         ids: IdGenerator,
     ) -> None:
         self.admission = admission
         self._metadata = metadata
         self._changes = changes
+        self._purging = purging
         self._models = models
         self._ids = ids
 
@@ -194,12 +197,11 @@ class CollectionService:
             if live is not None:
                 raise InvalidState("collection", live.state, "purge", ["deleting"])
             found = self._read(change, tenant, database, collection, if_version, deleted=True)
-            tx.collections.purge(found.tenant_id, found.collection_id, change.now)
-            change.audit("collection.purge", found.tenant_id, found.collection_id)
-            change.tell_store(found.tenant_id, "collection_purge", found.collection_id)
+            self._purging.collection(change, found)
 
         path = (tenant, database, collection)
         self._changes.carry_out("collections.purge", path, if_version, type(None), effect)
+        self._purging.finish()
 
     def _vectors(self, dimension: int | None, model: str | None) -> dict[str, Any]:
         """The dimension, and the model's name and fingerprint."""

@@ -15,6 +15,7 @@ from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import DatabaseChanges, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
+from akidb.services.purging import Purging
 
 MAX_DESCRIPTION_BYTES = 4096
 
@@ -23,11 +24,17 @@ class DatabaseService:
     """`akidb.ports.operations.DatabaseOperations` in process."""
 
     def __init__(
-        self, admission: Admission, metadata: MetadataStore, changes: Changes, ids: IdGenerator
+        self,
+        admission: Admission,
+        metadata: MetadataStore,
+        changes: Changes,
+        purging: Purging,
+        ids: IdGenerator,
     ) -> None:
         self.admission = admission
         self._metadata = metadata
         self._changes = changes
+        self._purging = purging
         self._ids = ids
 
     @operation
@@ -157,14 +164,10 @@ class DatabaseService:
             if live is not None:
                 raise InvalidState("database", live.state, "purge", ["deleting"])
             found = self._read(change, tenant, database, if_version, deleted=True)
-            # Documents go by the tombstone of their own collection, so each is purged by name.
-            for _, collection in tx.collections.all_of_tenant(found.tenant_id, found.database_id):
-                tx.collections.purge(found.tenant_id, collection.collection_id, change.now)
-                change.tell_store(found.tenant_id, "collection_purge", collection.collection_id)
-            tx.databases.purge(found.tenant_id, found.database_id, change.now)
-            change.audit("database.purge", found.tenant_id, found.database_id)
+            self._purging.database(change, found)
 
         self._changes.carry_out("databases.purge", (tenant, database), if_version, type(None), effect)
+        self._purging.finish()
 
     @staticmethod
     def _read(

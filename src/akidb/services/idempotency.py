@@ -15,6 +15,7 @@ def request_key(operation: str, path: tuple[object, ...], arguments: Any) -> Req
     key = context.current().idempotency_key
     if key is None:
         return None
-    # What is named wrongly is refused later, but looked up before: it must be text that a store can take.
-    scope = "/".join([operation, *map(str, path)]).encode(errors="backslashreplace").decode()
-    return RequestKey(scope, key, hashlib.sha256(wire.encode(arguments)).digest())
+    # The names in the path, and whatever the caller made a key of, must not outlive what they name.
+    named = "\0".join([key, *map(str, path)]).encode(errors="backslashreplace")
+    fingerprint = hashlib.sha256(wire.encode(arguments)).digest()
+    return RequestKey(operation, hashlib.sha256(named).hexdigest(), fingerprint)

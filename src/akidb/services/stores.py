@@ -68,8 +68,10 @@ class StoreAccess:
             self._stores.remove(entry.tenant_id)
             self._index.forget(entry.tenant_id)
             self._known.pop(entry.tenant_id, None)
+        if purges:
             with self._metadata.transaction() as tx:
-                tx.outbox.remove(entry.tenant_id, entry.sequence)
+                for entry in purges:
+                    tx.outbox.remove(entry.tenant_id, entry.sequence)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove what a crash left of making a store; tells whether the metadata knows all there is."""
@@ -113,6 +115,8 @@ class StoreAccess:
         store.apply(tenant, changed, purged)
         if purged or tenant.deleted_at or any(collection.deleted_at for _, collection in changed):
             self._index.forget(tenant_id)  # what is deleted takes no more of the tenant's memory
+        if purged and not store.erase():
+            return  # somebody reads it still: who comes next, or maintenance, tries again
         with self._metadata.transaction() as tx:
             tx.outbox.remove(tenant_id, pending[-1].sequence)
 

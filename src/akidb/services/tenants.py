@@ -21,7 +21,6 @@ from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.json import canonical, check_object
 from akidb.domain.lifecycle import Operation, TenantStatus, move, require
 from akidb.domain.names import (
-    MAX_INTEGER,
     check_flag,
     check_integer,
     check_label,
@@ -36,7 +35,7 @@ from akidb.ports.operations import TenantChanges, TenantRef
 from akidb.ports.search import VectorIndex
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
-from akidb.services.rate import RateLimiter
+from akidb.services.purging import Purging
 from akidb.services.stores import StoreAccess
 
 MAX_REASON_BYTES = 4096
@@ -53,7 +52,7 @@ class TenantService:
         changes: Changes,
         stores: StoreAccess,
         index: VectorIndex,
-        limiter: RateLimiter,
+        purging: Purging,
         ids: IdGenerator,
     ) -> None:
         self.admission = admission
@@ -61,7 +60,7 @@ class TenantService:
         self._changes = changes
         self._stores = stores
         self._index = index
-        self._limiter = limiter
+        self._purging = purging
         self._ids = ids
 
     @operation
@@ -206,16 +205,10 @@ class TenantService:
             if live is not None:
                 raise InvalidState("tenant", live.status, "purge", ["decommissioned"])
             found = self._read(change, tenant, if_version, deleted=True)
-            tenant_id = found.tenant_id
-            change.tx.tenants.purge(tenant_id, change.now)
-            change.audit("tenant.purge", tenant_id, tenant_id)
-            change.tenant_id = None  # its answer must outlive it
-            change.tx.outbox.remove(tenant_id, MAX_INTEGER)
-            change.tx.outbox.add(tenant_id, "tenant_purge", tenant_id)
-            self._limiter.forget(tenant_id)
+            self._purging.tenant(change, found)
 
         self._changes.carry_out("tenants.purge", (tenant,), if_version, type(None), effect)
-        self._stores.finish_purges()
+        self._purging.finish()
 
     @operation
     def usage(self, tenant: TenantRef) -> Usage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from akidb.client.files import FileTarget, writing
 from akidb.client.handles.tenants import Tenants
 from akidb.client.names import check_model
-from akidb.ports.operations import EmbeddingResult, Finding, Operations
+from akidb.ports.operations import EmbeddingResult, Finding, MaintenanceReport, Operations
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress
@@ -58,6 +58,13 @@ class Client:
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work: files, counters, what crosses between stores."""
         return self._operations.doctor()
+
+    def maintain(self) -> MaintenanceReport:
+        """Purge what is past its retention, and finish what a crash left; says what was done.
+
+        Whatever keeps a store open for long does so by itself, once a minute.
+        """
+        return self._operations.maintain()
 
     def close(self) -> None:
         """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""

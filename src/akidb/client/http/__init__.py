@@ -15,7 +15,7 @@ from akidb.client.http.tenants import HttpAudit, HttpTenants
 from akidb.client.http.transport import Transport
 from akidb.client.http.users import HttpUsers
 from akidb.domain.documents import Page
-from akidb.ports.operations import Finding
+from akidb.ports.operations import Finding, MaintenanceReport
 
 __all__ = ["HttpOperations"]
 
@@ -39,6 +39,10 @@ class HttpOperations:
     def doctor(self) -> list[Finding]:
         """Have the server look at every store."""
         return self._caller.get(Page[Finding], "/v1/doctor").items
+
+    def maintain(self) -> MaintenanceReport:
+        """Have the server run a round of maintenance."""
+        return self._caller.ask(MaintenanceReport, "/v1/maintenance", {})
 
     def close(self) -> None:
         """Close the connections. Later calls raise Unavailable."""

@@ -1,0 +1,163 @@
+"""Upkeep of a data directory or database: what is past its retention is purged, what was left is finished.
+
+Rounds of several processes on one PostgreSQL share the work: each takes what no other has locked. Nothing
+here waits for a user, and nobody waits for it but for one batch.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.ids import IdGenerator, TenantId
+from akidb.ports.logs import logger
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.operations import MaintenanceReport
+from akidb.services.admission import Admission
+from akidb.services.changes import Change
+from akidb.services.purging import Purging, SchemaCopies
+from akidb.services.stores import StoreAccess
+
+RETENTION_PASSED = "retention_passed"
+"""The reason in the audit entry of a purge that nobody asked for."""
+BATCH = 100
+"""Purged in one transaction: others wait for no more."""
+FIRST_ROUND_SECONDS = 30.0
+"""Longer than a command takes: most processes end before their first round."""
+ROUND_SECONDS = 60.0
+
+EntityT = TypeVar("EntityT", Tenant, Database, Collection)
+_log = logger("akidb.maintenance")
+
+
+class Maintenance:
+    """One round at a time, by `run` or by the thread that `start` makes."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        purging: Purging,
+        copies: SchemaCopies,
+        ids: IdGenerator,
+        now: Callable[[], datetime],
+        retention: timedelta,
+    ) -> None:
+        self._admission = admission
+        self._metadata = metadata
+        self._stores = stores
+        self._purging = purging
+        self._copies = copies
+        self._ids = ids
+        self._now = now
+        self._retention = retention
+        self._round = threading.Lock()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Have rounds run in the background from now on."""
+        threading.Thread(target=self._run_rounds, name="akidb-maintenance", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let no further batch begin. The admission waits for the one that runs."""
+        self._stopped.set()
+
+    def run(self) -> MaintenanceReport:
+        """Run one round now. What failed is in the report, and is tried again in the next round."""
+        with self._round:
+            problems: list[str] = []
+            before = self._now() - self._retention
+            settled = self._settle_stores(problems)
+            tenants = self._sweep(lambda tx, n: tx.tenants.expired(before, n), self._purging.tenant, problems)
+            databases = self._sweep(
+                lambda tx, n: tx.databases.expired(before, n), self._purging.database, problems
+            )
+            collections = self._sweep(
+                lambda tx, n: tx.collections.expired(before, n), self._purging.collection, problems
+            )
+            copies = 0
+            try:
+                with self._admission:
+                    if self._purging.unfinished or self._has_purges():
+                        self._purging.finish()
+                    copies = self._copies.remove(until=before)
+            except AkiDBError as error:
+                problems.append(error.message)
+            return MaintenanceReport(
+                tenants_purged=tenants,
+                databases_purged=databases,
+                collections_purged=collections,
+                stores_settled=settled,
+                copies_removed=copies,
+                traces_remain=self._purging.unfinished,
+                problems=problems,
+            )
+
+    def _run_rounds(self) -> None:
+        wait = FIRST_ROUND_SECONDS
+        while not self._stopped.wait(wait):
+            try:
+                report = self.run()
+            except Unavailable:
+                continue  # closing, or as the next round finds it
+            except Exception:  # noqa: BLE001 - the thread lives as long as the process; the next round may do
+                _log.exception("a round of maintenance failed")
+                continue
+            finally:
+                wait = ROUND_SECONDS
+            for problem in report.problems:
+                _log.warning("maintenance: %s", problem)
+
+    def _settle_stores(self, problems: list[str]) -> int:
+        """Tell the stores what a process that ended did not tell them any more."""
+        with self._admission, self._metadata.read() as tx:
+            waiting = tx.outbox.waiting()
+        settled = 0
+        for tenant_id, _first in waiting:
+            settled += self._settle(tenant_id, problems)
+        return settled
+
+    def _settle(self, tenant_id: TenantId, problems: list[str]) -> bool:
+        try:
+            with self._admission:
+                self._stores.settle(tenant_id)
+        except AkiDBError as error:  # one store that fails keeps no other from being told
+            problems.append(error.message)
+            return False
+        return True
+
+    def _sweep(
+        self,
+        expired: Callable[[MetadataTransaction, int], Sequence[EntityT]],
+        purge: Callable[..., None],
+        problems: list[str],
+    ) -> int:
+        """Purge what is expired, a batch at a time; gives how many."""
+        purged = 0
+        while not self._stopped.is_set():
+            with self._admission:
+                with self._metadata.read() as tx:
+                    if not expired(tx, 1):
+                        break
+                change = Change(self._now(), self._ids)
+                with self._metadata.transaction() as tx:
+                    change.tx = tx
+                    # Read again within: what was restored meanwhile is not expired any more.
+                    found = expired(tx, BATCH)
+                    for each in found:
+                        purge(change, each, reason=RETENTION_PASSED)
+            purged += len(found)
+            if change.concerns_store:
+                for tenant_id in {each.tenant_id for each in found}:
+                    self._settle(tenant_id, problems)
+            if not found:
+                break  # all of them are in the hands of other processes
+        return purged
+
+    def _has_purges(self) -> bool:
+        with self._metadata.read() as tx:
+            return bool(tx.outbox.purges())
