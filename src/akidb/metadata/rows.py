@@ -145,6 +145,19 @@ def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
     return Page(items=items, next_cursor=cursor_of(items[-1]) if len(found) > limit else None)
 
 
+def readable_page(
+    read: Callable[[int], list[T | None]], limit: int, cursor_of: Callable[[T], str]
+) -> Page[T]:
+    """A page of the rows that can be read; `read` gives so many of all, and None for one that cannot."""
+    number = limit + 1
+    while True:
+        found = read(number)
+        sound = [item for item in found if item is not None]
+        if len(sound) > limit or len(found) < number:
+            return page(sound, limit, cursor_of)
+        number += len(found) - len(sound)
+
+
 def live(table: sa.Table, *, deleted: bool) -> sa.ColumnElement[bool]:
     """Rows that are not deleted, or those that are."""
     return table.c.deleted_at.is_not(None) if deleted else table.c.deleted_at.is_(None)

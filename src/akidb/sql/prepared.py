@@ -5,12 +5,15 @@ so they are worked out once for each dialect. A read that costs 45 us through `C
 10 us this way; what is written here is still the one statement for both databases.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
+from akidb.domain.errors import Internal
 from akidb.sql.database import driver_of
 
 Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
@@ -19,7 +22,16 @@ Processor = Callable[[Any], Any] | None
 STREAMED_ROWS = 1_000
 """Rows that PostgreSQL sends at a time where a whole table may be read."""
 
+FAULTS = (ValueError, KeyError, TypeError, msgspec.MsgspecError)
+"""What the conversions of a row raise when it holds what it must not."""
+
 _cursor_numbers = count(1)
+_logger = logging.getLogger("akidb.sql")
+
+
+def unreadable(error: Exception) -> Internal:
+    """The error of a row that holds what no constraint lets in, such as a state that there is not."""
+    return Internal(f"a row cannot be read ({error!r}): `akidb doctor` names it")
 
 
 class _Compiled:
@@ -61,16 +73,37 @@ class Prepared:
         except connection.dialect.loaded_dbapi.IntegrityError as error:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
+    def run_many(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write once for each of the rows, in one call of the driver. Raises as `run` does."""
+        compiled = self._of(connection)
+        try:
+            driver_of(connection).cursor().executemany(compiled.text, map(compiled.bind, rows))
+        except connection.dialect.loaded_dbapi.IntegrityError as error:
+            raise sa.exc.IntegrityError(compiled.text, None, error) from error
+
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Every row."""
         compiled = self._of(connection)
-        return [compiled.make(row) for row in self._execute(connection, compiled, parameters).fetchall()]
+        rows = self._execute(connection, compiled, parameters).fetchall()
+        try:
+            return [compiled.make(row) for row in rows]
+        except FAULTS as error:
+            raise unreadable(error) from error
+
+    def readable(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
+        """Every row, but None in place of one that cannot be read, which is said to the log."""
+        compiled = self._of(connection)
+        rows = self._execute(connection, compiled, parameters).fetchall()
+        return [self._made(compiled, row) for row in rows]
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
         """The first row, None when there is none. The statement finds one at most."""
         compiled = self._of(connection)
         rows = self._execute(connection, compiled, parameters).fetchall()
-        return compiled.make(rows[0]) if rows else None
+        try:
+            return compiled.make(rows[0]) if rows else None
+        except FAULTS as error:
+            raise unreadable(error) from error
 
     def stream(self, connection: sa.Connection, **parameters: Any) -> Iterator[Any]:
         """Every row, a bounded number of them in memory. On PostgreSQL it takes a transaction."""
@@ -90,6 +123,14 @@ class Prepared:
         if compiled is None:
             compiled = self._compiled[dialect.name] = _Compiled(self._statement, self._kinds, dialect)
         return compiled
+
+    @staticmethod
+    def _made(compiled: _Compiled, row: tuple[Any, ...]) -> Any:
+        try:
+            return compiled.make(row)
+        except FAULTS as error:
+            _logger.warning("a row is left out of a list: %s", unreadable(error).message)
+            return None
 
     @staticmethod
     def _execute(connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]) -> Any:
