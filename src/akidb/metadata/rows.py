@@ -114,7 +114,7 @@ def forget_answers(
 ) -> None:
     """Forget the remembered answers that tell of what is purged: they bear its ID, and its names."""
     t = remembered_answers
-    mention = t.c.answer.like(b"%" + str(entity_id).encode() + b"%")
+    mention = t.c.answer.bool_op("LIKE")(b"%" + str(entity_id).encode() + b"%")
     connection.execute(sa.delete(t).where(t.c.tenant_id == tenant_id, mention))
 
 
