@@ -13,6 +13,7 @@ from akidb.metadata.audit import SqlAuditLog
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.images import SqlMetadataRecords
+from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
 from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
@@ -76,6 +77,11 @@ class SqlMetadataTransaction:
     def answers(self) -> SqlAnswers:
         """Remembered answers."""
         return SqlAnswers(self._connection, remembered_answers)
+
+    @cached_property
+    def legacy_manifests(self) -> SqlLegacyManifests:
+        """Manifests of 1.x."""
+        return SqlLegacyManifests(self._connection)
 
     @cached_property
     def records(self) -> SqlMetadataRecords:

@@ -49,7 +49,9 @@ STATUSES: Mapping[str, TenantStatus] = {
 MAX_NAME_LENGTH = 255
 
 _HEX = "[0-9A-Fa-f]"
-_ID = re.compile(rf"(?:tenant_)?(?:{_HEX}{{32}}|{'-'.join(f'{_HEX}{{{n}}}' for n in (8, 4, 4, 4, 12))})", re.ASCII)
+_ID = re.compile(
+    rf"(?:tenant_)?(?:{_HEX}{{32}}|{'-'.join(f'{_HEX}{{{n}}}' for n in (8, 4, 4, 4, 12))})", re.ASCII
+)
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?"
     r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",

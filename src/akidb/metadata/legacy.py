@@ -1,0 +1,195 @@
+"""The manifests of 1.x in SQL, and the tenants that come and go with them, many at a time."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec.structs import asdict
+
+from akidb.domain.entities import AuditEntry, Database, Tenant
+from akidb.domain.ids import TenantId
+from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.metadata import rows
+from akidb.metadata.tables import audit_entries, databases, legacy_manifests, purged, tenants
+from akidb.ports.migration import DEFAULT_DATABASE, Arrival, Departure, LegacyManifest, Standing
+from akidb.sql.prepared import Prepared
+
+ROWS_AT_ONCE = 500
+"""Their JSON objects and manifests may be of a megabyte each; most are of a few hundred bytes."""
+
+_MANIFEST = [legacy_manifests.c[name] for name in LegacyManifest.__struct_fields__]
+_KEY: sa.Column[Any] = legacy_manifests.c.tenant_id
+_TENANT = rows.columns(Tenant)
+_BEFORE = tenants.c.state_before_deletion
+_AFTER = sa.bindparam("after", type_=tenants.c.tenant_id.type)
+
+_ADD_TENANT = Prepared(
+    sa.insert(tenants).values(
+        {column.name: sa.bindparam(column.name, type_=column.type) for column in (*_TENANT, _BEFORE)}
+    )
+)
+_ADD_DATABASE = rows.insertion(Database, databases)
+_ADD_MANIFEST = rows.insertion(LegacyManifest, legacy_manifests)
+_ADD_ENTRY = rows.insertion(AuditEntry, audit_entries)
+_WRITTEN = Prepared(
+    sa.select(*_TENANT, *_MANIFEST)
+    .select_from(legacy_manifests.join(tenants, tenants.c.tenant_id == _KEY))
+    .where(legacy_manifests.c.migrated_at == sa.bindparam("migrated_at"), _KEY > _AFTER)
+    .order_by(_KEY)
+    .limit(ROWS_AT_ONCE),
+    Tenant,
+    LegacyManifest,
+)
+_WITH_MANIFEST = tenants.join(legacy_manifests, tenants.c.tenant_id == _KEY, isouter=True)
+_ALL = Prepared(
+    sa.select(*_TENANT, *_MANIFEST)
+    .select_from(_WITH_MANIFEST)
+    .where(tenants.c.tenant_id > _AFTER)
+    .order_by(tenants.c.tenant_id)
+    .limit(ROWS_AT_ONCE)
+)
+_PATHS = Prepared(
+    sa.select(tenants.c.tenant_id, tenants.c.slug, legacy_manifests.c.path)
+    .select_from(_WITH_MANIFEST)
+    .where(tenants.c.tenant_id > _AFTER)
+    .order_by(tenants.c.tenant_id)
+    .limit(ROWS_AT_ONCE)
+)
+_FIRST = TenantId(bytes(16))
+
+
+def deleted_in_1x() -> sa.ColumnElement[bool]:
+    """Holds for a tenant that came deleted from 1.x, and was not restored since: no sweeper purges it."""
+    return (
+        sa.exists()
+        .where(tenants.c.tenant_id == _KEY, legacy_manifests.c.migrated_at == tenants.c.deleted_at)
+        .correlate(tenants)
+    )
+
+
+class SqlLegacyManifests:
+    """`akidb.ports.migration.LegacyManifests`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def hold(self) -> None:
+        """Keep others from writing tenants until the transaction ends; on SQLite none can anyway."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE")
+
+    def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, Standing]:
+        """Those that the store knows, purged ones too."""
+        gone = sa.select(purged.c.entity_id).where(
+            purged.c.entity == "tenant", purged.c.entity_id.in_([each.raw for each in tenant_ids])
+        )
+        found = {TenantId(bytes(raw)): Standing(None, None) for (raw,) in self._connection.execute(gone)}
+        known = (
+            sa.select(tenants.c.tenant_id, tenants.c.slug, legacy_manifests.c.sha256)
+            .select_from(_WITH_MANIFEST)
+            .where(tenants.c.tenant_id.in_(tenant_ids))
+        )
+        for tenant_id, slug, sha256 in self._connection.execute(known):
+            found[tenant_id] = Standing(slug, sha256)
+        return found
+
+    def taken_slugs(self, slugs: Sequence[str]) -> set[str]:
+        """Those that a tenant has, deleted or not."""
+        statement = sa.select(tenants.c.slug).where(tenants.c.slug.in_(slugs))
+        return set(self._connection.execute(statement).scalars())
+
+    def add(self, arrivals: Sequence[Arrival]) -> None:
+        """Add tenants that are not there."""
+        run = self._connection
+        _ADD_TENANT.run_many(run, (_tenant_row(each.tenant) for each in arrivals))
+        _ADD_DATABASE.run_many(run, (asdict(each.database) for each in arrivals))
+        _ADD_MANIFEST.run_many(run, (asdict(each.manifest) for each in arrivals))
+        _ADD_ENTRY.run_many(run, (asdict(each.entry) for each in arrivals))
+
+    def replace(self, arrival: Arrival) -> None:
+        """Make a tenant that is there what its manifest says."""
+        tenant, connection = arrival.tenant, self._connection
+        connection.execute(
+            sa.update(tenants)
+            .where(tenants.c.tenant_id == tenant.tenant_id)
+            .values({name: value for name, value in _tenant_row(tenant).items() if name != "tenant_id"})
+        )
+        connection.execute(sa.delete(legacy_manifests).where(tenant.tenant_id == _KEY))
+        _ADD_MANIFEST.run(connection, asdict(arrival.manifest))
+        has_default = sa.select(databases.c.database_id).where(
+            databases.c.tenant_id == tenant.tenant_id, databases.c.name == DEFAULT_DATABASE
+        )
+        if connection.execute(has_default).first() is None:
+            _ADD_DATABASE.run(connection, asdict(arrival.database))
+        _ADD_ENTRY.run(connection, asdict(arrival.entry))
+
+    def written(self, migrated_at: datetime) -> Iterator[tuple[Tenant, LegacyManifest]]:
+        """What the migration of that moment wrote, in the order of the IDs."""
+        after = _FIRST
+        while found := _WRITTEN.all(self._connection, migrated_at=migrated_at, after=after):
+            yield from found
+            after = found[-1][0].tenant_id
+
+    def count_databases(self, migrated_at: datetime) -> int:
+        """How many of these tenants have a database `default` that is ready."""
+        statement = (
+            sa.select(sa.func.count())
+            .select_from(databases.join(legacy_manifests, databases.c.tenant_id == _KEY))
+            .where(
+                legacy_manifests.c.migrated_at == migrated_at,
+                databases.c.name == DEFAULT_DATABASE,
+                databases.c.state == DatabaseState.READY,
+            )
+        )
+        return self._connection.execute(statement).scalar_one()
+
+    def count_tenants(self) -> int:
+        """How many tenants there are, deleted ones too."""
+        return self._connection.execute(sa.select(sa.func.count()).select_from(tenants)).scalar_one()
+
+    def paths(self) -> Iterator[tuple[TenantId, str, bytes | None]]:
+        """Each tenant's ID, slug and the path of its manifest, in the order of the IDs."""
+        for page in self._pages(_PATHS):
+            yield from page
+
+    def departures(self) -> Iterator[Departure]:
+        """Every tenant, deleted ones too, in the order of the IDs."""
+        for page in self._pages(_ALL):
+            names = self._other_databases(page[0][0], page[-1][0])
+            for row in page:
+                tenant = Tenant(**dict(zip(Tenant.__struct_fields__, row, strict=False)))
+                values = row[len(_TENANT) :]
+                manifest = None
+                if values[0] is not None:
+                    manifest = LegacyManifest(
+                        **dict(zip(LegacyManifest.__struct_fields__, values, strict=True))
+                    )
+                yield Departure(tenant, manifest, names.get(tenant.tenant_id, ()))
+
+    def _pages(self, statement: Prepared) -> Iterator[list[Any]]:
+        """The rows of a statement whose first column is the tenant's ID."""
+        after = _FIRST
+        while page := statement.all(self._connection, after=after):
+            yield page
+            after = page[-1][0]
+
+    def _other_databases(self, first: TenantId, last: TenantId) -> dict[TenantId, list[str]]:
+        statement = (
+            sa.select(databases.c.tenant_id, databases.c.name)
+            .where(
+                databases.c.tenant_id.between(first, last),
+                databases.c.name != DEFAULT_DATABASE,
+                rows.live(databases, deleted=False),
+            )
+            .order_by(databases.c.tenant_id, databases.c.name)
+        )
+        found = self._connection.execute(statement)
+        return {tenant: [name for _, name in each] for tenant, each in groupby(found, lambda row: row[0])}
+
+
+def _tenant_row(tenant: Tenant) -> dict[str, Any]:
+    """1.x does not say what a deleted tenant was before: restored, it is active."""
+    before = TenantStatus.ACTIVE if tenant.deleted_at is not None else None
+    return asdict(tenant) | {"state_before_deletion": before}
