@@ -47,8 +47,10 @@ class World:
         """Make them anew, where requests before may have deleted or renamed them."""
         slug = f"generated-{next(_names)}"
         self.places = {"tenant": slug, "database": "kb", "collection": "notes", "model": "hash"}
+        self.places["user"] = "bob@example.org"
         self._make("/v1/tenants", {"name": slug, "slug": slug, "qps_quota": 1_000_000})
         self._make(f"/v1/tenants/{slug}/databases", {"name": "kb"})
+        self._make(f"/v1/tenants/{slug}/users", {"email": "bob@example.org", "password": "correct horse"})
         collections = f"/v1/tenants/{slug}/databases/kb/collections"
         self._make(collections, {"name": "notes", "embedding_model": "hash"})
         self._make(f"{collections}/notes/documents", {"documents": [{"id": "0", "text": "a text"}]})

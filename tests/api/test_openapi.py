@@ -29,12 +29,17 @@ def test_every_route_of_the_specification_is_there() -> None:
     collection = f"{database}/collections/{{collection}}"
     lists = ("/v1/tenants", f"{one}/databases", f"{database}/collections")
     things = (one, database, collection)
+    users = f"{one}/users"
     wanted = {
         *((m, p) for p in lists for m in ("get", "post")),
         *((m, p) for p in things for m in ("get", "patch", "delete")),
         *(("post", f"{p}/{verb}") for p in things for verb in ("restore", "purge")),
         ("post", f"{one}/activate"),
         ("post", f"{one}/suspend"),
+        *((m, users) for m in ("get", "post")),
+        *((m, f"{users}/{{user}}") for m in ("get", "patch", "delete")),
+        *(("post", f"{users}/{{user}}/{verb}") for verb in ("activate", "suspend", "deactivate")),
+        ("post", f"{users}/verify-password"),
         ("get", f"{one}/usage"),
         ("get", f"{one}/audit"),
         ("post", f"{collection}/documents"),

@@ -53,6 +53,7 @@ model info|list|pull
 search
 serve
 tenant activate|create|delete|get|list|purge|restore|suspend|update|usage
+user activate|create|deactivate|delete|get|list|suspend|update|verify-password
 """
 
 
