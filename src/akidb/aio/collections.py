@@ -75,7 +75,7 @@ class Collections:
             yield CollectionHandle(item, self._threads)
 
     async def count(self, *, deleted: bool = False) -> int:
-        """How many collections there are. Reads the whole list."""
+        """How many collections there are, or deleted ones."""
         return await self._threads(self._sync.count, deleted=deleted)
 
     async def update(

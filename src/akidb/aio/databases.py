@@ -69,7 +69,7 @@ class Databases:
             yield DatabaseHandle(item, self._threads)
 
     async def count(self, *, deleted: bool = False) -> int:
-        """How many databases there are. Reads the whole list."""
+        """How many databases there are, or deleted ones."""
         return await self._threads(self._sync.count, deleted=deleted)
 
     async def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:

@@ -19,6 +19,7 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import TenantRef
 
@@ -73,13 +74,25 @@ class Tenants:
         self,
         *,
         status: TenantStatus | None = None,
+        name_contains: str | None = None,
+        sort: TenantSort | str = TenantSort.CREATED_AT,
         deleted: bool = False,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page["TenantHandle"]:
-        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone."""
+        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone.
+
+        `name_contains` is looked for without regard to case. `sort` is one of `created_at`, `updated_at`,
+        `name` and `slug`, with a minus before it for the last first.
+        """
         page = await self._threads(
-            self._sync.list, status=status, deleted=deleted, limit=limit, cursor=cursor
+            self._sync.list,
+            status=status,
+            name_contains=name_contains,
+            sort=sort,
+            deleted=deleted,
+            limit=limit,
+            cursor=cursor,
         )
         return Page((TenantHandle(item, self._threads) for item in page), page.next_cursor)
 
@@ -87,9 +100,13 @@ class Tenants:
         async for item in self._threads.iterate(self._sync):
             yield TenantHandle(item, self._threads)
 
-    async def count(self, *, status: TenantStatus | None = None, deleted: bool = False) -> int:
-        """How many tenants there are. Reads the whole list."""
-        return await self._threads(self._sync.count, status=status, deleted=deleted)
+    async def count(
+        self, *, status: TenantStatus | None = None, name_contains: str | None = None, deleted: bool = False
+    ) -> int:
+        """How many tenants such a list has."""
+        return await self._threads(
+            self._sync.count, status=status, name_contains=name_contains, deleted=deleted
+        )
 
     async def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
         """Delete a tenant and all below it, until `restore` or `purge`."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from akidb.api.lists import ChildQuery
+from akidb.api.lists import ChildQuery, Count, CountQuery
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Metric
@@ -48,6 +48,12 @@ def list_(call: Call, query: ChildQuery) -> Page[Collection]:
     return call.operations.collections.list(
         call.tenant, call.database, deleted=query.deleted, limit=query.limit, cursor=query.cursor
     )
+
+
+@routes.get("/v1/tenants/{tenant}/databases/{database}/collection-count")
+def count(call: Call, query: CountQuery) -> Count:
+    """Count the collections of a database."""
+    return Count(call.operations.collections.count(call.tenant, call.database, deleted=query.deleted))
 
 
 @routes.get(_ONE)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from akidb.api.lists import ChildQuery
+from akidb.api.lists import ChildQuery, Count, CountQuery
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
 from akidb.domain.entities import Database
@@ -37,6 +37,12 @@ def list_(call: Call, query: ChildQuery) -> Page[Database]:
     return call.operations.databases.list(
         call.tenant, deleted=query.deleted, limit=query.limit, cursor=query.cursor
     )
+
+
+@routes.get("/v1/tenants/{tenant}/database-count")
+def count(call: Call, query: CountQuery) -> Count:
+    """Count the databases of a tenant."""
+    return Count(call.operations.databases.count(call.tenant, deleted=query.deleted))
 
 
 @routes.get(_ONE)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from akidb.api.lists import PageQuery
+from akidb.api.lists import Count, PageQuery
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -81,12 +81,6 @@ class Found(msgspec.Struct):
     """The documents that are there, in the order of the ids."""
 
     documents: list[Document]
-
-
-class Count(msgspec.Struct):
-    """How many documents there are."""
-
-    count: int
 
 
 class Deleted(msgspec.Struct):

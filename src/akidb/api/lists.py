@@ -20,3 +20,15 @@ class ChildQuery(PageQuery, kw_only=True, forbid_unknown_fields=True):
     """Which part, of those there are or of the deleted ones."""
 
     deleted: bool = False
+
+
+class CountQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to count: those there are, or the deleted ones."""
+
+    deleted: bool = False
+
+
+class Count(msgspec.Struct):
+    """How many there are."""
+
+    count: int

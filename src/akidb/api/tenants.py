@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
-from akidb.api.lists import PageQuery
+from akidb.api.lists import Count, CountQuery, PageQuery
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
 from akidb.domain.entities import Tenant, Usage
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.operations import TenantChanges
 
 routes = Routes("tenants")
@@ -28,11 +29,21 @@ class TenantCreation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class TenantQuery(PageQuery, kw_only=True, forbid_unknown_fields=True):
-    """Which tenants to list."""
+    """Which tenants to list, and in which order; a minus before the field puts the last first."""
 
     status: TenantStatus | None = None
     external_id: str | None = None
+    name_contains: str | None = None
+    sort: TenantSort = TenantSort.CREATED_AT
     deleted: bool = False
+
+
+class TenantCountQuery(CountQuery, kw_only=True, forbid_unknown_fields=True):
+    """Which tenants to count."""
+
+    status: TenantStatus | None = None
+    external_id: str | None = None
+    name_contains: str | None = None
 
 
 class Suspension(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -58,13 +69,28 @@ def create(call: Call, body: TenantCreation) -> Tenant:
 
 @routes.get("/v1/tenants")
 def list_(call: Call, query: TenantQuery) -> Page[Tenant]:
-    """List tenants by creation; with `deleted`, the deleted ones alone."""
+    """List tenants in an order, by creation if not said; with `deleted`, the deleted ones alone."""
     return call.operations.tenants.list(
         status=query.status,
         external_id=query.external_id,
+        name_contains=query.name_contains,
+        sort=query.sort,
         deleted=query.deleted,
         limit=query.limit,
         cursor=query.cursor,
+    )
+
+
+@routes.get("/v1/tenant-count")
+def count(call: Call, query: TenantCountQuery) -> Count:
+    """Count tenants, as a list with these filters would give them."""
+    return Count(
+        call.operations.tenants.count(
+            status=query.status,
+            external_id=query.external_id,
+            name_contains=query.name_contains,
+            deleted=query.deleted,
+        )
     )
 
 

@@ -21,6 +21,7 @@ from akidb.cli.session import Session, command, confirm, group
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.operations import TenantChanges
 
 app = group("tenant", "Customers: each with its own documents and quotas.")
@@ -30,6 +31,10 @@ COLUMNS = ("slug", "name", "status", "tenant_id")
 Slug = Annotated[str | None, typer.Option(help="1-63 of a-z, 0-9 and -; by default made from the name.")]
 ExternalId = Annotated[str | None, typer.Option(help="The tenant's ID in another system.")]
 Qps = Annotated[int | None, typer.Option("--qps", help="Document, search and embedding operations a second.")]
+NameContains = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Those whose name has this in it, in either case.")
+]
+Sort = Annotated[TenantSort, typer.Option(help="The order; a minus puts the last first, as in -name.")]
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="An object that is kept with the tenant.")]
 
 
@@ -67,14 +72,22 @@ def list_tenants(
     session: Session,
     *,
     status: Annotated[TenantStatus | None, typer.Option(help="Those in this state alone.")] = None,
+    name_contains: NameContains = None,
+    sort: Sort = TenantSort.CREATED_AT,
     external_id: ExternalId = None,
     deleted: Deleted = False,
     limit: Limit = DEFAULT_PAGE_LIMIT,
     cursor: Cursor = None,
 ) -> None:
-    """List tenants, by creation."""
+    """List tenants, by creation unless another order is asked for."""
     page = session.operations.tenants.list(
-        status=status, external_id=external_id, deleted=deleted, limit=limit, cursor=cursor
+        status=status,
+        external_id=external_id,
+        name_contains=name_contains,
+        sort=sort,
+        deleted=deleted,
+        limit=limit,
+        cursor=cursor,
     )
     session.out.page(page, COLUMNS)
 

@@ -52,6 +52,9 @@ _ALL_OF_DATABASE = Prepared(
 _ONE = Prepared(
     _WITH_DATABASE.where(collections.c.collection_id == sa.bindparam("collection_id")), Database, Collection
 )
+_COUNT_IN_DATABASE = rows.number(
+    collections, _OF_TENANT, collections.c.database_id == sa.bindparam("database_id")
+)
 _COUNT = (
     sa.select(sa.func.count())
     .select_from(collections.join(databases, _IN_DATABASE))
@@ -159,10 +162,12 @@ class SqlCollectionRepository:
         """In the order of names."""
         binding = ("collections", tenant_id, database_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
-        found = _PAGE[deleted].all(
-            self._connection, tenant_id=tenant_id, database_id=database_id, after=after, rows=limit + 1
-        )
-        return rows.page(found, limit, lambda c: cursors.encode(c.name, *binding))
+        where = {"tenant_id": tenant_id, "database_id": database_id, "after": after}
+
+        def read(number: int) -> list[Collection | None]:
+            return _PAGE[deleted].readable(self._connection, **where, rows=number)
+
+        return rows.readable_page(read, limit, lambda c: cursors.encode(c.name, *binding))
 
     def all_of_tenant(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
@@ -179,6 +184,13 @@ class SqlCollectionRepository:
         found: tuple[Database, Collection] | None = _ONE.first(
             self._connection, tenant_id=tenant_id, collection_id=collection_id
         )
+        return found
+
+    def count_in(self, tenant_id: TenantId, database_id: DatabaseId, *, deleted: bool = False) -> int:
+        """How many of a database are not deleted, or are."""
+        found: int = _COUNT_IN_DATABASE[deleted].first(
+            self._connection, tenant_id=tenant_id, database_id=database_id
+        )[0]
         return found
 
     def count(self, tenant_id: TenantId) -> int:

@@ -31,11 +31,7 @@ _PAGE = {
     )
     for deleted in (False, True)
 }
-_COUNT = (
-    sa.select(sa.func.count())
-    .select_from(databases)
-    .where(databases.c.tenant_id == sa.bindparam("tenant_id"), rows.live(databases, deleted=False))
-)
+_COUNT = rows.number(databases, databases.c.tenant_id == sa.bindparam("tenant_id"))
 _EXPIRED = Prepared(
     rows.expired(sa.select(*rows.columns(Database)), databases)
     .join(tenants, tenants.c.tenant_id == databases.c.tenant_id)
@@ -73,12 +69,16 @@ class SqlDatabaseRepository:
         """In the order of names."""
         binding = ("databases", tenant_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
-        found = _PAGE[deleted].all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
-        return rows.page(found, limit, lambda d: cursors.encode(d.name, *binding))
 
-    def count(self, tenant_id: TenantId) -> int:
-        """How many are not deleted."""
-        return self._connection.execute(_COUNT, {"tenant_id": tenant_id}).scalar_one()
+        def read(number: int) -> list[Database | None]:
+            return _PAGE[deleted].readable(self._connection, tenant_id=tenant_id, after=after, rows=number)
+
+        return rows.readable_page(read, limit, lambda d: cursors.encode(d.name, *binding))
+
+    def count(self, tenant_id: TenantId, *, deleted: bool = False) -> int:
+        """How many are not deleted, or are."""
+        found: int = _COUNT[deleted].first(self._connection, tenant_id=tenant_id)[0]
+        return found
 
     def update(self, database: Database) -> None:
         """Store the next version."""

@@ -116,8 +116,8 @@ class DatabaseRepository(Protocol):
         """In the order of names."""
         ...
 
-    def count(self, tenant_id: TenantId) -> int:
-        """How many are not deleted."""
+    def count(self, tenant_id: TenantId, *, deleted: bool = False) -> int:
+        """How many are not deleted, or are."""
         ...
 
     def update(self, database: Database) -> None:
@@ -198,6 +198,10 @@ class CollectionRepository(Protocol):
         self, tenant_id: TenantId, collection_id: CollectionId
     ) -> tuple[Database, Collection] | None:
         """One collection, deleted or not, with its database."""
+        ...
+
+    def count_in(self, tenant_id: TenantId, database_id: DatabaseId, *, deleted: bool = False) -> int:
+        """How many of a database are not deleted, or are."""
         ...
 
     def count(self, tenant_id: TenantId) -> int:

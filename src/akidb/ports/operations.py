@@ -27,6 +27,7 @@ from akidb.domain.documents import (
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, Usage
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.archiving import ArchiveOperations
 from akidb.ports.users import UserOperations
 
@@ -109,11 +110,27 @@ class TenantOperations(Protocol):
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name_contains: str | None = None,
+        sort: TenantSort = TenantSort.CREATED_AT,
         deleted: bool = False,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Tenant]:
-        """Tenants by creation; with `deleted` the deleted ones alone."""
+        """Tenants in this order, by creation if not said; with `deleted` the deleted ones alone.
+
+        `name_contains` is looked for in the name without regard to case or to how letters are composed.
+        """
+        ...
+
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        """How many tenants such a list has."""
         ...
 
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
@@ -176,6 +193,10 @@ class DatabaseOperations(Protocol):
         """Databases by name."""
         ...
 
+    def count(self, tenant: TenantRef, *, deleted: bool = False) -> int:
+        """How many databases there are, or deleted ones."""
+        ...
+
     def update(
         self,
         tenant: TenantRef,
@@ -233,6 +254,10 @@ class CollectionOperations(Protocol):
         cursor: str | None = None,
     ) -> Page[Collection]:
         """Collections by name."""
+        ...
+
+    def count(self, tenant: TenantRef, database: DatabaseRef, *, deleted: bool = False) -> int:
+        """How many collections there are, or deleted ones."""
         ...
 
     def update(

@@ -109,6 +109,14 @@ class CollectionService:
             )
 
     @operation
+    def count(self, tenant: TenantRef, database: DatabaseRef, *, deleted: bool = False) -> int:
+        """How many collections there are."""
+        check_flag(deleted, "deleted")
+        with self._metadata.read() as tx:
+            owner, parent = _parents(tx, tenant, database)
+            return tx.collections.count_in(owner.tenant_id, parent.database_id, deleted=deleted)
+
+    @operation
     def update(
         self,
         tenant: TenantRef,

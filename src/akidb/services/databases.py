@@ -95,6 +95,14 @@ class DatabaseService:
             return tx.databases.list(tenant_id, deleted=deleted, limit=limit, cursor=cursor)
 
     @operation
+    def count(self, tenant: TenantRef, *, deleted: bool = False) -> int:
+        """How many databases there are."""
+        check_flag(deleted, "deleted")
+        reference = parse_reference(TenantId, tenant)
+        with self._metadata.read() as tx:
+            return tx.databases.count(tx.tenants.get(reference).tenant_id, deleted=deleted)
+
+    @operation
     def update(
         self,
         tenant: TenantRef,

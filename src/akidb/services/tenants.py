@@ -20,6 +20,7 @@ from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.json import canonical, check_object
 from akidb.domain.lifecycle import Operation, TenantStatus, move, require
+from akidb.domain.lists import TenantSort
 from akidb.domain.names import (
     check_flag,
     check_integer,
@@ -119,20 +120,32 @@ class TenantService:
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name_contains: str | None = None,
+        sort: TenantSort = TenantSort.CREATED_AT,
         deleted: bool = False,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Tenant]:
-        """Tenants by creation."""
+        """Tenants in this order."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
-        check_flag(deleted, "deleted")
-        status = None if status is None else check_word(TenantStatus, status, "status")
-        if external_id is not None:
-            check_label(external_id, "external_id")
+        order = check_word(TenantSort, sort, "sort")
+        wanted = _filter(status, external_id, name_contains, deleted)
         with self._metadata.read() as tx:
-            return tx.tenants.list(
-                status=status, external_id=external_id, deleted=deleted, limit=limit, cursor=cursor
-            )
+            return tx.tenants.list(**wanted, sort=order, limit=limit, cursor=cursor)
+
+    @operation
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        """How many tenants such a list has."""
+        wanted = _filter(status, external_id, name_contains, deleted)
+        with self._metadata.read() as tx:
+            return tx.tenants.count(**wanted)
 
     @operation
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
@@ -259,6 +272,16 @@ class TenantService:
         check_version(found, if_version)
         change.tenant_id = found.tenant_id
         return found
+
+
+def _filter(status: object, external_id: object, name_contains: object, deleted: object) -> dict[str, Any]:
+    """Check which tenants a caller wants."""
+    return {
+        "status": None if status is None else check_word(TenantStatus, status, "status"),
+        "external_id": None if external_id is None else check_label(external_id, "external_id"),
+        "name_contains": None if name_contains is None else check_label(name_contains, "name_contains"),
+        "deleted": check_flag(deleted, "deleted"),
+    }
 
 
 def _or(value: int | None, default: int) -> int:

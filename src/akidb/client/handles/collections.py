@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from akidb.client.handles.base import Field, IncludeLike, every, found, number_of, parts
+from akidb.client.handles.base import Field, IncludeLike, every, found, parts
 from akidb.client.results import Matches, Page
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -113,13 +113,8 @@ class Collections:
         )
 
     def count(self, *, deleted: bool = False) -> int:
-        """How many collections there are. Reads the whole list."""
-        collections = self._operations.collections
-        return number_of(
-            lambda limit, cursor: collections.list(
-                self._tenant, self._database, deleted=deleted, limit=limit, cursor=cursor
-            )
-        )
+        """How many collections there are, or deleted ones."""
+        return self._operations.collections.count(self._tenant, self._database, deleted=deleted)
 
     def update(
         self,

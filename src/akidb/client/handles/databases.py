@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found, number_of
+from akidb.client.handles.base import Field, every, found
 from akidb.client.handles.collections import Collections
 from akidb.client.results import Page
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
@@ -77,11 +77,8 @@ class Databases:
         return map(self._handle, every(lambda cursor: databases.list(self._tenant, cursor=cursor)))
 
     def count(self, *, deleted: bool = False) -> int:
-        """How many databases there are. Reads the whole list."""
-        databases = self._operations.databases
-        return number_of(
-            lambda limit, cursor: databases.list(self._tenant, deleted=deleted, limit=limit, cursor=cursor)
-        )
+        """How many databases there are, or deleted ones."""
+        return self._operations.databases.count(self._tenant, deleted=deleted)
 
     def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
         """Delete a database and its collections, until `restore` or `purge`."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from akidb.client.files import FileSource, FileTarget, reading, writing
-from akidb.client.handles.base import Field, every, found, number_of
+from akidb.client.handles.base import Field, every, found
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
 from akidb.client.results import Page
@@ -14,7 +14,8 @@ from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.errors import AlreadyExists
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
-from akidb.domain.names import check_label, derive_slug
+from akidb.domain.lists import TenantSort
+from akidb.domain.names import check_label, check_word, derive_slug
 from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import Operations, TenantChanges, TenantRef
 
@@ -96,24 +97,40 @@ class Tenants:
         self,
         *,
         status: TenantStatus | None = None,
+        name_contains: str | None = None,
+        sort: TenantSort | str = TenantSort.CREATED_AT,
         deleted: bool = False,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page["TenantHandle"]:
-        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone."""
-        page = self._operations.tenants.list(status=status, deleted=deleted, limit=limit, cursor=cursor)
+        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone.
+
+        `name_contains` is looked for without regard to case. `sort` is one of `created_at`, `updated_at`,
+        `name` and `slug`, with a minus before it for the last first.
+        """
+        page = self._operations.tenants.list(
+            status=status,
+            name_contains=name_contains,
+            sort=check_word(TenantSort, sort, "sort"),
+            deleted=deleted,
+            limit=limit,
+            cursor=cursor,
+        )
         return Page(map(self._handle, page.items), page.next_cursor)
 
     def __iter__(self) -> Iterator["TenantHandle"]:
         tenants = self._operations.tenants
         return map(self._handle, every(lambda cursor: tenants.list(cursor=cursor)))
 
-    def count(self, *, status: TenantStatus | None = None, deleted: bool = False) -> int:
-        """How many tenants there are. Reads the whole list."""
-        tenants = self._operations.tenants
-        return number_of(
-            lambda limit, cursor: tenants.list(status=status, deleted=deleted, limit=limit, cursor=cursor)
-        )
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        """How many tenants such a list has."""
+        return self._operations.tenants.count(status=status, name_contains=name_contains, deleted=deleted)
 
     def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
         """Delete a tenant and all below it, until `restore` or `purge`."""

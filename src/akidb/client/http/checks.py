@@ -70,6 +70,7 @@ TENANT: Checks = MappingProxyType(
         "name": check_label,
         "slug": check_slug,
         "external_id": _label_or_none,
+        "name_contains": check_label,
         "memory_quota_bytes": check_integer,
         "storage_quota_bytes": check_integer,
         "qps_quota": check_integer,

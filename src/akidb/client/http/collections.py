@@ -5,9 +5,10 @@
 from akidb.client.http import checks
 from akidb.client.http.caller import Caller
 from akidb.client.http.checks import changed, checked, given
-from akidb.client.http.paths import collection_path, collections_path, page_query
+from akidb.client.http.paths import Count, collection_path, collections_path, database_path, page_query
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Collection, Metric
+from akidb.domain.names import check_flag
 from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
 
 
@@ -54,6 +55,11 @@ class HttpCollections:
     ) -> Page[Collection]:
         query = page_query(limit, cursor, deleted=deleted or None)
         return self._caller.get(Page[Collection], collections_path(tenant, database), query)
+
+    def count(self, tenant: TenantRef, database: DatabaseRef, *, deleted: bool = False) -> int:
+        query = {"deleted": check_flag(deleted, "deleted") or None}
+        path = f"{database_path(tenant, database)}/collection-count"
+        return self._caller.get(Count, path, query).count
 
     def update(
         self,

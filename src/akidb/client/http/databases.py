@@ -5,10 +5,11 @@
 from akidb.client.http import checks
 from akidb.client.http.caller import Caller
 from akidb.client.http.checks import changed, checked
-from akidb.client.http.paths import database_path, databases_path, page_query
+from akidb.client.http.paths import Count, database_path, databases_path, page_query, tenant_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import Database
 from akidb.domain.lifecycle import DatabaseState
+from akidb.domain.names import check_flag
 from akidb.ports.operations import DatabaseChanges, DatabaseRef, TenantRef
 
 
@@ -42,6 +43,10 @@ class HttpDatabases:
     ) -> Page[Database]:
         query = page_query(limit, cursor, deleted=deleted or None)
         return self._caller.get(Page[Database], databases_path(tenant), query)
+
+    def count(self, tenant: TenantRef, *, deleted: bool = False) -> int:
+        query = {"deleted": check_flag(deleted, "deleted") or None}
+        return self._caller.get(Count, f"{tenant_path(tenant)}/database-count", query).count
 
     def update(
         self,

@@ -5,6 +5,8 @@ A name that could not be one is refused before it is sent.
 
 from urllib.parse import quote
 
+import msgspec
+
 from akidb.domain.documents import MAX_PAGE_LIMIT
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.names import check_integer, parse_reference
@@ -12,6 +14,13 @@ from akidb.ports.operations import CollectionRef, DatabaseRef, TenantRef
 from akidb.ports.users import UserRef
 
 TENANTS = "/v1/tenants"
+TENANT_COUNT = "/v1/tenant-count"
+
+
+class Count(msgspec.Struct):
+    """How many things there are."""
+
+    count: int
 
 
 def tenant_path(tenant: TenantRef) -> str:

@@ -8,11 +8,19 @@ from typing import Any
 from akidb.client.http import checks
 from akidb.client.http.caller import Caller
 from akidb.client.http.checks import changed, checked, given
-from akidb.client.http.paths import TENANTS, page_query, tenant_path
+from akidb.client.http.paths import TENANT_COUNT, TENANTS, Count, page_query, tenant_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
+from akidb.domain.names import check_flag, check_word
 from akidb.ports.operations import TenantChanges, TenantRef
+
+
+def _filter(status: object, external_id: object, name_contains: object, deleted: object) -> dict[str, object]:
+    """Which tenants, as a query."""
+    wanted = {"status": status, "external_id": external_id, "name_contains": name_contains}
+    return {"deleted": check_flag(deleted, "deleted") or None, **checked(given(wanted), checks.TENANT)}
 
 
 class HttpTenants:
@@ -52,13 +60,26 @@ class HttpTenants:
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name_contains: str | None = None,
+        sort: TenantSort = TenantSort.CREATED_AT,
         deleted: bool = False,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Tenant]:
-        wanted = checked(given({"status": status, "external_id": external_id}), checks.TENANT)
-        query = page_query(limit, cursor, deleted=deleted or None, **wanted)
-        return self._caller.get(Page[Tenant], TENANTS, query)
+        order = check_word(TenantSort, sort, "sort")
+        wanted = _filter(status, external_id, name_contains, deleted)
+        return self._caller.get(Page[Tenant], TENANTS, page_query(limit, cursor, sort=order, **wanted))
+
+    def count(
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
+    ) -> int:
+        wanted = _filter(status, external_id, name_contains, deleted)
+        return self._caller.get(Count, TENANT_COUNT, wanted).count
 
     def update(self, tenant: TenantRef, changes: TenantChanges, *, if_version: int | None = None) -> Tenant:
         fields = checked(changed(changes), checks.TENANT)
