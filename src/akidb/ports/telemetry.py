@@ -36,7 +36,6 @@ COUNTERS = {
     "connections_opened": Counter("store", "Connections opened to a store."),
     "checkpoints": Counter("store", "Times a commit was followed by a checkpoint of its store (SQLite)."),
     "answers_repeated": Counter("store", "Requests answered with what their idempotency key had got before."),
-    "outbox_entries_applied": Counter("subject", "Committed changes that a tenant's store was told of."),
     "sweeps": Counter("code", "Runs of the sweeper."),
     "purges": Counter("entity", "Entities removed for good."),
 }
@@ -98,11 +97,13 @@ class Trace(NamedTuple):
     trace_id: str
     span_id: str
     flags: int
+    state: str
 
     @property
-    def parent_header(self) -> str:
-        """The value of `traceparent` for a request made within it (W3C Trace Context)."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+    def headers(self) -> dict[str, str]:
+        """What to send with a request made within it (W3C Trace Context)."""
+        headers = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"}
+        return headers | {"tracestate": self.state} if self.state else headers
 
 
 def current_trace() -> Trace | None:
@@ -113,7 +114,12 @@ def current_trace() -> Trace | None:
     context = loaded.get_current_span().get_span_context()
     if not context.is_valid:
         return None
-    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", int(context.trace_flags))
+    return Trace(
+        f"{context.trace_id:032x}",
+        f"{context.span_id:016x}",
+        int(context.trace_flags),
+        context.trace_state.to_header(),
+    )
 
 
 listeners: tuple[Listener, ...] = ()

@@ -126,7 +126,7 @@ def _marks(method: str) -> dict[str, str]:
     if request.request_id is not None:
         marks["X-Request-ID"] = request.request_id
     if (trace := current_trace()) is not None:
-        marks["traceparent"] = trace.parent_header
+        marks |= trace.headers
     if request.idempotency_key is not None and method != "GET":
         marks["Idempotency-Key"] = request.idempotency_key
     return marks
