@@ -116,7 +116,9 @@ class SqlLegacyManifests:
             .where(tenants.c.tenant_id == tenant.tenant_id)
             .values({name: value for name, value in _tenant_row(tenant).items() if name != "tenant_id"})
         )
-        connection.execute(sa.delete(legacy_manifests).where(tenant.tenant_id == _KEY))
+        connection.execute(
+            sa.delete(legacy_manifests).where(legacy_manifests.c.tenant_id == tenant.tenant_id)
+        )
         _ADD_MANIFEST.run(connection, asdict(arrival.manifest))
         has_default = sa.select(databases.c.database_id).where(
             databases.c.tenant_id == tenant.tenant_id, databases.c.name == DEFAULT_DATABASE

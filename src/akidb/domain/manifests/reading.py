@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
-from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Tenant
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
-from akidb.domain.json import check_object, decode_strict, member_path, text_fault, type_name
+from akidb.domain.json import canonical, check_object, decode_strict, member_path, text_fault, type_name
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.names import check_integer, check_slug
 
@@ -49,9 +50,8 @@ STATUSES: Mapping[str, TenantStatus] = {
 MAX_NAME_LENGTH = 255
 
 _HEX = "[0-9A-Fa-f]"
-_ID = re.compile(
-    rf"(?:tenant_)?(?:{_HEX}{{32}}|{'-'.join(f'{_HEX}{{{n}}}' for n in (8, 4, 4, 4, 12))})", re.ASCII
-)
+_HYPHENATED = "-".join(f"{_HEX}{{{digits}}}" for digits in (8, 4, 4, 4, 12))
+_ID = re.compile(rf"(?:tenant_)?(?:{_HEX}{{32}}|{_HYPHENATED})", re.ASCII)
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?"
     r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",
@@ -110,7 +110,7 @@ def read_manifest(body: bytes) -> Manifest | None:
 def _decoded(body: bytes) -> Any:
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        return decode_strict(body, Any)  # type: ignore[arg-type]
+        return decode_strict(body, Any)
     except InvalidArgument as error:
         # Stricter than JSON's grammar: what is no manifest may repeat a key.
         document = _leniently(body)
@@ -247,6 +247,22 @@ class _Reader:
         except (ValueError, OverflowError):
             self._refuse(field, "is no time that there is between the years 1 and 9999")
             return None
+
+
+def content_hash(of: Manifest | Tenant, manifest_sha256: bytes) -> bytes:
+    """SHA-256 of what is taken over: of all that a manifest says and 2.0 knows, and of its bytes."""
+    content = (
+        of.tenant_id.raw.hex(),
+        of.name,
+        of.status,
+        of.storage_quota_bytes,
+        of.qps_quota,
+        of.metadata,
+        of.created_at,
+        of.updated_at,
+        manifest_sha256,
+    )
+    return sha256(canonical(content)).digest()
 
 
 def _slug(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""The slug of a migrated tenant: the one that its manifest gives, or one made from its name, if it is free."""
+"""What becomes of a slug that a manifest gives, or that is made from its name, and that is taken."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -10,7 +10,7 @@ DIGITS = 8
 
 
 def first_suffixed(slug: str, tenant_id: TenantId) -> str:
-    """What a taken slug becomes: `-` and 8 hex digits of the SHA-256 of the ID's 16 bytes, at most 63 in all."""
+    """The slug, `-` and 8 hex digits of the SHA-256 of the ID's 16 bytes; cut so that all is 63 at most."""
     return _suffixed(slug, sha256(tenant_id.raw).hexdigest()[:DIGITS])
 
 

@@ -1,0 +1,267 @@
+"""The migration of tenants from AkiDB 1.x, and back.
+
+What comes is one transaction: planned, written, read back, committed. What goes back are files alone. Both
+work on files of this machine, so they are asked of the process that has the data, never over HTTP.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from akidb.domain.entities import AuditEntry, Database, Tenant
+from akidb.domain.errors import Internal, InvalidArgument, Unavailable
+from akidb.domain.ids import AuditEntryId, DatabaseId, IdGenerator, TenantId
+from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.domain.manifests import Manifest, content_hash
+from akidb.domain.names import check_flag
+from akidb.legacy.reading import shown
+from akidb.ports import context
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.migration import (
+    DEFAULT_DATABASE,
+    Arrival,
+    FaultyManifests,
+    LegacyManifest,
+    LegacyManifests,
+    ManifestConflicts,
+    MigrationReport,
+    Outcome,
+    Progress,
+    ReturnReport,
+    Verification,
+)
+from akidb.services.admission import Admission, operation
+from akidb.services.migration_plan import Source, Step, decide, parts, read_again, read_source, report_of
+from akidb.services.stores import StoreAccess
+
+ACTION = "tenant.migrate"
+"""What the audit calls it."""
+
+DirectoryLike = str | os.PathLike[str]
+
+
+class MigrationService:
+    """`akidb.ports.operations.MigrationOperations` in process."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        ids: IdGenerator,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.admission = admission
+        self._metadata = metadata
+        self._stores = stores
+        self._ids = ids
+        self._now = now
+
+    @operation
+    def v1_to_v2(
+        self,
+        v1_data_dir: DirectoryLike,
+        *,
+        dry_run: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> MigrationReport:
+        """Take over every tenant of a directory of 1.x, or none."""
+        check_flag(dry_run, "dry_run")
+        check_flag(overwrite, "overwrite")
+        show = progress or _no_progress
+        source = read_source(_directory(v1_data_dir, "v1_data_dir"), show)
+        if dry_run:
+            with self._metadata.snapshot() as tx:
+                return planned(source, tx.legacy_manifests, overwrite=overwrite)
+        refuse_faults(source, dry_run=False)
+        return self._carry_out(source, overwrite=overwrite, progress=show)
+
+    @operation
+    def v2_to_v1(self, out: DirectoryLike, *, progress: Progress | None = None) -> ReturnReport:
+        """Write every tenant as a manifest of 1.x."""
+        from akidb.services.migration_back import write_manifests
+
+        with self._metadata.snapshot() as tx:
+            return write_manifests(tx.legacy_manifests, _directory(out, "out"), progress or _no_progress)
+
+    def _carry_out(self, source: Source, *, overwrite: bool, progress: Progress) -> MigrationReport:
+        told: list[TenantId] = []
+        try:
+            with self._metadata.transaction() as tx:
+                now = self._now()
+                tx.legacy_manifests.hold()
+                decide(source.steps, tx.legacy_manifests, overwrite=overwrite)
+                refuse_conflicts(source, dry_run=False)
+                steps = [step for step in source.steps if _writes(step)]
+                if not steps:
+                    return report_of(source, dry_run=False, decided=True)
+                writing = _Writing(tx, self._ids, now, source.directory)
+                before = tx.legacy_manifests.count_tenants()
+                told = writing.write(steps, progress)
+                added = sum(step.outcome is Outcome.CREATED for step in steps)
+                verification = _verify(tx.legacy_manifests, steps, now, before + added, progress)
+        except BaseException:
+            for tenant_id in told:  # an interrupt may come when the commit is made
+                self._stores.doubt(tenant_id)
+            raise
+        for tenant_id in told:
+            self._stores.settle(tenant_id)
+        return report_of(source, dry_run=False, decided=True, verification=verification)
+
+
+def planned(source: Source, store: LegacyManifests, *, overwrite: bool) -> MigrationReport:
+    """What a migration would do; raises what it would raise."""
+    refuse_faults(source, dry_run=True)
+    decide(source.steps, store, overwrite=overwrite)
+    refuse_conflicts(source, dry_run=True)
+    return report_of(source, dry_run=True, decided=True)
+
+
+def refuse_faults(source: Source, *, dry_run: bool) -> None:
+    """Raise FaultyManifests when a file is wrong."""
+    if source.faults:
+        raise FaultyManifests(report_of(source, dry_run=dry_run, decided=False))
+
+
+def refuse_conflicts(source: Source, *, dry_run: bool) -> None:
+    """Raise ManifestConflicts when a manifest is not to be overwritten and differs."""
+    if any(step.outcome is Outcome.CONFLICT for step in source.steps):
+        raise ManifestConflicts(report_of(source, dry_run=dry_run, decided=True))
+
+
+class _Writing:
+    """Writes the steps of a plan in one transaction."""
+
+    def __init__(self, tx: MetadataTransaction, ids: IdGenerator, now: datetime, directory: Path) -> None:
+        self._tx = tx
+        self._ids = ids
+        self._now = now
+        self._directory = directory
+        self._request = context.current()
+
+    def write(self, steps: Sequence[Step], progress: Progress) -> list[TenantId]:
+        """Write them; gives those tenants whose store is to learn of it."""
+        told = []
+        done = 0
+        for part in parts(steps):
+            new = []
+            for step in part:
+                arrival = self._arrival(step)
+                if step.outcome is Outcome.CREATED:
+                    new.append(arrival)
+                elif self._replace(arrival):
+                    told.append(step.tenant_id)
+            self._tx.legacy_manifests.add(new)
+            done += len(part)
+            progress("write", done, len(steps))
+        return told
+
+    def _arrival(self, step: Step) -> Arrival:
+        again = read_again(self._directory, step)
+        if again is None:
+            raise Unavailable(f"{shown(step.path)} changed while it was migrated; nothing is, run it again")
+        manifest, body = again
+        assert step.slug is not None
+        record = LegacyManifest(
+            tenant_id=step.tenant_id,
+            path=os.fsencode(step.path),
+            manifest=body,
+            sha256=step.sha256,
+            slug=step.slug,
+            migrated_at=self._now,
+        )
+        tenant = _tenant_of(manifest, step.slug, self._now)
+        return Arrival(tenant, self._default_database(step.tenant_id), record, self._entry(step.tenant_id))
+
+    def _replace(self, arrival: Arrival) -> bool:
+        """Overwrite what is there; tells whether the tenant has a store."""
+        tenant_id = arrival.tenant.tenant_id
+        there = self._tx.tenants.find(tenant_id) or self._tx.tenants.get(tenant_id, deleted=True)
+        kept = {name: getattr(there, name) for name in ("external_id", "memory_quota_bytes", "placement")}
+        tenant = replace(arrival.tenant, version=there.version + 1, **kept)
+        self._tx.legacy_manifests.replace(arrival._replace(tenant=tenant))
+        if self._tx.stores.find(tenant_id) is None:
+            return False
+        self._tx.outbox.add(tenant_id, "tenant", tenant_id)
+        return True
+
+    def _default_database(self, tenant_id: TenantId) -> Database:
+        return Database(
+            database_id=self._ids.new(DatabaseId),
+            tenant_id=tenant_id,
+            name=DEFAULT_DATABASE,
+            state=DatabaseState.READY,
+            created_at=self._now,
+            updated_at=self._now,
+        )
+
+    def _entry(self, tenant_id: TenantId) -> AuditEntry:
+        return AuditEntry(
+            audit_entry_id=self._ids.new(AuditEntryId),
+            tenant_id=tenant_id,
+            action=ACTION,
+            resource_type=TenantId.entity,
+            resource_id=str(tenant_id),
+            request_id=self._request.request_id,
+            created_at=self._now,
+        )
+
+
+def _verify(
+    store: LegacyManifests, steps: Sequence[Step], now: datetime, tenants: int, progress: Progress
+) -> Verification:
+    """Read back what was written, and compare counts and the content of each. Raises Internal."""
+    done = 0
+    for (tenant, manifest), step in zip(store.written(now), steps, strict=True):
+        same = content_hash(tenant, manifest.sha256) == step.content_hash
+        if not same or tenant.tenant_id != step.tenant_id or tenant.slug != step.slug:
+            raise Internal(f"{shown(step.path)} was not stored as it is; nothing is migrated")
+        if sha256(manifest.manifest).digest() != step.sha256 or os.fsdecode(manifest.path) != step.path:
+            raise Internal(f"the bytes of {shown(step.path)} were not stored; nothing is migrated")
+        done += 1
+        progress("verify", done, len(steps))
+    found = store.count_tenants()
+    if found != tenants:
+        raise Internal(f"there are {found} tenants where {tenants} should be; nothing is migrated")
+    databases = store.count_databases(now)
+    created = sum(step.outcome is Outcome.CREATED for step in steps)
+    if databases < created:
+        raise Internal(f"{created - databases} databases are missing; nothing is migrated")
+    return Verification(tenants=len(steps), databases=databases, manifests=done)
+
+
+def _tenant_of(manifest: Manifest, slug: str, now: datetime) -> Tenant:
+    return Tenant(
+        tenant_id=manifest.tenant_id,
+        name=manifest.name,
+        slug=slug,
+        status=manifest.status,
+        storage_quota_bytes=manifest.storage_quota_bytes,
+        qps_quota=manifest.qps_quota,
+        metadata=manifest.metadata,
+        created_at=manifest.created_at,
+        updated_at=manifest.updated_at,
+        deleted_at=now if manifest.status is TenantStatus.DECOMMISSIONED else None,
+    )
+
+
+def _writes(step: Step) -> bool:
+    return step.outcome in {Outcome.CREATED, Outcome.OVERWRITTEN}
+
+
+def _directory(value: object, field: str) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise InvalidArgument(field, "must be the path of a directory")
+    path = os.fspath(value)
+    if isinstance(path, bytes) or "\0" in path:
+        raise InvalidArgument(field, "must be the path of a directory")
+    return Path(path)
+
+
+def _no_progress(_stage: str, _done: int, _total: int) -> None:
+    pass
