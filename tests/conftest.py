@@ -1,5 +1,5 @@
 """Components that tests of every kind may ask for."""
 
-from postgres import postgres_server, postgres_url
+from postgres import empty_postgres_url, postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["empty_postgres_url", "postgres_server", "postgres_url"]

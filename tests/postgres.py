@@ -15,6 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from akidb.documents.postgresql import PostgresTenantStores
+from akidb.metadata.store import PostgresMetadataStore
+
 _numbers = itertools.count(1)
 
 LOCALE = "en_US.UTF-8"
@@ -22,18 +25,38 @@ LOCALE = "en_US.UTF-8"
 
 
 class Server:
-    """A running server. `url()` gives the address of a new, empty database."""
+    """A running server."""
 
     def __init__(self, base: str) -> None:
         self.base = base
+        self._template: str | None = None
+
+    def empty(self) -> str:
+        """The address of a new database without any table."""
+        return self._create(f"TEMPLATE template0 ENCODING 'UTF8' LOCALE '{LOCALE}'")
 
     def url(self) -> str:
+        """The address of a new database with AkiDB's tables, which are made once and copied then."""
+        if self._template is None:
+            made = self.empty()
+            PostgresMetadataStore(made).close()
+            PostgresTenantStores(made, max_open=1).close()
+            self._template = made.partition("?")[0].rpartition("/")[2]
+        return self._create(f"TEMPLATE {self._template}")
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _create(self, how: str) -> str:
         name = f"test_{os.getpid()}_{next(_numbers)}"
-        with psycopg.connect(self.base, autocommit=True) as connection:
-            connection.execute(
-                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE '{LOCALE}'"
-            )
+        self._run(f"CREATE DATABASE {name} {how}")
         return self.base.replace("/postgres?", f"/{name}?")
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self.base, autocommit=True) as connection:
+            connection.execute(statement.encode())
 
 
 def _make_locale(folder: Path) -> None:
@@ -72,6 +95,16 @@ def postgres_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Server) -> str:
-    """The address of a fresh database."""
-    return postgres_server.url()
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    """The address of a fresh database with AkiDB's tables."""
+    url = postgres_server.url()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: Server) -> Iterator[str]:
+    """The address of a fresh database without any table."""
+    url = postgres_server.empty()
+    yield url
+    postgres_server.drop(url)

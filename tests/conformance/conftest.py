@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from samples import Clock, Library, RawSql, Shelf, make_ids
 
+from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.ids import IdGenerator
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore
@@ -49,9 +50,13 @@ def library(metadata: MetadataStore, clock: Clock, ids: IdGenerator) -> Library:
     return Library(metadata, clock, ids)
 
 
-@pytest.fixture(params=["sqlite"])
-def stores(tmp_path: Path) -> Iterator[TenantStores]:
-    made = SqliteTenantStores(tmp_path, max_open=8)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TenantStores]:
+    made: TenantStores
+    if request.param == "sqlite":
+        made = SqliteTenantStores(tmp_path, max_open=8)
+    else:
+        made = PostgresTenantStores(request.getfixturevalue("postgres_url"), max_open=8)
     yield made
     made.close()
 

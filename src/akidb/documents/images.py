@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents.schema import collections, control, documents, tombstones
+from akidb.documents.statements import IN_FILE, TenantSql
+from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
@@ -26,35 +27,42 @@ PART_BYTES = 2 * 2**20
 FETCHED_ROWS = 50
 """Rows in memory at a time beside a part, each of up to 2 MiB."""
 
-_COLLECTIONS = sa.select(
-    collections.c.collection_key, *(collections.c[name] for name in CollectionImage.__struct_fields__)
-).order_by(collections.c.collection_key)
-_DOCUMENTS = (
-    sa.select(
-        documents.c.sequence,
-        documents.c.id,
-        documents.c.text,
-        documents.c.metadata,
-        documents.c.vector,
-        documents.c.size_bytes,
+
+def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any]]:
+    """What reads the collections, and the documents and tombstones of one."""
+    collections, documents, tombstones = tables.collections, tables.documents, tables.tombstones
+    key = sa.bindparam("collection_key", type_=sa.BigInteger())
+    return (
+        sa.select(
+            collections.c.collection_key, *(collections.c[name] for name in CollectionImage.__struct_fields__)
+        )
+        .where(*tables.own(collections))
+        .order_by(collections.c.collection_key),
+        sa.select(
+            documents.c.sequence,
+            documents.c.id,
+            documents.c.text,
+            documents.c.metadata,
+            documents.c.vector,
+            documents.c.size_bytes,
+        )
+        .where(*tables.own(documents), documents.c.collection_key == key)
+        .order_by(documents.c.sequence),
+        sa.select(tombstones.c.sequence, tombstones.c.id)
+        .where(*tables.own(tombstones), tombstones.c.collection_key == key)
+        .order_by(tombstones.c.sequence),
     )
-    .where(documents.c.collection_key == sa.bindparam("collection_key"))
-    .order_by(documents.c.sequence)
-)
-_TOMBSTONES = (
-    sa.select(tombstones.c.sequence, tombstones.c.id)
-    .where(tombstones.c.collection_key == sa.bindparam("collection_key"))
-    .order_by(tombstones.c.sequence)
-)
 
 
 class SqlStoreImage:
     """`akidb.ports.archive.StoreImage`, on a connection that sees one instant."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, sql: TenantSql = IN_FILE) -> None:
         self._connection = connection
+        self._own = sql.own
+        every, self._documents, self._tombstones = _statements(sql.tables)
         self._collections: dict[CollectionId, tuple[int, CollectionImage]] = {}
-        for key, *fields in connection.execute(_COLLECTIONS):
+        for key, *fields in connection.execute(every, self._own):
             image = CollectionImage(**dict(zip(CollectionImage.__struct_fields__, fields, strict=True)))
             self._collections[image.collection_id] = (key, image)
 
@@ -67,7 +75,7 @@ class SqlStoreImage:
         dimension = self._collections[collection_id][1].dimension
         rows: list[Any] = []
         size = 0
-        for row in self._rows(_DOCUMENTS, collection_id):
+        for row in self._rows(self._documents, collection_id):
             if rows and (len(rows) == PART_ROWS or size + row.size_bytes > PART_BYTES):
                 yield _documents(rows, dimension)
                 rows, size = [], 0
@@ -78,13 +86,13 @@ class SqlStoreImage:
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
         """Deletions of a collection in parts."""
-        for rows in self._rows(_TOMBSTONES, collection_id).partitions(PART_ROWS):
+        for rows in self._rows(self._tombstones, collection_id).partitions(PART_ROWS):
             yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
 
     def _rows(self, statement: sa.Select[Any], collection_id: CollectionId) -> sa.CursorResult[Any]:
         return self._connection.execute(
             statement,
-            {"collection_key": self._collections[collection_id][0]},
+            {**self._own, "collection_key": self._collections[collection_id][0]},
             execution_options={"yield_per": FETCHED_ROWS},
         )
 
@@ -98,40 +106,51 @@ def _documents(rows: Sequence[Any], dimension: int) -> Documents:
 class SqlStoreFiller:
     """`akidb.ports.archive.StoreFiller`: each part in a transaction of its own, into an empty store."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, sql: TenantSql = IN_FILE) -> None:
         self._database = database
+        self._sql = sql
         self._key = 0
 
     def add(self, part: CollectionImage | Documents | Tombstones) -> None:
         """Take a collection, or what belongs to the one that was taken last."""
+        tables = self._sql.tables
         with self._database.write() as connection:
             if isinstance(part, CollectionImage):
                 self._add_collection(connection, part)
             elif isinstance(part, Documents):
-                connection.execute(sa.insert(documents), self._document_rows(part))
+                connection.execute(sa.insert(tables.documents), self._document_rows(part))
             else:
                 connection.execute(
-                    sa.insert(tombstones),
+                    sa.insert(tables.tombstones),
                     [
-                        {"collection_key": self._key, "sequence": sequence, "id": id}
+                        {**self._sql.columns, "collection_key": self._key, "sequence": sequence, "id": id}
                         for sequence, id in zip(part.sequences, part.ids, strict=True)
                     ],
                 )
 
     def _add_collection(self, connection: sa.Connection, part: CollectionImage) -> None:
-        self._key += 1
+        tables = self._sql.tables
+        collections, control = tables.collections, tables.control
         values = {name: getattr(part, name) for name in part.__struct_fields__}
-        connection.execute(sa.insert(collections).values(collection_key=self._key, **values))
+        connection.execute(sa.insert(collections).values(**self._sql.columns, **values))
+        self._key = connection.execute(
+            sa.select(collections.c.collection_key).where(
+                *tables.own(collections), collections.c.collection_id == part.collection_id
+            ),
+            self._sql.own,
+        ).scalar_one()
         connection.execute(
-            sa.update(control).values(
-                storage_used_bytes=control.c.storage_used_bytes + part.storage_used_bytes
-            )
+            sa.update(control)
+            .where(*tables.own(control))
+            .values(storage_used_bytes=control.c.storage_used_bytes + part.storage_used_bytes),
+            self._sql.own,
         )
 
     def _document_rows(self, part: Documents) -> list[dict[str, object]]:
         blob, width = part.vectors.astype("<f4", copy=False).tobytes(), part.vectors.shape[1] * 4
         return [
             {
+                **self._sql.columns,
                 "collection_key": self._key,
                 "id": id,
                 "sequence": sequence,

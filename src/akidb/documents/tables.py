@@ -47,7 +47,7 @@ class Tables:
         )
         self.collections = self._table(
             "collections",
-            sa.Column("collection_key", sa.BigInteger if shared else sa.Integer, primary_key=True),
+            sa.Column("collection_key", sa.BigInteger, primary_key=True, server_default=sa.FetchedValue()),
             sa.Column("collection_id", Id(CollectionId), nullable=False, unique=True),
             sa.Column("database_id", Id(DatabaseId), nullable=False),
             sa.Column("version", sa.BigInteger, nullable=False),
@@ -63,7 +63,7 @@ class Tables:
         )
         self.documents = self._table(
             "documents",
-            sa.Column("document_key", sa.BigInteger, primary_key=True),
+            sa.Column("document_key", sa.BigInteger, primary_key=True, server_default=sa.FetchedValue()),
             sa.Column("collection_key", sa.BigInteger, nullable=False),
             sa.Column("id", sa.Text, nullable=False),
             sa.Column("sequence", sa.BigInteger, nullable=False),

@@ -1,0 +1,216 @@
+"""Tenant stores in the shared tables of a PostgreSQL database, which other processes use at the same time.
+
+A store is opened by nobody here, so nothing but the database says what it has been told. What must not
+happen twice at once for a tenant, in whatever process, happens under an advisory lock of the database.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from akidb.documents.images import SqlStoreFiller, SqlStoreImage
+from akidb.documents.statements import OF_SHARED, TenantSql, on_shared_tables
+from akidb.documents.tables import SHARED
+from akidb.documents.tenant_store import SqlTenantStore
+from akidb.domain.errors import Unavailable
+from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.lifecycle import TenantStatus
+from akidb.ports.archive import StoreFiller, StoreImage
+from akidb.ports.documents import TenantStore
+from akidb.ports.telemetry import StoreFigures
+from akidb.sql import migrations
+from akidb.sql.postgresql import PostgresDatabase
+from akidb.sql.telemetry import observed
+
+HEAD = "0001"
+"""The newest step in `migrations/versions`; a test holds the two together."""
+SCHEMA = "akidb_documents"
+
+_SCHEMA_LOCK = 0x616B6964625F646F
+"""What processes that bring the schema forward hold: `akidb_do` as a number."""
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class PostgresTenantStore(SqlTenantStore):
+    """`akidb.ports.documents.TenantStore`: the rows of one tenant."""
+
+    @contextmanager
+    def image(self) -> Iterator[StoreImage]:
+        """All of the store as of one instant, for as long as it takes to read it."""
+        with self._database.read(snapshot=True) as connection:
+            yield SqlStoreImage(connection, self._sql)
+
+    def erase(self) -> bool:
+        """The database's own vacuum clears what was deleted from its pages."""
+        return True
+
+
+class PostgresTenantStores:
+    """`akidb.ports.documents.TenantStores` in one database."""
+
+    def __init__(self, url: str, *, max_open: int, synchronous: str = "full", pool_size: int = 8) -> None:
+        """Connect, and make the tables if they are not there.
+
+        Of `max_open` tenants it is remembered that their stores were told all there was to tell.
+        """
+        self._database = PostgresDatabase(url, SCHEMA, pool_size=pool_size, synchronous=synchronous)
+        # Who holds a tenant's lock needs a connection of the other pool: from one pool, all could go to
+        # those who wait for each other.
+        self._locks = PostgresDatabase(url, SCHEMA, pool_size=pool_size, synchronous=synchronous)
+        self._max_open = max_open
+        self._lock = threading.Lock()
+        self._generations: dict[TenantId, int] = {}
+        self._prepared: OrderedDict[TenantId, tuple[StoreId, int]] = OrderedDict()
+        try:
+            with self._locks.locked(_SCHEMA_LOCK):
+                bring_forward(self._database)
+        except BaseException:
+            self.close()
+            raise
+
+    def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
+        """Make an empty store in place of an unused one."""
+        if not self.remove_unused(tenant_id):
+            raise Unavailable(
+                f"{self._database.name}: there is a store of tenant {tenant_id} that the metadata"
+                " does not know; restore both from one backup"
+            )
+        with self._database.write() as connection:
+            connection.execute(
+                sa.insert(SHARED.control).values(
+                    tenant_id=tenant_id,
+                    store_id=store_id,
+                    tenant_version=0,
+                    tenant_status=TenantStatus.PROVISIONING,
+                    storage_quota_bytes=0,
+                    storage_used_bytes=0,
+                )
+            )
+
+    @contextmanager
+    def open(
+        self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
+    ) -> Iterator[TenantStore]:
+        """The tenant's store, prepared."""
+        store = PostgresTenantStore(self._database, on_shared_tables(tenant_id), store_id)
+        if not self._is_ready(tenant_id, store_id):
+            with self.exclusive(tenant_id):
+                with self._lock:
+                    generation = self._generations.get(tenant_id, 0)
+                self._require(store, tenant_id)
+                prepare(store)
+                self._note_ready(tenant_id, store_id, generation)
+        yield observed("tenant", "store", store, "postgresql")
+
+    @contextmanager
+    def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
+        """Make a store and fill it; durable when the block ends, gone when it raises."""
+        with self.exclusive(tenant_id):
+            self.create(tenant_id, store_id)
+            try:
+                yield SqlStoreFiller(self._database, on_shared_tables(tenant_id))
+            except BaseException:
+                self.remove(tenant_id)
+                raise
+
+    @contextmanager
+    def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
+        """Keep others, in other processes too, from preparing or making this tenant's store."""
+        key = int.from_bytes(tenant_id.raw[8:]) ^ int.from_bytes(tenant_id.raw[:8])
+        with self._locks.locked(key & (2**63 - 1)):
+            yield
+
+    def mark_stale(self, tenant_id: TenantId) -> None:
+        """Have the store prepared again before the next use."""
+        with self._lock:
+            if tenant_id in self._generations or tenant_id in self._prepared:
+                self._generations[tenant_id] = self._generations.get(tenant_id, 0) + 1
+
+    def remove(self, tenant_id: TenantId) -> None:
+        """Remove every row of the tenant. Who writes meanwhile finds no control row, and fails."""
+        own = TenantSql(OF_SHARED, tenant_id)
+        with self._database.write() as connection:
+            own.statements.lock.first(connection, **own.own)
+            for table in (
+                SHARED.documents,
+                SHARED.tombstones,
+                SHARED.remembered_answers,
+                SHARED.collections,
+                SHARED.control,
+            ):
+                connection.execute(sa.delete(table).where(*SHARED.own(table)), own.own)
+        with self._lock:
+            self._prepared.pop(tenant_id, None)
+            self._generations.pop(tenant_id, None)
+
+    def remove_unused(self, tenant_id: TenantId) -> bool:
+        """Remove what a crash left of making a store; tells whether there is none now."""
+        own = on_shared_tables(tenant_id)
+        with self._database.read() as connection:
+            found = own.statements.identity.first(connection, **own.own)
+        if found is None:
+            return True
+        if found[2] != 0:
+            return False
+        self.remove(tenant_id)
+        return True
+
+    def figures(self) -> StoreFigures:
+        """How it stands with the connections."""
+        return self._database.figures()
+
+    def open_count(self) -> int:
+        """None is ever open: there are only rows."""
+        return 0
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+        self._locks.close()
+
+    def _require(self, store: PostgresTenantStore, tenant_id: TenantId) -> None:
+        own = on_shared_tables(tenant_id)
+        with self._database.read() as connection:
+            found = own.statements.identity.first(connection, **own.own)
+        if found is None:
+            raise Unavailable(
+                f"{self._database.name}: the store of tenant {tenant_id} is missing; restore it from a backup"
+            )
+        if found[0] != store.store_id:
+            raise Unavailable(
+                f"{self._database.name}: the store of tenant {tenant_id} is not the one"
+                " that the metadata names"
+            )
+
+    def _is_ready(self, tenant_id: TenantId, store_id: StoreId) -> bool:
+        with self._lock:
+            wanted = (store_id, self._generations.get(tenant_id, 0))
+            return self._prepared.get(tenant_id) == wanted
+
+    def _note_ready(self, tenant_id: TenantId, store_id: StoreId, generation: int) -> None:
+        with self._lock:
+            self._generations.setdefault(tenant_id, generation)
+            self._prepared[tenant_id] = (store_id, generation)
+            self._prepared.move_to_end(tenant_id)
+            while len(self._prepared) > self._max_open:
+                longest_unused, _ = self._prepared.popitem(last=False)
+                self._generations.pop(longest_unused, None)
+
+
+def bring_forward(database: PostgresDatabase) -> None:
+    """Take the steps that the shared tables lack, in one transaction.
+
+    Raises Unavailable for a schema newer than this program.
+    """
+    with database.read() as connection:
+        found = migrations.recorded(connection)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        raise migrations.newer(database.name, found, HEAD)
+    with database.write() as connection:
+        migrations.go(connection, _MIGRATIONS, HEAD)
