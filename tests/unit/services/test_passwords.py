@@ -1,0 +1,154 @@
+"""Hashes of passwords: their parameters, what they take, and what they say of a password."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import argon2
+import pytest
+from argon2.exceptions import HashingError
+
+from akidb.domain.errors import Overloaded, Unavailable
+from akidb.services import passwords
+from akidb.services.passwords import MAX_CONCURRENT_HASHES, RFC_9106_SECOND_CHOICE, Cost, Passwords
+
+CHEAP = Cost(passes=1, memory_kib=8, lanes=1)
+SECRET = "correct horse"
+
+
+@pytest.fixture
+def cheap() -> Passwords:
+    return Passwords(CHEAP)
+
+
+def test_the_parameters_are_at_least_the_second_choice_of_rfc_9106() -> None:
+    made = argon2.extract_parameters(Passwords().hash(SECRET))
+    assert made.type is argon2.Type.ID
+    assert made.version == 19
+    assert (made.time_cost, made.memory_cost, made.parallelism) == (3, 64 * 1024, 4)
+    assert (made.salt_len, made.hash_len) == (16, 32)
+
+
+def test_a_password_is_known_again_by_its_hash_alone(cheap: Passwords) -> None:
+    made = cheap.hash(SECRET)
+    assert re.fullmatch(r"\$argon2id\$v=19\$m=8,t=1,p=1\$[\w+/]{22}\$[\w+/]{43}", made)
+    assert Passwords(CHEAP).verify(made, SECRET)
+    for wrong in ("", "correct hors", "correct horse ", "Correct horse"):
+        assert not cheap.verify(made, wrong)
+
+
+def test_the_same_password_has_another_hash_each_time(cheap: Passwords) -> None:
+    assert len({cheap.hash(SECRET) for _ in range(10)}) == 10
+
+
+def test_a_letter_is_the_same_however_it_was_composed(cheap: Passwords) -> None:
+    assert cheap.verify(cheap.hash("caf\u00e9 1234"), "cafe\u0301 1234")
+    assert not cheap.verify(cheap.hash("caf\u00e9 1234"), "cafe 1234")
+
+
+def test_a_hash_of_other_parameters_is_right_and_outdated(cheap: Passwords) -> None:
+    for cost in (Cost(2, 8, 1), Cost(1, 16, 1), Cost(1, 16, 2)):
+        made = Passwords(cost).hash(SECRET)
+        assert cheap.verify(made, SECRET)
+        assert cheap.is_outdated(made)
+    assert not cheap.is_outdated(cheap.hash(SECRET))
+
+
+def test_without_a_hash_no_password_is_right(cheap: Passwords) -> None:
+    for password in ("", SECRET):
+        assert cheap.verify(None, password) is False
+
+
+def test_without_a_hash_it_takes_the_same_work_to_say_so() -> None:
+    """By processor time, which others on the machine do not lengthen as they do the time on the wall."""
+    real = Passwords()
+    made = real.hash(SECRET)
+    real.verify(None, SECRET)
+
+    def cost_of(call: Callable[[], object]) -> float:
+        def once() -> float:
+            started = time.process_time()
+            call()
+            return time.process_time() - started
+
+        return median(once() for _ in range(5))
+
+    wrong, unknown = cost_of(lambda: real.verify(made, "wrong")), cost_of(lambda: real.verify(None, "wrong"))
+    assert 0.5 < unknown / wrong < 2
+
+
+def test_the_decoy_is_a_hash_of_todays_parameters() -> None:
+    decoy = argon2.extract_parameters(Passwords()._decoy)
+    assert (decoy.time_cost, decoy.memory_cost, decoy.parallelism) == RFC_9106_SECOND_CHOICE
+    assert (decoy.salt_len, decoy.hash_len) == (16, 32)
+
+
+def test_a_fingerprint_is_that_of_its_password_and_its_key(cheap: Passwords) -> None:
+    made = cheap.fingerprint(SECRET, "key")
+    assert made == cheap.fingerprint(SECRET, "key")
+    assert made not in {cheap.fingerprint(SECRET, "other"), cheap.fingerprint("other", "key")}
+    started = time.process_time()
+    Passwords().fingerprint(SECRET, "key")
+    assert time.process_time() - started > 0.01  # it is no quicker to try than a hash
+
+
+def test_only_so_many_are_worked_on_at_once(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait, and are done in the end."""
+    at_work, most, lock = 0, 0, threading.Lock()
+    hash_one = argon2.PasswordHasher.hash
+
+    def counted(self: argon2.PasswordHasher, *args: Any, **kwargs: Any) -> str:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.01)
+        try:
+            return hash_one(self, *args, **kwargs)
+        finally:
+            with lock:
+                at_work -= 1
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", counted)
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.append(cheap.hash(SECRET))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 12
+    assert most == MAX_CONCURRENT_HASHES
+
+
+def test_who_waits_too_long_is_told(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "TURN_TIMEOUT_SECONDS", 0.01)
+    for _ in range(MAX_CONCURRENT_HASHES):
+        cheap._turns.acquire()
+    with pytest.raises(Overloaded) as caught:
+        cheap.hash(SECRET)
+    assert caught.value.fields == {"queue": "password"}
+    cheap._turns.release()
+    assert cheap.hash(SECRET)
+
+
+def test_no_memory_is_unavailable_and_gives_the_turn_back(
+    cheap: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> str:
+        raise HashingError("Memory allocation error")
+
+    for _ in range(MAX_CONCURRENT_HASHES + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(argon2.PasswordHasher, "hash", exhausted)
+            with pytest.raises(Unavailable, match="Memory allocation error"):
+                cheap.hash(SECRET)
+    assert cheap.hash(SECRET)
+
+
+def test_a_damaged_hash_is_no_answer_about_a_password(cheap: Passwords) -> None:
+    with pytest.raises(Unavailable) as caught:
+        cheap.verify("$argon2id$v=19$m=8,t=1,p=1$damaged", SECRET)
+    assert "damaged" not in caught.value.message
