@@ -12,6 +12,7 @@ from akidb.metadata import schema
 from akidb.metadata.audit import SqlAuditLog
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.databases import SqlDatabaseRepository
+from akidb.metadata.feed import SqlMetadataFeed
 from akidb.metadata.images import SqlMetadataRecords
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
@@ -72,6 +73,11 @@ class SqlMetadataTransaction:
     def outbox(self) -> SqlOutbox:
         """Changes on their way to tenant stores."""
         return SqlOutbox(self._connection)
+
+    @cached_property
+    def feed(self) -> SqlMetadataFeed:
+        """What changed."""
+        return SqlMetadataFeed(self._connection)
 
     @cached_property
     def answers(self) -> SqlAnswers:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from akidb.domain.changes import DocumentChange
 from akidb.domain.documents import Document, Include
 from akidb.domain.entities import Collection, Database, Metric, Tenant
 from akidb.domain.filters import Filter
@@ -136,6 +137,10 @@ class DocumentReader(Protocol):
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """All that happened after a sequence; `contents` brings text and metadata too."""
+        ...
+
+    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> list[DocumentChange]:
+        """Up to `limit` changes after a sequence, writes and deletions in their order."""
         ...
 
 

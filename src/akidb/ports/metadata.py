@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
+from akidb.domain.changes import FeedState, MetadataChange
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
@@ -330,6 +331,18 @@ class Outbox(Protocol):
         ...
 
 
+class MetadataFeed(Protocol):
+    """What changed below a tenant, the tenant itself included."""
+
+    def state(self, tenant_id: TenantId) -> FeedState | None:
+        """How far the feed is, None for a tenant that there is not."""
+        ...
+
+    def read(self, tenant_id: TenantId, since: int, limit: int) -> list[MetadataChange]:
+        """Up to `limit` changes after a sequence. One that cannot be read is left out."""
+        ...
+
+
 class MetadataTransaction(Protocol):
     """The repositories, bound to one transaction, or to single reads."""
 
@@ -366,6 +379,11 @@ class MetadataTransaction(Protocol):
     @property
     def outbox(self) -> Outbox:
         """`outbox` of this transaction."""
+        ...
+
+    @property
+    def feed(self) -> MetadataFeed:
+        """`feed` of this transaction."""
         ...
 
     @property
