@@ -1,0 +1,449 @@
+"""Users through the services: their life, their passwords, and what each call tells and leaves behind."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import World, keyed, opened
+
+from akidb.domain.entities import AuditResult, User, UserRole
+from akidb.domain.errors import (
+    AkiDBError,
+    AlreadyExists,
+    IdempotencyMismatch,
+    InvalidArgument,
+    InvalidState,
+    NotFound,
+    PreconditionFailed,
+    Unauthenticated,
+)
+from akidb.domain.ids import TenantId, UserId
+from akidb.domain.lifecycle import UserStatus
+from akidb.ports.users import UserChanges
+from akidb.services.passwords import Cost, Passwords
+
+CHEAP = Cost(passes=1, memory_kib=8, lanes=1)
+SECRET = "correct horse"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A tenant `aki-labs`, where hashes are quick to make."""
+    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, CHEAP))
+    with opened(tmp_path / "data") as made:
+        made.tenant()
+        yield made
+
+
+@pytest.fixture
+def bob(world: World) -> User:
+    return world.ops.users.create("aki-labs", "Bob@x", password=SECRET, role=UserRole.DEVELOPER)
+
+
+def hash_of(world: World, user: User) -> str:
+    with world.ops._runtime.metadata.read() as tx:
+        found = tx.users.find_with_hash(user.tenant_id, user.user_id)
+    assert found is not None
+    return found[1]
+
+
+def verify(world: World, email: str = "bob@x", password: str = SECRET) -> User:
+    return world.ops.users.verify_password("aki-labs", email, password)
+
+
+def update(world: World, user: User, if_version: int | None = None, **changes: Any) -> User:
+    return world.ops.users.update("aki-labs", user.user_id, UserChanges(**changes), if_version=if_version)
+
+
+def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User) -> None:
+    assert (bob.email, bob.role, bob.status, bob.version) == ("Bob@x", "developer", "active", 1)
+    assert (bob.last_login_at, bob.created_by) == (None, None)
+    for reference in (bob.user_id, str(bob.user_id), "bob@x", "BOB@X"):
+        assert world.ops.users.get("aki-labs", reference) == bob
+    assert world.ops.users.create("aki-labs", "al@x", password=SECRET).role == "viewer"
+    assert [user.email for user in world.ops.users.list("aki-labs").items] == ["al@x", "Bob@x"]
+
+
+def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None:
+    assert hash_of(world, bob).startswith("$argon2id$")
+    assert Passwords(CHEAP).verify(hash_of(world, bob), SECRET)
+    world.ops.close()
+    for path in world.directory.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_bob_and_Bob_are_one(world: World, bob: User) -> None:  # noqa: N802
+    with pytest.raises(AlreadyExists) as caught:
+        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+    assert caught.value.fields == {"entity": "user", "field": "email", "value": "bob@x"}
+    world.tenant("Other")
+    assert world.ops.users.create("other", "bob@x", password=SECRET).user_id != bob.user_id
+
+
+def test_a_change_is_the_next_version_and_nothing_is_none(world: World, bob: User) -> None:
+    changed = update(world, bob, email="Rob@x", role="admin", if_version=1)
+    assert (changed.email, changed.role, changed.version) == ("Rob@x", "admin", 2)
+    assert update(world, bob, email="Rob@x") == update(world, bob) == changed
+    with pytest.raises(PreconditionFailed):
+        update(world, bob, role="viewer", if_version=1)
+    assert verify(world, "rob@x").version == 3
+
+
+def test_a_new_password_replaces_the_old_one(world: World, bob: User) -> None:
+    changed = update(world, bob, password="another horse")
+    assert changed.version == 2
+    with pytest.raises(Unauthenticated):
+        verify(world)
+    assert verify(world, password="another horse").user_id == bob.user_id
+
+
+def test_moves_follow_the_table(world: World, bob: User) -> None:
+    users = world.ops.users
+    for verb, status in [
+        ("suspend", "suspended"),
+        ("activate", "active"),
+        ("deactivate", "deactivated"),
+        ("activate", "active"),
+        ("suspend", "suspended"),
+        ("deactivate", "deactivated"),
+    ]:
+        moved: User = getattr(users, verb)("aki-labs", "bob@x")
+        assert moved.status == status
+        assert getattr(users, verb)("aki-labs", "bob@x") == moved  # again changes nothing
+    with pytest.raises(InvalidState) as caught:
+        users.suspend("aki-labs", "bob@x")
+    assert caught.value.fields["allowed"] == ["active"]
+    assert moved.version == 7
+
+
+def test_a_deleted_user_is_gone_for_good(world: World, bob: User) -> None:
+    world.ops.users.delete("aki-labs", "BOB@x", if_version=1)
+    for call in ("get", "delete", "suspend", "activate", "deactivate"):
+        with pytest.raises(NotFound) as caught:
+            getattr(world.ops.users, call)("aki-labs", bob.user_id)
+        assert caught.value.fields == {"entity": "user", "id": str(bob.user_id)}
+    with pytest.raises(NotFound):
+        update(world, bob, role="admin")
+    with pytest.raises(Unauthenticated):
+        verify(world)
+    again = world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+    assert again.user_id != bob.user_id
+
+
+def test_a_verified_user_was_seen_at_that_time(world: World, bob: User) -> None:
+    seen = verify(world, "BOB@x")
+    assert seen.last_login_at == seen.updated_at
+    assert seen.last_login_at is not None
+    assert seen.last_login_at > bob.created_at
+    assert seen == world.ops.users.get("aki-labs", "bob@x")
+
+
+def test_an_unknown_email_a_wrong_password_and_a_user_kept_out_are_told_alike(
+    world: World, bob: User
+) -> None:
+    def told(email: str, password: str) -> tuple[str, dict[str, Any]]:
+        with pytest.raises(Unauthenticated) as caught:
+            verify(world, email, password)
+        return caught.value.message, caught.value.fields
+
+    answers = [told("nobody@x", SECRET), told("bob@x", "wrong"), told("bob@x", "")]
+    world.ops.users.suspend("aki-labs", "bob@x")
+    answers.append(told("bob@x", SECRET))
+    world.ops.users.deactivate("aki-labs", "bob@x")
+    answers.append(told("bob@x", SECRET))
+    assert all(answer == answers[0] for answer in answers)
+    entries = [entry for entry in world.audit("aki-labs") if entry.action == "user.verify_password"]
+    assert [entry.result for entry in entries] == [AuditResult.DENIED] * 5
+    assert [entry.resource_type for entry in entries] == ["tenant", "user", "user", "user", "user"]
+    assert world.ops.users.get("aki-labs", "bob@x").last_login_at is None
+
+
+def test_each_of_them_is_hashed_as_often(world: World, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, with today's parameters: also for a user kept out whose hash is outdated."""
+    seen: list[str] = []
+
+    def counting(name: str) -> None:
+        call = getattr(Passwords, name)
+
+        def counted(self: Passwords, *args: object) -> object:
+            seen.append(name)
+            return call(self, *args)
+
+        monkeypatch.setattr(Passwords, name, counted)
+
+    counting("verify")
+    counting("hash")
+    monkeypatch.setattr(Passwords, "is_outdated", lambda *_: True)
+    world.ops.users.suspend("aki-labs", "bob@x")
+    for email, password in (("nobody@x", SECRET), ("bob@x", "wrong"), ("bob@x", SECRET)):
+        seen.clear()
+        with pytest.raises(Unauthenticated):
+            verify(world, email, password)
+        assert seen == ["verify"]
+
+
+def test_an_outdated_hash_is_made_anew_when_its_password_is_known(
+    world: World, bob: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = hash_of(world, bob)
+    world.ops.close()
+    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(2, 16, 1)))
+    world.ops = world.connect()
+    with pytest.raises(Unauthenticated):
+        verify(world, password="wrong")
+    assert hash_of(world, bob) == old
+    verify(world)
+    new = hash_of(world, bob)
+    assert "m=16,t=2" in new
+    verify(world)
+    assert hash_of(world, bob) == new
+
+
+def test_a_password_changed_while_it_is_verified_is_wrong(
+    world: World, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify_one = Passwords.verify
+
+    def verify_late(self: Passwords, known: str | None, password: str) -> bool:
+        found = verify_one(self, known, password)
+        update(world, bob, password="another horse")
+        return found
+
+    monkeypatch.setattr(Passwords, "verify", verify_late)
+    with pytest.raises(Unauthenticated):
+        verify(world)
+    monkeypatch.undo()
+    assert Passwords(CHEAP).verify(hash_of(world, bob), "another horse")
+
+
+def test_a_user_deleted_or_kept_out_while_it_is_verified_is_not_let_in(
+    world: World, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify_one = Passwords.verify
+    for verb in ("suspend", "delete"):
+
+        def verify_late(self: Passwords, known: str | None, password: str, verb: str = verb) -> bool:
+            found = verify_one(self, known, password)
+            getattr(world.ops.users, verb)("aki-labs", "bob@x")
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Passwords, "verify", verify_late)
+            with pytest.raises(Unauthenticated):
+                verify(world)
+        if verb == "suspend":
+            world.ops.users.activate("aki-labs", "bob@x")
+
+
+def test_hashing_holds_no_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer commits while a password is being hashed."""
+    hashing, done = threading.Event(), threading.Event()
+    hash_one = Passwords.hash
+
+    def slow(self: Passwords, password: str) -> str:
+        hashing.set()
+        assert done.wait(10)
+        return hash_one(self, password)
+
+    monkeypatch.setattr(Passwords, "hash", slow)
+    thread = threading.Thread(target=lambda: world.ops.users.create("aki-labs", "bob@x", password=SECRET))
+    thread.start()
+    assert hashing.wait(10)
+    started = time.monotonic()
+    world.database()
+    assert time.monotonic() - started < 5
+    done.set()
+    thread.join()
+    assert world.actions("aki-labs")[-2:] == ["database.create", "user.create"]
+
+
+def test_of_two_concurrent_creates_of_one_email_one_wins(world: World) -> None:
+    answers: list[object] = []
+
+    def race(email: str) -> None:
+        try:
+            answers.append(world.ops.users.create("aki-labs", email, password=SECRET).email)
+        except AlreadyExists as error:
+            answers.append(error.fields["field"])
+
+    threads = [threading.Thread(target=race, args=(email,)) for email in ("bob@x", "BOB@x") * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count("email") == 7
+    assert len(world.ops.users.list("aki-labs").items) == 1
+    assert world.actions("aki-labs").count("user.create") == 1
+
+
+def test_many_verify_the_same_password_at_once(world: World, bob: User) -> None:
+    failures: list[BaseException] = []
+
+    def log_in() -> None:
+        try:
+            verify(world)
+        except AkiDBError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=log_in) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert world.ops.users.get("aki-labs", bob.user_id).version == 17
+
+
+def test_in_a_suspended_tenant_a_user_is_known_but_nothing_is_written(world: World, bob: User) -> None:
+    world.ops.tenants.suspend("aki-labs")
+    assert verify(world) == bob == world.ops.users.get("aki-labs", "bob@x")
+    assert world.actions("aki-labs")[-1] == "user.verify_password"
+    with pytest.raises(InvalidState):
+        update(world, bob, password="another horse")
+
+
+def test_a_key_gives_the_first_answer_and_refuses_another_password(world: World) -> None:
+    def create(password: str) -> User:
+        with keyed(idempotency_key="k"):
+            return world.ops.users.create("aki-labs", "bob@x", password=password)
+
+    made = create(SECRET)
+    assert create(SECRET) == made
+    with pytest.raises(IdempotencyMismatch):
+        create(SECRET + "!")
+    for _ in range(2):
+        with keyed(idempotency_key="u"):
+            assert update(world, made, password="another horse").version == 2
+    with pytest.raises(IdempotencyMismatch), keyed(idempotency_key="u"):
+        update(world, made, password="a third horse")
+    with keyed(idempotency_key="v"):
+        verify(world, password="another horse")
+        with pytest.raises(Unauthenticated):
+            verify(world)
+
+
+def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: World) -> None:
+    """A hash of the arguments would be tried a million times a second."""
+    from akidb.ports import wire
+
+    with keyed(idempotency_key="k"):
+        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+    quick = hashlib.sha256(
+        wire.encode({"email": "bob@x", "role": UserRole.VIEWER, "password": SECRET})
+    ).digest()
+    hard = hashlib.sha256(
+        wire.encode(
+            {
+                "email": "bob@x",
+                "role": UserRole.VIEWER,
+                "password": Passwords(CHEAP).fingerprint(SECRET, "k"),
+            }
+        )
+    ).digest()
+    world.ops.close()
+    kept = b"".join(path.read_bytes() for path in world.directory.glob("metadata.db*"))
+    assert hard in kept
+    assert quick not in kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"email": "bob"}, "email"),
+        ({"email": None}, "email"),
+        ({"password": "1234567"}, "password"),
+        ({"password": "p" * 1025}, "password"),
+        ({"password": None}, "password"),
+        ({"role": "owner"}, "role"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
+    world: World, bob: User, arguments: dict[str, Any], field: str
+) -> None:
+    before = (world.ops.users.list("aki-labs").items, world.actions("aki-labs"), hash_of(world, bob))
+    given: dict[str, Any] = {"email": "new@x", "password": SECRET, **arguments}
+    with pytest.raises(InvalidArgument) as caught:
+        world.ops.users.create("aki-labs", given.pop("email"), **given)
+    assert caught.value.field == field
+    with pytest.raises(InvalidArgument) as caught:
+        update(world, bob, **arguments)
+    assert caught.value.field == field
+    assert (world.ops.users.list("aki-labs").items, world.actions("aki-labs"), hash_of(world, bob)) == before
+
+
+def test_a_foreign_user_is_answered_as_an_unknown_one(world: World, bob: User) -> None:
+    world.tenant("Mallory")
+    users, unknown = world.ops.users, UserId(b"\1" * 16)
+
+    def answer(call: str, user: UserId, *args: Any) -> tuple[str, dict[str, Any]]:
+        with pytest.raises(NotFound) as caught:
+            getattr(users, call)("mallory", user, *args)
+        return caught.value.message.replace(str(user), "ID"), {**caught.value.fields, "id": "ID"}
+
+    for call in ("get", "delete", "suspend", "activate", "deactivate"):
+        assert answer(call, bob.user_id) == answer(call, unknown)
+    changes = UserChanges(role=UserRole.ADMIN)
+    assert answer("update", bob.user_id, changes) == answer("update", unknown, changes)
+    assert users.list("mallory").items == []
+    with pytest.raises(Unauthenticated):
+        users.verify_password("mallory", "bob@x", SECRET)
+    cursor = None
+    users.create("aki-labs", "al@x", password=SECRET)
+    cursor = users.list("aki-labs", limit=1).next_cursor
+    with pytest.raises(InvalidArgument, match="cursor"):
+        users.list("mallory", cursor=cursor)
+    assert users.get("aki-labs", bob.user_id) == bob
+
+
+def test_every_change_leaves_one_entry_without_email_or_password(world: World, bob: User) -> None:
+    users = world.ops.users
+    update(world, bob, email="rob@x", role="admin", password="another horse")
+    users.suspend("aki-labs", bob.user_id)
+    users.activate("aki-labs", bob.user_id)
+    users.deactivate("aki-labs", bob.user_id)
+    users.delete("aki-labs", bob.user_id)
+    entries = world.audit("aki-labs")[1:]
+    assert [(entry.action, entry.metadata) for entry in entries] == [
+        ("user.create", {"role": "developer"}),
+        ("user.update", {"changed": ["email", "role", "password"], "role": "admin"}),
+        ("user.suspend", {}),
+        ("user.activate", {}),
+        ("user.deactivate", {}),
+        ("user.delete", {}),
+    ]
+    for entry in entries:
+        assert (entry.resource_type, entry.resource_id) == ("user", str(bob.user_id))
+        assert not any(word in repr(entry) for word in ("@", "horse", "argon2"))
+
+
+def test_nothing_shown_holds_a_password_or_its_hash(world: World, bob: User) -> None:
+    shown = [
+        repr(bob),
+        repr(world.ops.users.list("aki-labs")),
+        repr(UserChanges(password=SECRET, role=UserRole.ADMIN)),
+        repr(verify(world)),
+    ]
+    with pytest.raises(AkiDBError) as caught:
+        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+    shown += [caught.value.message, repr(caught.value.fields)]
+    assert shown[2] == "UserChanges(email=UNSET, role=<UserRole.ADMIN: 'admin'>)"
+    assert not any(word in text for text in shown for word in (SECRET, "argon2"))
+
+
+def test_users_go_with_their_tenant(world: World, bob: User) -> None:
+    tenant_id: TenantId = bob.tenant_id
+    world.ops.tenants.delete(tenant_id)
+    with pytest.raises(NotFound):
+        world.ops.users.get("aki-labs", bob.user_id)
+    with pytest.raises(NotFound):
+        verify(world)
+    world.ops.tenants.restore(tenant_id)
+    assert world.ops.users.get("aki-labs", bob.user_id).status is UserStatus.ACTIVE
+    world.ops.tenants.delete(tenant_id)
+    world.ops.tenants.purge(tenant_id)
+    assert "user.create" in world.actions(tenant_id)
