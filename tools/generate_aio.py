@@ -15,10 +15,11 @@ NAME = "tools/generate_aio.py"
 ROOT = Path(__file__).parents[1]
 HANDLES = ROOT / "src/akidb/client/handles"
 TWINS = ROOT / "src/akidb/aio"
-MODULES = ("client", "tenants", "databases", "collections", "users")
+MODULES = ("client", "tenants", "databases", "collections", "users", "migration")
 HANDLE_CLASSES = frozenset(
     {
         "Models",
+        "Migration",
         "Tenants",
         "TenantHandle",
         "Databases",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from akidb.aio.migration import Migration
 from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
@@ -41,6 +42,11 @@ class Client:
     def models(self) -> "Models":
         """The embedding models of the machine that runs AkiDB."""
         return Models(self._sync.models, self._threads)
+
+    @property
+    def migration(self) -> Migration:
+        """The migration from AkiDB 1.x, and back."""
+        return Migration(self._sync.migration, self._threads)
 
     async def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> EmbeddingResult:
         """Turn up to 2,048 texts into vectors of shape `(n, dimension)`, storing nothing.

@@ -1,7 +1,7 @@
 """Writes manifests into a directory, such that a run which was killed can be run again.
 
-All of them are written into a folder of their own first; once they are on the disk they go to their places. So
-a file that is in its place is whole. Nothing that is there already is replaced, and nothing is written elsewhere.
+All of them are written into a folder of their own first; once they are on the disk they go to their places.
+So a file that is in its place is whole. Nothing that is there is replaced, and nothing is written elsewhere.
 """
 
 import os

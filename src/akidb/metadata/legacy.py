@@ -60,15 +60,6 @@ _PATHS = Prepared(
 _FIRST = TenantId(bytes(16))
 
 
-def deleted_in_1x() -> sa.ColumnElement[bool]:
-    """Holds for a tenant that came deleted from 1.x, and was not restored since: no sweeper purges it."""
-    return (
-        sa.exists()
-        .where(tenants.c.tenant_id == _KEY, legacy_manifests.c.migrated_at == tenants.c.deleted_at)
-        .correlate(tenants)
-    )
-
-
 class SqlLegacyManifests:
     """`akidb.ports.migration.LegacyManifests`."""
 

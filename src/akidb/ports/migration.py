@@ -3,6 +3,7 @@
 Paths in reports are relative to the directory of the manifests; bytes that are not UTF-8 are escaped.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,8 @@ import msgspec
 from akidb.domain.entities import AuditEntry, Database, Tenant
 from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.domain.ids import TenantId
+
+DirectoryLike = str | os.PathLike[str]
 
 DEFAULT_DATABASE = "default"
 """What each tenant gets that comes from 1.x."""
@@ -150,6 +153,29 @@ class ManifestConflicts(AlreadyExists):
         )
         self.args = (self.message,)
         self.report = report
+
+
+class MigrationOperations(Protocol):
+    """From AkiDB 1.x and back. Asked of the process that has the data: a server refuses."""
+
+    def v1_to_v2(
+        self,
+        v1_data_dir: DirectoryLike,
+        *,
+        dry_run: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> MigrationReport:
+        """Take over the tenant of every manifest in a directory, or none of them.
+
+        Raises FaultyManifests when a file is wrong, ManifestConflicts when one differs from what was
+        migrated and is not to `overwrite` it.
+        """
+        ...
+
+    def v2_to_v1(self, out: DirectoryLike, *, progress: Progress | None = None) -> ReturnReport:
+        """Write every tenant as a manifest into a directory that holds nothing else."""
+        ...
 
 
 class LegacyManifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.ports.archiving import ArchiveOperations
+from akidb.ports.migration import MigrationOperations
 from akidb.ports.users import UserOperations
 
 if TYPE_CHECKING:
@@ -505,6 +506,11 @@ class Operations(Protocol):
     @property
     def archives(self) -> ArchiveOperations:
         """Backups, exports, imports, copies."""
+        ...
+
+    @property
+    def migration(self) -> MigrationOperations:
+        """From AkiDB 1.x and back."""
         ...
 
     def doctor(self) -> list[Finding]:

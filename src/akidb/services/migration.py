@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from akidb.domain.entities import AuditEntry, Database, Tenant
-from akidb.domain.errors import Internal, InvalidArgument, Unavailable
+from akidb.domain.errors import Internal, Unavailable
 from akidb.domain.ids import AuditEntryId, DatabaseId, IdGenerator, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.domain.manifests import Manifest, content_hash
@@ -24,6 +24,7 @@ from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.migration import (
     DEFAULT_DATABASE,
     Arrival,
+    DirectoryLike,
     FaultyManifests,
     LegacyManifest,
     LegacyManifests,
@@ -35,13 +36,20 @@ from akidb.ports.migration import (
     Verification,
 )
 from akidb.services.admission import Admission, operation
-from akidb.services.migration_plan import Source, Step, decide, parts, read_again, read_source, report_of
+from akidb.services.migration_plan import (
+    Source,
+    Step,
+    decide,
+    directory_path,
+    parts,
+    read_again,
+    read_source,
+    report_of,
+)
 from akidb.services.stores import StoreAccess
 
 ACTION = "tenant.migrate"
 """What the audit calls it."""
-
-DirectoryLike = str | os.PathLike[str]
 
 
 class MigrationService:
@@ -74,7 +82,7 @@ class MigrationService:
         check_flag(dry_run, "dry_run")
         check_flag(overwrite, "overwrite")
         show = progress or _no_progress
-        source = read_source(_directory(v1_data_dir, "v1_data_dir"), show)
+        source = read_source(v1_data_dir, show)
         if dry_run:
             with self._metadata.snapshot() as tx:
                 return planned(source, tx.legacy_manifests, overwrite=overwrite)
@@ -87,7 +95,7 @@ class MigrationService:
         from akidb.services.migration_back import write_manifests
 
         with self._metadata.snapshot() as tx:
-            return write_manifests(tx.legacy_manifests, _directory(out, "out"), progress or _no_progress)
+            return write_manifests(tx.legacy_manifests, directory_path(out, "out"), progress or _no_progress)
 
     def _carry_out(self, source: Source, *, overwrite: bool, progress: Progress) -> MigrationReport:
         told: list[TenantId] = []
@@ -252,15 +260,6 @@ def _tenant_of(manifest: Manifest, slug: str, now: datetime) -> Tenant:
 
 def _writes(step: Step) -> bool:
     return step.outcome in {Outcome.CREATED, Outcome.OVERWRITTEN}
-
-
-def _directory(value: object, field: str) -> Path:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise InvalidArgument(field, "must be the path of a directory")
-    path = os.fspath(value)
-    if isinstance(path, bytes) or "\0" in path:
-        raise InvalidArgument(field, "must be the path of a directory")
-    return Path(path)
 
 
 def _no_progress(_stage: str, _done: int, _total: int) -> None:

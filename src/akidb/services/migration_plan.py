@@ -4,6 +4,7 @@ Nothing is written here. Of a manifest only what the plan needs is kept, so that
 fit into memory; whoever carries the plan out reads the files again.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
 from akidb.domain.manifests import (
     FaultyManifest,
@@ -24,6 +26,7 @@ from akidb.domain.names import derive_slug
 from akidb.legacy.reading import Remark, UnreadableFile, find, read, shown
 from akidb.ports.migration import (
     Counts,
+    DirectoryLike,
     LegacyManifests,
     ManifestFault,
     MigratedTenant,
@@ -58,16 +61,23 @@ class Step(msgspec.Struct, kw_only=True):
 
 
 class Source(msgspec.Struct, kw_only=True):
-    """The manifests of a directory, in the order of their tenants' IDs, and what else there is."""
+    """A directory whose manifests are read: they are in the order of their tenants' IDs."""
 
     directory: Path
     steps: list[Step]
     faults: list[ManifestFault]
     skipped: list[SkippedFile]
 
+    def __fspath__(self) -> str:
+        """The directory: it may be named by this, and is not read again then."""
+        return str(self.directory)
 
-def read_source(directory: Path, progress: Progress) -> Source:
+
+def read_source(v1_data_dir: DirectoryLike, progress: Progress) -> Source:
     """Read and check every file. Raises InvalidArgument(`v1_data_dir`) when there is no such directory."""
+    if isinstance(v1_data_dir, Source):
+        return v1_data_dir
+    directory = directory_path(v1_data_dir, "v1_data_dir")
     found = find(directory)
     source = Source(
         directory=directory,
@@ -109,6 +119,14 @@ def decide(steps: Sequence[Step], store: LegacyManifests, *, overwrite: bool) ->
         for step in part:
             _judge(step, known.get(step.tenant_id), overwrite=overwrite)
     _give_slugs(steps, store)
+
+
+def directory_path(value: object, field: str) -> Path:
+    """Read the path of a directory. Raises InvalidArgument(`field`)."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    if isinstance(path, bytes) or not path or "\0" in path:
+        raise InvalidArgument(field, "must be the path of a directory")
+    return Path(path)
 
 
 def report_of(

@@ -33,6 +33,7 @@ from akidb.services.doctor import examine
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService, ModelService
 from akidb.services.maintenance import Maintenance
+from akidb.services.migration import MigrationService
 from akidb.services.owner import DirectoryHeld, OwnerLock
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
@@ -66,6 +67,7 @@ SERVICES = (
     "models",
     "audit",
     "archives",
+    "migration",
 )
 CLOSED = "the connection is closed"
 
@@ -195,6 +197,7 @@ class _Runtime:
             place=self.place,
             schemas=(schema.HEAD, len(STEPS)),
         )
+        self.migration = MigrationService(self.admission, self.metadata, self.stores, ids, _now)
         self.ids = ids
         self.default_model = settings.default_model
 
@@ -249,6 +252,7 @@ class LocalOperations:
         self.users = runtime.users
         self.audit = runtime.audit
         self.archives = runtime.archives
+        self.migration = runtime.migration
 
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work."""

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from akidb.client.files import FileTarget, writing
+from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import Tenants
 from akidb.client.names import check_model
 from akidb.ports.operations import EmbeddingResult, Finding, MaintenanceReport, Operations
@@ -36,6 +37,11 @@ class Client:
     def models(self) -> "Models":
         """The embedding models of the machine that runs AkiDB."""
         return Models(self._operations)
+
+    @property
+    def migration(self) -> Migration:
+        """The migration from AkiDB 1.x, and back."""
+        return Migration(self._operations)
 
     def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> EmbeddingResult:
         """Turn up to 2,048 texts into vectors of shape `(n, dimension)`, storing nothing.

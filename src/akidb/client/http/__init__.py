@@ -10,6 +10,7 @@ from akidb.client.http.caller import Caller
 from akidb.client.http.collections import HttpCollections
 from akidb.client.http.databases import HttpDatabases
 from akidb.client.http.documents import HttpDocuments
+from akidb.client.http.migration import HttpMigration
 from akidb.client.http.models import HttpEmbeddings, HttpModels
 from akidb.client.http.tenants import HttpAudit, HttpTenants
 from akidb.client.http.transport import Transport
@@ -35,6 +36,7 @@ class HttpOperations:
         self.users = HttpUsers(self._caller)
         self.audit = HttpAudit(self._caller)
         self.archives = HttpArchives(self._caller)
+        self.migration = HttpMigration()
 
     def doctor(self) -> list[Finding]:
         """Have the server look at every store."""
