@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.domain.ids import EntityId, TenantId
+from akidb.domain.names import fold_name
 from akidb.metadata import tables
 from akidb.ports.archive import RECORDS, Record, Rows
 from akidb.sql.errors import violated
@@ -50,6 +51,8 @@ class SqlMetadataRecords:
         if not rows.rows:
             return
         values = [msgspec.structs.asdict(row) for row in rows.rows]
+        if rows.table == "tenants":
+            values = [{**row, "name_folded": fold_name(row["name"])} for row in values]
         try:
             self._connection.execute(sa.insert(_TABLES[rows.table]), values)
         except sa.exc.IntegrityError as error:
