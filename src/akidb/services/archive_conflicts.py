@@ -63,6 +63,7 @@ def _raise(conflict: ImportConflict, more: int) -> NoReturn:
     if conflict.reason == "purged":
         error = InvalidState(entity, "purged", "import", [])
         error.message = f"{entity} {conflict.value} was purged here and does not come back"
+        error.args = (error.message,)
     else:
         error = AlreadyExists(entity, conflict.field, conflict.value)
     if more:

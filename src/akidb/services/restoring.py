@@ -53,7 +53,7 @@ class Restoring:
         """
         with self._metadata.read() as tx:
             if not tx.records.is_empty():
-                raise AlreadyExists("store", "url", "a place that is not empty")
+                raise _not_empty("the store")
         start = archive.tell()
         contents = check_archive(self._reader(archive))
         archive.seek(start)
@@ -119,6 +119,13 @@ class Restoring:
                 check_agreement(image, None if pair is None else pair[1])
 
 
+def _not_empty(place: object) -> AlreadyExists:
+    error = AlreadyExists("store", "url", place)
+    error.message = f"{place} is not empty: a backup is restored into an empty place"
+    error.args = (error.message,)
+    return error
+
+
 def require_finished(directory: Path) -> None:
     """Raise Unavailable for a directory in which a restore was broken off."""
     if (directory / MARKER_NAME).exists():
@@ -138,7 +145,7 @@ def empty_directory(directory: Path) -> Iterator[None]:
     if not made and not directory.is_dir():
         raise InvalidArgument("url", f"{directory} is a file, not a directory")
     if not made and any(path.name != LOCK_NAME for path in directory.iterdir()):
-        raise AlreadyExists("directory", "url", directory)
+        raise _not_empty(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     create_file(directory / MARKER_NAME)
     try:

@@ -64,7 +64,7 @@ def collection(**fields: Any) -> CollectionImage:
 
 def parts() -> list[Any]:
     """An archive of one tenant with one collection."""
-    times = {"created_at": NOW, "updated_at": NOW}
+    times: dict[str, Any] = {"created_at": NOW, "updated_at": NOW}
     tenant = TenantRecord(tenant_id=TENANT_ID, name="Aki Labs", slug="aki-labs", **times)
     database = DatabaseRecord(database_id=DATABASE_ID, tenant_id=TENANT_ID, name="kb", **times)
     record = CollectionRecord(

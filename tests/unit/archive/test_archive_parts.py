@@ -99,10 +99,12 @@ def test_what_was_purged_belongs_to_a_backup_alone() -> None:
     assert found[-2] == rows
 
 
-def test_columns_of_different_length_are_refused() -> None:
-    for name, value in (("sequences", [1]), ("texts", ["a"]), ("metadata", ["{}"] * 4), ("ids", [])):
-        with pytest.raises(InvalidArgument, match="differ in length"):
-            read(written([*parts()[:2], documents()._replace(**{name: value})]))
+@pytest.mark.parametrize(
+    "wrong", [{"sequences": [1]}, {"texts": ["a"]}, {"metadata": ["{}"] * 4}, {"ids": []}]
+)
+def test_columns_of_different_length_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="differ in length"):
+        read(written([*parts()[:2], documents(**wrong)]))
 
 
 def test_a_matrix_of_another_shape_is_refused() -> None:

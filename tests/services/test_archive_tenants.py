@@ -1,0 +1,359 @@
+"""One tenant as a file: exported, taken in elsewhere, refused where it clashes, copied."""
+
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from archived import best, brute_force, exported, files_of, parts_of, put_together, rows_of
+from msgspec.structs import replace
+from worlds import World, keyed, notes, opened, vector_of
+
+from akidb.domain.documents import Include
+from akidb.domain.errors import (
+    AlreadyExists,
+    IdempotencyMismatch,
+    InvalidArgument,
+    InvalidState,
+    NotFound,
+    QuotaExceeded,
+)
+from akidb.domain.ids import DatabaseId, StoreId, TenantId
+from akidb.domain.lifecycle import TenantStatus
+from akidb.ports.archive import Rows
+from akidb.ports.archiving import ImportReport
+from akidb.ports.operations import CollectionPath, TenantChanges
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+class Pipe:
+    """What can be read but once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int, /) -> bytes:
+        return self._data.read(min(size, 1000))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A tenant with two collections, deletions, a deleted collection, a user; and its neighbour."""
+    with opened(tmp_path / "here") as made:
+        made.tenant(external_id="crm-1", metadata={"plan": ["pro", 1.5, None]}, storage_quota_bytes=10**9)
+        made.database()
+        made.collection(metric="cosine")
+        made.collection(name="empty")
+        made.collection(name="deleted", dimension=32)
+        made.ops.documents.upsert(
+            NOTES, notes(*(f"n{at}" for at in range(1500)), metadata={"y": [1, {"z": "\u65e5"}]})
+        )
+        made.ops.documents.upsert(NOTES, [{"id": "no text", "vector": vector_of("x")}])
+        made.ops.documents.delete(NOTES, ids=["n3", "n4"])
+        made.ops.documents.upsert(NOTES, notes("n4", "n5"))
+        made.ops.collections.delete("aki-labs", "kb", "deleted")
+        made.ops.users.create("aki-labs", "Bob@Example.com", password="correct horse battery")
+        made.place("Neighbour")
+        made.ops.documents.upsert(
+            CollectionPath("neighbour", "kb", "notes"), notes("secret of the neighbour")
+        )
+        yield made
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path / "there") as made:
+        yield made
+
+
+def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
+    return world.ops.archives.import_(io.BytesIO(archive), **how)
+
+
+def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> None:
+    archive = exported(world)
+    report = take_in(there, archive)
+    before = world.ops.tenants.get("aki-labs")
+    assert (report.tenant, report.dry_run, report.conflicts) == (before, False, [])
+    assert (report.databases, report.collections, report.users, report.documents) == (1, 3, 1, 1500)
+    assert there.ops.tenants.get("aki-labs") == before
+    assert there.ops.databases.list("aki-labs") == world.ops.databases.list("aki-labs")
+    for deleted in (False, True):
+        assert there.ops.collections.list("aki-labs", "kb", deleted=deleted) == world.ops.collections.list(
+            "aki-labs", "kb", deleted=deleted
+        )
+    assert there.ops.users.list("aki-labs") == world.ops.users.list("aki-labs")
+    assert there.ops.users.verify_password("aki-labs", "bob@example.com", "correct horse battery")
+    for each in (world, there):
+        each.ops.close()
+    assert rows_of(there.store_file(before)) == rows_of(world.store_file(before))
+
+
+def test_what_was_deleted_can_be_restored_there_too(world: World, there: World) -> None:
+    take_in(there, exported(world))
+    restored = there.ops.collections.restore("aki-labs", "kb", "deleted")
+    assert (restored.state, restored.dimension) == ("ready", 32)
+
+
+def test_nothing_of_another_tenant_is_in_the_archive(world: World) -> None:
+    archive = exported(world)
+    texts = archive
+    for at in range(len(archive)):  # whatever is deflated anywhere in it
+        try:
+            texts += zlib.decompressobj(-15).decompress(archive[at:])
+        except zlib.error:
+            continue
+    assert b"text of n7" in texts
+    assert b"neighbour" not in texts.lower()
+
+
+def test_a_tenant_without_documents_moves(there: World, tmp_path: Path) -> None:
+    with opened(tmp_path / "bare") as bare:
+        made = bare.tenant()
+        archive = exported(bare)
+    assert take_in(there, archive).tenant == made
+    there.database()
+    there.collection()
+    there.ops.documents.upsert(NOTES, notes("a"))
+    assert there.ops.documents.count(NOTES) == 1
+
+
+def test_the_import_can_be_read_from_a_pipe(world: World, there: World) -> None:
+    assert there.ops.archives.import_(Pipe(exported(world))).documents == 1500
+    assert not any((there.directory / "tmp").iterdir())
+
+
+def test_the_slug_can_be_another(world: World, there: World) -> None:
+    there.tenant()
+    archive = exported(world)
+    with pytest.raises(AlreadyExists) as caught:
+        take_in(there, archive)
+    assert caught.value.fields == {"entity": "tenant", "field": "slug", "value": "aki-labs"}
+    assert take_in(there, archive, slug="aki-2").tenant.slug == "aki-2"
+    assert there.ops.documents.count(NOTES._replace(tenant="aki-2")) == 1500
+    with pytest.raises(InvalidArgument) as wrong:
+        take_in(there, archive, slug="../etc")
+    assert wrong.value.field == "slug"
+
+
+def test_an_import_writes_an_audit_entry(world: World, there: World) -> None:
+    report = take_in(there, exported(world))
+    assert there.actions(report.tenant.tenant_id) == ["tenant.import"]
+
+
+def test_a_dry_run_tells_the_same_and_leaves_every_file_as_it_is(world: World, there: World) -> None:
+    archive = exported(world)
+    there.tenant("Other")
+    before = files_of(there.directory)
+    report = take_in(there, archive, dry_run=True)
+    assert files_of(there.directory) == before
+    assert report.dry_run
+    assert replace(report, dry_run=False) == take_in(there, archive)
+
+
+def test_a_dry_run_lists_every_conflict_and_the_import_refuses_the_first(world: World) -> None:
+    archive = exported(world)
+    before = files_of(world.directory)
+    report = take_in(world, archive, dry_run=True)
+    tenant = world.ops.tenants.get("aki-labs")
+    assert {(each.field, each.reason) for each in report.conflicts} == {
+        ("tenant_id", "taken"),
+        ("database_id", "taken"),
+        ("collection_id", "taken"),
+        ("user_id", "taken"),
+        ("slug", "taken"),
+        ("external_id", "taken"),
+    }
+    assert len([each for each in report.conflicts if each.field == "collection_id"]) == 3
+    with pytest.raises(AlreadyExists) as caught:
+        take_in(world, archive, slug="another")
+    assert caught.value.fields == {"entity": "tenant", "field": "tenant_id", "value": str(tenant.tenant_id)}
+    assert files_of(world.directory) == before
+
+
+def test_ids_that_belong_to_somebody_else_here_are_a_conflict(world: World) -> None:
+    """Foreign IDs: an archive of a new tenant that claims a collection of another one."""
+    new = {"tenant_id": TenantId(bytes(15) + b"1"), "slug": "new", "external_id": None}
+    archive = _as_tenant(exported(world), new, DatabaseId(bytes(15) + b"2"))
+    with pytest.raises(AlreadyExists) as caught:
+        take_in(world, archive)
+    assert caught.value.fields["field"] == "collection_id"
+    with pytest.raises(NotFound):
+        world.ops.tenants.get("new")
+
+
+def _as_tenant(archive: bytes, new: dict[str, Any], database_id: Any) -> bytes:
+    """The archive as of another tenant with a database of its own, and the collections of this one."""
+    header, parts = parts_of(archive)
+    made = []
+    for part in parts:
+        if isinstance(part, Rows):
+            rows = [replace(row, tenant_id=new["tenant_id"]) for row in part.rows if part.table != "users"]
+            if part.table == "tenants":
+                rows = [replace(rows[0], **new)]
+            elif part.table in {"databases", "collections"}:
+                rows = [replace(row, database_id=database_id) for row in rows]
+            made.append(Rows(part.table, rows))
+        elif hasattr(part, "database_id"):
+            made.append(replace(part, database_id=database_id))
+        elif hasattr(part, "tenant_id"):
+            made.append(replace(part, tenant_id=new["tenant_id"]))
+        else:
+            made.append(part)
+    return put_together(header, made)
+
+
+def test_a_deleted_tenant_is_a_conflict_and_a_purged_one_does_not_come_back(world: World) -> None:
+    archive = exported(world)
+    tenant = world.ops.tenants.get("aki-labs")
+    world.ops.tenants.delete("aki-labs")
+    with pytest.raises(AlreadyExists):
+        take_in(world, archive)
+    world.ops.tenants.purge(tenant.tenant_id)
+    with pytest.raises(InvalidState, match="purged here") as caught:
+        take_in(world, archive)
+    assert caught.value.fields["state"] == "purged"
+    report = take_in(world, archive, dry_run=True)
+    assert {(each.field, each.reason) for each in report.conflicts} == {("tenant_id", "purged")}
+    assert not world.store_file(tenant).exists()
+
+
+def test_a_purged_collection_does_not_come_back_under_another_tenant(world: World, there: World) -> None:
+    archive = exported(world)
+    take_in(there, archive)
+    tenant = there.ops.tenants.get("aki-labs")
+    there.ops.collections.purge("aki-labs", "kb", "deleted")
+    there.ops.tenants.delete("aki-labs")
+    there.ops.tenants.purge(tenant.tenant_id)
+    report = take_in(there, archive, dry_run=True)
+    assert ("collection_id", "purged") in {(each.field, each.reason) for each in report.conflicts}
+
+
+def test_a_repeated_import_with_a_key_gives_the_first_answer(world: World, there: World) -> None:
+    archive = exported(world)
+    with keyed(idempotency_key="k"):
+        first = take_in(there, archive)
+        assert take_in(there, archive) == first
+        with pytest.raises(IdempotencyMismatch):
+            take_in(there, archive, slug="other")
+    with pytest.raises(AlreadyExists):
+        take_in(there, archive)
+
+
+def test_states_of_a_tenant_that_can_be_exported(world: World, there: World) -> None:
+    world.ops.tenants.suspend("aki-labs")
+    assert take_in(there, exported(world)).tenant.status is TenantStatus.SUSPENDED
+    with pytest.raises(InvalidState):
+        there.ops.documents.upsert(NOTES, notes("a"))
+    world.ops.tenants.delete("aki-labs")
+    with pytest.raises(NotFound):
+        exported(world)
+    with pytest.raises(NotFound):
+        exported(world, "nobody")
+
+
+def test_a_tenant_over_its_quota_comes_in_and_may_only_shrink(world: World, there: World) -> None:
+    """A limit may lie below what is used: an archive of such a tenant is no fault."""
+    world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=10))
+    take_in(there, exported(world))
+    with pytest.raises(QuotaExceeded):
+        there.ops.documents.upsert(NOTES, notes("new"))
+    assert there.ops.documents.delete(NOTES, ids=["n1"]) == 1
+    assert there.ops.tenants.usage("aki-labs").documents == 1499
+
+
+def test_a_copy_goes_its_own_way(world: World) -> None:
+    original = world.ops.tenants.get("aki-labs")
+    made = world.ops.archives.copy("aki-labs", "branch", name="The branch")
+    assert (made.slug, made.name, made.version, made.external_id) == ("branch", "The branch", 1, None)
+    assert made.metadata == original.metadata
+    assert made.storage_quota_bytes == original.storage_quota_bytes
+    branch = NOTES._replace(tenant="branch")
+    assert world.ops.documents.count(branch) == 1500
+    ids = {
+        world.ops.collections.get(tenant, "kb", "notes").collection_id for tenant in ("aki-labs", "branch")
+    }
+    assert len(ids) == 2
+    assert world.ops.users.list("branch").items == []
+    world.ops.documents.delete(branch, ids=["n1"])
+    world.ops.documents.upsert(NOTES, notes("only there"))
+    assert world.ops.documents.get(branch, ["n1", "only there"]) == []
+    assert len(world.ops.documents.get(NOTES, ["n1", "only there"])) == 2
+    world.ops.tenants.delete("aki-labs")
+    world.ops.tenants.purge(original.tenant_id)
+    assert world.ops.documents.count(branch) == 1499
+    assert all(finding.ok for finding in world.ops.doctor())
+    assert "tenant.copy" in world.actions(made.tenant_id)
+
+
+def test_a_copy_keeps_sequences_and_tombstones(world: World) -> None:
+    made = world.ops.archives.copy("aki-labs", "branch")
+    original = world.ops.tenants.get("aki-labs")
+    world.ops.close()
+    one, two = (rows_of(world.store_file(tenant)) for tenant in (original, made))
+    assert one["documents"] == two["documents"]
+    assert one["tombstones"] == two["tombstones"]
+    # In the order of their IDs, which are new and old; a version is that of the metadata, which begin anew.
+    assert [row[3:] for row in one["collections"]] == [row[3:] for row in two["collections"]]
+
+
+def test_a_copy_is_refused_where_its_slug_is_taken(world: World) -> None:
+    before = files_of(world.directory)
+    with pytest.raises(AlreadyExists) as caught:
+        world.ops.archives.copy("aki-labs", "neighbour")
+    assert caught.value.fields["field"] == "slug"
+    with pytest.raises(InvalidArgument):
+        world.ops.archives.copy("aki-labs", "No Slug")
+    with pytest.raises(NotFound):
+        world.ops.archives.copy("nobody", "fine")
+    assert files_of(world.directory) == before
+
+
+def test_a_repeated_copy_with_a_key_gives_the_first_answer(world: World) -> None:
+    with keyed(idempotency_key="k"):
+        assert world.ops.archives.copy("aki-labs", "branch") == world.ops.archives.copy("aki-labs", "branch")
+
+
+@pytest.mark.parametrize("how", ["import", "copy"])
+def test_written_until_the_sequences_overlap_it_answers_like_brute_force(
+    how: str, world: World, there: World
+) -> None:
+    """An index is of one incarnation: that of the original must not serve the other."""
+    rng = np.random.default_rng(7)
+    question = rng.standard_normal(16)
+    first = best(world, NOTES, question)  # the original's index is made
+    if how == "import":
+        take_in(there, exported(world))
+        other, path = there, NOTES
+    else:
+        world.ops.archives.copy("aki-labs", "branch")
+        other, path = world, NOTES._replace(tenant="branch")
+    assert best(other, path, question) == first
+    for number in range(3):
+        for target, at in ((other, path), (world, NOTES)):
+            vectors = rng.standard_normal((50, 16)).astype(np.float32)
+            target.ops.documents.upsert(at, [{"id": f"n{n}", "vector": v} for n, v in enumerate(vectors)])
+            target.ops.documents.delete(at, ids=[f"n{100 + number}"])
+        for target, at in ((other, path), (world, NOTES)):
+            found = target.ops.documents.scan(at, include=frozenset({Include.VECTOR}), limit=1000)
+            rest = target.ops.documents.scan(
+                at, include=frozenset({Include.VECTOR}), limit=1000, cursor=found.next_cursor
+            )
+            held = {document.id: document.vector for document in [*found.items, *rest.items]}
+            assert best(target, at, question) == brute_force(held, question)
+
+
+def test_an_import_into_a_place_with_a_leftover_of_a_broken_one(world: World, there: World) -> None:
+    """What a crash leaves is a store that no metadata know: the next import takes its place."""
+    archive = exported(world)
+    tenant = world.ops.tenants.get("aki-labs")
+    stores = there.ops._runtime.tenant_stores
+    with stores.filling(tenant.tenant_id, StoreId(bytes(16))):
+        pass
+    assert there.store_file(tenant).exists()
+    assert take_in(there, archive).documents == 1500
+    assert all(finding.ok for finding in there.ops.doctor())
