@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from akidb.documents.tables import Tables
-from akidb.domain.changes import ChangeType, DocumentChange
+from akidb.domain.changes import ChangeType, DocumentChange, FeedSlice
 from akidb.domain.documents import Include
 from akidb.sql.prepared import Prepared
 
@@ -61,15 +61,17 @@ def read(
     since: int,
     limit: int,
     include: AbstractCollection[Include],
-) -> list[DocumentChange]:
+) -> FeedSlice[DocumentChange]:
     """Up to `limit` changes after a sequence, of the collection that `key` names."""
-    where = {**key, "since": since, "rows": limit}
+    where = {**key, "since": since, "rows": limit + 1}
     upserts = (_upsert(row) for row in _rows(tables, frozenset(include)).all(connection, **where))
     deletes = (
         DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=id)
         for sequence, id in _deletions(tables).all(connection, **where)
     )
-    return list(islice(merge(upserts, deletes, key=lambda change: change.sequence), limit))
+    found = list(islice(merge(upserts, deletes, key=lambda change: change.sequence), limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    return FeedSlice(found, found[-1].sequence if more else None)
 
 
 def _upsert(row: tuple[Any, ...]) -> DocumentChange:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from akidb.documents import feed
 from akidb.documents.statements import TenantSql
-from akidb.domain.changes import DocumentChange
+from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document, Include
 from akidb.domain.errors import NotFound
 from akidb.domain.filters import Filter
@@ -123,7 +123,7 @@ class SqlDocumentReader:
         deleted = self._statements.deleted.all(self._connection, **self._key, since=since_sequence)
         return Changes([(row[0], row[1]) for row in deleted], self._rows(since_sequence, contents=contents))
 
-    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> list[DocumentChange]:
+    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
         """Up to `limit` changes after a sequence."""
         return feed.read(
             self._connection, self._statements.tables, self._key, since=since, limit=limit, include=include

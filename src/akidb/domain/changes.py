@@ -72,6 +72,14 @@ class ChangePage(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False
     """Deletions up to this sequence are forgotten."""
 
 
+class FeedSlice(msgspec.Struct, Generic[T], frozen=True):
+    """What was read of a feed."""
+
+    changes: list[T]
+    last: int | None
+    """The last sequence that was looked at when there are more; None when all were."""
+
+
 class FeedState(msgspec.Struct, frozen=True):
     """How far a feed is."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.domain.changes import ChangeType, FeedState, MetadataChange
+from akidb.domain.changes import ChangeType, FeedSlice, FeedState, MetadataChange
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.metadata.tables import collections, databases, metadata_changes, metadata_feeds, tenants, users
@@ -70,12 +70,11 @@ class SqlMetadataFeed:
         row = _STATE.first(self._connection, tenant_id=tenant_id)
         return None if row is None else FeedState(row[0].raw, row[1], row[2])
 
-    def read(self, tenant_id: TenantId, since: int, limit: int) -> list[MetadataChange]:
-        """The changes after a sequence."""
+    def read(self, tenant_id: TenantId, since: int, limit: int) -> FeedSlice[MetadataChange]:
+        """Up to `limit` changes after a sequence."""
         where: dict[str, Any] = {"tenant_id": tenant_id, "since": since}
-        rows = _PAGE.all(self._connection, **where, rows=limit)
-        if not rows:
-            return []
+        rows = _PAGE.all(self._connection, **where, rows=limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
         there = {row[1] for row in rows if not row[3]}
         found = {
             (entity, getattr(item, f"{entity}_id").raw): item
@@ -93,4 +92,4 @@ class SqlMetadataFeed:
             elif (item := found.get((entity, entity_id.raw))) is not None:
                 values = {"type": ChangeType.UPSERT, "entity": entity, "id": id, entity: item}
                 changes.append(MetadataChange(sequence=sequence, **values))
-        return changes
+        return FeedSlice(changes, rows[-1][0] if more else None)

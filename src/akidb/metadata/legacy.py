@@ -27,7 +27,10 @@ _AFTER = sa.bindparam("after", type_=tenants.c.tenant_id.type)
 
 _ADD_TENANT = Prepared(
     sa.insert(tenants).values(
-        {column.name: sa.bindparam(column.name, type_=column.type) for column in (*_TENANT, _BEFORE)}
+        {
+            column.name: sa.bindparam(column.name, type_=column.type)
+            for column in (*_TENANT, tenants.c.name_folded, _BEFORE)
+        }
     )
 )
 _ADD_DATABASE = rows.insertion(Database, databases)
@@ -185,4 +188,4 @@ class SqlLegacyManifests:
 def _tenant_row(tenant: Tenant) -> dict[str, Any]:
     """1.x does not say what a deleted tenant was before: restored, it is active."""
     before = TenantStatus.ACTIVE if tenant.deleted_at is not None else None
-    return asdict(tenant) | {"state_before_deletion": before}
+    return rows.values(tenant) | {"state_before_deletion": before}

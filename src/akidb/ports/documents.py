@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from akidb.domain.changes import DocumentChange
+from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document, Include
 from akidb.domain.entities import Collection, Database, Metric, Tenant
 from akidb.domain.filters import Filter
@@ -139,7 +139,7 @@ class DocumentReader(Protocol):
         """All that happened after a sequence; `contents` brings text and metadata too."""
         ...
 
-    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> list[DocumentChange]:
+    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
         """Up to `limit` changes after a sequence, writes and deletions in their order."""
         ...
 

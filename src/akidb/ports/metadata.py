@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
-from akidb.domain.changes import FeedState, MetadataChange
+from akidb.domain.changes import FeedSlice, FeedState, MetadataChange
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
@@ -338,7 +338,7 @@ class MetadataFeed(Protocol):
         """How far the feed is, None for a tenant that there is not."""
         ...
 
-    def read(self, tenant_id: TenantId, since: int, limit: int) -> list[MetadataChange]:
+    def read(self, tenant_id: TenantId, since: int, limit: int) -> FeedSlice[MetadataChange]:
         """Up to `limit` changes after a sequence. One that cannot be read is left out."""
         ...
 
