@@ -1,0 +1,232 @@
+"""An archive from anybody: whatever breaks a rule is refused by its path, and nothing of it is kept."""
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from archived import backed_up, changed, exported, files_of, parts_of, put_together
+from msgspec.structs import replace
+from worlds import World, notes, opened
+
+from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.ports.archive import CollectionImage, Documents, Rows, StoreHead, Tombstones
+from akidb.ports.operations import CollectionPath
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A tenant with ten documents, one deletion and a user."""
+    with opened(tmp_path_factory.mktemp("origin") / "data") as world:
+        world.place()
+        world.ops.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(10))))
+        world.ops.documents.delete(NOTES, ids=["n9"])
+        world.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+        return exported(world)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Where the archive is to go: there is somebody already."""
+    with opened(tmp_path / "data") as made:
+        made.place("Neighbour")
+        yield made
+
+
+def _refused(world: World, archive: bytes) -> AkiDBError:
+    """Try to take an archive in, dry and for good, and see that nothing changed."""
+    before = files_of(world.directory)
+    with pytest.raises(AkiDBError) as dry:
+        world.ops.archives.import_(io.BytesIO(archive), dry_run=True)
+    with pytest.raises(AkiDBError) as caught:
+        world.ops.archives.import_(io.BytesIO(archive))
+    assert (type(dry.value), dry.value.message) == (type(caught.value), caught.value.message)
+    assert files_of(world.directory) == before
+    assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+    return caught.value
+
+
+def _row(table: str, **fields: Any) -> Callable[[bytes], bytes]:
+    """Change the first row of a table."""
+
+    def change(part: Rows) -> Rows:
+        if part.table != table:
+            return part
+        return Rows(table, [replace(part.rows[0], **fields), *part.rows[1:]])
+
+    return lambda archive: changed(archive, Rows, change)
+
+
+def _image(**fields: Any) -> Callable[[bytes], bytes]:
+    return lambda archive: changed(archive, CollectionImage, lambda part: replace(part, **fields))
+
+
+def _column(name: str, at: int, value: Any) -> Callable[[bytes], bytes]:
+    def change(part: Documents) -> Documents:
+        column = list(getattr(part, name))
+        column[at] = value
+        return part._replace(**{name: column})
+
+    return lambda archive: changed(archive, Documents, change)
+
+
+def _vector(at: int, *numbers: float) -> Callable[[bytes], bytes]:
+    def change(part: Documents) -> Documents:
+        vectors = part.vectors.copy()
+        vectors[at] = numbers if len(numbers) > 1 else np.full(vectors.shape[1], numbers[0])
+        return part._replace(vectors=vectors)
+
+    return lambda archive: changed(archive, Documents, change)
+
+
+def _tombstones(**fields: Any) -> Callable[[bytes], bytes]:
+    return lambda archive: changed(archive, Tombstones, lambda part: replace(part, **fields))
+
+
+OTHER = TenantId(bytes(15) + b"\x01")
+TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (_row("tenants", slug="../../etc/passwd"), "archive.tenants[0].slug"),
+        (_row("tenants", slug="A"), "archive.tenants[0].slug"),
+        (_row("tenants", name="a\nb"), "archive.tenants[0].name"),
+        (_row("tenants", name=""), "archive.tenants[0].name"),
+        (_row("tenants", external_id="a\0b"), "archive.tenants[0].external_id"),
+        (_row("tenants", storage_quota_bytes=-1), "archive.tenants[0].storage_quota_bytes"),
+        (_row("tenants", qps_quota=2**63), "archive.tenants[0].qps_quota"),
+        (_row("tenants", version=0), "archive.tenants[0].version"),
+        (_row("tenants", metadata={"a": "\0"}), "archive.tenants[0].metadata.a"),
+        (_row("tenants", created_at=datetime(2026, 1, 1)), "archive.tenants[0].created_at"),  # noqa: DTZ001
+        (_row("databases", name="a/b"), "archive.databases[0].name"),
+        (_row("databases", tenant_id=OTHER), "archive.databases[0].tenant_id"),
+        (_row("collections", tenant_id=OTHER), "archive.collections[0].tenant_id"),
+        (_row("collections", database_id=DatabaseId(bytes(16))), "archive.collections[0].database_id"),
+        (_row("collections", dimension=8), "archive.collections[0].dimension"),
+        (_row("collections", hnsw_m=1), "archive.collections[0].hnsw_m"),
+        (_row("collections", embedding_model="a\0"), "archive.collections[0].embedding_model"),
+        (_row("users", tenant_id=OTHER), "archive.users[0].tenant_id"),
+        (_row("users", email="no address"), "archive.users[0].email"),
+        (_row("users", email_key="else@example.com"), "archive.users[0].email_key"),
+        (_row("users", password_hash="x"), "archive.users[0].password_hash"),
+        (
+            _row("users", password_hash="$argon2id$v=19$m=9999999,t=1,p=1$c2FsdA$aGFzaA"),
+            "archive.users[0].password_hash",
+        ),
+        (_image(collection_id=CollectionId(bytes(16))), f"archive.{CollectionId(bytes(16))}"),
+        (_image(dimension=17), "archive.*.vectors"),
+        (_image(dimension=2**40), "archive.*.dimension"),
+        (_image(metric="dot"), "archive.*"),
+        (_image(sequence=5), "archive.*"),
+        (_image(sequence=-1), "archive.*.sequence"),
+        (_image(tombstone_floor=100), "archive.*.tombstone_floor"),
+        (_image(tombstone_floor=11), "archive.*"),
+        (_image(document_count=10), "archive.*.document_count"),
+        (_image(storage_used_bytes=1), "archive.*.storage_used_bytes"),
+        (_image(database_id=DatabaseId(bytes(16))), "archive.*"),
+        (_column("ids", 3, "n4"), "archive.*.documents"),
+        (_column("ids", 3, ""), "archive.*.documents[3].id"),
+        (_column("ids", 3, "x" * 513), "archive.*.documents[3].id"),
+        (_column("ids", 3, "a\0b"), "archive.*.documents[3].id"),
+        (_column("texts", 3, "a\0b"), "archive.*.documents[3].text"),
+        (_column("texts", 3, "x" * (2**20 + 1)), "archive.*.documents[3].text"),
+        (_column("metadata", 3, "[]"), "archive.*.documents[3].metadata"),
+        (_column("metadata", 3, "{"), "archive.*.documents[3].metadata"),
+        (_column("metadata", 3, '{"b":1,"a":2}'), "archive.*.documents[3].metadata"),
+        (_column("metadata", 3, '{"a":1,"a":1}'), "archive.*.documents[3].metadata"),
+        (_column("metadata", 3, '{"a":NaN}'), "archive.*.documents[3].metadata"),
+        (_column("metadata", 3, '{"a":"\\u0000"}'), "archive.*.documents[3].metadata.a"),
+        (_column("metadata", 3, TOO_DEEP), "archive.*.documents[3].metadata*"),
+        (_column("sequences", 3, 3), "archive.*"),
+        (_column("sequences", 3, 0), "archive.*"),
+        (_column("sequences", 8, 10**6), "archive.*"),
+        (_column("sequences", 8, 2**70), "archive"),
+        (_vector(3, np.nan), "archive.*.documents[3].vector"),
+        (_vector(3, np.inf), "archive.*.documents[3].vector"),
+        (_vector(3, 0.0), "archive.*.documents[3].vector"),
+        (_vector(3, 1e30), "archive.*.documents[3].vector"),
+        (_tombstones(sequences=[99]), "archive.*"),
+        (_tombstones(sequences=[1, 2]), "archive.*.tombstones"),
+        (_tombstones(ids=[""]), "archive.*.tombstones[0].id"),
+        (lambda archive: changed(archive, StoreHead, lambda _: StoreHead(tenant_id=OTHER)), "archive.store"),
+        (lambda archive: _with_rows(archive, "tenants", 0), "archive.tenants"),
+        (lambda archive: _with_rows(archive, "tenants", 2), "archive.tenants"),
+        (lambda archive: _with_rows(archive, "collections", 0), "archive.*"),
+        (lambda archive: archive[:-50], "archive"),
+        (lambda archive: archive + b"\0", "archive"),
+        (lambda archive: archive.replace(b"tenant", b"tennis", 1), "archive"),
+        (lambda _: b"", "archive"),
+        (lambda _: b"SQLite format 3\0" + bytes(4096), "archive"),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_by_its_path(
+    change: Callable[[bytes], bytes], field: str, archive: bytes, world: World
+) -> None:
+    error = _refused(world, change(archive))
+    assert isinstance(error, InvalidArgument)
+    begin, _, end = field.partition("*")
+    assert error.field.startswith(begin), error.field
+    assert error.field.endswith(end.rstrip("*")) or end.endswith("*"), error.field
+
+
+def _with_rows(archive: bytes, table: str, times: int) -> bytes:
+    header, parts = parts_of(archive)
+    made: list[Any] = []
+    for part in parts:
+        made += [part] * (times if isinstance(part, Rows) and part.table == table else 1)
+    return put_together(header, made)
+
+
+def test_rows_that_are_there_twice_are_refused(archive: bytes, world: World) -> None:
+    for table in ("databases", "collections", "users"):
+        before = files_of(world.directory)
+        with pytest.raises(AkiDBError):
+            world.ops.archives.import_(io.BytesIO(_with_rows(archive, table, 2)))
+        assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+        after = files_of(world.directory)
+        assert before.keys() == after.keys()  # a transaction was begun, and nothing of it is left
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+def test_a_backup_is_no_tenant(world: World) -> None:
+    error = _refused(world, backed_up(world))
+    assert "akidb restore" in error.message
+
+
+def test_more_than_there_is_room_for_is_refused(
+    archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.ops._runtime.place, "room_bytes", lambda: 1000)
+    assert isinstance(_refused(world, archive), Unavailable)
+
+
+def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: bytes, world: World) -> None:
+    class Altered(io.BytesIO):
+        """Another archive, as good as the first, from the second reading on."""
+
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            self.__init__(_column("texts", 3, "text of ab")(archive))  # type: ignore[misc]
+            return super().seek(offset, whence)
+
+    with pytest.raises(Unavailable, match="changed while it was read"):
+        world.ops.archives.import_(Altered(archive))
+    assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+    assert len(list((world.directory / "tenants").glob("*.db"))) <= 1
+    assert world.ops.archives.import_(io.BytesIO(archive)).documents == 9
+
+
+def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World) -> None:
+    from datetime import timedelta, timezone
+
+    at = datetime(2026, 1, 31, 18, 15, tzinfo=timezone(timedelta(hours=9)))
+    report = world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
+    assert world.ops.tenants.get("aki-labs").created_at == datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
+    assert report.tenant.created_at == at

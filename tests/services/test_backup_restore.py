@@ -1,0 +1,299 @@
+"""All tenants in one file, and back: row for row, while others work, and whole or not at all."""
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archived import backed_up, best, changed, exported, files_of, parts_of, put_together, rows_of
+from msgspec.structs import replace
+from worlds import World, notes, opened, vector_of
+
+from akidb.domain.errors import (
+    AkiDBError,
+    AlreadyExists,
+    InvalidArgument,
+    InvalidState,
+    NotFound,
+    Unavailable,
+)
+from akidb.domain.ids import CollectionId
+from akidb.ports.archive import CollectionImage, Documents, PurgedRecord, Rows, StoreHead
+from akidb.ports.operations import CollectionPath
+from akidb.services.restoring import MARKER_NAME
+from akidb.services.runtime import open_local, restore_local
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Two tenants with documents, one without, one suspended, one deleted, one purged."""
+    with opened(tmp_path / "data") as made:
+        for name in ("Aki Labs", "Second", "Suspended", "Deleted", "Purged"):
+            path = made.place(name)
+            made.ops.documents.upsert(path, notes("a", "b", "c", metadata={"of": name}))
+            made.ops.documents.delete(path, ids=["b"])
+        made.tenant("Empty")
+        made.ops.tenants.suspend("suspended", reason="late")
+        made.ops.tenants.delete("deleted")
+        made.ops.tenants.delete("purged")
+        made.ops.tenants.purge("purged")
+        made.ops.users.create("second", "bob@example.com", password="correct horse battery")
+        yield made
+
+
+def restored(world: World, archive: bytes, name: str = "restored") -> World:
+    """A new place that holds what the archive holds."""
+    place = world.directory.with_name(name)
+    restore_local(place, world.settings, io.BytesIO(archive))
+    return World(place)
+
+
+def tables_of(world: World) -> dict[str, list[Any]]:
+    """The metadata, but for which store is whose."""
+    with world.ops._runtime.metadata.snapshot() as tx:
+        return {
+            table: [row for part in tx.records.read(table) for row in part.rows]
+            for table in ("tenants", "databases", "collections", "users", "audit_entries", "purged")
+        }
+
+
+def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:
+    new = restored(world, backed_up(world))
+    assert tables_of(new) == tables_of(world)
+    assert len(tables_of(new)["tenants"]) == 5
+    assert len(tables_of(new)["purged"]) == 1
+    assert all(finding.ok for finding in new.ops.doctor())
+    assert new.ops.users.verify_password("second", "bob@example.com", "correct horse battery")
+    tenants = tables_of(world)["tenants"]
+    for each in (world, new):
+        each.ops.close()
+    stores = [tenant for tenant in tenants if world.store_file(tenant).exists()]
+    assert len(stores) == 4
+    for tenant in stores:
+        assert rows_of(new.store_file(tenant)) == rows_of(world.store_file(tenant))
+
+
+def test_a_restored_store_is_another_incarnation(world: World) -> None:
+    new = restored(world, backed_up(world))
+    found = []
+    for each in (world, new):
+        with each.ops._runtime.metadata.read() as tx:
+            found.append(dict(tx.stores.list()))
+    assert found[0].keys() == found[1].keys()
+    assert not set(found[0].values()) & set(found[1].values())
+    new.ops.close()
+
+
+def test_states_are_what_they_were_and_deleted_tenants_come_back(world: World) -> None:
+    new = restored(world, backed_up(world))
+    with pytest.raises(InvalidState):
+        new.ops.documents.upsert(NOTES._replace(tenant="suspended"), notes("x"))
+    assert new.ops.tenants.restore("deleted").status == "active"
+    assert new.ops.documents.count(NOTES._replace(tenant="deleted")) == 2
+    with pytest.raises(NotFound):
+        new.ops.tenants.get("purged")
+    question = vector_of("q")
+    assert best(new, NOTES, question) == best(world, NOTES, question)
+    new.ops.close()
+
+
+def test_a_backup_is_taken_while_others_write(world: World) -> None:
+    """Each tenant as of one instant: a batch is in it whole or not at all, and the last one seen is in it."""
+    stop = threading.Event()
+    acknowledged: list[int] = []
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            world.ops.documents.upsert(NOTES, notes(*(f"{number}-{at}" for at in range(7))))
+            acknowledged.append(number)
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            before = len(acknowledged)
+            archive = backed_up(world)
+            documents = [part for part in parts_of(archive)[1] if isinstance(part, Documents)]
+            ids = {id for part in documents for id in part.ids}
+            batches = {int(id.partition("-")[0]) for id in ids if "-" in id}
+            assert batches == set(range(len(batches)))
+            assert len(batches) >= before
+            assert all(f"{number}-{at}" in ids for number in batches for at in range(7))
+    finally:
+        stop.set()
+        writer.join()
+    new = restored(world, archive)
+    assert new.ops.tenants.usage("aki-labs").documents == 2 + 7 * len(batches)
+    new.ops.close()
+
+
+def test_what_is_purged_between_a_store_and_the_metadata_is_not_restored(world: World) -> None:
+    """The stores come first: what was purged after one was read is in it still, and among what was purged."""
+    collection = world.ops.collections.get("aki-labs", "kb", "notes")
+    header, before = parts_of(backed_up(world))
+    world.ops.collections.delete("aki-labs", "kb", "notes")
+    world.ops.collections.purge("aki-labs", "kb", collection.collection_id)
+    world.ops.databases.delete("second", "kb")
+    world.ops.databases.purge("second", "kb")
+    world.ops.tenants.purge("deleted")
+    _, after = parts_of(backed_up(world))
+    mixed = [part for part in before if not isinstance(part, Rows)]
+    mixed += [part for part in after if isinstance(part, Rows)]
+    new = restored(world, put_together(header, mixed))
+    assert new.ops.collections.list("aki-labs", "kb").items == []
+    assert new.ops.tenants.usage("aki-labs").storage_bytes.used == 0
+    assert new.ops.tenants.usage("second").storage_bytes.used == 0
+    assert len(list((new.directory / "tenants").glob("*.db"))) == 3
+    assert all(finding.ok for finding in new.ops.doctor())
+    new.ops.close()
+
+
+def test_what_came_after_a_store_was_read_is_there_and_empty(world: World) -> None:
+    header, before = parts_of(backed_up(world))
+    world.collection(name="later")
+    world.ops.documents.upsert(NOTES._replace(collection="later"), notes("x"))
+    world.place("Latest")
+    world.ops.documents.upsert(NOTES._replace(tenant="latest"), notes("y"))
+    world.ops.collections.delete("second", "kb", "notes")
+    _, after = parts_of(backed_up(world))
+    mixed = [part for part in before if not isinstance(part, Rows)]
+    mixed += [part for part in after if isinstance(part, Rows)]
+    new = restored(world, put_together(header, mixed))
+    for path in (NOTES._replace(collection="later"), NOTES._replace(tenant="latest")):
+        assert new.ops.documents.count(path) == 0
+        new.ops.documents.upsert(path, notes("z"))
+        assert new.ops.documents.count(path) == 1
+    assert new.ops.tenants.usage("second").documents == 0
+    assert all(finding.ok for finding in new.ops.doctor())
+    new.ops.close()
+
+
+def test_a_store_that_the_metadata_never_knew_is_refused(world: World) -> None:
+    header, parts = parts_of(backed_up(world))
+    rows = [part for part in parts if isinstance(part, Rows) and part.table == "purged"]
+    assert isinstance(rows[0].rows[0], PurgedRecord)
+    alien = replace(parts[0], tenant_id=type(parts[0].tenant_id)(bytes(16)))
+    assert isinstance(parts[0], StoreHead)
+    _refused(world, put_together(header, [alien, *parts]), "not in the metadata")
+    unknown = changed(
+        put_together(header, parts),
+        CollectionImage,
+        lambda part: replace(part, collection_id=CollectionId(part.collection_id.raw[:-1] + b"\0")),
+    )
+    _refused(world, unknown, "not in the metadata")
+
+
+def _refused(world: World, archive: bytes, reason: str) -> None:
+    place = world.directory.with_name("refused")
+    with pytest.raises(AkiDBError, match=reason) as caught:
+        restore_local(place, world.settings, io.BytesIO(archive))
+    assert isinstance(caught.value, InvalidArgument)
+    assert caught.value.field.startswith("archive")
+    assert not place.exists()
+
+
+def test_a_backup_that_is_damaged_leaves_nothing_behind(world: World) -> None:
+    archive = backed_up(world)
+    altered = archive[:5000] + bytes([archive[5000] ^ 1]) + archive[5001:]
+    for wrong in (archive[:-1], archive[: len(archive) // 2], archive + b"x", b"", altered):
+        _refused(world, wrong, "archive")
+    _refused(world, exported(world), "akidb tenant import")
+
+
+def test_an_empty_directory_is_left_empty_when_it_is_refused(world: World) -> None:
+    place = world.directory.with_name("empty")
+    place.mkdir()
+    with pytest.raises(InvalidArgument):
+        restore_local(place, world.settings, io.BytesIO(b"nonsense"))
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["store", "anything"])
+def test_only_an_empty_place_is_restored_into(kind: str, world: World, tmp_path: Path) -> None:
+    archive = backed_up(world)
+    place = tmp_path / "taken"
+    if kind == "store":
+        with opened(place):
+            pass
+    else:
+        place.mkdir()
+        (place / "letter.txt").write_text("dear")
+    before = files_of(place)
+    with pytest.raises(AlreadyExists, match="not empty"):
+        restore_local(place, world.settings, io.BytesIO(archive))
+    assert files_of(place) == before
+    with pytest.raises(AlreadyExists, match="not empty"):
+        world.ops.restore(io.BytesIO(archive))
+
+
+def test_a_directory_in_which_a_restore_was_broken_off_is_not_opened(world: World, tmp_path: Path) -> None:
+    place = tmp_path / "broken"
+    place.mkdir()
+    (place / MARKER_NAME).touch()
+    with pytest.raises(Unavailable, match="broken off"):
+        open_local(place, world.settings)
+    with pytest.raises(AlreadyExists):
+        restore_local(place, world.settings, io.BytesIO(backed_up(world)))
+    (place / MARKER_NAME).unlink()
+    open_local(place, world.settings).close()
+
+
+def test_a_place_without_anything_is_backed_up_and_restored(tmp_path: Path) -> None:
+    with opened(tmp_path / "nothing") as nothing:
+        new = restored(nothing, backed_up(nothing))
+        assert new.ops.tenants.list().items == []
+        new.tenant()
+        new.ops.close()
+
+
+def test_metadata_of_yesterday_restored_alone_deletes_no_document(world: World) -> None:
+    """A store holds collections that older metadata do not know: they stay, and are heard of again."""
+    world.ops.close()
+    metadata = world.directory / "metadata.db"
+    yesterday = metadata.read_bytes()
+    world.ops = world.connect()
+    world.collection(name="today")
+    world.ops.documents.upsert(NOTES._replace(collection="today"), notes("t1", "t2"))
+    world.ops.documents.upsert(NOTES, notes("new"))
+    tenant = world.ops.tenants.get("aki-labs")
+    world.ops.close()
+    before = rows_of(world.store_file(tenant))
+    metadata.write_bytes(yesterday)
+    world.ops = world.connect()
+    assert world.ops.documents.count(NOTES) == 3
+    with pytest.raises(NotFound):
+        world.ops.documents.count(NOTES._replace(collection="today"))
+    world.ops.tenants.suspend("aki-labs")
+    world.ops.tenants.activate("aki-labs")
+    world.ops.doctor()
+    world.ops.close()
+    after = rows_of(world.store_file(tenant))
+    assert (after["documents"], after["collections"]) == (before["documents"], before["collections"])
+    world.ops = world.connect()
+
+
+def test_a_backup_keeps_what_is_purged_later(world: World) -> None:
+    archive = backed_up(world)
+    tenant = world.ops.tenants.get("second")
+    world.ops.tenants.delete("second")
+    world.ops.tenants.purge("second")
+    new = restored(world, archive)
+    assert new.ops.tenants.get("second") == tenant
+    assert new.ops.documents.count(NOTES._replace(tenant="second")) == 2
+    new.ops.close()
+
+
+def test_no_image_is_left_behind(world: World) -> None:
+    backed_up(world)
+    exported(world)
+    assert list(world.directory.rglob("tmp/*")) == []
+    scratch = world.directory / "tenants" / "tmp" / "left-by-a-crash.db"
+    scratch.write_bytes(b"secret")
+    world.reopen()
+    assert not scratch.exists()
