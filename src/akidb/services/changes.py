@@ -14,6 +14,7 @@ from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.domain.names import check_integer, parse_reference
 from akidb.ports import context, wire
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, Subject
+from akidb.services.feeds import Signals
 from akidb.services.idempotency import request_key
 from akidb.services.stores import StoreAccess
 
@@ -79,11 +80,13 @@ class Changes:
         stores: StoreAccess,
         ids: IdGenerator,
         now: Callable[[], datetime],
+        signals: Signals,
     ) -> None:
         self._metadata = metadata
         self._stores = stores
         self._ids = ids
         self._now = now
+        self._signals = signals
 
     def carry_out(
         self,
@@ -121,6 +124,7 @@ class Changes:
             raise
         if change.concerns_store and change.tenant_id is not None:
             self._stores.settle(change.tenant_id)
+        self._signals.notify(change.tenant_id)
         return result
 
 

@@ -38,6 +38,7 @@ from akidb.ports.search import Hit, VectorIndex, VectorQuery
 from akidb.services.admission import Admission, operation
 from akidb.services.batches import check_documents, check_ids, check_selection, check_vector
 from akidb.services.embeddings import EmbeddingService
+from akidb.services.feeds import Signals
 from akidb.services.idempotency import request_key
 from akidb.services.rate import RateLimiter
 from akidb.services.scopes import ScopeCache
@@ -68,6 +69,7 @@ class DocumentService:
         limiter: RateLimiter,
         ids: IdGenerator,
         now: Callable[[], datetime],
+        signals: Signals,
     ) -> None:
         self.admission = admission
         self._scopes = ScopeCache(metadata)
@@ -77,6 +79,7 @@ class DocumentService:
         self._limiter = limiter
         self._ids = ids
         self._now = now
+        self._signals = signals
 
     @operation
     def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
@@ -299,6 +302,7 @@ class DocumentService:
             result = effect(writer)
             if key is not None:
                 writer.answers.add(key, wire.encode(result), None, now)
+        self._signals.notify(scope.tenant.tenant_id)
         return result
 
 

@@ -39,7 +39,7 @@ TICK_SECONDS = 0.5
 UNWOKEN_SECONDS = 5.0
 """How often one who waits looks without being woken, where every writer wakes."""
 
-ChangeT = TypeVar("ChangeT", DocumentChange, MetadataChange)
+ChangeT = TypeVar("ChangeT")
 
 
 class Signals:

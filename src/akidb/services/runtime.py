@@ -1,8 +1,7 @@
-"""Puts the adapters and services of a data directory together, and owns them until it is closed."""
+"""Puts the adapters and services of a deployment together, and owns them until it is closed."""
 
 import os
 import secrets
-import shutil
 import threading
 import time
 import weakref
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from akidb.documents.schema import STEPS
-from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.embedding.models import LocalModels
 from akidb.metadata import schema
-from akidb.metadata.store import SqliteMetadataStore
 from akidb.ports import telemetry
 from akidb.ports.archive import Source
 from akidb.ports.operations import Finding, MaintenanceReport
@@ -29,39 +26,36 @@ from akidb.services.audit import AuditService
 from akidb.services.changes import Changes
 from akidb.services.collections import CollectionService
 from akidb.services.databases import DatabaseService
+from akidb.services.deployments import METADATA_NAME, TENANTS_NAME, Target, deploy, prepare
 from akidb.services.doctor import examine
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService, ModelService
+from akidb.services.feeds import ChangeService, Signals
 from akidb.services.maintenance import Maintenance
 from akidb.services.migration import MigrationService
 from akidb.services.owner import DirectoryHeld, OwnerLock
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
-from akidb.services.restoring import Restoring, empty_directory, require_finished
+from akidb.services.restoring import Restoring, empty_directory
 from akidb.services.stores import StoreAccess
 from akidb.services.telemetry import hide, show
 from akidb.services.tenants import TenantService
 from akidb.services.users import UserService
 from akidb.settings import Settings
-from akidb.sql.copies import Copies
-from akidb.sql.images import SCRATCH_NAME, clear_scratch
-from akidb.sql.sqlite import sync_directory
 
-__all__ = ["DirectoryHeld", "LocalOperations", "open_local"]
+__all__ = ["METADATA_NAME", "DirectoryHeld", "LocalOperations", "open_local"]
 
-METADATA_NAME = "metadata.db"
 _SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
-    *("slow_operation_seconds", "tracing", "retention_seconds"),
+    *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
 )
-TENANTS_NAME = "tenants"
-COPIES_NAME = "backups"
 SERVICES = (
     "tenants",
     "databases",
     "collections",
     "documents",
+    "changes",
     "users",
     "embeddings",
     "models",
@@ -81,24 +75,24 @@ def _unix_ms() -> int:
 
 
 class _Runtime:
-    """One open data directory. Shared by all connections of this process to it."""
+    """One open deployment. Shared by all connections of this process to it."""
 
-    def __init__(self, directory: Path, settings: Settings, *, restoring: bool = False) -> None:
-        self.directory = directory
+    def __init__(self, target: Target, settings: Settings, *, restoring: bool = False) -> None:
+        self.target = target
         self.settings = settings
         self.connections = 0
         self.abandoned = False
         """Whether this is the copy in a forked child, where all of it belongs to the parent."""
         self._tracing = _tracing(settings)
-        self.lock = OwnerLock(directory)
+        self.deployment = deploy(target, settings, restoring=restoring)
+        self.metadata, self.tenant_stores = self.deployment.metadata, self.deployment.tenant_stores
         try:
-            if not restoring:
-                require_finished(directory)
-            for each in (directory, directory / TENANTS_NAME):
-                clear_scratch(each)
-            self._open(settings)
+            self._put_together(settings)
+            self.purging.unfinished = self.deployment.was_killed  # perhaps before a purge's traces were gone
+            with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
+                self.stores.finish_purges()
         except BaseException:
-            self.lock.release()
+            self.deployment.close()
             raise
         show(self)
         if self._tracing is not None:
@@ -115,28 +109,6 @@ class _Runtime:
         with self.admission, self.metadata.read() as tx:
             return tx.outbox.depth()
 
-    def _open(self, settings: Settings) -> None:
-        tenants = self.directory / TENANTS_NAME
-        tenants.mkdir(mode=0o700, exist_ok=True)
-        was_killed = (self.directory / f"{METADATA_NAME}-wal").exists()
-        self.metadata = SqliteMetadataStore(
-            self.directory / METADATA_NAME,
-            synchronous=settings.synchronous,
-            expected=any(tenants.glob("*.db")),  # no metadata beside stores is a loss, not a beginning
-        )
-        self.tenant_stores = SqliteTenantStores(
-            tenants, max_open=settings.max_open_stores, synchronous=settings.synchronous
-        )
-        try:
-            self._put_together(settings)
-            self.purging.unfinished = was_killed  # perhaps after a purge, before its traces were gone
-            with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
-                self.stores.finish_purges()
-        except BaseException:
-            self.tenant_stores.close()
-            self.metadata.close()
-            raise
-
     def _put_together(self, settings: Settings) -> None:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         ids = IdGenerator(_unix_ms, secrets.randbits)
@@ -145,8 +117,9 @@ class _Runtime:
         source = None if settings.model_source is None else Path(settings.model_source)
         models = LocalModels(settings.models_path, source=source)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
-        changes = Changes(self.metadata, self.stores, ids, _now)
-        copies = Copies(self.directory / COPIES_NAME, _now)
+        signals = Signals()
+        changes = Changes(self.metadata, self.stores, ids, _now, signals)
+        copies = self.deployment.copies
         self.purging = Purging(self.metadata, self.stores, limiter, copies)
         self.maintenance = Maintenance(
             admission=self.admission,
@@ -182,10 +155,18 @@ class _Runtime:
             limiter=limiter,
             ids=ids,
             now=_now,
+            signals=signals,
+        )
+        self.changes = ChangeService(
+            admission=self.admission,
+            metadata=self.metadata,
+            stores=self.stores,
+            limiter=limiter,
+            signals=signals,
         )
         self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
         self.audit = AuditService(self.admission, self.metadata)
-        self.place = Place(self.directory / SCRATCH_NAME, self.room_bytes)
+        self.place = Place(self.deployment.scratch, self.deployment.room_bytes)
         self.archives = ArchiveService(
             admission=self.admission,
             metadata=self.metadata,
@@ -201,10 +182,6 @@ class _Runtime:
         self.ids = ids
         self.default_model = settings.default_model
 
-    def room_bytes(self) -> int:
-        """What an archive may take when it is unpacked."""
-        return shutil.disk_usage(self.directory).free
-
     def close(self) -> None:
         hide(self)
         self.maintenance.stop()
@@ -212,9 +189,7 @@ class _Runtime:
         if self.purging.unfinished:  # nobody reads any more
             with suppress(Unavailable):
                 self.purging.finish()
-        self.tenant_stores.close()
-        self.metadata.close()
-        self.lock.release()
+        self.deployment.close()
         _all.discard(self)
         if self._tracing is not None:
             telemetry.leave(self._tracing)
@@ -237,16 +212,18 @@ class _Closed:
 
 
 class LocalOperations:
-    """`akidb.ports.operations.Operations` in this process: one connection to a data directory."""
+    """`akidb.ports.operations.Operations` in this process: one connection to a deployment."""
 
     def __init__(self, runtime: _Runtime) -> None:
         self._runtime = runtime
         self._closed = False
-        self.directory = runtime.directory
+        self.directory = runtime.deployment.directory
+        """The data directory, None on PostgreSQL."""
         self.tenants = runtime.tenants
         self.databases = runtime.databases
         self.collections = runtime.collections
         self.documents = runtime.documents
+        self.changes = runtime.changes
         self.embeddings = runtime.embeddings
         self.models = runtime.models
         self.users = runtime.users
@@ -257,7 +234,8 @@ class LocalOperations:
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work."""
         with self._door():
-            return list(examine(self._runtime.metadata, self._runtime.stores, self.directory / TENANTS_NAME))
+            tenants = None if self.directory is None else self.directory / TENANTS_NAME
+            return list(examine(self._runtime.metadata, self._runtime.stores, tenants))
 
     def restore(self, archive: Source) -> dict[str, int]:
         """Bring a backup back into an empty store, and look at every store then; gives what there was.
@@ -268,7 +246,7 @@ class LocalOperations:
         runtime = self._runtime
         with self._door(), runtime.place.seekable(archive) as seekable:
             restoring = Restoring(
-                runtime.metadata, runtime.tenant_stores, runtime.stores, runtime.ids, runtime.room_bytes
+                runtime.metadata, runtime.tenant_stores, runtime.stores, runtime.ids, runtime.place.room_bytes
             )
             counts = restoring.restore(seekable).counts
         for finding in self.doctor():
@@ -293,7 +271,7 @@ class LocalOperations:
     def publish_socket(self, path: Path) -> None:
         """Tell other processes where this one serves the directory."""
         with self._door():
-            self._runtime.lock.publish(path)
+            self._runtime.deployment.publish(path)
 
     def begin_shutdown(self) -> None:
         """Refuse new operations, and wait for those that run."""
@@ -310,7 +288,7 @@ class LocalOperations:
                 setattr(self, name, _Closed())
             runtime.connections -= 1
             if runtime.connections == 0:
-                _open.pop(runtime.directory, None)
+                _open.pop(runtime.target, None)
                 runtime.close()
 
     def _door(self) -> Admission:
@@ -319,26 +297,26 @@ class LocalOperations:
         return self._runtime.admission
 
 
-_open: dict[Path, _Runtime] = {}
+_open: dict[Target, _Runtime] = {}
 _open_lock = threading.Lock()
 _all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
 
 
-def open_local(directory: Path, settings: Settings, *, restoring: bool = False) -> LocalOperations:
-    """Open a data directory in this process, making it if it is not there.
+def open_local(target: Target, settings: Settings, *, restoring: bool = False) -> LocalOperations:
+    """Open a data directory, making it if it is not there, or a PostgreSQL database, in this process.
 
     Connections of one process share it, and its settings. Raises DirectoryHeld when another process has
-    it, Unavailable when a store is damaged, newer than this program, or cannot be written,
-    InvalidArgument for a setting other than that of a connection which is open.
+    the directory, Unavailable when a store is damaged, newer than this program, cannot be reached or
+    written, InvalidArgument for a setting other than that of a connection which is open.
     """
     with _open_lock:
-        path = _make_directory(directory)
-        runtime = _open.get(path)
+        place = prepare(target)
+        runtime = _open.get(place)
         if runtime is None:
             try:
-                runtime = _open[path] = _Runtime(path, settings, restoring=restoring)
+                runtime = _open[place] = _Runtime(place, settings, restoring=restoring)
             except OSError as error:
-                raise Unavailable(f"{directory}: {error.strerror}") from error
+                raise Unavailable(f"{target}: {error.strerror}") from error
             _all.add(runtime)
         else:
             _refuse_other_settings(runtime.settings, settings)
@@ -388,25 +366,11 @@ def schema_versions(directory: Path) -> tuple[str | None, str]:
         lock.release()
 
 
-def _make_directory(directory: Path) -> Path:
-    try:
-        made = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in made:
-            with suppress(PermissionError):  # not every directory that may be written may be read
-                sync_directory(path.parent)
-    except FileExistsError:
-        raise Unavailable(f"{directory} is not a directory") from None
-    except OSError as error:
-        raise Unavailable(f"{directory}: {error.strerror}") from error
-    return directory.resolve()
-
-
 def _after_fork_in_child() -> None:
     """Connections and locks belong to the parent: a child must connect for itself."""
     for runtime in list(_all):
         runtime.admission.abandon("the connection was opened before a fork: connect again")
-        runtime.lock.abandon()
+        runtime.deployment.abandon()
         hide(runtime)
         runtime.abandoned = True
     _open.clear()
