@@ -1,13 +1,15 @@
-"""`akidb migrate`: brings stores to this program's schema."""
+"""`akidb migrate`: brings stores to this program's schema, and tenants from 1.x and back."""
 
 from typing import Annotated
 
 import typer
 
+from akidb.cli import manifests
 from akidb.cli.session import Session, command, group
 from akidb.domain.errors import Unavailable
 
-app = group("migrate", "Changes of the stores' shape.")
+app = group("migrate", "Changes of the stores' shape, and from AkiDB 1.x and back.")
+manifests.add_to(app)
 
 
 @command(app, "schema", makes_store=True)

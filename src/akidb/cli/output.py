@@ -118,15 +118,22 @@ class Output:
             yield advance
 
     @contextmanager
-    def stages(self, title: str) -> Iterator["Progress"]:
-        """Show how far each stage of a download is; on a terminal only, as `progress` is."""
+    def stages(self, title: str, *, counted: bool = False) -> Iterator["Progress"]:
+        """Show how far each stage is, in bytes or `counted`; on a terminal only, as `progress` is."""
         if not sys.stderr.isatty():
             yield lambda _stage, _done, _total: None
             return
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as Bars
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        amount = MofNCompleteColumn() if counted else DownloadColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
         with Bars(*columns, console=self._console(sys.stderr), transient=True) as bars:
             tasks: dict[str, TaskID] = {}
 

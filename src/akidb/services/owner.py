@@ -3,6 +3,8 @@
 import fcntl
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -37,6 +39,26 @@ class DirectoryHeld(Unavailable):
         super().__init__(f"{directory} is in use by {name}; {advice}")
 
 
+@contextmanager
+def kept_closed(directory: Path) -> Iterator[None]:
+    """Let no process open the directory meanwhile; nothing is written, not even the lock file.
+
+    Raises DirectoryHeld when one has it open.
+    """
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):  # no process ever opened it
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DirectoryHeld(directory, _read_holder(descriptor)) from None
+    finally:
+        os.close(descriptor)
+
+
 class OwnerLock:
     """The directory's lock, held from the moment it is made until `release`."""
 
@@ -48,7 +70,7 @@ class OwnerLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write(_Holder(os.getpid(), _process_name()))
         except BlockingIOError:
-            holder = self._read()
+            holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
             raise DirectoryHeld(directory, holder) from None
         except BaseException:  # no space for its name: who fails to open the directory must not hold it
@@ -68,16 +90,17 @@ class OwnerLock:
         """Forget the lock in a forked child, where it belongs to the parent."""
         os.close(self._descriptor)
 
-    def _read(self) -> _Holder:
-        try:
-            return msgspec.json.decode(os.pread(self._descriptor, 65536, 0), type=_Holder)
-        except msgspec.MsgspecError:  # the holder is just writing it
-            return _Holder()
-
     def _write(self, holder: _Holder) -> None:
         body = msgspec.json.encode(holder)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, body, 0)
+
+
+def _read_holder(descriptor: int) -> _Holder:
+    try:
+        return msgspec.json.decode(os.pread(descriptor, 65536, 0), type=_Holder)
+    except msgspec.MsgspecError:  # the holder is just writing it
+        return _Holder()
 
 
 def _process_name() -> str:

@@ -1,0 +1,204 @@
+"""`akidb migrate v1-to-v2` and `v2-to-v1`: tenants come from AkiDB 1.x, and go back."""
+
+import contextlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from akidb.cli.session import Session, command
+from akidb.domain.errors import InvalidArgument
+from akidb.ports.migration import FaultyManifests, ManifestConflicts, MigrationReport, Outcome, ReturnReport
+
+MAX_ROWS = 20
+"""Shown of what is worth knowing; of what is wrong, all is shown."""
+
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report to FILE, as JSON.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Declare the commands."""
+    command(app, "v1-to-v2", makes_store=True)(v1_to_v2)
+    command(app, "v2-to-v1")(v2_to_v1)
+
+
+def v1_to_v2(
+    session: Session,
+    *,
+    v1_data_dir: Annotated[
+        Path, typer.Option("--v1-data-dir", metavar="DIR", help="The directory with the manifests of 1.x.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change no file.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let a manifest that has changed since overwrite its tenant.")
+    ] = False,
+    report: ReportFile = None,
+) -> None:
+    """Take over every tenant of an AkiDB 1.x, or none of them.
+
+    Running it again changes nothing.
+    """
+    from akidb.services.migration import refuse_faults
+    from akidb.services.migration_plan import read_source
+
+    refuse_server(session)
+    with _report_file(report) as file:
+        try:
+            with session.out.stages("migrate", counted=True) as progress:
+                source = read_source(v1_data_dir, progress)
+                refuse_faults(source, dry_run=dry_run)  # before a store is made
+                if dry_run:
+                    from akidb.services.migration_trial import try_on_directory
+
+                    done = try_on_directory(session.directory, source, overwrite=overwrite)
+                else:
+                    done = session.operations.migration.v1_to_v2(
+                        source, overwrite=overwrite, progress=progress
+                    )
+        except (FaultyManifests, ManifestConflicts) as error:
+            _show(session, error.report, file)
+            raise
+        _show(session, done, file)
+
+
+def v2_to_v1(
+    session: Session,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The directory to write the manifests to.")
+    ],
+    report: ReportFile = None,
+) -> None:
+    """Write every tenant as a manifest of AkiDB 1.x, under its old path where it has one."""
+    refuse_server(session)
+    with _report_file(report) as file:
+        with session.out.stages("migrate", counted=True) as progress:
+            done = session.operations.migration.v2_to_v1(out, progress=progress)
+        _write_report(done, file)
+        if session.out.json:
+            session.out.value(done)
+        else:
+            _tell_return(session, done)
+
+
+def refuse_server(session: Session) -> None:
+    """Raise InvalidArgument(`url`) where a server is named: the files are those of this machine."""
+    if session.is_remote:
+        raise InvalidArgument("url", "must be the data directory or the database, not a server")
+
+
+@contextlib.contextmanager
+def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
+    """A file to write the report to, which gets its name once it is whole; made before anything is done."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
+    except OSError as error:
+        raise InvalidArgument("report", f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+    finally:
+        written = Path(name)
+        if written.stat().st_size:
+            written.replace(path)
+        else:
+            written.unlink()
+
+
+def _show(session: Session, report: MigrationReport, file: IO[bytes] | None) -> None:
+    _write_report(report, file)
+    if session.out.json:
+        session.out.value(report)
+    else:
+        _tell(session, report)
+
+
+def _write_report(report: MigrationReport | ReturnReport, file: IO[bytes] | None) -> None:
+    from akidb.ports import wire
+
+    if file is not None:
+        file.write(wire.encode(report) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _tell(session: Session, report: MigrationReport) -> None:
+    """The report for people: what was done, then what is wrong, then what is worth knowing."""
+    out, counts = session.out, report.counts
+    if counts.faulty:
+        out.text(
+            f"{counts.manifests} manifests are sound, {counts.faulty} files are faulty: none is migrated"
+        )
+    else:
+        written = not report.dry_run and not counts.conflicts
+        numbers = {
+            "created" if written else "to create": counts.created,
+            "overwritten" if written else "to overwrite": counts.overwritten,
+            "there already": counts.unchanged,
+            "in conflict": counts.conflicts,
+            "purged before and left out": counts.purged,
+        }
+        told = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+        out.text(f"{counts.manifests} manifests in {report.v1_data_dir}: {told or 'nothing to do'}")
+    if report.verification is not None:
+        read = report.verification
+        out.text(
+            f"read back and compared: {read.tenants} tenants, {read.databases} databases,"
+            f" {read.manifests} manifests"
+        )
+    tenants = report.tenants
+    faults = [(each.path, each.field or "", each.reason) for each in report.faults]
+    _table(session, "Faulty files", ("path", "field", "reason"), faults, all=True)
+    conflicts = [(t.path, t.tenant_id, t.reason) for t in tenants if t.outcome is Outcome.CONFLICT]
+    _table(session, "Conflicts", ("path", "tenant", "reason"), conflicts, all=True)
+    purged = [(t.path, t.tenant_id) for t in tenants if t.outcome is Outcome.PURGED]
+    _table(session, "Purged, and not brought back", ("path", "tenant"), purged)
+    _table(session, "Skipped", ("path", "reason"), [(each.path, each.reason) for each in report.skipped])
+    fields = Counter(field for each in tenants for field in each.unknown_fields)
+    _table(session, "Unknown fields, kept in the manifest", ("field", "manifests"), sorted(fields.items()))
+    slugs = [
+        (t.path, t.given_slug or "-", t.slug)
+        for t in tenants
+        if t.content_hash is not None and t.slug != t.given_slug
+    ]
+    _table(session, "Slugs made", ("path", "in 1.x", "in 2.0"), slugs)
+
+
+def _tell_return(session: Session, report: ReturnReport) -> None:
+    session.out.text(
+        f"{len(report.tenants)} manifests in {report.out}: {report.unchanged} as they came from 1.x,"
+        f" {report.changed} changed since, {report.new} of tenants that were made in 2.0"
+    )
+    behind = [(t.slug, ", ".join(t.left_behind)) for t in report.tenants if t.left_behind]
+    _table(session, "Databases that 1.x has no place for", ("tenant", "databases"), behind, all=True)
+    moved = [(t.slug, t.moved_from, t.path) for t in report.tenants if t.moved_from is not None]
+    _table(session, "Under another path", ("tenant", "was", "is"), moved, all=True)
+
+
+def _table(
+    session: Session,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    all: bool = False,
+) -> None:
+    if not rows:
+        return
+    shown = rows if all else rows[:MAX_ROWS]
+    session.out.text()
+    session.out.text(f"{title} ({len(rows)})", "bold")
+    session.out.rows(None, columns, shown)
+    if len(shown) < len(rows):
+        session.out.text(f"... and {len(rows) - len(shown)} more: --report FILE has them all")
