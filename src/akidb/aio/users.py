@@ -69,7 +69,7 @@ class Users:
             yield UserHandle(item, self._threads)
 
     async def count(self) -> int:
-        """How many users there are. Reads the whole list."""
+        """How many users there are."""
         return await self._threads(self._sync.count)
 
     async def delete(self, user: UserRef, *, if_version: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """Routes of users. No answer holds a password or its hash."""
 
-from akidb.api.lists import PageQuery
+from akidb.api.lists import Count, PageQuery
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
 from akidb.domain.entities import User, UserRole
@@ -48,6 +48,12 @@ def verify_password(call: Call, body: PasswordCheck) -> User:
     becomes `last_login_at`. No Idempotency-Key is taken: each request looks at the password anew.
     """
     return call.operations.users.verify_password(call.tenant, body.email, body.password)
+
+
+@routes.get("/v1/tenants/{tenant}/user-count")
+def count(call: Call) -> Count:
+    """Count the users of a tenant."""
+    return Count(call.operations.users.count(call.tenant))
 
 
 @routes.get(_ONE)

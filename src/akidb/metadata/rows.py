@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import PERMITTED, DatabaseState, Operation, State, TenantStatus
 from akidb.domain.names import fold_name
 from akidb.metadata.tables import collections, databases, purged, remembered_answers, tenants
@@ -110,7 +110,7 @@ def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) 
 
 
 def forget_answers(
-    connection: sa.Connection, tenant_id: TenantId, entity_id: DatabaseId | CollectionId
+    connection: sa.Connection, tenant_id: TenantId, entity_id: DatabaseId | CollectionId | UserId
 ) -> None:
     """Forget the remembered answers that tell of what is purged: they bear its ID, and its names."""
     t = remembered_answers

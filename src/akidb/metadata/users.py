@@ -39,6 +39,9 @@ _PAGE = Prepared(
     .limit(sa.bindparam("rows")),
     User,
 )
+_COUNT = Prepared(
+    sa.select(sa.func.count()).select_from(users).where(users.c.tenant_id == sa.bindparam("tenant_id"))
+)
 _INSERT = Prepared(
     sa.insert(users).values({column.name: sa.bindparam(column.name, type_=column.type) for column in users.c})
 )
@@ -79,6 +82,11 @@ class SqlUserRepository:
         found = _PAGE.all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
         return rows.page(found, limit, lambda user: cursors.encode(email_key(user.email), *binding))
 
+    def count(self, tenant_id: TenantId) -> int:
+        """How many there are."""
+        found: int = _COUNT.first(self._connection, tenant_id=tenant_id)[0]
+        return found
+
     def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
         """By ID or email, with the hash of the password."""
         by, ref = _reference(user)
@@ -100,7 +108,8 @@ class SqlUserRepository:
             self._raise_stale(user, user.version - 1)
 
     def delete(self, user: User, now: datetime) -> None:
-        """Remove the row; whom the user created has no creator then."""
+        """Remove the row and the answers that tell of it; whom the user created has no creator then."""
+        rows.forget_answers(self._connection, user.tenant_id, user.user_id)
         # The schema could say so with SET NULL, but SQLite would empty the tenant's ID with it.
         self._connection.execute(
             sa.update(users)

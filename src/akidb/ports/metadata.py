@@ -249,6 +249,10 @@ class UserRepository(Protocol):
         """In the order of emails, case ignored."""
         ...
 
+    def count(self, tenant_id: TenantId) -> int:
+        """How many there are."""
+        ...
+
     def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
         """By ID or email, with the hash of the password; as quick when there is none."""
         ...

@@ -54,6 +54,10 @@ class UserOperations(Protocol):
         """Users by email, case ignored."""
         ...
 
+    def count(self, tenant: "TenantRef") -> int:
+        """How many users there are."""
+        ...
+
     def update(
         self, tenant: "TenantRef", user: UserRef, changes: UserChanges, *, if_version: int | None = None
     ) -> User:

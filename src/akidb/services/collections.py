@@ -87,6 +87,7 @@ class CollectionService:
         reference = parse_reference(CollectionId, collection)
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
+            require(Operation.METADATA_READ, owner.status, parent.state)
             return tx.collections.get(owner.tenant_id, parent.database_id, reference)
 
     @operation
@@ -104,6 +105,7 @@ class CollectionService:
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
+            require(Operation.METADATA_READ, owner.status, parent.state)
             return tx.collections.list(
                 owner.tenant_id, parent.database_id, deleted=deleted, limit=limit, cursor=cursor
             )
@@ -114,6 +116,7 @@ class CollectionService:
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
+            require(Operation.METADATA_READ, owner.status, parent.state)
             return tx.collections.count_in(owner.tenant_id, parent.database_id, deleted=deleted)
 
     @operation

@@ -16,6 +16,7 @@ from akidb.ports.operations import DatabaseChanges, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
 from akidb.services.purging import Purging
+from akidb.services.scopes import tenant_for
 
 MAX_DESCRIPTION_BYTES = 4096
 
@@ -53,8 +54,7 @@ class DatabaseService:
             raise InvalidArgument("state", "must be ready or provisioning for a new database")
 
         def effect(change: Change) -> Database:
-            parent = change.tx.tenants.get(parse_reference(TenantId, tenant))
-            require(Operation.METADATA_WRITE, parent.status)
+            parent = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
             database = Database(
                 database_id=self._ids.new(DatabaseId),
                 tenant_id=parent.tenant_id,
@@ -75,7 +75,7 @@ class DatabaseService:
         """One database that is not deleted."""
         tenant, database = parse_reference(TenantId, tenant), parse_reference(DatabaseId, database)
         with self._metadata.read() as tx:
-            return tx.databases.get(tx.tenants.get(tenant).tenant_id, database)
+            return tx.databases.get(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id, database)
 
     @operation
     def list(
@@ -89,18 +89,17 @@ class DatabaseService:
         """Databases by name."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         check_flag(deleted, "deleted")
-        reference = parse_reference(TenantId, tenant)
         with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(reference).tenant_id
+            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
             return tx.databases.list(tenant_id, deleted=deleted, limit=limit, cursor=cursor)
 
     @operation
     def count(self, tenant: TenantRef, *, deleted: bool = False) -> int:
         """How many databases there are."""
         check_flag(deleted, "deleted")
-        reference = parse_reference(TenantId, tenant)
         with self._metadata.read() as tx:
-            return tx.databases.count(tx.tenants.get(reference).tenant_id, deleted=deleted)
+            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
+            return tx.databases.count(tenant_id, deleted=deleted)
 
     @operation
     def update(

@@ -37,6 +37,7 @@ from akidb.ports.search import VectorIndex
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
 from akidb.services.purging import Purging
+from akidb.services.scopes import tenant_for
 from akidb.services.stores import StoreAccess
 
 MAX_REASON_BYTES = 4096
@@ -226,9 +227,8 @@ class TenantService:
     @operation
     def usage(self, tenant: TenantRef) -> Usage:
         """Each quota with its limit and exact use."""
-        reference = parse_reference(TenantId, tenant)
         with self._metadata.snapshot() as tx:
-            found = tx.tenants.get(reference)
+            found = tenant_for(tx, tenant, Operation.METADATA_READ)
             databases, collections = (
                 tx.databases.count(found.tenant_id),
                 tx.collections.count(found.tenant_id),

@@ -6,10 +6,10 @@ from typing import Any
 from msgspec import UNSET
 
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
-from akidb.domain.entities import AuditResult, Tenant, User, UserRole
+from akidb.domain.entities import AuditResult, User, UserRole
 from akidb.domain.errors import Unauthenticated
-from akidb.domain.ids import IdGenerator, TenantId, UserId
-from akidb.domain.lifecycle import PERMITTED, Operation, TenantStatus, UserStatus, move, require
+from akidb.domain.ids import IdGenerator, UserId
+from akidb.domain.lifecycle import PERMITTED, Operation, TenantStatus, UserStatus, move
 from akidb.domain.names import (
     MAX_PASSWORD_BYTES,
     check_email,
@@ -20,12 +20,13 @@ from akidb.domain.names import (
     parse_reference,
 )
 from akidb.ports import context
-from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import TenantRef
 from akidb.ports.users import UserChanges, UserRef
 from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
 from akidb.services.passwords import Passwords
+from akidb.services.scopes import tenant_for
 
 
 class UserService:
@@ -55,7 +56,7 @@ class UserService:
         password_hash = self._passwords.hash(password)
 
         def effect(change: Change) -> User:
-            owner = _owner(change.tx, tenant, Operation.METADATA_WRITE)
+            owner = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
             user = User(
                 user_id=self._ids.new(UserId),
                 tenant_id=owner.tenant_id,
@@ -74,7 +75,7 @@ class UserService:
         """One user."""
         reference = parse_reference(UserId, user)
         with self._metadata.read() as tx:
-            return tx.users.get(_owner(tx, tenant, Operation.METADATA_READ).tenant_id, reference)
+            return tx.users.get(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id, reference)
 
     @operation
     def list(
@@ -83,8 +84,14 @@ class UserService:
         """Users by email."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         with self._metadata.read() as tx:
-            owner = _owner(tx, tenant, Operation.METADATA_READ)
+            owner = tenant_for(tx, tenant, Operation.METADATA_READ)
             return tx.users.list(owner.tenant_id, limit=limit, cursor=cursor)
+
+    @operation
+    def count(self, tenant: TenantRef) -> int:
+        """How many users there are."""
+        with self._metadata.read() as tx:
+            return tx.users.count(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id)
 
     @operation
     def update(
@@ -147,7 +154,7 @@ class UserService:
         check_email(email)
         check_text(password, "password", maximum_bytes=MAX_PASSWORD_BYTES)
         with self._metadata.read() as tx:
-            tenant_id = _owner(tx, tenant, Operation.METADATA_READ).tenant_id
+            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
             user, known_hash = tx.users.find_with_hash(tenant_id, email) or (None, None)
         is_right = self._passwords.verify(known_hash, password) and user is not None and _is_let_in(user)
         new_hash = None
@@ -155,7 +162,7 @@ class UserService:
             new_hash = self._passwords.hash(password)
 
         def effect(change: Change) -> list[User]:
-            owner = _owner(change.tx, tenant_id, Operation.METADATA_READ)
+            owner = tenant_for(change.tx, tenant_id, Operation.METADATA_READ)
             resource = tenant_id if user is None else user.user_id
             found = None if user is None else change.tx.users.find_with_hash(tenant_id, user.user_id)
             # The password may have been changed, or the user kept out, since it was looked at.
@@ -194,7 +201,7 @@ class UserService:
     @staticmethod
     def _read(change: Change, tenant: TenantRef, user: UserRef, if_version: int | None) -> User:
         """The user, when the tenant lets its metadata be written."""
-        owner = _owner(change.tx, tenant, Operation.METADATA_WRITE)
+        owner = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
         found = change.tx.users.get(owner.tenant_id, parse_reference(UserId, user))
         check_version(found, if_version)
         change.tenant_id = owner.tenant_id
@@ -204,13 +211,6 @@ class UserService:
         """What is remembered of a password with an idempotency key: nothing that is quick to try."""
         key = context.current().idempotency_key
         return {} if key is None else {"password": self._passwords.fingerprint(password, key)}
-
-
-def _owner(tx: MetadataTransaction, tenant: TenantRef, work: Operation) -> Tenant:
-    """The tenant, when its status lets this be done."""
-    owner = tx.tenants.get(parse_reference(TenantId, tenant))
-    require(work, owner.status)
-    return owner
 
 
 def _is_let_in(user: User) -> bool:

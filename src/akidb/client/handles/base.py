@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
-from akidb.domain.documents import MAX_PAGE_LIMIT, Include, Page
+from akidb.domain.documents import Include, Page
 from akidb.domain.errors import InvalidArgument, NotFound
 
 T = TypeVar("T")
@@ -42,11 +42,6 @@ def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
         cursor = page.next_cursor
         if cursor is None:
             return
-
-
-def number_of(read: Callable[[int, str | None], Page[T]]) -> int:
-    """How many items a list has; `read` gives so many of them at a cursor."""
-    return sum(1 for _ in every(lambda cursor: read(MAX_PAGE_LIMIT, cursor)))
 
 
 def parts(include: IncludeLike) -> frozenset[Include]:

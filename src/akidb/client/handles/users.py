@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found, number_of
+from akidb.client.handles.base import Field, every, found
 from akidb.client.results import Page
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import User, UserRole
@@ -73,9 +73,8 @@ class Users:
         return map(self._handle, every(lambda cursor: users.list(self._tenant, cursor=cursor)))
 
     def count(self) -> int:
-        """How many users there are. Reads the whole list."""
-        users = self._operations.users
-        return number_of(lambda limit, cursor: users.list(self._tenant, limit=limit, cursor=cursor))
+        """How many users there are."""
+        return self._operations.users.count(self._tenant)
 
     def delete(self, user: UserRef, *, if_version: int | None = None) -> None:
         """Remove a user for good; the audit entries stay."""

@@ -5,7 +5,7 @@
 from akidb.client.http import checks
 from akidb.client.http.caller import Caller
 from akidb.client.http.checks import changed, checked
-from akidb.client.http.paths import page_query, user_path, users_path
+from akidb.client.http.paths import Count, page_query, tenant_path, user_path, users_path
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import User, UserRole
 from akidb.domain.names import MAX_PASSWORD_BYTES, check_email, check_text
@@ -32,6 +32,9 @@ class HttpUsers:
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[User]:
         return self._caller.get(Page[User], users_path(tenant), page_query(limit, cursor))
+
+    def count(self, tenant: TenantRef) -> int:
+        return self._caller.get(Count, f"{tenant_path(tenant)}/user-count").count
 
     def update(
         self, tenant: TenantRef, user: UserRef, changes: UserChanges, *, if_version: int | None = None
