@@ -102,9 +102,9 @@ class PostgresTenantStores:
                 with self._lock:
                     generation = self._generations.get(tenant_id, 0)
                 self._require(store, tenant_id)
-                prepare(store)
+                prepare(observed("tenant", "store", store, self._database.system))
                 self._note_ready(tenant_id, store_id, generation)
-        yield observed("tenant", "store", store, "postgresql")
+        yield observed("tenant", "store", store, self._database.system)
 
     @contextmanager
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
@@ -161,7 +161,8 @@ class PostgresTenantStores:
 
     def figures(self) -> StoreFigures:
         """How it stands with the connections."""
-        return self._database.figures()
+        figures = self._database.figures() + self._locks.figures()
+        return figures._replace(open_stores=self.open_count())
 
     def open_count(self) -> int:
         """None is ever open: there are only rows."""

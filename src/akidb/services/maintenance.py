@@ -12,9 +12,11 @@ from typing import TypeVar
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
+from akidb.ports import telemetry
 from akidb.ports.logs import logger
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.operations import MaintenanceReport
+from akidb.ports.telemetry import OK
 from akidb.services.admission import Admission
 from akidb.services.changes import Change
 from akidb.services.purging import Purging, SchemaCopies
@@ -87,6 +89,9 @@ class Maintenance:
                     copies = self._copies.remove(until=before)
             except AkiDBError as error:
                 problems.append(error.message)
+            for entity, purged in (("tenant", tenants), ("database", databases), ("collection", collections)):
+                telemetry.count("purges", entity, purged)
+            telemetry.count("sweeps", "unavailable" if problems else OK)
             return MaintenanceReport(
                 tenants_purged=tenants,
                 databases_purged=databases,
