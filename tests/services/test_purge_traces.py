@@ -1,0 +1,185 @@
+"""A purge leaves no byte of what was purged in any file of the directory, and takes nothing else with it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from purge_marks import Marks, fill_collection, fill_crowd, fill_database, fill_tenant, traces
+from worlds import World, keyed, opened
+
+from akidb.domain.documents import Include
+from akidb.ports.operations import CollectionPath
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path, retention_seconds=0) as made:
+        yield made
+
+
+def sweep(world: World, _path: CollectionPath) -> None:
+    report = world.ops.maintain()
+    assert (report.problems, report.traces_remain) == ([], False)
+
+
+def purge_tenant(world: World, path: CollectionPath) -> None:
+    with keyed(idempotency_key=f"purge {path.tenant}"):
+        world.ops.tenants.purge(path.tenant)
+
+
+def purge_database(world: World, path: CollectionPath) -> None:
+    with keyed(idempotency_key=f"purge {path.database}"):
+        world.ops.databases.purge(path.tenant, path.database)
+
+
+def purge_collection(world: World, path: CollectionPath) -> None:
+    with keyed(idempotency_key=f"purge {path.collection}"):
+        world.ops.collections.purge(*path)
+
+
+Purge = Callable[[World, CollectionPath], None]
+
+
+def everything(world: World) -> list[object]:
+    """What there is beside the deleted."""
+    found: list[object] = []
+    for tenant in world.ops.tenants.list(limit=1000).items:
+        found += [tenant, world.ops.users.list(tenant.slug).items]
+        for database in world.ops.databases.list(tenant.slug).items:
+            found.append(database)
+            for collection in world.ops.collections.list(tenant.slug, database.name).items:
+                path = CollectionPath(tenant.slug, database.name, collection.name)
+                documents = world.ops.documents.scan(path, limit=1000, include=tuple(Include)).items
+                found += [
+                    collection,
+                    [
+                        (d.id, d.text, d.metadata, d.vector is not None and d.vector.tobytes())
+                        for d in documents
+                    ],
+                ]
+    return found
+
+
+@pytest.mark.parametrize("purge", [purge_tenant, sweep])
+def test_a_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+    goes = Marks()
+    fill_crowd(world)
+    path = fill_tenant(world, goes)
+    fill_tenant(world, Marks())
+    fill_crowd(world)
+    world.ops.tenants.delete(path.tenant)
+    assert len(traces(tmp_path, goes)) >= len(goes.made) / 2  # what was replaced may be gone already
+    stays = everything(world)
+    purge(world, path)
+    assert traces(tmp_path, goes) == []
+    assert everything(world) == stays
+    world.ops.close()
+    assert traces(tmp_path, goes) == []
+    world.ops = world.connect()
+    assert everything(world) == stays
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+@pytest.mark.parametrize("purge", [purge_database, sweep])
+def test_a_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+    goes = Marks()
+    kept = fill_tenant(world, Marks())
+    path = fill_database(world, goes, str(kept.tenant))
+    world.ops.databases.delete(path.tenant, path.database)
+    assert traces(tmp_path, goes) != []
+    stays = everything(world)
+    purge(world, path)
+    assert traces(tmp_path, goes) == []
+    assert everything(world) == stays
+    world.ops.close()
+    assert traces(tmp_path, goes) == []
+    world.ops = world.connect()
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+@pytest.mark.parametrize("purge", [purge_collection, sweep])
+def test_a_purged_collection_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+    goes = Marks()
+    kept = fill_tenant(world, Marks())
+    path = fill_collection(world, goes, str(kept.tenant), str(kept.database))
+    world.ops.collections.delete(*path)
+    assert traces(tmp_path, goes) != []
+    stays = everything(world)
+    purge(world, path)
+    assert traces(tmp_path, goes) == []
+    assert everything(world) == stays
+    world.ops.close()
+    assert traces(tmp_path, goes) == []
+
+
+def test_the_answers_of_what_is_not_purged_stay(world: World) -> None:
+    """A request about another database is answered as before."""
+    world.tenant()
+    with keyed(idempotency_key="one"):
+        one = world.database(name="one")
+    with keyed(idempotency_key="two"):
+        world.database(name="two")
+    world.ops.databases.delete("aki-labs", "two")
+    world.ops.databases.purge("aki-labs", "two")
+    with keyed(idempotency_key="one"):
+        assert world.database(name="one") == one
+
+
+def test_the_answer_to_a_purge_outlives_it(world: World) -> None:
+    world.tenant()
+    world.ops.tenants.delete("aki-labs")
+    for _ in range(2):
+        with keyed(idempotency_key="again"):
+            world.ops.tenants.purge("aki-labs")
+
+
+def test_a_long_read_delays_the_end_of_a_purge_but_not_the_purge(world: World, tmp_path: Path) -> None:
+    goes = Marks()
+    path = fill_tenant(world, goes)
+    world.ops.tenants.delete(path.tenant)
+    with world.ops._runtime.metadata.snapshot() as tx:
+        tx.outbox.depth()
+        purge_tenant(world, path)
+        assert world.ops.tenants.list(deleted=True).items == []
+        assert traces(tmp_path, goes) != []
+        assert world.ops.maintain().traces_remain
+    assert not world.ops.maintain().traces_remain
+    assert traces(tmp_path, goes) == []
+
+
+def test_closing_ends_a_purge(world: World, tmp_path: Path) -> None:
+    goes = Marks()
+    path = fill_tenant(world, goes)
+    world.ops.tenants.delete(path.tenant)
+    with world.ops._runtime.metadata.snapshot() as tx:
+        tx.outbox.depth()
+        purge_tenant(world, path)
+    world.ops.close()
+    assert traces(tmp_path, goes) == []
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from akidb.services.purging import Purging
+from akidb.services.runtime import open_local
+from akidb.settings import Settings
+operations = open_local(Path(sys.argv[1]), Settings(retention_seconds=0))
+Purging.finish = lambda self: os._exit(9)
+operations.tenants.purge(sys.argv[2])
+"""
+
+
+def test_a_purge_that_was_killed_is_finished(world: World, tmp_path: Path) -> None:
+    goes = Marks()
+    path = fill_tenant(world, goes)
+    world.ops.tenants.delete(path.tenant)
+    world.ops.close()
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(path.tenant)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert traces(tmp_path, goes) != []
+    world.ops = world.connect()
+    world.ops.maintain()
+    assert traces(tmp_path, goes) == []
