@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`full`: every commit reaches the disk; `normal`: a power loss may take the last commits."""
     max_open_stores: int = 128
     """Tenant stores kept open at once."""
+    postgresql_pool_size: int = 8
+    """Connections to PostgreSQL for each kind of store, and as many for locks between processes."""
     max_queued_requests: int = 1024
     """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
     retention_seconds: int = 7 * 24 * 3600
@@ -116,6 +118,6 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
     if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:
         raise InvalidArgument("retention_seconds", f"must be 0-{MAX_RETENTION_SECONDS}")
-    for name, minimum in (("max_open_stores", 1), ("max_queued_requests", 1)):
+    for name, minimum in (("max_open_stores", 1), ("postgresql_pool_size", 2), ("max_queued_requests", 1)):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

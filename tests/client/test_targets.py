@@ -64,9 +64,17 @@ def test_a_wrong_target_is_refused_by_name(target: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "postgres"])
-def test_postgresql_is_refused_as_not_built_in(scheme: str) -> None:
-    with pytest.raises(akidb.InvalidArgument, match="not built into this release"):
-        akidb.connect(f"{scheme}://localhost/akidb")
+def test_every_name_of_postgresql_is_known(scheme: str, postgres_url: str) -> None:
+    with akidb.connect(postgres_url.replace("postgresql", scheme, 1)) as client:
+        client.tenants.create("Aki Labs")
+    with akidb.connect(postgres_url) as client:
+        assert client.tenants.get("aki-labs").name == "Aki Labs"
+
+
+def test_a_server_of_postgresql_that_cannot_be_reached_is_named_without_its_password() -> None:
+    with pytest.raises(akidb.Unavailable, match="PostgreSQL database akidb: ") as caught:
+        akidb.connect("postgresql://aki:secret@127.0.0.1:1/akidb")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_file_is_no_data_directory(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from akidb.api.app import Application, create_app
 from akidb.api.logs import logging_to_stderr
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
+from akidb.services.deployments import Target
 from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 
@@ -33,25 +34,25 @@ class Listening(NamedTuple):
     """Where a server is reached."""
 
     url: str
-    socket: Path
+    socket: Path | None
 
 
 def serve(
-    directory: Path,
+    target: Target,
     settings: Settings,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
     on_listening: Callable[[Listening], None] | None = None,
 ) -> None:
-    """Serve a data directory until a signal comes.
+    """Serve a data directory or a PostgreSQL database until a signal comes.
 
     Raises InvalidArgument for a host that is not loopback, Unavailable for a port that is taken, and
     DirectoryHeld when another process has the directory.
     """
     tcp = bind_tcp(host, port)
     try:
-        operations = open_local(directory, settings)
+        operations = open_local(target, settings)
         try:
             with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
                 _serve(operations, settings, tcp, on_listening)
@@ -76,18 +77,21 @@ def _serve(
     on_listening: Callable[[Listening], None] | None,
 ) -> None:
     app = create_app(operations, settings)
-    unix = UnixSocket(operations.directory)
+    # Whoever wants to share a PostgreSQL database connects to that.
+    unix = None if operations.directory is None else UnixSocket(operations.directory)
 
     def started() -> None:
-        operations.publish_socket(unix.path)
+        if unix is not None:
+            operations.publish_socket(unix.path)
         if on_listening is not None:
-            on_listening(Listening(url_of(tcp), unix.path))
+            on_listening(Listening(url_of(tcp), None if unix is None else unix.path))
 
     try:
-        Server(app, started).run(sockets=[tcp, unix.bound])
+        Server(app, started).run(sockets=[tcp] if unix is None else [tcp, unix.bound])
         operations.begin_shutdown()
     finally:
-        unix.close()
+        if unix is not None:
+            unix.close()
         app.close()
 
 

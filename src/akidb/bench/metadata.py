@@ -14,6 +14,7 @@ PAGE = 100
 def run() -> list[Line]:
     """All figures of this suite."""
     with fresh_store() as operations:
+        assert operations.directory is not None
         copy = operations.directory / "metadata.db"
         with copied_schema(copy) as raw, started() as peer:
             return [

@@ -26,9 +26,9 @@ def serve(
         typer.Option("--no-auth", help="Ask nobody who they are; nobody is asked yet without it either."),
     ] = False,
 ) -> None:
-    """Serve the data directory over HTTP.
+    """Serve a data directory or a PostgreSQL database over HTTP.
 
-    Also over a Unix socket, for commands on this machine. Ends in order at SIGTERM or Ctrl-C.
+    A directory also over a Unix socket, for commands on this machine. Ends in order at SIGTERM or Ctrl-C.
     """
     from akidb.api.server import serve as serve_directory
 
@@ -36,8 +36,10 @@ def serve(
 
     def announce(listening: "Listening") -> None:
         if session.out.json:
-            session.out.value({"url": listening.url, "socket": str(listening.socket)})
+            path = None if listening.socket is None else str(listening.socket)
+            session.out.value({"url": listening.url, "socket": path})
             sys.stdout.flush()
-        session.out.note(f"serving {session.directory} at {listening.url} and {listening.socket}")
+        also = "" if listening.socket is None else f" and {listening.socket}"
+        session.out.note(f"serving {session.shown_place} at {listening.url}{also}")
 
-    serve_directory(session.directory, session.settings, host, port, on_listening=announce)
+    serve_directory(session.stores, session.settings, host, port, on_listening=announce)

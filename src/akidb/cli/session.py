@@ -6,6 +6,7 @@ that knows them.
 
 import functools
 import inspect
+import re
 import shlex
 import shutil
 import sys
@@ -27,7 +28,12 @@ P = ParamSpec("P")
 Command = Callable[Concatenate["Session", P], int | None]
 
 Url = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help="A directory, sqlite:///PATH or http://HOST:PORT.")
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="A directory, sqlite:///PATH, postgresql://HOST/DATABASE or http://HOST:PORT.",
+    ),
 ]
 Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="A data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
@@ -95,13 +101,34 @@ class Session:
     @property
     def is_remote(self) -> bool:
         """Whether another process was named, not a directory."""
-        return isinstance(self.place, str)
+        from akidb.client.targets import is_server
+
+        return is_server(self.place)
 
     @property
     def directory(self) -> Path:
         """The data directory. Raises InvalidArgument when a server was named."""
         if isinstance(self.place, str):
-            raise InvalidArgument("url", f"must be a data directory here, not the server {self.place}")
+            what = "server" if self.is_remote else "database"
+            raise InvalidArgument("url", f"must be a data directory here, not the {what} {self.shown_place}")
+        return self.place
+
+    @property
+    def shown_place(self) -> str:
+        """The place without a password that its URL may hold."""
+        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", str(self.place))
+
+    @property
+    def stores(self) -> str | Path:
+        """What this process may open itself: a directory, or the URL of a PostgreSQL database.
+
+        Raises InvalidArgument when a server was named.
+        """
+        if self.is_remote:
+            raise InvalidArgument(
+                "url",
+                f"must be a data directory or a PostgreSQL database here, not the server {self.shown_place}",
+            )
         return self.place
 
     @property

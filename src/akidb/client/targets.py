@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 from akidb.client.handles.client import Client
@@ -27,10 +27,10 @@ def connect(
     """Connect to AkiDB.
 
     `target` is a directory (made when there is none), `sqlite:///PATH` (absolute with four slashes),
-    `http://HOST:PORT`, `https://...`, or `unix:///PATH` of a server's socket; without one the setting
-    `url` says it. A directory that a server holds is reached through the server's socket. `settings`
-    are fields of `akidb.settings.Settings`, such as `models_dir`; they concern what runs in this
-    process. `timeout_seconds` is how long an answer of a server is waited for.
+    `postgresql://USER@HOST/DATABASE`, `http://HOST:PORT`, `https://...`, or `unix:///PATH` of a server's
+    socket; without one the setting `url` says it. A directory that a server holds is reached through
+    the server's socket. `settings` are fields of `akidb.settings.Settings`, such as `models_dir`; they
+    concern what runs in this process. `timeout_seconds` is how long an answer of a server is waited for.
 
     Raises InvalidArgument for a target or setting that is wrong, Unavailable when the directory
     cannot be used, or another process holds it that is no server.
@@ -44,7 +44,7 @@ def bind(
 ) -> "Operations":
     """The operations behind a target, as `connect` reads it."""
     where = resolve(target)
-    if isinstance(where, str):
+    if is_server(where):
         return _remote(where, timeout_seconds)
     from akidb.services.owner import DirectoryHeld
     from akidb.services.runtime import open_local
@@ -66,7 +66,7 @@ def _remote(url: str, timeout_seconds: float) -> "Operations":
 
 
 def resolve(target: Target) -> str | Path:
-    """Read a target: the URL of a server (`http`, `https` or `unix`), or the path of a directory.
+    """Read a target: a URL (`http`, `https`, `unix` or `postgresql`), or the path of a directory.
 
     Raises InvalidArgument(`url`).
     """
@@ -85,8 +85,15 @@ def resolve(target: Target) -> str | Path:
             raise InvalidArgument("url", "must be unix:///PATH of a server's socket")
         return f"unix:{rest}"
     if name.partition("+")[0] in {"postgresql", "postgres"}:
-        raise InvalidArgument("url", "PostgreSQL is not built into this release; name a directory")
-    raise InvalidArgument("url", f"must be a directory or begin with sqlite, http, https or unix, not {name}")
+        return f"postgresql:{rest}"
+    raise InvalidArgument(
+        "url", f"must be a directory or begin with sqlite, postgresql, http, https or unix, not {name}"
+    )
+
+
+def is_server(where: str | Path) -> TypeGuard[str]:
+    """Whether what was resolved is another process, which is asked, and not stores that are opened here."""
+    return isinstance(where, str) and not where.startswith("postgresql:")
 
 
 def _server(url: str) -> str:

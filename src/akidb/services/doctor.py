@@ -11,8 +11,13 @@ from akidb.ports.operations import Finding
 from akidb.services.stores import StoreAccess
 
 
-def examine(metadata: MetadataStore, stores: StoreAccess, tenants_directory: Path) -> Iterator[Finding]:
-    """What was looked at, and what was found; nothing is changed but what a crash had left undone."""
+def examine(
+    metadata: MetadataStore, stores: StoreAccess, tenants_directory: Path | None
+) -> Iterator[Finding]:
+    """What was looked at, and what was found; nothing is changed but what a crash had left undone.
+
+    Without a directory there are no files that could belong to nobody.
+    """
     yield _finding("metadata", "integrity", metadata.check())
     with metadata.snapshot() as tx:
         known = tx.stores.list()
@@ -25,6 +30,9 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenants_directory: Pat
         yield _finding(str(tenant_id), "integrity", integrity)
         yield _finding(str(tenant_id), "control row", control)
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries were waiting")
+    if tenants_directory is None:
+        stores.finish_purges()
+        return
     yield _finding("metadata", "stray files", _stray_files(metadata, stores, tenants_directory))
 
 
