@@ -36,8 +36,8 @@ COUNTERS = {
     "connections_opened": Counter("store", "Connections opened to a store."),
     "checkpoints": Counter("store", "Times a commit was followed by a checkpoint of its store (SQLite)."),
     "answers_repeated": Counter("store", "Requests answered with what their idempotency key had got before."),
-    "sweeps": Counter("code", "Runs of the sweeper."),
-    "purges": Counter("entity", "Entities removed for good."),
+    "sweeps": Counter("code", "Rounds of the sweeper."),
+    "purges": Counter("entity", "What the sweeper removed for good."),
 }
 """What is counted, by name. A counter's label takes few values: never an ID, never a name."""
 
