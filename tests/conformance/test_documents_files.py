@@ -13,6 +13,7 @@ from akidb.documents import schema
 from akidb.documents.stores import SqliteTenantStores
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import StoreId
+from akidb.metadata import schema as metadata_schema
 from akidb.ports.documents import TenantStore
 from akidb.sql.sqlite import SqliteFile
 
@@ -103,7 +104,7 @@ def test_an_older_schema_is_brought_forward(
     shelf: Shelf, fresh: SqliteTenantStores, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = ("CREATE TABLE later (number INTEGER) STRICT", "INSERT INTO later VALUES (7)")
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, step))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, schema.Step(metadata_schema.HEAD, step)))
     with fresh.open(shelf.tenant.tenant_id, shelf.store_id, lambda _store: None) as store:
         assert store.check() == []
     fresh.close()
@@ -119,7 +120,7 @@ def test_a_step_that_fails_changes_nothing(
     before = path.read_bytes()
     step = ("CREATE TABLE later (number INTEGER) STRICT", "INSERT INTO absent VALUES (7)")
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "STEPS", (*schema.STEPS, step))
+        patched.setattr(schema, "STEPS", (*schema.STEPS, schema.Step(metadata_schema.HEAD, step)))
         refused(fresh, shelf, "no such table: absent")
     assert path.read_bytes() == before
     with fresh.open(shelf.tenant.tenant_id, shelf.store_id, lambda _store: None) as store:

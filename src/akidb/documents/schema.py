@@ -3,10 +3,14 @@
 `PRAGMA user_version` counts the steps taken. A step is never changed once released.
 """
 
+from typing import NamedTuple
+
 import sqlalchemy as sa
 
 from akidb.documents.tables import FILE
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import InvalidState
+from akidb.sql import migrations
+from akidb.sql.copies import Copies
 from akidb.sql.sqlite import SqliteFile
 
 _FIRST = (
@@ -71,7 +75,18 @@ _FIRST = (
     "CREATE INDEX remembered_answers_by_time ON remembered_answers (created_at)",
     "CREATE INDEX remembered_answers_by_collection ON remembered_answers (collection_key)",
 )
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+
+
+class Step(NamedTuple):
+    """One step of the schema: statements forward, and back where there is a way."""
+
+    since: str
+    """The version of the metadata store's schema that it came with."""
+    forward: tuple[str, ...]
+    back: tuple[str, ...] | None = None
+
+
+STEPS: tuple[Step, ...] = (Step("0001", _FIRST),)
 
 control, collections, documents = FILE.control, FILE.collections, FILE.documents
 tombstones, remembered_answers = FILE.tombstones, FILE.remembered_answers
@@ -82,21 +97,40 @@ def version(connection: sa.Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
-def bring_forward(file: SqliteFile) -> None:
-    """Take the steps that the store lacks, in one transaction.
+def version_with(metadata_version: str) -> int:
+    """How many steps belong with a version of the metadata store's schema."""
+    return sum(step.since <= metadata_version for step in STEPS)
+
+
+def bring_forward(file: SqliteFile, copies: Copies | None = None) -> None:
+    """Take the steps that the store lacks, in one transaction, after a copy was taken.
 
     Raises Unavailable for a schema newer than this program.
     """
+    go(file, len(STEPS), copies)
+
+
+def go(file: SqliteFile, target: int, copies: Copies | None = None) -> bool:
+    """Take the steps to a version, forward or back; tells whether there were any.
+
+    Raises Unavailable for a schema newer than this program, InvalidState for a step without a way back.
+    """
     with file.read() as connection:
         found = version(connection)
-    if found == len(STEPS):
-        return
+    if found == target:
+        return False
     if found > len(STEPS):
-        raise Unavailable(
-            f"{file.path.name} has schema {found}, and this AkiDB knows up to {len(STEPS)}: use a newer AkiDB"
-        )
-    with file.write() as connection:
-        for step in STEPS[found:]:
-            for statement in step:
-                connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(f"PRAGMA user_version = {len(STEPS)}")
+        raise migrations.newer(file.name, str(found), str(len(STEPS)))
+    statements = [statement for step in STEPS[found:target] for statement in step.forward]
+    for number in range(found, target, -1):
+        back = STEPS[number - 1].back
+        if back is None:
+            raise InvalidState("schema", str(number), f"a step back to {target}", [str(number)])
+        statements += back
+    if found and copies is not None:
+        copies.take(file, str(found))
+    with file.migration() if found else file.write() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"PRAGMA user_version = {target}")
+    return True

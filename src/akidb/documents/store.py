@@ -16,6 +16,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import StoreImage
 from akidb.ports.telemetry import StoreFigures
+from akidb.sql.copies import Copies
 from akidb.sql.errors import translated
 from akidb.sql.images import image_of
 from akidb.sql.sqlite import SqliteFile, create_file, sync_directory
@@ -25,9 +26,15 @@ class SqliteTenantStore(SqlTenantStore):
     """`akidb.ports.documents.TenantStore` in one file."""
 
     def __init__(
-        self, path: Path, tenant_id: TenantId, store_id: StoreId, *, synchronous: str = "full"
+        self,
+        path: Path,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        *,
+        synchronous: str = "full",
+        copies: Copies | None = None,
     ) -> None:
-        """Open the file.
+        """Open the file. A copy is taken before its schema changes.
 
         Raises Unavailable when it is missing, damaged, newer than this program, or another store.
         """
@@ -36,12 +43,13 @@ class SqliteTenantStore(SqlTenantStore):
         if missing:
             raise _lost(path)
         self._file = SqliteFile(path, synchronous=synchronous)
+        self._copies = copies
         super().__init__(self._file, IN_FILE, store_id)
         try:
             with self._file.read() as connection:
                 if schema.version(connection) == 0:
                     raise _lost(path)
-            schema.bring_forward(self._file)
+            schema.bring_forward(self._file, copies)
             with self._file.read() as connection:
                 found = connection.execute(
                     sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
@@ -90,7 +98,9 @@ class SqliteTenantStore(SqlTenantStore):
             yield SqlStoreImage(connection)
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted."""
+        """Leave no trace of what was deleted, in copies neither."""
+        if self._copies is not None:
+            self._copies.remove(store=self._file.path.stem)
         return self._file.erase()
 
     def figures(self) -> StoreFigures:

@@ -14,6 +14,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.archive import StoreFiller
 from akidb.ports.documents import TenantStore
 from akidb.ports.telemetry import StoreFigures
+from akidb.sql.copies import Copies
 from akidb.sql.telemetry import observed
 
 
@@ -39,8 +40,11 @@ class _Entry:
 class SqliteTenantStores:
     """`akidb.ports.documents.TenantStores` in a directory: `<tenant_id>.db` each."""
 
-    def __init__(self, directory: Path, *, max_open: int, synchronous: str = "full") -> None:
+    def __init__(
+        self, directory: Path, *, max_open: int, synchronous: str = "full", copies: Copies | None = None
+    ) -> None:
         self._directory = directory
+        self._copies = copies
         self._max_open = max_open
         self._synchronous = synchronous
         self._lock = threading.Lock()
@@ -91,7 +95,11 @@ class SqliteTenantStores:
             self._close_entry(entry)
         if entry.store is None:
             entry.store = SqliteTenantStore(
-                self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
+                self._path(tenant_id),
+                tenant_id,
+                store_id,
+                synchronous=self._synchronous,
+                copies=self._copies,
             )
         generation = entry.generation
         try:
@@ -125,6 +133,8 @@ class SqliteTenantStores:
                 except Unavailable:  # damaged, or a full disk: closed it takes no write either
                     self._close_entry(entry)
                 entry.store, entry.prepared_generation = None, -1
+            if self._copies is not None:
+                self._copies.remove(store=str(tenant_id))
             remove_files(self._path(tenant_id))
 
     def remove_unused(self, tenant_id: TenantId) -> bool:

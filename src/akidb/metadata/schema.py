@@ -1,14 +1,17 @@
-"""The version of the metadata store's schema: made, checked, brought forward.
+"""The version of the metadata store's schema: made, checked, brought forward or back.
 
-Alembic is loaded only when there is a step to take; the version is read without it.
+A SQLite file is copied before a step is taken. PostgreSQL's own tools copy a database.
 """
 
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.sql import migrations
+from akidb.sql.copies import Copies
 from akidb.sql.database import SqlDatabase
+from akidb.sql.sqlite import SqliteFile
 
 HEAD = "0005"
 """The newest step in `migrations/versions`; a test holds the two together."""
@@ -18,46 +21,47 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def version(connection: sa.Connection) -> str | None:
     """The schema that the store has, None for an empty one."""
-    if connection.dialect.name == "postgresql":
-        exists = "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL"
-    else:
-        exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
-    if connection.exec_driver_sql(exists).first() is None:
-        return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
-    if found is None:
-        raise Unavailable("the metadata store does not say which schema it has; restore it from a backup")
-    return str(found)
+    return migrations.recorded(connection)
 
 
 def lost(name: str) -> Unavailable:
     """The error of metadata that are gone while what they describe is there."""
-    return Unavailable(
-        f"{name} is missing or empty, but there are tenant stores: restore it from a backup"
-    )
+    return Unavailable(f"{name} is missing or empty, but there are tenant stores: restore it from a backup")
 
 
-def bring_forward(database: SqlDatabase, *, expected: bool) -> None:
-    """Take the steps that the store lacks, in one transaction.
+def check_version(name: str) -> str:
+    """Refuse what is no version of the schema, or one that this program does not know."""
+    if not (len(name) == len(HEAD) and name.isascii() and name.isdigit() and "0001" <= name <= HEAD):
+        raise InvalidArgument("to", f"must be a version from 0001 to {HEAD}")
+    return name
+
+
+def bring_forward(database: SqlDatabase, *, expected: bool, copies: Copies | None = None) -> None:
+    """Take the steps that the store lacks, in one transaction, after a copy was taken.
 
     Raises Unavailable for a schema newer than this program, and for none at all where one is expected: a
     file whose log was lost before it was ever folded in has a first page, and no table.
     """
     with database.read() as connection:
         found = version(connection)
-    if found == HEAD:
-        return
     if found is None and expected:
         raise lost(database.name)
-    if found is not None and found > HEAD:
-        raise Unavailable(
-            f"{database.name} has schema {found}, and this AkiDB knows up to {HEAD}: use a newer AkiDB"
-        )
-    from alembic import command
-    from alembic.config import Config
+    go(database, HEAD, copies)
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+
+def go(database: SqlDatabase, target: str, copies: Copies | None = None) -> str | None:
+    """Take the steps to a version, forward or back; gives the version that was found.
+
+    Raises Unavailable for a schema newer than this program, which does not know the way back from it.
+    """
+    with database.read() as connection:
+        found = version(connection)
+    if found is not None and found > HEAD:
+        raise migrations.newer(database.name, found, HEAD)
+    if found == target:
+        return found
+    if found is not None and copies is not None and isinstance(database, SqliteFile):
+        copies.take(database, found)
+    with database.migration() as connection:
+        migrations.go(connection, _MIGRATIONS, target)
+    return found

@@ -22,6 +22,7 @@ from akidb.metadata.users import SqlUserRepository
 from akidb.ports.metadata import MetadataTransaction
 from akidb.ports.telemetry import StoreFigures
 from akidb.sql.answers import SqlAnswers
+from akidb.sql.copies import Copies
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
 from akidb.sql.images import image_of
@@ -157,8 +158,10 @@ class SqlMetadataStore:
 class SqliteMetadataStore(SqlMetadataStore):
     """The metadata store in one file."""
 
-    def __init__(self, path: Path, *, synchronous: str = "full", expected: bool = False) -> None:
-        """Open the file, making it if it is not there.
+    def __init__(
+        self, path: Path, *, synchronous: str = "full", expected: bool = False, copies: Copies | None = None
+    ) -> None:
+        """Open the file, making it if it is not there; a copy is taken before its schema changes.
 
         With `expected` there must be a store in it already, and Unavailable is raised if there is none.
         """
@@ -171,7 +174,7 @@ class SqliteMetadataStore(SqlMetadataStore):
         self._file = SqliteFile(path, synchronous=synchronous, kind="metadata")
         super().__init__(self._file)
         try:
-            schema.bring_forward(self._file, expected=expected)
+            schema.bring_forward(self._file, expected=expected, copies=copies)
         except BaseException:
             self._file.close()
             raise

@@ -55,11 +55,11 @@ class Copies:
                 taken_at = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
                 yield Copy(path, store.rpartition("-")[0], taken_at)
 
-    def remove(self, *, until: datetime, store: str | None = None) -> int:
-        """Remove the copies of one store, or of all, that were taken by then; gives how many."""
+    def remove(self, *, until: datetime | None = None, store: str | None = None) -> int:
+        """Remove the copies of one store, or of all, that were taken by then, or ever; gives how many."""
         removed = 0
         for copy in list(self.all()):
-            if copy.taken_at <= until and store in {None, copy.store}:
+            if (until is None or copy.taken_at <= until) and store in {None, copy.store}:
                 with translated(copy.path.name):
                     copy.path.unlink(missing_ok=True)
                 removed += 1

@@ -40,6 +40,10 @@ class SqlDatabase(Protocol):
         """
         ...
 
+    def migration(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction for steps of a schema, which may rebuild tables that others refer to."""
+        ...
+
     def erase(self) -> bool:
         """Leave no trace of what was deleted in the database's files; tells whether that could be done now.
 

@@ -140,6 +140,12 @@ class PostgresDatabase:
                 if not driver.closed:
                     driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
+    @contextmanager
+    def migration(self) -> Iterator[sa.Connection]:
+        """A transaction for steps of a schema."""
+        with self.write() as connection:
+            yield connection
+
     def erase(self) -> bool:
         """The database's own vacuum clears what was deleted from its pages."""
         return True

@@ -151,17 +151,25 @@ class SqliteFile:
             self._give(connection, broken=broken)
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction: committed when the block ends, rolled back when it raises."""
+    def write(self, *, rebuilds: bool = False) -> Iterator[sa.Connection]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        With `rebuilds` a table may be dropped and made again under its name: references are not looked at
+        before the end. Raises Unavailable then for one that leads nowhere.
+        """
         with self.gate.pass_through():
             connection = self._take()
             broken = True
             try:
                 with translated(self.path.name):
                     driver = driver_of(connection)
+                    if rebuilds:  # within a transaction SQLite would take no notice
+                        driver.execute("PRAGMA foreign_keys=OFF")
                     driver.execute("BEGIN IMMEDIATE")
                     try:
                         yield connection
+                        if rebuilds:
+                            self._check_references(connection)
                         self._commit(driver)
                     except BaseException:
                         # SQLite has rolled back by itself after some errors.
@@ -170,12 +178,18 @@ class SqliteFile:
                         raise
                     finally:
                         self.generation += 1
-                broken = False
+                broken = rebuilds
             except AkiDBError as error:
                 broken = isinstance(error, Unavailable)
                 raise
             finally:
                 self._give(connection, broken=broken)
+
+    @contextmanager
+    def migration(self) -> Iterator[sa.Connection]:
+        """A transaction for steps of a schema."""
+        with self.write(rebuilds=True) as connection:
+            yield connection
 
     def figures(self) -> StoreFigures:
         """Its connections, its queue, its log."""
@@ -216,6 +230,11 @@ class SqliteFile:
                 with self._lock:
                     self._outdated |= self._in_use
                 self._give(connection, broken=True)
+
+    def _check_references(self, connection: sa.Connection) -> None:
+        broken = broken_references(connection)
+        if broken:
+            raise Unavailable(f"{self.name}: a step of the schema was not taken: {broken[0]}")
 
     def _commit(self, driver: Any) -> None:
         if not telemetry.listeners:
@@ -281,8 +300,12 @@ def check_integrity(connection: sa.Connection) -> list[str]:
     if connection.dialect.name != "sqlite":
         return []
     found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
-    found += [
+    return found + broken_references(connection)
+
+
+def broken_references(connection: sa.Connection) -> list[str]:
+    """Foreign keys of a SQLite file that lead nowhere."""
+    return [
         f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
         for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
-    return found
