@@ -102,7 +102,7 @@ class Library:
             **fields,
         )
 
-    def new_collection(self, database: SqlDatabase, name: str = "notes", **fields: Any) -> Collection:
+    def new_collection(self, database: Database, name: str = "notes", **fields: Any) -> Collection:
         """A collection that is not stored."""
         return Collection(
             collection_id=self.ids.new(CollectionId),
@@ -126,7 +126,7 @@ class Library:
             tx.databases.create(made)
         return made
 
-    def collection(self, database: SqlDatabase, name: str = "notes", **fields: Any) -> Collection:
+    def collection(self, database: Database, name: str = "notes", **fields: Any) -> Collection:
         made = self.new_collection(database, name, **fields)
         with self.metadata.transaction() as tx:
             tx.collections.create(made)
