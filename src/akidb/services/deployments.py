@@ -109,9 +109,13 @@ class Directory:
             path / METADATA_NAME,
             synchronous=settings.synchronous,
             expected=any(tenants.glob("*.db")),  # no metadata beside stores is a loss, not a beginning
+            copies=self.copies,
         )
         self.tenant_stores = SqliteTenantStores(
-            tenants, max_open=settings.max_open_stores, synchronous=settings.synchronous
+            tenants,
+            max_open=settings.max_open_stores,
+            synchronous=settings.synchronous,
+            copies=self.copies,
         )
 
     def room_bytes(self) -> int:
