@@ -14,6 +14,12 @@ _PENDING = _SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id"))
 _STORE = Prepared(
     sa.select(tenant_stores.c.store_id).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
 )
+_STORE_WITH_PENDING = Prepared(
+    sa.select(
+        tenant_stores.c.store_id,
+        sa.exists().where(outbox.c.tenant_id == tenant_stores.c.tenant_id).label("pending"),
+    ).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
+)
 
 
 class SqlOutbox:
@@ -68,6 +74,11 @@ class SqlStoreRegistry:
         """The tenant's store."""
         row = _STORE.first(self._connection, tenant_id=tenant_id)
         return None if row is None else row[0]
+
+    def find_with_pending(self, tenant_id: TenantId) -> tuple[StoreId, bool] | None:
+        """The tenant's store, and whether it was told everything."""
+        row = _STORE_WITH_PENDING.first(self._connection, tenant_id=tenant_id)
+        return None if row is None else (row[0], row[1])
 
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
         """Remember that the store was made."""

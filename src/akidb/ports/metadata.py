@@ -289,6 +289,10 @@ class StoreRegistry(Protocol):
         """The tenant's store, None when none was ever made."""
         ...
 
+    def find_with_pending(self, tenant_id: TenantId) -> tuple[StoreId, bool] | None:
+        """The tenant's store, and whether the outbox holds anything for it."""
+        ...
+
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
         """Remember that the store was made."""
         ...

@@ -13,9 +13,11 @@ from akidb.domain.errors import PreconditionFailed
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.domain.names import check_integer, parse_reference
 from akidb.ports import context, wire
+from akidb.ports.answers import RequestKey
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, Subject
 from akidb.services.feeds import Signals
 from akidb.services.idempotency import request_key
+from akidb.services.retries import retried
 from akidb.services.stores import StoreAccess
 
 T = TypeVar("T")
@@ -103,6 +105,20 @@ class Changes:
         With an idempotency key that was used before, give the answer of then, a `kind`.
         """
         key = request_key(operation, path, arguments) if takes_key else None
+        change, result = retried(lambda: self._attempt(key, path, kind, effect), "metadata")
+        if change.concerns_store and change.tenant_id is not None:
+            self._stores.settle(change.tenant_id)
+        self._signals.notify(change.tenant_id)
+        return result
+
+    def _attempt(
+        self,
+        key: RequestKey | None,
+        path: tuple[object, ...],
+        kind: type[T],
+        effect: Callable[[Change], T],
+    ) -> tuple[Change, T]:
+        """The transaction of a change."""
         now = self._now()
         change = Change(now, self._ids)
         try:
@@ -122,10 +138,7 @@ class Changes:
                 # An interrupt may come when the commit is made: the store has to look.
                 self._stores.doubt(change.tenant_id)
             raise
-        if change.concerns_store and change.tenant_id is not None:
-            self._stores.settle(change.tenant_id)
-        self._signals.notify(change.tenant_id)
-        return result
+        return change, result
 
 
 def _tenant_of(tx: MetadataTransaction, path: tuple[object, ...], result: object) -> TenantId | None:

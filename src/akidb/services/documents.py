@@ -41,6 +41,7 @@ from akidb.services.embeddings import EmbeddingService
 from akidb.services.feeds import Signals
 from akidb.services.idempotency import request_key
 from akidb.services.rate import RateLimiter
+from akidb.services.retries import retried
 from akidb.services.scopes import ScopeCache
 from akidb.services.stores import StoreAccess
 from akidb.sql import cursors
@@ -287,21 +288,26 @@ class DocumentService:
 
         With `without_store`, a tenant that has no store gets that answer and no store.
         """
-        now = self._now()
         if without_store is not None and key is None:
             with self._stores.existing(scope.tenant.tenant_id) as existing:
                 if existing is None:
                     return without_store
-        with (
-            self._stores.made(scope.tenant.tenant_id) as store,
-            store.transaction(scope.collection.collection_id) as writer,
-        ):
-            known = None if key is None else writer.answers.find(key, now)
-            if known is not None:
-                return wire.decode(known, kind)
-            result = effect(writer)
-            if key is not None:
-                writer.answers.add(key, wire.encode(result), None, now)
+
+        def attempt() -> T:
+            now = self._now()
+            with (
+                self._stores.made(scope.tenant.tenant_id) as store,
+                store.transaction(scope.collection.collection_id) as writer,
+            ):
+                known = None if key is None else writer.answers.find(key, now)
+                if known is not None:
+                    return wire.decode(known, kind)
+                result = effect(writer)
+                if key is not None:
+                    writer.answers.add(key, wire.encode(result), None, now)
+                return result
+
+        result = retried(attempt, "tenant")
         self._signals.notify(scope.tenant.tenant_id)
         return result
 

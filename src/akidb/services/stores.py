@@ -15,6 +15,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, Ten
 from akidb.ports.documents import TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
 from akidb.ports.search import VectorIndex
+from akidb.services.retries import retried
 
 
 class StoreAccess:
@@ -37,7 +38,9 @@ class StoreAccess:
             yield None
             return
         with self._stores.open(
-            tenant_id, store_id, lambda store: self._bring_up_to_date(tenant_id, store)
+            tenant_id,
+            store_id,
+            lambda store: retried(lambda: self._bring_up_to_date(tenant_id, store), "tenant"),
         ) as store:
             yield store
 
@@ -45,7 +48,7 @@ class StoreAccess:
     def made(self, tenant_id: TenantId) -> Iterator[TenantStore]:
         """The tenant's store, made now if there is none."""
         if self._find(tenant_id) is None:
-            self._make(tenant_id)
+            retried(lambda: self._make(tenant_id), "metadata")
         with self.existing(tenant_id) as store:
             assert store is not None
             yield store
@@ -69,22 +72,38 @@ class StoreAccess:
             self._index.forget(entry.tenant_id)
             self._known.pop(entry.tenant_id, None)
         if purges:
-            with self._metadata.transaction() as tx:
-                for entry in purges:
-                    tx.outbox.remove(entry.tenant_id, entry.sequence)
+            retried(lambda: self._forget_purges(purges), "metadata")
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove what a crash left of making a store; tells whether the metadata knows all there is."""
         with self._stores.exclusive(tenant_id):
             return self._find(tenant_id) is not None or self._stores.remove_unused(tenant_id)
 
+    def _forget_purges(self, purges: Sequence[OutboxEntry]) -> None:
+        with self._metadata.transaction() as tx:
+            for entry in purges:
+                tx.outbox.remove(entry.tenant_id, entry.sequence)
+
     def _find(self, tenant_id: TenantId) -> StoreId | None:
+        if self._metadata.generation is None:
+            return self._find_shared(tenant_id)
         store_id = self._known.get(tenant_id)
         if store_id is None:
             with self._metadata.read() as tx:
                 store_id = tx.stores.find(tenant_id)
             if store_id is not None:
                 self._known[tenant_id] = store_id
+        return store_id
+
+    def _find_shared(self, tenant_id: TenantId) -> StoreId | None:
+        """Where other processes may purge a store, or leave it untold when they are killed."""
+        with self._metadata.read() as tx:
+            found = tx.stores.find_with_pending(tenant_id)
+        if found is None:
+            return None
+        store_id, pending = found
+        if pending:
+            self._stores.mark_stale(tenant_id)
         return store_id
 
     def _make(self, tenant_id: TenantId) -> None:
