@@ -14,6 +14,7 @@ from akidb.client.handles.tenants import TenantHandle, Tenants
 from akidb.client.handles.users import UserHandle, Users
 from akidb.client.results import Matches, Page
 from akidb.client.targets import connect
+from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
     Document,
     DocumentInput,
@@ -53,6 +54,7 @@ from akidb.domain.errors import (
 )
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
+from akidb.domain.lists import TenantSort
 from akidb.ports.context import request
 from akidb.ports.operations import EmbeddingResult
 from akidb.settings import Settings
@@ -69,6 +71,8 @@ __all__ = [
     "AuditEntry",
     "AuditEntryId",
     "AuditResult",
+    "ChangePage",
+    "ChangeType",
     "Client",
     "Collection",
     "CollectionHandle",
@@ -81,6 +85,7 @@ __all__ = [
     "DatabaseState",
     "Databases",
     "Document",
+    "DocumentChange",
     "DocumentInput",
     "EmbeddingResult",
     "IdempotencyMismatch",
@@ -90,6 +95,7 @@ __all__ = [
     "InvalidState",
     "Match",
     "Matches",
+    "MetadataChange",
     "Metric",
     "Models",
     "NotFound",
@@ -106,6 +112,7 @@ __all__ = [
     "Tenant",
     "TenantHandle",
     "TenantId",
+    "TenantSort",
     "TenantStatus",
     "Tenants",
     "Unauthenticated",

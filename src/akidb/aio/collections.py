@@ -11,6 +11,7 @@ from akidb.client.handles import collections as sync
 from akidb.client.handles.base import Field, IncludeLike
 from akidb.client.results import Matches, Page
 from akidb.client.threads import Threads
+from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Document, DocumentLike, UpsertResult
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
@@ -242,4 +243,23 @@ class CollectionHandle:
             score_threshold=score_threshold,
             ef_search=ef_search,
             include=include,
+        )
+
+    async def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> ChangePage[DocumentChange]:
+        """Up to `limit` documents that were written or deleted after a sequence, each as it is now.
+
+        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
+        answer. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
+        change is given only when the time is up.
+        """
+        return await self._threads(
+            self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds, include=include
         )

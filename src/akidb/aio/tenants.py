@@ -15,6 +15,7 @@ from akidb.client.handles.base import Field
 from akidb.client.handles.tenants import NewTenant, TenantFields
 from akidb.client.results import Page
 from akidb.client.threads import Threads
+from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.ids import TenantId
@@ -234,3 +235,22 @@ class TenantHandle:
     async def audit(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page[AuditEntry]:
         """What was done to the tenant and below it, oldest first; also after its purge."""
         return await self._threads(self._sync.audit, limit=limit, cursor=cursor)
+
+    async def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+    ) -> ChangePage[MetadataChange]:
+        """What changed after a sequence: the tenant, its databases, collections and users, as they are now.
+
+        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
+        answer. What is deleted is there with its `deleted_at`; a change of type `delete` says that it is
+        purged. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
+        change is given only when the time is up.
+        """
+        return await self._threads(
+            self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds
+        )

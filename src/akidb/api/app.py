@@ -12,6 +12,7 @@ from litestar.response.base import ASGIResponse
 from akidb.api import (
     archives,
     audit,
+    changes,
     collections,
     databases,
     docs,
@@ -33,11 +34,13 @@ from akidb.api.exchange import exchange_of
 from akidb.api.gate import ABORTED, Gate
 from akidb.api.metrics import Metrics
 from akidb.api.routing import Route
+from akidb.api.waiting import Waiting
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
 from akidb.ports import telemetry
 from akidb.ports.logs import logger
 from akidb.ports.operations import Operations
+from akidb.services.feeds import ChangeService
 from akidb.services.metrics import process_metrics
 from akidb.settings import Settings
 
@@ -49,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
     *databases.routes,
     *collections.routes,
     *documents.routes,
+    *changes.routes,
     *embeddings.routes,
     *models.routes,
     *users.routes,
@@ -66,6 +70,11 @@ _logger = logger("akidb.api")
 class ServedOperations(Operations, Protocol):
     """Operations whose process can say whether they work."""
 
+    @property
+    def changes(self) -> ChangeService:
+        """Change feeds, whose readers the server has wait on its event loop."""
+        ...
+
     def ready(self) -> None:
         """Raise Unavailable when a store or the default model does not work."""
         ...
@@ -79,6 +88,7 @@ class Application:
         self.settings = settings
         self.metrics = Metrics()
         self.workers = Workers(capacity=settings.max_queued_requests)
+        self.waiting = Waiting(self.workers)
         self._router = Litestar(
             # In this order: a path that comes without OPTIONS is given one by Litestar.
             [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],

@@ -58,12 +58,27 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
 
     if route.aside:
         return serve_aside
+
+    async def serve_waiting(request: Request[Any, Any, Any]) -> ASGIResponse:
+        with app.workers.admitted():
+            await bodies.read(exchange_of(request.scope).headers, request.receive, wanted=False)
+            wait = await app.workers.run(partial(_handle, app, route, request, b""))
+        return _answer(route, await app.waiting.answer(request, wait))
+
+    if route.waits:
+        return serve_waiting
     return serve_inline if route.inline else serve
 
 
 def _carry_out(
     app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
 ) -> ASGIResponse:
+    return _answer(route, _handle(app, route, request, body, **streams))
+
+
+def _handle(
+    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
+) -> Any:
     scope = request.scope
     exchange = exchange_of(scope)
     headers = exchange.headers
@@ -78,8 +93,7 @@ def _carry_out(
     if route.conditional:
         arguments["if_version"] = request_headers.wanted_version(headers)
     with bound(_context(scope, route)):
-        value = route.handler(Call(app, scope["path_params"], is_local=exchange.is_local), **arguments)
-    return _answer(route, value)
+        return route.handler(Call(app, scope["path_params"], is_local=exchange.is_local), **arguments)
 
 
 def _context(scope: Any, route: Route) -> RequestContext:

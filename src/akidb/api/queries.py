@@ -15,6 +15,7 @@ from akidb.domain.json import decode_strict, text_fault
 MAX_PARAMETERS = 64
 T = TypeVar("T", bound=msgspec.Struct)
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?", re.ASCII)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -81,6 +82,12 @@ def _integer(name: str, text: str) -> int:
     return int(text)
 
 
+def _number(name: str, text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise InvalidArgument(name, "must be a number")
+    return float(text)
+
+
 def _boolean(name: str, text: str) -> bool:
     if text not in {"true", "false"}:
         raise InvalidArgument(name, "must be true or false")
@@ -91,4 +98,9 @@ def _list(_: str, text: str) -> list[str]:
     return text.split(",") if text else []
 
 
-_READERS: Mapping[Any, Callable[[str, str], Any]] = {int: _integer, bool: _boolean, list: _list}
+_READERS: Mapping[Any, Callable[[str, str], Any]] = {
+    int: _integer,
+    float: _number,
+    bool: _boolean,
+    list: _list,
+}

@@ -11,10 +11,11 @@ OpenAPI description. A parameter `body` or `query` is a Struct, and `if_version`
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from akidb.domain.changes import ChangePage
 from akidb.domain.errors import AkiDBError
 from akidb.ports.operations import CollectionPath, Operations
 
@@ -88,6 +89,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
     aside: bool
     """Whether it has a thread of its own, since it may wait, and is needed most when the others are taken."""
+    waits: bool
+    """Whether the handler gives a reader that may wait for a change."""
     slow: bool
     """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
     media_type: str
@@ -134,6 +137,12 @@ class Routes(list[Route]):
         """Declare a route that reads."""
         return self._declare("GET", path, inline=inline, aside=aside, media_type=media_type)
 
+    def watch(
+        self, path: str, *, raises: tuple[type[AkiDBError], ...] = ()
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Declare a route that reads a change feed: its handler gives the reader."""
+        return self._declare("GET", path, waits=True, raises=raises)
+
     def post(
         self,
         path: str,
@@ -163,6 +172,7 @@ class Routes(list[Route]):
         takes_key: bool = False,
         inline: bool = False,
         aside: bool = False,
+        waits: bool = False,
         slow: bool = False,
         media_type: str = JSON,
         raises: tuple[type[AkiDBError], ...] = (),
@@ -186,14 +196,20 @@ class Routes(list[Route]):
                 takes_key=takes_key,
                 inline=inline,
                 aside=aside,
+                waits=waits,
                 slow=slow,
                 media_type=media_type,
                 takes_stream="source" in hints,
                 gives_stream="target" in hints,
-                answer=bytes if "target" in hints else hints["return"],
+                answer=bytes if "target" in hints else _answer_of(hints["return"], waits=waits),
                 raises=self.raises + raises,
             )
             self.append(route)
             return handler
 
         return declare
+
+
+def _answer_of(given: Any, *, waits: bool) -> Any:
+    """What is sent for what a handler gives: of a reader, a page of its changes."""
+    return ChangePage[get_args(given)[0]] if waits else given  # type: ignore[misc]

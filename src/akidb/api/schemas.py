@@ -17,7 +17,7 @@ from akidb.services.embeddings import MAX_TEXTS
 
 Schema = dict[str, Any]
 
-_PAGE = re.compile(r'(?<=["/])Page_(\w+)_(?=")')
+_PAGE = re.compile(r'(?<=["/])(?:Change)?Page_(\w+)_(?=")')
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 ID: Schema = {
@@ -91,6 +91,7 @@ _RULES: Mapping[str, Mapping[str, Schema]] = {
     },
     "Document": {"vector": _VECTOR},
     "Match": {"vector": _VECTOR},
+    "DocumentChange": {"vector": _VECTOR},
     "EmbeddingRequest": {
         "input": {
             "anyOf": [
@@ -101,6 +102,9 @@ _RULES: Mapping[str, Mapping[str, Schema]] = {
     },
 }
 """By Struct and field: what the type alone does not say."""
+
+_SPARSE = frozenset({"Document", "Match", "DocumentChange", "MetadataChange"})
+"""Structs that leave out what was not asked for, or does not apply."""
 
 _EITHER: Mapping[str, tuple[str, str]] = {
     "DocumentInput": ("text", "vector"),
@@ -137,7 +141,7 @@ def _complete(name: str, schema: Schema) -> None:
         schema["anyOf"] = [{"required": [field]} for field in _EITHER[name]]
     if not schema.get("additionalProperties", True):
         return  # what is sent: a field with a default may be left out
-    if name not in {"Document", "Match"}:  # those leave out what was not asked for
+    if name not in _SPARSE:
         schema["required"] = list(properties)
 
 

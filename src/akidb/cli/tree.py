@@ -8,6 +8,7 @@ from akidb.cli import (
     audit,
     backup,
     bench,
+    changes,
     collections,
     databases,
     demo,
@@ -27,7 +28,7 @@ from akidb.cli.session import Data, Json, Shared, Url, require_command
 app = typer.Typer(name="akidb", rich_markup_mode=None)
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
-COMMANDS = (demo, serve, search, backup, doctor, maintain, bench)
+COMMANDS = (demo, serve, search, changes, backup, doctor, maintain, bench)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from akidb.client.handles.base import Field, IncludeLike, every, found, parts
 from akidb.client.results import Matches, Page
+from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
@@ -306,3 +307,27 @@ class CollectionHandle:
             include=parts(include),
         )
         return Matches(result.matches, result.statistics)
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> ChangePage[DocumentChange]:
+        """Up to `limit` documents that were written or deleted after a sequence, each as it is now.
+
+        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
+        answer. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
+        change is given only when the time is up.
+        """
+        return self._operations.changes.of_collection(
+            self._path,
+            since=since,
+            feed=feed,
+            limit=limit,
+            wait_seconds=wait_seconds,
+            include=parts(include),
+        )

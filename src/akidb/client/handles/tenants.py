@@ -9,6 +9,7 @@ from akidb.client.handles.base import Field, every, found
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
 from akidb.client.results import Page
+from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.errors import AlreadyExists
@@ -263,3 +264,22 @@ class TenantHandle:
         """What was done to the tenant and below it, oldest first; also after its purge."""
         page = self._operations.audit.list(self.id, limit=limit, cursor=cursor)
         return Page(page.items, page.next_cursor)
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+    ) -> ChangePage[MetadataChange]:
+        """What changed after a sequence: the tenant, its databases, collections and users, as they are now.
+
+        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
+        answer. What is deleted is there with its `deleted_at`; a change of type `delete` says that it is
+        purged. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
+        change is given only when the time is up.
+        """
+        return self._operations.changes.of_tenant(
+            self.id, since=since, feed=feed, limit=limit, wait_seconds=wait_seconds
+        )

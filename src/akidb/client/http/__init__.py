@@ -7,6 +7,7 @@ the same checks of the domain.
 
 from akidb.client.http.archives import HttpArchives
 from akidb.client.http.caller import Caller
+from akidb.client.http.changes import HttpChanges
 from akidb.client.http.collections import HttpCollections
 from akidb.client.http.databases import HttpDatabases
 from akidb.client.http.documents import HttpDocuments
@@ -31,6 +32,7 @@ class HttpOperations:
         self.databases = HttpDatabases(self._caller)
         self.collections = HttpCollections(self._caller)
         self.documents = HttpDocuments(self._caller)
+        self.changes = HttpChanges(self._caller)
         self.embeddings = HttpEmbeddings(self._caller)
         self.models = HttpModels(self._caller)
         self.users = HttpUsers(self._caller)

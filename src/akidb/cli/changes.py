@@ -1,0 +1,58 @@
+"""`akidb changes`: what changed of a tenant or a collection, as JSON lines."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from akidb.cli.arguments import Limit, collection_path
+from akidb.cli.output import write_bytes
+from akidb.cli.session import Session, command
+from akidb.domain.changes import ChangePage
+from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Include
+
+FOLLOW_SECONDS = 30
+
+
+def add_to(app: typer.Typer) -> None:
+    """Declare the command."""
+    command(app, "changes")(changes)
+
+
+def changes(
+    session: Session,
+    path: Annotated[str, typer.Argument(metavar="T[/D/C]", help="A tenant's metadata, or a collection.")],
+    *,
+    since: Annotated[int, typer.Option(help="The next_since of the last line; 0 gives all there is.")] = 0,
+    feed: Annotated[str | None, typer.Option(help="The feed of the last line.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until interrupted.")] = False,
+    limit: Limit = MAX_PAGE_LIMIT,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With the vectors.")] = False,
+) -> None:
+    """Print what changed after a sequence, a JSON object on each line.
+
+    After each page comes a line with `next_since` and `feed`, to go on with.
+    """
+    from akidb.ports import wire
+
+    include = DEFAULT_INCLUDE | {Include.VECTOR} if vectors else DEFAULT_INCLUDE
+    wait_seconds = 0
+    while True:
+        page = _read(session, path, include, since=since, feed=feed, limit=limit, wait_seconds=wait_seconds)
+        moved = (page.next_since, page.feed) != (since, feed)
+        since, feed = page.next_since, page.feed
+        if page.changes or moved or wait_seconds == 0:
+            lines: list[Any] = [*page.changes, {"next_since": since, "feed": feed}]
+            write_bytes(b"".join(wire.encode(line) + b"\n" for line in lines))
+            sys.stdout.flush()  # who follows reads them now
+        if not page.more:
+            if not follow:
+                return
+            wait_seconds = FOLLOW_SECONDS
+
+
+def _read(session: Session, path: str, include: frozenset[Include], **where: Any) -> ChangePage[Any]:
+    operations = session.operations.changes
+    if "/" in path:
+        return operations.of_collection(collection_path(path), include=include, **where)
+    return operations.of_tenant(path, **where)
