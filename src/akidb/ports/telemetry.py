@@ -17,8 +17,8 @@ Queue = Literal["gate", "pool"]
 OK = "ok"
 """The code of a call that raised nothing; otherwise it is the error's."""
 
-End = Callable[[str], None]
-"""Called with the code when what was begun is over."""
+End = Callable[[float, str], None]
+"""Called with the seconds that it took and the code when what was begun is over."""
 
 
 class Counter(NamedTuple):

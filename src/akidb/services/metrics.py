@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from functools import cache
 from threading import Thread
-from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -60,23 +59,27 @@ class ProcessMetrics:
             for name, counter in COUNTERS.items()
         }
         # A child is looked up in 0.1 us here, in 0.8 us by its labels.
-        self._children: dict[tuple[Call, str], Any] = {}
+        self._call_children: dict[tuple[Call, str], Any] = {}
+        self._operation_children: dict[tuple[str, str], Any] = {}
 
     def begin(self, operation: str) -> End:
         """Note that an operation begins."""
-        started = perf_counter()
 
-        def end(code: str) -> None:
-            self._operations.labels(operation, code).observe(perf_counter() - started)
+        def end(seconds: float, code: str) -> None:
+            child = self._operation_children.get((operation, code))
+            if child is None:
+                child = self._operations.labels(operation, code)
+                self._operation_children[operation, code] = child
+            child.observe(seconds)
 
         return end
 
     def called(self, call: Call, seconds: float, code: str) -> None:
         """Note a call that has just ended."""
-        child = self._children.get((call, code))
+        child = self._call_children.get((call, code))
         if child is None:
             child = self._calls.labels(call.store, call.repository, call.operation, code)
-            self._children[call, code] = child
+            self._call_children[call, code] = child
         child.observe(seconds)
 
     def waited(self, queue: Queue, store: StoreKind, seconds: float) -> None:

@@ -3,7 +3,7 @@
 What has figures to show at any moment, an open data directory, is known here too. Who listens is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from types import TracebackType
 from typing import Protocol, Self
@@ -24,13 +24,15 @@ class Running(Subject):
 
     def __init__(self, name: str, slow_seconds: float) -> None:
         """Take its name and how long it may take without a word in the log; 0: for ever."""
-        super().__init__()
+        self.tenant_id = None
         self._name = name
         self._slow_seconds = slow_seconds
+        self._ends: Sequence[End] = ()
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._ends: list[End] = [listener.begin(self._name) for listener in telemetry.listeners]
+        if telemetry.listeners:
+            self._ends = [listener.begin(self._name) for listener in telemetry.listeners]
         self._started = perf_counter()
         return self
 
@@ -39,11 +41,12 @@ class Running(Subject):
     ) -> None:
         seconds = perf_counter() - self._started
         code = OK if error is None else error.code if isinstance(error, AkiDBError) else "internal"
-        if self._slow_seconds and seconds >= self._slow_seconds:
+        if seconds >= self._slow_seconds > 0:
             fields = {"operation": self._name, "duration_ms": round(seconds * 1000, 3), "code": code}
             _logger.warning("slow operation", extra={"fields": fields})
-        for end in reversed(self._ends):
-            end(code)
+        if self._ends:
+            for end in reversed(self._ends):
+                end(seconds, code)
         super().__exit__(kind, error, trace)
 
 

@@ -30,7 +30,7 @@ class Tracing:
         span = self._tracer.start_span(f"{NAME}.{operation}", attributes=_known())
         token = context.attach(trace.set_span_in_context(span))
 
-        def end(code: str) -> None:
+        def end(seconds: float, code: str) -> None:  # noqa: ARG001 - a span has a clock of its own
             context.detach(token)
             span.set_attributes(_known())  # by now the tenant is known
             mark(span, code)
