@@ -16,6 +16,7 @@ from akidb.metadata.feed import SqlMetadataFeed
 from akidb.metadata.images import SqlMetadataRecords
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
+from akidb.metadata.soundness import find_faults
 from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
@@ -29,6 +30,8 @@ from akidb.sql.images import image_of
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
 from akidb.sql.telemetry import observed_transaction
 
+METADATA_SCHEMA = "akidb_metadata"
+"""The schema of a PostgreSQL database that holds the tables."""
 SCHEMA_LOCK = 0x616B6964625F6D65
 """What processes that bring the schema forward hold: `akidb_me` as a number."""
 
@@ -134,8 +137,8 @@ class SqlMetadataStore:
     def check(self) -> list[str]:
         """What is wrong with the store."""
         try:
-            with self._database.read() as connection:
-                return check_integrity(connection)
+            with self._database.read(snapshot=True) as connection:
+                return check_integrity(connection) + find_faults(connection)
         except Unavailable as error:
             return [error.message]
 
@@ -188,7 +191,7 @@ class PostgresMetadataStore(SqlMetadataStore):
         from akidb.sql.postgresql import PostgresDatabase
 
         database = PostgresDatabase(
-            url, "akidb_metadata", kind="metadata", synchronous=synchronous, pool_size=pool_size
+            url, METADATA_SCHEMA, kind="metadata", synchronous=synchronous, pool_size=pool_size
         )
         super().__init__(database)
         try:

@@ -107,15 +107,27 @@ class Prepared:
 
     def stream(self, connection: sa.Connection, **parameters: Any) -> Iterator[Any]:
         """Every row, a bounded number of them in memory. On PostgreSQL it takes a transaction."""
+        return map(self._of(connection).make, self._raw(connection, parameters))
+
+    def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[tuple[Any, Exception]]:
+        """The first value of each row that cannot be read, as the driver gives it, and what is wrong."""
+        make = self._of(connection).make
+        for row in self._raw(connection, parameters):
+            try:
+                make(row)
+            except FAULTS as error:
+                yield row[0], error
+
+    def _raw(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         compiled = self._of(connection)
         if connection.dialect.name != "postgresql":
-            yield from map(compiled.make, self._execute(connection, compiled, parameters))
+            yield from self._execute(connection, compiled, parameters)
             return
         name = f"akidb_{next(_cursor_numbers)}"
         with driver_of(connection).cursor(name=name, binary=True) as cursor:
             cursor.itersize = STREAMED_ROWS
             cursor.execute(compiled.text, compiled.bind(parameters))
-            yield from map(compiled.make, cursor)
+            yield from cursor
 
     def _of(self, connection: sa.Connection) -> _Compiled:
         dialect = connection.dialect
