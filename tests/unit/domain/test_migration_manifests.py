@@ -1,0 +1,387 @@
+"""What a manifest of 1.x says, what is wrong with one, and how one is written back."""
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Tenant
+from akidb.domain.ids import TenantId
+from akidb.domain.json import canonical
+from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.manifests import (
+    FaultyManifest,
+    Manifest,
+    changed_manifest,
+    first_suffixed,
+    new_manifest,
+    read_manifest,
+    suffixed_slugs,
+)
+from akidb.domain.names import check_slug
+
+HEX = "018f3c2e7b6a7c3d8e9f0a1b2c3d4e5f"
+HYPHENATED = str(UUID(HEX))
+GOOD: dict[str, Any] = {
+    "tenant_id": f"tenant_{HEX}",
+    "name": "Aki Labs",
+    "slug": "aki-labs",
+    "status": "active",
+    "api_key_hash": "c0ffee",
+    "created_at": "2025-03-01T10:00:00Z",
+    "updated_at": "2025-03-02T11:00:00+09:00",
+    "quotas": {"max_storage_bytes": 107374182400, "max_collections": 50, "api_rate_limit_per_second": 100},
+    "metadata": {"billing_plan": "pro", "custom": {"region": "eu"}},
+}
+
+
+def body(**changes: Any) -> bytes:
+    """The good manifest with changes; None for a field takes it out."""
+    return json.dumps({k: v for k, v in {**GOOD, **changes}.items() if v is not None}).encode()
+
+
+def read(**changes: Any) -> Manifest:
+    manifest = read_manifest(body(**changes))
+    assert manifest is not None
+    return manifest
+
+
+def faults(content: bytes) -> list[str]:
+    with pytest.raises(FaultyManifest) as caught:
+        read_manifest(content)
+    return [f"{fault.field}: {fault.reason}" for fault in caught.value.faults]
+
+
+def tenant(manifest: Manifest, **changes: Any) -> Tenant:
+    """What the migration makes of a manifest, changed since."""
+    fields = {
+        name: getattr(manifest, name)
+        for name in Manifest.__struct_fields__
+        if name not in {"slug", "unknown_fields"}
+    }
+    return Tenant(**{**fields, "slug": manifest.slug or "made", **changes})
+
+
+def test_every_field_is_taken_over() -> None:
+    manifest = read()
+    assert manifest.tenant_id == TenantId(bytes.fromhex(HEX))
+    assert (manifest.name, manifest.slug, manifest.status) == ("Aki Labs", "aki-labs", TenantStatus.ACTIVE)
+    assert (manifest.storage_quota_bytes, manifest.qps_quota) == (107374182400, 100)
+    assert manifest.metadata == GOOD["metadata"]
+    assert manifest.created_at == datetime(2025, 3, 1, 10, tzinfo=UTC)
+    assert manifest.updated_at == datetime(2025, 3, 2, 2, tzinfo=UTC)
+    assert manifest.unknown_fields == ()
+
+
+@pytest.mark.parametrize(
+    "form", [HEX, HYPHENATED, f"tenant_{HYPHENATED}", HEX.upper(), f"tenant_{HYPHENATED.upper()}"]
+)
+def test_an_id_has_several_forms(form: str) -> None:
+    assert read(tenant_id=form).tenant_id.raw.hex() == HEX
+
+
+def test_an_id_may_be_a_uuid_of_any_version() -> None:
+    made = uuid4()
+    assert read(tenant_id=made.hex).tenant_id.raw == made.bytes
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "g" + HEX[1:],  # 32 characters, not hex
+        "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in HEX),  # full-width digits
+        HEX[:-2],  # 15 bytes
+        HEX + "00",
+        "٠" * 32,  # digits, of another script  # noqa: RUF001
+        f"Tenant_{HEX}",
+        f"tenant_tenant_{HEX}",
+        f"{{{HYPHENATED}}}",
+        f"urn:uuid:{HYPHENATED}",
+        HYPHENATED.replace("-", "", 1),
+        f" {HEX}",
+        f"{HEX}\n",
+        "",
+    ],
+)
+def test_anything_else_is_no_id(form: str) -> None:
+    (fault,) = faults(body(tenant_id=form))
+    assert fault.startswith("tenant_id: ")
+
+
+@pytest.mark.parametrize("value", [None, "Aki Labs!", "-a", "a" * 64, HYPHENATED, "", "Ä", 5, ["a"], True])
+def test_a_slug_that_is_none_is_left_out(value: Any) -> None:
+    assert read(slug=value).slug is None
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        (None, TenantStatus.ACTIVE),
+        ("active", TenantStatus.ACTIVE),
+        ("suspended", TenantStatus.SUSPENDED),
+        ("deleted", TenantStatus.DECOMMISSIONED),
+    ],
+)
+def test_statuses(word: str | None, status: TenantStatus) -> None:
+    assert read(status=word).status == status
+
+
+@pytest.mark.parametrize("word", ["Active", "decommissioned", "", 1, ["active"], False])
+def test_other_statuses_are_faults(word: Any) -> None:
+    assert faults(body(status=word)) == ["status: must be one of active, suspended, deleted"]
+
+
+def test_quotas_that_are_left_out_or_null_are_the_defaults() -> None:
+    for quotas in (
+        {},
+        {"max_collections": 5},
+        {"max_storage_bytes": None, "api_rate_limit_per_second": None},
+    ):
+        manifest = read(quotas=quotas)
+        assert (manifest.storage_quota_bytes, manifest.qps_quota) == (
+            DEFAULT_STORAGE_QUOTA_BYTES,
+            DEFAULT_QPS_QUOTA,
+        )
+    assert read(quotas={"max_storage_bytes": 7}).qps_quota == DEFAULT_QPS_QUOTA
+    assert read_manifest(body().replace(b'"quotas": {', b'"quotas": null, "x": {')) is not None
+
+
+def test_a_quota_of_zero_is_zero() -> None:
+    manifest = read(quotas={"max_storage_bytes": 0, "api_rate_limit_per_second": 0})
+    assert (manifest.storage_quota_bytes, manifest.qps_quota) == (0, 0)
+
+
+@pytest.mark.parametrize("value", [2**63, -1, 1.0, True, "5", [], 2**70])
+@pytest.mark.parametrize("name", ["max_storage_bytes", "api_rate_limit_per_second"])
+def test_other_quotas_are_faults(name: str, value: Any) -> None:
+    (fault,) = faults(body(quotas={name: value}))
+    assert fault.startswith(f"quotas.{name}: must be a whole number")
+
+
+def test_the_largest_quota_fits() -> None:
+    assert read(quotas={"max_storage_bytes": 2**63 - 1}).storage_quota_bytes == 2**63 - 1
+
+
+def test_metadata_that_is_null_is_empty() -> None:
+    assert read_manifest(body(metadata={}).replace(b'"metadata": {}', b'"metadata": null')) == read(
+        metadata=None
+    )
+    assert read(metadata=None).metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ('["a"]', "metadata"),
+        ('"a"', "metadata"),
+        ('{"a": "\\u0000"}', "metadata.a"),
+        ('{"a": [1, 18446744073709551616]}', "metadata.a[1]"),
+        ('{"a": ' * 70 + "1" + "}" * 70, "metadata.a."),
+        ('{"a": "' + "x" * 2**20 + '"}', "metadata"),
+    ],
+)
+def test_metadata_that_cannot_be_stored_is_a_fault(content: str, place: str) -> None:
+    (fault,) = faults(body(metadata={}).replace(b'"metadata": {}', f'"metadata": {content}'.encode()))
+    assert fault.startswith(place)
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "x" * 255, " ", "日本語", "A/B", "...", "a\nb", "\N{GRINNING FACE}" * 255]
+)
+def test_a_name_is_taken_as_it_is(name: str) -> None:
+    assert read(name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", 5, ["x"]])
+def test_other_names_are_faults(name: Any) -> None:
+    (fault,) = faults(body(name=name))
+    assert fault.startswith("name: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-03-01T10:00:00Z", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01t10:00:00z", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01 10:00:00+00:00", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01T10:00Z", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01T10:00:00+0930", datetime(2025, 3, 1, 0, 30, tzinfo=UTC)),
+        ("2025-03-01T10:00:00-05", datetime(2025, 3, 1, 15, tzinfo=UTC)),
+        ("2025-03-01T10:00:00.5Z", datetime(2025, 3, 1, 10, 0, 0, 500000, tzinfo=UTC)),
+        ("2025-03-01T10:00:00.123456789Z", datetime(2025, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)),
+        ("1969-12-31T23:59:59.999999999Z", datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+    ],
+)
+def test_times_are_the_same_instants(text: str, expected: datetime) -> None:
+    assert read(created_at=text).created_at == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-03-01T10:00:00",
+        "2025-03-01",
+        "2025-02-30T10:00:00Z",
+        "2025-03-01T25:00:00Z",
+        "0001-01-01T00:00:00+09:00",
+        "9999-12-31T23:59:59-09:00",
+        "２０２５-03-01T10:00:00Z",  # noqa: RUF001
+        "yesterday",
+        "",
+        1740823200,
+    ],
+)
+def test_other_times_are_faults(text: Any) -> None:
+    (fault,) = faults(body(updated_at=text))
+    assert fault.startswith("updated_at: ")
+
+
+def test_a_tenant_may_have_been_updated_before_it_was_created() -> None:
+    manifest = read(created_at="2025-03-01T10:00:00.707161Z", updated_at="2025-03-01T10:00:00.707Z")
+    assert manifest.updated_at < manifest.created_at
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    content = body(tenant_id="x", name=None, status="?", quotas={"max_storage_bytes": -1}, created_at=None)
+    assert [fault.partition(":")[0] for fault in faults(content)] == [
+        "tenant_id",
+        "name",
+        "status",
+        "quotas.max_storage_bytes",
+        "created_at",
+    ]
+
+
+def test_unknown_fields_are_named() -> None:
+    manifest = read(x_unknown={"kept": True}, quotas={"max_shards": 3})
+    assert manifest.unknown_fields == ("quotas.max_shards", "x_unknown")
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[]", b"null", b'"tenant_id"', b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}']
+)
+def test_a_document_without_a_tenant_id_is_no_manifest(content: bytes) -> None:
+    assert read_manifest(content) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"{'a': 1}",
+        b'{"a": 1,}',
+        b"NaN",
+        b'{"a": -Infinity}',
+        b'{"a": "\xff"}',
+        '{"a": 1}'.encode("utf-16"),
+        b"[" * 100_000,
+        b"not JSON",
+    ],
+)
+def test_what_is_not_json_is_a_fault(content: bytes) -> None:
+    assert faults(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (body().replace(b'"name":', b'"name": "B", "name":'), "name: duplicate key"),
+        (body(metadata={"n": 1}).replace(b'"n": 1', b'"n": 1, "n": 2'), "metadata.n: duplicate key"),
+        (body(x_new=1).replace(b'"x_new": 1', b'"x_new": [NaN]'), "x_new[0]: NaN is no JSON number"),
+        (body(name="X").replace(b'"X"', b'"\\ud800"'), "None: must not contain a lone surrogate"),
+    ],
+)
+def test_a_manifest_is_read_strictly(content: bytes, fault: str) -> None:
+    assert faults(content) == [fault]
+
+
+def test_a_byte_order_mark_is_passed_over_and_kept() -> None:
+    content = b"\xef\xbb\xbf" + body()
+    manifest = read_manifest(content)
+    assert manifest == read()
+    assert manifest is not None
+    assert changed_manifest(content, tenant(manifest), "aki-labs") == content
+    changed = changed_manifest(content, tenant(manifest, name="B"), "aki-labs")
+    assert changed == content.replace(b"Aki Labs", b"B")
+
+
+def test_a_tenant_that_did_not_change_is_written_byte_for_byte() -> None:
+    for content in (body(), body(slug=None), json.dumps(GOOD, indent=3).encode() + b"\n\n"):
+        manifest = read_manifest(content)
+        assert manifest is not None
+        assert changed_manifest(content, tenant(manifest), manifest.slug or "made") is content
+
+
+def test_only_what_changed_is_written_anew() -> None:
+    content = (
+        b'{"x": 1.10, "name" :"A",\n  "quotas": {"max_collections": 1e1, "max_storage_bytes":5},\r\n'
+        b'"tenant_id": "%s", "metadata": {"n": 1.0}, "created_at": "2025-03-01T10:00:00+09:00",'
+        b' "updated_at": "2025-03-01T10:00:00+09:00"}' % HEX.encode()
+    )
+    manifest = read_manifest(content)
+    assert manifest is not None
+    now = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    after = tenant(manifest, name='B "日本"', storage_quota_bytes=6, updated_at=now, slug="b")
+    assert changed_manifest(content, after, "a") == (
+        content.replace(b'"A"', '"B \\"日本\\""'.encode())
+        .replace(b":5", b":6")
+        .replace(b'at": "2025-03-01T10:00:00+09:00"}', b'at": "2026-01-02T03:04:05.000678Z", "slug": "b"}')
+    )
+
+
+def test_what_a_manifest_lacked_is_added() -> None:
+    start, end = b'{"tenant_id": "%s", "name": "A", ', b'"created_at": "2025-03-01T10:00Z"'
+    for middle in (b"", b'"quotas": {}, "metadata": null, '):
+        content = start + middle + end + b', "updated_at": "2025-03-01T10:00Z"}'
+        manifest = read_manifest(content % HEX.encode())
+        assert manifest is not None
+        after = tenant(
+            manifest,
+            slug="a",
+            status=TenantStatus.DECOMMISSIONED,
+            qps_quota=5,
+            metadata={"max_storage_bytes": 1, "qps": True},
+        )
+        again = read_manifest(changed_manifest(content % HEX.encode(), after, "made"))
+        assert again == replace(manifest, slug="a", status=after.status, qps_quota=5, metadata=after.metadata)
+
+
+def test_one_and_true_differ_in_metadata() -> None:
+    content = body(metadata={"n": 1})
+    manifest = read_manifest(content)
+    assert manifest is not None
+    again = read_manifest(changed_manifest(content, tenant(manifest, metadata={"n": True}), "aki-labs"))
+    assert again is not None
+    assert canonical(again.metadata) == b'{"n":true}'
+
+
+def test_a_tenant_of_2_0_gets_a_manifest_that_reads_back() -> None:
+    born = tenant(read(), status=TenantStatus.PROVISIONING, name="Ünï\u2028", storage_quota_bytes=0)
+    manifest = read_manifest(new_manifest(born))
+    assert manifest is not None
+    assert manifest == replace(read(), name=born.name, status=TenantStatus.SUSPENDED, storage_quota_bytes=0)
+
+
+def test_a_taken_slug_ends_with_digits_of_the_id() -> None:
+    tenant_id = TenantId(bytes.fromhex(HEX))
+    digest = sha256(bytes.fromhex(HEX)).hexdigest()
+    assert first_suffixed("aki-labs", tenant_id) == f"aki-labs-{digest[:8]}"
+    assert first_suffixed("a" * 63, tenant_id) == f"{'a' * 54}-{digest[:8]}"
+    assert first_suffixed("a" * 53 + "-b", tenant_id) == f"{'a' * 53}-{digest[:8]}"
+    every = list(suffixed_slugs("a" * 63, tenant_id))
+    assert every[0] == first_suffixed("a" * 63, tenant_id)
+    assert len(set(every)) == len(every) > 50
+    for slug in every:
+        check_slug(slug)
+
+
+def test_no_suffixed_slug_is_shaped_like_an_id() -> None:
+    tenant_id = TenantId(bytes.fromhex(HEX))
+    for slug in suffixed_slugs(HYPHENATED[:23], tenant_id):
+        check_slug(slug)
