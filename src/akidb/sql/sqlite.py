@@ -35,6 +35,7 @@ MINIMUM_VERSION = (3, 37, 0)
 """The first with STRICT tables."""
 MAX_IDLE_CONNECTIONS = 4
 BUSY_TIMEOUT_SECONDS = 10
+CACHED_STATEMENTS = 64
 ERASING_TIMEOUT_SECONDS = 0.25
 """How long erasing waits, at the gate, for who still reads what the log held before."""
 
@@ -59,7 +60,7 @@ def _connect() -> Any:
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=64,
+        cached_statements=CACHED_STATEMENTS,
     )
     try:
         # Set before any transaction, where SQLite would take no notice of some of them.
