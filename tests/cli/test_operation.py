@@ -60,9 +60,9 @@ def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "akidb-data" / "metadata.db").exists()
     assert akidb("migrate", "schema", "--dry-run").out.startswith("would bring the schema from nothing to ")
     done = akidb("migrate", "schema", "--json").json
-    assert done == {"from": None, "to": tried["to"], "changed": True, "dry_run": False}
+    assert done == {"from": None, "to": tried["to"], "stores": 0, "changed": True, "dry_run": False}
     again = akidb("migrate", "schema", "--json").json
-    assert again == {"from": tried["to"], "to": tried["to"], "changed": False, "dry_run": False}
+    assert again == {**done, "from": tried["to"], "changed": False}
     assert akidb("migrate", "schema").out == f"the schema is {tried['to']}, the newest\n"
 
 

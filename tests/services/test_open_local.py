@@ -18,7 +18,8 @@ from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.ports.operations import CollectionPath
 from akidb.services import runtime
 from akidb.services.owner import DirectoryHeld
-from akidb.services.runtime import open_local, schema_versions
+from akidb.services.runtime import open_local
+from akidb.services.schemas import migrate
 from akidb.settings import Settings
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
@@ -187,6 +188,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from akidb.services.runtime import open_local
+from akidb.services.schemas import migrate
 from akidb.settings import Settings
 ops = open_local(Path(sys.argv[1]), Settings())
 if len(sys.argv) > 2:
@@ -209,19 +211,9 @@ def test_another_process_is_named_with_its_socket(directory: Path, socket: str |
         assert caught.value.socket == (None if socket is None else Path(socket))
         assert caught.value.code == "unavailable"
         with pytest.raises(DirectoryHeld):
-            schema_versions(directory)
+            migrate(directory, HASH, dry_run=True)
         holder.communicate("")
     open_local(directory, HASH).close()
-
-
-def test_schema_versions_are_told_without_changing_anything(
-    world: World, directory: Path, tmp_path: Path
-) -> None:
-    world.ops.close()
-    found, newest = schema_versions(directory)
-    assert found == newest
-    assert schema_versions(tmp_path / "absent") == (None, newest)
-    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

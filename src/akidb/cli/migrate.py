@@ -6,7 +6,6 @@ import typer
 
 from akidb.cli import manifests
 from akidb.cli.session import Session, command, group
-from akidb.domain.errors import Unavailable
 
 app = group("migrate", "Changes of the stores' shape, and from AkiDB 1.x and back.")
 manifests.add_to(app)
@@ -19,23 +18,31 @@ def schema(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Go to this version, back where a step can.")
+    ] = None,
 ) -> None:
-    """Bring a data directory to this program's schema.
+    """Bring the stores to this program's schema, or to another.
 
-    Whatever opens a directory does that too; a tenant's store follows when it is next opened.
+    Whatever opens them brings them forward too. Copies of the files are taken first.
     """
-    from akidb.services.runtime import schema_versions
+    import msgspec
 
-    found, newest = schema_versions(session.directory)
-    if found is not None and found > newest:
-        raise Unavailable(f"the schema is {found}, and this AkiDB knows up to {newest}: use a newer AkiDB")
-    if not dry_run:
-        session.operations.tenants.list(limit=1)
-    value = {"from": found, "to": newest, "changed": found != newest and not dry_run, "dry_run": dry_run}
-    if found == newest:
-        sentence = f"the schema is {newest}, the newest"
-    else:
-        sentence = (
-            f"{'would bring' if dry_run else 'brought'} the schema from {found or 'nothing'} to {newest}"
+    from akidb.services.schemas import migrate
+
+    with session.out.stages("tenant stores", counted=True) as show:
+        done = migrate(
+            session.stores,
+            session.settings,
+            to=to,
+            dry_run=dry_run,
+            advance=lambda count, of: show("tenant stores", count, of),
         )
-    session.out.done(value, sentence)
+    if done.found == done.to:
+        sentence = f"the schema is {done.to}" + (", the newest" if to is None else "")
+    else:
+        verb = "would bring" if dry_run else "brought"
+        sentence = f"{verb} the schema from {done.found or 'nothing'} to {done.to}"
+    if done.stores:
+        sentence += f", with {done.stores} tenant stores"
+    session.out.done(msgspec.to_builtins(done), sentence)

@@ -30,7 +30,7 @@ HEAD = "0001"
 """The newest step in `migrations/versions`; a test holds the two together."""
 SCHEMA = "akidb_documents"
 
-_SCHEMA_LOCK = 0x616B6964625F646F
+SCHEMA_LOCK = 0x616B6964625F646F
 """What processes that bring the schema forward hold: `akidb_do` as a number."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -66,7 +66,7 @@ class PostgresTenantStores:
         self._generations: dict[TenantId, int] = {}
         self._prepared: OrderedDict[TenantId, tuple[StoreId, int]] = OrderedDict()
         try:
-            with self._locks.locked(_SCHEMA_LOCK):
+            with self._locks.locked(SCHEMA_LOCK):
                 bring_forward(self._database)
         except BaseException:
             self.close()
@@ -207,11 +207,23 @@ def bring_forward(database: PostgresDatabase) -> None:
 
     Raises Unavailable for a schema newer than this program.
     """
+    go(database, HEAD)
+
+
+def check_way(database: PostgresDatabase, target: str) -> bool:
+    """Refuse to go where there is no way; tells whether there are steps to take.
+
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
+    back.
+    """
     with database.read() as connection:
         found = migrations.recorded(connection)
-    if found == HEAD:
-        return
-    if found is not None and found > HEAD:
-        raise migrations.newer(database.name, found, HEAD)
-    with database.write() as connection:
-        migrations.go(connection, _MIGRATIONS, HEAD)
+    migrations.check_way(database.name, found, _MIGRATIONS, target, HEAD)
+    return found != target
+
+
+def go(database: PostgresDatabase, target: str) -> None:
+    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    if check_way(database, target):
+        with database.migration() as connection:
+            migrations.go(connection, _MIGRATIONS, target)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from akidb.documents.tables import FILE
-from akidb.domain.errors import InvalidState
+from akidb.domain.errors import InvalidArgument
 from akidb.sql import migrations
 from akidb.sql.copies import Copies
 from akidb.sql.sqlite import SqliteFile
@@ -110,27 +110,33 @@ def bring_forward(file: SqliteFile, copies: Copies | None = None) -> None:
     go(file, len(STEPS), copies)
 
 
-def go(file: SqliteFile, target: int, copies: Copies | None = None) -> bool:
-    """Take the steps to a version, forward or back; tells whether there were any.
+def check_way(file: SqliteFile, target: int) -> bool:
+    """Refuse to go where there is no way; tells whether there are steps to take.
 
-    Raises Unavailable for a schema newer than this program, InvalidState for a step without a way back.
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
+    back.
     """
     with file.read() as connection:
         found = version(connection)
-    if found == target:
-        return False
     if found > len(STEPS):
         raise migrations.newer(file.name, str(found), str(len(STEPS)))
-    statements = [statement for step in STEPS[found:target] for statement in step.forward]
     for number in range(found, target, -1):
-        back = STEPS[number - 1].back
-        if back is None:
-            raise InvalidState("schema", str(number), f"a step back to {target}", [str(number)])
-        statements += back
+        if STEPS[number - 1].back is None:
+            raise InvalidArgument("to", f"{file.name}: there is no way back from version {number}")
+    return found != target
+
+
+def go(file: SqliteFile, target: int, copies: Copies | None = None) -> None:
+    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    if not check_way(file, target):
+        return
+    with file.read() as connection:
+        found = version(connection)
     if found and copies is not None:
         copies.take(file, str(found))
+    statements = [statement for step in STEPS[found:target] for statement in step.forward]
+    statements += [statement for step in reversed(STEPS[target:found]) for statement in step.back or ()]
     with file.migration() if found else file.write() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"PRAGMA user_version = {target}")
-    return True

@@ -49,19 +49,24 @@ def bring_forward(database: SqlDatabase, *, expected: bool, copies: Copies | Non
     go(database, HEAD, copies)
 
 
-def go(database: SqlDatabase, target: str, copies: Copies | None = None) -> str | None:
-    """Take the steps to a version, forward or back; gives the version that was found.
+def check_way(database: SqlDatabase, target: str) -> str | None:
+    """Refuse to go where there is no way; gives the version that is there.
 
-    Raises Unavailable for a schema newer than this program, which does not know the way back from it.
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
+    back.
     """
     with database.read() as connection:
         found = version(connection)
-    if found is not None and found > HEAD:
-        raise migrations.newer(database.name, found, HEAD)
+    migrations.check_way(database.name, found, _MIGRATIONS, target, HEAD)
+    return found
+
+
+def go(database: SqlDatabase, target: str, copies: Copies | None = None) -> None:
+    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    found = check_way(database, target)
     if found == target:
-        return found
+        return
     if found is not None and copies is not None and isinstance(database, SqliteFile):
         copies.take(database, found)
     with database.migration() as connection:
         migrations.go(connection, _MIGRATIONS, target)
-    return found

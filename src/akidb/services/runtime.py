@@ -1,6 +1,7 @@
 """Puts the adapters and services of a deployment together, and owns them until it is closed."""
 
 import os
+import resource
 import secrets
 import threading
 import time
@@ -33,7 +34,7 @@ from akidb.services.embeddings import EmbeddingService, ModelService
 from akidb.services.feeds import ChangeService, Signals
 from akidb.services.maintenance import Maintenance
 from akidb.services.migration import MigrationService
-from akidb.services.owner import DirectoryHeld, OwnerLock
+from akidb.services.owner import DirectoryHeld
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
@@ -64,6 +65,9 @@ SERVICES = (
     "migration",
 )
 CLOSED = "the connection is closed"
+DESCRIPTORS_PER_STORE = 5
+"""One connection has three; those that are used at once from several threads have more of them."""
+OTHER_DESCRIPTORS = 64
 
 
 def _now() -> datetime:
@@ -193,6 +197,14 @@ class _Runtime:
         _all.discard(self)
         if self._tracing is not None:
             telemetry.leave(self._tracing)
+
+
+def _affordable(stores: int) -> int:
+    """So many open stores, or as many as the process may have descriptors for (`ulimit -n`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return stores
+    return max(1, min(stores, (limit - OTHER_DESCRIPTORS) // DESCRIPTORS_PER_STORE))
 
 
 def _tracing(settings: Settings) -> Listener | None:
@@ -344,26 +356,6 @@ def _refuse_other_settings(held: Settings, wanted: Settings) -> None:
             raise InvalidArgument(
                 name, f"is {getattr(held, name)!r} in the connection that this process has open already"
             )
-
-
-def schema_versions(directory: Path) -> tuple[str | None, str]:
-    """The schema of the metadata store in a directory, None when there is none, and the newest known.
-
-    Raises DirectoryHeld as `open_local` does; changes nothing.
-    """
-    from akidb.sql.sqlite import SqliteFile
-
-    path = directory / METADATA_NAME
-    if not path.exists():
-        return None, schema.HEAD
-    lock = OwnerLock(directory)
-    file = SqliteFile(path)
-    try:
-        with file.read() as connection:
-            return schema.version(connection), schema.HEAD
-    finally:
-        file.close()
-        lock.release()
 
 
 def _after_fork_in_child() -> None:

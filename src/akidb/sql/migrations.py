@@ -4,10 +4,14 @@ Alembic is loaded only when there is a step to take; the version is read without
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import InvalidArgument, Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def recorded(connection: sa.Connection) -> str | None:
@@ -32,14 +36,36 @@ def newer(name: str, found: str, known: str) -> Unavailable:
     return Unavailable(f"{name} has schema {found}, and this AkiDB knows up to {known}: use a newer AkiDB")
 
 
+def check_way(name: str, found: str | None, scripts: Path, revision: str, head: str) -> None:
+    """Refuse to go where there is no way, before anything is done.
+
+    Raises Unavailable for a schema newer than `head`, InvalidArgument(`to`) for a step without a way back.
+    """
+    if found is not None and found > head:
+        raise newer(name, found, head)
+    if found is None or found <= revision:
+        return
+    from alembic.script import ScriptDirectory
+
+    for step in ScriptDirectory.from_config(_config(scripts)).iterate_revisions(found, revision):
+        if not hasattr(step.module, "downgrade"):
+            raise InvalidArgument("to", f"there is no way back from version {step.revision}")
+
+
 def go(connection: sa.Connection, scripts: Path, revision: str) -> None:
     """Take the steps in `scripts`, forward or back, in the transaction of the connection."""
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config = _config(scripts)
     config.attributes["connection"] = connection
     found = recorded(connection)
     step = command.downgrade if found is not None and found > revision else command.upgrade
     step(config, revision)
+
+
+def _config(scripts: Path) -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    return config

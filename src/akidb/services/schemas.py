@@ -1,0 +1,156 @@
+"""The schemas of a place's stores: which they have, and the steps to another, forward or back.
+
+Nobody else may use the place meanwhile: a directory is locked. Each store changes in a transaction of its
+own, the tenants' before the metadata on the way back and after them on the way forward, so that a run that
+was killed can be repeated, and whatever opens the place meanwhile finds stores that it can bring forward.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from akidb.documents import schema as tenant_schema
+from akidb.domain.errors import NotFound
+from akidb.metadata import schema as metadata_schema
+from akidb.services.deployments import COPIES_NAME, METADATA_NAME, TENANTS_NAME, Target
+from akidb.services.owner import OwnerLock
+from akidb.services.restoring import require_finished
+from akidb.settings import Settings
+from akidb.sql.copies import Copies
+from akidb.sql.sqlite import SqliteFile
+
+Advance = Callable[[int, int], None]
+"""Called with how many tenant stores are done, and of how many."""
+
+
+class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
+    """What was done, or would be."""
+
+    found: str | None = msgspec.field(name="from")
+    """The version that the metadata store had, None for none."""
+    to: str
+    stores: int
+    """Tenant stores that were changed, or would be."""
+    changed: bool
+    dry_run: bool
+
+
+def migrate(
+    place: Target,
+    settings: Settings,
+    *,
+    to: str | None = None,
+    dry_run: bool = False,
+    advance: Advance = lambda _done, _of: None,
+) -> SchemaChange:
+    """Bring the stores of a place to a version of the schema, by default to the newest.
+
+    Raises InvalidArgument(`to`) for a version that is unknown or has no way back to it, NotFound where there
+    is no store to go back, Unavailable for a schema newer than this program.
+    """
+    target = metadata_schema.HEAD if to is None else metadata_schema.check_version(to)
+    if isinstance(place, str):
+        return _migrate_database(place, settings, target, dry_run=dry_run)
+    if not (place / METADATA_NAME).exists():
+        if to is not None:
+            raise NotFound("store", place)
+        if not dry_run:
+            _make(place, settings)
+        return SchemaChange(found=None, to=target, stores=0, changed=not dry_run, dry_run=dry_run)
+    with _owned(place):
+        return _migrate_directory(place, settings, target, dry_run=dry_run, advance=advance)
+
+
+def _make(place: Path, settings: Settings) -> None:
+    from akidb.services.runtime import open_local
+
+    open_local(place, settings).close()
+
+
+@contextmanager
+def _owned(directory: Path) -> Iterator[None]:
+    lock = OwnerLock(directory)
+    try:
+        require_finished(directory)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _opened(path: Path, settings: Settings) -> Iterator[SqliteFile]:
+    file = SqliteFile(path, synchronous=settings.synchronous)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def _migrate_directory(
+    directory: Path, settings: Settings, target: str, *, dry_run: bool, advance: Advance
+) -> SchemaChange:
+    copies = Copies(directory / COPIES_NAME, lambda: datetime.now(UTC))
+    paths = sorted((directory / TENANTS_NAME).glob("*.db"))
+    wanted = tenant_schema.version_with(target)
+    with _opened(directory / METADATA_NAME, settings) as metadata:
+        found = metadata_schema.check_way(metadata, target)
+        changing = []
+        for path in paths:
+            with _opened(path, settings) as file:
+                if tenant_schema.check_way(file, wanted):
+                    changing.append(path)
+        change = SchemaChange(
+            found=found,
+            to=target,
+            stores=len(changing),
+            changed=not dry_run and (found != target or bool(changing)),
+            dry_run=dry_run,
+        )
+        if dry_run:
+            return change
+        forward = found is None or found <= target
+        if forward:
+            metadata_schema.go(metadata, target, copies)
+        for done, path in enumerate(changing, start=1):
+            with _opened(path, settings) as file:
+                tenant_schema.go(file, wanted, copies)
+            advance(done, len(changing))
+        if not forward:
+            metadata_schema.go(metadata, target, copies)
+        return change
+
+
+def _migrate_database(url: str, settings: Settings, target: str, *, dry_run: bool) -> SchemaChange:
+    from akidb.documents import postgresql as shared
+    from akidb.metadata.store import METADATA_SCHEMA, SCHEMA_LOCK
+    from akidb.sql.postgresql import PostgresDatabase
+
+    wanted = f"{tenant_schema.version_with(target):04}"
+    metadata = PostgresDatabase(url, METADATA_SCHEMA, kind="metadata", synchronous=settings.synchronous)
+    tenants = PostgresDatabase(url, shared.SCHEMA, synchronous=settings.synchronous)
+    try:
+        with metadata.locked(SCHEMA_LOCK), tenants.locked(shared.SCHEMA_LOCK):
+            found = metadata_schema.check_way(metadata, target)
+            changing = shared.check_way(tenants, wanted)
+            change = SchemaChange(
+                found=found,
+                to=target,
+                stores=int(changing),
+                changed=not dry_run and (found != target or changing),
+                dry_run=dry_run,
+            )
+            if dry_run:
+                return change
+            steps: list[Callable[[], object]] = [
+                lambda: metadata_schema.go(metadata, target),
+                lambda: shared.go(tenants, wanted),
+            ]
+            for step in steps if found is None or found <= target else reversed(steps):
+                step()
+            return change
+    finally:
+        tenants.close()
+        metadata.close()
