@@ -114,7 +114,7 @@ tenant_stores = sa.Table(
 outbox = sa.Table(
     "outbox",
     schema,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
     sa.Column("tenant_id", Id(TenantId), nullable=False),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("subject_id", sa.LargeBinary(16), nullable=False),
