@@ -71,7 +71,8 @@ def _column(name: str, at: int, value: Any) -> Callable[[bytes], bytes]:
     def change(part: Documents) -> Documents:
         column = list(getattr(part, name))
         column[at] = value
-        return part._replace(**{name: column})
+        columns: dict[str, Any] = {name: column}
+        return part._replace(**columns)
 
     return lambda archive: changed(archive, Documents, change)
 

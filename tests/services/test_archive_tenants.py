@@ -88,7 +88,10 @@ def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> 
         ]
         assert collections[0] == collections[1]
     assert there.ops.users.list("aki-labs").items == world.ops.users.list("aki-labs").items
-    assert there.ops.users.verify_password("aki-labs", "bob@example.com", "correct horse battery")
+    assert (
+        there.ops.users.verify_password("aki-labs", "bob@example.com", "correct horse battery").email
+        == "Bob@Example.com"
+    )
     for each in (world, there):
         each.ops.close()
     assert rows_of(there.store_file(before)) == rows_of(world.store_file(before))

@@ -67,7 +67,9 @@ def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:
     assert len(tables_of(new)["tenants"]) == 5
     assert len(tables_of(new)["purged"]) == 1
     assert all(finding.ok for finding in new.ops.doctor())
-    assert new.ops.users.verify_password("second", "bob@example.com", "correct horse battery")
+    assert (
+        new.ops.users.verify_password("second", "BOB@example.com", "correct horse battery").role == "viewer"
+    )
     tenants = tables_of(world)["tenants"]
     for each in (world, new):
         each.ops.close()

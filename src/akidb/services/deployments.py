@@ -4,6 +4,7 @@ A deployment opens the two kinds of store and owns what belongs to the place alo
 its copies and its scratch files. What is done with the stores is the same in both.
 """
 
+import resource
 import shutil
 import tempfile
 from contextlib import suppress
@@ -27,6 +28,9 @@ from akidb.sql.sqlite import sync_directory
 METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
 COPIES_NAME = "backups"
+DESCRIPTORS_PER_STORE = 5
+"""One connection has three; a store that several threads use at once has more of them."""
+OTHER_DESCRIPTORS = 64
 
 Target = Path | str
 """A data directory, or the URL of a PostgreSQL database."""
@@ -113,7 +117,7 @@ class Directory:
         )
         self.tenant_stores = SqliteTenantStores(
             tenants,
-            max_open=settings.max_open_stores,
+            max_open=_affordable(settings.max_open_stores),
             synchronous=settings.synchronous,
             copies=self.copies,
         )
@@ -135,6 +139,14 @@ class Directory:
         self.tenant_stores.close()
         self.metadata.close()
         self._lock.release()
+
+
+def _affordable(stores: int) -> int:
+    """So many open stores, or as many as the process may have descriptors for (`ulimit -n`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return stores
+    return max(1, min(stores, (limit - OTHER_DESCRIPTORS) // DESCRIPTORS_PER_STORE))
 
 
 class NoCopies:

@@ -1,12 +1,11 @@
 """Puts the adapters and services of a deployment together, and owns them until it is closed."""
 
 import os
-import resource
 import secrets
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -65,9 +64,6 @@ SERVICES = (
     "migration",
 )
 CLOSED = "the connection is closed"
-DESCRIPTORS_PER_STORE = 5
-"""One connection has three; those that are used at once from several threads have more of them."""
-OTHER_DESCRIPTORS = 64
 
 
 def _now() -> datetime:
@@ -199,14 +195,6 @@ class _Runtime:
             telemetry.leave(self._tracing)
 
 
-def _affordable(stores: int) -> int:
-    """So many open stores, or as many as the process may have descriptors for (`ulimit -n`)."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return stores
-    return max(1, min(stores, (limit - OTHER_DESCRIPTORS) // DESCRIPTORS_PER_STORE))
-
-
 def _tracing(settings: Settings) -> Listener | None:
     """What makes spans, if that is wanted. Raises InvalidArgument where OpenTelemetry is not installed."""
     if settings.tracing == "off":
@@ -336,13 +324,13 @@ def open_local(target: Target, settings: Settings, *, restoring: bool = False) -
         return LocalOperations(runtime)
 
 
-def restore_local(directory: Path, settings: Settings, archive: Source) -> dict[str, int]:
-    """Restore a backup into a directory that is empty or not there; it is left so when that fails.
+def restore_local(target: Target, settings: Settings, archive: Source) -> dict[str, int]:
+    """Restore a backup into a place that is empty or not there; it is left so when that fails.
 
     Raises as `LocalOperations.restore` does.
     """
-    with empty_directory(directory):
-        operations = open_local(directory, settings, restoring=True)
+    with nullcontext() if isinstance(target, str) else empty_directory(target):
+        operations = open_local(target, settings, restoring=True)
         try:
             return operations.restore(archive)
         finally:

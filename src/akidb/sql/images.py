@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from akidb.domain.errors import Unavailable
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
 from akidb.sql.sqlite import SqliteFile, library
@@ -54,6 +55,8 @@ def copy_file(file: SqliteFile, path: Path, *, synchronous: str = "full") -> Non
             copy.execute(f"PRAGMA synchronous={synchronous}")
             # All pages in one step: between steps a writer would make it begin anew, for ever.
             driver_of(connection).backup(copy)
+        except library.Error as error:  # what a backup raises bears no name that `translated` knows
+            raise Unavailable(f"{file.name} cannot be copied: {error}") from error
         finally:
             copy.close()
 

@@ -1,0 +1,112 @@
+"""`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`, as they are typed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+@pytest.fixture
+def three(akidb: Run, points: str) -> str:
+    lines = "".join(f'{{"id":"{n}","vector":[{",".join(["1"] * 15)},{n}]}}\n' for n in range(3))
+    Path("three.jsonl").write_text(lines)
+    assert akidb("document", "import", points, "three.jsonl").status == 0
+    return points
+
+
+def test_a_backup_is_restored(akidb: Run, three: str) -> None:
+    said = akidb("backup", "all.akidb", "--json").json
+    assert said["file"] == "all.akidb"
+    assert said["bytes"] == Path("all.akidb").stat().st_size
+    assert Path("all.akidb").stat().st_mode & 0o777 == 0o600
+    done = akidb("--data", "new", "restore", "all.akidb", "--json").json
+    assert done["restored"]["documents"] == 3
+    assert akidb("--data", "new", "document", "count", three, "--json").json == {"count": 3}
+    assert "restored 1 tenants" in akidb("--data", "newer", "restore", "all.akidb").out
+
+
+def test_a_file_that_is_there_is_not_replaced_without_force(akidb: Run, three: str) -> None:
+    Path("kept").write_text("letter")
+    for command in (["backup"], ["tenant", "export", "aki-labs"]):
+        refused = akidb(*command, "kept", "--json")
+        assert (refused.status, refused.problem["code"]) == (4, "already_exists")
+        assert Path("kept").read_text() == "letter"
+    assert akidb("backup", "kept", "--force").status == 0
+    assert Path("kept").read_bytes().startswith(b"AkiDB archive 1\n")
+    assert [path.name for path in Path().glob(".*.part")] == []
+
+
+def test_a_restore_into_what_is_not_empty_is_a_conflict(akidb: Run, three: str) -> None:
+    assert akidb("backup", "all.akidb").status == 0
+    refused = akidb("restore", "all.akidb", "--json")
+    assert (refused.status, refused.problem["code"]) == (4, "already_exists")
+    assert "not empty" in refused.problem["detail"]
+    assert akidb("document", "count", three, "--json").json == {"count": 3}
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_what_is_no_archive_is_a_wrong_argument(content: bytes | None, akidb: Run) -> None:
+    if content is not None:
+        Path("wrong").write_bytes(content)
+    for command in (["restore", "wrong"], ["tenant", "import", "wrong"]):
+        refused = akidb("--data", "new", *command, "--json")
+        assert refused.status == 2
+        assert refused.problem["field"] == ("file" if content is None else "archive")
+        assert not Path("new/tenants").exists() or command[0] == "tenant"
+
+
+def test_a_restore_is_made_of_a_directory_alone(akidb: Run) -> None:
+    Path("any").write_bytes(b"x")
+    assert akidb("--url", "http://localhost:1", "restore", "any", "--json").problem["field"] == "url"
+
+
+def test_a_directory_that_cannot_be_written_is_named(akidb: Run, three: str) -> None:
+    refused = akidb("backup", "no/such/place", "--json")
+    assert (refused.status, refused.problem["field"]) == (2, "file")
+
+
+def test_a_tenant_moves_and_its_conflicts_are_shown(akidb: Run, three: str) -> None:
+    assert akidb("tenant", "export", "aki-labs", "aki").status == 0
+    trial = akidb("--data", "new", "tenant", "import", "aki", "--dry-run")
+    assert (trial.status, trial.out) == (
+        0,
+        "would import aki-labs with 1 databases, 1 collections and 3 documents\n",
+    )
+    assert akidb("--data", "new", "tenant", "list", "--json").json["items"] == []
+    report = akidb("--data", "new", "tenant", "import", "aki", "--as", "other", "--json").json
+    assert (report["tenant"]["slug"], report["documents"], report["dry_run"]) == ("other", 3, False)
+    again = akidb("--data", "new", "tenant", "import", "aki", "--dry-run")
+    assert again.status == 0
+    assert [line.split()[0] for line in again.out.splitlines()] == [
+        "field",
+        "tenant_id",
+        "database_id",
+        "collection_id",
+    ]
+    refused = akidb("--data", "new", "tenant", "import", "aki", "--json")
+    assert (refused.status, refused.problem["field"]) == (4, "tenant_id")
+
+
+def test_an_archive_goes_through_a_pipe(akidb: Run, three: str) -> None:
+    program = [sys.executable, "-m", "akidb"]
+    export = subprocess.run([*program, "tenant", "export", "aki-labs", "-"], capture_output=True, check=True)
+    taken = subprocess.run(
+        [*program, "--data", "piped", "tenant", "import", "-"],
+        input=export.stdout,
+        capture_output=True,
+        check=True,
+    )
+    assert taken.stdout == b"imported aki-labs with 1 databases, 1 collections and 3 documents\n"
+    backup = subprocess.run([*program, "backup", "-"], capture_output=True, check=True)
+    subprocess.run([*program, "--data", "whole", "restore", "-"], input=backup.stdout, check=True)
+    assert akidb("--data", "whole", "document", "count", three, "--json").json == {"count": 3}
+
+
+def test_a_copy_is_shown(akidb: Run, three: str) -> None:
+    made = akidb("tenant", "copy", "aki-labs", "branch", "--name", "Branch", "--json").json
+    assert (made["slug"], made["name"]) == ("branch", "Branch")
+    assert akidb("document", "count", three.replace("aki-labs", "branch"), "--json").json == {"count": 3}
+    assert akidb("tenant", "copy", "aki-labs", "branch").status == 4

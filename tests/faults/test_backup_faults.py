@@ -1,0 +1,117 @@
+"""Restores and imports that are killed at any moment, and backups of many tenants with few descriptors."""
+
+import io
+import random
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import archive_children
+import numpy as np
+import pytest
+from archive_children import settings
+from children import child, exit_code
+
+from akidb.domain.errors import AlreadyExists, NotFound, Unavailable
+from akidb.ports.operations import CollectionPath
+from akidb.services.restoring import MARKER_NAME
+from akidb.services.runtime import open_local, restore_local
+
+NOTES = CollectionPath("t0", "kb", "notes")
+DOCUMENTS = 2_000
+
+
+def _fill(directory: Path, tenants: int, documents: int) -> None:
+    operations = open_local(directory, settings())
+    rng = np.random.default_rng(1)
+    for number in range(tenants):
+        slug = f"t{number}"
+        operations.tenants.create(slug)
+        operations.databases.create(slug, "kb")
+        operations.collections.create(slug, "kb", "notes", dimension=16)
+        vectors = rng.standard_normal((documents, 16)).astype(np.float32)
+        rows: list[Any] = [{"id": f"d{n}", "text": f"text {n}", "vector": v} for n, v in enumerate(vectors)]
+        operations.documents.upsert(NOTES._replace(tenant=slug), rows)
+    operations.close()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with four tenants, beside it a backup of all and an export of one."""
+    directory = tmp_path_factory.mktemp("source")
+    _fill(directory / "data", 4, DOCUMENTS)
+    operations = open_local(directory / "data", settings())
+    for name, write in (
+        ("all", operations.archives.backup),
+        ("one", lambda target: operations.archives.export("t0", target)),
+    ):
+        with (directory / name).open("wb") as target:
+            write(target)
+    operations.close()
+    return directory
+
+
+def _killed(work: Any, directory: Path, archive: Path, seconds: float) -> bool:
+    """Run a child and kill it so long after it began; tells whether it was done before."""
+    reading, writing = Pipe(duplex=False)
+    with reading, child(work, directory, archive, writing) as process:
+        writing.close()
+        assert reading.recv() == "ready"
+        done = reading.poll(seconds) and reading.recv() == "done"
+        process.kill()
+        process.join()
+    return done
+
+
+def test_a_restore_that_is_killed_leaves_nothing_or_a_place_that_refuses(
+    source: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(3)
+    outcomes = set()
+    for number in range(12):
+        place = tmp_path / f"place{number}"
+        if _killed(archive_children.restore, place, source / "all", rng.uniform(0, 0.5)):
+            outcomes.add("done")
+            operations = open_local(place, settings())
+            assert operations.tenants.usage("t3").documents == DOCUMENTS
+            operations.close()
+        elif place.exists() and any(place.iterdir()):
+            outcomes.add("unfinished")
+            assert (place / MARKER_NAME).exists()
+            with pytest.raises(Unavailable, match="broken off"):
+                open_local(place, settings())
+            with pytest.raises(AlreadyExists), (source / "all").open("rb") as archive:
+                restore_local(place, settings(), archive)
+        else:
+            outcomes.add("nothing")
+    assert "unfinished" in outcomes
+
+
+def test_an_import_that_is_killed_is_done_or_never_was(source: Path, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    outcomes = set()
+    for number in range(12):
+        place = tmp_path / f"place{number}"
+        open_local(place, settings()).close()
+        acknowledged = _killed(archive_children.take_in, place, source / "one", rng.uniform(0, 0.15))
+        operations = open_local(place, settings())
+        try:
+            assert operations.documents.count(NOTES) == DOCUMENTS
+            outcomes.add("there")
+        except NotFound:
+            assert not acknowledged
+            outcomes.add("absent")
+            assert operations.tenants.list().items == []
+            archive = io.BytesIO((source / "one").read_bytes())
+            assert operations.archives.import_(archive).documents == DOCUMENTS
+        assert all(finding.ok for finding in operations.doctor())
+        assert operations.tenants.usage("t0").documents == DOCUMENTS
+        operations.close()
+        assert list(place.rglob("tmp/*")) == []
+    assert outcomes == {"there", "absent"}
+
+
+def test_five_hundred_tenants_are_backed_up_and_restored_with_256_descriptors(tmp_path: Path) -> None:
+    _fill(tmp_path / "many", 500, 2)
+    work = archive_children.with_few_descriptors
+    assert exit_code(work, tmp_path / "many", tmp_path / "restored", 500, timeout_seconds=120) == 0
