@@ -121,6 +121,12 @@ class SqlLegacyManifests:
             _ADD_DATABASE.run(connection, asdict(arrival.database))
         _ADD_ENTRY.run(connection, asdict(arrival.entry))
 
+    def last_migrated_at(self) -> datetime | None:
+        """The time of the last migration, None when there was none."""
+        column = legacy_manifests.c.migrated_at
+        last: datetime | None = self._connection.scalar(sa.select(sa.func.max(column, type_=column.type)))
+        return last
+
     def written(self, migrated_at: datetime) -> Iterator[tuple[Tenant, LegacyManifest]]:
         """What the migration of that moment wrote, in the order of the IDs."""
         after = _FIRST

@@ -240,6 +240,10 @@ class LegacyManifests(Protocol):
         """Make a tenant that is there what its manifest says; its version goes up by one."""
         ...
 
+    def last_migrated_at(self) -> datetime | None:
+        """The time of the last migration, None when there was none."""
+        ...
+
     def written(self, migrated_at: datetime) -> Iterator[tuple[Tenant, LegacyManifest]]:
         """What the migration of that moment wrote, in the order of the IDs."""
         ...

@@ -6,7 +6,7 @@ work on files of this machine, so they are asked of the process that has the dat
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -97,12 +97,17 @@ class MigrationService:
         with self._metadata.snapshot() as tx:
             return write_manifests(tx.legacy_manifests, directory_path(out, "out"), progress or _no_progress)
 
+    def _moment(self, store: LegacyManifests) -> datetime:
+        """The time of this migration, by which it knows what it wrote: no other has it, as clocks may go."""
+        now, last = self._now(), store.last_migrated_at()
+        return now if last is None or now > last else last + timedelta(microseconds=1)
+
     def _carry_out(self, source: Source, *, overwrite: bool, progress: Progress) -> MigrationReport:
         told: list[TenantId] = []
         try:
             with self._metadata.transaction() as tx:
-                now = self._now()
                 tx.legacy_manifests.hold()
+                now = self._moment(tx.legacy_manifests)
                 decide(source.steps, tx.legacy_manifests, overwrite=overwrite)
                 refuse_conflicts(source, dry_run=False)
                 steps = [step for step in source.steps if _writes(step)]

@@ -1,0 +1,579 @@
+"""The migration from 1.x and back, on each database: what it makes of manifests, and of what is there."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from samples import Clock, Library, RawSql
+
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Database, Tenant
+from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.ids import IdGenerator, TenantId
+from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.metadata.tables import legacy_manifests
+from akidb.ports.metadata import MetadataStore
+from akidb.ports.migration import (
+    FaultyManifests,
+    ManifestConflicts,
+    MigratedTenant,
+    MigrationReport,
+    Outcome,
+)
+from akidb.services.admission import Admission
+from akidb.services.migration import MigrationService
+
+SAMPLES = Path(__file__).parents[1] / "data/v1-manifests"
+TIME = "2025-03-01T10:00:00Z"
+
+
+def tenant_id(number: int) -> TenantId:
+    """IDs in the order of their numbers."""
+    return TenantId(number.to_bytes(16, "big"))
+
+
+class Source:
+    """A directory of manifests that a test writes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+
+    def put(self, number: int, name: str, *, path: str | None = None, **fields: Any) -> Path:
+        """Write a manifest."""
+        document = {
+            "tenant_id": tenant_id(number).raw.hex(),
+            "name": name,
+            "created_at": TIME,
+            "updated_at": TIME,
+        }
+        target = self.directory / (path or f"{number}.json")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps({**document, **fields}))
+        return target
+
+
+class Migration:
+    """The service on a store, and what is in the store."""
+
+    def __init__(self, metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: Source) -> None:
+        nothing: Any = None  # no tenant here has a store
+        self.service = MigrationService(Admission(), metadata, nothing, ids, lambda: clock.now)
+        self.metadata = metadata
+        self.source = source
+
+    def __call__(self, **options: Any) -> MigrationReport:
+        return self.service.v1_to_v2(self.source.directory, **options)
+
+    def find(self, number: int, *, deleted: bool = False) -> Tenant | None:
+        with self.metadata.read() as tx:
+            return tx.tenants.find(tenant_id(number), deleted=deleted)
+
+    def get(self, number: int, *, deleted: bool = False) -> Tenant:
+        found = self.find(number, deleted=deleted)
+        assert found is not None
+        return found
+
+    def slugs(self) -> dict[int, str]:
+        """The slug of each tenant, deleted ones too, by the number of its ID."""
+        with self.metadata.read() as tx:
+            return {int.from_bytes(t.raw, "big"): slug for t, slug, _ in tx.legacy_manifests.paths()}
+
+    def databases(self, number: int) -> list[Database]:
+        with self.metadata.read() as tx:
+            return tx.databases.list(tenant_id(number), deleted=False, limit=10, cursor=None).items
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(tmp_path / "v1")
+
+
+@pytest.fixture
+def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: Source) -> Migration:
+    return Migration(metadata, ids, clock, source)
+
+
+@pytest.fixture
+def everything(raw: RawSql) -> Callable[[], list[Any]]:
+    """All rows of what a migration may write."""
+    tables = ("tenants", "databases", "legacy_manifests", "audit_entries", "purged", "outbox")
+    return lambda: [raw(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
+
+
+def suffixed(base: str, number: int) -> str:
+    return f"{base}-{sha256(tenant_id(number).raw).hexdigest()[:8]}"
+
+
+def one(report: MigrationReport, number: int) -> MigratedTenant:
+    (found,) = (each for each in report.tenants if each.tenant_id == tenant_id(number))
+    return found
+
+
+def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_path: Path) -> None:
+    report = migration.service.v1_to_v2(SAMPLES)
+    assert report.counts.manifests == report.counts.created == 36
+    assert [each.path for each in report.skipped] == ["notes.json"]
+    assert report.verification is not None
+    assert report.verification.tenants == report.verification.databases == report.verification.manifests == 36
+    back = migration.service.v2_to_v1(tmp_path / "out")
+    assert (back.unchanged, back.changed, back.new) == (36, 0, 0)
+    written = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
+    original = {p.relative_to(SAMPLES): p.read_bytes() for p in SAMPLES.rglob("*.*")}
+    assert written == {p: b for p, b in original.items() if p.name not in {"notes.json", "README.txt"}}
+    assert len(written) == 36
+
+
+def test_a_tenant_is_what_its_manifest_says(migration: Migration, clock: Clock) -> None:
+    migration.source.put(
+        1,
+        "Ünï & Co",
+        status="suspended",
+        created_at="2025-03-01T10:00:00.123456789+09:00",
+        updated_at="2024-01-01T00:00:00Z",
+        quotas={"max_storage_bytes": 0, "api_rate_limit_per_second": 7, "max_collections": 1},
+        metadata={"b": [1.0, None, {"c": "ü"}], "a": True},
+    )
+    migration()
+    tenant = migration.get(1)
+    assert (tenant.name, tenant.slug, tenant.status) == ("Ünï & Co", "uni-co", TenantStatus.SUSPENDED)
+    assert (tenant.storage_quota_bytes, tenant.qps_quota) == (0, 7)
+    assert tenant.metadata == {"a": True, "b": [1.0, None, {"c": "ü"}]}
+    assert tenant.created_at.isoformat() == "2025-03-01T01:00:00.123456+00:00"
+    assert tenant.updated_at.isoformat() == "2024-01-01T00:00:00+00:00"
+    assert (tenant.version, tenant.deleted_at) == (1, None)
+    (database,) = migration.databases(1)
+    assert (database.name, database.state, database.created_at) == ("default", DatabaseState.READY, clock.now)
+    with migration.metadata.read() as tx:
+        (entry,) = tx.audit.list(tenant_id(1), limit=10, cursor=None).items
+    assert (entry.action, entry.resource_id, entry.metadata) == ("tenant.migrate", str(tenant_id(1)), {})
+
+
+def test_partial_quotas_and_no_metadata_are_the_defaults(migration: Migration) -> None:
+    migration.source.put(1, "A", quotas={"max_storage_bytes": 2**63 - 1})
+    migration.source.put(2, "B", quotas={"api_rate_limit_per_second": 0}, metadata=None)
+    migration.source.put(3, "C")
+    migration()
+    tenants = [migration.get(number) for number in (1, 2, 3)]
+    assert [t.storage_quota_bytes for t in tenants] == [2**63 - 1, *2 * [DEFAULT_STORAGE_QUOTA_BYTES]]
+    assert [t.qps_quota for t in tenants] == [DEFAULT_QPS_QUOTA, 0, DEFAULT_QPS_QUOTA]
+    assert [t.metadata for t in tenants] == [{}, {}, {}]
+
+
+def test_slugs_are_made_of_names(migration: Migration) -> None:
+    names = ["日本語", "Café", "A/B", "AB", "...", "Case", "cASE", "x" * 255, "x" * 255, "Ж", "😀"]
+    for number, name in enumerate(names, start=1):
+        migration.source.put(number, name)
+    migration()
+    slugs = migration.slugs()
+    assert len(set(slugs.values())) == len(names)
+    assert (slugs[2], slugs[3], slugs[4], slugs[6]) == ("cafe", "a-b", "ab", "case")
+    assert slugs[7] == suffixed("case", 7)
+    assert slugs[8] == "x" * 63
+    assert slugs[9] == suffixed("x" * 54, 9)
+    assert all(1 <= len(slug) <= 63 for slug in slugs.values())
+    assert slugs[1].isascii()
+
+
+def test_slugs_that_are_given_come_first_then_the_order_of_ids(migration: Migration) -> None:
+    migration.source.put(1, "Taken")  # its slug would be made, and is given to another
+    migration.source.put(2, "Same")
+    migration.source.put(3, "Same")
+    migration.source.put(4, "Other", slug="taken")
+    migration.source.put(6, "First", slug="twice", path="a.json")
+    migration.source.put(5, "Second", slug="twice", path="z.json")
+    migration.source.put(7, "In valid", slug="In valid!")
+    migration.source.put(8, "Shaped", slug="018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f")
+    report = migration()
+    assert migration.slugs() == {
+        1: suffixed("taken", 1),
+        2: "same",
+        3: suffixed("same", 3),
+        4: "taken",
+        5: "twice",
+        6: suffixed("twice", 6),
+        7: "in-valid",
+        8: "shaped",
+    }
+    assert (one(report, 6).given_slug, one(report, 7).given_slug) == ("twice", None)
+
+
+def test_a_slug_that_is_taken_in_the_store_is_left_to_its_tenant(
+    migration: Migration, library: Library
+) -> None:
+    live, deleted = library.tenant("acme"), library.tenant("gone")
+    with migration.metadata.transaction() as tx:
+        tx.tenants.delete(deleted, library.clock.now)
+    library.tenant(suffixed("both", 3))
+    library.tenant("both")
+    for number, slug in ((1, "acme"), (2, "gone"), (3, "both")):
+        migration.source.put(number, "Name", slug=slug)
+    report = migration()
+    assert one(report, 1).slug == suffixed("acme", 1)
+    assert one(report, 2).slug == suffixed("gone", 2)
+    assert one(report, 3).slug == f"both-{sha256(tenant_id(3).raw).hexdigest()[:9]}"
+    with migration.metadata.read() as tx:
+        assert tx.tenants.get("acme") == live
+
+
+def test_again_nothing_changes(
+    migration: Migration, everything: Callable[[], list[Any]], clock: Clock
+) -> None:
+    migration.source.put(1, "Same")
+    migration.source.put(2, "Same", status="deleted")
+    first = migration()
+    before = everything()
+    clock.advance(days=1)
+    (migration.source.directory / "1.json").rename(migration.source.directory / "moved.json")
+    again = migration()
+    assert (again.counts.unchanged, again.counts.created, again.verification) == (2, 0, None)
+    assert [each.slug for each in again.tenants] == [each.slug for each in first.tenants]
+    assert everything() == before
+
+
+def test_again_with_more_leaves_slugs_as_they_are(migration: Migration) -> None:
+    migration.source.put(5, "Same")
+    migration()
+    migration.source.put(1, "Same")
+    migration.source.put(2, "Other", slug="same")
+    report = migration()
+    assert (report.counts.created, report.counts.unchanged) == (2, 1)
+    assert migration.slugs() == {1: suffixed("same", 1), 2: suffixed("same", 2), 5: "same"}
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(
+    migration: Migration, everything: Callable[[], list[Any]]
+) -> None:
+    migration.source.put(1, "A", x_unknown=1)
+    migration.source.put(2, "A")
+    before = everything()
+    tried = migration(dry_run=True)
+    assert everything() == before
+    done = migration()
+    assert tried.dry_run
+    assert (tried.tenants, tried.counts, tried.skipped) == (done.tenants, done.counts, done.skipped)
+    assert one(done, 1).unknown_fields == ["x_unknown"] or one(done, 1).unknown_fields == ("x_unknown",)
+
+
+def test_all_faults_are_told_before_anything_is_written(
+    migration: Migration, everything: Callable[[], list[Any]]
+) -> None:
+    migration.source.put(1, "Sound")
+    migration.source.put(2, "", quotas={"max_storage_bytes": -1}, path="x/2.json")
+    migration.source.put(3, "Twin", path="3.json")
+    migration.source.put(
+        3, "Twin", path="y/3.json", tenant_id=f"tenant_{tenant_id(3)}".upper().replace("TENANT", "tenant")
+    )
+    (migration.source.directory / "text.json").write_text("not JSON")
+    (migration.source.directory / "other.json").write_text("[]")
+    before = everything()
+    for dry_run in (True, False):
+        with pytest.raises(FaultyManifests) as caught:
+            migration(dry_run=dry_run)
+        report = caught.value.report
+        assert [(fault.path, fault.field) for fault in report.faults] == [
+            ("3.json", "tenant_id"),
+            ("text.json", None),
+            ("x/2.json", "name"),
+            ("x/2.json", "quotas.max_storage_bytes"),
+            ("y/3.json", "tenant_id"),
+        ]
+        assert (report.counts.faulty, report.counts.skipped, report.dry_run) == (4, 1, dry_run)
+        assert "y/3.json" in report.faults[0].reason
+        assert caught.value.field == "v1_data_dir"
+    assert everything() == before
+
+
+def test_a_manifest_that_has_changed_is_a_conflict_until_told_otherwise(
+    migration: Migration, everything: Callable[[], list[Any]]
+) -> None:
+    migration.source.put(1, "Before", slug="kept")
+    migration.source.put(2, "Other")
+    migration()
+    migration.source.put(1, "After", slug="kept", status="suspended", metadata={"n": 1}, api_key_hash="x")
+    migration.source.put(3, "New")
+    before = everything()
+    for dry_run in (True, False):
+        with pytest.raises(ManifestConflicts) as caught:
+            migration(dry_run=dry_run)
+        assert one(caught.value.report, 1).outcome is Outcome.CONFLICT
+        assert caught.value.code == "already_exists"
+        assert caught.value.fields["value"] == str(tenant_id(1))
+    assert everything() == before
+    report = migration(overwrite=True)
+    assert (report.counts.overwritten, report.counts.created, report.counts.unchanged) == (1, 1, 1)
+    tenant = migration.get(1)
+    assert (tenant.name, tenant.slug, tenant.version) == ("After", "kept", 2)
+    assert (tenant.status, tenant.metadata) == (TenantStatus.SUSPENDED, {"n": 1})
+    assert len(migration.databases(1)) == 1
+    again = migration()
+    assert again.counts.unchanged == 3
+
+
+@pytest.mark.parametrize("field", ["api_key_hash", "x_unknown"])
+def test_any_byte_that_has_changed_is_a_conflict(migration: Migration, field: str) -> None:
+    migration.source.put(1, "A", **{field: "1"})
+    migration()
+    migration.source.put(1, "A", **{field: "2"})
+    with pytest.raises(ManifestConflicts):
+        migration()
+
+
+def test_overwriting_takes_the_new_slug_and_keeps_a_suffixed_one(migration: Migration) -> None:
+    migration.source.put(1, "A", slug="same")
+    migration.source.put(2, "B", slug="same")
+    migration()
+    migration.source.put(1, "A", slug="other")
+    migration.source.put(2, "B two", slug="same")
+    migration(overwrite=True)
+    assert migration.slugs() == {1: "other", 2: suffixed("same", 2)}
+
+
+def test_overwriting_deletes_and_brings_back(migration: Migration, clock: Clock) -> None:
+    migration.source.put(1, "A")
+    migration.source.put(2, "B", status="deleted")
+    migration()
+    migration.source.put(1, "A", status="deleted")
+    migration.source.put(2, "B")
+    now = clock.advance(days=3)
+    migration(overwrite=True)
+    assert (migration.find(1), migration.get(1, deleted=True).deleted_at) == (None, now)
+    assert (migration.get(2).status, migration.get(2).deleted_at) == (TenantStatus.ACTIVE, None)
+
+
+def test_a_tenant_that_did_not_come_from_1x_is_a_conflict(migration: Migration, library: Library) -> None:
+    there = library.tenant("there", external_id="crm-1", memory_quota_bytes=5)
+    number = int.from_bytes(there.tenant_id.raw, "big")
+    migration.source.put(number, "From 1.x")
+    with pytest.raises(ManifestConflicts) as caught:
+        migration()
+    assert "did not come from 1.x" in str(one(caught.value.report, number).reason)
+    migration(overwrite=True)
+    tenant = migration.get(number)
+    assert (tenant.name, tenant.slug, tenant.external_id, tenant.memory_quota_bytes) == (
+        "From 1.x",
+        "from-1-x",
+        "crm-1",
+        5,
+    )
+    assert [database.name for database in migration.databases(number)] == ["default"]
+
+
+def test_what_was_purged_does_not_come_back(
+    migration: Migration, everything: Callable[[], list[Any]], raw: RawSql, clock: Clock
+) -> None:
+    path = migration.source.put(1, "Purged", api_key_hash="to-be-forgotten")
+    migration.source.put(2, "Kept")
+    migration()
+    with migration.metadata.transaction() as tx:
+        tx.tenants.delete(tx.tenants.get(tenant_id(1)), clock.now)
+        tx.tenants.purge(tenant_id(1), clock.now)
+    assert len(raw("SELECT 1 FROM legacy_manifests")) == 1
+    before = everything()
+    path.write_text(path.read_text() + "\n")
+    for options in ({}, {"overwrite": True}, {"dry_run": True}):
+        report = migration(**options)
+        assert (report.counts.purged, report.counts.unchanged) == (1, 1)
+        assert (one(report, 1).outcome, one(report, 1).slug) == (Outcome.PURGED, None)
+    assert everything() == before
+
+
+def test_what_changed_in_2_0_is_left_as_it_is(migration: Migration, clock: Clock) -> None:
+    migration.source.put(1, "A")
+    migration()
+    with migration.metadata.transaction() as tx:
+        tx.tenants.update(tx.tenants.get(tenant_id(1)).changed(clock.now, name="Renamed", slug="renamed"))
+    assert migration().counts.unchanged == 1
+    assert migration.get(1).name == "Renamed"
+
+
+def test_a_tenant_deleted_in_1x_stays_until_it_is_deleted_again(migration: Migration, clock: Clock) -> None:
+    migration.source.put(1, "A", status="deleted", slug="gone")
+    migration()
+    tenant = migration.get(1, deleted=True)
+    assert (tenant.status, tenant.deleted_at) == (TenantStatus.DECOMMISSIONED, clock.now)
+    later = clock.advance(days=1000)
+    with migration.metadata.transaction() as tx:
+        assert tx.tenants.expired(later, 10) == []
+        restored = tx.tenants.restore(tenant, later)
+    assert (restored.status, restored.deleted_at) == (TenantStatus.ACTIVE, None)
+    with migration.metadata.transaction() as tx:
+        tx.tenants.delete(restored, later)
+        assert [each.tenant_id for each in tx.tenants.expired(later + timedelta(days=1), 10)] == [
+            tenant_id(1)
+        ]
+
+
+def test_a_file_that_changes_meanwhile_stops_the_migration(
+    migration: Migration, everything: Callable[[], list[Any]]
+) -> None:
+    paths = [migration.source.put(number, "A") for number in range(1, 4)]
+    before = everything()
+
+    def change(stage: str, done: int, total: int) -> None:
+        assert (stage, done, total) == ("check", 3, 3)
+        paths[2].write_text(paths[2].read_text() + " ")
+
+    with pytest.raises(Unavailable, match=r"3\.json changed"):
+        migration(progress=change)
+    assert everything() == before
+
+
+def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> None:
+    seen = []
+    for number in range(1, 1202):
+        migration.source.put(
+            number, f"Tenant {number % 700}", status="deleted" if number % 3 == 0 else "active"
+        )
+    report = migration(progress=lambda *step: seen.append(step))
+    assert report.counts.created == 1201
+    assert report.verification is not None
+    assert report.verification.databases == 1201
+    assert {stage for stage, done, total in seen if done == total == 1201} == {"check", "write", "verify"}
+    assert len(set(migration.slugs().values())) == 1201
+    back = migration.service.v2_to_v1(tmp_path / "out")
+    assert back.unchanged == 1201
+    assert migration().counts.unchanged == 1201
+
+
+def test_paths_need_not_be_utf_8(migration: Migration, tmp_path: Path) -> None:
+    path = migration.source.put(1, "A", path="caf\udce9.json")
+    assert migration().tenants[0].path == "caf\\xe9.json"
+    migration.service.v2_to_v1(tmp_path / "out")
+    assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_changed_goes_back_as_it_is_now(migration: Migration, library: Library, tmp_path: Path) -> None:
+    original = migration.source.put(1, "A", x_unknown={"n": 1.50}, path="eu/1.JSON", slug="a")
+    migration.source.put(2, "B", slug="b")
+    migration()
+    now = library.clock.advance(days=1)
+    with migration.metadata.transaction() as tx:
+        tx.tenants.update(tx.tenants.get("a").changed(now, name="Ä", qps_quota=5))
+        tx.tenants.delete(tx.tenants.get("b"), now)
+    born = library.tenant("born", metadata={"n": 1})
+    library.database(born, "extra")
+    report = migration.service.v2_to_v1(tmp_path / "out")
+    assert (report.unchanged, report.changed, report.new) == (0, 2, 1)
+    changed = (tmp_path / "out/eu/1.JSON").read_text()
+    assert changed.startswith(original.read_text()[:40])
+    document = json.loads(changed)
+    assert (document["name"], document["quotas"]) == ("Ä", {"api_rate_limit_per_second": 5})
+    assert list(document)[:6] == list(json.loads(original.read_text()))
+    assert document["updated_at"] == now.isoformat().replace("+00:00", ".000000Z")
+    assert json.loads((tmp_path / "out/2.json").read_text())["status"] == "deleted"
+    new = json.loads((tmp_path / "out/born.json").read_text())
+    assert (new["tenant_id"], new["metadata"]) == (f"tenant_{born.tenant_id.raw.hex()}", {"n": 1})
+    assert [(each.path, list(each.left_behind)) for each in report.tenants if each.left_behind] == [
+        ("born.json", ["extra"])
+    ]
+
+
+def test_what_went_back_comes_again_into_another_store(
+    migration: Migration, library: Library, tmp_path: Path, raw: RawSql, clock: Clock
+) -> None:
+    migration.source.put(1, "A", status="deleted")
+    migration()
+    library.tenant("born", name="Ünï", metadata={"n": [1, 1.0]}, qps_quota=0)
+    with migration.metadata.read() as tx:
+        before = [each.tenant for each in tx.legacy_manifests.departures()]
+    migration.service.v2_to_v1(tmp_path / "out")
+    raw("DELETE FROM tenants")
+    clock.advance(days=1)
+    migration.service.v1_to_v2(tmp_path / "out")
+    with migration.metadata.read() as tx:
+        after = [each.tenant for each in tx.legacy_manifests.departures()]
+    assert [
+        (t.tenant_id, t.name, t.slug, t.status, t.metadata, t.qps_quota, t.created_at) for t in after
+    ] == [(t.tenant_id, t.name, t.slug, t.status, t.metadata, t.qps_quota, t.created_at) for t in before]
+
+
+def test_a_directory_that_is_not_empty_is_refused_and_a_second_run_goes_on(
+    migration: Migration, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        migration.source.put(number, "A", path=f"x/{number}.json")
+    migration()
+    out = tmp_path / "out"
+    migration.service.v2_to_v1(out)
+    (out / "x/2.json").unlink()
+    assert migration.service.v2_to_v1(out).unchanged == 3
+    shutil.copy(out / "x/1.json", tmp_path / "kept")
+    (out / "x/2.json").unlink()
+    (out / "x/1.json").write_bytes(b"{}")
+    for stranger in ("x/1.json", "y.txt"):
+        with pytest.raises(InvalidArgument) as caught:
+            migration.service.v2_to_v1(out)
+        assert caught.value.field == "out"
+        assert not (out / "x/2.json").exists()
+        shutil.copy(tmp_path / "kept", out / "x/1.json")
+        (out / "y.txt").write_text(stranger)
+
+
+def test_hostile_paths_stay_within_the_directory(migration: Migration, tmp_path: Path) -> None:
+    hostile = [
+        b"../escaped.json",
+        b"/tmp/escaped.json",
+        b"a/../../escaped.json",
+        b"a.json",
+        b"A.json/b",
+        b"x//y",
+    ]
+    for number in range(1, len(hostile) + 1):
+        migration.source.put(number, "A", slug=f"s{number}")
+    migration()
+    for number, path in enumerate(hostile, start=1):
+        with migration.metadata.transaction() as tx:
+            connection = tx.legacy_manifests._connection  # type: ignore[attr-defined]
+            given = legacy_manifests.c.slug == f"s{number}"
+            connection.execute(sa.update(legacy_manifests).where(given).values(path=path))
+    out = tmp_path / "deep/er/out"
+    report = migration.service.v2_to_v1(out)
+    files = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "deep").rglob("*") if p.is_file())
+    assert files == [
+        f"deep/er/out/{name}" for name in ("a.json", "s1.json", "s2.json", "s3.json", "s5.json", "s6.json")
+    ]
+    assert not (tmp_path / "escaped.json").exists()
+    assert [each.moved_from for each in report.tenants if each.moved_from] == [
+        path.decode() for path in hostile if path != b"a.json"
+    ]
+
+
+def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path) -> None:
+    migration.source.put(1, "A", path="tenant.json")
+    migration()
+    other = Source(tmp_path / "v1-b")
+    other.put(2, "B", path="tenant.json")
+    migration.service.v1_to_v2(other.directory)
+    report = migration.service.v2_to_v1(tmp_path / "out")
+    assert [(each.path, each.moved_from) for each in report.tenants] == [
+        ("tenant.json", None),
+        ("b.json", "tenant.json"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["", b"x", 5, None, "a\0b"])
+def test_directories_are_named_by_paths(migration: Migration, wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="v1_data_dir"):
+        migration.service.v1_to_v2(wrong)
+    with pytest.raises(InvalidArgument, match="out"):
+        migration.service.v2_to_v1(wrong)
+
+
+def test_an_empty_directory_is_nothing_to_do(migration: Migration) -> None:
+    assert migration().counts.manifests == 0
+
+
+def test_the_schema_refuses_other_manifests(migration: Migration, raw: RawSql) -> None:
+    migration.source.put(1, "A")
+    migration()
+    for change in ("sha256 = path", "slug = ''", "manifest = NULL", "migrated_at = NULL", "path = NULL"):
+        with pytest.raises(Exception, match="legacy_manifests"):
+            raw(f"UPDATE legacy_manifests SET {change}")
+    with pytest.raises(Exception, match=r"legacy_manifests|uuid"):
+        raw("UPDATE legacy_manifests SET tenant_id = '123456789012345'")
