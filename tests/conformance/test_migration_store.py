@@ -1,7 +1,5 @@
-"""The migration from 1.x and back, on each database: what it makes of manifests, and of what is there."""
+"""The migration from 1.x, on each database: what it makes of manifests, and of what is there already."""
 
-import json
-import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
@@ -9,84 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
+from migrating import Migration, Source, one, suffixed, tenant_id
 from samples import Clock, Library, RawSql
 
-from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Database, Tenant
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.domain.ids import IdGenerator, TenantId
+from akidb.domain.ids import IdGenerator
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
-from akidb.metadata.tables import legacy_manifests
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.migration import (
-    FaultyManifests,
-    ManifestConflicts,
-    MigratedTenant,
-    MigrationReport,
-    Outcome,
-)
-from akidb.services.admission import Admission
-from akidb.services.migration import MigrationService
-
-SAMPLES = Path(__file__).parents[1] / "data/v1-manifests"
-TIME = "2025-03-01T10:00:00Z"
-
-
-def tenant_id(number: int) -> TenantId:
-    """IDs in the order of their numbers."""
-    return TenantId(number.to_bytes(16, "big"))
-
-
-class Source:
-    """A directory of manifests that a test writes."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-
-    def put(self, number: int, name: str, *, path: str | None = None, **fields: Any) -> Path:
-        """Write a manifest."""
-        document = {
-            "tenant_id": tenant_id(number).raw.hex(),
-            "name": name,
-            "created_at": TIME,
-            "updated_at": TIME,
-        }
-        target = self.directory / (path or f"{number}.json")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps({**document, **fields}))
-        return target
-
-
-class Migration:
-    """The service on a store, and what is in the store."""
-
-    def __init__(self, metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: Source) -> None:
-        nothing: Any = None  # no tenant here has a store
-        self.service = MigrationService(Admission(), metadata, nothing, ids, lambda: clock.now)
-        self.metadata = metadata
-        self.source = source
-
-    def __call__(self, **options: Any) -> MigrationReport:
-        return self.service.v1_to_v2(self.source.directory, **options)
-
-    def find(self, number: int, *, deleted: bool = False) -> Tenant | None:
-        with self.metadata.read() as tx:
-            return tx.tenants.find(tenant_id(number), deleted=deleted)
-
-    def get(self, number: int, *, deleted: bool = False) -> Tenant:
-        found = self.find(number, deleted=deleted)
-        assert found is not None
-        return found
-
-    def slugs(self) -> dict[int, str]:
-        """The slug of each tenant, deleted ones too, by the number of its ID."""
-        with self.metadata.read() as tx:
-            return {int.from_bytes(t.raw, "big"): slug for t, slug, _ in tx.legacy_manifests.paths()}
-
-    def databases(self, number: int) -> list[Database]:
-        with self.metadata.read() as tx:
-            return tx.databases.list(tenant_id(number), deleted=False, limit=10, cursor=None).items
+from akidb.ports.migration import FaultyManifests, ManifestConflicts, Outcome
 
 
 @pytest.fixture
@@ -104,29 +33,6 @@ def everything(raw: RawSql) -> Callable[[], list[Any]]:
     """All rows of what a migration may write."""
     tables = ("tenants", "databases", "legacy_manifests", "audit_entries", "purged", "outbox")
     return lambda: [raw(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
-
-
-def suffixed(base: str, number: int) -> str:
-    return f"{base}-{sha256(tenant_id(number).raw).hexdigest()[:8]}"
-
-
-def one(report: MigrationReport, number: int) -> MigratedTenant:
-    (found,) = (each for each in report.tenants if each.tenant_id == tenant_id(number))
-    return found
-
-
-def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_path: Path) -> None:
-    report = migration.service.v1_to_v2(SAMPLES)
-    assert report.counts.manifests == report.counts.created == 36
-    assert [each.path for each in report.skipped] == ["notes.json"]
-    assert report.verification is not None
-    assert report.verification.tenants == report.verification.databases == report.verification.manifests == 36
-    back = migration.service.v2_to_v1(tmp_path / "out")
-    assert (back.unchanged, back.changed, back.new) == (36, 0, 0)
-    written = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
-    original = {p.relative_to(SAMPLES): p.read_bytes() for p in SAMPLES.rglob("*.*")}
-    assert written == {p: b for p, b in original.items() if p.name not in {"notes.json", "README.txt"}}
-    assert len(written) == 36
 
 
 def test_a_tenant_is_what_its_manifest_says(migration: Migration, clock: Clock) -> None:
@@ -439,122 +345,6 @@ def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> Non
     back = migration.service.v2_to_v1(tmp_path / "out")
     assert back.unchanged == 1201
     assert migration().counts.unchanged == 1201
-
-
-def test_paths_need_not_be_utf_8(migration: Migration, tmp_path: Path) -> None:
-    path = migration.source.put(1, "A", path="caf\udce9.json")
-    assert migration().tenants[0].path == "caf\\xe9.json"
-    migration.service.v2_to_v1(tmp_path / "out")
-    assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
-
-
-def test_what_changed_goes_back_as_it_is_now(migration: Migration, library: Library, tmp_path: Path) -> None:
-    original = migration.source.put(1, "A", x_unknown={"n": 1.50}, path="eu/1.JSON", slug="a")
-    migration.source.put(2, "B", slug="b")
-    migration()
-    now = library.clock.advance(days=1)
-    with migration.metadata.transaction() as tx:
-        tx.tenants.update(tx.tenants.get("a").changed(now, name="Ä", qps_quota=5))
-        tx.tenants.delete(tx.tenants.get("b"), now)
-    born = library.tenant("born", metadata={"n": 1})
-    library.database(born, "extra")
-    report = migration.service.v2_to_v1(tmp_path / "out")
-    assert (report.unchanged, report.changed, report.new) == (0, 2, 1)
-    changed = (tmp_path / "out/eu/1.JSON").read_text()
-    assert changed.startswith(original.read_text()[:40])
-    document = json.loads(changed)
-    assert (document["name"], document["quotas"]) == ("Ä", {"api_rate_limit_per_second": 5})
-    assert list(document)[:6] == list(json.loads(original.read_text()))
-    assert document["updated_at"] == now.isoformat().replace("+00:00", ".000000Z")
-    assert json.loads((tmp_path / "out/2.json").read_text())["status"] == "deleted"
-    new = json.loads((tmp_path / "out/born.json").read_text())
-    assert (new["tenant_id"], new["metadata"]) == (f"tenant_{born.tenant_id.raw.hex()}", {"n": 1})
-    assert [(each.path, list(each.left_behind)) for each in report.tenants if each.left_behind] == [
-        ("born.json", ["extra"])
-    ]
-
-
-def test_what_went_back_comes_again_into_another_store(
-    migration: Migration, library: Library, tmp_path: Path, raw: RawSql, clock: Clock
-) -> None:
-    migration.source.put(1, "A", status="deleted")
-    migration()
-    library.tenant("born", name="Ünï", metadata={"n": [1, 1.0]}, qps_quota=0)
-    with migration.metadata.read() as tx:
-        before = [each.tenant for each in tx.legacy_manifests.departures()]
-    migration.service.v2_to_v1(tmp_path / "out")
-    raw("DELETE FROM tenants")
-    clock.advance(days=1)
-    migration.service.v1_to_v2(tmp_path / "out")
-    with migration.metadata.read() as tx:
-        after = [each.tenant for each in tx.legacy_manifests.departures()]
-    assert [
-        (t.tenant_id, t.name, t.slug, t.status, t.metadata, t.qps_quota, t.created_at) for t in after
-    ] == [(t.tenant_id, t.name, t.slug, t.status, t.metadata, t.qps_quota, t.created_at) for t in before]
-
-
-def test_a_directory_that_is_not_empty_is_refused_and_a_second_run_goes_on(
-    migration: Migration, tmp_path: Path
-) -> None:
-    for number in (1, 2, 3):
-        migration.source.put(number, "A", path=f"x/{number}.json")
-    migration()
-    out = tmp_path / "out"
-    migration.service.v2_to_v1(out)
-    (out / "x/2.json").unlink()
-    assert migration.service.v2_to_v1(out).unchanged == 3
-    shutil.copy(out / "x/1.json", tmp_path / "kept")
-    (out / "x/2.json").unlink()
-    (out / "x/1.json").write_bytes(b"{}")
-    for stranger in ("x/1.json", "y.txt"):
-        with pytest.raises(InvalidArgument) as caught:
-            migration.service.v2_to_v1(out)
-        assert caught.value.field == "out"
-        assert not (out / "x/2.json").exists()
-        shutil.copy(tmp_path / "kept", out / "x/1.json")
-        (out / "y.txt").write_text(stranger)
-
-
-def test_hostile_paths_stay_within_the_directory(migration: Migration, tmp_path: Path) -> None:
-    hostile = [
-        b"../escaped.json",
-        b"/tmp/escaped.json",
-        b"a/../../escaped.json",
-        b"a.json",
-        b"A.json/b",
-        b"x//y",
-    ]
-    for number in range(1, len(hostile) + 1):
-        migration.source.put(number, "A", slug=f"s{number}")
-    migration()
-    for number, path in enumerate(hostile, start=1):
-        with migration.metadata.transaction() as tx:
-            connection = tx.legacy_manifests._connection  # type: ignore[attr-defined]
-            given = legacy_manifests.c.slug == f"s{number}"
-            connection.execute(sa.update(legacy_manifests).where(given).values(path=path))
-    out = tmp_path / "deep/er/out"
-    report = migration.service.v2_to_v1(out)
-    files = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "deep").rglob("*") if p.is_file())
-    assert files == [
-        f"deep/er/out/{name}" for name in ("a.json", "s1.json", "s2.json", "s3.json", "s5.json", "s6.json")
-    ]
-    assert not (tmp_path / "escaped.json").exists()
-    assert [each.moved_from for each in report.tenants if each.moved_from] == [
-        path.decode() for path in hostile if path != b"a.json"
-    ]
-
-
-def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path) -> None:
-    migration.source.put(1, "A", path="tenant.json")
-    migration()
-    other = Source(tmp_path / "v1-b")
-    other.put(2, "B", path="tenant.json")
-    migration.service.v1_to_v2(other.directory)
-    report = migration.service.v2_to_v1(tmp_path / "out")
-    assert [(each.path, each.moved_from) for each in report.tenants] == [
-        ("tenant.json", None),
-        ("b.json", "tenant.json"),
-    ]
 
 
 @pytest.mark.parametrize("wrong", ["", b"x", 5, None, "a\0b"])
