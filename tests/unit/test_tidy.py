@@ -98,6 +98,7 @@ def owned_methods() -> Iterator[tuple[str, Any]]:
     ports = [port for port in vars(metadata).values() if getattr(port, "_is_protocol", False)]
     # These are asked for a tenant itself, or only lead to the others.
     leave_out = {"Protocol", "Answers", "TenantCatalog", "MetadataTransaction", "MetadataStore"}
+    leave_out.add("LegacyManifests")  # a migration is about all tenants
     for port in [*ports, documents.TenantStores, search.VectorIndex]:
         if port.__name__ not in leave_out:
             for name, method in inspect.getmembers(port, inspect.isfunction):
