@@ -48,7 +48,8 @@ class Id(UserDefinedType[EntityId]):
 
 def format_instant(value: datetime) -> str:
     """The one fixed-width form of a time: `2026-01-31T09:15:00.123456Z`."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 class Instant(UserDefinedType[datetime]):
@@ -93,9 +94,10 @@ class Enumerated(UserDefinedType[StrEnum]):
         self.kind = kind
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
-        """Write the word."""
-        kind = self.kind
-        return lambda value: None if value is None else kind(value).value
+        """Write the word. One of another enumeration is a KeyError."""
+        words: dict[str | None, str | None] = {word.value: word.value for word in self.kind}
+        words[None] = None
+        return words.__getitem__
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Read it back."""
