@@ -73,7 +73,8 @@ def copied_schema(source: Path) -> Iterator[Any]:
     statements = [
         row[0]
         for row in origin.execute(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND name NOT IN"
+            " (SELECT name FROM pragma_table_list WHERE type = 'shadow')"  # made by their virtual table
             " ORDER BY type = 'trigger', type = 'index', rowid"
         )
     ]

@@ -66,10 +66,10 @@ def _insert(raw: Any, number: int) -> None:
     tenant_id = secrets.token_bytes(16)
     raw.execute("BEGIN IMMEDIATE")
     raw.execute(
-        "INSERT INTO tenants (tenant_id, name, slug, status, memory_quota_bytes, storage_quota_bytes,"
+        "INSERT INTO tenants (tenant_id, name, name_folded, slug, status, memory_quota_bytes, storage_quota_bytes,"
         " qps_quota, metadata, version, created_at, updated_at)"
-        " VALUES (?, ?, ?, 'active', 34359738368, 1099511627776, 200, '{}', 1, ?, ?)",
-        (tenant_id, f"Raw {number}", f"raw-{number}", now, now),
+        " VALUES (?, ?, ?, ?, 'active', 34359738368, 1099511627776, 200, '{}', 1, ?, ?)",
+        (tenant_id, f"Raw {number}", f"raw {number}", f"raw-{number}", now, now),
     )
     raw.execute(
         "INSERT INTO audit_entries (audit_entry_id, tenant_id, action, resource_type, resource_id, result,"
