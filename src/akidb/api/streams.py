@@ -5,7 +5,6 @@ side runs ahead of the other. Nothing is kept here but one piece.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -18,13 +17,14 @@ from akidb.api.errors import RequestTimeout, UnsupportedMediaType
 from akidb.api.exchange import exchange_of
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.ports.logs import logger
 
 BYTES = "application/octet-stream"
 PIECE_BYTES = 2**18
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("akidb.api")
+_logger = logger("akidb.api")
 
 
 class _Sent(ASGIResponse):
@@ -82,7 +82,7 @@ class Stream:
             if not self._started:
                 raise
             # The client sees that the end is missing: there is no other way to tell it now.
-            _logger.warning("an answer was broken off: %s", error)
+            _logger.warning("an answer was broken off (%s)", type(error).__name__)
             return _Sent()
         finally:
             if watch is not None:
