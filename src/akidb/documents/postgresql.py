@@ -63,6 +63,7 @@ class PostgresTenantStores:
         self._locks = PostgresDatabase(url, SCHEMA, pool_size=pool_size, synchronous=synchronous)
         self._max_open = max_open
         self._lock = threading.Lock()
+        self._held = threading.local()
         self._generations: dict[TenantId, int] = {}
         self._prepared: OrderedDict[TenantId, tuple[StoreId, int]] = OrderedDict()
         try:
@@ -119,10 +120,21 @@ class PostgresTenantStores:
 
     @contextmanager
     def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
-        """Keep others, in other processes too, from preparing or making this tenant's store."""
+        """Keep others, in other processes too, from preparing or making this tenant's store.
+
+        A thread that holds it already goes on.
+        """
+        held: set[TenantId] = self._held.__dict__.setdefault("tenants", set())
+        if tenant_id in held:
+            yield
+            return
         key = int.from_bytes(tenant_id.raw[8:]) ^ int.from_bytes(tenant_id.raw[:8])
         with self._locks.locked(key & (2**63 - 1)):
-            yield
+            held.add(tenant_id)
+            try:
+                yield
+            finally:
+                held.discard(tenant_id)
 
     def mark_stale(self, tenant_id: TenantId) -> None:
         """Have the store prepared again before the next use."""

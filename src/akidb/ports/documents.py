@@ -249,7 +249,7 @@ class TenantStores(Protocol):
         ...
 
     def exclusive(self, tenant_id: TenantId) -> AbstractContextManager[None]:
-        """Keep others from opening, creating, preparing or removing this tenant's store."""
+        """Keep others from opening, creating, preparing or removing this tenant's store; reentrant."""
         ...
 
     def mark_stale(self, tenant_id: TenantId) -> None:
