@@ -10,7 +10,7 @@ from akidb.settings import Settings
 
 
 def settings() -> Settings:
-    return Settings(models_dir="models", default_model="hash")
+    return Settings(models_dir="models", default_model="hash", synchronous="normal")
 
 
 def restore(directory: Path, archive: Path, telling: Connection) -> None:

@@ -41,6 +41,15 @@ class _IdLoader(Loader):
         return bytes.fromhex(bytes(data).replace(b"-", b"").decode())
 
 
+class _BinaryIdLoader(Loader):
+    """The same from a cursor that speaks binary."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
 class PostgresDatabase:
     """`akidb.sql.database.SqlDatabase` on PostgreSQL: the tables of one schema.
 
@@ -182,6 +191,7 @@ class PostgresDatabase:
     def _connect(self) -> Any:
         connection = psycopg.connect(self._conninfo, autocommit=True)
         connection.adapters.register_loader("uuid", _IdLoader)
+        connection.adapters.register_loader("uuid", _BinaryIdLoader)
         telemetry.count("connections_opened", self.kind)
         return connection
 

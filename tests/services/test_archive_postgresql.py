@@ -1,0 +1,130 @@
+"""Archives between SQLite and PostgreSQL, and on PostgreSQL alone: the same rows, bytes and errors."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archived import parts_of
+from worlds import DIMENSION, notes
+
+from akidb.domain.errors import AlreadyExists, InvalidState
+from akidb.ports.archive import Documents
+from akidb.ports.operations import CollectionPath
+from akidb.services.runtime import LocalOperations, open_local, restore_local
+from akidb.settings import Settings
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(models_dir=str(tmp_path / "models"), default_model="hash")
+
+
+@pytest.fixture(params=["to postgresql", "to sqlite"])
+def places(
+    request: pytest.FixtureRequest, postgres_url: str, tmp_path: Path, settings: Settings
+) -> Iterator[tuple[LocalOperations, Path | str]]:
+    """A filled place of one kind, and an empty one of the other."""
+    directory = tmp_path / "data"
+    origin, target = (
+        (directory, postgres_url) if request.param == "to postgresql" else (postgres_url, directory)
+    )
+    operations = open_local(origin, settings)
+    fill(operations)
+    yield operations, target
+    operations.close()
+
+
+def fill(operations: LocalOperations) -> None:
+    operations.tenants.create("Aki Labs", external_id="crm-1", metadata={"n": [1, 2.5, None, "\u65e5"]})
+    operations.databases.create("aki-labs", "kb")
+    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
+    operations.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(1200)), metadata={"y": {"z": 1}}))
+    operations.documents.delete(NOTES, ids=["n1", "n2"])
+    operations.collections.create("aki-labs", "kb", "gone", dimension=DIMENSION)
+    operations.collections.delete("aki-labs", "kb", "gone")
+    operations.users.create("aki-labs", "Bob@Example.com", password="correct horse battery")
+    operations.tenants.create("Other")
+    operations.tenants.create("Purged")
+    operations.tenants.delete("purged")
+    operations.tenants.purge("purged")
+
+
+def plain(archive: bytes) -> list[Any]:
+    """All parts, in a form that can be compared."""
+    _, parts = parts_of(archive)
+    return [(*part[:4], part.vectors.tobytes()) if isinstance(part, Documents) else part for part in parts]
+
+
+def exported(operations: LocalOperations, tenant: str = "aki-labs") -> bytes:
+    target = io.BytesIO()
+    operations.archives.export(tenant, target)
+    return target.getvalue()
+
+
+def test_a_tenant_moves_between_the_databases(
+    places: tuple[LocalOperations, Path | str], settings: Settings
+) -> None:
+    origin, target = places
+    archive = exported(origin)
+    there = open_local(target, settings)
+    try:
+        assert there.archives.import_(io.BytesIO(archive)).documents == 1198
+        assert plain(exported(there)) == plain(archive)
+        assert there.tenants.usage("aki-labs").storage_bytes == origin.tenants.usage("aki-labs").storage_bytes
+        there.documents.upsert(NOTES, notes("new"))
+        assert there.documents.count(NOTES) == 1199
+        with pytest.raises(AlreadyExists) as caught:
+            there.archives.import_(io.BytesIO(archive))
+        assert caught.value.fields["field"] == "tenant_id"
+        there.tenants.delete("aki-labs")
+        there.tenants.purge("aki-labs")
+        with pytest.raises(InvalidState, match="purged here"):
+            there.archives.import_(io.BytesIO(archive))
+        assert all(finding.ok for finding in there.doctor())
+    finally:
+        there.close()
+
+
+def test_a_backup_is_restored_on_the_other_database(
+    places: tuple[LocalOperations, Path | str], settings: Settings
+) -> None:
+    origin, target = places
+    archive = io.BytesIO()
+    origin.archives.backup(archive)
+    archive.seek(0)
+    counts = restore_local(target, settings, archive)
+    assert (counts["tenants"], counts["stores"], counts["purged"]) == (2, 1, 1)
+    there = open_local(target, settings)
+    try:
+        again = io.BytesIO()
+        there.archives.backup(again)
+        assert plain(again.getvalue()) == plain(archive.getvalue())
+        archive.seek(0)
+        with pytest.raises(AlreadyExists, match="not empty"):
+            there.restore(archive)
+    finally:
+        there.close()
+
+
+def test_a_copy_on_postgresql(postgres_url: str, settings: Settings) -> None:
+    operations = open_local(postgres_url, settings)
+    try:
+        fill(operations)
+        made = operations.archives.copy("aki-labs", "branch")
+        branch = NOTES._replace(tenant="branch")
+        assert operations.documents.count(branch) == 1198
+        operations.documents.delete(branch, ids=["n7"])
+        assert operations.documents.count(NOTES) == 1198
+        operations.tenants.delete("aki-labs")
+        operations.tenants.purge("aki-labs")
+        assert operations.documents.count(branch) == 1197
+        assert operations.tenants.get("branch") == made
+        with pytest.raises(AlreadyExists):
+            operations.archives.copy("branch", "other")
+        assert all(finding.ok for finding in operations.doctor())
+    finally:
+        operations.close()
