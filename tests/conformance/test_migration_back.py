@@ -153,3 +153,10 @@ def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path)
         ("tenant.json", None),
         ("b.json", "tenant.json"),
     ]
+
+
+def test_the_least_and_the_greatest_id_are_ids_as_others(migration: Migration, tmp_path: Path) -> None:
+    for number in (0, 1, 2**128 - 1):
+        migration.source.put(number, "A")
+    assert migration().counts.created == 3
+    assert migration.service.v2_to_v1(tmp_path / "out").unchanged == 3

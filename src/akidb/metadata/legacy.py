@@ -1,8 +1,9 @@
 """The manifests of 1.x in SQL, and the tenants that come and go with them, many at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +24,6 @@ _MANIFEST = [legacy_manifests.c[name] for name in LegacyManifest.__struct_fields
 _KEY: sa.Column[Any] = legacy_manifests.c.tenant_id
 _TENANT = rows.columns(Tenant)
 _BEFORE = tenants.c.state_before_deletion
-_AFTER = sa.bindparam("after", type_=tenants.c.tenant_id.type)
 
 _ADD_TENANT = Prepared(
     sa.insert(tenants).values(
@@ -36,31 +36,29 @@ _ADD_TENANT = Prepared(
 _ADD_DATABASE = rows.insertion(Database, databases)
 _ADD_MANIFEST = rows.insertion(LegacyManifest, legacy_manifests)
 _ADD_ENTRY = rows.insertion(AuditEntry, audit_entries)
-_WRITTEN = Prepared(
+_WITH_MANIFEST = tenants.join(legacy_manifests, tenants.c.tenant_id == _KEY, isouter=True)
+
+
+def _paged(statement: sa.Select[Any], key: sa.Column[Any], *kinds: type) -> dict[bool, Prepared]:
+    """A statement for the first page of its rows, in the order of a tenant's ID, and for a later one."""
+    statement = statement.order_by(key).limit(ROWS_AT_ONCE)
+    after = key > sa.bindparam("after", type_=key.type)
+    return {False: Prepared(statement, *kinds), True: Prepared(statement.where(after), *kinds)}
+
+
+_WRITTEN = _paged(
     sa.select(*_TENANT, *_MANIFEST)
     .select_from(legacy_manifests.join(tenants, tenants.c.tenant_id == _KEY))
-    .where(legacy_manifests.c.migrated_at == sa.bindparam("migrated_at"), _KEY > _AFTER)
-    .order_by(_KEY)
-    .limit(ROWS_AT_ONCE),
+    .where(legacy_manifests.c.migrated_at == sa.bindparam("migrated_at")),
+    _KEY,
     Tenant,
     LegacyManifest,
 )
-_WITH_MANIFEST = tenants.join(legacy_manifests, tenants.c.tenant_id == _KEY, isouter=True)
-_ALL = Prepared(
-    sa.select(*_TENANT, *_MANIFEST)
-    .select_from(_WITH_MANIFEST)
-    .where(tenants.c.tenant_id > _AFTER)
-    .order_by(tenants.c.tenant_id)
-    .limit(ROWS_AT_ONCE)
+_ALL = _paged(sa.select(*_TENANT, *_MANIFEST).select_from(_WITH_MANIFEST), tenants.c.tenant_id)
+_PATHS = _paged(
+    sa.select(tenants.c.tenant_id, tenants.c.slug, legacy_manifests.c.path).select_from(_WITH_MANIFEST),
+    tenants.c.tenant_id,
 )
-_PATHS = Prepared(
-    sa.select(tenants.c.tenant_id, tenants.c.slug, legacy_manifests.c.path)
-    .select_from(_WITH_MANIFEST)
-    .where(tenants.c.tenant_id > _AFTER)
-    .order_by(tenants.c.tenant_id)
-    .limit(ROWS_AT_ONCE)
-)
-_FIRST = TenantId(bytes(16))
 
 
 class SqlLegacyManifests:
@@ -129,10 +127,8 @@ class SqlLegacyManifests:
 
     def written(self, migrated_at: datetime) -> Iterator[tuple[Tenant, LegacyManifest]]:
         """What the migration of that moment wrote, in the order of the IDs."""
-        after = _FIRST
-        while found := _WRITTEN.all(self._connection, migrated_at=migrated_at, after=after):
-            yield from found
-            after = found[-1][0].tenant_id
+        for page in self._pages(_WRITTEN, lambda row: row[0].tenant_id, migrated_at=migrated_at):
+            yield from page
 
     def count_databases(self, migrated_at: datetime) -> int:
         """How many of these tenants have a database `default` that is ready."""
@@ -153,12 +149,12 @@ class SqlLegacyManifests:
 
     def paths(self) -> Iterator[tuple[TenantId, str, bytes | None]]:
         """Each tenant's ID, slug and the path of its manifest, in the order of the IDs."""
-        for page in self._pages(_PATHS):
+        for page in self._pages(_PATHS, itemgetter(0)):
             yield from page
 
     def departures(self) -> Iterator[Departure]:
         """Every tenant, deleted ones too, in the order of the IDs."""
-        for page in self._pages(_ALL):
+        for page in self._pages(_ALL, itemgetter(0)):
             names = self._other_databases(page[0][0], page[-1][0])
             for row in page:
                 tenant = Tenant(**dict(zip(Tenant.__struct_fields__, row, strict=False)))
@@ -170,12 +166,13 @@ class SqlLegacyManifests:
                     )
                 yield Departure(tenant, manifest, names.get(tenant.tenant_id, ()))
 
-    def _pages(self, statement: Prepared) -> Iterator[list[Any]]:
-        """The rows of a statement whose first column is the tenant's ID."""
-        after = _FIRST
-        while page := statement.all(self._connection, after=after):
+    def _pages(
+        self, statements: dict[bool, Prepared], id_of: Callable[[Any], TenantId], **parameters: object
+    ) -> Iterator[list[Any]]:
+        page = statements[False].all(self._connection, **parameters)
+        while page:
             yield page
-            after = page[-1][0]
+            page = statements[True].all(self._connection, after=id_of(page[-1]), **parameters)
 
     def _other_databases(self, first: TenantId, last: TenantId) -> dict[TenantId, list[str]]:
         statement = (
