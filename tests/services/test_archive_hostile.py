@@ -1,8 +1,9 @@
 """An archive from anybody: whatever breaks a rule is refused by its path, and nothing of it is kept."""
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from worlds import World, notes, opened
 
 from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
-from akidb.ports.archive import CollectionImage, Documents, Rows, StoreHead, Tombstones
+from akidb.ports.archive import CollectionImage, Documents, LegacyRecord, Rows, StoreHead, Tombstones
 from akidb.ports.operations import CollectionPath
+from akidb.services.archive_checks import check_rows
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 
@@ -224,9 +226,34 @@ def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: byt
     assert world.ops.archives.import_(io.BytesIO(archive)).documents == 9
 
 
-def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World) -> None:
-    from datetime import timedelta, timezone
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"path": b"../../etc/cron.d/x"}, "path"),
+        ({"path": b"/etc/passwd"}, "path"),
+        ({"path": b"a//b"}, "path"),
+        ({"path": b"a\0b"}, "path"),
+        ({"manifest": b"{}"}, "sha256"),
+        ({"slug": "A/B"}, "slug"),
+    ],
+)
+def test_a_manifest_of_1x_leads_nowhere_else(fields: dict[str, Any], field: str) -> None:
+    manifest = b'{"tenant_id":"x"}'
+    row: Any = LegacyRecord(
+        tenant_id=OTHER,
+        path="t/ä.json".encode(),
+        manifest=manifest,
+        sha256=hashlib.sha256(manifest).digest(),
+        slug="aki-labs",
+        migrated_at=datetime(2026, 1, 31, tzinfo=UTC),
+    )
+    check_rows(Rows("legacy_manifests", [row]))
+    with pytest.raises(InvalidArgument) as caught:
+        check_rows(Rows("legacy_manifests", [replace(row, **fields)]))
+    assert caught.value.field == f"archive.legacy_manifests[0].{field}"
 
+
+def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World) -> None:
     at = datetime(2026, 1, 31, 18, 15, tzinfo=timezone(timedelta(hours=9)))
     report = world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
     assert world.ops.tenants.get("aki-labs").created_at == datetime(2026, 1, 31, 9, 15, tzinfo=UTC)

@@ -20,7 +20,7 @@ from akidb.domain.errors import (
     Unavailable,
 )
 from akidb.domain.ids import CollectionId
-from akidb.ports.archive import CollectionImage, Documents, PurgedRecord, Rows, StoreHead
+from akidb.ports.archive import RECORDS, CollectionImage, Documents, PurgedRecord, Rows, StoreHead
 from akidb.ports.operations import CollectionPath
 from akidb.services.restoring import MARKER_NAME
 from akidb.services.runtime import open_local, restore_local
@@ -55,10 +55,7 @@ def restored(world: World, archive: bytes, name: str = "restored") -> World:
 def tables_of(world: World) -> dict[str, list[Any]]:
     """The metadata, but for which store is whose."""
     with world.ops._runtime.metadata.snapshot() as tx:
-        return {
-            table: [row for part in tx.records.read(table) for row in part.rows]
-            for table in ("tenants", "databases", "collections", "users", "audit_entries", "purged")
-        }
+        return {table: [row for part in tx.records.read(table) for row in part.rows] for table in RECORDS}
 
 
 def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:

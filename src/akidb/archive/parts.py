@@ -32,6 +32,8 @@ from akidb.ports.archive import (
 if TYPE_CHECKING:
     from akidb.domain.ids import CollectionId, TenantId
 
+ROWS_BYTES: Final = 2**20
+"""About what one frame of rows holds."""
 PLANES: Final = 4
 """Bytes of a float32, little-endian."""
 
@@ -87,7 +89,7 @@ class ArchiveWriter:
             for plane in planes:
                 self._frames.plane(plane.tobytes())
         elif isinstance(part, Rows):
-            self._json(_Rows(part.table, msgspec.Raw(wire.encode(part.rows))))
+            self._rows(part)
         else:
             self._json(part)
 
@@ -102,6 +104,16 @@ class ArchiveWriter:
     def written_bytes(self) -> int:
         """The size of the archive so far."""
         return self._frames.written_bytes
+
+    def _rows(self, part: Rows) -> None:
+        """Add rows in as many frames as they need: each row may be of megabytes."""
+        content = wire.encode(part.rows)
+        if len(content) > ROWS_BYTES and len(part.rows) > 1:
+            half = len(part.rows) // 2
+            self._rows(Rows(part.table, part.rows[:half]))
+            self._rows(Rows(part.table, part.rows[half:]))
+        else:
+            self._json(_Rows(part.table, msgspec.Raw(content)))
 
     def _json(self, part: object) -> None:
         self._frames.json(wire.encode(part))

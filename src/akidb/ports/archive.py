@@ -16,6 +16,7 @@ import msgspec
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.ports.migration import LegacyManifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,20 +118,28 @@ class PurgedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     purged_at: Time
 
 
-Record = TenantRecord | DatabaseRecord | CollectionRecord | UserRecord | AuditRecord | PurgedRecord
+class LegacyRecord(LegacyManifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The manifest that a tenant had in AkiDB 1.x."""
+
+
+Record = (
+    TenantRecord | DatabaseRecord | CollectionRecord | UserRecord | LegacyRecord | AuditRecord | PurgedRecord
+)
 
 RECORDS: Mapping[str, type[Any]] = {
     "tenants": TenantRecord,
     "databases": DatabaseRecord,
     "collections": CollectionRecord,
     "users": UserRecord,
+    "legacy_manifests": LegacyRecord,
     "audit_entries": AuditRecord,
     "purged": PurgedRecord,
 }
 """The tables of the metadata that are archived, in the order in which one may refer to another."""
 
 TENANT_TABLES = ("tenants", "databases", "collections", "users")
-"""Those that go with a tenant which is exported by itself."""
+"""Those that go with a tenant which is exported by itself: not the audit, nor the way back to 1.x, which are
+of the place where they were written."""
 
 
 class Rows(NamedTuple):

@@ -35,6 +35,7 @@ from akidb.ports.archive import (
     DatabaseRecord,
     Documents,
     Header,
+    LegacyRecord,
     Part,
     Record,
     Rows,
@@ -222,8 +223,18 @@ def check_rows(part: Rows) -> None:
                 check(value, f"{path}.{name}")
             elif type(value) is str:
                 check_text(value, f"{path}.{name}", maximum_bytes=_MAX_FREE_TEXT_BYTES)
+        if isinstance(row, LegacyRecord):
+            _check_manifest(row, path)
         if isinstance(row, UserRecord) and row.email_key != email_key(row.email):
             raise InvalidArgument(f"{path}.email_key", "is not that of the email")
+
+
+def _check_manifest(row: LegacyRecord, path: str) -> None:
+    """The bytes of a file of 1.x and where it lay; the way back writes it there, below a directory."""
+    if row.sha256 != hashlib.sha256(row.manifest).digest():
+        raise InvalidArgument(f"{path}.sha256", "is not that of the manifest")
+    if b"\0" in row.path or {b"", b".", b".."} & set(row.path.split(b"/")):
+        raise InvalidArgument(f"{path}.path", "must lead to a file below a directory")
 
 
 def _check_time(value: datetime, path: str) -> None:

@@ -149,3 +149,13 @@ def test_tombstones_may_come_in_several_parts() -> None:
     given.insert(4, Tombstones([9], ["x"]))
     assert read(written(given))[4] == Tombstones([9], ["x"])
     assert collection() == given[1]
+
+
+def test_rows_take_as_many_frames_as_they_need() -> None:
+    """Each may hold a megabyte of metadata: many of them do not fit one frame."""
+    tenant = parts()[4].rows[0]
+    large = [replace(tenant, slug=f"t{n}", metadata={"text": "x" * 900_000}) for n in range(20)]
+    header = replace(HEADER, kind="backup")
+    *found, _ = read(written([Rows("tenants", large)], header), 10**9)
+    assert len(found) > 1
+    assert [row for part in found if isinstance(part, Rows) for row in part.rows] == large
