@@ -71,35 +71,53 @@ def _take_turns(sides: dict[str, Work], rounds: int, warm_up: int) -> dict[str, 
     return {side: Series(seconds) for side, seconds in taken.items()}
 
 
+Figures = tuple[float, float]
+"""Median and 95th percentile."""
+
+
 class Goal(msgspec.Struct, frozen=True):
     """A bound on AkiDB's median: absolute, or (with `beside`) relative to another side's of the same run."""
 
     text: str
     bound: float
+    p95_bound: float | None = None
+    """A bound on the 95th percentile too."""
     beside: str = ""
     share: bool = False
     """Whether the bound is a share of the other side's figure, and not what may come on top of it."""
     at_least: bool = False
+    of_p95: bool = False
+    """Whether it is about the 95th percentile alone."""
 
-    def judge(self, own: float, others: dict[str, float]) -> str:
+    def judge(self, own: Figures, others: dict[str, Figures]) -> str:
         """Say whether the goal is reached; figures in the unit of the bound."""
-        measured, shown = own, ""
+        place = 1 if self.of_p95 else 0
+        measured, shown = own[place], ""
         if self.beside:
-            other = others[self.beside]
-            measured = own / other if self.share else own - other
+            other = others[self.beside][place]
+            measured = own[place] / other if self.share else own[place] - other
             shown = f" ({measured:.2f})" if self.share else f" ({measured:+,.0f})"
         met = measured >= self.bound if self.at_least else measured <= self.bound
+        if self.p95_bound is not None:
+            met = met and own[1] <= self.p95_bound
         return ("yes" if met else "no") + shown
 
 
-def at_most(microseconds: float) -> Goal:
+def at_most(microseconds: float, p95: float | None = None) -> Goal:
     """A latency."""
-    return Goal(f"<= {microseconds:,.0f} us", microseconds)
+    more = "" if p95 is None else f", p95 <= {p95:,.0f} us"
+    return Goal(f"<= {microseconds:,.0f} us{more}", microseconds, p95)
 
 
 def on_top_of(side: str, microseconds: float) -> Goal:
     """What may come on top of another side's latency."""
     return Goal(f"<= {side} + {microseconds:,.0f} us", microseconds, beside=side)
+
+
+def times(side: str, factor: float, *, p95: bool = False) -> Goal:
+    """A multiple of another side's latency, at the median or at the 95th percentile."""
+    text = f"{'p95 ' if p95 else ''}<= {factor:g} x {side}"
+    return Goal(text, factor, beside=side, share=True, of_p95=p95)
 
 
 def at_least(rate: float) -> Goal:
@@ -119,20 +137,18 @@ def latency_lines(suite: str, work: str, sides: dict[str, Series], goal: Goal | 
 
 
 def rate_lines(
-    suite: str, work: str, sides: dict[str, Series], each: int, unit: str, goal: Goal
+    suite: str, work: str, sides: dict[str, Series], each: int, unit: str, goal: Goal | None
 ) -> list[Line]:
-    """Rates, from the median and the 95th percentile of the time that `each` of them took."""
+    """Rates, AkiDB's first, from the median and the 95th percentile of the time that `each` of them took."""
     figures = {side: (each / series.p50, each / series.p95) for side, series in sides.items()}
     return _lines(suite, work, figures, unit, goal)
 
 
-def _lines(
-    suite: str, work: str, figures: dict[str, tuple[float, float]], unit: str, goal: Goal | None
-) -> list[Line]:
-    medians = {side: p50 for side, (p50, _) in figures.items()}
+def _lines(suite: str, work: str, figures: dict[str, Figures], unit: str, goal: Goal | None) -> list[Line]:
     lines = []
+    ours = next(iter(figures))
     for side, (p50, p95) in figures.items():
-        judged = goal if goal is not None and side.startswith("akidb") else None
+        judged = goal if side == ours else None
         lines.append(
             Line(
                 suite=suite,
@@ -142,7 +158,7 @@ def _lines(
                 p95=p95,
                 unit=unit,
                 goal="" if judged is None else judged.text,
-                reached="" if judged is None else judged.judge(p50, medians),
+                reached="" if judged is None else judged.judge((p50, p95), figures),
             )
         )
     return lines
