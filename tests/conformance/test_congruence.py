@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from congruence_archives import ARCHIVE_SCENARIOS
 from congruence_deployments import Transcript, awaited, server
 from congruence_faults import FAULTS
 from congruence_scenarios import SCENARIOS, Scenario
@@ -58,7 +59,9 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
 
 @pytest.mark.parametrize("deployment", ["sqlite", "socket", "http", "aio-directory", "aio-http"])
 @pytest.mark.parametrize(
-    "scenario", [*SCENARIOS, *USER_SCENARIOS, *FAULTS], ids=lambda it: f"{it.__module__[11:]}-{it.__name__}"
+    "scenario",
+    [*SCENARIOS, *USER_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
+    ids=lambda it: f"{it.__module__[11:]}-{it.__name__}",
 )
 def test_a_scenario_gives_the_same_everywhere(
     scenario: Scenario,
