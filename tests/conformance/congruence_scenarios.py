@@ -341,6 +341,14 @@ def doctor(db: akidb.Client, saw: Transcript) -> None:
     saw(lambda: all(finding.ok for finding in findings))
 
 
+def maintenance(db: akidb.Client, saw: Transcript) -> None:
+    """What is deleted and not past its retention stays."""
+    made(db, "maintained").upsert(some_documents(3))
+    db.tenants.get("maintained").databases.get("kb").delete()
+    saw(db.maintain)
+    saw(lambda: db.tenants.get("maintained").databases.restore("kb").name)
+
+
 SCENARIOS: list[Scenario] = [
     tenants,
     lists,
@@ -352,4 +360,5 @@ SCENARIOS: list[Scenario] = [
     quotas,
     idempotency,
     doctor,
+    maintenance,
 ]

@@ -14,7 +14,8 @@ _POSTGRESQL = {
     # A column that went and came again has another number, but the same place.
     "columns": "SELECT table_name, column_name,"
     " row_number() OVER (PARTITION BY table_name ORDER BY ordinal_position),"
-    " column_default, is_nullable, data_type, collation_name, is_identity FROM information_schema.columns WHERE table_schema = current_schema()",
+    " column_default, is_nullable, data_type, collation_name, is_identity"
+    " FROM information_schema.columns WHERE table_schema = current_schema()",
     "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)"
     " FROM pg_constraint WHERE connamespace = current_schema()::regnamespace",
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",

@@ -26,9 +26,12 @@ INDEX = "|".join(
 )
 
 WITHOUT_TENANT = {
+    "DatabaseRepository.expired": "the sweeper looks for those of all tenants",
+    "CollectionRepository.expired": "the sweeper looks for those of all tenants",
     "CollectionRepository.scope": "it finds the tenant by what a user called it",
     "StoreRegistry.list": "doctor looks at every store",
     "Outbox.purges": "stores of tenants that are gone",
+    "Outbox.waiting": "maintenance tells every store what it was not told",
     "Outbox.depth": "a figure for operators",
     "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",
