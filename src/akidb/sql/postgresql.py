@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import Format
-from sqlalchemy.pool import QueuePool
+from psycopg.pq import Format, TransactionStatus
+from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import InvalidArgument, Overloaded, Unavailable
 from akidb.ports import telemetry
 from akidb.ports.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
+from akidb.sql.pool import ConnectionPool, Exhausted
 from akidb.sql.telemetry import commit
 
 MINIMUM_VERSION = 160_000
@@ -82,17 +83,18 @@ class PostgresDatabase:
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
-            poolclass=QueuePool,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
-            pool_use_lifo=True,
+            poolclass=NullPool,
             paramstyle="format",  # by position, as `Prepared` gives them
             isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
             use_native_hstore=False,
         )
-        sa.event.listen(self._engine, "checkin", _note_return)
-        sa.event.listen(self._engine, "checkout", _ask_after_idling)
+        self._pool = ConnectionPool(
+            self._engine.connect,
+            _works,
+            size=pool_size,
+            timeout_seconds=POOL_TIMEOUT_SECONDS,
+            trusted_seconds=TRUSTED_IDLE_SECONDS,
+        )
         try:
             with self.read() as connection:
                 self._check_server(connection)
@@ -100,13 +102,6 @@ class PostgresDatabase:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def pool(self) -> QueuePool:
-        """The pool, for who measures it."""
-        pool = self._engine.pool
-        assert isinstance(pool, QueuePool)
-        return pool
 
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
@@ -161,32 +156,33 @@ class PostgresDatabase:
 
     def figures(self) -> StoreFigures:
         """Its connections."""
-        return StoreFigures(self.pool.checkedout(), self.pool.checkedin())
+        return StoreFigures(*self._pool.counts())
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._pool.close()
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         with translated(self.name):
-            started = time.perf_counter()
-            try:
-                connection = self._engine.connect()
-            except sa.exc.TimeoutError as error:
-                telemetry.count("pool_timeouts", self.kind)
-                raise Overloaded("PostgreSQL connections") from error
-            for listener in telemetry.listeners:
-                listener.waited("pool", self.kind, time.perf_counter() - started)
+            connection = self._take()
             try:
                 yield connection
-            except BaseException:
-                # What is left of a transaction must not reach the next user of the connection.
-                if driver_of(connection).closed:
-                    connection.invalidate()
-                raise
             finally:
-                connection.close()
+                # What is left of a transaction must not reach the next user of the connection.
+                state = driver_of(connection).pgconn.transaction_status
+                self._pool.give(connection, broken=state != TransactionStatus.IDLE)
+
+    def _take(self) -> sa.Connection:
+        started = time.perf_counter()
+        try:
+            connection = self._pool.take()
+        except Exhausted as error:
+            telemetry.count("pool_timeouts", self.kind)
+            raise Overloaded("PostgreSQL connections") from error
+        for listener in telemetry.listeners:
+            listener.waited("pool", self.kind, time.perf_counter() - started)
+        return connection
 
     def _connect(self) -> Any:
         connection = psycopg.connect(self._conninfo, autocommit=True)
@@ -228,16 +224,10 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
     return conninfo
 
 
-def _note_return(_connection: Any, record: Any) -> None:
-    record.info["returned_at"] = time.monotonic()
-
-
-def _ask_after_idling(connection: Any, record: Any, _proxy: Any) -> None:
-    """A server that was restarted meanwhile must not cost the caller an error."""
-    returned = record.info.get("returned_at")
-    if returned is None or time.monotonic() - returned < TRUSTED_IDLE_SECONDS:
-        return
+def _works(connection: sa.Connection) -> bool:
+    """Whether the server was not restarted meanwhile: that must not cost the caller an error."""
     try:
-        connection.execute("SELECT 1")
-    except psycopg.Error as error:
-        raise sa.exc.DisconnectionError from error
+        driver_of(connection).execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True

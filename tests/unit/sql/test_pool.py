@@ -1,0 +1,101 @@
+"""A bounded number of connections, kept, asked after idling, closed with a broken one."""
+
+import threading
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+
+from akidb.domain.errors import Unavailable
+from akidb.sql.pool import ConnectionPool, Exhausted
+
+
+class Made:
+    """Connections that a pool opened."""
+
+    def __init__(self) -> None:
+        self.opened: list[Any] = []
+        self.works = True
+
+    def connect(self) -> sa.Connection:
+        engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
+        self.opened.append(engine.connect())
+        return cast("sa.Connection", self.opened[-1])
+
+    def pool(self, *, size: int = 2, trusted_seconds: float = 60.0) -> ConnectionPool:
+        return ConnectionPool(
+            self.connect,
+            lambda _: self.works,
+            size=size,
+            timeout_seconds=0.05,
+            trusted_seconds=trusted_seconds,
+        )
+
+
+def test_the_connection_used_last_is_given_first() -> None:
+    made = Made()
+    pool = made.pool()
+    first, second = pool.take(), pool.take()
+    assert pool.counts() == (2, 0)
+    pool.give(first)
+    pool.give(second)
+    assert pool.take() is second
+    assert pool.counts() == (1, 1)
+    assert len(made.opened) == 2
+
+
+def test_one_more_than_there_may_be_is_waited_for_and_then_refused() -> None:
+    made = Made()
+    pool = made.pool(size=1)
+    held = pool.take()
+    with pytest.raises(Exhausted):
+        pool.take()
+    threading.Timer(0.01, pool.give, (held,)).start()
+    assert pool.take() is held
+
+
+def test_a_place_is_not_lost_when_opening_fails() -> None:
+    made = Made()
+    pool = made.pool(size=1)
+    connect, pool._connect = pool._connect, lambda: (_ for _ in ()).throw(Unavailable("down"))
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="down"):
+            pool.take()
+    pool._connect = connect
+    pool.give(pool.take())
+
+
+def test_with_a_broken_connection_the_idle_ones_are_closed() -> None:
+    made = Made()
+    pool = made.pool()
+    first, second = pool.take(), pool.take()
+    pool.give(first)
+    pool.give(second, broken=True)
+    assert first.closed
+    assert second.closed
+    assert pool.counts() == (0, 0)
+
+
+def test_one_that_was_idle_for_long_is_asked_and_replaced_if_it_does_not_answer() -> None:
+    made = Made()
+    pool = made.pool(trusted_seconds=0.0)
+    old = pool.take()
+    pool.give(old)
+    assert pool.take() is old
+    pool.give(old)
+    made.works = False
+    assert pool.take() is not old
+    assert old.closed
+
+
+def test_a_closed_pool_gives_nothing_and_closes_what_comes_back() -> None:
+    made = Made()
+    pool = made.pool()
+    held, idle = pool.take(), pool.take()
+    pool.give(idle)
+    pool.close()
+    assert idle.closed
+    with pytest.raises(Unavailable, match="closed"):
+        pool.take()
+    pool.give(held)
+    assert held.closed
