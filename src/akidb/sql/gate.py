@@ -12,41 +12,66 @@ from time import perf_counter
 
 from akidb.domain.errors import Overloaded
 from akidb.ports import telemetry
-from akidb.ports.telemetry import StoreKind
+from akidb.ports.telemetry import Queue, StoreKind
 
 
 class FairGate:
-    """A mutex that is handed on in the order of arrival. Not reentrant."""
+    """A mutex that is handed on in the order of arrival, or with `places` a semaphore. Not reentrant."""
 
-    def __init__(self, name: str, timeout_seconds: float = 60.0, *, kind: StoreKind = "tenant") -> None:
+    def __init__(
+        self,
+        name: str,
+        timeout_seconds: float = 60.0,
+        *,
+        kind: StoreKind = "tenant",
+        places: int = 1,
+        queue: Queue = "gate",
+    ) -> None:
         self._name = name
         self._kind = kind
+        self._queue = queue
+        self._free = places
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
-        self._held = False
 
     @contextmanager
     def pass_through(self) -> Iterator[None]:
         """Hold the gate. Raises Overloaded when the turn does not come in time."""
-        started = perf_counter()
-        self._acquire()
+        self.enter()
         try:
-            for listener in telemetry.listeners:
-                listener.waited("gate", self._kind, perf_counter() - started)
             yield
         finally:
-            self._release()
+            self.leave()
 
     @property
     def waiting(self) -> int:
         """How many are in the queue."""
         return len(self._waiting)
 
+    def enter(self) -> None:
+        """Hold the gate until `leave`; raises as `pass_through` does."""
+        started = perf_counter()
+        self._acquire()
+        try:
+            for listener in telemetry.listeners:
+                listener.waited(self._queue, self._kind, perf_counter() - started)
+        except BaseException:  # an interrupt, as below
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Hand the gate to the next in line."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
     def _acquire(self) -> None:
         with self._lock:
-            if not self._held:
-                self._held = True
+            if self._free:
+                self._free -= 1
                 return
             turn = threading.Lock()
             turn.acquire()
@@ -54,25 +79,18 @@ class FairGate:
         try:
             came = turn.acquire(timeout=self._timeout_seconds)
         except BaseException:  # an interrupt: the turn must not be left to nobody
-            self._leave(turn)
+            self._give_up(turn)
             raise
-        if not came and not self._leave(turn, keep=True):
-            telemetry.count("gate_timeouts", self._kind)
+        if not came and not self._give_up(turn, keep=True):
+            telemetry.count(f"{self._queue}_timeouts", self._kind)
             raise Overloaded(self._name)
 
-    def _leave(self, turn: threading.Lock, *, keep: bool = False) -> bool:
+    def _give_up(self, turn: threading.Lock, *, keep: bool = False) -> bool:
         """Give up a place in the queue. The turn may have come just now: tells whether it is kept."""
         with self._lock:
             if turn in self._waiting:
                 self._waiting.remove(turn)
                 return False
         if not keep:
-            self._release()
+            self.leave()
         return keep
-
-    def _release(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()  # stays held: handed to the next in line
-            else:
-                self._held = False

@@ -166,3 +166,46 @@ def test_an_interrupt_in_the_queue_leaves_no_turn_to_nobody(
         assert gate.waiting == 0
         with gate.pass_through():
             pass
+
+
+def test_a_gate_with_places_lets_so_many_in_and_the_rest_in_the_order_of_their_arrival() -> None:
+    gate = FairGate("kb.db", timeout_seconds=30, places=2)
+    came: list[int] = []
+
+    def come(number: int) -> None:
+        gate.enter()
+        came.append(number)
+
+    gate.enter()
+    gate.enter()
+    threads = []
+    for number in range(10):
+        threads.append(threading.Thread(target=come, args=(number,)))
+        threads[-1].start()
+        wait_until_waiting(gate, number + 1)
+    for number in range(10):
+        gate.leave()
+        threads[number].join()
+    assert came == list(range(10))
+    gate.leave()
+    with gate.pass_through():
+        assert gate.waiting == 0
+
+
+def test_one_who_leaves_and_comes_again_is_the_last_in_the_queue() -> None:
+    gate = FairGate("kb.db", timeout_seconds=30)
+    came: list[str] = []
+
+    def come() -> None:
+        with gate.pass_through():
+            came.append("who waited")
+
+    gate.enter()
+    thread = threading.Thread(target=come)
+    thread.start()
+    wait_until_waiting(gate, 1)
+    gate.leave()
+    with gate.pass_through():  # a mutex of the system would be had again at once
+        came.append("who came again")
+    thread.join()
+    assert came == ["who waited", "who came again"]
