@@ -1,6 +1,7 @@
 """Users: created, changed, kept out, deleted, and known by their password."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec import UNSET
@@ -27,6 +28,13 @@ from akidb.services.admission import Admission, operation
 from akidb.services.changes import Change, Changes, check_version
 from akidb.services.passwords import Passwords
 from akidb.services.scopes import tenant_for
+
+VERIFY_ATTEMPTS = 3
+"""How often a password is looked at again because its hash was replaced meanwhile."""
+
+
+class _HashChanged(Exception):
+    """The password was set, or its hash made anew, while it was being verified."""
 
 
 class UserService:
@@ -153,6 +161,12 @@ class UserService:
         """The active user who has this email and password."""
         check_email(email)
         check_text(password, "password", maximum_bytes=MAX_PASSWORD_BYTES)
+        for _ in range(VERIFY_ATTEMPTS):
+            with suppress(_HashChanged):
+                return self._verify(tenant, email, password)
+        raise Unauthenticated
+
+    def _verify(self, tenant: TenantRef, email: str, password: str) -> User:
         with self._metadata.read() as tx:
             tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
             user, known_hash = tx.users.find_with_hash(tenant_id, email) or (None, None)
@@ -165,8 +179,10 @@ class UserService:
             owner = tenant_for(change.tx, tenant_id, Operation.METADATA_READ)
             resource = tenant_id if user is None else user.user_id
             found = None if user is None else change.tx.users.find_with_hash(tenant_id, user.user_id)
-            # The password may have been changed, or the user kept out, since it was looked at.
-            if not is_right or found is None or found[1] != known_hash or not _is_let_in(found[0]):
+            if found is not None and found[1] != known_hash:
+                raise _HashChanged
+            # The user may have been kept out, or deleted, since the password was looked at.
+            if not is_right or found is None or not _is_let_in(found[0]):
                 change.audit("user.verify_password", tenant_id, resource, result=AuditResult.DENIED)
                 return []
             change.audit("user.verify_password", tenant_id, resource)
