@@ -8,6 +8,7 @@ from akidb.bench import main
 
 SUITES = {
     "metadata": ["get a tenant by slug", "create a tenant, durable", "list 100"],
+    "migration": ["migrate 100,000 manifests", "the same, peak memory"],
     "documents": ["upsert batches", "search 10,000", "the same with a filter", "open a tenant store"],
     "http": ["upsert batches", "search 10,000"],
     "embedding": ["embed", "embed one text"],
@@ -31,7 +32,7 @@ def test_a_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["http", "embedding"])
+@pytest.mark.parametrize("suite", ["migration", "http", "embedding"])
 def test_a_long_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     measured(capsys, suite)
 

@@ -6,12 +6,13 @@ import sys
 
 import msgspec
 
-from akidb.bench import documents, embedding, http, metadata, startup
+from akidb.bench import documents, embedding, http, metadata, migration, startup
 from akidb.bench.measure import Line, table
 from akidb.sql.sqlite import library
 
 SUITES = {
     "metadata": metadata.run,
+    "migration": migration.run,
     "documents": documents.run,
     "http": http.run,
     "embedding": embedding.run,
