@@ -8,11 +8,13 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from akidb.domain.documents import Document, Include
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant
+from akidb.domain.errors import Unavailable
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Operation
@@ -50,25 +52,49 @@ class Clock:
         return self.now
 
 
+REFUSED = (sa.exc.IntegrityError, sa.exc.DataError)
+"""What a schema says to a wrong value: SQLite's checks, and PostgreSQL's types besides."""
+
+
+class Blob(bytes):
+    """Bytes that are no ID."""
+
+    __slots__ = ()
+
+
 class RawSql:
     """Runs SQL in a transaction of its own, on a connection of the store.
 
-    It is written as for SQLite: `?` for a parameter, times as text, IDs as bytes.
+    It is written as for SQLite: `?` for a parameter, times as text, IDs as bytes, other bytes as a Blob.
     """
 
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
+        self.system = database.system
 
     def __call__(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._database.write() as connection:
+        """Raises one of REFUSED as it is."""
+        with self._unchanged_errors(), self._database.write() as connection:
             if connection.dialect.name == "postgresql":
                 statement = statement.replace("%", "%%").replace("?", "%s")
-                parameters = tuple(_hexadecimal(value) for value in parameters)
+                parameters = tuple(map(_for_postgresql, parameters))
             result = connection.exec_driver_sql(statement, parameters)
             return [tuple(map(_as_text, row)) for row in result] if result.returns_rows else []
 
+    @staticmethod
+    @contextmanager
+    def _unchanged_errors() -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            if isinstance(error.__cause__, REFUSED):
+                raise error.__cause__ from None
+            raise
 
-def _hexadecimal(value: object) -> object:
+
+def _for_postgresql(value: object) -> object:
+    if isinstance(value, Blob):
+        return bytes(value)
     return value.hex() if isinstance(value, bytes) else value
 
 

@@ -9,6 +9,8 @@ from samples import Clock, Library
 
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.lifecycle import TenantStatus
+from akidb.domain.lists import TenantSort
+from akidb.domain.names import fold_name
 from akidb.ports.metadata import MetadataStore
 
 
@@ -64,6 +66,37 @@ def test_names_sort_by_their_bytes(metadata: MetadataStore, library: Library) ->
         names = [each.name for each in place.page(tx).items]
     assert names == sorted(names)
     assert names[:3] == ["0", "B", "Z"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_tenants_sort_by_the_code_points_of_folded_names(
+    metadata: MetadataStore, library: Library, limit: int
+) -> None:
+    names = [
+        "b",
+        "A",
+        "Z",
+        "a-b",
+        "a b",
+        "é",
+        "É",
+        "e\u0301",
+        "ß",
+        "ss",
+        "日本語",
+        "\uff21",
+        "\U0001d4b3",
+        "ﬀ",
+    ]
+    with metadata.transaction() as tx:
+        for number, name in enumerate(names):
+            tx.tenants.create(library.new_tenant(f"tenant-{number:02}", name=name))
+    place = PLACES["tenants"](library)
+    found = [each.name for each in walk(metadata, place, limit, sort=TenantSort.NAME)]
+    assert [fold_name(name) for name in found] == sorted(map(fold_name, names))
+    assert sorted(found) == sorted(names)
+    by_slug = [each.slug for each in walk(metadata, place, limit, sort=TenantSort.SLUG)]
+    assert by_slug == sorted(by_slug)
 
 
 def test_tenants_come_by_creation_and_ties_by_id(metadata: MetadataStore, library: Library) -> None:

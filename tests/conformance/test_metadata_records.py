@@ -9,6 +9,7 @@ from samples import Clock, Library, RawSql, key
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, IdempotencyMismatch, InvalidArgument, NotFound
 from akidb.domain.ids import DatabaseId, StoreId, TenantId
+from akidb.metadata.store import PostgresMetadataStore
 from akidb.ports.metadata import MetadataStore
 
 
@@ -315,6 +316,9 @@ def test_the_generation_changes_with_every_transaction(metadata: MetadataStore, 
     with pytest.raises(AlreadyExists):
         library.tenant()
     after = metadata.generation
+    if isinstance(metadata, PostgresMetadataStore):  # where others may write at any time
+        assert {before, between, after} == {None}
+        return
     assert len({before, between, after}) == 3
     with metadata.read() as tx:
         assert tx.databases.find(TenantId(bytes(16)), DatabaseId(bytes(16))) is None
