@@ -78,11 +78,13 @@ class StoreFigures(NamedTuple):
     connections_in_use: int = 0
     connections_idle: int = 0
     gate_waiting: int = 0
-    """Writers in the queues of the gates."""
+    """Writers in the queues of the gates (SQLite)."""
     wal_bytes: int = 0
     """The sizes of the write-ahead logs' files (SQLite)."""
     largest_wal_bytes: int = 0
     open_stores: int = 1
+    pool_waiting: int = 0
+    """Who waits for a connection (PostgreSQL)."""
 
     def __add__(self, other: "StoreFigures") -> "StoreFigures":  # type: ignore[override]
         """Both together."""

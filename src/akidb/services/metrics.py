@@ -109,6 +109,7 @@ _QUEUES: dict[Queue, str] = {
 
 _GAUGES: dict[str, tuple[str, Callable[[StoreFigures], int]]] = {
     "akidb_gate_waiting": ("Writers in the queues of the gates.", lambda f: f.gate_waiting),
+    "akidb_pool_waiting": ("Who waits for a connection to PostgreSQL.", lambda f: f.pool_waiting),
     "akidb_wal_bytes": ("Bytes of the write-ahead logs, all together.", lambda f: f.wal_bytes),
     "akidb_wal_largest_bytes": ("Bytes of the largest write-ahead log.", lambda f: f.largest_wal_bytes),
     "akidb_stores_open": ("Stores that are open.", lambda f: f.open_stores),

@@ -4,7 +4,6 @@ Values cross here as they do on SQLite: an ID is 16 bytes, a time is in UTC. Wha
 broken connection, a lost race or a lock held too long becomes an error of the domain in `sql.errors`.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +16,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format, TransactionStatus
 from sqlalchemy.pool import NullPool
 
-from akidb.domain.errors import InvalidArgument, Overloaded, Unavailable
+from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.ports import telemetry
 from akidb.ports.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
-from akidb.sql.pool import ConnectionPool, Exhausted
+from akidb.sql.pool import ConnectionPool
 from akidb.sql.telemetry import commit
 
 MINIMUM_VERSION = 160_000
@@ -94,6 +93,7 @@ class PostgresDatabase:
             size=pool_size,
             timeout_seconds=POOL_TIMEOUT_SECONDS,
             trusted_seconds=TRUSTED_IDLE_SECONDS,
+            kind=kind,
         )
         try:
             with self.read() as connection:
@@ -156,7 +156,7 @@ class PostgresDatabase:
 
     def figures(self) -> StoreFigures:
         """Its connections."""
-        return StoreFigures(*self._pool.counts())
+        return StoreFigures(*self._pool.counts(), pool_waiting=self._pool.waiting)
 
     def close(self) -> None:
         """Close every connection."""
@@ -165,24 +165,13 @@ class PostgresDatabase:
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         with translated(self.name):
-            connection = self._take()
+            connection = self._pool.take()
             try:
                 yield connection
             finally:
                 # What is left of a transaction must not reach the next user of the connection.
                 state = driver_of(connection).pgconn.transaction_status
                 self._pool.give(connection, broken=state != TransactionStatus.IDLE)
-
-    def _take(self) -> sa.Connection:
-        started = time.perf_counter()
-        try:
-            connection = self._pool.take()
-        except Exhausted as error:
-            telemetry.count("pool_timeouts", self.kind)
-            raise Overloaded("PostgreSQL connections") from error
-        for listener in telemetry.listeners:
-            listener.waited("pool", self.kind, time.perf_counter() - started)
-        return connection
 
     def _connect(self) -> Any:
         connection = psycopg.connect(self._conninfo, autocommit=True)

@@ -1,13 +1,14 @@
 """A bounded number of connections, kept, asked after idling, closed with a broken one."""
 
 import threading
+import time
 from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
-from akidb.sql.pool import ConnectionPool, Exhausted
+from akidb.domain.errors import Overloaded, Unavailable
+from akidb.sql.pool import ConnectionPool
 
 
 class Made:
@@ -48,7 +49,7 @@ def test_one_more_than_there_may_be_is_waited_for_and_then_refused() -> None:
     made = Made()
     pool = made.pool(size=1)
     held = pool.take()
-    with pytest.raises(Exhausted):
+    with pytest.raises(Overloaded):
         pool.take()
     threading.Timer(0.01, pool.give, (held,)).start()
     assert pool.take() is held
@@ -99,3 +100,28 @@ def test_a_closed_pool_gives_nothing_and_closes_what_comes_back() -> None:
         pool.take()
     pool.give(held)
     assert held.closed
+
+
+def test_who_gives_one_back_and_wants_one_again_waits_behind_who_was_waiting() -> None:
+    made = Made()
+    pool = ConnectionPool(
+        made.connect, lambda _: True, size=1, timeout_seconds=30, trusted_seconds=60.0, kind="tenant"
+    )
+    came: list[str] = []
+
+    def come() -> None:
+        connection = pool.take()
+        came.append("who waited")
+        pool.give(connection)
+
+    held = pool.take()
+    waiter = threading.Thread(target=come)
+    waiter.start()
+    while pool.waiting == 0:
+        time.sleep(0.001)
+    pool.give(held)
+    held = pool.take()
+    came.append("who came again")
+    pool.give(held)
+    waiter.join()
+    assert came == ["who waited", "who came again"]
