@@ -61,7 +61,7 @@ class Copies:
         for copy in list(self.all()):
             if (until is None or copy.taken_at <= until) and store in {None, copy.store}:
                 with translated(copy.path.name):
-                    copy.path.unlink(missing_ok=True)
+                    remove_scratch(copy.path)  # with what a program that looked into it left beside it
                 removed += 1
         if removed:
             with translated(self.directory.name):

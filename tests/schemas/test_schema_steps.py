@@ -1,0 +1,360 @@
+"""How steps of a schema are taken: after a copy, all or none, back where there is a way."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from released import AKI, make_directory, make_metadata_database, make_metadata_file, make_tenant_file
+
+from akidb.documents import postgresql as shared
+from akidb.documents import schema as tenant_schema
+from akidb.documents.postgresql import PostgresTenantStores
+from akidb.documents.schema import Step
+from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
+from akidb.metadata import schema
+from akidb.metadata.store import METADATA_SCHEMA, PostgresMetadataStore
+from akidb.ports.operations import CollectionPath
+from akidb.services.owner import DirectoryHeld, OwnerLock
+from akidb.services.runtime import open_local
+from akidb.services.schemas import migrate
+from akidb.settings import Settings
+from akidb.sql.copies import Copies
+from akidb.sql.postgresql import PostgresDatabase
+from akidb.sql.sqlite import SqliteFile
+
+SETTINGS = Settings(default_model="hash")
+STORE = f"{AKI}.db"
+NEXT = Step(
+    schema.HEAD,
+    (
+        "CREATE TABLE later (number INTEGER NOT NULL) STRICT",
+        "INSERT INTO later SELECT count(*) FROM documents",
+        "ALTER TABLE documents ADD COLUMN language TEXT",
+    ),
+    ("ALTER TABLE documents DROP COLUMN language", "DROP TABLE later"),
+)
+PATH = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """As the first release made it."""
+    make_directory(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second step for tenants' files."""
+    monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, NEXT))
+
+
+def query(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def metadata_version(path: Path) -> object:
+    return query(path, "SELECT version_num FROM alembic_version")[0][0]
+
+
+def store_version(path: Path) -> object:
+    return query(path, "PRAGMA user_version")[0][0]
+
+
+def copies(directory: Path) -> list[Path]:
+    return sorted((directory / "backups").glob("*"))
+
+
+def test_opening_takes_copies_first(directory: Path, next_step: None) -> None:
+    open_local(directory, SETTINGS).close()
+    [copy] = copies(directory)
+    assert copy.name.startswith("metadata-0001-")
+    assert metadata_version(copy) == "0001"
+    assert query(copy, "SELECT count(*) FROM tenants") == [(3,)]
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+    operations = open_local(directory, SETTINGS)
+    assert operations.documents.count(PATH) == 2  # its file is brought forward when it is opened
+    operations.close()
+    of_store, of_metadata = copies(directory)
+    assert (of_metadata, of_store.name.startswith(f"{AKI}-1-")) == (copy, True)
+    assert store_version(of_store) == 1
+    assert store_version(directory / "tenants" / STORE) == 2
+
+
+def test_a_new_store_needs_no_copy(tmp_path: Path) -> None:
+    open_local(tmp_path, SETTINGS).close()
+    assert not (tmp_path / "backups").exists()
+
+
+def test_copies_end_with_the_retention(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    operations = open_local(directory, SETTINGS)
+    (directory / "backups" / "notes.txt").write_text("not one of them")
+    (directory / "backups" / "mine.db").write_text("not one of them")
+    [copy] = [path for path in copies(directory) if path.name.startswith("metadata-")]
+    copy.with_name(f"{copy.name}-wal").touch()  # as of somebody who looked into it
+    operations.tenants.restore("gone")  # else it is purged, and the copy with it
+    operations.collections.restore("aki-labs", "kb", "dropped")
+    operations.databases.restore("aki-labs", "old")
+    assert operations.maintain().copies_removed == 0
+    operations.close()
+    later = datetime.now(UTC) + timedelta(days=7, minutes=1)
+    monkeypatch.setattr("akidb.services.runtime._now", lambda: later)
+    operations = open_local(directory, SETTINGS)
+    assert operations.maintain().copies_removed == 1
+    operations.close()
+    assert [path.name for path in copies(directory)] == ["mine.db", "notes.txt"]
+
+
+def test_a_purge_takes_the_copies_along(directory: Path, next_step: None) -> None:
+    operations = open_local(directory, SETTINGS)
+    assert operations.documents.count(PATH) == 2
+    assert len(copies(directory)) == 2
+    operations.collections.delete(*PATH)
+    operations.collections.purge(*PATH)
+    assert copies(directory) == []
+    operations.close()
+
+
+def test_the_purge_of_another_tenant_leaves_the_copy_of_a_store(directory: Path, next_step: None) -> None:
+    operations = open_local(directory, SETTINGS)
+    assert operations.documents.count(PATH) == 2
+    operations.tenants.purge("gone")
+    assert [path.name[:36] for path in copies(directory)] == [str(AKI)]
+    operations.tenants.delete("aki-labs")
+    operations.tenants.purge("aki-labs")
+    assert copies(directory) == []
+    operations.close()
+
+
+def test_a_copy_that_cannot_be_taken_stops_the_migration(directory: Path) -> None:
+    (directory / "backups").write_text("in the way")
+    with pytest.raises(Unavailable):
+        open_local(directory, SETTINGS)
+    assert metadata_version(directory / "metadata.db") == "0001"
+    assert not list((directory / "tmp").glob("*"))
+
+
+def test_a_directory_goes_forward_and_back(directory: Path, next_step: None) -> None:
+    seen: list[tuple[int, int]] = []
+    metadata, store = directory / "metadata.db", directory / "tenants" / STORE
+    tried = migrate(directory, SETTINGS, dry_run=True)
+    assert (tried.found, tried.to, tried.stores, tried.changed) == ("0001", schema.HEAD, 1, False)
+    assert (metadata_version(metadata), store_version(store), copies(directory)) == ("0001", 1, [])
+    done = migrate(directory, SETTINGS, advance=lambda *progress: seen.append(progress))
+    assert (done.found, done.stores, done.changed, seen) == ("0001", 1, True, [(1, 1)])
+    assert (metadata_version(metadata), store_version(store)) == (schema.HEAD, 2)
+    assert query(store, "SELECT number FROM later") == [(2,)]
+    back = migrate(directory, SETTINGS, to="0001")
+    assert (back.found, back.to, back.stores) == (schema.HEAD, "0001", 1)
+    assert (metadata_version(metadata), store_version(store)) == ("0001", 1)
+    assert query(store, "SELECT id FROM documents ORDER BY id") == [("a",), ("b",)]
+    assert len(copies(directory)) == 4
+    assert not migrate(directory, SETTINGS, to="0001").changed
+    operations = open_local(directory, SETTINGS)
+    assert operations.documents.count(PATH) == 2
+    operations.close()
+
+
+def test_a_step_without_a_way_back_stops_all_of_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final = Step(schema.HEAD, NEXT.forward, None)
+    monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, final))
+    migrate(directory, SETTINGS)
+    before = copies(directory)
+    for dry_run in (True, False):
+        with pytest.raises(InvalidArgument, match="no way back from version 2") as caught:
+            migrate(directory, SETTINGS, to="0001", dry_run=dry_run)
+        assert caught.value.field == "to"
+    assert metadata_version(directory / "metadata.db") == schema.HEAD
+    assert copies(directory) == before
+
+
+def test_there_is_no_way_back_from_a_step_of_the_metadata_that_has_none(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(directory, SETTINGS)
+    scripts = tmp_path / "migrations"
+    shutil.copytree(schema._MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    [newest] = (scripts / "versions").glob(f"v{schema.HEAD}_*.py")
+    newest.write_text(newest.read_text().replace("def downgrade()", "def no_way()"))
+    monkeypatch.setattr(schema, "_MIGRATIONS", scripts)
+    with pytest.raises(InvalidArgument, match=f"no way back from version {schema.HEAD}"):
+        migrate(directory, SETTINGS, to="0001")
+
+
+@pytest.mark.parametrize("to", ["0000", "9999", "1", "base", "", "\uff10\uff10\uff10\uff11", "head"])
+def test_an_unknown_version_is_refused(directory: Path, to: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        migrate(directory, SETTINGS, to=to)
+    assert caught.value.field == "to"
+    assert metadata_version(directory / "metadata.db") == "0001"
+
+
+def test_no_store_is_made_at_an_old_version(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        migrate(tmp_path, SETTINGS, to="0001")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_in_use_is_left_alone(directory: Path) -> None:
+    lock = OwnerLock(directory)
+    with pytest.raises(DirectoryHeld):
+        migrate(directory, SETTINGS)
+    lock.release()
+    assert metadata_version(directory / "metadata.db") == "0001"
+
+
+def test_a_newer_tenant_file_stops_all_of_it(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / "tenants" / STORE)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(Unavailable, match=r"has schema 99.*use a newer AkiDB"):
+        migrate(directory, SETTINGS)
+    assert metadata_version(directory / "metadata.db") == "0001"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from akidb.documents import schema
+from akidb.services.schemas import migrate
+from akidb.settings import Settings
+from akidb.sql import sqlite
+
+step = schema.Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
+schema.STEPS = (*schema.STEPS, step)
+counted = ("CREATE", "DROP T", "ALTER ", "UPDATE", "INSERT", "PRAGMA", "COMMIT")
+left = int(sys.argv[2])
+
+def count(statement):
+    global left
+    if statement.lstrip()[:6].upper() in counted:
+        left -= 1
+        if left < 0:
+            os._exit(9)
+
+connect = sqlite._connect
+def traced():
+    made = connect()
+    made.set_trace_callback(count)
+    return made
+sqlite._engine = sqlite.sa.create_engine(
+    "sqlite+pysqlite://", module=sqlite.library, creator=traced, poolclass=sqlite.NullPool,
+    isolation_level="AUTOCOMMIT",
+)
+migrate(Path(sys.argv[1]), Settings(), to=sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize(("to", "stride"), [(schema.HEAD, 23), ("0001", 7)])
+def test_a_migration_that_is_killed_leaves_the_old_or_the_new(
+    directory: Path, to: str, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
+    monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, step))
+    start = "0001" if to == schema.HEAD else schema.HEAD
+    kills = 0
+    for after in [*range(0, 9 * stride, stride), 10_000]:
+        migrate(directory, SETTINGS, to=start)
+        command = [sys.executable, "-c", KILLED, str(directory), str(after), to]
+        status = subprocess.run(command, check=False).returncode
+        kills += status == 9
+        metadata, store = directory / "metadata.db", directory / "tenants" / STORE
+        with closing(SqliteFile(metadata)) as file, file.read() as connection:
+            assert schema.version(connection) in {start, to}
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        with closing(SqliteFile(store)) as file, file.read() as connection:
+            assert tenant_schema.version(connection) in {1, 2}
+        migrate(directory, SETTINGS, to=to)
+        assert metadata_version(metadata) == to
+        assert query(store, "SELECT count(*) FROM documents") == [(2,)]
+        assert query(metadata, "SELECT count(*) FROM tenants") == [(3,)]
+    assert kills > 2
+    assert status == 0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[SqliteFile]:
+    make_metadata_file(tmp_path / "metadata.db")
+    made = SqliteFile(tmp_path / "metadata.db")
+    yield made
+    made.close()
+
+
+REBUILD = """
+    CREATE TABLE made (database_id BLOB PRIMARY KEY NOT NULL, tenant_id BLOB NOT NULL, name TEXT NOT NULL,
+        UNIQUE (tenant_id, database_id)) STRICT;
+    INSERT INTO made SELECT database_id, tenant_id, name FROM databases;
+    DROP TABLE databases;
+    ALTER TABLE made RENAME TO databases"""
+
+
+def rebuild(file: SqliteFile, *more: str) -> None:
+    with file.migration() as connection:
+        for statement in (*REBUILD.split(";"), *more):
+            connection.exec_driver_sql(statement)
+
+
+def test_a_table_is_rebuilt_without_its_children(file: SqliteFile) -> None:
+    rebuild(file)
+    with file.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM collections").scalar_one() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+
+
+def test_a_step_that_loses_a_parent_is_not_taken(file: SqliteFile) -> None:
+    with pytest.raises(Unavailable, match="refers to a missing row of databases"):
+        rebuild(file, "DELETE FROM databases")
+    with file.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(description) FROM databases").scalar_one() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+
+
+def test_a_database_goes_forward_and_back(empty_postgres_url: str) -> None:
+    make_metadata_database(empty_postgres_url)
+    url = f"postgresql:{empty_postgres_url.partition(':')[2]}"
+    assert migrate(url, SETTINGS, dry_run=True).found == "0001"
+    done = migrate(url, SETTINGS)
+    assert (done.found, done.to, done.changed) == ("0001", schema.HEAD, True)
+    assert migrate(url, SETTINGS, to="0001").changed
+    assert migrate(url, SETTINGS, to="0001", dry_run=True).found == "0001"
+    operations = open_local(url, SETTINGS)
+    assert [tenant.slug for tenant in operations.tenants.list().items] == ["aki-labs", "quiet"]
+    operations.close()
+
+
+def test_a_newer_schema_is_refused_in_a_database_too(empty_postgres_url: str) -> None:
+    PostgresMetadataStore(empty_postgres_url).close()
+    PostgresTenantStores(empty_postgres_url, max_open=1).close()
+    for name in (METADATA_SCHEMA, shared.SCHEMA):
+        with closing(PostgresDatabase(empty_postgres_url, name)) as database, database.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Unavailable, match=r"has schema 9999.*use a newer AkiDB"):
+        PostgresMetadataStore(empty_postgres_url)
+    with pytest.raises(Unavailable, match=r"has schema 9999.*use a newer AkiDB"):
+        PostgresTenantStores(empty_postgres_url, max_open=1)
+    with pytest.raises(Unavailable, match=r"has schema 9999.*use a newer AkiDB"):
+        migrate(f"postgresql:{empty_postgres_url.partition(':')[2]}", SETTINGS, dry_run=True)
+
+
+def test_copies_tell_their_store_and_their_time(tmp_path: Path) -> None:
+    make_tenant_file(tmp_path / STORE)
+    taken_at = datetime(2026, 1, 31, 9, 15, 0, 123456, tzinfo=UTC)
+    kept = Copies(tmp_path / "backups", lambda: taken_at)
+    with closing(SqliteFile(tmp_path / STORE)) as file:
+        path = kept.take(file, "1")
+    assert path.name == f"{AKI}-1-20260131T091500.123456Z.db"
+    [copy] = kept.all()
+    assert (copy.path, copy.store, copy.taken_at) == (path, str(AKI), taken_at)
+    assert kept.remove(store="metadata") == 0
+    assert kept.remove(until=taken_at - timedelta(microseconds=1)) == 0
+    assert kept.remove(until=taken_at) == 1
+    assert list(kept.all()) == []
+    assert copies(tmp_path) == []
