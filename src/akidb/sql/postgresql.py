@@ -67,8 +67,9 @@ class PostgresDatabase:
         pool_size: int = 8,
         synchronous: str = "full",
         kind: StoreKind = "tenant",
+        make_schema: bool = True,
     ) -> None:
-        """Connect, and make the schema if there is none.
+        """Connect, and make the schema if there is none, unless nothing is to be made.
 
         Raises InvalidArgument(`url`) for one that cannot be read, Unavailable when the server cannot be
         reached, is older than PostgreSQL 16, or holds the text in another encoding than UTF-8.
@@ -98,7 +99,8 @@ class PostgresDatabase:
         try:
             with self.read() as connection:
                 self._check_server(connection)
-                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+                if make_schema:
+                    connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         except BaseException:
             self.close()
             raise
