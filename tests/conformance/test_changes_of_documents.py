@@ -4,11 +4,12 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from samples import EVERYTHING, Selection, Shelf, document, replaced, same
+from samples import EVERYTHING, Shelf, document, replaced, same
 
 from akidb.documents import writer as writing
 from akidb.domain.changes import ChangeType, DocumentChange
 from akidb.domain.documents import Document, Include
+from akidb.ports.documents import Selection
 
 PARTS = frozenset({Include.TEXT, Include.METADATA})
 

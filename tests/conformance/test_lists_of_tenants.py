@@ -54,7 +54,7 @@ def listed(metadata: MetadataStore, limit: int = 1000, **how: Any) -> list[Tenan
     """All of a list, page by page."""
     found: list[Tenant] = []
     cursor: str | None = None
-    filters = {"status": None, "external_id": None, "deleted": False, **how}
+    filters: dict[str, Any] = {"status": None, "external_id": None, "deleted": False, **how}
     while True:
         with metadata.read() as tx:
             page = tx.tenants.list(**filters, limit=limit, cursor=cursor)
@@ -160,7 +160,7 @@ def test_what_existed_throughout_is_neither_skipped_nor_repeated(
 def test_a_cursor_is_bound_to_its_order_and_to_its_needle(metadata: MetadataStore, library: Library) -> None:
     for number in range(3):
         library.tenant(f"t{number}", name="Corp")
-    filters = {"status": None, "external_id": None, "deleted": False}
+    filters: dict[str, Any] = {"status": None, "external_id": None, "deleted": False}
     with metadata.read() as tx:
         page = tx.tenants.list(**filters, limit=1, cursor=None, name_contains="corp", sort=TenantSort.NAME)
         for other in (
@@ -168,7 +168,7 @@ def test_a_cursor_is_bound_to_its_order_and_to_its_needle(metadata: MetadataStor
             {"sort": TenantSort.SLUG},
             {"name_contains": "cor"},
         ):
-            how = {"name_contains": "corp", "sort": TenantSort.NAME, **other}
+            how: dict[str, Any] = {"name_contains": "corp", "sort": TenantSort.NAME, **other}
             with pytest.raises(InvalidArgument) as caught:
                 tx.tenants.list(**filters, limit=1, cursor=page.next_cursor, **how)
             assert caught.value.field == "cursor"

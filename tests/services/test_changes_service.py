@@ -244,7 +244,7 @@ def test_other_tenants_changes_wake_nobody(world: World) -> None:
         looks.append(None)
         return read(*args)
 
-    world.ops.changes._read_collection = counted  # type: ignore[method-assign]
+    world.ops.changes._read_collection = counted  # type: ignore[assignment, method-assign]
     writing = later(0.1, lambda: [world.ops.documents.upsert(other, notes(str(n))) for n in range(20)])
     assert world.ops.changes.of_collection(path, wait_seconds=0.6).changes == []
     writing.join()
