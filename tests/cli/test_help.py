@@ -41,6 +41,7 @@ def test_every_command_has_help(akidb: Run, path: tuple[str, ...]) -> None:
 
 COMMANDS = """
 audit list
+backup
 bench
 collection create|delete|get|list|purge|restore|update
 database create|delete|get|list|purge|restore|update
@@ -50,9 +51,10 @@ document count|delete|export|get|import
 embed
 migrate schema
 model info|list|pull
+restore
 search
 serve
-tenant activate|create|delete|get|list|purge|restore|suspend|update|usage
+tenant activate|copy|create|delete|export|get|import|list|purge|restore|suspend|update|usage
 user activate|create|deactivate|delete|get|list|suspend|update|verify-password
 """
 

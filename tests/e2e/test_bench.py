@@ -10,6 +10,7 @@ SUITES = {
     "metadata": ["get a tenant by slug", "create a tenant, durable", "list 100"],
     "migration": ["migrate 100,000 manifests", "the same, peak memory"],
     "documents": ["upsert batches", "search 10,000", "the same with a filter", "open a tenant store"],
+    "backup": ["back up", "restore", "file of"],
     "http": ["upsert batches", "search 10,000"],
     "embedding": ["embed", "embed one text"],
     "startup": ["start a process"],
@@ -32,7 +33,7 @@ def test_a_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["migration", "http", "embedding"])
+@pytest.mark.parametrize("suite", ["migration", "backup", "http", "embedding"])
 def test_a_long_suite_measures_what_it_names(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     measured(capsys, suite)
 

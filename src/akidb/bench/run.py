@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from akidb.bench import documents, embedding, http, metadata, migration, startup
+from akidb.bench import backup, documents, embedding, http, metadata, migration, startup
 from akidb.bench.measure import Line, table
 from akidb.sql.sqlite import library
 
@@ -15,6 +15,7 @@ SUITES = {
     "migration": migration.run,
     "documents": documents.run,
     "http": http.run,
+    "backup": backup.run,
     "embedding": embedding.run,
     "startup": startup.run,
 }
