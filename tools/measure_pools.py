@@ -1,6 +1,6 @@
 """Measure what the settings of connections and logs cost and bring, as docs/observability.md publishes it.
 
-`python tools/measure_pools.py [PART ...] [--postgresql URL]` prints tables in Markdown. Each row is one setting,
+`python tools/measure_pools.py [PART ...] [--postgresql URL]` prints tables in Markdown. A row is one setting,
 tried on the adapters themselves; raw SQLite where a setting is not one of theirs (checkpoints).
 """
 
