@@ -28,15 +28,16 @@ import sys
 from pathlib import Path
 from akidb.api.server import serve
 from akidb.settings import load
-directory, models = sys.argv[1:]
-serve(Path(directory), load(models_dir=models), port=0, on_listening=lambda at: print(at.url, flush=True))
+target, models = sys.argv[1:]
+where = target if "://" in target else Path(target)
+serve(where, load(models_dir=models), port=0, on_listening=lambda at: print(at.url, flush=True))
 """
 
 
 @contextmanager
-def server(directory: Path, models: Path) -> Iterator[str]:
-    """A server of this directory in a process of its own; gives its URL."""
-    command = [sys.executable, "-c", SERVE, str(directory), str(models)]
+def server(target: Path | str, models: Path) -> Iterator[str]:
+    """A server of this directory or database in a process of its own; gives its URL."""
+    command = [sys.executable, "-c", SERVE, str(target), str(models)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

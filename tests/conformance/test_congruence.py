@@ -14,6 +14,7 @@ from congruence_scenarios import SCENARIOS, Scenario
 from congruence_users import USER_SCENARIOS
 
 import akidb
+from postgres import Server
 
 Connect = Callable[[], AbstractContextManager[akidb.Client]]
 
@@ -25,14 +26,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def deployments(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[dict[str, Connect]]:
+def deployments(
+    tmp_path_factory: pytest.TempPathFactory, models: Path, postgres_server: Server
+) -> Iterator[dict[str, Connect]]:
     """The ways to connect; each leads to data of its own, since all scenarios run on each of them."""
     places = {name: tmp_path_factory.mktemp(name) for name in ("one", "two", "three", "four", "five", "six")}
+    databases = [postgres_server.url() for _ in range(2)]
     local: dict[str, Any] = {"models_dir": str(models)}
     with (
         server(places["three"] / "data", models),
         server(places["four"] / "data", models) as tcp,
         server(places["five"] / "data", models) as awaited_tcp,
+        server(databases[1], models) as postgresql_tcp,
     ):
         yield {
             "directory": lambda: akidb.connect(places["one"], **local),
@@ -41,7 +46,11 @@ def deployments(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Itera
             "http": lambda: akidb.connect(tcp),
             "aio-directory": lambda: awaited(places["six"], **local),
             "aio-http": lambda: awaited(awaited_tcp),
+            "postgresql": lambda: akidb.connect(databases[0], **local),
+            "postgresql-http": lambda: akidb.connect(postgresql_tcp),
         }
+    for url in databases:
+        postgres_server.drop(url)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,9 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
     return saw.entries
 
 
-@pytest.mark.parametrize("deployment", ["sqlite", "socket", "http", "aio-directory", "aio-http"])
+@pytest.mark.parametrize(
+    "deployment", ["sqlite", "socket", "http", "aio-directory", "aio-http", "postgresql", "postgresql-http"]
+)
 @pytest.mark.parametrize(
     "scenario",
     [*SCENARIOS, *USER_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],

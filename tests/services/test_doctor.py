@@ -119,9 +119,9 @@ def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
     shutil.copy(world.store_file(tenant), tenants / "00000000-0000-7000-8000-000000000000.db")
     (tenants / "notes.db").write_bytes(b"not ours")
     [found] = wrong(world)
-    assert (found.store, found.check) == ("metadata", "stray files")
-    assert "00000000-0000-7000-8000-000000000000.db" in found.detail
-    assert "notes.db" in found.detail
+    assert (found.store, found.check) == ("metadata", "stray stores")
+    assert "00000000-0000-7000-8000-000000000000" in found.detail
+    assert "store notes" in found.detail
     assert (tenants / "notes.db").read_bytes() == b"not ours"
 
 

@@ -32,6 +32,7 @@ SCHEMA = "akidb_documents"
 
 SCHEMA_LOCK = 0x616B6964625F646F
 """What processes that bring the schema forward hold: `akidb_do` as a number."""
+_TENANTS = sa.select(SHARED.control.c.tenant_id).order_by(SHARED.control.c.tenant_id)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -170,6 +171,11 @@ class PostgresTenantStores:
             return False
         self.remove(tenant_id)
         return True
+
+    def names(self) -> list[str]:
+        """The tenants that have a control row."""
+        with self._database.read() as connection:
+            return [str(tenant_id) for (tenant_id,) in connection.execute(_TENANTS)]
 
     def figures(self) -> StoreFigures:
         """How it stands with the connections."""

@@ -142,6 +142,10 @@ class SqliteTenantStores:
         with self._using(tenant_id) as entry, entry.lock:
             return entry.store is None and remove_unused(self._path(tenant_id))
 
+    def names(self) -> list[str]:
+        """The files of the directory without their endings."""
+        return sorted(path.stem for path in self._directory.glob("*.db"))
+
     def open_count(self) -> int:
         """How many are open now."""
         with self._lock:

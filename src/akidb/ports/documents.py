@@ -264,6 +264,10 @@ class TenantStores(Protocol):
         """Remove a store that was never told of its tenant; tells whether there is none now."""
         ...
 
+    def names(self) -> list[str]:
+        """The tenant IDs of all stores that are here, in order; also names that are no tenant's."""
+        ...
+
     def figures(self) -> StoreFigures:
         """How it stands with the open ones: their connections, queues and logs."""
         ...

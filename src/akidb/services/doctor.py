@@ -1,23 +1,18 @@
 """Looks at every store while others work: whether each is sound, and whether the two kinds agree."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
+from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import Finding
 from akidb.services.stores import StoreAccess
 
 
-def examine(
-    metadata: MetadataStore, stores: StoreAccess, tenants_directory: Path | None
-) -> Iterator[Finding]:
-    """What was looked at, and what was found; nothing is changed but what a crash had left undone.
-
-    Without a directory there are no files that could belong to nobody.
-    """
+def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> Iterator[Finding]:
+    """What was looked at, and what was found; nothing is changed but what a crash had left undone."""
     yield _finding("metadata", "integrity", metadata.check())
     with metadata.snapshot() as tx:
         known = tx.stores.list()
@@ -30,10 +25,7 @@ def examine(
         yield _finding(str(tenant_id), "integrity", integrity)
         yield _finding(str(tenant_id), "control row", control)
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries were waiting")
-    if tenants_directory is None:
-        stores.finish_purges()
-        return
-    yield _finding("metadata", "stray files", _stray_files(metadata, stores, tenants_directory))
+    yield _finding("metadata", "stray stores", _stray_stores(metadata, stores, tenant_stores))
 
 
 def _finding(store: str, check: str, wrong: list[str]) -> Finding:
@@ -104,17 +96,17 @@ def _has_store(metadata: MetadataStore, tenant_id: TenantId) -> bool:
         return tx.stores.find(tenant_id) is not None
 
 
-def _stray_files(metadata: MetadataStore, stores: StoreAccess, directory: Path) -> list[str]:
+def _stray_stores(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> list[str]:
     try:
         stores.finish_purges()
+        names = tenant_stores.names()
     except AkiDBError as error:
         return [error.message]
-    names = sorted(path.stem for path in directory.glob("*.db"))
     with metadata.snapshot() as tx:
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
         known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}
     stray = [name for name in names if name not in known and not _removed_as_unused(stores, name)]
-    return [f"tenants/{name}.db belongs to no tenant" for name in stray]
+    return [f"the store {name} belongs to no tenant" for name in stray]
 
 
 def _removed_as_unused(stores: StoreAccess, name: str) -> bool:

@@ -44,7 +44,7 @@ from akidb.services.tenants import TenantService
 from akidb.services.users import UserService
 from akidb.settings import Settings
 
-__all__ = ["METADATA_NAME", "DirectoryHeld", "LocalOperations", "open_local"]
+__all__ = ["METADATA_NAME", "TENANTS_NAME", "DirectoryHeld", "LocalOperations", "open_local"]
 
 _SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
@@ -234,8 +234,8 @@ class LocalOperations:
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work."""
         with self._door():
-            tenants = None if self.directory is None else self.directory / TENANTS_NAME
-            return list(examine(self._runtime.metadata, self._runtime.stores, tenants))
+            runtime = self._runtime
+            return list(examine(runtime.metadata, runtime.stores, runtime.tenant_stores))
 
     def restore(self, archive: Source) -> dict[str, int]:
         """Bring a backup back into an empty store, and look at every store then; gives what there was.
