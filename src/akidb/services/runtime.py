@@ -166,8 +166,14 @@ class _Runtime:
         )
         self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
         self.audit = AuditService(self.admission, self.metadata)
+        self.archives = self._archives(changes, ids)
+        self.migration = MigrationService(self.admission, self.metadata, self.stores, ids, _now)
+        self.ids = ids
+        self.default_model = settings.default_model
+
+    def _archives(self, changes: Changes, ids: IdGenerator) -> ArchiveService:
         self.place = Place(self.deployment.scratch, self.deployment.room_bytes)
-        self.archives = ArchiveService(
+        return ArchiveService(
             admission=self.admission,
             metadata=self.metadata,
             changes=changes,
@@ -178,9 +184,6 @@ class _Runtime:
             place=self.place,
             schemas=(schema.HEAD, len(STEPS)),
         )
-        self.migration = MigrationService(self.admission, self.metadata, self.stores, ids, _now)
-        self.ids = ids
-        self.default_model = settings.default_model
 
     def close(self) -> None:
         hide(self)
