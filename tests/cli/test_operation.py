@@ -46,7 +46,7 @@ def test_doctor_says_what_is_wrong(akidb: Run, notes: str, tmp_path: Path) -> No
 def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
     tables = akidb("doctor", "--states", "--json").json
     assert sum(len(states) for states in tables.values()) == sum(len(moves) for moves in MOVES.values())
-    for kind, entity in zip(MOVES, ("tenant", "database", "collection"), strict=True):
+    for kind, entity in zip(MOVES, ("tenant", "database", "collection", "user"), strict=True):
         for state, moves in MOVES[kind].items():
             assert tables[entity][state] == {"moves": list(moves), "permits": sorted(PERMITTED[kind][state])}
     table = akidb("doctor", "--states")
