@@ -50,7 +50,7 @@ def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
         for state, moves in MOVES[kind].items():
             assert tables[entity][state] == {"moves": list(moves), "permits": sorted(PERMITTED[kind][state])}
     table = akidb("doctor", "--states")
-    assert len(table.out.splitlines()) == 12
+    assert len(table.out.splitlines()) == 15
     assert not (tmp_path / "akidb-data").exists()
 
 
