@@ -1,5 +1,7 @@
 """`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`, as they are typed."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +112,23 @@ def test_a_copy_is_shown(akidb: Run, three: str) -> None:
     assert (made["slug"], made["name"]) == ("branch", "Branch")
     assert akidb("document", "count", three.replace("aki-labs", "branch"), "--json").json == {"count": 3}
     assert akidb("tenant", "copy", "aki-labs", "branch").status == 4
+
+
+def test_the_commands_of_the_page_run_as_typed(akidb: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
+    commands = [
+        line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 7
+    for command in commands:
+        assert akidb(*shlex.split(command)[1:]).status == 0, command
+    assert akidb("--data", "restored", "tenant", "get", "aki-labs").status == 0
+    assert akidb("--data", "elsewhere", "tenant", "get", "aki").status == 0
+
+
+def test_a_backup_is_restored_into_postgresql(akidb: Run, three: str, postgres_url: str) -> None:
+    assert akidb("backup", "all.akidb").status == 0
+    assert akidb("--url", postgres_url, "restore", "all.akidb", "--json").json["restored"]["documents"] == 3
+    assert akidb("--url", postgres_url, "document", "count", three, "--json").json == {"count": 3}
+    refused = akidb("--url", postgres_url, "restore", "all.akidb", "--json")
+    assert (refused.status, refused.problem["code"]) == (4, "already_exists")

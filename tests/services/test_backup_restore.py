@@ -19,7 +19,7 @@ from akidb.domain.errors import (
     NotFound,
     Unavailable,
 )
-from akidb.domain.ids import CollectionId
+from akidb.domain.ids import CollectionId, TenantId
 from akidb.ports.archive import RECORDS, CollectionImage, Documents, PurgedRecord, Rows, StoreHead
 from akidb.ports.operations import CollectionPath
 from akidb.services.restoring import MARKER_NAME
@@ -296,3 +296,34 @@ def test_no_image_is_left_behind(world: World) -> None:
     scratch.write_bytes(b"secret")
     world.reopen()
     assert not scratch.exists()
+
+
+def test_a_tenant_that_is_purged_during_a_backup_is_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the list that a backup begins with, and gone when its turn comes."""
+    gone = world.ops.tenants.get("second").tenant_id
+    stores = world.ops._runtime.stores
+    existing = stores.existing
+
+    def purging(tenant_id: TenantId) -> Any:
+        if tenant_id == gone and world.ops.tenants.list(limit=1000).items:
+            monkeypatch.setattr(stores, "existing", existing)
+            world.ops.tenants.delete(gone)
+            world.ops.tenants.purge(gone)
+        return existing(tenant_id)
+
+    monkeypatch.setattr(stores, "existing", purging)
+    _, parts = parts_of(backed_up(world))
+    heads = [part.tenant_id for part in parts if isinstance(part, StoreHead)]
+    assert len(heads) == 3
+    assert gone not in heads
+
+
+def test_a_store_that_is_missing_makes_the_backup_fail_and_is_named(world: World) -> None:
+    tenant = world.ops.tenants.get("second")
+    world.ops.close()
+    world.store_file(tenant).unlink()
+    world.ops = world.connect()
+    with pytest.raises(Unavailable, match=str(tenant.tenant_id)):
+        backed_up(world)

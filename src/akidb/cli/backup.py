@@ -38,15 +38,16 @@ def backup(session: Session, file: Written, *, force: Force = False) -> None:
 
 
 def restore(session: Session, file: Read) -> None:
-    """Bring a backup back into an empty data directory, and check it.
+    """Bring a backup back into an empty data directory or PostgreSQL database, and check it.
 
     All of the file is checked before anything is there; when it is refused, nothing is.
     """
     from akidb.services.runtime import restore_local
 
+    place = session.stores
     began = time.perf_counter()
     with _source(file) as source:
-        counts = restore_local(session.directory, session.settings, source)
+        counts = restore_local(place, session.settings, source)
     seconds = round(time.perf_counter() - began, 3)
     tenants, documents = counts.get("tenants", 0), counts.get("documents", 0)
     session.out.done(

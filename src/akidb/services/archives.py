@@ -6,7 +6,7 @@ that a crash leaves an unused file; then one transaction brings in the metadata 
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from akidb.archive.frames import fault
 from akidb.archive.parts import ArchiveReader, ArchiveWriter
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Operation, require
 from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
@@ -113,7 +113,13 @@ class ArchiveService:
             known = tx.stores.list()
         writer = self._writer(target, "backup")
         for tenant_id, _ in known:
-            with self._image(tenant_id) as image:
+            with ExitStack() as opened:
+                try:
+                    image = opened.enter_context(self._image(tenant_id))
+                except (NotFound, Unavailable):
+                    if self._has_store(tenant_id):
+                        raise
+                    continue  # purged since the list was read
                 if image is not None:
                     _write_store(writer, tenant_id, image, image.collections())
         with self._metadata.image() as tx:
@@ -216,6 +222,10 @@ class ArchiveService:
                 return
             with store.image() as image:
                 yield image
+
+    def _has_store(self, tenant_id: TenantId) -> bool:
+        with self._metadata.read() as tx:
+            return tx.stores.find(tenant_id) is not None
 
     def _rows(self, tenant_id: TenantId) -> list[Rows]:
         """The metadata of a tenant. Raises NotFound when it was deleted, InvalidState by its status."""
