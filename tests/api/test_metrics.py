@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from akidb.services.metrics import BUCKETS_SECONDS
 
 from .conftest import vector
-from .running import client, process
+from .running import client, half_sent, process
 
 PAGE = Path(__file__).parents[2] / "docs/observability.md"
 ROW = re.compile(r"\| `(akidb_\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| .+ \|")
@@ -158,3 +158,14 @@ def test_the_page_describes_every_metric_and_no_other(families: Families) -> Non
 def test_no_tenant_is_told_of(text: str) -> None:
     assert "secret" not in text
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7", text)
+
+
+def test_a_server_that_has_no_place_left_still_shows_its_figures(tmp_path: Path) -> None:
+    with (
+        process(tmp_path / "data", AKIDB_MAX_QUEUED_REQUESTS="1") as running,
+        client(running.url) as http,
+        half_sent(running.url, b'{"name": "Aki Labs"}'),
+    ):
+        while http.get("/v1/tenants").status_code != 503:
+            pass
+        assert http.get("/metrics").status_code == 200
