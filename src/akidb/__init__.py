@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from akidb.client.handles.client import Client, Models
 from akidb.client.handles.collections import CollectionHandle, Collections
 from akidb.client.handles.databases import DatabaseHandle, Databases
+from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import TenantHandle, Tenants
 from akidb.client.handles.users import UserHandle, Users
 from akidb.client.results import Matches, Page
@@ -56,6 +57,7 @@ from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, U
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
 from akidb.ports.context import request
+from akidb.ports.migration import FaultyManifests, ManifestConflicts, MigrationReport, ReturnReport
 from akidb.ports.operations import EmbeddingResult
 from akidb.settings import Settings
 
@@ -88,15 +90,19 @@ __all__ = [
     "DocumentChange",
     "DocumentInput",
     "EmbeddingResult",
+    "FaultyManifests",
     "IdempotencyMismatch",
     "Include",
     "Internal",
     "InvalidArgument",
     "InvalidState",
+    "ManifestConflicts",
     "Match",
     "Matches",
     "MetadataChange",
     "Metric",
+    "Migration",
+    "MigrationReport",
     "Models",
     "NotFound",
     "Overloaded",
@@ -107,6 +113,7 @@ __all__ = [
     "QuotaUsage",
     "RateLimit",
     "RateLimited",
+    "ReturnReport",
     "SearchStatistics",
     "Settings",
     "Tenant",

@@ -15,6 +15,7 @@ from typing import Any
 from akidb.aio.client import Client, Models
 from akidb.aio.collections import CollectionHandle, Collections
 from akidb.aio.databases import DatabaseHandle, Databases
+from akidb.aio.migration import Migration
 from akidb.aio.tenants import TenantHandle, Tenants
 from akidb.aio.users import UserHandle, Users
 from akidb.client import targets
@@ -27,6 +28,7 @@ __all__ = [
     "Collections",
     "DatabaseHandle",
     "Databases",
+    "Migration",
     "Models",
     "TenantHandle",
     "Tenants",
