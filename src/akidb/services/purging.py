@@ -41,6 +41,7 @@ class Purging:
         change.audit("tenant.purge", tenant_id, tenant_id, reason=reason)
         change.tenant_id = None  # its answer must outlive it
         change.tx.outbox.remove(tenant_id, MAX_INTEGER)
+        # Also without a known store: older metadata may have been restored beside its file.
         change.tx.outbox.add(tenant_id, "tenant_purge", tenant_id)
         self._limiter.forget(tenant_id)
         self.unfinished = True
