@@ -1,5 +1,6 @@
 """Every service method against every state: it does what the published table says, and no more."""
 
+import io
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -86,10 +87,20 @@ CALLS = [
     _metadata("users.deactivate", WRITE, (T,), "spare@x"),
     _metadata("users.delete", WRITE, (T,), "spare@x"),
     _metadata("audit.list", Operation.AUDIT_READ, (T,)),
+    _metadata("changes.watch_tenant", READ, (T,), since=0, feed=None, limit=10),
+    _metadata("archives.export", READ, (T,), io.BytesIO()),
+    _metadata("archives.copy", READ, (T,), "copied"),
     _documents("get", Operation.DOCUMENT_READ, ["a"]),
     _documents("scan", Operation.DOCUMENT_READ),
     _documents("count", Operation.DOCUMENT_READ),
     _documents("search", Operation.DOCUMENT_READ, vector=vector_of("question")),
+    Call(
+        "changes.watch_collection",
+        Operation.DOCUMENT_READ,
+        (T, D, C),
+        (PATH,),
+        {"since": 0, "feed": None, "limit": 10, "include": ()},
+    ),
     _documents("upsert", Operation.DOCUMENT_WRITE, notes("b")),
     _documents("update", Operation.DOCUMENT_WRITE, {"x": 1}, ids=["a"]),
     _documents("delete", Operation.DOCUMENT_WRITE, ids=["b"]),
@@ -102,14 +113,22 @@ OUTSIDE = {
         "they follow the table of moves",
     ),
     "embeddings.embed": "it is asked of no tenant",
+    "archives.backup": "it is asked of all tenants",
+    "archives.import_": "it is asked of no tenant",
 }
 """Methods that no state stops in this way, and why."""
+
+
+SERVICES = (
+    *("tenants", "databases", "collections", "users", "documents"),
+    *("embeddings", "audit", "changes", "archives"),
+)
 
 
 def test_every_method_stands_in_the_table_once(world: World) -> None:
     methods = {
         f"{service}.{name}"
-        for service in ("tenants", "databases", "collections", "users", "documents", "audit", "embeddings")
+        for service in SERVICES
         for name, method in vars(type(getattr(world.ops, service))).items()
         if hasattr(method, "__wrapped__") and not name.startswith("_")
     }

@@ -26,12 +26,12 @@ from akidb.domain.entities import Scope
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import Operation, require
-from akidb.domain.names import check_integer, check_word, parse_reference
+from akidb.domain.names import check_integer, check_word
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import CollectionPath, TenantRef
 from akidb.services.admission import Admission, operation
 from akidb.services.rate import RateLimiter
-from akidb.services.scopes import ScopeCache
+from akidb.services.scopes import ScopeCache, tenant_for
 from akidb.services.stores import StoreAccess
 
 TICK_SECONDS = 0.5
@@ -201,9 +201,8 @@ class ChangeService:
     ) -> Watch[MetadataChange]:
         """A reader of the feed of a tenant's metadata."""
         _check(since, feed, limit)
-        reference = parse_reference(TenantId, tenant)
         with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(reference).tenant_id
+            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
         return Watch(self, tenant_id, lambda: self._read_metadata(tenant_id, since, feed, limit))
 
     def _read_collection(
