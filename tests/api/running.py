@@ -81,6 +81,7 @@ def threaded(directory: Path, **settings: Any) -> Iterator[Threaded]:
     """Serve `directory` from a thread of this process."""
     chosen = Settings(**settings)
     operations = open_local(directory, chosen)
+    assert operations.directory is not None
     tcp, unix = bind_tcp("127.0.0.1", 0), UnixSocket(operations.directory)
     app = create_app(operations, chosen)
     listening = threading.Event()

@@ -1,6 +1,9 @@
 """The figures of an application that uses AkiDB in process: what it does, waits for and holds open."""
 
 import logging
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -171,10 +174,26 @@ def test_the_figures_of_the_package_count_from_the_first_call_on() -> None:
         'assert \'akidb_operation_duration_seconds_count{code="ok",operation="tenant.create"} 1.0\' in text\n'
         "assert 'process_cpu_seconds_total' in text\n"
     )
-    import subprocess
-    import sys
-
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_programs_on_the_page_run(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/observability.md"
+    metrics, logs = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    use = "with akidb.connect('data', slow_operation_seconds=1e-9) as near: near.tenants.create('Aki')\n"
+    shown = _output(f"{metrics}\n{use}\n{metrics.splitlines()[-1]}", tmp_path)
+    assert 'akidb_operation_duration_seconds_count{code="ok",operation="tenant.create"} 1.0' in shown
+    logged = _output(
+        f"import akidb, sys\nsys.stderr = sys.stdout\n{logs}\n{use.replace('Aki', 'Bo')}", tmp_path
+    )
+    assert re.search(r"^WARNING slow operation tenant=[0-9a-f-]{36} request=None$", logged, re.MULTILINE)
+
+
+def _output(program: str, place: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=place, check=True, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 def test_a_slow_operation_is_logged_with_its_request_and_tenant(
