@@ -127,11 +127,8 @@ def _lost(path: Path) -> Unavailable:
 def remove_files(path: Path) -> None:
     """Remove a store's files and have that reach the disk; fine when there are none."""
     with translated(path.name):
-        files = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "")]
-        if not any(each.exists() for each in files):
-            return
-        for each in files:
-            each.unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm", ""):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         sync_directory(path.parent)
 
 
