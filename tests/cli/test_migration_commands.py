@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import stat
 import subprocess
@@ -234,3 +235,20 @@ def test_a_terminal_sees_how_far_it_is(v1: Path, tmp_path: Path) -> None:
     assert json.loads(out)["counts"]["created"] == 36
     assert b"migrate: check" in shown
     assert b"36/36" in shown
+
+
+def test_the_commands_of_the_guide_run_as_they_stand(akidb: Run, v1: Path, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/migration.md").read_text()
+    commands = [line.split()[1:] for line in guide.splitlines() if line.startswith("    akidb ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert akidb(*command).status == 0, command
+    assert (tmp_path / "report.json").exists()
+    assert (tmp_path / "back/Manifest-000.json").read_bytes() == (v1 / "Manifest-000.json").read_bytes()
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "back").rename(tmp_path / "before")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0 ['notes.json']\n"
+    assert files(tmp_path / "back") == files(tmp_path / "before")

@@ -1,0 +1,105 @@
+"""What a migration has to do with tenants that have a store, with operators' lists, and with upkeep."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import World, notes, opened
+
+from akidb.domain.errors import InvalidState, NotFound, QuotaExceeded
+from akidb.domain.ids import TenantId
+from akidb.ports.operations import CollectionPath, TenantChanges
+
+ID = TenantId(bytes.fromhex("018f3c2e7b6a7c3d8e9f0a1b2c3d4e5f"))
+PATH = CollectionPath("aki", "default", "notes")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path / "data", retention_seconds=0) as made:
+        yield made
+
+
+def put(v1: Path, **fields: Any) -> Path:
+    """Write the one manifest."""
+    v1.mkdir(exist_ok=True)
+    manifest = {
+        "tenant_id": ID.raw.hex(),
+        "name": "Aki",
+        "created_at": "2025-03-01T10:00:00Z",
+        "updated_at": "2025-03-01T10:00:00Z",
+    }
+    (v1 / "aki.json").write_text(json.dumps({**manifest, **fields}))
+    return v1
+
+
+def test_a_migrated_tenant_works(world: World, tmp_path: Path) -> None:
+    world.ops.migration.v1_to_v2(put(tmp_path / "v1", quotas={"max_storage_bytes": 1000}))
+    world.collection("aki", "default")
+    world.ops.documents.upsert(PATH, notes("a"))
+    with pytest.raises(QuotaExceeded):
+        world.ops.documents.upsert(PATH, notes(*(f"n{n}" for n in range(50))))
+    assert world.ops.documents.count(PATH) == 1
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+def test_overwriting_reaches_the_tenants_store(world: World, tmp_path: Path) -> None:
+    v1 = put(tmp_path / "v1")
+    world.ops.migration.v1_to_v2(v1)
+    world.collection("aki", "default")
+    world.ops.documents.upsert(PATH, notes("a"))
+    world.ops.migration.v1_to_v2(put(v1, quotas={"max_storage_bytes": 0}), overwrite=True)
+    with pytest.raises(QuotaExceeded):
+        world.ops.documents.upsert(PATH, notes("b"))
+    world.ops.migration.v1_to_v2(put(v1, status="suspended"), overwrite=True)
+    with pytest.raises(InvalidState):
+        world.ops.documents.count(PATH)
+    world.ops.migration.v1_to_v2(put(v1, status="deleted"), overwrite=True)
+    with pytest.raises(NotFound):
+        world.ops.documents.count(PATH)
+    world.ops.migration.v1_to_v2(put(v1), overwrite=True)
+    assert world.ops.documents.count(PATH) == 1
+    assert all(finding.ok for finding in world.ops.doctor())
+    assert world.actions(ID) == ["tenant.migrate", "collection.create", *4 * ["tenant.migrate"]]
+
+
+def test_a_tenant_deleted_in_1x_is_not_swept(world: World, tmp_path: Path) -> None:
+    world.ops.migration.v1_to_v2(put(tmp_path / "v1", status="deleted"))
+    assert world.ops.maintain().tenants_purged == 0
+    restored = world.ops.tenants.restore(ID)
+    assert restored.status == "active"
+    assert world.ops.databases.get(ID, "default").deleted_at is None
+    world.ops.tenants.delete(ID)
+    assert world.ops.maintain().tenants_purged == 1
+    assert world.ops.migration.v1_to_v2(tmp_path / "v1").counts.purged == 1
+
+
+def test_a_purge_forgets_the_manifest(world: World, tmp_path: Path) -> None:
+    world.ops.migration.v1_to_v2(
+        put(tmp_path / "v1", api_key_hash="5ecret-0f-1x", name="Aki To Be Forgotten")
+    )
+    world.ops.tenants.delete(ID)
+    world.ops.tenants.purge(ID)
+    world.ops.close()
+    for path in world.directory.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"5ecret-0f-1x" not in content, path
+            assert b"To Be Forgotten" not in content, path
+    world.ops = world.connect()
+
+
+def test_migrated_tenants_are_found_by_their_names(world: World, tmp_path: Path) -> None:
+    world.ops.migration.v1_to_v2(put(tmp_path / "v1", name="Ångström & Söhne"))
+    for part in ("ångström", "SÖHNE", "m & s"):
+        assert [t.tenant_id for t in world.ops.tenants.list(name_contains=part).items] == [ID], part
+
+
+def test_a_name_that_2_0_would_refuse_does_not_stand_in_the_way(world: World, tmp_path: Path) -> None:
+    world.ops.migration.v1_to_v2(put(tmp_path / "v1", name="two\nlines"))
+    tenant = world.ops.tenants.update(ID, TenantChanges(qps_quota=5))
+    assert (tenant.name, tenant.qps_quota) == ("two\nlines", 5)
+    world.reopen()
+    assert world.ops.tenants.get("two-lines").name == "two\nlines"
