@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Overloaded, TransactionConflict, Unavailable
+from akidb.domain.errors import AkiDBError, Overloaded, TransactionConflict, Unavailable
 
 _CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's states for a serialization failure and a deadlock."""
@@ -46,16 +46,24 @@ def translated(store: str) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.IntegrityError:
-        raise
-    except sa.exc.DBAPIError as error:
-        raise _of_driver(store, error.orig) from error
-    except OSError as error:
-        raise Unavailable(f"{store}: {error.strerror}") from error
     except Exception as error:
-        if _is_of_driver(error):  # raised while connecting, or by a statement given to the driver itself
-            raise _of_driver(store, error) from error
-        raise
+        instead = translation(store, error)
+        if instead is None:
+            raise
+        raise instead from error
+
+
+def translation(store: str, error: BaseException) -> Exception | None:
+    """The domain error that takes an error's place, None where it stays as it is."""
+    if isinstance(error, AkiDBError | sa.exc.IntegrityError):
+        return None
+    if isinstance(error, sa.exc.DBAPIError):
+        return _of_driver(store, error.orig)
+    if isinstance(error, OSError):
+        return Unavailable(f"{store}: {error.strerror}")
+    if _is_of_driver(error):  # raised while connecting, or by a statement given to the driver itself
+        return _of_driver(store, error)
+    return None
 
 
 def violated(error: sa.exc.IntegrityError) -> str:
@@ -69,7 +77,7 @@ def violated(error: sa.exc.IntegrityError) -> str:
     return str(error.orig).partition("constraint failed: ")[2]
 
 
-def _is_of_driver(error: Exception) -> bool:
+def _is_of_driver(error: BaseException) -> bool:
     return hasattr(error, "sqlite_errorname") or hasattr(error, "sqlstate")
 
 

@@ -1,7 +1,8 @@
 """The fair gate before a store: one writer at a time, first come, first served.
 
 SQLite's own busy handler starves (one of 64 threads made 1 commit, another 4,477), so writers queue
-here and SQLite never sees two of them.
+here and SQLite never sees two of them. What one of them leaves open for the next, who was waiting already,
+is settled when nobody waits any more, or when it is full.
 """
 
 import threading
@@ -9,10 +10,27 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Protocol
 
 from akidb.domain.errors import Overloaded
 from akidb.ports import telemetry
 from akidb.ports.telemetry import Queue, StoreKind
+
+
+class LeftOpen(Protocol):
+    """What who leaves a gate may leave open for the next one."""
+
+    def is_left_open(self) -> bool:
+        """Whether there is anything to settle."""
+        ...
+
+    def is_full(self) -> bool:
+        """Whether it must be settled before the next one comes."""
+        ...
+
+    def settle(self) -> None:
+        """Close it. Called by who holds the gate."""
+        ...
 
 
 class FairGate:
@@ -26,7 +44,9 @@ class FairGate:
         kind: StoreKind = "tenant",
         places: int = 1,
         queue: Queue = "gate",
+        left_open: LeftOpen | None = None,
     ) -> None:
+        self._left_open = left_open
         self._name = name
         self._kind = kind
         self._queue = queue
@@ -37,9 +57,11 @@ class FairGate:
 
     @contextmanager
     def pass_through(self) -> Iterator[None]:
-        """Hold the gate. Raises Overloaded when the turn does not come in time."""
+        """Hold the gate, with nothing left open. Raises Overloaded when the turn does not come in time."""
         self.enter()
         try:
+            if self._left_open is not None:
+                self._left_open.settle()
             yield
         finally:
             self.leave()
@@ -50,7 +72,7 @@ class FairGate:
         return len(self._waiting)
 
     def enter(self) -> None:
-        """Hold the gate until `leave`; raises as `pass_through` does."""
+        """Hold the gate until `leave`; raises as `pass_through` does. What was left open is the caller's."""
         started = perf_counter()
         self._acquire()
         try:
@@ -62,11 +84,27 @@ class FairGate:
 
     def leave(self) -> None:
         """Hand the gate to the next in line."""
+        interrupt: BaseException | None = None
+        while not self._handed_on():
+            assert self._left_open is not None
+            try:
+                self._left_open.settle()  # who comes meanwhile waits
+            except BaseException as error:  # noqa: BLE001 - whatever comes, the gate must not stay shut
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _handed_on(self) -> bool:
+        """Hand the gate on, unless something must be settled before."""
+        left_open = self._left_open
         with self._lock:
-            if self._waiting:
+            settled = left_open is None or not left_open.is_left_open()
+            if self._waiting and (left_open is None or settled or not left_open.is_full()):
                 self._waiting.popleft().release()
-            else:
+                return True
+            if settled:
                 self._free += 1
+            return settled
 
     def _acquire(self) -> None:
         with self._lock:

@@ -7,8 +7,9 @@ other descriptor of the file would drop SQLite's locks on it.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,9 +18,10 @@ from sqlalchemy.pool import NullPool
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.ports import telemetry
 from akidb.ports.telemetry import Call, StoreFigures, StoreKind
+from akidb.sql.commits import SharedTransaction
 from akidb.sql.database import driver_of
 from akidb.sql.erasing import Descriptors, clear_gaps
-from akidb.sql.errors import translated
+from akidb.sql.errors import translated, translation
 from akidb.sql.gate import FairGate
 from akidb.sql.telemetry import commit
 
@@ -117,7 +119,7 @@ class SqliteFile:
         self.path = path
         self.name = path.name
         self.kind = kind
-        self.gate = FairGate(path.name, kind=kind)
+        self.gate = FairGate(path.name, kind=kind, left_open=self)
         self.generation = 0
         """Counts the transactions; what was read is current while it stays the same."""
         self._synchronous = synchronous
@@ -126,6 +128,8 @@ class SqliteFile:
         self._in_use: set[sa.Connection] = set()
         self._outdated: set[sa.Connection] = set()
         """Connections that may remember pages as they were before the file was erased."""
+        self._shared: SharedTransaction | None = None
+        """What the writer before has left open; touched by who holds the gate alone."""
         self._closed = False
 
     @contextmanager
@@ -151,46 +155,78 @@ class SqliteFile:
         finally:
             self._give(connection, broken=broken)
 
-    @contextmanager
-    def write(self, *, rebuilds: bool = False) -> Iterator[sa.Connection]:
-        """A transaction: committed when the block ends, rolled back when it raises.
+    def write(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction: committed, durably, when the block ends, rolled back when it raises.
 
-        With `rebuilds` a table may be dropped and made again under its name: references are not looked at
-        before the end. Raises Unavailable then for one that leads nowhere.
+        Its commit may be that of other writers too, which waited for their turn behind it.
+        """
+        return _Writing(self)
+
+    @contextmanager
+    def migration(self) -> Iterator[sa.Connection]:
+        """A transaction for steps of a schema, which may drop a table and make it again under its name.
+
+        References are looked at before the end. Raises Unavailable for one that leads nowhere.
         """
         with self.gate.pass_through():
             connection = self._take()
-            broken = True
             try:
-                with translated(self.path.name):
+                with translated(self.name):
                     driver = driver_of(connection)
-                    if rebuilds:  # within a transaction SQLite would take no notice
-                        driver.execute("PRAGMA foreign_keys=OFF")
+                    driver.execute("PRAGMA foreign_keys=OFF")  # no notice is taken within a transaction
                     driver.execute("BEGIN IMMEDIATE")
                     try:
                         yield connection
-                        if rebuilds:
-                            self._check_references(connection)
+                        self._check_references(connection)
                         self._commit(driver)
                     except BaseException:
-                        # SQLite has rolled back by itself after some errors.
                         if driver.in_transaction:
                             driver.execute("ROLLBACK")
                         raise
                     finally:
                         self.generation += 1
-                broken = rebuilds
-            except AkiDBError as error:
-                broken = isinstance(error, Unavailable)
-                raise
             finally:
-                self._give(connection, broken=broken)
+                self._give(connection, broken=True)
 
-    @contextmanager
-    def migration(self) -> Iterator[sa.Connection]:
-        """A transaction for steps of a schema."""
-        with self.write(rebuilds=True) as connection:
-            yield connection
+    def is_left_open(self) -> bool:
+        """Whether a writer has left its transaction open for the next one."""
+        return self._shared is not None
+
+    def is_full(self) -> bool:
+        """Whether that transaction must be committed before the next writer comes."""
+        return self._shared is not None and self._shared.is_full
+
+    def settle(self) -> None:
+        """Commit what was left open. Called by who holds the gate; the writers learn how it went."""
+        shared, self._shared = self._shared, None
+        if shared is None:
+            return
+        done = False
+        try:
+            done = shared.commit(self._commit)
+        finally:
+            self.generation += 1
+            self._give(shared.connection, broken=not done)
+
+    def join(self) -> SharedTransaction:
+        """Go on in the transaction that was left open, or begin one. Called by who holds the gate."""
+        if self._shared is not None:
+            self._shared.join()
+            return self._shared
+        connection = self._take()
+        try:
+            self._shared = SharedTransaction(self.name, connection)
+        except BaseException:
+            self._give(connection, broken=True)
+            raise
+        return self._shared
+
+    def undo(self, shared: SharedTransaction, error: BaseException, *, broken: bool) -> None:
+        """Undo the work of the last writer alone."""
+        self.generation += 1
+        if not shared.undo(error):
+            self._shared = None
+            self._give(shared.connection, broken=broken)
 
     def figures(self) -> StoreFigures:
         """Its connections, its queue, its log."""
@@ -294,6 +330,48 @@ class SqliteFile:
             connection.close()
         finally:
             _descriptors.disconnected(self.path)
+
+
+class _Writing:
+    """One writer's turn. A class, since a generator costs more than some transactions."""
+
+    __slots__ = ("_file", "_shared")
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> sa.Connection:
+        file = self._file
+        file.gate.enter()
+        try:
+            self._shared = file.join()
+        except BaseException as error:
+            file.gate.leave()
+            instead = translation(file.name, error)
+            if instead is None:
+                raise
+            raise instead from error
+        return self._shared.connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        file, shared = self._file, self._shared
+        if error is None:
+            try:
+                shared.keep()
+            finally:
+                file.gate.leave()
+            shared.wait(None)
+            return
+        instead = translation(file.name, error)
+        try:
+            file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
+        finally:
+            file.gate.leave()
+        shared.wait(error)
+        if instead is not None:
+            raise instead from error
 
 
 def check_integrity(connection: sa.Connection) -> list[str]:
