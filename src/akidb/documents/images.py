@@ -58,7 +58,7 @@ class SqlStoreImage:
     """`akidb.ports.archive.StoreImage`, on a connection that sees one instant."""
 
     def __init__(self, connection: sa.Connection, sql: TenantSql = IN_FILE) -> None:
-        self._connection = connection
+        self.connection = connection
         self._own = sql.own
         every, self._documents, self._tombstones = _statements(sql.tables)
         self._collections: dict[CollectionId, tuple[int, CollectionImage]] = {}
@@ -90,7 +90,7 @@ class SqlStoreImage:
             yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
 
     def _rows(self, statement: sa.Select[Any], collection_id: CollectionId) -> sa.CursorResult[Any]:
-        return self._connection.execute(
+        return self.connection.execute(
             statement,
             {**self._own, "collection_key": self._collections[collection_id][0]},
             execution_options={"yield_per": FETCHED_ROWS},
@@ -167,13 +167,20 @@ class SqlStoreFiller:
 
 @contextmanager
 def filled(path: Path) -> Iterator[SqlStoreFiller]:
-    """Fill the new, empty store in a file; on the disk when the block ends.
+    """Fill the new, empty store in a file; on the disk when the block ends."""
+    with durable(path) as file:
+        yield SqlStoreFiller(file)
 
-    Nothing is synced before: a store that nobody knows of may be lost, but not half.
+
+@contextmanager
+def durable(path: Path) -> Iterator[SqliteFile]:
+    """A store that nobody knows of yet, to be written to; on the disk when the block ends.
+
+    Nothing is synced before: it may be lost, but not half.
     """
     file = SqliteFile(path, synchronous="off")
     try:
-        yield SqlStoreFiller(file)
+        yield file
     finally:
         file.close()
     with translated(path.name):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from akidb.documents.branches import Renamed, refill
 from akidb.documents.images import SqlStoreFiller, SqlStoreImage
 from akidb.documents.statements import OF_SHARED, TenantSql, on_shared_tables
 from akidb.documents.tables import SHARED
@@ -119,6 +120,11 @@ class PostgresTenantStores:
                 self.remove(tenant_id)
                 raise
 
+    def branch(self, image: StoreImage, tenant_id: TenantId, store_id: StoreId, renamed: Renamed) -> None:
+        """Make a store of what an image holds."""
+        with self.filling(tenant_id, store_id) as filler:
+            refill(filler, image, renamed)
+
     @contextmanager
     def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
         """Keep others, in other processes too, from preparing or making this tenant's store.
@@ -146,7 +152,7 @@ class PostgresTenantStores:
     def remove(self, tenant_id: TenantId) -> None:
         """Remove every row of the tenant. Who writes meanwhile finds no control row, and fails."""
         own = TenantSql(OF_SHARED, tenant_id)
-        with self._database.write() as connection:
+        with self.exclusive(tenant_id), self._database.write() as connection:
             own.statements.lock.first(connection, **own.own)
             for table in (
                 SHARED.documents,

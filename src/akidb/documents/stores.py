@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from akidb.documents.branches import Renamed, branch_file
 from akidb.documents.images import filled
 from akidb.documents.store import SqliteTenantStore, remove_files, remove_unused
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
-from akidb.ports.archive import StoreFiller
+from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.documents import TenantStore
 from akidb.ports.telemetry import StoreFigures
 from akidb.sql.copies import Copies
@@ -83,6 +84,11 @@ class SqliteTenantStores:
             except BaseException:
                 remove_files(path)
                 raise
+
+    def branch(self, image: StoreImage, tenant_id: TenantId, store_id: StoreId, renamed: Renamed) -> None:
+        """Make a store of what an image holds."""
+        with self._using(tenant_id) as entry, entry.lock:
+            branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed)
 
     def _make_ready(
         self,

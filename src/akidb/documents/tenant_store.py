@@ -9,7 +9,7 @@ from akidb.documents.reader import SqlDocumentReader, read_control
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, StoreId
 from akidb.domain.lifecycle import Operation
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
@@ -49,7 +49,7 @@ class SqlTenantStore:
         with self._database.read() as connection:
             found = self._sql.statements.state.first(connection, **self._sql.own)
             if found is None:
-                raise Unavailable(f"{self._database.name}: the tenant's store is missing")
+                raise self._gone()
             return ControlState(*found)
 
     def controls(self) -> Sequence[CollectionControl]:
@@ -79,14 +79,23 @@ class SqlTenantStore:
             for database, collection in collections:
                 _apply_collection(connection, self._sql, database, collection)
             for collection_id in purged:
-                _purge_collection(connection, self._sql, collection_id)
+                purge_collection(connection, self._sql, collection_id)
 
     def usage(self) -> tuple[int, int]:
         """Bytes used, and documents in collections that are not deleted."""
         statements, own = self._sql.statements, self._sql.own
         with self._database.read(snapshot=True) as connection:
-            _quota, used = statements.storage.first(connection, **own)
-            return used, statements.document_count.first(connection, **own)[0]
+            found = statements.storage.first(connection, **own)
+            if found is None:
+                raise self._gone()
+            return found[1], statements.document_count.first(connection, **own)[0]
+
+    def _gone(self) -> AkiDBError:
+        """The error of a store without its control row: among shared rows it was purged meanwhile."""
+        tenant_id = self._sql.own.get("own_tenant_id")
+        if tenant_id is None:
+            return Unavailable(f"{self._database.name}: the tenant's store is missing")
+        return NotFound("tenant", tenant_id)
 
     def check(self) -> list[str]:
         """What is wrong with the store: in the database's eyes, and in the counters'."""
@@ -126,7 +135,8 @@ def _apply_collection(
         )
 
 
-def _purge_collection(connection: sa.Connection, sql: TenantSql, collection_id: CollectionId) -> None:
+def purge_collection(connection: sa.Connection, sql: TenantSql, collection_id: CollectionId) -> None:
+    """Remove a collection with all that is its own; fine when there is none."""
     tables = sql.tables
     collections, control = tables.collections, tables.control
     row = connection.execute(
@@ -187,7 +197,9 @@ def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
             found.append(f"{name}: a row has sequence {row.newest}, beyond {row.sequence}")
         if row.misshapen:
             found.append(f"{name}: {row.misshapen} vectors have another dimension")
-    _quota, used = sql.statements.storage.first(connection, **sql.own)
-    if used != total:
-        found.append(f"the store holds {total} bytes, counted as {used}")
+    account = sql.statements.storage.first(connection, **sql.own)
+    if account is None:
+        return [*found, "the control row is missing"]
+    if account[1] != total:
+        found.append(f"the store holds {total} bytes, counted as {account[1]}")
     return found

@@ -5,7 +5,7 @@ which holds the tenant's status and limits and its collections. So a write that 
 tenant is suspended sees the suspension, and fails.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
 from akidb.ports.answers import Answers
-from akidb.ports.archive import StoreFiller, StoreImage
+from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
 from akidb.ports.telemetry import StoreFigures
 
 if TYPE_CHECKING:
@@ -245,6 +245,20 @@ class TenantStores(Protocol):
         """Make a store as `create` does, and fill it; durable when the block ends, gone when it raises.
 
         It was told of no tenant: until then it counts as unused.
+        """
+        ...
+
+    def branch(
+        self,
+        image: StoreImage,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        renamed: Mapping[CollectionId, CollectionImage],
+    ) -> None:
+        """Make a new tenant's store of what an image of another's holds, durably or not at all.
+
+        `renamed` says by the IDs that they have as what collections go on; others are left out. As with
+        `filling` it counts as unused until it is told of its tenant.
         """
         ...
 

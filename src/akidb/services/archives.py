@@ -194,9 +194,8 @@ class ArchiveService:
             with self._tenant_stores.exclusive(branch.tenant_id):
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
-                    with self._tenant_stores.filling(branch.tenant_id, store_id) as filler:
-                        for part in _parts(image, [c for c in image.collections() if branch.knows(c)]):
-                            filler.add(branch.renamed(part))
+                    renamed = branch.renamed(image.collections())
+                    self._tenant_stores.branch(image, branch.tenant_id, store_id, renamed)
                 return self._bring_in_copy(tenant, branch, store_id, [slug, name])
 
     def _writer(self, target: Target, kind: ArchiveKind) -> ArchiveWriter:

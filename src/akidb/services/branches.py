@@ -7,7 +7,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
-from akidb.ports.archive import CollectionImage, Documents, Rows, TenantRecord, Tombstones
+from akidb.ports.archive import CollectionImage, Rows, TenantRecord
 
 
 class Branch:
@@ -33,17 +33,13 @@ class Branch:
                 self._collections |= {row.collection_id: ids.new(CollectionId) for row in records}  # type: ignore[union-attr]
                 self.rows.append(Rows(table, [self._new(row, now) for row in records]))
 
-    def knows(self, image: CollectionImage) -> bool:
-        """Whether a collection of the store is one of the metadata; if not, it was purged meanwhile."""
-        return image.collection_id in self._collections
-
-    def renamed(
-        self, part: CollectionImage | Documents | Tombstones
-    ) -> CollectionImage | Documents | Tombstones:
-        """A part of the store under the new IDs."""
-        if not isinstance(part, CollectionImage):
-            return part
-        return replace(part, **self._new_ids(part))
+    def renamed(self, images: Sequence[CollectionImage]) -> dict[CollectionId, CollectionImage]:
+        """The collections of the store under their new IDs, but those that were purged meanwhile."""
+        return {
+            image.collection_id: replace(image, **self._new_ids(image))
+            for image in images
+            if image.collection_id in self._collections
+        }
 
     def _new(self, row: Any, now: datetime, **fields: object) -> Any:
         return replace(

@@ -47,18 +47,23 @@ def image_of(database: SqlDatabase) -> Iterator[sa.Connection]:
 
 def copy_file(file: SqliteFile, path: Path, *, synchronous: str = "full") -> None:
     """Copy a live file as of one instant to a path where there is none, readable by its owner alone."""
-    with translated(file.name):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     with file.read() as connection:
+        copy_connection(connection, path, synchronous=synchronous)
+
+
+def copy_connection(connection: sa.Connection, path: Path, *, synchronous: str = "full") -> None:
+    """Copy the file of a SQLite connection, as the connection sees it."""
+    with translated(path.name):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         copy = library.connect(str(path))
-        try:
-            copy.execute(f"PRAGMA synchronous={synchronous}")
-            # All pages in one step: between steps a writer would make it begin anew, for ever.
-            driver_of(connection).backup(copy)
-        except library.Error as error:  # what a backup raises bears no name that `translated` knows
-            raise Unavailable(f"{file.name} cannot be copied: {error}") from error
-        finally:
-            copy.close()
+    try:
+        copy.execute(f"PRAGMA synchronous={synchronous}")
+        # All pages in one step: between steps a writer would make it begin anew, for ever.
+        driver_of(connection).backup(copy)
+    except library.Error as error:  # what a backup raises bears no name that `translated` knows
+        raise Unavailable(f"{path.name} cannot be copied: {error}") from error
+    finally:
+        copy.close()
 
 
 def scratch_path(path: Path) -> Path:
