@@ -95,10 +95,10 @@ class SqlLegacyManifests:
     def add(self, arrivals: Sequence[Arrival]) -> None:
         """Add tenants that are not there."""
         run = self._connection
-        _ADD_TENANT.run_many(run, (_tenant_row(each.tenant) for each in arrivals))
-        _ADD_DATABASE.run_many(run, (asdict(each.database) for each in arrivals))
-        _ADD_MANIFEST.run_many(run, (asdict(each.manifest) for each in arrivals))
-        _ADD_ENTRY.run_many(run, (asdict(each.entry) for each in arrivals))
+        _ADD_TENANT.insert_many(run, (_tenant_row(each.tenant) for each in arrivals))
+        _ADD_DATABASE.insert_many(run, (asdict(each.database) for each in arrivals))
+        _ADD_MANIFEST.insert_many(run, (asdict(each.manifest) for each in arrivals))
+        _ADD_ENTRY.insert_many(run, (asdict(each.entry) for each in arrivals))
 
     def replace(self, arrival: Arrival) -> None:
         """Make a tenant that is there what its manifest says."""

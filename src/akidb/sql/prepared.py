@@ -43,6 +43,7 @@ class _Compiled:
         names = compiled.positiontup
         if names is None:
             raise NotImplementedError(f"{dialect.name} does not take parameters by position")
+        self.names = names
         self.bind = _binder([compiled.binds[name] for name in names], dialect)
         columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
         self.make = _maker(
@@ -73,11 +74,19 @@ class Prepared:
         except connection.dialect.loaded_dbapi.IntegrityError as error:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
-    def run_many(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write once for each of the rows, in one call of the driver. Raises as `run` does."""
+    def insert_many(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows in one go, where each parameter bears the name of its column. Raises as `run` does."""
+        assert isinstance(self._statement, sa.Insert)
         compiled = self._of(connection)
         try:
-            driver_of(connection).cursor().executemany(compiled.text, map(compiled.bind, rows))
+            cursor = driver_of(connection).cursor()
+            if connection.dialect.name == "postgresql":  # where a statement for each takes twice as long
+                columns = ", ".join(compiled.names)
+                with cursor.copy(f"COPY {self._statement.table.name} ({columns}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(compiled.bind(row))
+            else:
+                cursor.executemany(compiled.text, map(compiled.bind, rows))
         except connection.dialect.loaded_dbapi.IntegrityError as error:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
