@@ -1,0 +1,75 @@
+"""Many threads at the same user, on both databases: none is told of the others."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import akidb
+from akidb.services.passwords import Cost, Passwords
+
+SECRET = "correct horse"
+THREADS = 12
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def aki(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[akidb.TenantHandle]:
+    """A tenant, where hashes are quick to make."""
+    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(1, 8, 1)))
+    target = tmp_path / "data" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    with akidb.connect(target, models_dir=str(tmp_path / "models")) as db:
+        yield db.tenants.create("Aki")
+
+
+def at_once(call: Callable[[int], object]) -> list[object]:
+    """What calls in as many threads gave or raised."""
+    start, answers = threading.Barrier(THREADS), list[object]()
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            answers.append(call(number))
+        except akidb.AkiDBError as error:
+            answers.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_of_many_creates_of_one_email_one_wins(aki: akidb.TenantHandle) -> None:
+    emails = ("bob@x", "BOB@x", "Bob@X")
+    answers = at_once(lambda number: aki.users.create(emails[number % 3], password=SECRET))
+    refused = [answer for answer in answers if isinstance(answer, akidb.AlreadyExists)]
+    assert len(refused) == THREADS - 1
+    assert {error.fields["field"] for error in refused} == {"email"}
+    assert aki.users.count() == 1
+    assert [entry.action for entry in aki.audit()].count("user.create") == 1
+
+
+def test_get_or_create_gives_all_of_them_the_same_user(aki: akidb.TenantHandle) -> None:
+    answers = at_once(lambda _: aki.users.get_or_create("bob@x", password=SECRET).id)
+    assert set(answers) == {aki.users.get("bob@x").id}
+
+
+def test_each_who_verifies_the_password_is_known(aki: akidb.TenantHandle) -> None:
+    aki.users.create("bob@x", password=SECRET)
+    answers = at_once(lambda _: aki.users.verify_password("bob@x", SECRET).version)
+    assert sorted(map(str, answers), key=int) == [str(number) for number in range(2, THREADS + 2)]
+
+
+def test_no_change_is_lost(aki: akidb.TenantHandle) -> None:
+    bob = aki.users.create("bob@x", password=SECRET)
+    answers = at_once(lambda number: aki.users.get(bob.id).update(email=f"bob{number}@x"))
+    assert answers == [None] * THREADS
+    bob.refresh()
+    assert bob.version == THREADS + 1
+    answers = at_once(lambda number: bob.update(email=f"rob{number}@x", if_version=THREADS + 1))
+    assert sum(isinstance(answer, akidb.PreconditionFailed) for answer in answers) == THREADS - 1
