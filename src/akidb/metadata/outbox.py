@@ -11,6 +11,19 @@ _SELECT = sa.select(outbox.c.sequence, outbox.c.tenant_id, outbox.c.subject, out
     outbox.c.sequence
 )
 _PENDING = _SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id"))
+_ADD = Prepared(
+    sa.insert(outbox).values(
+        {
+            name: sa.bindparam(name, type_=outbox.c[name].type)
+            for name in ("tenant_id", "subject", "subject_id")
+        }
+    )
+)
+_REMOVE = Prepared(
+    sa.delete(outbox).where(
+        outbox.c.tenant_id == sa.bindparam("tenant_id"), outbox.c.sequence <= sa.bindparam("up_to")
+    )
+)
 _STORE = Prepared(
     sa.select(tenant_stores.c.store_id).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
 )
@@ -30,9 +43,8 @@ class SqlOutbox:
 
     def add(self, tenant_id: TenantId, subject: Subject, subject_id: EntityId) -> None:
         """Note that this subject changed."""
-        self._connection.execute(
-            sa.insert(outbox).values(tenant_id=tenant_id, subject=subject, subject_id=subject_id.raw)
-        )
+        values = {"tenant_id": tenant_id, "subject": subject, "subject_id": subject_id.raw}
+        _ADD.run(self._connection, values)
 
     def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
         """What the tenant's store has not been told."""
@@ -46,9 +58,7 @@ class SqlOutbox:
 
     def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
         """Forget entries that were applied."""
-        self._connection.execute(
-            sa.delete(outbox).where(outbox.c.tenant_id == tenant_id, outbox.c.sequence <= up_to_sequence)
-        )
+        _REMOVE.run(self._connection, {"tenant_id": tenant_id, "up_to": up_to_sequence})
 
     def waiting(self) -> list[tuple[TenantId, int]]:
         """The tenants whose stores were not told something."""

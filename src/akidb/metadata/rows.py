@@ -102,11 +102,9 @@ def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> Entity
 
 def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
     """Remove a row, and by cascade all below it; remember the ID. Raises NotFound when there is none."""
-    if connection.execute(sa.delete(_TABLES[kind]).where(_key(kind) == entity_id)).rowcount != 1:
+    if _REMOVALS[kind].run(connection, {"id": entity_id}) != 1:
         raise NotFound(entity_name(kind), entity_id)
-    connection.execute(
-        sa.insert(purged).values(entity_id=entity_id.raw, entity=entity_name(kind), purged_at=now)
-    )
+    _REMEMBER.run(connection, {"entity_id": entity_id.raw, "entity": entity_name(kind), "purged_at": now})
 
 
 def forget_answers(
@@ -194,6 +192,13 @@ _BY_ID = {
     kind: Prepared(sa.select(*columns(kind)).where(_key(kind) == sa.bindparam("id")), kind)
     for kind in _TABLES
 }
+_REMOVALS = {
+    kind: Prepared(sa.delete(table).where(_key(kind) == sa.bindparam("id")))
+    for kind, table in _TABLES.items()
+}
+_REMEMBER = Prepared(
+    sa.insert(purged).values({c.name: sa.bindparam(c.name, type_=c.type) for c in purged.columns})
+)
 _INSERTS = {kind: insertion(kind, table) for kind, table in _TABLES.items()}
 
 
