@@ -5,6 +5,7 @@ first, so that a report nobody wants costs the look at an empty tuple.
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
@@ -128,18 +129,21 @@ listeners: tuple[Listener, ...] = ()
 """Who listens now. Read it as `telemetry.listeners`: it is replaced, never changed."""
 
 _holds: list[Listener] = []
+_changing = threading.Lock()
 
 
 def listen(listener: Listener) -> None:
     """Report to this listener until `leave` was called as often as this; it hears everything once."""
-    _holds.append(listener)
-    _replace()
+    with _changing:
+        _holds.append(listener)
+        _replace()
 
 
 def leave(listener: Listener) -> None:
     """Undo one `listen`."""
-    _holds.remove(listener)
-    _replace()
+    with _changing:
+        _holds.remove(listener)
+        _replace()
 
 
 def count(counter: str, label: str, amount: int = 1) -> None:
