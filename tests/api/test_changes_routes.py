@@ -79,10 +79,8 @@ def test_a_wrong_query_is_named(http: httpx.Client, tenant: str, query: str, fie
     problem(http.get(f"{tenant}/changes?{query}"), 400, "invalid_argument", field=field)
 
 
-def test_a_foreign_or_unknown_collection_is_not_found(
-    http: httpx.Client, tenant: str, collection: str
-) -> None:
-    problem(http.get(f"{tenant}/databases/kb/collections/none/changes"), 404, "not_found")
+def test_an_unknown_collection_or_tenant_is_not_found(http: httpx.Client, database: str) -> None:
+    problem(http.get(f"{database}/collections/none/changes"), 404, "not_found")
     problem(http.get("/v1/tenants/nobody/changes?wait_seconds=30"), 404, "not_found")
 
 
