@@ -49,6 +49,7 @@ demo
 doctor
 document count|delete|export|get|import
 embed
+maintain
 migrate schema
 model info|list|pull
 restore

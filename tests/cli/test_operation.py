@@ -66,6 +66,32 @@ def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> Non
     assert akidb("migrate", "schema").out == f"the schema is {tried['to']}, the newest\n"
 
 
+def test_migrate_goes_back_and_forward(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("tenant", "create", "a").status == 0
+    newest = akidb("migrate", "schema", "--json").json["to"]
+    assert akidb("migrate", "schema", "--to", "0001", "--dry-run").out == (
+        f"would bring the schema from {newest} to 0001\n"
+    )
+    assert akidb("migrate", "schema", "--to", "0001").out == f"brought the schema from {newest} to 0001\n"
+    assert akidb("migrate", "schema", "--to", "0001").out == "the schema is 0001\n"
+    assert akidb("migrate", "schema").out == f"brought the schema from 0001 to {newest}\n"
+    assert akidb("tenant", "get", "a", "--json").json["version"] == 1
+    assert len(list((tmp_path / "akidb-data" / "backups").iterdir())) == 2
+    wrong = akidb("migrate", "schema", "--to", "7", "--json")
+    assert (wrong.status, wrong.problem["field"]) == (2, "to")
+
+
+def test_maintain_says_what_it_did(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert akidb("maintain").status == 3
+    assert akidb("tenant", "create", "a").status == 0
+    assert akidb("tenant", "delete", "a").status == 0
+    assert akidb("maintain").out == "nothing was to be done\n"
+    monkeypatch.setenv("AKIDB_RETENTION_SECONDS", "0")
+    assert akidb("maintain").out == "1 tenants purged\n"
+    report = akidb("maintain", "--json").json
+    assert (report["tenants_purged"], report["traces_remain"], report["problems"]) == (0, False, [])
+
+
 def test_a_newer_schema_is_refused(akidb: Run, tmp_path: Path) -> None:
     assert akidb("migrate", "schema").status == 0
     connection = sqlite3.connect(tmp_path / "akidb-data" / "metadata.db")
