@@ -32,7 +32,8 @@ def test_a_line_has_the_tenant_once_the_path_led_to_one(tmp_path: Path) -> None:
         with client(running.url) as http:
 
             def ask(method: str, path: str, request_id: str, **body: Any) -> dict[str, Any]:
-                sent: dict[str, Any] = {"headers": {"x-request-id": request_id}, **({"json": body} if body else {})}
+                sent: dict[str, Any] = {"json": body} if body else {}
+                sent["headers"] = {"x-request-id": request_id}
                 answer = http.request(method, path, **sent)
                 found: dict[str, Any] = answer.json()
                 return found
