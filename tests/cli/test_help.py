@@ -50,7 +50,7 @@ doctor
 document count|delete|export|get|import
 embed
 maintain
-migrate schema
+migrate schema|v1-to-v2|v2-to-v1
 model info|list|pull
 restore
 search
