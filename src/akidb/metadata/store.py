@@ -86,7 +86,7 @@ class SqlMetadataTransaction:
     @cached_property
     def answers(self) -> SqlAnswers:
         """Remembered answers."""
-        return SqlAnswers(self._connection, remembered_answers)
+        return SqlAnswers(self._connection, remembered_answers, waits=self._writes)
 
     @cached_property
     def legacy_manifests(self) -> SqlLegacyManifests:

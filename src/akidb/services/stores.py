@@ -6,11 +6,11 @@ changed, not what it changed to: the state is read when it is applied, so that a
 is harmless.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import NotFound
+from akidb.domain.errors import NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.ports.documents import TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
@@ -37,11 +37,13 @@ class StoreAccess:
         if store_id is None:
             yield None
             return
-        with self._stores.open(
-            tenant_id,
-            store_id,
-            lambda store: retried(lambda: self._bring_up_to_date(tenant_id, store), "tenant"),
-        ) as store:
+        with ExitStack() as stack:
+            try:
+                store = stack.enter_context(self._stores.open(tenant_id, store_id, self._prepare(tenant_id)))
+            except Unavailable:
+                if self._find(tenant_id) is None:  # another process purged it since
+                    raise NotFound("tenant", tenant_id) from None
+                raise
             yield store
 
     @contextmanager
@@ -50,7 +52,8 @@ class StoreAccess:
         if self._find(tenant_id) is None:
             retried(lambda: self._make(tenant_id), "metadata")
         with self.existing(tenant_id) as store:
-            assert store is not None
+            if store is None:  # purged since
+                raise NotFound("tenant", tenant_id)
             yield store
 
     def settle(self, tenant_id: TenantId) -> None:
@@ -121,6 +124,9 @@ class StoreAccess:
             except NotFound:  # deleted or purged meanwhile; nobody would come for the file
                 self._stores.remove(tenant_id)
                 raise
+
+    def _prepare(self, tenant_id: TenantId) -> Callable[[TenantStore], None]:
+        return lambda store: retried(lambda: self._bring_up_to_date(tenant_id, store), "tenant")
 
     def _bring_up_to_date(self, tenant_id: TenantId, store: TenantStore) -> None:
         with self._metadata.snapshot() as tx:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from zlib import crc32
 
 import sqlalchemy as sa
 
@@ -10,19 +11,30 @@ from akidb.domain.ids import TenantId
 from akidb.ports import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
 
+KEY_LOCKS = 0x616B6964
+"""The first half of a key's lock on PostgreSQL: `akid` as a number. Locks with one number are others."""
+
 
 class SqlAnswers:
     """`akidb.ports.answers.Answers` on a table with these columns.
 
-    `owner` holds the values of its other columns, which say with what the answers go.
+    `owner` holds the values of its other columns, which say with what the answers go. With `waits`, who
+    looks for an answer that is being made waits for it, and has the key until the transaction ends; where
+    one transaction writes at a time, that is so anyway.
     """
 
     def __init__(
-        self, connection: sa.Connection, table: sa.Table, owner: Mapping[str, object] | None = None
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        owner: Mapping[str, object] | None = None,
+        *,
+        waits: bool = False,
     ) -> None:
         self._connection = connection
         self._table = table
         self._owner = owner
+        self._waits = waits and connection.dialect.name == "postgresql"
         # Where several stores share a table, its key begins with what tells them apart.
         self._own = (
             [] if owner is None else [table.c[n] == v for n, v in owner.items() if table.c[n].primary_key]
@@ -31,6 +43,9 @@ class SqlAnswers:
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
         """The answer given before, if the arguments are the same."""
         t = self._table
+        if self._waits:
+            second = crc32(f"{request.scope}\0{request.key}".encode()) - 2**31
+            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(KEY_LOCKS, second)))
         row = self._connection.execute(
             sa.select(t.c.fingerprint, t.c.answer).where(
                 *self._own,

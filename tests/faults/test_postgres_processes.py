@@ -1,0 +1,344 @@
+"""Several processes on one PostgreSQL database agree: quotas, names, states, purges, repeated requests."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import psycopg
+import pytest
+from fault_tools import DIMENSION, add_tenant, at, document, outcome, size_bytes, unsound
+from postgres_workers import (
+    Refusal,
+    Worker,
+    at_once,
+    keyed,
+    ready,
+    workers,
+    write_each,
+    write_until_refused,
+)
+
+from akidb.domain.entities import Tenant
+from akidb.domain.errors import NotFound
+from akidb.ports.operations import CollectionChanges, TenantChanges
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import Settings
+
+PROCESSES = 4
+SLUG = "shared"
+
+
+@pytest.fixture
+def operations(postgres_url: str) -> Iterator[LocalOperations]:
+    """This process's own connection."""
+    made = open_local(postgres_url, Settings())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def others(postgres_url: str, operations: LocalOperations) -> Iterator[list[Worker]]:
+    """Four more processes on the same database."""
+    with workers(postgres_url, PROCESSES, postgresql_pool_size=4) as made:  # of 100 connections of a server
+        yield made
+
+
+def settled(operations: LocalOperations) -> None:
+    """Nothing is left undone or miscounted."""
+    assert unsound(operations) == []
+    with operations._runtime.metadata.read() as tx:
+        assert tx.outbox.depth() == 0
+
+
+@pytest.mark.parametrize("quota", ["storage_quota_bytes", "max_document_count"])
+def test_one_more_concurrent_create_than_the_quota_gives_the_quota(
+    operations: LocalOperations, others: list[Worker], quota: str
+) -> None:
+    limit = 31
+    add_tenant(operations, SLUG, "c")
+    if quota == "storage_quota_bytes":
+        bytes_of_one = size_bytes(document("0-0"))
+        operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=limit * bytes_of_one))
+    else:
+        operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=limit))
+    for worker in others:
+        worker.do(ready)
+    for number, worker in enumerate(others):
+        worker.begin(write_each, SLUG, [f"{number}-{turn}" for turn in range(8)])
+    answers = sum((worker.result() for worker in others), Counter[str]())
+    assert answers == {"written": limit, "QuotaExceeded": 1}
+    assert operations.documents.count(at(SLUG)) == limit
+    assert operations.tenants.usage(SLUG).documents == limit
+    settled(operations)
+
+
+def await_documents(operations: LocalOperations, number: int) -> None:
+    """Until others have written so many."""
+    until = time.monotonic() + 30
+    while operations.documents.count(at(SLUG)) < number:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def suspend(operations: LocalOperations) -> Any:
+    return operations.tenants.suspend(SLUG)
+
+
+def lower_the_storage(operations: LocalOperations) -> Any:
+    return operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=10))
+
+
+def lower_the_count(operations: LocalOperations) -> Any:
+    return operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=3))
+
+
+def delete_the_collection(operations: LocalOperations) -> Any:
+    operations.collections.delete(SLUG, "d", "c")
+
+
+@pytest.mark.parametrize(
+    ("stop", "refusal"),
+    [
+        (suspend, "InvalidState"),
+        (lower_the_storage, "QuotaExceeded"),
+        (lower_the_count, "QuotaExceeded"),
+        (delete_the_collection, "NotFound"),
+    ],
+)
+def test_no_process_writes_after_another_stopped_it(
+    operations: LocalOperations, others: list[Worker], stop: Any, refusal: str
+) -> None:
+    add_tenant(operations, SLUG, "c")
+    for worker in others:
+        worker.do(ready)
+    for number, worker in enumerate(others):
+        worker.begin(write_until_refused, SLUG, str(number))
+    await_documents(operations, 64)
+    stop(operations)
+    acknowledged = time.time()
+    used = operations.tenants.usage(SLUG).storage_bytes.used
+    found = [worker.result() for worker in others]
+    answers = sum((counted for counted, _ in found), Counter[str]())
+    assert set(answers) == {"written", refusal}
+    assert max(last for _, last in found) <= acknowledged
+    assert operations.tenants.usage(SLUG).storage_bytes.used == used
+    if stop is suspend:
+        operations.tenants.activate(SLUG)
+    if stop is delete_the_collection:
+        operations.collections.restore(SLUG, "d", "c")
+    assert operations.documents.count(at(SLUG)) == answers["written"]
+    settled(operations)
+
+
+def create(operations: LocalOperations, name: str, **fields: Any) -> Tenant:
+    return operations.tenants.create(name, **fields)
+
+
+def test_of_two_processes_that_create_one_slug_one_wins(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    for turn in range(10):
+        answers = at_once(others, create, f"Name {turn}")
+        lost = [answer for answer in answers if isinstance(answer, Refusal)]
+        assert len(lost) == PROCESSES - 1
+        for each in lost:
+            assert each.name == "AlreadyExists"
+            assert each.fields == {"entity": "tenant", "field": "slug", "value": f"name-{turn}"}
+    assert operations.tenants.count() == 10
+
+
+def upsert_unnamed(operations: LocalOperations) -> Any:
+    return operations.documents.upsert(at(SLUG), [{**document("x"), "id": None}])
+
+
+def create_collection(operations: LocalOperations) -> Any:
+    return operations.collections.create(SLUG, "d", "made", dimension=DIMENSION)
+
+
+def test_a_key_used_at_once_in_several_processes_has_one_effect(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    add_tenant(operations, SLUG, "c")
+    for turn in range(5):
+        tenants = at_once(others, keyed, f"tenant {turn}", create, f"Keyed {turn}")
+        assert [type(each) for each in tenants] == [Tenant] * PROCESSES
+        assert len({each.tenant_id for each in tenants}) == 1
+        written = at_once(others, keyed, f"documents {turn}", upsert_unnamed)
+        assert len({tuple(each.ids) for each in written}) == 1
+    made = at_once(others, keyed, "collection", create_collection)
+    assert len({each.collection_id for each in made}) == 1
+    assert operations.documents.count(at(SLUG)) == 5
+    actions = [entry.action for entry in operations.audit.list(SLUG).items]
+    assert actions.count("collection.create") == 2
+    settled(operations)
+
+
+def die(*_arguments: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def stop_untold(operations: LocalOperations, stop: Any) -> NoReturn:
+    """Die between the commit of the metadata and telling the store."""
+    operations._runtime.stores.settle = die  # type: ignore[assignment]
+    stop(operations)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("stop", "refusal"),
+    [(suspend, "InvalidState"), (lower_the_storage, "QuotaExceeded"), (delete_the_collection, "NotFound")],
+)
+def test_what_a_killed_process_did_not_tell_the_next_one_applies(
+    operations: LocalOperations, others: list[Worker], stop: Any, refusal: str
+) -> None:
+    add_tenant(operations, SLUG, "c")
+    assert others[1].do(write_each, SLUG, ["before"]) == {"written": 1}
+    others[0].begin(stop_untold, stop)
+    with pytest.raises(EOFError):
+        others[0].result()
+    del others[0]
+    with operations._runtime.metadata.read() as tx:
+        assert tx.outbox.depth() == 1
+    assert others[0].do(write_each, SLUG, ["after"]) == {refusal: 1}
+    settled(operations)
+
+
+def make_half_a_store(operations: LocalOperations) -> NoReturn:
+    """Die when the rows of a store are there and the metadata does not know."""
+    tenant_id = operations.tenants.get(SLUG).tenant_id
+    stores = operations._runtime.stores
+    create = stores._stores.create
+
+    def create_and_die(*arguments: Any) -> None:
+        create(*arguments)
+        die()
+
+    stores._stores.create = create_and_die  # type: ignore[assignment]
+    with stores.made(tenant_id):
+        raise AssertionError
+
+
+def test_half_a_store_that_a_killed_process_left_is_replaced(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    add_tenant(operations, SLUG, "c")
+    others[0].begin(make_half_a_store)
+    with pytest.raises(EOFError):
+        others[0].result()
+    del others[0]
+    assert operations._runtime.tenant_stores.names() == [str(operations.tenants.get(SLUG).tenant_id)]
+    assert others[0].do(write_each, SLUG, ["first"]) == {"written": 1}
+    assert operations.documents.count(at(SLUG)) == 1
+    settled(operations)
+
+
+def test_the_first_writes_of_several_processes_make_one_store(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    for turn in range(5):
+        slug = f"fresh-{turn}"
+        add_tenant(operations, slug, "c")
+        assert sum(at_once(others, write_each, slug, ["same"]), Counter[str]()) == {"written": PROCESSES}
+        assert operations.documents.count(at(slug)) == 1
+    settled(operations)
+
+
+def test_nothing_is_left_of_a_tenant_purged_while_others_write(
+    operations: LocalOperations, others: list[Worker], postgres_url: str
+) -> None:
+    for worker in others:
+        worker.do(ready)
+    for turn in range(3):
+        add_tenant(operations, SLUG, "c")
+        tenant_id = operations.tenants.get(SLUG).tenant_id
+        for number, worker in enumerate(others):
+            worker.begin(write_until_refused, SLUG, str(number))
+        await_documents(operations, 64)
+        operations.tenants.delete(SLUG)
+        operations.tenants.purge(SLUG)
+        answers = sum((worker.result()[0] for worker in others), Counter[str]())
+        assert set(answers) == {"written", "NotFound"}, turn
+        assert outcome(operations.tenants.get, SLUG) == "NotFound"
+        assert rows_of(postgres_url, str(tenant_id)) == {}
+        assert operations._runtime.tenant_stores.names() == []
+    settled(operations)
+
+
+def test_whoever_reads_a_tenant_that_is_purged_finds_it_or_nothing(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    for worker in others:
+        worker.do(ready)
+    for _ in range(3):
+        add_tenant(operations, SLUG, "c")
+        operations.documents.upsert(at(SLUG), [document("x")])
+        for worker in others:
+            worker.begin(read_for, 0.6)
+        time.sleep(0.2)
+        operations.tenants.delete(SLUG)
+        operations.tenants.purge(SLUG)
+        answers = sum((worker.result() for worker in others), Counter[str]())
+        assert set(answers) == {"read", "NotFound"}
+
+
+def read_for(operations: LocalOperations, seconds: float) -> Counter[str]:
+    """Read all there is to read of a tenant until time is up; counts the answers."""
+    answers: Counter[str] = Counter()
+    calls: list[Any] = [
+        lambda: operations.tenants.usage(SLUG),
+        lambda: operations.documents.get(at(SLUG), ["x"]),
+        lambda: operations.documents.count(at(SLUG)),
+        lambda: operations.documents.search(at(SLUG), vector=document("x")["vector"]),
+        lambda: operations.collections.list(SLUG, "d"),
+    ]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for call in calls:
+            try:
+                call()
+                answers["read"] += 1
+            except NotFound:
+                answers["NotFound"] += 1
+    return answers
+
+
+def rows_of(url: str, tenant_id: str) -> dict[str, int]:
+    """How many rows of any table but the audit's and the memory of what was purged name a tenant."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = connection.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.columns"
+            " WHERE column_name = 'tenant_id' AND table_schema LIKE 'akidb%'"
+            " AND table_name <> 'audit_entries'"
+        ).fetchall()
+        assert len(tables) > 80
+        counts = {
+            name: connection.execute(
+                f"SELECT count(*) FROM {name} WHERE tenant_id = %s".encode(), (tenant_id,)
+            ).fetchall()[0][0]
+            for (name,) in tables
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def create_own(operations: LocalOperations) -> str:
+    return operations.tenants.create(f"Process {os.getpid()}").slug
+
+
+def test_processes_that_start_at_once_on_an_empty_database_make_the_tables_once(
+    empty_postgres_url: str,
+) -> None:
+    with workers(empty_postgres_url, PROCESSES, postgresql_pool_size=4) as those:
+        for worker in those:
+            worker.begin(create_own)
+        slugs = [worker.result() for worker in those]
+    assert all(str(slug).startswith("process-") for slug in slugs), slugs
+    with psycopg.connect(empty_postgres_url) as connection:
+        for schema in ("akidb_metadata", "akidb_documents"):
+            rows = connection.execute(f"SELECT version_num FROM {schema}.alembic_version".encode())
+            assert len(rows.fetchall()) == 1
+        made = connection.execute("SELECT count(*) FROM akidb_metadata.tenants").fetchall()
+    assert made == [(PROCESSES,)]
