@@ -96,7 +96,7 @@ def test_a_branch_has_new_ids_and_leaves_out_what_is_not_named(filled: Shelf) ->
     own, new = filled.collection.collection_id, filled.ids.new(CollectionId)
     with filled.open() as store, store.image() as image:
         (kept,) = (each for each in image.collections() if each.collection_id == own)
-        filled.stores.branch(image, tenant_id, store_id, {own: replace(kept, collection_id=new)})
+        filled.stores.branch(tenant_id, store_id, image, {own: replace(kept, collection_id=new)})
         before = list(parts(image, own))
     with filled.stores.open(tenant_id, store_id, nothing) as made, made.image() as image:
         (head, *rest) = parts(image, own, new)

@@ -120,7 +120,7 @@ class PostgresTenantStores:
                 self.remove(tenant_id)
                 raise
 
-    def branch(self, image: StoreImage, tenant_id: TenantId, store_id: StoreId, renamed: Renamed) -> None:
+    def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
         """Make a store of what an image holds."""
         with self.filling(tenant_id, store_id) as filler:
             refill(filler, image, renamed)

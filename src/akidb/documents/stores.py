@@ -85,7 +85,7 @@ class SqliteTenantStores:
                 remove_files(path)
                 raise
 
-    def branch(self, image: StoreImage, tenant_id: TenantId, store_id: StoreId, renamed: Renamed) -> None:
+    def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
         """Make a store of what an image holds."""
         with self._using(tenant_id) as entry, entry.lock:
             branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed)

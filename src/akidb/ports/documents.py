@@ -250,9 +250,9 @@ class TenantStores(Protocol):
 
     def branch(
         self,
-        image: StoreImage,
         tenant_id: TenantId,
         store_id: StoreId,
+        image: StoreImage,
         renamed: Mapping[CollectionId, CollectionImage],
     ) -> None:
         """Make a new tenant's store of what an image of another's holds, durably or not at all.

@@ -195,7 +195,7 @@ class ArchiveService:
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
                     renamed = branch.renamed(image.collections())
-                    self._tenant_stores.branch(image, branch.tenant_id, store_id, renamed)
+                    self._tenant_stores.branch(branch.tenant_id, store_id, image, renamed)
                 return self._bring_in_copy(tenant, branch, store_id, [slug, name])
 
     def _writer(self, target: Target, kind: ArchiveKind) -> ArchiveWriter:
