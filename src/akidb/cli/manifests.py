@@ -137,9 +137,7 @@ def _tell(session: Session, report: MigrationReport) -> None:
     """The report for people: what was done, then what is wrong, then what is worth knowing."""
     out, counts = session.out, report.counts
     if counts.faulty:
-        out.text(
-            f"{counts.manifests} manifests are sound, {counts.faulty} files are faulty: none is migrated"
-        )
+        out.text(f"{counts.faulty} faulty files in {report.v1_data_dir}: nothing is migrated")
     else:
         written = not report.dry_run and not counts.conflicts
         numbers = {
