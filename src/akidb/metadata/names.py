@@ -1,7 +1,7 @@
 """Tenants by a part of their names: the index that finds them, on both databases.
 
 SQLite keeps three-character parts of the names in an FTS5 table, PostgreSQL parts of one to three in a GIN
-index (ADR 0011). It finds candidates; whoever asks compares the names themselves. It lists nothing.
+index (ADR 0013). It finds candidates; whoever asks compares the names themselves. It lists nothing.
 """
 
 from typing import Any
