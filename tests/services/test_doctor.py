@@ -9,7 +9,8 @@ import pytest
 from worlds import World, notes, opened
 
 from akidb.domain.entities import Tenant
-from akidb.ports.operations import CollectionPath, Finding
+from akidb.ports.operations import CollectionPath
+from akidb.ports.upkeep import Finding
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
 

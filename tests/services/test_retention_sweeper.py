@@ -13,7 +13,8 @@ from worlds import World, notes, opened
 
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.lifecycle import TenantStatus
-from akidb.ports.operations import CollectionPath, MaintenanceReport
+from akidb.ports.operations import CollectionPath
+from akidb.ports.upkeep import MaintenanceReport
 from akidb.services import maintenance
 from akidb.services.maintenance import RETENTION_PASSED
 from akidb.services.runtime import LocalOperations, open_local

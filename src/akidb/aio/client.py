@@ -12,7 +12,8 @@ from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
 from akidb.client.threads import Threads
-from akidb.ports.operations import EmbeddingResult, Finding, MaintenanceReport
+from akidb.ports.operations import EmbeddingResult
+from akidb.ports.upkeep import Finding, MaintenanceReport
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress

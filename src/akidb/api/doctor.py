@@ -2,7 +2,7 @@
 
 from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
-from akidb.ports.operations import Finding
+from akidb.ports.upkeep import Finding
 
 routes = Routes("operation")
 

@@ -1,7 +1,7 @@
 """The route that runs maintenance now."""
 
 from akidb.api.routing import Call, Routes
-from akidb.ports.operations import MaintenanceReport
+from akidb.ports.upkeep import MaintenanceReport
 
 routes = Routes("operation")
 

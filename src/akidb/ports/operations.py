@@ -1,9 +1,8 @@
 """Everything a user can ask of AkiDB, in one interface.
 
-The services implement it in process, the client implements it over HTTP; handles, the command line
-and the routes are written against it alone. A thing is named by its typed ID or by text: the ID's
-text, a tenant's slug, the name of a database or collection. Any call may raise InvalidArgument,
-NotFound for a name on its path, InvalidState for a state that stops it, and Unavailable.
+The services implement it in process, the client over HTTP; handles, the command line and the routes are
+written against it alone. A thing is named by its typed ID or by text: the ID's text, a tenant's slug, a name.
+Any call may raise InvalidArgument, NotFound, InvalidState for a state that stops it, and Unavailable.
 """
 
 from collections.abc import Collection as AbstractCollection
@@ -31,6 +30,7 @@ from akidb.domain.lists import TenantSort
 from akidb.ports.archiving import ArchiveOperations
 from akidb.ports.feeds import ChangeOperations
 from akidb.ports.migration import MigrationOperations
+from akidb.ports.upkeep import UpkeepOperations
 from akidb.ports.users import UserOperations
 
 if TYPE_CHECKING:
@@ -382,8 +382,7 @@ class DocumentOperations(Protocol):
     ) -> SearchResult:
         """The `top_k` documents that score highest against a text or a vector of shape `(dimension,)`.
 
-        Matches below `score_threshold` are left out. `ef_search` widens the search of an approximate
-        index; an exact one takes no notice.
+        Matches below `score_threshold` are left out. `ef_search` widens the search of an approximate index.
         """
         ...
 
@@ -432,36 +431,7 @@ class AuditOperations(Protocol):
         ...
 
 
-class Finding(msgspec.Struct, kw_only=True, frozen=True):
-    """One thing that `doctor` looked at."""
-
-    store: str
-    """`metadata`, or the ID of the tenant whose store it is."""
-    check: str
-    """What was looked at, such as `integrity`."""
-    ok: bool
-    detail: str
-    """What is wrong, or what was found."""
-
-
-class MaintenanceReport(msgspec.Struct, kw_only=True, frozen=True):
-    """What a round of maintenance did."""
-
-    tenants_purged: int
-    """Past their retention, as the next two are."""
-    databases_purged: int
-    collections_purged: int
-    stores_settled: int
-    """Told what a process that ended did not tell them any more."""
-    copies_removed: int
-    """Taken before a migration of a store's schema, and past the retention."""
-    traces_remain: bool
-    """Whether a long read still keeps the files from being cleared of what was purged."""
-    problems: list[str]
-    """What could not be done; the next round tries again."""
-
-
-class Operations(Protocol):
+class Operations(UpkeepOperations, Protocol):
     """All of them together."""
 
     @property
@@ -517,17 +487,6 @@ class Operations(Protocol):
     @property
     def migration(self) -> MigrationOperations:
         """From AkiDB 1.x and back."""
-        ...
-
-    def doctor(self) -> list[Finding]:
-        """Look at every store, also while others work: files, counters, what crosses between stores."""
-        ...
-
-    def maintain(self) -> MaintenanceReport:
-        """Purge what is past its retention, and finish what a crash left.
-
-        Every process that keeps a store open for long does so by itself, once a minute.
-        """
         ...
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.operations import Finding
+from akidb.ports.upkeep import Finding
 from akidb.services.stores import StoreAccess
 
 

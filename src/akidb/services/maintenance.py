@@ -15,8 +15,8 @@ from akidb.domain.ids import IdGenerator, TenantId
 from akidb.ports import telemetry
 from akidb.ports.logs import logger
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.operations import MaintenanceReport
 from akidb.ports.telemetry import OK
+from akidb.ports.upkeep import MaintenanceReport
 from akidb.services.admission import Admission
 from akidb.services.changes import Change
 from akidb.services.purging import Purging, SchemaCopies

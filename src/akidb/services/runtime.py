@@ -17,8 +17,8 @@ from akidb.embedding.models import LocalModels
 from akidb.metadata import schema
 from akidb.ports import telemetry
 from akidb.ports.archive import Source
-from akidb.ports.operations import Finding, MaintenanceReport
 from akidb.ports.telemetry import Listener, StoreFigures, StoreKind
+from akidb.ports.upkeep import Finding, MaintenanceReport
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
 from akidb.services.archives import ArchiveService, Place

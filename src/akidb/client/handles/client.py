@@ -8,7 +8,8 @@ from akidb.client.files import FileTarget, writing
 from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import Tenants
 from akidb.client.names import check_model
-from akidb.ports.operations import EmbeddingResult, Finding, MaintenanceReport, Operations
+from akidb.ports.operations import EmbeddingResult, Operations
+from akidb.ports.upkeep import Finding, MaintenanceReport
 
 if TYPE_CHECKING:
     from akidb.ports.embedding import ModelInfo, Progress

@@ -17,7 +17,7 @@ from akidb.client.http.tenants import HttpAudit, HttpTenants
 from akidb.client.http.transport import Transport
 from akidb.client.http.users import HttpUsers
 from akidb.domain.documents import Page
-from akidb.ports.operations import Finding, MaintenanceReport
+from akidb.ports.upkeep import Finding, MaintenanceReport
 
 __all__ = ["HttpOperations"]
 
