@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -113,6 +114,7 @@ def test_erasing_waits_for_nobody_who_reads_on(file: SqliteFile, path: Path) -> 
 
 OTHER = """
 import sys
+import threading
 from akidb.sql.sqlite import library
 connection = library.connect(sys.argv[1], isolation_level=None, timeout=0)
 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -148,3 +150,37 @@ def test_a_damaged_page_is_refused_and_left_alone(file: SqliteFile, path: Path, 
         again.erase()
     again.close()
     assert path.read_bytes() == bytes(content)
+
+
+def test_erasing_among_writers_and_readers(file: SqliteFile, path: Path) -> None:
+    """It takes its turn at the gate, and what they write stays."""
+    random = Random(8)
+    rows = insert(file, random, range(500), 10)
+    failed: list[BaseException] = []
+
+    def work(first: int) -> None:
+        try:
+            for number in range(first, first + 60):
+                with file.write() as connection:
+                    values = (f"{number}".encode(), f"kept {number}", "name", "note")
+                    driver_of(connection).execute("INSERT INTO things VALUES (?, ?, ?, ?)", values)
+                with file.read() as connection:
+                    connection.exec_driver_sql("SELECT max(slug) FROM things").all()
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(1000 * number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    erased = 0
+    while any(thread.is_alive() for thread in threads) or not erased:
+        erased += file.erase()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    delete(file, rows, sorted(rows))
+    assert file.erase()
+    assert found(path) == set()
+    with file.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM things").scalar_one() == 360
+        assert sqlite.check_integrity(connection) == []

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from purge_marks import Marks, fill_collection, fill_crowd, fill_database, fill_tenant, traces
 from worlds import World, keyed, opened
 
 from akidb.domain.documents import Include
+from akidb.metadata.store import SqliteMetadataStore
+from akidb.metadata.tables import legacy_manifests
 from akidb.ports.operations import CollectionPath
 
 
@@ -182,4 +185,26 @@ def test_a_purge_that_was_killed_is_finished(world: World, tmp_path: Path) -> No
     assert traces(tmp_path, goes) != []
     world.ops = world.connect()
     world.ops.maintain()
+    assert traces(tmp_path, goes) == []
+
+
+def test_the_manifest_of_a_tenant_from_1x_goes_with_it(world: World, tmp_path: Path) -> None:
+    goes = Marks()
+    fill_crowd(world)
+    tenant = world.tenant()
+    values = {
+        "tenant_id": tenant.tenant_id,
+        "path": goes.text("path").encode(),
+        "manifest": f"{goes.text('manifest')} {'long ' * 3000} {goes.text('end')}".encode(),
+        "sha256": bytes(32),
+        "slug": goes.text("slug"),
+        "migrated_at": tenant.created_at,
+    }
+    metadata = world.ops._runtime.metadata
+    assert isinstance(metadata, SqliteMetadataStore)
+    with metadata._file.write() as connection:
+        connection.execute(sa.insert(legacy_manifests).values(values))
+    world.ops.tenants.delete("aki-labs")
+    assert len(traces(tmp_path, goes)) >= len(goes.made)
+    world.ops.tenants.purge("aki-labs")
     assert traces(tmp_path, goes) == []

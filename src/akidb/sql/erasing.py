@@ -2,7 +2,7 @@
 
 `PRAGMA secure_delete` overwrites a row where it lies, and every page that becomes free. But when SQLite
 moves rows between the pages of a b-tree, a copy may stay behind in the gap between a page's cell pointers
-and its cells, which no later deletion finds (of 3,000 rows 1 to 2 were found again). This module writes
+and its cells, which no later deletion finds (of 3,600 rows 3 or 4 were found again). This module writes
 zeros into those gaps. They hold nothing, so whatever part of it reaches the disk, the file is sound.
 
 It must run under the file's write gate while its write-ahead log is empty, and it knows no table.
