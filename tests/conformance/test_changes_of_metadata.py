@@ -114,6 +114,7 @@ def test_what_is_deleted_stays_until_it_is_purged(metadata: MetadataStore, libra
 
 def test_a_purged_tenant_leaves_no_feed(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
     other = library.tenant("other")
+    library.database(other)
     tenant = library.tenant()
     database = library.database(tenant)
     library.collection(database)
@@ -124,7 +125,7 @@ def test_a_purged_tenant_leaves_no_feed(metadata: MetadataStore, library: Librar
         tx.tenants.purge(tenant.tenant_id, library.clock.now)
     assert raw("SELECT count(*) FROM metadata_changes") == [(1,)]
     assert raw("SELECT count(*) FROM metadata_feeds") == [(1,)]
-    assert shown(read(metadata, other.tenant_id)) == [(1, "tenant", "upsert")]
+    assert shown(read(metadata, other.tenant_id)) == [(1, "tenant", "upsert"), (2, "database", "upsert")]
     with metadata.read() as tx:
         assert tx.feed.state(tenant.tenant_id) is None
 

@@ -3,6 +3,7 @@
 The schema's triggers write it, whoever changes a row; here it is read alone. Of deletions it knows the IDs.
 """
 
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,18 @@ _STATE = Prepared(
     sa.select(metadata_feeds.c.feed_id, metadata_feeds.c.sequence, metadata_feeds.c.tombstone_floor).where(
         metadata_feeds.c.tenant_id == sa.bindparam("tenant_id")
     )
+)
+_TENANT_SEQUENCE = Prepared(
+    sa.select(metadata_feeds.c.tenant_sequence).where(
+        metadata_feeds.c.tenant_id == sa.bindparam("tenant_id"),
+        metadata_feeds.c.tenant_sequence > sa.bindparam("since", type_=sa.BigInteger),
+    )
+)
+_TENANT = Prepared(
+    sa.select(*(tenants.c[name] for name in Tenant.__struct_fields__)).where(
+        tenants.c.tenant_id == sa.bindparam("tenant_id")
+    ),
+    Tenant,
 )
 _PAGE = Prepared(
     sa.select(
@@ -52,7 +65,7 @@ def _entities(kind: type, table: sa.Table, key: str) -> Prepared:
 
 
 _ENTITIES = {
-    "tenant": _entities(Tenant, tenants, "tenant_id"),
+    "tenant": _TENANT,
     "database": _entities(Database, databases, "database_id"),
     "collection": _entities(Collection, collections, "collection_id"),
     "user": _entities(User, users, "user_id"),
@@ -74,6 +87,8 @@ class SqlMetadataFeed:
         """Up to `limit` changes after a sequence."""
         where: dict[str, Any] = {"tenant_id": tenant_id, "since": since}
         rows = _PAGE.all(self._connection, **where, rows=limit + 1)
+        for (sequence,) in _TENANT_SEQUENCE.all(self._connection, **where):
+            rows = sorted([*rows, [sequence, "tenant", EntityId(tenant_id.raw), 0]], key=itemgetter(0))
         more, rows = len(rows) > limit, rows[:limit]
         there = {row[1] for row in rows if not row[3]}
         found = {

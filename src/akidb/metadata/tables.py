@@ -156,6 +156,7 @@ metadata_feeds = sa.Table(
     sa.Column("tenant_id", Id(TenantId), primary_key=True),
     sa.Column("feed_id", Id(EntityId), nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("tenant_sequence", sa.BigInteger, nullable=False),
     sa.Column("tombstone_floor", sa.BigInteger, nullable=False),
 )
 

@@ -1,6 +1,7 @@
 """The change feed of each tenant's metadata, kept by triggers, so that no change passes it by.
 
-Of each entity the last change alone is kept. What the feed holds goes with its tenant; deletions are
+Of each entity the last change alone is kept; that of the tenant itself stands with its feed, so that creating
+a tenant writes one row here. What the feed holds goes with its tenant; deletions are
 forgotten when the feed is 100,000 changes further, and the floor says up to where.
 """
 
@@ -13,12 +14,11 @@ _TABLES = ("databases", "collections", "users")
 _KEPT = 100_000
 _ID = "length({0}) = 16"
 _ROWS = (
-    "SELECT tenant_id, 'tenant' AS entity, tenant_id AS entity_id FROM tenants"
-    " UNION ALL SELECT tenant_id, 'database', database_id FROM databases"
+    "SELECT tenant_id, 'database' AS entity, database_id AS entity_id FROM databases"
     " UNION ALL SELECT tenant_id, 'collection', collection_id FROM collections"
     " UNION ALL SELECT tenant_id, 'user', user_id FROM users"
 )
-_ENTITIES = "'tenant', 'database', 'collection', 'user'"
+_ENTITIES = "'database', 'collection', 'user'"
 
 
 def _entity(table: str) -> str:
@@ -67,7 +67,9 @@ SQLITE = (
             CONSTRAINT metadata_feeds_tenant_id CHECK ({_ID.format("tenant_id")}),
         feed_id BLOB NOT NULL CONSTRAINT metadata_feeds_feed_id CHECK ({_ID.format("feed_id")}),
         sequence INTEGER NOT NULL,
+        tenant_sequence INTEGER NOT NULL,
         tombstone_floor INTEGER NOT NULL,
+        CONSTRAINT metadata_feeds_tenant_sequence CHECK (tenant_sequence BETWEEN 1 AND sequence),
         CONSTRAINT metadata_feeds_floor CHECK (tombstone_floor BETWEEN 0 AND sequence)
     ) STRICT, WITHOUT ROWID""",
     f"""
@@ -85,20 +87,23 @@ SQLITE = (
     "CREATE INDEX metadata_changes_deletions ON metadata_changes (tenant_id, sequence) WHERE deleted = 1",
     f"""
     INSERT INTO metadata_changes (tenant_id, sequence, entity, entity_id, deleted)
-    SELECT tenant_id, row_number() OVER (PARTITION BY tenant_id ORDER BY entity_id), entity, entity_id, 0
+    SELECT tenant_id, 1 + row_number() OVER (PARTITION BY tenant_id ORDER BY entity_id), entity, entity_id, 0
     FROM ({_ROWS})""",
     """
-    INSERT INTO metadata_feeds (tenant_id, feed_id, sequence, tombstone_floor)
-    SELECT tenant_id, randomblob(16), max(sequence), 0 FROM metadata_changes GROUP BY tenant_id""",
+    INSERT INTO metadata_feeds (tenant_id, feed_id, sequence, tenant_sequence, tombstone_floor)
+    SELECT tenants.tenant_id, randomblob(16), coalesce(max(metadata_changes.sequence), 1), 1, 0
+    FROM tenants LEFT JOIN metadata_changes ON metadata_changes.tenant_id = tenants.tenant_id
+    GROUP BY tenants.tenant_id""",
     """
     CREATE TRIGGER tenants_feed_insert AFTER INSERT ON tenants FOR EACH ROW
     BEGIN
-        INSERT INTO metadata_feeds VALUES (NEW.tenant_id, randomblob(16), 1, 0);
-        INSERT INTO metadata_changes VALUES (NEW.tenant_id, 1, 'tenant', NEW.tenant_id, 0);
+        INSERT INTO metadata_feeds VALUES (NEW.tenant_id, randomblob(16), 1, 1, 0);
     END""",
-    f"""
+    """
     CREATE TRIGGER tenants_feed_update AFTER UPDATE ON tenants FOR EACH ROW
-    BEGIN {_note("tenants", "NEW", 0)}
+    BEGIN
+        UPDATE metadata_feeds SET sequence = sequence + 1, tenant_sequence = sequence + 1
+        WHERE tenant_id = NEW.tenant_id;
     END""",
     # Before the rows below the tenant go, so that nothing is noted of them.
     """
@@ -116,7 +121,9 @@ POSTGRESQL = (
         tenant_id uuid NOT NULL CONSTRAINT metadata_feeds_pkey PRIMARY KEY,
         feed_id uuid NOT NULL,
         sequence bigint NOT NULL,
+        tenant_sequence bigint NOT NULL,
         tombstone_floor bigint NOT NULL,
+        CONSTRAINT metadata_feeds_tenant_sequence CHECK (tenant_sequence BETWEEN 1 AND sequence),
         CONSTRAINT metadata_feeds_floor CHECK (tombstone_floor BETWEEN 0 AND sequence)
     )""",
     f"""
@@ -133,11 +140,13 @@ POSTGRESQL = (
     "CREATE INDEX metadata_changes_deletions ON metadata_changes (tenant_id, sequence) WHERE deleted = 1",
     f"""
     INSERT INTO metadata_changes (tenant_id, sequence, entity, entity_id, deleted)
-    SELECT tenant_id, row_number() OVER (PARTITION BY tenant_id ORDER BY entity_id), entity, entity_id, 0
+    SELECT tenant_id, 1 + row_number() OVER (PARTITION BY tenant_id ORDER BY entity_id), entity, entity_id, 0
     FROM ({_ROWS}) AS everything""",
     """
-    INSERT INTO metadata_feeds (tenant_id, feed_id, sequence, tombstone_floor)
-    SELECT tenant_id, gen_random_uuid(), max(sequence), 0 FROM metadata_changes GROUP BY tenant_id""",
+    INSERT INTO metadata_feeds (tenant_id, feed_id, sequence, tenant_sequence, tombstone_floor)
+    SELECT tenants.tenant_id, gen_random_uuid(), coalesce(max(metadata_changes.sequence), 1), 1, 0
+    FROM tenants LEFT JOIN metadata_changes ON metadata_changes.tenant_id = tenants.tenant_id
+    GROUP BY tenants.tenant_id""",
     # The update locks the feed's row, so that sequences are committed in their order.
     f"""
     CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -153,8 +162,7 @@ POSTGRESQL = (
             END IF;
         ELSE
             whose := NEW.tenant_id;
-            IF TG_ARGV[0] = 'tenant' THEN which := NEW.tenant_id;
-            ELSIF TG_ARGV[0] = 'database' THEN which := NEW.database_id;
+            IF TG_ARGV[0] = 'database' THEN which := NEW.database_id;
             ELSIF TG_ARGV[0] = 'collection' THEN which := NEW.collection_id;
             ELSE which := NEW.user_id;
             END IF;
@@ -174,8 +182,14 @@ POSTGRESQL = (
     """
     CREATE FUNCTION begin_feed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        INSERT INTO metadata_feeds VALUES (NEW.tenant_id, gen_random_uuid(), 1, 0);
-        INSERT INTO metadata_changes VALUES (NEW.tenant_id, 1, 'tenant', NEW.tenant_id, 0);
+        INSERT INTO metadata_feeds VALUES (NEW.tenant_id, gen_random_uuid(), 1, 1, 0);
+        RETURN NULL;
+    END $$""",
+    """
+    CREATE FUNCTION note_tenant() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        UPDATE metadata_feeds SET sequence = sequence + 1, tenant_sequence = sequence + 1
+        WHERE tenant_id = NEW.tenant_id;
         RETURN NULL;
     END $$""",
     """
@@ -189,7 +203,7 @@ POSTGRESQL = (
     CREATE TRIGGER tenants_feed_insert AFTER INSERT ON tenants FOR EACH ROW EXECUTE FUNCTION begin_feed()""",
     """
     CREATE TRIGGER tenants_feed_update AFTER UPDATE ON tenants FOR EACH ROW
-    EXECUTE FUNCTION note_change('tenant')""",
+    EXECUTE FUNCTION note_tenant()""",
     """
     CREATE TRIGGER tenants_feed_delete BEFORE DELETE ON tenants FOR EACH ROW EXECUTE FUNCTION end_feed()""",
     *(
@@ -213,6 +227,7 @@ POSTGRESQL_BACK = (
     *(f"DROP TRIGGER tenants_feed_{verb} ON tenants" for verb in ("insert", "update", "delete")),
     *(f"DROP TRIGGER {table}_feed ON {table}" for table in _TABLES),
     "DROP FUNCTION note_change()",
+    "DROP FUNCTION note_tenant()",
     "DROP FUNCTION begin_feed()",
     "DROP FUNCTION end_feed()",
     "DROP TABLE metadata_changes",

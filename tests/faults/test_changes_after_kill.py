@@ -1,0 +1,49 @@
+"""`kill -9` of a writer, and of a reader: a replica made from the feed is the collection, document by document."""
+
+import random
+import time
+from pathlib import Path
+
+from children import child
+from worlds_of_changes import Replica, collection, write_without_end
+
+from akidb.services.runtime import open_local
+from akidb.settings import Settings
+
+
+def test_a_replica_survives_the_death_of_the_writer_and_of_the_reader(tmp_path: Path) -> None:
+    directory, place = tmp_path / "data", tmp_path / "replica.json"
+    settings = Settings()
+    operations = open_local(directory, settings)
+    path = collection(operations)
+    operations.close()
+    wait = random.Random(4)
+    for round in range(4):
+        with child(write_without_end, directory, round):
+            time.sleep(1.5 + wait.random())
+        operations = open_local(directory, settings)
+        try:
+            replica = Replica.load(place)  # as after a crash: what was not saved is read again
+            for _ in range(3):
+                replica.step(operations, path, limit=7)
+            replica.save(place)
+            replica.step(operations, path, limit=7)  # not saved
+        finally:
+            operations.close()
+    operations = open_local(directory, settings)
+    try:
+        replica = Replica.load(place)
+        while replica.step(operations, path, limit=100):
+            pass
+        kept: dict[str, str | None] = {}
+        cursor = None
+        while True:
+            page = operations.documents.scan(path, limit=1000, cursor=cursor)
+            kept.update({each.id: each.text for each in page.items})
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert replica.documents == kept
+        assert len(kept) > 10
+    finally:
+        operations.close()

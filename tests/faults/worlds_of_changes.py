@@ -1,0 +1,68 @@
+"""A writer that never stops, and a replica that is made from a change feed and saved with its place."""
+
+import json
+import random
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from akidb.domain.changes import ChangeType
+from akidb.ports.operations import CollectionPath, Operations
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import Settings
+
+DIMENSION = 16
+PATH = CollectionPath("aki-labs", "kb", "notes")
+
+
+def collection(operations: LocalOperations) -> CollectionPath:
+    """A tenant with a collection, and a quota that stops nobody."""
+    operations.tenants.create("Aki Labs", qps_quota=1_000_000)
+    operations.databases.create("aki-labs", "kb")
+    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
+    return PATH
+
+
+def write_without_end(directory: Path, seed: int) -> None:
+    """Upsert and delete documents until killed."""
+    operations = open_local(directory, Settings())
+    chosen = random.Random(seed)
+    for step in count():
+        ids = chosen.sample([f"d{number}" for number in range(60)], 3)
+        if chosen.random() < 0.7:
+            documents = [
+                {"id": id, "text": f"{id} of {seed} at {step}", "vector": [1.0] * DIMENSION} for id in ids
+            ]
+            operations.documents.upsert(PATH, documents)
+        else:
+            operations.documents.delete(PATH, ids=ids)
+
+
+class Replica(msgspec.Struct):
+    """What a reader made of the feed, and where it was then."""
+
+    documents: dict[str, str | None] = {}
+    since: int = 0
+    feed: str | None = None
+
+    @classmethod
+    def load(cls, file: Path) -> "Replica":
+        with suppress(FileNotFoundError):
+            return msgspec.convert(json.loads(file.read_text()), cls)
+        return cls()
+
+    def save(self, file: Path) -> None:
+        file.write_bytes(msgspec.json.encode(self))
+
+    def step(self, operations: Operations, path: CollectionPath, limit: int) -> bool:
+        """Take over a page of changes; tells whether there are more."""
+        page = operations.changes.of_collection(path, since=self.since, feed=self.feed, limit=limit)
+        for change in page.changes:
+            if change.type == ChangeType.DELETE:
+                self.documents.pop(change.id, None)
+            else:
+                self.documents[change.id] = change.text
+        self.since, self.feed = page.next_since, page.feed
+        return page.more
