@@ -53,7 +53,7 @@ def insert(connection: sa.Connection, entity: Tenant | Database | Collection) ->
     try:
         _INSERTS[type(entity)].run(connection, values(entity))
     except sa.exc.IntegrityError as error:
-        raise _clash(entity, error) from error
+        raise _clash(connection, entity, error) from error
 
 
 def update(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
@@ -71,7 +71,7 @@ def update(connection: sa.Connection, entity: Tenant | Database | Collection) ->
     try:
         result = connection.execute(statement)
     except sa.exc.IntegrityError as error:
-        raise _clash(entity, error) from error
+        raise _clash(connection, entity, error) from error
     if result.rowcount != 1:
         _raise_stale(connection, entity, entity.version - 1)
 
@@ -226,12 +226,27 @@ def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collecti
     raise PreconditionFailed(entity_name(kind), expected, actual)
 
 
-def _clash(entity: Tenant | Database | Collection, error: sa.exc.IntegrityError) -> Exception:
+def _clash(
+    connection: sa.Connection, entity: Tenant | Database | Collection, error: sa.exc.IntegrityError
+) -> Exception:
     """Name the field of a unique constraint; anything else violated is a defect of AkiDB."""
     kind = type(entity)
     constraint, table = violated(error), _TABLES[kind].name
     for field in ("external_id", "slug", "name"):
         # SQLite names the columns, as in `databases.tenant_id, databases.name`; PostgreSQL the constraint.
         if constraint.endswith(f"{table}.{field}") or constraint == f"{table}_{field}_key":
+            if field == "slug" and _is_external_id_taken(connection, entity):
+                field = "external_id"  # noqa: PLW2901
             return AlreadyExists(entity_name(kind), field, getattr(entity, field))
     return error
+
+
+def _is_external_id_taken(connection: sa.Connection, entity: Tenant | Database | Collection) -> bool:
+    """Whether the external ID clashes besides the slug: PostgreSQL finds that first, SQLite last."""
+    if connection.dialect.name != "sqlite" or not isinstance(entity, Tenant) or entity.external_id is None:
+        return False
+    t = tenants.c
+    others = sa.select(
+        sa.exists().where(t.external_id == entity.external_id, t.tenant_id != entity.tenant_id)
+    )
+    return bool(connection.scalar(others))

@@ -1,0 +1,198 @@
+"""Whatever is done to tenants, databases, collections and users comes out as it does in plain dicts.
+
+A failure prints the steps that lead to it. The long run takes other ones each time, and
+`--hypothesis-seed=N` the same ones again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from metadata_deployments import Clock, Databases, Files, Place
+from metadata_events import MetadataMachine
+from msgspec.structs import replace
+
+from akidb.documents.writer import SqlDocumentWriter
+from akidb.metadata import rows
+from akidb.metadata.audit import SqlAuditLog
+from akidb.metadata.collections import SqlCollectionRepository
+from akidb.metadata.tenants import SqlTenantCatalog
+from akidb.ports.operations import CollectionOperations, DatabaseOperations, TenantOperations
+from akidb.ports.users import UserOperations
+from akidb.services import databases
+from akidb.sql.answers import SqlAnswers
+
+Tally = Counter[tuple[str, str]]
+STEPS = ("steps", "")
+ERRORS = {
+    "already_exists",
+    "idempotency_mismatch",
+    "invalid_argument",
+    "invalid_state",
+    "not_found",
+    "precondition_failed",
+    "quota_exceeded",
+    "rate_limited",
+    "unauthenticated",
+}
+PROTOCOLS = {
+    "tenants": TenantOperations,
+    "databases": DatabaseOperations,
+    "collections": CollectionOperations,
+    "users": UserOperations,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    made.install(monkeypatch)
+    return made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Place:
+    if request.param == "sqlite":
+        return Files(tmp_path)
+    return Databases(request.getfixturevalue("postgres_server"), tmp_path)
+
+
+def run(
+    place: Place,
+    clock: Clock,
+    *,
+    examples: int,
+    steps: int,
+    derandomize: bool = True,
+    phases: Sequence[Phase] = (Phase.generate, Phase.shrink),
+) -> Tally:
+    """Let that many examples happen, of up to so many steps; gives how often each call came out how."""
+    tally: Tally = Counter()
+
+    class Bound(MetadataMachine):
+        def __init__(self) -> None:
+            super().__init__(place, clock, tally)
+
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        derandomize=derandomize,
+        database=None,
+        deadline=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Bound, settings=how)
+    return tally
+
+
+def test_a_thousand_steps_come_out_as_the_model_says(place: Place, clock: Clock) -> None:
+    assert run(place, clock, examples=30, steps=50)[STEPS] >= 1_000
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_steps_come_out_as_the_model_says(place: Place, clock: Clock) -> None:
+    tally: Tally = Counter()
+    while tally[STEPS] < 100_000:
+        tally += run(place, clock, examples=200, steps=200, derandomize=False)
+    assert {code for _, code in tally} >= ERRORS
+    succeeded = {operation for operation, code in tally if code == "ok"}
+    offered = {
+        f"{service}.{name}"
+        for service, protocol in PROTOCOLS.items()
+        for name, method in vars(protocol).items()
+        if isfunction(method) and not name.startswith("_")
+    }
+    assert offered <= succeeded, "what never succeeds is not tested"
+
+
+# The machine itself is tested: each of these programs has one fault, which it must find.
+
+Fault = Callable[[pytest.MonkeyPatch], None]
+
+
+def wrapped(patch: pytest.MonkeyPatch, owner: Any, name: str, around: Callable[..., Any]) -> None:
+    """Replace a function by one that is given it besides its arguments."""
+    inner = getattr(owner, name)
+    patch.setattr(owner, name, lambda *given, **named: around(inner, *given, **named))
+
+
+def a_restored_tenant_is_active(patch: pytest.MonkeyPatch) -> None:
+    def restore(inner: Any, catalog: Any, tenant: Any, now: Any) -> Any:
+        restored = inner(catalog, tenant, now)
+        if restored.status == "active":
+            return restored
+        active = restored.changed(now, status="active")
+        catalog.update(active)
+        return active
+
+    wrapped(patch, SqlTenantCatalog, "restore", restore)
+
+
+def a_quota_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
+    def account(inner: Any, writer: Any, *, documents: int, size: int, writes: int) -> Any:
+        return inner(writer, documents=documents, size=max(size, 0), writes=writes)
+
+    wrapped(patch, SqlDocumentWriter, "_account", account)
+
+
+def a_cursor_skips_one(patch: pytest.MonkeyPatch) -> None:
+    def page(inner: Any, found: list[Any], limit: int, cursor_of: Any) -> Any:
+        return inner(found, limit, lambda last: cursor_of(found[limit] if len(found) > limit else last))
+
+    wrapped(patch, rows, "page", page)
+
+
+def a_stale_version_is_taken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(databases, "check_version", lambda *_: None)
+
+
+def a_key_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SqlAnswers, "find", lambda *_: None)
+    patch.setattr(SqlAnswers, "add", lambda *_: None)
+
+
+def an_audit_entry_lacks_its_reason(patch: pytest.MonkeyPatch) -> None:
+    wrapped(patch, SqlAuditLog, "add", lambda inner, log, entry: inner(log, replace(entry, reason=None)))
+
+
+def a_name_of_another_database_is_found(patch: pytest.MonkeyPatch) -> None:
+    def find(
+        inner: Any, repository: Any, tenant_id: Any, database_id: Any, collection: Any, **how: Any
+    ) -> Any:
+        found = inner(repository, tenant_id, database_id, collection, **how)
+        if found is None and not isinstance(collection, str) and not how.get("deleted"):
+            pair = repository.find_with_database(tenant_id, collection)
+            return None if pair is None or pair[1].deleted_at else pair[1]
+        return found
+
+    wrapped(patch, SqlCollectionRepository, "find", find)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        a_quota_is_not_given_back,
+        a_cursor_skips_one,
+        a_key_is_forgotten,
+        pytest.param(a_restored_tenant_is_active, marks=SLOW),
+        pytest.param(a_stale_version_is_taken, marks=SLOW),
+        pytest.param(an_audit_entry_lacks_its_reason, marks=SLOW),
+        pytest.param(a_name_of_another_database_is_found, marks=SLOW),
+    ],
+)
+def test_a_fault_is_found(
+    fault: Fault, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Files(tmp_path)
+    fault(monkeypatch)
+    with pytest.raises(AssertionError, match=", not "):
+        run(place, clock, examples=300, steps=100, phases=(Phase.generate,))
