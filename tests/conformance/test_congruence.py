@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from congruence_archives import ARCHIVE_SCENARIOS
+from congruence_changes import CHANGE_SCENARIOS
 from congruence_deployments import Transcript, awaited, server
 from congruence_faults import FAULTS
 from congruence_scenarios import SCENARIOS, Scenario
@@ -71,7 +72,7 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
 )
 @pytest.mark.parametrize(
     "scenario",
-    [*SCENARIOS, *USER_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
+    [*SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
     ids=lambda it: f"{it.__module__[11:]}-{it.__name__}",
 )
 def test_a_scenario_gives_the_same_everywhere(
@@ -91,7 +92,7 @@ def test_the_scenarios_meet_every_error_that_a_caller_can_cause(
 ) -> None:
     raised = {
         entry["raised"]
-        for scenario in [*SCENARIOS, *USER_SCENARIOS]
+        for scenario in [*SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS]
         for entry in expected(scenario)
         if isinstance(entry, dict) and "raised" in entry
     }

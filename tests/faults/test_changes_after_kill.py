@@ -1,4 +1,4 @@
-"""`kill -9` of a writer, and of a reader: a replica made from the feed is the collection, document by document."""
+"""`kill -9` of a writer, and of a reader: a replica made from the feed is the collection."""
 
 import random
 import time
