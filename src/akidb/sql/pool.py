@@ -69,7 +69,7 @@ class ConnectionPool:
                 self._idle.append((connection, time.monotonic()))
         self._gate.leave()
         for each in surplus:
-            each.close()
+            _discard(each)
 
     @property
     def waiting(self) -> int:
@@ -87,7 +87,7 @@ class ConnectionPool:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection, _ in idle:
-            connection.close()
+            _discard(connection)
 
     def _find_idle(self) -> sa.Connection | None:
         while True:
@@ -99,4 +99,10 @@ class ConnectionPool:
                 connection, since = self._idle.pop()
             if time.monotonic() - since < self._trusted_seconds or self._works(connection):
                 return connection
-            connection.close()
+            _discard(connection)
+
+
+def _discard(connection: sa.Connection) -> None:
+    """Close a connection that may be lost, which SQLAlchemy would roll back first."""
+    connection.invalidate()
+    connection.close()

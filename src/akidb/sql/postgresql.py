@@ -26,6 +26,8 @@ from akidb.sql.telemetry import commit
 
 MINIMUM_VERSION = 160_000
 """PostgreSQL 16, the first with `IS JSON`."""
+SCHEMA_LOCK = 0x616B6964625F7363
+"""What processes that make a schema hold: `akidb_sc` as a number."""
 POOL_TIMEOUT_SECONDS = 30
 LOCK_TIMEOUT_SECONDS = 60
 TRUSTED_IDLE_SECONDS = 1.0
@@ -84,6 +86,7 @@ class PostgresDatabase:
             "postgresql+psycopg://",
             creator=self._connect,
             poolclass=NullPool,
+            pool_reset_on_return=None,  # a connection that is given up has no transaction, or is broken
             paramstyle="format",  # by position, as `Prepared` gives them
             isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
             use_native_hstore=False,
@@ -99,8 +102,9 @@ class PostgresDatabase:
         try:
             with self.read() as connection:
                 self._check_server(connection)
-                if make_schema:
-                    connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            if make_schema and not self._has_schema():
+                with self.locked(SCHEMA_LOCK):  # two that make it at once clash, also with IF NOT EXISTS
+                    self._make_schema()
         except BaseException:
             self.close()
             raise
@@ -182,6 +186,17 @@ class PostgresDatabase:
         telemetry.count("connections_opened", self.kind)
         return connection
 
+    def _has_schema(self) -> bool:
+        with self.read() as connection:
+            found = connection.exec_driver_sql("SELECT to_regnamespace(%s) IS NOT NULL", (self.schema,))
+            return bool(found.scalar_one())
+
+    def _make_schema(self) -> None:
+        """Not where there is one: who may not make schemas may be given one."""
+        if not self._has_schema():
+            with self.read() as connection:
+                connection.exec_driver_sql(f'CREATE SCHEMA "{self.schema}"')
+
     def _check_server(self, connection: sa.Connection) -> None:
         info = driver_of(connection).info
         if info.server_version < MINIMUM_VERSION:
@@ -196,10 +211,12 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
     try:
         given = conninfo_to_dict(f"postgresql://{rest}")
     except psycopg.ProgrammingError as error:
-        raise InvalidArgument("url", f"is no address of a PostgreSQL database: {error}") from None
+        reason = str(error).partition(': "')[0]  # what stands in quotes may be the password
+        raise InvalidArgument("url", f"is no address of a PostgreSQL database: {reason}") from None
     settings = {
         "search_path": schema,
         "timezone": "UTC",
+        "DateStyle": "ISO",
         "client_min_messages": "error",
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
         "synchronous_commit": "on" if synchronous == "full" else "off",

@@ -1,0 +1,305 @@
+"""What a PostgreSQL server does to its clients: restarts, limits, deadlocks, and settings of its own."""
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psycopg
+import pytest
+from fault_tools import add_tenant, at, document, unsound
+from postgres_workers import write_each
+
+from akidb.domain.errors import TransactionConflict, Unavailable
+from akidb.domain.ids import TenantId
+from akidb.metadata.store import PostgresMetadataStore
+from akidb.services.retries import MAX_ATTEMPTS, retried
+from akidb.services.runtime import LocalOperations, open_local
+from akidb.settings import Settings
+from akidb.sql import postgresql
+from akidb.sql.postgresql import TRUSTED_IDLE_SECONDS
+from postgres import Server, running
+
+SLUG = "shared"
+THREADS = 64
+
+
+@contextmanager
+def opened(url: str, **settings: Any) -> Iterator[LocalOperations]:
+    operations = open_local(url, Settings(**settings))
+    try:
+        yield operations
+    finally:
+        operations.close()
+
+
+@pytest.fixture(scope="module")
+def durable_server() -> Iterator[Server]:
+    """A server of its own, which may be restarted, and waits for its disk."""
+    with running(durable=True) as server:
+        yield server
+
+
+class Writers:
+    """Threads that write documents and make tenants whatever they are answered, and note what was done."""
+
+    def __init__(self, operations: LocalOperations, number: int) -> None:
+        self._operations = operations
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(at,)) for at in range(number)]
+        self.documents: list[str] = []
+        self.tenants: list[str] = []
+        self.refused: Counter[bool] = Counter()
+        self.surprises: list[BaseException] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_more(self) -> None:
+        """Until twenty more writes of each kind were acknowledged."""
+        wanted = len(self.documents) + 20, len(self.tenants) + 20
+        until = time.monotonic() + 30
+        while (len(self.documents), len(self.tenants)) < wanted or len(self.tenants) < wanted[1]:
+            assert time.monotonic() < until, (self.refused, self.surprises)
+            time.sleep(0.01)
+
+    def _write(self, number: int) -> None:
+        for turn in itertools.count():
+            if self._stop.is_set():
+                return
+            try:
+                self._operations.documents.upsert(at(SLUG), [document(f"{number}-{turn}")])
+                self.documents.append(f"{number}-{turn}")
+                self._operations.tenants.create(f"T {number}-{turn}")
+                self.tenants.append(f"t-{number}-{turn}")
+            except Unavailable as error:
+                self.refused["PostgreSQL database" in error.message] += 1
+                time.sleep(0.01)
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                self.surprises.append(error)
+                return
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_loses_nothing_that_was_acknowledged(durable_server: Server, mode: str) -> None:
+    with opened(durable_server.url(), postgresql_pool_size=4) as operations:
+        add_tenant(operations, SLUG, "c")
+        with Writers(operations, 8) as writers:
+            writers.await_more()
+            durable_server.restart(mode)
+            writers.await_more()
+        assert writers.surprises == []
+        assert set(writers.refused) == {True}  # the error says which store it is
+        found: set[str] = set()
+        cursor = None
+        while True:
+            page = operations.documents.scan(at(SLUG), limit=1000, cursor=cursor)
+            found |= {each.id for each in page.items}
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert found >= set(writers.documents)
+        slugs = {each.slug for each in operations.tenants.list(limit=1000).items}
+        assert slugs >= set(writers.tenants[:900])
+        time.sleep(TRUSTED_IDLE_SECONDS)  # what was not used since is asked before it is used again
+        assert unsound(operations) == []
+
+
+def test_a_restart_costs_who_was_idle_nothing(durable_server: Server) -> None:
+    with opened(durable_server.url(), postgresql_pool_size=4) as operations:
+        add_tenant(operations, SLUG, "c")
+        assert write_each(operations, SLUG, ["a", "b", "c", "d"]) == {"written": 4}
+        durable_server.restart("fast")
+        time.sleep(TRUSTED_IDLE_SECONDS)
+        assert write_each(operations, SLUG, ["e", "f", "g", "h"]) == {"written": 4}
+        assert operations.documents.count(at(SLUG)) == 8
+
+
+def test_a_lost_connection_costs_one_error_at_most(postgres_server: Server, postgres_url: str) -> None:
+    """Each of the pools notices it once: with the first of its connections the others go."""
+    with opened(postgres_url, postgresql_pool_size=4) as operations:
+        add_tenant(operations, SLUG, "c")
+        write_each(operations, SLUG, [str(number) for number in range(16)])
+        name = postgres_url.partition("?")[0].rpartition("/")[2]
+        postgres_server.run(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        refused = 0
+        for number in range(12):
+            try:
+                operations.documents.upsert(at(SLUG), [document(f"later {number}")])
+                operations.tenants.create(f"Later {number}")
+            except Unavailable:
+                refused += 1
+        assert refused <= 3
+        assert operations.documents.count(at(SLUG)) >= 16 + 12 - refused
+
+
+def test_64_threads_share_a_pool_of_8(postgres_url: str) -> None:
+    with opened(postgres_url, postgresql_pool_size=8) as operations:
+        add_tenant(operations, SLUG, "c")
+        peak = 0
+        done = threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.is_set():
+                figures = operations._runtime.metadata.figures()
+                peak = max(peak, figures[0] + figures[1])
+                time.sleep(0.001)
+
+        def read() -> None:
+            for _ in range(10):
+                operations.tenants.get(SLUG)
+                operations.documents.count(at(SLUG))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        readers = [threading.Thread(target=read) for _ in range(THREADS // 2)]
+        for thread in readers:
+            thread.start()
+        assert write_each(operations, SLUG, [str(n) for n in range(THREADS // 2)]) == {"written": 32}
+        for thread in readers:
+            thread.join()
+        done.set()
+        watcher.join()
+        assert 2 <= peak <= 8
+
+
+def test_a_server_without_a_free_connection_is_unavailable(
+    postgres_server: Server, empty_postgres_url: str
+) -> None:
+    limited = postgres_server.as_user(empty_postgres_url, "")
+    user = limited.partition("//")[2].partition(":")[0]
+    name = limited.partition("?")[0].rpartition("/")[2]
+    postgres_server.run(f"GRANT CREATE ON DATABASE {name} TO {user}")
+    with opened(limited, postgresql_pool_size=4) as operations:
+        add_tenant(operations, SLUG, "c")
+        postgres_server.run(f"ALTER ROLE {user} CONNECTION LIMIT 1")
+        with pytest.raises(Unavailable, match="too many connections"):
+            PostgresMetadataStore(limited)
+        assert operations.tenants.get(SLUG).slug == SLUG  # with the connections that it has
+
+
+def meeting(database: PostgresMetadataStore, one: TenantId, other: TenantId, meet: Any) -> None:
+    """Lock two tenants, in this order, when another has locked the first of its own."""
+    with database.transaction() as tx:
+        tx.tenants.get(one)
+        meet()
+        tx.tenants.get(other)
+        tx.outbox.add(one, "tenant", other)
+
+
+def test_a_deadlock_is_resolved_unseen(postgres_url: str) -> None:
+    with opened(postgres_url) as operations:
+        first, second = (operations.tenants.create(name).tenant_id for name in ("One", "Two"))
+        store = operations._runtime.metadata
+        assert isinstance(store, PostgresMetadataStore)
+        barrier = threading.Barrier(2)
+        attempts: Counter[TenantId] = Counter()
+        errors: list[BaseException] = []
+
+        def cross(one: TenantId, other: TenantId) -> None:
+            def attempt() -> None:
+                attempts[one] += 1
+                # Only the first time both stand in each other's way.
+                meet: Callable[[], object] = barrier.wait if attempts[one] == 1 else int
+                meeting(store, one, other, meet)
+
+            try:
+                retried(attempt, "metadata")
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                errors.append(error)
+
+        threads = [threading.Thread(target=cross, args=pair) for pair in ((first, second), (second, first))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert sorted(attempts.values()) == [1, 2]
+        with store.read() as tx:
+            assert tx.outbox.depth() == 2
+
+
+def test_a_deadlock_that_does_not_end_is_told_in_the_end(postgres_url: str) -> None:
+    store = PostgresMetadataStore(postgres_url)
+    attempts = 0
+
+    def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        with store.transaction() as tx:
+            tx._connection.exec_driver_sql(  # type: ignore[attr-defined]
+                "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$"
+            )
+
+    with pytest.raises(TransactionConflict, match="40P01"):
+        retried(attempt, "metadata")
+    assert attempts == MAX_ATTEMPTS
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_isolation = 'repeatable read'",
+        "default_transaction_read_only = on",
+        "timezone = 'Asia/Tokyo'",
+        "search_path = 'public'",
+        "DateStyle = 'German, DMY'",
+        "bytea_output = 'escape'",
+        "synchronous_commit = off",
+        "standard_conforming_strings = on",
+    ],
+)
+def test_no_default_of_a_database_changes_what_happens(
+    postgres_server: Server, postgres_url: str, setting: str
+) -> None:
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    postgres_server.run(f"ALTER DATABASE {name} SET {setting}")
+    with opened(postgres_url) as operations:
+        add_tenant(operations, SLUG, "c")
+        ids = [f"{number:02}" for number in range(16)]
+        assert write_each(operations, SLUG, ids) == {"written": 16}
+        assert [each.id for each in operations.documents.scan(at(SLUG)).items] == ids
+        [found] = operations.documents.get(at(SLUG), ["03"], include=["vector"])  # type: ignore[list-item]
+        assert found.vector is not None
+        assert found.vector.tolist() == document("03")["vector"]
+        tenant = operations.tenants.get(SLUG)
+        assert tenant == operations.tenants.list().items[0]
+        assert abs(tenant.created_at.timestamp() - time.time()) < 60
+        assert unsound(operations) == []
+        with operations._runtime.tenant_stores._database.read() as connection:  # type: ignore[attr-defined]
+            assert connection.exec_driver_sql("SHOW transaction_isolation").scalar_one() == "read committed"
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+def test_a_server_that_is_too_old_is_refused(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "MINIMUM_VERSION", 990_000)
+    with pytest.raises(Unavailable, match="the server is older than PostgreSQL 16"):
+        PostgresMetadataStore(postgres_url)
+
+
+def test_who_may_not_make_schemas_may_be_given_them(postgres_server: Server, empty_postgres_url: str) -> None:
+    url = postgres_server.as_user(empty_postgres_url, "")
+    user = url.partition("//")[2].partition(":")[0]
+    with pytest.raises(Unavailable, match="permission denied"):
+        PostgresMetadataStore(url)
+    with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
+        for schema in ("akidb_metadata", "akidb_documents"):
+            connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {user}".encode())
+    with opened(url) as operations:
+        add_tenant(operations, SLUG, "c")
+        assert write_each(operations, SLUG, ["x"]) == {"written": 1}
