@@ -85,6 +85,8 @@ def resolve(target: Target) -> str | Path:
             raise InvalidArgument("url", "must be unix:///PATH of a server's socket")
         return f"unix:{rest}"
     if name.partition("+")[0] in {"postgresql", "postgres"}:
+        if not rest.startswith("//"):
+            raise InvalidArgument("url", "must be postgresql://USER@HOST/DATABASE")
         return f"postgresql:{rest}"
     raise InvalidArgument(
         "url", f"must be a directory or begin with sqlite, postgresql, http, https or unix, not {name}"

@@ -78,7 +78,7 @@ class PostgresDatabase:
         """
         self._conninfo = _conninfo(url, schema, synchronous)
         named = conninfo_to_dict(self._conninfo)
-        self.name = f"PostgreSQL database {named.get('dbname', '')}"
+        self.name = f"PostgreSQL database {named.get('dbname', '')}".rstrip()
         self.schema = schema
         self.kind = kind
         self._commit = Call(kind, "transaction", "commit", self.system)
