@@ -17,6 +17,7 @@ from schemathesis.specs.openapi import checks
 from akidb.api import openapi
 from akidb.api.app import ROUTES
 from akidb.api.routing import Route
+from akidb.domain.changes import MAX_WAIT_SECONDS
 
 from .running import Process
 
@@ -100,6 +101,9 @@ def test_two_thousand_generated_requests_are_answered_as_described(
 
     def send(case: Case[Any]) -> None:
         nonlocal sent
+        wait = case.query.get("wait_seconds")
+        if isinstance(wait, int | float) and 0 <= wait <= MAX_WAIT_SECONDS:
+            case.query["wait_seconds"] = 0  # as valid, and over at once
         response = case.call(base_url=server.url, session=session)
         case.validate_response(response, checks=CHECKS)
         sent += 1

@@ -43,6 +43,7 @@ COMMANDS = """
 audit list
 backup
 bench
+changes
 collection create|delete|get|list|purge|restore|update
 database create|delete|get|list|purge|restore|update
 demo

@@ -1,11 +1,13 @@
 """Routes of change feeds. A handler gives a reader; `akidb.api.waiting` has it look, and wait."""
 
+from typing import Annotated
+
 import msgspec
 
 from akidb.api.lists import Limit
 from akidb.api.routing import Call, Routes
 from akidb.api.waiting import Wait
-from akidb.domain.changes import DocumentChange, MetadataChange
+from akidb.domain.changes import FEED_PATTERN, MAX_WAIT_SECONDS, DocumentChange, MetadataChange
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Include
 from akidb.domain.errors import PreconditionFailed, RateLimited
 from akidb.services.feeds import check_wait
@@ -19,10 +21,10 @@ _COLLECTION = _TENANT + "/databases/{database}/collections/{collection}"
 class ChangeQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """From where on; `since` and `feed` are those of the answer before, and 0 and nothing at the start."""
 
-    since: int = 0
-    feed: str | None = None
+    since: Annotated[int, msgspec.Meta(ge=0)] = 0
+    feed: Annotated[str, msgspec.Meta(pattern=FEED_PATTERN)] | None = None
     limit: Limit = DEFAULT_PAGE_LIMIT
-    wait_seconds: float = 0
+    wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0
 
 
 class DocumentChangeQuery(ChangeQuery, kw_only=True, forbid_unknown_fields=True):

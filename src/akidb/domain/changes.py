@@ -16,7 +16,9 @@ from akidb.domain.errors import AkiDBError, InvalidArgument, PreconditionFailed
 
 MAX_WAIT_SECONDS = 60
 
-_TOKEN = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,18})", re.ASCII)
+FEED_PATTERN = "^([0-9a-f]{32})-(0|[1-9][0-9]{0,18})$"
+
+_TOKEN = re.compile(FEED_PATTERN, re.ASCII)
 
 T = TypeVar("T")
 
