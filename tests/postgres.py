@@ -37,6 +37,7 @@ class Server:
     def __init__(self, running: "PostgresServer") -> None:
         self.base = running.get_uri()
         self._running = running
+        self._restarted = False
         self._template: str | None = None
 
     def empty(self) -> str:
@@ -68,11 +69,13 @@ class Server:
 
     def restart(self, mode: str) -> None:
         """Stop it (`fast`, or `immediate` as a crash would), and wait until it runs again."""
+        self._restarted = True
         self._control("-m", mode, "-l", str(self._running.pgdata / "log"), "restart")
 
     def stop(self) -> None:
         """Stop it, also when it is no longer the process that was started."""
-        self._control("-m", "immediate", "stop")
+        if self._restarted:
+            self._control("-m", "immediate", "stop")
         self._running.cleanup()
 
     def run(self, statement: str) -> None:

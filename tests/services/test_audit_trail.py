@@ -17,8 +17,8 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         yield made
 
 

@@ -24,8 +24,8 @@ from akidb.services import feeds
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         yield made
 
 
@@ -248,5 +248,5 @@ def test_other_tenants_changes_wake_nobody(world: World) -> None:
     writing = later(0.1, lambda: [world.ops.documents.upsert(other, notes(str(n))) for n in range(20)])
     assert world.ops.changes.of_collection(path, wait_seconds=0.6).changes == []
     writing.join()
-    assert len(looks) <= 3
+    assert len(looks) <= 5  # at first, in the end, and on PostgreSQL each half second
     assert world.ops.changes.signals._listeners == {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import World, notes, opened
+from worlds import World, notes, on_files, opened
 
 from akidb.domain.entities import Tenant
 from akidb.ports.operations import CollectionPath
@@ -16,8 +16,8 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         made.place()
         made.ops.documents.upsert(PATH, notes(*(f"d{n}" for n in range(200))))
         yield made
@@ -69,6 +69,7 @@ def test_it_passes_while_others_write(world: World) -> None:
         thread.join()
 
 
+@on_files
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
@@ -92,6 +93,7 @@ def test_a_store_altered_by_other_means_is_found(
     assert any(said in finding.detail for finding in found)
 
 
+@on_files
 def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant: Tenant) -> None:
     other = world.place("Other")
     world.ops.documents.upsert(other, notes("a"))
@@ -105,6 +107,7 @@ def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant
     assert world.ops.documents.count(other) == 1
 
 
+@on_files
 def test_a_vanished_store_is_found(world: World, tenant: Tenant) -> None:
     world.ops.close()
     world.store_file(tenant).unlink()
@@ -114,6 +117,7 @@ def test_a_vanished_store_is_found(world: World, tenant: Tenant) -> None:
     assert any("missing" in finding.detail for finding in found)
 
 
+@on_files
 def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
     tenants = world.directory / "tenants"
     world.reopen()  # so that the file holds what was in its log
@@ -126,6 +130,7 @@ def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
     assert (tenants / "notes.db").read_bytes() == b"not ours"
 
 
+@on_files
 def test_what_is_wrong_with_the_metadata_is_found(world: World) -> None:
     world.ops.close()
     path = world.directory / "metadata.db"

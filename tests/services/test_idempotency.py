@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from worlds import World, keyed, notes, opened
+from worlds import World, keyed, notes, on_files, opened
 
 from akidb.domain.errors import (
     AkiDBError,
@@ -129,8 +129,8 @@ EACH = pytest.mark.parametrize(("call", "otherwise", "before"), OPERATIONS.value
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         made.place()
         made.ops.documents.upsert(PATH, notes("a", "b", "c"))
         yield made
@@ -205,6 +205,7 @@ def test_a_key_used_for_another_request_is_a_mismatch(
     assert snapshot(world, tenant_id) == after
 
 
+@on_files
 def test_a_repeated_call_tells_the_store_what_the_first_could_not(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

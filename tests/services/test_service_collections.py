@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, opened, vector_of
+from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.entities import Metric
 from akidb.domain.errors import (
@@ -25,8 +25,8 @@ WRONG_NAMES = ["", "../x", "x" * 300, "a\n", "a\0", UUID, "{" + UUID + "}", "a b
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         yield made
 
 
@@ -335,6 +335,7 @@ def test_an_unknown_model_is_not_found(world: World) -> None:
     assert caught.value.fields == {"entity": "embedding_model", "id": "absent"}
 
 
+@on_files
 def test_a_model_of_another_fingerprint_is_refused(world: World) -> None:
     path = world.place(embedding_model="hash")
     world.ops.documents.upsert(path, [{"id": "a", "text": "x"}])

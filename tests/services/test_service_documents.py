@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, ids_of, notes, opened, vector_of
+from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
@@ -20,8 +20,8 @@ NAN, INFINITY = float("nan"), float("inf")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         yield made
 
 
@@ -169,6 +169,7 @@ def test_wrong_ids_are_refused(world: World, path: CollectionPath, ids: Any) -> 
         assert caught.value.field.startswith("ids")
 
 
+@on_files
 def test_before_the_first_write_there_is_nothing_and_no_store(world: World, path: CollectionPath) -> None:
     assert world.ops.documents.get(path, ["a"]) == []
     assert world.ops.documents.scan(path).items == []
@@ -439,6 +440,7 @@ def test_a_quota_lowered_below_what_is_used_lets_only_shrinking_writes_pass(
     assert world.ops.documents.count(path) == 1
 
 
+@on_files
 def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) -> None:
     assert world.ops.documents.delete(path, ids=["a"]) == 0
     assert world.ops.documents.update(path, {"a": 1}, ids=["a"]) == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, opened, vector_of
+from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.errors import AkiDBError, NotFound
 from akidb.domain.ids import CollectionId, DatabaseId
@@ -52,9 +52,9 @@ WITH_A_COLLECTION: dict[str, CollectionCall] = {
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(place: Path | str) -> Iterator[World]:
     """Two tenants with databases and collections of the same names; one has documents."""
-    with opened(tmp_path / "data") as made:
+    with opened(place) as made:
         made.ops.documents.upsert(made.place("Aki Labs"), notes("a", "b"))
         made.place("Mallory")
         yield made
@@ -147,6 +147,7 @@ def test_audit_entries_are_those_of_the_tenant(world: World) -> None:
     assert len(ids) == 2
 
 
+@on_files
 def test_each_tenant_has_a_file_of_its_own(world: World) -> None:
     world.ops.documents.upsert(CollectionPath("mallory", "kb", "notes"), notes("secret-of-mallory"))
     world.ops.close()

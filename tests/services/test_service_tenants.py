@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, opened
+from worlds import World, ids_of, notes, on_files, opened
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument, InvalidState, NotFound, PreconditionFailed
 from akidb.domain.ids import TenantId
@@ -16,8 +16,8 @@ UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
         yield made
 
 
@@ -279,6 +279,7 @@ def test_only_a_deleted_tenant_is_restored_or_purged(world: World) -> None:
         world.ops.tenants.purge("other")
 
 
+@on_files
 def test_a_purged_tenant_leaves_its_audit_alone(world: World) -> None:
     path = world.place()
     made = world.ops.tenants.get("aki-labs")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, keyed, opened
+from worlds import World, keyed, on_files, opened
 
 from akidb.domain.entities import AuditResult, User, UserRole
 from akidb.domain.errors import (
@@ -32,10 +32,10 @@ SECRET = "correct horse"
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A tenant `aki-labs`, where hashes are quick to make."""
     monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, CHEAP))
-    with opened(tmp_path / "data") as made:
+    with opened(place) as made:
         made.tenant()
         yield made
 
@@ -69,6 +69,7 @@ def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User
     assert [user.email for user in world.ops.users.list("aki-labs").items] == ["al@x", "Bob@x"]
 
 
+@on_files
 def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None:
     assert hash_of(world, bob).startswith("$argon2id$")
     assert Passwords(CHEAP).verify(hash_of(world, bob), SECRET)
@@ -350,6 +351,7 @@ def test_a_key_gives_the_first_answer_and_refuses_another_password(world: World)
             verify(world)
 
 
+@on_files
 def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: World) -> None:
     """A hash of the arguments would be tried a million times a second."""
     from akidb.ports import wire

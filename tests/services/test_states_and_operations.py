@@ -136,10 +136,10 @@ def test_every_method_stands_in_the_table_once(world: World) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A tenant in which all of the calls work while everything is in its first state."""
     monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(1, 8, 1)))
-    with opened(tmp_path / "data") as made:
+    with opened(place) as made:
         made.place()
         made.ops.documents.upsert(PATH, notes("a", "b"))
         for name in ("spare", "gone", "doomed"):

@@ -1,11 +1,13 @@
-"""A data directory opened in this process, and short ways to fill it."""
+"""A data directory or a PostgreSQL database opened in this process, and short ways to fill it."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
@@ -21,16 +23,25 @@ Floats = NDArray[np.float32]
 
 
 class World:
-    """One connection to a data directory."""
+    """One connection to a place: a data directory, or the URL of a database."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.directory = directory
-        self.settings = Settings(models_dir=str(directory / "models"), default_model="hash", **settings)
+    def __init__(self, place: Path | str, **settings: Any) -> None:
+        self._place = place
+        models = (
+            Path(tempfile.gettempdir(), "akidb-no-models") if isinstance(place, str) else place / "models"
+        )
+        self.settings = Settings(models_dir=str(models), default_model="hash", **settings)
         self.ops = self.connect()
+
+    @property
+    def directory(self) -> Path:
+        """The directory; a test that asks for it is marked `on_files`."""
+        assert isinstance(self._place, Path)
+        return self._place
 
     def connect(self) -> LocalOperations:
         """One more connection."""
-        return open_local(self.directory, self.settings)
+        return open_local(self._place, self.settings)
 
     def reopen(self) -> None:
         """Close the connection and make a new one, as after a restart."""
@@ -75,10 +86,14 @@ class World:
         file.close()
 
 
+on_files = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+"""Marks a test about the files of a data directory."""
+
+
 @contextmanager
-def opened(directory: Path, **settings: Any) -> Iterator[World]:
+def opened(place: Path | str, **settings: Any) -> Iterator[World]:
     """A world that is closed in the end."""
-    world = World(directory, **settings)
+    world = World(place, **settings)
     try:
         yield world
     finally:
