@@ -40,11 +40,17 @@ class SqlAuditLog:
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         """Entries of a tenant, oldest first."""
         binding = ("audit", tenant_id)
-        parameters: dict[str, object] = {"tenant_id": tenant_id, "rows": limit + 1}
+        parameters: dict[str, object] = {"tenant_id": tenant_id}
         if cursor is not None:
             parameters["after"] = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
-        found = _PAGE[cursor is not None].all(self._connection, **parameters)
-        return rows.page(found, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding))
+        statement = _PAGE[cursor is not None]
+
+        def read(number: int) -> list[AuditEntry | None]:
+            return statement.readable(self._connection, **parameters, rows=number)
+
+        return rows.readable_page(
+            read, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding)
+        )
 
     def knows(self, tenant_id: TenantId) -> bool:
         """Whether there is any entry of that tenant."""

@@ -79,8 +79,11 @@ class SqlUserRepository:
         """In the order of emails, case ignored."""
         binding = ("users", tenant_id)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
-        found = _PAGE.all(self._connection, tenant_id=tenant_id, after=after, rows=limit + 1)
-        return rows.page(found, limit, lambda user: cursors.encode(email_key(user.email), *binding))
+
+        def read(number: int) -> list[User | None]:
+            return _PAGE.readable(self._connection, tenant_id=tenant_id, after=after, rows=number)
+
+        return rows.readable_page(read, limit, lambda user: cursors.encode(email_key(user.email), *binding))
 
     def count(self, tenant_id: TenantId) -> int:
         """How many there are."""
