@@ -96,6 +96,21 @@ def test_a_password_opens_the_database(
     assert SECRET not in shown.out + shown.err
 
 
+def test_the_set_up_of_the_documentation_works(akidb: Run, postgres_server: Server) -> None:
+    page = Path(__file__).parents[2] / "docs" / "postgresql.md"
+    [block] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
+    for statement in block.replace("change-me", SECRET).strip().split(";\n"):
+        postgres_server.run(statement)
+    postgres_server.run("GRANT with_password TO akidb")
+    url = postgres_server.base.replace("//postgres:@", f"//akidb:{SECRET}@").replace("/postgres?", "/akidb?")
+    try:
+        assert akidb("--url", url, "tenant", "create", "Aki Labs").status == 0
+        assert akidb("--url", url, "doctor").status == 0
+    finally:
+        postgres_server.drop(postgres_server.base.replace("/postgres?", "/akidb?"))
+        postgres_server.run("DROP ROLE akidb")
+
+
 def refused(result: Result, status: int, pattern: str) -> None:
     """One line that says what is wrong, and no password."""
     assert result.status == status
