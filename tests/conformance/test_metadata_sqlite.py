@@ -125,7 +125,6 @@ def test_a_newer_schema_is_refused_and_left_alone(
 
 
 def test_a_step_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from akidb.metadata.migrations.versions import v0001_tenants_databases_collections as step
 
     def interrupted() -> None:
         raise KeyboardInterrupt
