@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from akidb.cli.session import Session, Shared
 from postgres import Server
 
 from .conftest import Result, Run
@@ -109,6 +110,22 @@ def test_the_set_up_of_the_documentation_works(akidb: Run, postgres_server: Serv
     finally:
         postgres_server.drop(postgres_server.base.replace("/postgres?", "/akidb?"))
         postgres_server.run("DROP ROLE akidb")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://u:{SECRET}@db.example.com/akidb",
+        f"postgresql://u@db.example.com/akidb?sslmode=require&password={SECRET}",
+        f"postgresql://u@db.example.com/akidb?sslpassword={SECRET}&sslmode=require",
+    ],
+)
+def test_what_is_shown_of_a_url_has_no_password(url: str) -> None:
+    session = Session(Shared(url=url), makes_store=True)
+    for shown in (session.program, session.shown_place):
+        assert SECRET not in shown
+        assert "***" in shown
+        assert "db.example.com/akidb" in shown
 
 
 def refused(result: Result, status: int, pattern: str) -> None:

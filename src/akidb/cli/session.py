@@ -95,7 +95,7 @@ class Session:
     def program(self) -> str:
         """How a shell calls another command that works at the same place."""
         given = (("--url", self._url), ("--data", self._data))
-        options = [word for name, value in given if value is not None for word in (name, value)]
+        options = [word for name, value in given if value is not None for word in (name, _masked(value))]
         return shlex.join([*this_program(), *options])
 
     @property
@@ -116,7 +116,7 @@ class Session:
     @property
     def shown_place(self) -> str:
         """The place without a password that its URL may hold."""
-        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", str(self.place))
+        return _masked(str(self.place))
 
     @property
     def stores(self) -> str | Path:
@@ -211,6 +211,14 @@ def this_program() -> list[str]:
         if script.name == "akidb" and script.is_file():
             return [_from_here(script)]
     return [sys.executable, "-m", "akidb"]
+
+
+def _masked(url: str) -> str:
+    """A URL as it may be shown."""
+    if "://" not in url:
+        return url
+    url = re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", url)
 
 
 def _from_here(script: Path) -> str:
