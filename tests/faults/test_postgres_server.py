@@ -1,6 +1,8 @@
 """What a PostgreSQL server does to its clients: restarts, limits, deadlocks, and settings of its own."""
 
+import gc
 import itertools
+import os
 import threading
 import time
 from collections import Counter
@@ -308,4 +310,25 @@ def test_who_may_not_make_schemas_may_be_given_them(postgres_server: Server, emp
             connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {user}".encode())
     with opened(url) as operations:
         add_tenant(operations, SLUG, "c")
+        assert write_each(operations, SLUG, ["x"]) == {"written": 1}
+
+
+def test_a_forked_child_leaves_the_connections_to_its_parent(postgres_url: str) -> None:
+    with opened(postgres_url) as operations:
+        add_tenant(operations, SLUG, "c")
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                operations.tenants.get(SLUG)
+            except Unavailable as error:
+                os.write(writing, error.message.encode())
+            del operations
+            gc.collect()  # which must not say goodbye to the server on the parent's connections
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            assert pipe.read() == "the connection was opened before a fork: connect again"
+        os.waitpid(pid, 0)
+        assert operations.tenants.get(SLUG).slug == SLUG
         assert write_each(operations, SLUG, ["x"]) == {"written": 1}
