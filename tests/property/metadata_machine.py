@@ -1,10 +1,12 @@
 """What the rules of the state machine stand on: calls that are compared, and reading all of it back."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import wraps
 from typing import Any, NamedTuple
 
+from hypothesis import stateful
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple
 from metadata_contents import Model
 from metadata_deployments import Clock, Deployment, Outcome, Place, outcome
@@ -30,6 +32,25 @@ PLAIN = (
     How(1, by_name=False, key=None, version=None),
 )
 """A call by IDs on each of the connections."""
+
+
+STEPS = ("steps", "")
+"""Where a tally has the number of steps."""
+
+
+def rule(**given: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Hypothesis's decorator, for a rule whose steps are counted."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def counted(machine: "Machine", **drawn: Any) -> Any:
+            machine.tally[STEPS] += 1
+            return function(machine, **drawn)
+
+        marked: Callable[[Any], Any] = stateful.rule(**given)
+        return marked(counted)
+
+    return decorate
 
 
 class Machine(RuleBasedStateMachine):

@@ -7,9 +7,9 @@ the same error with the same fields.
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize
 from metadata_contents import DIMENSION
-from metadata_machine import PLAIN, How, Machine, Target
+from metadata_machine import PLAIN, How, Machine, Target, rule
 from metadata_model import Row
 from metadata_tenancy import SLUGS
 
@@ -61,7 +61,9 @@ class EntityRules(Machine):
 
     @initialize(target=tenants)
     def first_tenant(self) -> Target:
-        return self.made("tenant", self.do(PLAIN[0], "tenants.create", "Aki Labs"))
+        """With room for three or four documents."""
+        answer = self.do(PLAIN[0], "tenants.create", "Aki Labs", storage_quota_bytes=300)
+        return self.made("tenant", answer)
 
     @initialize(target=databases, tenant=tenants)
     def first_database(self, tenant: str) -> Target:
@@ -70,7 +72,8 @@ class EntityRules(Machine):
     @initialize(target=collections, database=databases)
     def first_collection(self, database: str) -> Target:
         path = self.homes[database]
-        answer = self.do(PLAIN[0], "collections.create", *path, "notes", dimension=DIMENSION)
+        limits = {"dimension": DIMENSION, "max_document_count": 2}
+        answer = self.do(PLAIN[0], "collections.create", *path, "notes", **limits)
         return self.made("collection", answer)
 
     @initialize(target=users, tenant=tenants)
