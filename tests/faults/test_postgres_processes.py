@@ -23,6 +23,7 @@ from postgres_workers import (
 
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound
+from akidb.domain.ids import TenantId
 from akidb.ports.operations import CollectionChanges, TenantChanges
 from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
@@ -304,6 +305,28 @@ def read_for(operations: LocalOperations, seconds: float) -> Counter[str]:
             except NotFound:
                 answers["NotFound"] += 1
     return answers
+
+
+def search(operations: LocalOperations) -> int:
+    return len(operations.documents.search(at(SLUG), vector=document("x")["vector"]).matches)
+
+
+def kept_in_memory(operations: LocalOperations, tenant_id: TenantId) -> int:
+    """What the next round of maintenance leaves of a tenant's index."""
+    assert operations.maintain().problems == []
+    return operations._runtime.stores._index.memory_bytes(tenant_id)
+
+
+def test_the_index_of_a_tenant_that_another_process_deleted_is_forgotten(
+    operations: LocalOperations, others: list[Worker]
+) -> None:
+    add_tenant(operations, SLUG, "c")
+    operations.documents.upsert(at(SLUG), [document("x")])
+    tenant_id = operations.tenants.get(SLUG).tenant_id
+    assert others[0].do(search) == 1
+    assert others[0].do(kept_in_memory, tenant_id) > 0
+    operations.tenants.delete(SLUG)
+    assert others[0].do(kept_in_memory, tenant_id) == 0
 
 
 def rows_of(url: str, tenant_id: str) -> dict[str, int]:

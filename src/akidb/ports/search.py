@@ -62,6 +62,10 @@ class VectorIndex(Protocol):
         """What is kept in memory for a tenant."""
         ...
 
+    def tenants(self) -> list[TenantId]:
+        """For whom something is kept."""
+        ...
+
     def forget(self, tenant_id: TenantId) -> None:
         """Let go of all that is kept for a tenant."""
         ...

@@ -100,6 +100,11 @@ class ExactIndex:
         with memory.lock:
             return memory.memory_bytes()
 
+    def tenants(self) -> list[TenantId]:
+        """For whom something is kept."""
+        with self._lock:
+            return list(self._tenants)
+
     def forget(self, tenant_id: TenantId) -> None:
         """Let go of all that is kept for a tenant."""
         with self._lock:

@@ -87,6 +87,7 @@ class Maintenance:
                     if self._purging.unfinished or self._has_purges():
                         self._purging.finish()
                     copies = self._copies.remove(until=before)
+                    self._stores.forget_absent()
             except AkiDBError as error:
                 problems.append(error.message)
             for entity, purged in (("tenant", tenants), ("database", databases), ("collection", collections)):

@@ -77,6 +77,14 @@ class StoreAccess:
         if purges:
             retried(lambda: self._forget_purges(purges), "metadata")
 
+    def forget_absent(self) -> None:
+        """Let go of the indexes of tenants that another process deleted or purged."""
+        for tenant_id in self._index.tenants():
+            with self._metadata.read() as tx:
+                found = tx.tenants.find(tenant_id)
+            if found is None:
+                self._index.forget(tenant_id)
+
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove what a crash left of making a store; tells whether the metadata knows all there is."""
         with self._stores.exclusive(tenant_id):
