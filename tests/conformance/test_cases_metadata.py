@@ -309,6 +309,9 @@ def test_a_corrupt_row_hides_no_other(metadata: MetadataStore, library: Library,
                 if cursor is None:
                     break
         assert [name for name in found if name in names] == ["a", "c", "d"]
+    told = {"databases": "database", "collections": "collection", "users": "user", "audit": "audit entry"}
+    named = [finding for finding in metadata.check() if "cannot be read" in finding]
+    assert [finding.startswith(f"{told[kind]} ") for finding in named] == [True]
 
 
 def test_the_audit_outlives_its_tenant_and_cannot_be_changed(ops: LocalOperations) -> None:

@@ -6,19 +6,26 @@ A list leaves such a row out; this names it, for `akidb doctor`. Repairs nothing
 from collections.abc import Iterator
 from itertools import islice
 
+import msgspec
 import sqlalchemy as sa
 
-from akidb.domain.entities import Collection, Database, Tenant, User
+from akidb.domain.entities import AuditEntry, Collection, Database, Tenant, User
 from akidb.domain.names import fold_name
-from akidb.metadata.tables import collections, databases, tenants, users
+from akidb.metadata.tables import audit_entries, collections, databases, tenants, users
 from akidb.sql.prepared import Prepared
 
 MAX_NAMED = 100
 
-_KINDS = {Tenant: tenants, Database: databases, Collection: collections, User: users}
+_KINDS: dict[str, tuple[type[msgspec.Struct], sa.Table]] = {
+    "tenant": (Tenant, tenants),
+    "database": (Database, databases),
+    "collection": (Collection, collections),
+    "user": (User, users),
+    "audit entry": (AuditEntry, audit_entries),
+}
 _ALL = {
-    kind: Prepared(sa.select(*(table.c[name] for name in kind.__struct_fields__)), kind)
-    for kind, table in _KINDS.items()
+    name: Prepared(sa.select(*(table.c[field] for field in kind.__struct_fields__)), kind)
+    for name, (kind, table) in _KINDS.items()
 }
 # As text, whatever it is: what cannot be read here was told of already.
 _NAMES = Prepared(
@@ -32,11 +39,11 @@ def find_faults(connection: sa.Connection) -> list[str]:
 
 
 def _faults(connection: sa.Connection) -> Iterator[str]:
-    for kind, statement in _ALL.items():
+    for name, statement in _ALL.items():
         for key, error in statement.faults(connection):
-            yield f"{kind.__name__.lower()} {_shown(key)} cannot be read: {error!r}"
-    for key, name, folded in _NAMES.stream(connection):
-        if folded != fold_name(name):
+            yield f"{name} {_shown(key)} cannot be read: {error!r}"
+    for key, tenant_name, folded in _NAMES.stream(connection):
+        if folded != fold_name(tenant_name):
             yield f"tenant {_shown(key)} is not found by its name: it was renamed by other means"
 
 
