@@ -204,13 +204,13 @@ def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
         for name in ("first", "second"):  # in two rounds
             world.tenant(name)
             world.ops.tenants.delete(name)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while world.ops.tenants.list(deleted=True).items:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
     for thread in threading.enumerate():
         if thread.name == "akidb-maintenance":
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -230,7 +230,7 @@ def test_a_round_that_fails_is_logged_and_followed_by_the_next(
 
     monkeypatch.setattr(maintenance.Maintenance, "run", failing)
     with opened(tmp_path):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(rounds) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -249,7 +249,7 @@ def test_closing_waits_for_a_batch_and_no_more(tmp_path: Path, monkeypatch: pyte
 
         def slowly(*what: Any, **how: Any) -> None:
             began.set()
-            time.sleep(0.001)
+            time.sleep(0.01)
             tenant(*what, **how)
 
         monkeypatch.setattr(sweep._purging, "tenant", slowly)
