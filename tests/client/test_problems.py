@@ -30,7 +30,9 @@ ERRORS = [
 def test_no_error_is_forgotten() -> None:
     published = {getattr(akidb, name) for name in akidb.__all__}
     kinds = {kind for kind in published if isinstance(kind, type) and issubclass(kind, akidb.AkiDBError)}
-    assert {type(error) for error in ERRORS} == kinds - {akidb.AkiDBError}
+    # A migration works on files where the data is, and never over HTTP.
+    in_process = {akidb.FaultyManifests, akidb.ManifestConflicts}
+    assert {type(error) for error in ERRORS} == kinds - {akidb.AkiDBError} - in_process
 
 
 @pytest.mark.parametrize("path", ["/v1/tenants", "/v1/embeddings"])

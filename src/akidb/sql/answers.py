@@ -6,10 +6,11 @@ from zlib import crc32
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import IdempotencyMismatch, TransactionConflict
+from akidb.domain.errors import IdempotencyMismatch
 from akidb.domain.ids import TenantId
 from akidb.ports import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
+from akidb.ports.conflicts import TransactionConflict
 
 KEY_LOCKS = 0x616B6964
 """The first half of a key's lock on PostgreSQL: `akid` as a number. Locks with one number are others."""

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import AkiDBError, Overloaded, TransactionConflict, Unavailable
+from akidb.domain.errors import AkiDBError, Overloaded, Unavailable
+from akidb.ports.conflicts import TransactionConflict
 
 _CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's states for a serialization failure and a deadlock."""
