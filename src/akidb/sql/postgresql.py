@@ -143,12 +143,18 @@ class PostgresDatabase:
         """Hold a lock that all processes on this database share; `key` takes 63 bits."""
         with self._connection() as connection:
             driver = driver_of(connection)
-            driver.execute("SELECT pg_advisory_lock(%s)", (key,))
+            free = False
             try:
-                yield
+                driver.execute("SELECT pg_advisory_lock(%s)", (key,))
+                try:
+                    yield
+                finally:
+                    if not driver.closed:
+                        driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
+                    free = True
             finally:
-                if not driver.closed:
-                    driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
+                if not free:  # an interrupt may come when the lock is held: it goes with its connection
+                    driver.close()
 
     @contextmanager
     def migration(self) -> Iterator[sa.Connection]:
