@@ -13,6 +13,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.ports import telemetry
+from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.logs import logger
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.telemetry import OK
@@ -20,6 +21,7 @@ from akidb.ports.upkeep import MaintenanceReport
 from akidb.services.admission import Admission
 from akidb.services.changes import Change
 from akidb.services.purging import Purging, SchemaCopies
+from akidb.services.retries import retried
 from akidb.services.stores import StoreAccess
 
 RETENTION_PASSED = "retention_passed"
@@ -149,20 +151,32 @@ class Maintenance:
                 with self._metadata.read() as tx:
                     if not expired(tx, 1):
                         break
-                change = Change(self._now(), self._ids)
-                with self._metadata.transaction() as tx:
-                    change.tx = tx
-                    # Read again within: what was restored meanwhile is not expired any more.
-                    found = expired(tx, BATCH)
-                    for each in found:
-                        purge(change, each, reason=RETENTION_PASSED)
+                try:
+                    found, concerns_store = retried(lambda: self._purge_batch(expired, purge), "metadata")
+                except TransactionConflict as error:
+                    problems.append(error.message)
+                    break
             purged += len(found)
-            if change.concerns_store:
+            if concerns_store:
                 for tenant_id in {each.tenant_id for each in found}:
                     self._settle(tenant_id, problems)
             if not found:
                 break  # all of them are in the hands of other processes
         return purged
+
+    def _purge_batch(
+        self, expired: Callable[[MetadataTransaction, int], Sequence[EntityT]], purge: Callable[..., None]
+    ) -> tuple[Sequence[EntityT], bool]:
+        """Purge what is expired in one transaction; tells whether stores are to learn of it."""
+        change = Change(self._now(), self._ids)
+        with self._metadata.transaction() as tx:
+            change.tx = tx
+            # Read again within: what was restored meanwhile is not expired any more.
+            found = expired(tx, BATCH)
+            # A purge locks rows of its tenant: sweepers that take them in one order do not deadlock.
+            for each in sorted(found, key=lambda entity: entity.tenant_id.raw):
+                purge(change, each, reason=RETENTION_PASSED)
+        return found, change.concerns_store
 
     def _has_purges(self) -> bool:
         with self._metadata.read() as tx:
