@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.errors import NotFound
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.metadata import MetadataStore
 from akidb.services.changes import Change
@@ -51,7 +52,10 @@ class Purging:
         tenant_id, tx = database.tenant_id, change.tx
         # Documents go by the tombstone of their own collection, so each is purged by name.
         for _, collection in tx.collections.all_of_tenant(tenant_id, database.database_id):
-            tx.collections.purge(tenant_id, collection.collection_id, change.now)
+            try:
+                tx.collections.purge(tenant_id, collection.collection_id, change.now)
+            except NotFound:  # purged meanwhile by another process, which tells the store
+                continue
             change.tell_store(tenant_id, "collection_purge", collection.collection_id)
         tx.databases.purge(tenant_id, database.database_id, change.now)
         change.audit("database.purge", tenant_id, database.database_id, reason=reason)
