@@ -68,9 +68,12 @@ class SqlLegacyManifests:
         self._connection = connection
 
     def hold(self) -> None:
-        """Keep others from writing tenants until the transaction ends; on SQLite none can anyway."""
+        """Keep others from locking and writing tenants until the transaction ends; on SQLite none can anyway.
+
+        Who has locked one to change it is waited for here, before there is anything that it could wait for.
+        """
         if self._connection.dialect.name == "postgresql":
-            self._connection.exec_driver_sql("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE")
+            self._connection.exec_driver_sql("LOCK TABLE tenants IN EXCLUSIVE MODE")
 
     def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, Standing]:
         """Those that the store knows, purged ones too."""

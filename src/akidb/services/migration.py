@@ -46,6 +46,7 @@ from akidb.services.migration_plan import (
     read_source,
     report_of,
 )
+from akidb.services.retries import retried
 from akidb.services.stores import StoreAccess
 
 ACTION = "tenant.migrate"
@@ -103,6 +104,15 @@ class MigrationService:
         return now if last is None or now > last else last + timedelta(microseconds=1)
 
     def _carry_out(self, source: Source, *, overwrite: bool, progress: Progress) -> MigrationReport:
+        told, verification = retried(lambda: self._write(source, overwrite, progress), "metadata")
+        for tenant_id in told:
+            self._stores.settle(tenant_id)
+        return report_of(source, dry_run=False, decided=True, verification=verification)
+
+    def _write(
+        self, source: Source, overwrite: bool, progress: Progress
+    ) -> tuple[list[TenantId], Verification | None]:
+        """The transaction, which decides anew when it is run again; gives whose stores are to learn of it."""
         told: list[TenantId] = []
         try:
             with self._metadata.transaction() as tx:
@@ -112,7 +122,7 @@ class MigrationService:
                 refuse_conflicts(source, dry_run=False)
                 steps = [step for step in source.steps if _writes(step)]
                 if not steps:
-                    return report_of(source, dry_run=False, decided=True)
+                    return told, None
                 writing = _Writing(tx, self._ids, now, source.directory)
                 before = tx.legacy_manifests.count_tenants()
                 told = writing.write(steps, progress)
@@ -122,9 +132,7 @@ class MigrationService:
             for tenant_id in told:  # an interrupt may come when the commit is made
                 self._stores.doubt(tenant_id)
             raise
-        for tenant_id in told:
-            self._stores.settle(tenant_id)
-        return report_of(source, dry_run=False, decided=True, verification=verification)
+        return told, verification
 
 
 def planned(source: Source, store: LegacyManifests, *, overwrite: bool) -> MigrationReport:
