@@ -93,6 +93,8 @@ def _tombstones(**fields: Any) -> Callable[[bytes], bytes]:
 
 
 OTHER = TenantId(bytes(15) + b"\x01")
+BEFORE_YEAR_1 = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+AFTER_YEAR_9999 = datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))
 TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
 
 
@@ -109,6 +111,9 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
         (_row("tenants", version=0), "archive.tenants[0].version"),
         (_row("tenants", metadata={"a": "\0"}), "archive.tenants[0].metadata.a"),
         (_row("tenants", created_at=datetime(2026, 1, 1)), "archive.tenants[0].created_at"),  # noqa: DTZ001
+        (_row("tenants", created_at=BEFORE_YEAR_1), "archive.tenants[0].created_at"),
+        (_row("tenants", deleted_at=AFTER_YEAR_9999), "archive.tenants[0].deleted_at"),
+        (_row("users", last_login_at=AFTER_YEAR_9999), "archive.users[0].last_login_at"),
         (_row("databases", name="a/b"), "archive.databases[0].name"),
         (_row("databases", tenant_id=OTHER), "archive.databases[0].tenant_id"),
         (_row("collections", tenant_id=OTHER), "archive.collections[0].tenant_id"),
@@ -258,3 +263,30 @@ def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World)
     report = world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
     assert world.ops.tenants.get("aki-labs").created_at == datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
     assert report.tenant.created_at == at
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_the_first_and_the_last_time_that_there_is_come_in(
+    at: datetime, archive: bytes, world: World
+) -> None:
+    world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
+    assert [tenant.created_at for tenant in world.ops.tenants.list().items if tenant.slug == "aki-labs"] == [
+        at
+    ]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_is_left_of_a_tenant_when_anything_breaks_it_off(
+    error: type[BaseException], archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    world.ops.documents.upsert(NOTES._replace(tenant="neighbour"), notes("n0"))
+    stores = {path.name for path in (world.directory / "tenants").glob("*.db")}
+    monkeypatch.setattr(world.ops.archives._changes, "carry_out", broken)
+    with pytest.raises(error):
+        world.ops.archives.import_(io.BytesIO(archive))
+    with pytest.raises(error):
+        world.ops.archives.copy("neighbour", "branch")
+    assert {path.name for path in (world.directory / "tenants").glob("*.db")} == stores

@@ -7,7 +7,7 @@ already is another question (`services/archives.py`). Nothing is kept but the ro
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -240,6 +240,10 @@ def _check_manifest(row: LegacyRecord, path: str) -> None:
 def _check_time(value: datetime, path: str) -> None:
     if value.tzinfo is None:
         raise InvalidArgument(path, "must say its offset from UTC")
+    try:
+        value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(path, "is no time that there is between the years 1 and 9999 in UTC") from None
 
 
 def _check_hash(value: object, path: str) -> None:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from akidb.archive.frames import fault
 from akidb.archive.parts import ArchiveReader, ArchiveWriter
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import AkiDBError, NotFound, Unavailable
+from akidb.domain.errors import NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Operation, require
 from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
@@ -170,8 +170,9 @@ class ArchiveService:
                     return report
                 refuse(conflicts)
                 archive.seek(start)
-                store_id = self._fill(archive, contents)
-                return self._bring_in(contents, store_id, arguments, report)
+                with self._whole(tenant.tenant_id):
+                    store_id = self._fill(archive, contents)
+                    return self._bring_in(contents, store_id, arguments, report)
 
     @operation
     def copy(self, tenant: TenantRef, slug: str, *, name: str | None = None) -> Tenant:
@@ -191,7 +192,7 @@ class ArchiveService:
         with self._image(tenant_id) as image:
             rows = self._rows(tenant_id)
             branch = Branch(rows, self._ids, slug, name, self._now())
-            with self._tenant_stores.exclusive(branch.tenant_id):
+            with self._tenant_stores.exclusive(branch.tenant_id), self._whole(branch.tenant_id):
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
                     renamed = branch.renamed(image.collections())
@@ -221,6 +222,15 @@ class ArchiveService:
                 return
             with store.image() as image:
                 yield image
+
+    @contextmanager
+    def _whole(self, tenant_id: TenantId) -> Iterator[None]:
+        """Keep nothing of a store that the block made when it raises before the metadata know the store."""
+        try:
+            yield
+        except BaseException:
+            self._stores.remove_unused(tenant_id)
+            raise
 
     def _has_store(self, tenant_id: TenantId) -> bool:
         with self._metadata.read() as tx:
@@ -269,11 +279,7 @@ class ArchiveService:
             change.audit("tenant.import", tenant_id, tenant_id)
             return report
 
-        try:
-            return self._changes.carry_out("tenants.import", (), arguments, ImportReport, effect)
-        except AkiDBError:
-            self._stores.remove_unused(tenant_id)
-            raise
+        return self._changes.carry_out("tenants.import", (), arguments, ImportReport, effect)
 
     def _bring_in_copy(
         self, tenant: TenantRef, branch: "Branch", store_id: StoreId | None, arguments: Any
@@ -287,11 +293,7 @@ class ArchiveService:
             change.audit("tenant.copy", branch.tenant_id, branch.origin_id)
             return change.tx.tenants.get(branch.tenant_id)
 
-        try:
-            return self._changes.carry_out("tenants.copy", (tenant,), arguments, Tenant, effect)
-        except AkiDBError:
-            self._stores.remove_unused(branch.tenant_id)
-            raise
+        return self._changes.carry_out("tenants.copy", (tenant,), arguments, Tenant, effect)
 
 
 def open_archive(archive: IO[bytes], kind: ArchiveKind, room_bytes: int) -> ArchiveReader:
