@@ -1,5 +1,6 @@
 """`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`, as they are typed."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -35,10 +36,30 @@ def test_a_file_that_is_there_is_not_replaced_without_force(akidb: Run, three: s
     for command in (["backup"], ["tenant", "export", "aki-labs"]):
         refused = akidb(*command, "kept", "--json")
         assert (refused.status, refused.problem["code"]) == (4, "already_exists")
+        assert refused.problem["detail"].endswith("already exists; --force replaces it")
         assert Path("kept").read_text() == "letter"
     assert akidb("backup", "kept", "--force").status == 0
     assert Path("kept").read_bytes().startswith(b"AkiDB archive 1\n")
     assert [path.name for path in Path().glob(".*.part")] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_what_is_no_regular_file_is_never_replaced(
+    akidb: Run, three: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    os.mkfifo("pipe")
+    Path("kept").write_text("letter")
+    Path("link").symlink_to("kept")
+    Path("dangling").symlink_to("nowhere")
+    Path("folder").mkdir()
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for name in ("pipe", "link", "dangling", "folder"):
+        for command in (["backup"], ["tenant", "export", "aki-labs"]):
+            refused = akidb(*command, name, *options, "--json")
+            assert (refused.status, refused.problem["field"]) == (2, "file")
+            assert refused.problem["reason"] == f"{name} is no regular file, and is not replaced"
+    assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+    assert Path("kept").read_text() == "letter"
 
 
 def test_a_restore_into_what_is_not_empty_is_a_conflict(akidb: Run, three: str) -> None:

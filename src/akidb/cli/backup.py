@@ -12,14 +12,14 @@ import typer
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.ports.archive import Source, Target
 
 STANDARD = "-"
 
 Written = Annotated[str, typer.Argument(metavar="FILE", help="A new file; - is standard output.")]
 Read = Annotated[str, typer.Argument(metavar="FILE", help="What was written; - is standard input.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, if it is a regular one.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -117,8 +117,13 @@ def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator
         yield sys.stdout.buffer
         return
     began = time.perf_counter()
-    with writing(file, overwrite=force) as target:
-        yield target
+    try:
+        with writing(file, overwrite=force) as target:
+            yield target
+    except AlreadyExists as error:
+        if error.fields["field"] == "file":
+            error.add_note("--force replaces it")
+        raise
     seconds, size = round(time.perf_counter() - began, 3), Path(file).stat().st_size
     session.out.done(
         {"file": file, "bytes": size, "seconds": seconds},

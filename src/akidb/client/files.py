@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +22,13 @@ def writing(file: FileTarget, *, overwrite: bool) -> Iterator[Target]:
     """Write to a file: under another name first, then durably under its own, readable by its owner alone.
 
     Raises AlreadyExists for a file that is there, unless it is to be overwritten; InvalidArgument(`file`)
-    for a path that cannot be written.
+    for a path that cannot be written, and for a link, a device or whatever else there is no regular file.
     """
     if not isinstance(file, str | os.PathLike):
         yield file
         return
     path = Path(file)
-    if not overwrite:
-        _require_absent(path)
+    _require_room(path, overwrite=overwrite)
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         output: IO[bytes] = os.fdopen(
@@ -62,14 +62,22 @@ def reading(file: FileSource) -> Iterator[Source]:
         yield opened
 
 
-def _require_absent(path: Path) -> None:
-    if path.exists() or path.is_symlink():
+def _require_room(path: Path, *, overwrite: bool) -> None:
+    """Refuse a path where something is, unless it is a regular file that is to be overwritten."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing is there, or nothing can be made there, which the making tells
+        return
+    if not stat.S_ISREG(mode):
+        raise InvalidArgument("file", f"{path} is no regular file, and is not replaced")
+    if not overwrite:
         raise AlreadyExists("file", "file", path)
 
 
 def _put_in_place(made: Path, path: Path, *, overwrite: bool) -> None:
     """Give a finished file its name, and have that reach the disk."""
     if overwrite:
+        _require_room(path, overwrite=True)  # it took a while until here
         made.replace(path)
     else:
         try:
@@ -77,7 +85,7 @@ def _put_in_place(made: Path, path: Path, *, overwrite: bool) -> None:
         except FileExistsError:
             raise AlreadyExists("file", "file", path) from None
         except OSError:  # a file system without links
-            _require_absent(path)
+            _require_room(path, overwrite=False)
             made.rename(path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
