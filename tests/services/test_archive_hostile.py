@@ -109,6 +109,9 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
         (_row("tenants", storage_quota_bytes=-1), "archive.tenants[0].storage_quota_bytes"),
         (_row("tenants", qps_quota=2**63), "archive.tenants[0].qps_quota"),
         (_row("tenants", version=0), "archive.tenants[0].version"),
+        (_row("tenants", version=2**31 - 1), "archive.tenants[0].version"),
+        (_row("users", version=2**63 - 1), "archive.users[0].version"),
+        (_image(version=2**31 - 1), "archive.*.version"),
         (_row("tenants", metadata={"a": "\0"}), "archive.tenants[0].metadata.a"),
         (_row("tenants", created_at=datetime(2026, 1, 1)), "archive.tenants[0].created_at"),  # noqa: DTZ001
         (_row("tenants", created_at=BEFORE_YEAR_1), "archive.tenants[0].created_at"),
@@ -125,16 +128,14 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
         (_row("users", email="no address"), "archive.users[0].email"),
         (_row("users", email_key="else@example.com"), "archive.users[0].email_key"),
         (_row("users", password_hash="x"), "archive.users[0].password_hash"),
-        (
-            _row("users", password_hash="$argon2id$v=19$m=9999999,t=1,p=1$c2FsdA$aGFzaA"),
-            "archive.users[0].password_hash",
-        ),
         (_image(collection_id=CollectionId(bytes(16))), f"archive.{CollectionId(bytes(16))}"),
         (_image(dimension=17), "archive.*.vectors"),
         (_image(dimension=2**40), "archive.*.dimension"),
         (_image(metric="dot"), "archive.*"),
         (_image(sequence=5), "archive.*"),
         (_image(sequence=-1), "archive.*.sequence"),
+        (_image(sequence=2**62 + 1), "archive.*.sequence"),
+        (_image(sequence=2**62, tombstone_floor=2**62 + 1), "archive.*.tombstone_floor"),
         (_image(tombstone_floor=100), "archive.*.tombstone_floor"),
         (_image(tombstone_floor=11), "archive.*"),
         (_image(document_count=10), "archive.*.document_count"),
@@ -290,3 +291,46 @@ def test_nothing_is_left_of_a_tenant_when_anything_breaks_it_off(
     with pytest.raises(error):
         world.ops.archives.copy("neighbour", "branch")
     assert {path.name for path in (world.directory / "tenants").glob("*.db")} == stores
+
+
+def test_numbers_at_their_bounds_come_in_and_go_on(archive: bytes, world: World) -> None:
+    archive = _row("tenants", version=2**31 - 2)(_row("collections", version=2**31 - 2)(archive))
+    world.ops.archives.import_(io.BytesIO(_image(version=2**31 - 2, sequence=2**62)(archive)))
+    world.ops.documents.upsert(NOTES, notes("new"))
+    assert world.ops.documents.count(NOTES) == 10
+    assert world.ops.tenants.suspend("aki-labs").version == 2**31 - 1
+
+
+def _hash(memory_kib: int, passes: int, lanes: int, salt: str = "c2FsdHNhbHQ", tag: str = "A" * 43) -> str:
+    return f"$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${tag}"
+
+
+@pytest.mark.parametrize(
+    ("password_hash", "taken"),
+    [
+        (_hash(64 * 1024, 3, 4), True),
+        (_hash(256 * 1024, 10, 16), True),
+        (_hash(8, 1, 1), True),
+        (_hash(256 * 1024 + 1, 1, 1), False),
+        (_hash(9999999, 1, 1), False),
+        (_hash(1024, 11, 1), False),
+        (_hash(1024, 1, 17), False),
+        (_hash(1024, 0, 1), False),
+        (_hash(1024, 1, 0), False),
+        (_hash(15, 1, 2), False),
+        (_hash(1024, 1, 1, salt="c2FsdA"), False),
+        (_hash(1024, 1, 1, salt="A" * 87), False),
+        (_hash(1024, 1, 1, tag="A" * 21), False),
+        (_hash(1024, 1, 1, tag="A" * 87), False),
+    ],
+)
+def test_what_the_check_of_a_password_may_cost_is_bounded(
+    password_hash: str, taken: bool, archive: bytes, world: World
+) -> None:
+    changed_archive = _row("users", password_hash=password_hash)(archive)
+    if taken:
+        assert world.ops.archives.import_(io.BytesIO(changed_archive), dry_run=True).users == 1
+        return
+    error = _refused(world, changed_archive)
+    assert isinstance(error, InvalidArgument)
+    assert error.field == "archive.users[0].password_hash"

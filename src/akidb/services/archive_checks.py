@@ -46,16 +46,24 @@ from akidb.ports.archive import (
     UserRecord,
 )
 from akidb.services.batches import check_id, refuse_faulty
+from akidb.services.passwords import Cost
 
 if TYPE_CHECKING:
     from akidb.domain.ids import CollectionId, TenantId
 
 _DIGEST_BYTES = 16
 _MAX_FREE_TEXT_BYTES = 64 * 1024
+_MAX_VERSION = 2**31 - 2
+_MAX_SEQUENCE = 2**62
+"""What counts up leaves room to go on counting."""
 _HASH = re.compile(
-    r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+    r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
-_MAX_HASH_MEMORY_KIB = 2**20
+"""Salts of 8 to 64 bytes, tags of 16 to 64."""
+_MAX_HASH_COST = Cost(passes=10, memory_kib=256 * 1024, lanes=16)
+"""Up to three seconds, where a hash of this program takes a tenth or two."""
+_MIN_KIB_PER_LANE = 8
+"""RFC 9106, section 3.1: with less a hash cannot be checked at all."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -125,9 +133,11 @@ class _StoreCheck:
         self._count = self._bytes = self._last = 0
         self._last_deletion = image.tombstone_floor
         self._ids = bytearray()
-        check_integer(image.version, self._path("version"), 1)
-        for name in ("max_document_count", "document_count", "storage_used_bytes", "sequence"):
+        check_integer(image.version, self._path("version"), 1, _MAX_VERSION)
+        for name in ("max_document_count", "document_count", "storage_used_bytes"):
             check_integer(getattr(image, name), self._path(name))
+        for name in ("sequence", "tombstone_floor"):
+            check_integer(getattr(image, name), self._path(name), 0, _MAX_SEQUENCE)
         check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
         check_integer(image.tombstone_floor, self._path("tombstone_floor"), 0, image.sequence)
 
@@ -249,8 +259,16 @@ def _check_time(value: datetime, path: str) -> None:
 def _check_hash(value: object, path: str) -> None:
     """A password's hash whose check does not take more memory or time than there is."""
     found = _HASH.fullmatch(str(value))
-    if found is None or int(found[1]) > _MAX_HASH_MEMORY_KIB:
-        raise InvalidArgument(path, "is no Argon2id hash that may be checked here")
+    if found is not None:
+        memory_kib, passes, lanes = (int(number) for number in found.groups())
+        most = _MAX_HASH_COST
+        if (
+            1 <= passes <= most.passes
+            and 1 <= lanes <= most.lanes
+            and lanes * _MIN_KIB_PER_LANE <= memory_kib <= most.memory_kib
+        ):
+            return
+    raise InvalidArgument(path, "is no Argon2id hash that may be checked here")
 
 
 def _whole(minimum: int, maximum: int = MAX_INTEGER) -> Callable[[object, str], object]:
@@ -264,7 +282,7 @@ def _check_raw_id(value: object, path: str) -> None:
 
 _Check = Callable[[Any, str], object]
 _COMMON: Mapping[str, _Check] = {
-    "version": _whole(1),
+    "version": _whole(1, _MAX_VERSION),
     "metadata": check_object,
     "schema_version": _whole(1, 2**31 - 1),
     "memory_quota_bytes": check_integer,
