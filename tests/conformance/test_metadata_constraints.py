@@ -211,6 +211,20 @@ def test_audit_entries_are_never_changed_or_deleted(
     assert raw("SELECT * FROM audit_entries") == before
 
 
+def test_audit_entries_cannot_be_replaced(raw: RawSql, library: Library, tenant: Tenant) -> None:
+    library.audit(tenant)
+    before = raw("SELECT * FROM audit_entries")
+    columns = ENTRY.replace("action", "'forged'", 1)
+    forged = f"INTO audit_entries ({ENTRY}) SELECT {columns} FROM audit_entries"
+    if raw.system == "postgresql":
+        statement = f"INSERT {forged} ON CONFLICT (audit_entry_id) DO UPDATE SET action = excluded.action"
+    else:
+        statement = f"INSERT OR REPLACE {forged}"
+    with pytest.raises(sa.exc.IntegrityError, match="never changed or deleted"):
+        raw(statement)
+    assert raw("SELECT * FROM audit_entries") == before
+
+
 def test_audit_entries_cannot_be_truncated(raw: RawSql, library: Library, tenant: Tenant) -> None:
     library.audit(tenant)
     truncation = "TRUNCATE audit_entries" if raw.system == "postgresql" else "DELETE FROM audit_entries"

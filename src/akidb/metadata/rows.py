@@ -77,8 +77,12 @@ def update(connection: sa.Connection, entity: Tenant | Database | Collection) ->
 
 
 def delete(connection: sa.Connection, entity: Tenant | Database | Collection, now: datetime) -> None:
-    """Mark a row as deleted and keep the state that it had."""
+    """Mark a row as deleted and keep the state that it had.
+
+    Never earlier than its last change: a clock that stepped back would have the sweeper take it at once.
+    """
     kind = type(entity)
+    now = max(now, entity.updated_at)
     state = _TABLES[kind].c[_STATE[kind]]
     _change(
         connection,

@@ -13,7 +13,7 @@ from akidb.sql.copies import Copies
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import SqliteFile
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest step in `migrations/versions`; a test holds the two together."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
-from akidb.domain.errors import PreconditionFailed
+from akidb.domain.errors import PreconditionFailed, Unavailable
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.domain.names import check_integer, parse_reference
 from akidb.ports import context, wire
@@ -107,9 +107,18 @@ class Changes:
         key = request_key(operation, path, arguments) if takes_key else None
         change, result = retried(lambda: self._attempt(key, path, kind, effect), "metadata")
         if change.concerns_store and change.tenant_id is not None:
-            self._stores.settle(change.tenant_id)
+            self._settle(change.tenant_id)
         self._signals.notify(change.tenant_id)
         return result
+
+    def _settle(self, tenant_id: TenantId) -> None:
+        """Have the store follow. Raises Unavailable when it cannot be told; the change stands even so."""
+        try:
+            self._stores.settle(tenant_id)
+        except Unavailable as error:
+            raise Unavailable(
+                f"the change is made, but the tenant's store could not be told of it yet: {error.message}"
+            ) from error
 
     def _attempt(
         self,

@@ -21,12 +21,14 @@ MAX_WRITERS = 64
 """That share a commit."""
 MAX_SECONDS = 0.005
 """After which a transaction is committed whoever waits, so that nobody waits for many bulk loads."""
+WAIT_SECONDS = 120.0
+"""After which a writer gives up waiting for the commit of others."""
 
 
 class SharedTransaction:
     """A transaction of SQLite, used by one writer after the other and then committed once."""
 
-    __slots__ = ("_began_at", "_driver", "_error", "_latch", "_name", "_writers", "connection")
+    __slots__ = ("_began_at", "_driver", "_error", "_latch", "_name", "_working", "_writers", "connection")
 
     def __init__(self, name: str, connection: sa.Connection) -> None:
         """Begin it. `name` is what errors call the store."""
@@ -35,6 +37,7 @@ class SharedTransaction:
         self._driver: Any = driver_of(connection)
         self._driver.execute("BEGIN IMMEDIATE")
         self._writers = 1
+        self._working = True
         self._began_at = time.monotonic()
         self._error: BaseException | None = None
         self._latch = threading.Lock()
@@ -44,11 +47,13 @@ class SharedTransaction:
         """Go on where the writer before ended."""
         self._driver.execute("SAVEPOINT writer")
         self._writers += 1
+        self._working = True
 
     def keep(self) -> None:
         """End a writer's work, which stands if the commit does."""
         if self._writers > 1:
             self._driver.execute("RELEASE writer")
+        self._working = False
 
     def undo(self, error: BaseException) -> bool:
         """Undo a writer's work because of its error; tells whether anything is left to be committed.
@@ -58,22 +63,23 @@ class SharedTransaction:
         if not self._driver.in_transaction:
             self._end(error)
             return False
-        if self._writers > 1:
-            self._driver.execute("ROLLBACK TO writer")
-            self._driver.execute("RELEASE writer")
+        if self._undo_last():
             return True
-        self._driver.execute("ROLLBACK")
         self._end(None)
         return False
 
     @property
     def is_full(self) -> bool:
-        """Whether it must not go on."""
-        return self._writers >= MAX_WRITERS or time.monotonic() - self._began_at > MAX_SECONDS
+        """Whether it must not go on; so too where an interrupt cut off the end of a writer's work."""
+        is_old = time.monotonic() - self._began_at > MAX_SECONDS
+        return self._working or is_old or self._writers >= MAX_WRITERS
 
     def commit(self, commit: Any) -> bool:
         """Commit for all by `commit(driver)`; tells whether it was done."""
         try:
+            if self._working and not self._undo_last():
+                self._end(None)
+                return False
             commit(self._driver)
         except BaseException as error:
             if self._driver.in_transaction:
@@ -91,11 +97,25 @@ class SharedTransaction:
 
     def wait(self, own: BaseException | None) -> None:
         """Wait for the commit. Raises Unavailable when it failed, but for the writer's own error."""
-        with self._latch:
-            pass
+        if not self._latch.acquire(timeout=WAIT_SECONDS):
+            raise Unavailable(f"{self._name}: it is not known whether the commit was made")
+        self._latch.release()
         if self._error is not None and self._error is not own:
             found = translation(self._name, self._error)
-            raise Unavailable(str(found or self._error)) from self._error
+            lost = f"{self._name}: the transaction was lost with another writer's"
+            raise Unavailable(lost if found is None else str(found)) from self._error
+
+    def _undo_last(self) -> bool:
+        """Undo the work of the last writer; tells whether there is any of others."""
+        if self._writers > 1:
+            self._driver.execute("ROLLBACK TO writer")
+            self._driver.execute("RELEASE writer")
+            self._writers -= 1
+        else:
+            self._driver.execute("ROLLBACK")
+            self._writers = 0
+        self._working = False
+        return self._writers > 0
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error

@@ -47,6 +47,12 @@ class Descriptors:
                 if path in self._open:
                     os.close(self._open.pop(path))
 
+    def forget(self) -> None:
+        """Begin anew in a forked child, where all of it is the parent's, and so is who held the lock."""
+        self._lock = threading.Lock()
+        self._connections = Counter()
+        self._open = {}
+
     def of(self, path: Path) -> int:
         """The descriptor of a file that there is a connection to."""
         with self._lock:

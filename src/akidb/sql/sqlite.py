@@ -51,6 +51,7 @@ class _Target(threading.local):
 
 _target = _Target()
 _descriptors = Descriptors()
+os.register_at_fork(after_in_child=_descriptors.forget)
 
 
 def _connect() -> Any:
@@ -198,14 +199,14 @@ class SqliteFile:
 
     def settle(self) -> None:
         """Commit what was left open. Called by who holds the gate; the writers learn how it went."""
-        shared, self._shared = self._shared, None
+        shared = self._shared
         if shared is None:
             return
         done = False
         try:
-            done = shared.commit(self._commit)
+            done = shared.commit(self._commit_and_count)
         finally:
-            self.generation += 1
+            self._shared = None
             self._give(shared.connection, broken=not done)
 
     def join(self) -> SharedTransaction:
@@ -272,6 +273,12 @@ class SqliteFile:
         broken = broken_references(connection)
         if broken:
             raise Unavailable(f"{self.name}: a step of the schema was not taken: {broken[0]}")
+
+    def _commit_and_count(self, driver: Any) -> None:
+        try:
+            self._commit(driver)
+        finally:
+            self.generation += 1  # before a writer returns: what was kept of before must not be used then
 
     def _commit(self, driver: Any) -> None:
         if not telemetry.listeners:
@@ -356,19 +363,16 @@ class _Writing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        file, shared = self._file, self._shared
-        if error is None:
-            try:
-                shared.keep()
-            finally:
-                file.gate.leave()
-            shared.wait(None)
-            return
-        instead = translation(file.name, error)
+        instead: Exception | None = None
         try:
-            file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
-        finally:
-            file.gate.leave()
+            file, shared = self._file, self._shared
+            if error is None:
+                shared.keep()
+            else:
+                instead = translation(file.name, error)
+                file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
+        finally:  # what an interrupt left undone here is undone before the commit
+            self._file.gate.leave()
         shared.wait(error)
         if instead is not None:
             raise instead from error

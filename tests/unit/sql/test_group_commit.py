@@ -214,3 +214,59 @@ def test_who_needs_the_file_alone_finds_all_committed(crowd: Crowd) -> None:
     erasing[0].join(20)
     assert erased == [True]
     assert crowd.notes() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_work_whose_end_an_interrupt_cut_off_is_not_committed(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    undo = crowd.file.undo
+    interrupted: list[int] = []
+
+    def interrupt(*what: Any, **how: Any) -> None:
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        undo(*what, **how)
+
+    monkeypatch.setattr(crowd.file, "undo", interrupt)
+
+    def work(number: int, connection: Any) -> None:
+        insert(number, connection)
+        if number == others:
+            raise KeyError(number)
+
+    crowd.run(others + 1, work)
+    assert isinstance(crowd.raised[others], KeyboardInterrupt)
+    assert crowd.notes() == list(range(others))
+    with crowd.file.write() as connection:
+        insert(9, connection)
+    assert crowd.notes() == [*range(others), 9]
+
+
+def test_the_generation_has_changed_before_a_writer_returns(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    end = commits.SharedTransaction._end
+
+    def look(shared: Any, error: BaseException | None) -> None:
+        seen.append(crowd.file.generation)
+        end(shared, error)
+
+    monkeypatch.setattr(commits.SharedTransaction, "_end", look)
+    before = crowd.file.generation
+    crowd.run(3, insert)
+    assert seen == [before + 1]
+
+
+def test_who_loses_its_work_with_another_is_told_so(crowd: Crowd) -> None:
+    def work(number: int, connection: Any) -> None:
+        insert(number, connection)
+        if number == 1:
+            connection.exec_driver_sql("ROLLBACK")
+            raise KeyError
+
+    crowd.run(2, work)
+    assert "lost with another writer's" in str(crowd.raised[0])
+    assert isinstance(crowd.raised[1], KeyError)
