@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from types import NoneType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -22,9 +22,11 @@ MAX_OBJECT_BYTES: Final = 1024 * 1024
 """Size of a stored object in its canonical form, in bytes."""
 MAX_INTEGER: Final = 2**63 - 1
 MIN_INTEGER: Final = -(2**63)
+TOO_DEEP: Final = "is nested too deep"
 
 _PATH_KEY_CHARACTERS = 64
 _LONG_LIST_BYTES = 64
+_MAX_INTEGER_CHARACTERS = len(str(MIN_INTEGER))
 _COLON_ESCAPE = re.compile(rb"\\u003[aA]")
 _T = TypeVar("_T")
 _encoder = msgspec.json.Encoder()
@@ -199,9 +201,27 @@ def decode_strict(body: bytes, shape: type[_T]) -> _T:
         detail = str(error).removeprefix("JSON is malformed: ")
         raise InvalidArgument("body", f"malformed JSON: {detail[:1].lower()}{detail[1:]}") from None
     except RecursionError:
-        raise InvalidArgument("body", "is nested too deep") from None
+        raise InvalidArgument("body", TOO_DEEP) from None
     _refuse_faults(body)
     return value
+
+
+def decode_leniently(body: bytes) -> Any:
+    """Decode JSON by its grammar alone: keys may repeat, and numbers may be of any size.
+
+    Such a number becomes an integer beyond 64 bits or an infinity, as which `check_object` refuses it.
+    Raises ValueError for what is no JSON, RecursionError for what is nested too deep.
+    """
+    return json.loads(body.decode(), parse_int=_integer, parse_constant=_refuse_constant)
+
+
+def decode_any_number(body: bytes) -> Any:
+    """Decode JSON as strictly as `decode_strict`, but with numbers of any size, as `decode_leniently` does.
+
+    Raises InvalidArgument for a duplicate key, otherwise as `decode_leniently`.
+    """
+    _refuse_faults(body)
+    return decode_leniently(body)
 
 
 def _decoder(shape: type[_T]) -> msgspec.json.Decoder[_T]:
@@ -282,10 +302,23 @@ class _Constant(str):
     __slots__ = ()
 
 
+def _integer(text: str) -> int:
+    """Read a number of any length in a time that is linear in it: all that do not fit read alike."""
+    if len(text) <= _MAX_INTEGER_CHARACTERS:
+        return int(text)
+    return MIN_INTEGER - 1 if text[0] == "-" else MAX_INTEGER + 1
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
 def _refuse_faults(body: bytes) -> None:
     """Raise InvalidArgument for the first duplicate key or constant, found the slow and exact way."""
     try:
-        tree = json.loads(body.decode(), object_pairs_hook=_Members, parse_constant=_Constant)
+        tree = json.loads(
+            body.decode(), object_pairs_hook=_Members, parse_int=_integer, parse_constant=_Constant
+        )
     except (ValueError, RecursionError):
         return  # malformed in another way, which the caller tells
     pending: list[tuple[str, Any]] = [("", tree)]

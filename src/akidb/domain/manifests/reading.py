@@ -16,7 +16,17 @@ import msgspec
 from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Tenant
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
-from akidb.domain.json import canonical, check_object, decode_strict, member_path, text_fault, type_name
+from akidb.domain.json import (
+    TOO_DEEP,
+    canonical,
+    check_object,
+    decode_any_number,
+    decode_leniently,
+    decode_strict,
+    member_path,
+    text_fault,
+    type_name,
+)
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.names import check_integer, check_slug
 
@@ -112,26 +122,28 @@ def _decoded(body: bytes) -> Any:
     try:
         return decode_strict(body, Any)
     except InvalidArgument as error:
-        # Stricter than JSON's grammar: what is no manifest may repeat a key.
-        document = _leniently(body)
-        if document is not None and not (isinstance(document, dict) and "tenant_id" in document):
+        refused = error
+    # Stricter than JSON's grammar: what is no manifest may repeat a key.
+    document = _leniently(body)
+    if document is not None:
+        if not (isinstance(document, dict) and "tenant_id" in document):
             return document
-        if document is not None and _has_lone_surrogate(document):
-            raise FaultyManifest([Fault(None, "must not contain a lone surrogate")]) from None
-        field = None if error.field == "body" else error.field
-        raise FaultyManifest([Fault(field, error.reason)]) from None
+        if _has_lone_surrogate(document):
+            raise FaultyManifest([Fault(None, "must not contain a lone surrogate")])
+        if refused.reason != TOO_DEEP:
+            try:  # a number too large to be read is a fault only where 2.0 has a use for it
+                return decode_any_number(body)
+            except InvalidArgument as error:
+                refused = error
+    raise FaultyManifest([Fault(None if refused.field == "body" else refused.field, refused.reason)])
 
 
 def _leniently(body: bytes) -> Any:
     """The document by the grammar alone, None when it is not even that, or is null."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return decode_leniently(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def _has_lone_surrogate(document: Any) -> bool:

@@ -23,7 +23,7 @@ STATUSES = {
 }
 _QUOTAS = {"max_storage_bytes": "storage_quota_bytes", "api_rate_limit_per_second": "qps_quota"}
 _SPACE = re.compile(r"[ \t\n\r]*")
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(parse_int=str)  # of any length: where it ends is all that is wanted
 
 
 def new_manifest(tenant: Tenant) -> bytes:
