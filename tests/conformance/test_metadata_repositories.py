@@ -217,7 +217,7 @@ def test_times_of_deletion_and_restore_never_run_backwards(
     with metadata.transaction() as tx:
         place.repository(tx).delete(kept, clock.now - timedelta(days=1))
     found = stored(metadata, place, kept, deleted=True)
-    assert found.updated_at == kept.updated_at
+    assert found.updated_at == kept.updated_at == found.deleted_at
     with metadata.transaction() as tx:
         restored = place.repository(tx).restore(found, clock.now - timedelta(days=2))
     assert restored.updated_at == kept.updated_at
