@@ -118,12 +118,19 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
         (_row("tenants", deleted_at=AFTER_YEAR_9999), "archive.tenants[0].deleted_at"),
         (_row("users", last_login_at=AFTER_YEAR_9999), "archive.users[0].last_login_at"),
         (_row("databases", name="a/b"), "archive.databases[0].name"),
+        (_row("databases", description="x" * 4097), "archive.databases[0].description"),
         (_row("databases", tenant_id=OTHER), "archive.databases[0].tenant_id"),
         (_row("collections", tenant_id=OTHER), "archive.collections[0].tenant_id"),
         (_row("collections", database_id=DatabaseId(bytes(16))), "archive.collections[0].database_id"),
         (_row("collections", dimension=8), "archive.collections[0].dimension"),
         (_row("collections", hnsw_m=1), "archive.collections[0].hnsw_m"),
         (_row("collections", embedding_model="a\0"), "archive.collections[0].embedding_model"),
+        (_row("collections", embedding_model="x" * 1025), "archive.collections[0].embedding_model"),
+        (
+            _row("collections", embedding_fingerprint="x" * 1025),
+            "archive.collections[0].embedding_fingerprint",
+        ),
+        (_row("tenants", placement="x" * 1025), "archive.tenants[0].placement"),
         (_row("users", tenant_id=OTHER), "archive.users[0].tenant_id"),
         (_row("users", email="no address"), "archive.users[0].email"),
         (_row("users", email_key="else@example.com"), "archive.users[0].email_key"),
@@ -215,6 +222,36 @@ def test_more_than_there_is_room_for_is_refused(
 ) -> None:
     monkeypatch.setattr(world.ops._runtime.place, "room_bytes", lambda: 1000)
     assert isinstance(_refused(world, archive), Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "reason"),
+    [
+        ("MAX_TENANT_ROWS", 4, "more than 4 rows"),
+        ("MAX_TENANT_ROWS_BYTES", 1500, "more than 1500 bytes of metadata"),
+        ("MAX_TENANT_FRAME_BYTES", 100, "more than 100 bytes of rows in one frame"),
+    ],
+)
+def test_more_metadata_than_one_tenant_may_have_is_refused(
+    bound: str, most: int, reason: str, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
+    error = _refused(world, archive)
+    assert isinstance(error, InvalidArgument)
+    assert reason in error.message
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MAX_TENANT_ROWS", 4), ("MAX_TENANT_ROWS_BYTES", 1500)])
+def test_what_could_not_be_taken_in_is_not_exported(
+    bound: str, most: int, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ops.archives.import_(io.BytesIO(archive))
+    monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
+    target = io.BytesIO()
+    with pytest.raises(Unavailable, match="a backup has it"):
+        world.ops.archives.export("aki-labs", target)
+    assert not target.getvalue()
+    world.ops.archives.backup(target)
 
 
 def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: bytes, world: World) -> None:

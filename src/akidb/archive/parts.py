@@ -6,13 +6,14 @@ the last plane (sign and exponent) shrinks to a third and the others not by a by
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from akidb.archive.frames import END, JSON, PLANE, FrameReader, FrameWriter, fault
+from akidb.domain.errors import Unavailable
 from akidb.ports import wire
 from akidb.ports.archive import (
     RECORDS,
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 ROWS_BYTES: Final = 2**20
 """About what one frame of rows holds."""
+MAX_TENANT_ROWS: Final = 200_000
+"""Of metadata in an archive of one tenant, and collections of its store: they are held in memory together."""
+MAX_TENANT_ROWS_BYTES: Final = 128 * 2**20
+"""What the rows of such an archive may take as JSON."""
+MAX_TENANT_FRAME_BYTES: Final = 4 * 2**20
+"""What one frame of them may take: a row has an object of a megabyte at most."""
 PLANES: Final = 4
 """Bytes of a float32, little-endian."""
 
@@ -126,11 +133,14 @@ class ArchiveReader:
         """Read at most `room_bytes`, unpacked. Raises as `FrameReader` does."""
         self._frames = FrameReader(source, room_bytes)
         self._order = _Order()
+        self._bound: _Bound | None = None
         self.digest = b""
         header = self._part()
         if not isinstance(header, Header):
             raise fault("does not begin with its header")
         self.header = header
+        if header.kind == "tenant":
+            self._bound = _Bound()
 
     def __iter__(self) -> Iterator[Part]:
         """The parts after the header, the summary last.
@@ -165,9 +175,16 @@ class ArchiveReader:
             part = _decode(frame.content)
             if isinstance(part, _Rows):
                 place = part.table
-                return Rows(part.table, _rows(part))
+                if self._bound is not None:
+                    self._bound.take_bytes(place, len(part.rows))
+                rows = Rows(place, _rows(part))
+                if self._bound is not None:
+                    self._bound.take_rows(place, len(rows.rows))
+                return rows
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise fault(f"{place}: {error}") from None
+        if isinstance(part, CollectionImage) and self._bound is not None:
+            self._bound.take_rows("store", 1)
         return self._documents(part) if isinstance(part, _Columns) else part
 
     def _documents(self, columns: _Columns) -> Documents:
@@ -191,6 +208,38 @@ def _rows(part: _Rows) -> list[Any]:
         raise fault(f"has rows of an unknown table {part.table!r}")
     rows: list[Any] = decoder.decode(part.rows)
     return rows
+
+
+class _Bound:
+    """How much metadata an archive of one tenant may still have."""
+
+    def __init__(self) -> None:
+        self._rows = MAX_TENANT_ROWS
+        self._bytes = MAX_TENANT_ROWS_BYTES
+
+    def take_bytes(self, place: str, size: int) -> None:
+        if size > MAX_TENANT_FRAME_BYTES:
+            raise fault(f"has more than {MAX_TENANT_FRAME_BYTES} bytes of rows in one frame", f".{place}")
+        self._bytes -= size
+        if self._bytes < 0:
+            raise fault(f"has more than {MAX_TENANT_ROWS_BYTES} bytes of metadata", f".{place}")
+
+    def take_rows(self, place: str, count: int) -> None:
+        self._rows -= count
+        if self._rows < 0:
+            raise fault(f"has more than {MAX_TENANT_ROWS} rows of metadata", f".{place}")
+
+
+def require_exportable(rows: Sequence[Rows], collections: int) -> None:
+    """Raise Unavailable for a tenant with more metadata than an archive of one tenant may have."""
+    count = collections + sum(len(part.rows) for part in rows)
+    # A comma more for each: as many as come of splitting them into frames.
+    size = sum(len(wire.encode(part.rows)) + len(part.rows) for part in rows)
+    if count > MAX_TENANT_ROWS or size > MAX_TENANT_ROWS_BYTES:
+        raise Unavailable(
+            f"the tenant has {count} rows of metadata of {size} bytes, more than the {MAX_TENANT_ROWS} of"
+            f" {MAX_TENANT_ROWS_BYTES} that may be exported: a backup has it"
+        )
 
 
 class _Order:

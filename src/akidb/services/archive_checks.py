@@ -1,7 +1,8 @@
 """Checks all that an archive says by the rules that hold for what users write.
 
 An archive may come from anybody. What passes here can be stored; whether it clashes with what is stored
-already is another question (`services/archives.py`). Nothing is kept but the rows of one tenant.
+already is another question (`services/archives.py`). Nothing is kept but the rows of one tenant, which the
+reader bounds.
 """
 
 import hashlib
@@ -46,6 +47,7 @@ from akidb.ports.archive import (
     UserRecord,
 )
 from akidb.services.batches import check_id, refuse_faulty
+from akidb.services.databases import MAX_DESCRIPTION_BYTES
 from akidb.services.passwords import Cost
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 _DIGEST_BYTES = 16
 _MAX_FREE_TEXT_BYTES = 64 * 1024
+_MAX_WORD_BYTES = 1024
 _MAX_VERSION = 2**31 - 2
 _MAX_SEQUENCE = 2**62
 """What counts up leaves room to go on counting."""
@@ -275,6 +278,10 @@ def _whole(minimum: int, maximum: int = MAX_INTEGER) -> Callable[[object, str], 
     return lambda value, path: check_integer(value, path, minimum, maximum)
 
 
+def _text(maximum_bytes: int) -> Callable[[object, str], object]:
+    return lambda value, path: check_text(value, path, maximum_bytes=maximum_bytes)
+
+
 def _check_raw_id(value: object, path: str) -> None:
     if not isinstance(value, bytes) or len(value) != 16:
         raise InvalidArgument(path, "must be 16 bytes")
@@ -302,7 +309,11 @@ _COMMON: Mapping[str, _Check] = {
 _CHECKS: Mapping[tuple[str, str], _Check] = {
     ("tenants", "name"): check_label,
     ("databases", "name"): check_name,
+    ("databases", "description"): _text(MAX_DESCRIPTION_BYTES),
     ("collections", "name"): check_name,
+    ("collections", "embedding_model"): _text(_MAX_WORD_BYTES),
+    ("collections", "embedding_fingerprint"): _text(_MAX_WORD_BYTES),
+    ("tenants", "placement"): _text(_MAX_WORD_BYTES),
 }
 
 

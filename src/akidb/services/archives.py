@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 from msgspec.structs import replace
 
 from akidb.archive.frames import fault
-from akidb.archive.parts import ArchiveReader, ArchiveWriter
+from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
@@ -50,6 +50,7 @@ from akidb.services.idempotency import request_key
 from akidb.services.stores import StoreAccess
 
 COPIED_BYTES = 2**20
+ROWS_AT_ONCE = 500
 
 
 class Place:
@@ -140,9 +141,11 @@ class ArchiveService:
             known = {
                 row.collection_id for part in rows for row in part.rows if isinstance(row, CollectionRecord)
             }
+            every = [] if image is None else image.collections()
+            found = [each for each in every if each.collection_id in known]
+            require_exportable(rows, len(found))
             writer = self._writer(target, "tenant")
             if image is not None:
-                found = [each for each in image.collections() if each.collection_id in known]
                 _write_store(writer, tenant_id, image, found)
             for part in rows:
                 writer.add(part)
@@ -272,7 +275,9 @@ class ArchiveService:
         def effect(change: Change) -> ImportReport:
             refuse(find_conflicts(change.tx, contents))
             for table in TENANT_TABLES:
-                change.tx.records.write(Rows(table, contents.rows[table]))
+                rows = contents.rows[table]
+                for at in range(0, len(rows), ROWS_AT_ONCE):
+                    change.tx.records.write(Rows(table, rows[at : at + ROWS_AT_ONCE]))
             if store_id is not None:
                 change.tx.stores.register(tenant_id, store_id)
                 change.tell_store(tenant_id, "tenant", tenant_id)
