@@ -1,15 +1,18 @@
 """Archives between SQLite and PostgreSQL, and on PostgreSQL alone: the same rows, bytes and errors."""
 
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from archived import parts_of
 from worlds import DIMENSION, notes
 
-from akidb.domain.errors import AlreadyExists, InvalidState
+from akidb.domain.errors import AlreadyExists, InvalidState, Overloaded
 from akidb.ports.archive import Documents
 from akidb.ports.operations import CollectionPath
 from akidb.services.runtime import LocalOperations, open_local, restore_local
@@ -128,3 +131,52 @@ def test_a_copy_on_postgresql(postgres_url: str, settings: Settings) -> None:
         assert all(finding.ok for finding in operations.doctor())
     finally:
         operations.close()
+
+
+class Stalled:
+    """What takes an archive from when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.free = threading.Event(), threading.Event()
+
+    def write(self, data: bytes, /) -> None:
+        self.begun.set()
+        assert self.free.wait(60)
+
+
+@pytest.fixture
+def narrow(postgres_url: str, settings: Settings) -> Iterator[LocalOperations]:
+    """A tenant in a place with the fewest connections that there may be."""
+    operations = open_local(postgres_url, msgspec.structs.replace(settings, postgresql_pool_size=2))
+    operations.tenants.create("Aki Labs")
+    operations.databases.create("aki-labs", "kb")
+    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
+    operations.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(50))))
+    yield operations
+    operations.close()
+
+
+def test_as_many_copies_as_there_are_connections_do_not_wait_for_each_other(narrow: LocalOperations) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        made = list(threads.map(lambda at: narrow.archives.copy("aki-labs", f"branch-{at}"), range(6)))
+    for tenant in made:
+        assert narrow.documents.count(NOTES._replace(tenant=tenant.slug)) == 50
+
+
+def test_exports_that_nobody_takes_leave_a_connection_to_others(
+    narrow: LocalOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(narrow.archives._turn, "_timeout_seconds", 0.2)
+    target, backup = Stalled(), io.BytesIO()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(narrow.archives.export, "aki-labs", target)
+        assert target.begun.wait(60)
+        saved = threads.submit(narrow.archives.backup, backup)
+        with pytest.raises(Overloaded, match="archive"):
+            narrow.archives.export("aki-labs", io.BytesIO())
+        assert narrow.documents.count(NOTES) == 50
+        target.free.set()
+        first.result(60)
+        saved.result(60)
+    assert backup.getvalue()
+    assert exported(narrow)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from akidb.archive.frames import fault
 from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import NotFound, Unavailable
+from akidb.domain.errors import NotFound, Overloaded, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Operation, require
 from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
@@ -48,9 +48,11 @@ from akidb.services.branches import Branch
 from akidb.services.changes import Change, Changes
 from akidb.services.idempotency import request_key
 from akidb.services.stores import StoreAccess
+from akidb.sql.gate import FairGate
 
 COPIED_BYTES = 2**20
 ROWS_AT_ONCE = 500
+TURN_TIMEOUT_SECONDS = 60.0
 
 
 class Place:
@@ -106,6 +108,9 @@ class ArchiveService:
         self._now = now
         self._place = place
         self._schemas = schemas
+        # An image in a shared database keeps a connection of a pool of two or more, and a copy takes another
+        # one of it: with one image at a time there is always one left.
+        self._turn = FairGate("archive", TURN_TIMEOUT_SECONDS)
 
     @operation
     def backup(self, target: Target) -> None:
@@ -116,7 +121,7 @@ class ArchiveService:
         for tenant_id, _ in known:
             with ExitStack() as opened:
                 try:
-                    image = opened.enter_context(self._image(tenant_id))
+                    image = opened.enter_context(self._image(tenant_id, patient=True))
                 except (NotFound, Unavailable):
                     if self._has_store(tenant_id):
                         raise
@@ -217,14 +222,35 @@ class ArchiveService:
         return open_archive(archive, kind, self._place.room_bytes())
 
     @contextmanager
-    def _image(self, tenant_id: TenantId) -> Iterator[StoreImage | None]:
-        """A tenant's store as of one instant; None for one that has none, or was purged meanwhile."""
-        with self._stores.existing(tenant_id) as store:
+    def _image(self, tenant_id: TenantId, *, patient: bool = False) -> Iterator[StoreImage | None]:
+        """A tenant's store as of one instant; None for one that has none, or was purged meanwhile.
+
+        Raises Overloaded when others take too long, unless the caller is patient.
+        """
+        with self._in_turn(patient=patient), self._stores.existing(tenant_id) as store:
             if store is None:
                 yield None
                 return
             with store.image() as image:
                 yield image
+
+    @contextmanager
+    def _in_turn(self, *, patient: bool) -> Iterator[None]:
+        """Have one image at a time where they take what all need; files have no need of it."""
+        if self._metadata.generation is not None:
+            yield
+            return
+        while True:
+            try:
+                self._turn.enter()
+                break
+            except Overloaded:
+                if not patient:
+                    raise
+        try:
+            yield
+        finally:
+            self._turn.leave()
 
     @contextmanager
     def _whole(self, tenant_id: TenantId) -> Iterator[None]:
