@@ -8,6 +8,10 @@ import pytest
 
 from akidb.domain.lifecycle import MOVES, PERMITTED
 from akidb.embedding import LocalModels
+from akidb.metadata.schema import HEAD
+from akidb.services.runtime import open_local
+from akidb.services.schemas import _LOSSES
+from akidb.settings import load
 
 from .conftest import Run
 
@@ -60,7 +64,14 @@ def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "akidb-data" / "metadata.db").exists()
     assert akidb("migrate", "schema", "--dry-run").out.startswith("would bring the schema from nothing to ")
     done = akidb("migrate", "schema", "--json").json
-    assert done == {"from": None, "to": tried["to"], "stores": 0, "changed": True, "dry_run": False}
+    assert done == {
+        "from": None,
+        "to": tried["to"],
+        "stores": 0,
+        "changed": True,
+        "dry_run": False,
+        "lost": [],
+    }
     again = akidb("migrate", "schema", "--json").json
     assert again == {**done, "from": tried["to"], "changed": False}
     assert akidb("migrate", "schema").out == f"the schema is {tried['to']}, the newest\n"
@@ -69,16 +80,66 @@ def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> Non
 def test_migrate_goes_back_and_forward(akidb: Run, tmp_path: Path) -> None:
     assert akidb("tenant", "create", "a").status == 0
     newest = akidb("migrate", "schema", "--json").json["to"]
-    assert akidb("migrate", "schema", "--to", "0001", "--dry-run").out == (
-        f"would bring the schema from {newest} to 0001\n"
+    assert (
+        akidb("migrate", "schema", "--to", "0001", "--dry-run").out.splitlines()[0]
+        == f"would bring the schema from {newest} to 0001"
     )
-    assert akidb("migrate", "schema", "--to", "0001").out == f"brought the schema from {newest} to 0001\n"
+    back = akidb("migrate", "schema", "--to", "0001", "--yes")
+    assert back.out == f"brought the schema from {newest} to 0001\n"
+    assert back.err.splitlines() == losses(users=0)
     assert akidb("migrate", "schema", "--to", "0001").out == "the schema is 0001\n"
     assert akidb("migrate", "schema").out == f"brought the schema from 0001 to {newest}\n"
     assert akidb("tenant", "get", "a", "--json").json["version"] == 1
     assert len(list((tmp_path / "akidb-data" / "backups").iterdir())) == 2
     wrong = akidb("migrate", "schema", "--to", "7", "--json")
     assert (wrong.status, wrong.problem["field"]) == (2, "to")
+
+
+def test_the_way_back_says_what_is_lost_and_asks(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("tenant", "create", "a").status == 0
+    assert akidb("database", "create", "a", "kb").status == 0
+    operations = open_local(tmp_path / "akidb-data", load())
+    for name in ("b", "c"):
+        operations.users.create("a", f"{name}@example.org", password="correct horse")
+    operations.close()
+    newest = akidb("migrate", "schema", "--json").json["to"]
+    tried = akidb("migrate", "schema", "--to", "0001", "--dry-run")
+    assert tried.out.splitlines()[1:] == losses(users=2)
+    lost = akidb("migrate", "schema", "--to", "0001", "--dry-run", "--json").json["lost"]
+    assert [(loss["version"], loss["rows"]) for loss in lost] == [
+        ("0005", None),
+        ("0004", None),
+        ("0003", 0),
+        ("0002", 2),
+    ]
+    refused = akidb("migrate", "schema", "--to", "0001")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.splitlines()[:-1] == losses(users=2)
+    assert refused.err.splitlines()[-1].endswith("yes: this cannot be undone: say --yes")
+    assert akidb("migrate", "schema", "--to", "0001", "--json").problem["field"] == "yes"
+    assert akidb("migrate", "schema", "--json").json["from"] == newest
+    fewer = akidb("migrate", "schema", "--to", "0003", "--yes", "--json").json["lost"]
+    assert [loss["version"] for loss in fewer] == ["0005", "0004"]
+    assert akidb("migrate", "schema", "--to", "0004").status == 0
+
+
+DELETED = "which tenants 1.x deleted: those will be purged like others"
+
+
+def losses(*, users: int) -> list[str]:
+    """What is said to be lost on the way to the first version."""
+    return [
+        "lost with 0005: the index of tenants' names, which is made anew on the way forward",
+        "lost with 0004: the change feeds of tenants, whose readers start again from nothing",
+        f"lost with 0003: 0 manifests of AkiDB 1.x, and with them {DELETED}",
+        f"lost with 0002: {users} users of tenants",
+    ]
+
+
+def test_each_version_that_is_left_says_what_it_takes_along() -> None:
+    losing_nothing = {"0006"}
+    later = {f"{number:04}" for number in range(2, int(HEAD) + 1)}
+    assert {version for version, _, _ in _LOSSES} == later - losing_nothing
 
 
 def test_maintain_says_what_it_did(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:

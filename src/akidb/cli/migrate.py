@@ -1,11 +1,15 @@
 """`akidb migrate`: brings stores to this program's schema, and tenants from 1.x and back."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from akidb.cli import manifests
-from akidb.cli.session import Session, command, group
+from akidb.cli.arguments import Yes
+from akidb.cli.session import Session, command, confirm, group
+
+if TYPE_CHECKING:
+    from akidb.services.schemas import SchemaChange
 
 app = group("migrate", "Changes of the stores' shape, and from AkiDB 1.x and back.")
 manifests.add_to(app)
@@ -21,23 +25,34 @@ def schema(
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Go to this version, back where a step can.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Bring the stores to this program's schema, or to another.
 
-    Whatever opens them brings them forward too. Copies of the files are taken first.
+    Whatever opens them brings them forward too. Copies of the files are taken first. On the way back it says
+    what is lost, and asks.
     """
     import msgspec
 
     from akidb.services.schemas import migrate
 
-    with session.out.stages("tenant stores", counted=True) as show:
-        done = migrate(
-            session.stores,
-            session.settings,
-            to=to,
-            dry_run=dry_run,
-            advance=lambda count, of: show("tenant stores", count, of),
-        )
+    def run(*, dry_run: bool) -> "SchemaChange":
+        with session.out.stages("tenant stores", counted=True) as show:
+            return migrate(
+                session.stores,
+                session.settings,
+                to=to,
+                dry_run=dry_run,
+                advance=lambda count, of: show("tenant stores", count, of),
+            )
+
+    if to is not None and not dry_run:
+        plan = run(dry_run=True)
+        for line in _losses(plan):
+            session.out.note(line)
+        if plan.lost:
+            confirm(session, f"Go back from {plan.found} to {plan.to}?", yes=yes)
+    done = run(dry_run=dry_run)
     if done.found == done.to:
         sentence = f"the schema is {done.to}" + (", the newest" if to is None else "")
     else:
@@ -46,3 +61,14 @@ def schema(
     if done.stores:
         sentence += f", with {done.stores} tenant stores"
     session.out.done(msgspec.to_builtins(done), sentence)
+    if dry_run and not session.out.json:
+        for line in _losses(done):
+            session.out.text(line)
+
+
+def _losses(change: "SchemaChange") -> list[str]:
+    """A line for each thing that goes back with a step."""
+    return [
+        f"lost with {loss.version}: {'' if loss.rows is None else f'{loss.rows:,} '}{loss.what}"
+        for loss in change.lost
+    ]

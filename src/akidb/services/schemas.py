@@ -5,7 +5,7 @@ own, the tenants' before the metadata on the way back and after them on the way 
 was killed can be repeated, and whatever opens the place meanwhile finds stores that it can bring forward.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +20,34 @@ from akidb.services.owner import OwnerLock
 from akidb.services.restoring import require_finished
 from akidb.settings import Settings
 from akidb.sql.copies import Copies
+from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import SqliteFile
 
 Advance = Callable[[int, int], None]
 """Called with how many tenant stores are done, and of how many."""
+
+
+class Loss(msgspec.Struct, kw_only=True, frozen=True):
+    """What a step back takes away."""
+
+    version: str
+    """The version that is left."""
+    what: str
+    rows: int | None
+    """How many of them there are, None where nobody counts them."""
+
+
+# Steps that only guard what is there lose nothing.
+_LOSSES = (
+    ("0005", "the index of tenants' names, which is made anew on the way forward", None),
+    ("0004", "the change feeds of tenants, whose readers start again from nothing", None),
+    (
+        "0003",
+        "manifests of AkiDB 1.x, and with them which tenants 1.x deleted: those will be purged like others",
+        "legacy_manifests",
+    ),
+    ("0002", "users of tenants", "users"),
+)
 
 
 class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
@@ -36,6 +60,8 @@ class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
     """Tenant stores that were changed, or would be."""
     changed: bool
     dry_run: bool
+    lost: Sequence[Loss] = ()
+    """What older versions have no place for, in the order of the steps back."""
 
 
 def migrate(
@@ -62,6 +88,18 @@ def migrate(
         return SchemaChange(found=None, to=target, stores=0, changed=not dry_run, dry_run=dry_run)
     with _owned(place):
         return _migrate_directory(place, settings, target, dry_run=dry_run, advance=advance)
+
+
+def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
+    """What the steps back from a version to an older one take away."""
+    losses = []
+    with metadata.read() as connection:
+        for version, what, table in _LOSSES:
+            if found is not None and target < version <= found:
+                query = f"SELECT count(*) FROM {table}"  # noqa: S608 - one of the above
+                rows = connection.exec_driver_sql(query).scalar_one() if table else None
+                losses.append(Loss(version=version, what=what, rows=rows))
+    return losses
 
 
 def _make(place: Path, settings: Settings) -> None:
@@ -108,6 +146,7 @@ def _migrate_directory(
             stores=len(changing),
             changed=not dry_run and (found != target or bool(changing)),
             dry_run=dry_run,
+            lost=_lost(metadata, found, target),
         )
         if dry_run:
             return change
@@ -141,6 +180,7 @@ def _migrate_database(url: str, settings: Settings, target: str, *, dry_run: boo
                 stores=int(changing),
                 changed=not dry_run and (found != target or changing),
                 dry_run=dry_run,
+                lost=_lost(metadata, found, target),
             )
             if dry_run:
                 return change
