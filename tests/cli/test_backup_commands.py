@@ -1,5 +1,6 @@
 """`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`, as they are typed."""
 
+import json
 import os
 import re
 import shlex
@@ -102,13 +103,19 @@ def test_a_tenant_moves_and_its_conflicts_are_shown(akidb: Run, three: str) -> N
     report = akidb("--data", "new", "tenant", "import", "aki", "--as", "other", "--json").json
     assert (report["tenant"]["slug"], report["documents"], report["dry_run"]) == ("other", 3, False)
     again = akidb("--data", "new", "tenant", "import", "aki", "--dry-run")
-    assert again.status == 0
+    tenant_id = report["tenant"]["tenant_id"]
+    assert again.status == 4
+    assert again.err.startswith("error: already_exists: the import would be refused for 3 conflicts; ")
+    assert again.err.endswith(f"; tenant_id {tenant_id} is taken\n")
     assert [line.split()[0] for line in again.out.splitlines()] == [
         "field",
         "tenant_id",
         "database_id",
         "collection_id",
     ]
+    listed = akidb("--data", "new", "tenant", "import", "aki", "--dry-run", "--json")
+    assert (listed.status, len(json.loads(listed.out)["conflicts"])) == (4, 3)
+    assert json.loads(listed.err)["value"] == tenant_id
     refused = akidb("--data", "new", "tenant", "import", "aki", "--json")
     assert (refused.status, refused.problem["field"]) == (4, "tenant_id")
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command
 from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.ports.archive import Source, Target
+from akidb.ports.archiving import ImportConflict
 
 STANDARD = "-"
 
@@ -79,18 +80,28 @@ def import_file(
     """Take in an exported tenant, under its own IDs; all or nothing."""
     with _source(file) as source:
         report = session.operations.archives.import_(source, slug=slug, dry_run=dry_run)
-    if session.out.json:
-        session.out.value(report)
-    elif report.conflicts:
+    if report.conflicts:
         rows = [(conflict.field, conflict.value, conflict.reason) for conflict in report.conflicts]
         session.out.rows(report, ("field", "value", "reason"), rows)
-        session.out.note(f"{len(report.conflicts)} conflicts: it would be refused")
-    else:
-        verb = "would import" if dry_run else "imported"
-        session.out.text(
-            f"{verb} {report.tenant.slug} with {report.databases:,} databases,"
-            f" {report.collections:,} collections and {report.documents:,} documents"
-        )
+        raise _conflicts(report.conflicts)
+    if session.out.json:
+        session.out.value(report)
+        return
+    verb = "would import" if dry_run else "imported"
+    session.out.text(
+        f"{verb} {report.tenant.slug} with {report.databases:,} databases,"
+        f" {report.collections:,} collections and {report.documents:,} documents"
+    )
+
+
+def _conflicts(conflicts: Sequence[ImportConflict]) -> AlreadyExists:
+    """The error that a dry run ends with, once all conflicts are shown."""
+    first = conflicts[0]
+    error = AlreadyExists("tenant", first.field, first.value)
+    count = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
+    error.message = f"the import would be refused for {count}; {first.field} {first.value} is {first.reason}"
+    error.args = (error.message,)
+    return error
 
 
 @command(tenants.app, "copy")
