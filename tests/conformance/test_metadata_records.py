@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 from samples import Clock, Library, RawSql, key
 
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, IdempotencyMismatch, InvalidArgument, NotFound
 from akidb.domain.ids import DatabaseId, StoreId, TenantId
 from akidb.metadata.store import PostgresMetadataStore
+from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.metadata import MetadataStore
 
 
@@ -110,7 +110,7 @@ def test_the_registry_knows_the_store_of_each_tenant(
     with metadata.read() as tx:
         assert tx.stores.find(tenant.tenant_id) == store_id
         assert tx.stores.list() == [(tenant.tenant_id, store_id)]
-    with pytest.raises(sa.exc.IntegrityError), metadata.transaction() as tx:
+    with pytest.raises(TransactionConflict), metadata.transaction() as tx:
         tx.stores.register(tenant.tenant_id, library.ids.new(StoreId))
     with metadata.transaction() as tx:
         tx.tenants.purge(tenant.tenant_id, clock.now)

@@ -4,7 +4,9 @@ import sqlalchemy as sa
 
 from akidb.domain.ids import EntityId, StoreId, TenantId
 from akidb.metadata.tables import outbox, tenant_stores
+from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.metadata import OutboxEntry, Subject
+from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(outbox.c.sequence, outbox.c.tenant_id, outbox.c.subject, outbox.c.subject_id).order_by(
@@ -33,6 +35,10 @@ _STORE_WITH_PENDING = Prepared(
         sa.exists().where(outbox.c.tenant_id == tenant_stores.c.tenant_id).label("pending"),
     ).where(tenant_stores.c.tenant_id == sa.bindparam("tenant_id"))
 )
+
+
+_ONE_OF_A_TENANT = {"tenant_stores_pkey", "tenant_stores.tenant_id"}
+"""The key of the registry, as each database names it."""
 
 
 class SqlOutbox:
@@ -91,8 +97,16 @@ class SqlStoreRegistry:
         return None if row is None else (row[0], row[1])
 
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Remember that the store was made."""
-        self._connection.execute(sa.insert(tenant_stores).values(tenant_id=tenant_id, store_id=store_id))
+        """Remember that the store was made.
+
+        Raises TransactionConflict when another process made one at the same time.
+        """
+        try:
+            self._connection.execute(sa.insert(tenant_stores).values(tenant_id=tenant_id, store_id=store_id))
+        except sa.exc.IntegrityError as error:
+            if violated(error) not in _ONE_OF_A_TENANT:
+                raise
+            raise TransactionConflict(f"another store of tenant {tenant_id} was made at once") from error
 
     def list(self) -> list[tuple[TenantId, StoreId]]:
         """All of them."""
