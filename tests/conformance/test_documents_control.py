@@ -126,6 +126,26 @@ def test_telling_twice_changes_nothing(shelf: Shelf) -> None:
         assert found.control == before
 
 
+def test_what_was_before_is_not_taken_over(shelf: Shelf) -> None:
+    tenant, collection = shelf.tenant, shelf.collection
+    shelf.set_tenant(status=TenantStatus.SUSPENDED)
+    shelf.set_collection(max_document_count=7)
+    with shelf.open() as store:
+        told, controls = store.control_state(), store.controls()
+        store.apply(tenant, [(shelf.database, collection)])
+        assert store.control_state() == told
+        assert store.controls() == controls
+
+
+def test_a_database_changes_without_its_collections(shelf: Shelf) -> None:
+    shelf.set_database(state=DatabaseState.DELETING)
+    with shelf.open() as store:
+        assert [each.database_state for each in store.controls()] == [DatabaseState.DELETING]
+    shelf.set_database(state=DatabaseState.READY)
+    with shelf.open() as store:
+        assert [each.database_state for each in store.controls()] == [DatabaseState.READY]
+
+
 def test_the_store_says_what_it_was_told(shelf: Shelf) -> None:
     shelf.set_tenant(status=TenantStatus.SUSPENDED, storage_quota_bytes=7)
     with shelf.open() as store:

@@ -11,10 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from fault_tools import add_tenant, unsound
+from fault_tools import add_tenant, at, document, unsound
 
-from akidb.domain.errors import NotFound
-from akidb.domain.ids import CollectionId
+from akidb.documents.tenant_store import SqlTenantStore
+from akidb.domain.errors import InvalidState, NotFound, Unavailable
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.tenants import SqlTenantCatalog
@@ -140,7 +140,7 @@ def test_a_database_is_purged_whose_collection_a_sweeper_purged_first(
     add_tenant(one, SLUG, "c", "e")
     one.databases.delete(SLUG, "d")
     purge = SqlCollectionRepository.purge
-    missed: list[CollectionId] = []
+    missed: list[object] = []
 
     def late(self: Any, tenant_id: Any, collection_id: Any, now: Any) -> None:
         purge(self, tenant_id, collection_id, now)
@@ -197,3 +197,128 @@ def test_a_migration_that_overwrites_waits_for_an_update(
     assert thread.error is None
     assert attempts == [1]  # it was no deadlock
     assert one.tenants.get(SLUG).name == "Second"
+
+
+def pause_in_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[threading.Event, threading.Event]:
+    """Have a method of a tenant's store wait when a thread in the background calls it: reached, and go on."""
+    real = getattr(SqlTenantStore, name)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def paused(self: Any, *arguments: Any) -> Any:
+        if isinstance(threading.current_thread(), Background):
+            reached.set()
+            assert go_on.wait(SECONDS)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(SqlTenantStore, name, paused)
+    return reached, go_on
+
+
+def update_tenant(operations: LocalOperations) -> None:
+    operations.tenants.update(SLUG, TenantChanges(qps_quota=500))
+
+
+def suspend_tenant(operations: LocalOperations) -> None:
+    operations.tenants.suspend(SLUG)
+
+
+def restore_database(operations: LocalOperations) -> None:
+    operations.databases.restore(SLUG, "d")
+
+
+def delete_database(operations: LocalOperations) -> None:
+    operations.databases.delete(SLUG, "d")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refusal"),
+    [
+        (update_tenant, suspend_tenant, InvalidState),
+        # Of one version of the collection, which says nothing of its database.
+        (restore_database, delete_database, NotFound),
+    ],
+)
+def test_who_lost_the_lock_does_not_tell_a_store_what_was_before(
+    pair: tuple[LocalOperations, LocalOperations],
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    first: Callable[[LocalOperations], None],
+    second: Callable[[LocalOperations], None],
+    refusal: type[Exception],
+) -> None:
+    one, other = pair
+    add_tenant(one, SLUG, "c")
+    one.documents.upsert(at(SLUG), [document("x")])
+    if first is restore_database:
+        delete_database(one)
+    reached, go_on = pause_in_thread(monkeypatch, "apply")
+    thread = Background(lambda: first(one))
+    assert reached.wait(SECONDS)
+    end_lock_holders(postgres_url)
+    second(other)
+    go_on.set()
+    thread.end()
+    assert isinstance(thread.error, Unavailable)
+    for each in pair:
+        with pytest.raises(refusal):
+            each.documents.upsert(at(SLUG), [document("y")])
+    assert unsound(other) == []
+
+
+@pytest.mark.parametrize("first_registers", [True, False])
+def test_two_who_make_a_store_after_a_lost_lock_end_with_one(
+    pair: tuple[LocalOperations, LocalOperations], postgres_url: str, first_registers: bool
+) -> None:
+    one, other = pair
+    add_tenant(one, SLUG, "c")
+    stores: Any = one._runtime.tenant_stores
+    others: Any = other._runtime.tenant_stores
+    create, create_other = stores.create, others.create
+    made, go_on = threading.Event(), threading.Event()
+
+    def making(*arguments: Any) -> None:
+        create(*arguments)
+        made.set()
+        assert go_on.wait(SECONDS)
+
+    def making_other(*arguments: Any) -> None:
+        create_other(*arguments)
+        if first_registers:
+            go_on.set()
+            thread.end()
+
+    stores.create, others.create = making, making_other
+    thread = Background(lambda: one.documents.upsert(at(SLUG), [document("x")]))
+    assert made.wait(SECONDS)
+    end_lock_holders(postgres_url)
+    other.documents.upsert(at(SLUG), [document("y")])
+    go_on.set()
+    thread.end()
+    assert isinstance(thread.error, Unavailable | None)
+    stores.create, others.create = create, create_other
+    for each, id in zip(pair, "xz", strict=True):
+        each.documents.upsert(at(SLUG), [document(id)])
+        assert each.documents.count(at(SLUG)) >= 2
+    assert one.documents.count(at(SLUG)) == 3
+    assert unsound(one) == []
+
+
+def test_who_lost_the_lock_makes_and_removes_no_store(
+    pair: tuple[LocalOperations, LocalOperations], postgres_url: str
+) -> None:
+    one, other = pair
+    add_tenant(one, SLUG, "c")
+    tenant_id = one.tenants.get(SLUG).tenant_id
+    stores = one._runtime.tenant_stores
+
+    def remove_late() -> None:
+        with stores.exclusive(tenant_id):
+            end_lock_holders(postgres_url)
+            other.documents.upsert(at(SLUG), [document("x")])
+            with pytest.raises(Unavailable, match="held the tenant's lock"):
+                stores.remove(tenant_id)
+
+    with pytest.raises(Unavailable):  # the lock is not there to be given back
+        remove_late()
+    assert other.documents.count(at(SLUG)) == 1
+    assert unsound(other) == []

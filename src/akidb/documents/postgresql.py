@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import StoreFiller, StoreImage
+from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.documents import TenantStore
 from akidb.ports.telemetry import StoreFigures
 from akidb.sql import migrations
@@ -38,13 +40,32 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class PostgresTenantStore(SqlTenantStore):
-    """`akidb.ports.documents.TenantStore`: the rows of one tenant."""
+    """`akidb.ports.documents.TenantStore`: the rows of one tenant.
+
+    `check_lock` raises Unavailable when the tenant's lock was lost since it was taken.
+    """
+
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        sql: TenantSql,
+        store_id: StoreId,
+        check_lock: Callable[[sa.Connection], None],
+    ) -> None:
+        super().__init__(database, sql, store_id)
+        self._check_lock = check_lock
 
     @contextmanager
     def image(self) -> Iterator[StoreImage]:
         """All of the store as of one instant, for as long as it takes to read it."""
         with self._database.read(snapshot=True) as connection:
             yield SqlStoreImage(connection, self._sql)
+
+    def _hold(self, connection: sa.Connection) -> int:
+        """Keep others from writing to the store: who gets a lost lock next waits for the row then."""
+        told = super()._hold(connection)
+        self._check_lock(connection)
+        return told
 
     def erase(self) -> bool:
         """The database's own vacuum clears what was deleted from its pages."""
@@ -77,29 +98,34 @@ class PostgresTenantStores:
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
         """Make an empty store in place of an unused one."""
-        if not self.remove_unused(tenant_id):
-            raise Unavailable(
-                f"{self._database.name}: there is a store of tenant {tenant_id} that the metadata"
-                " does not know; restore both from one backup"
-            )
-        with self._database.write() as connection:
-            connection.execute(
-                sa.insert(SHARED.control).values(
-                    tenant_id=tenant_id,
-                    store_id=store_id,
-                    tenant_version=0,
-                    tenant_status=TenantStatus.PROVISIONING,
-                    storage_quota_bytes=0,
-                    storage_used_bytes=0,
-                )
-            )
+        row = sa.insert(SHARED.control).values(
+            tenant_id=tenant_id,
+            store_id=store_id,
+            tenant_version=0,
+            tenant_status=TenantStatus.PROVISIONING,
+            storage_quota_bytes=0,
+            storage_used_bytes=0,
+        )
+        try:
+            # In one transaction: who lost the lock may have registered the store that this one replaces.
+            with self._database.write() as connection:
+                if not self._remove_unused(connection, tenant_id):
+                    raise Unavailable(
+                        f"{self._database.name}: there is a store of tenant {tenant_id} that the metadata"
+                        " does not know; restore both from one backup"
+                    )
+                connection.execute(row)
+        except sa.exc.IntegrityError as error:  # made at the same time by who lost the lock
+            raise TransactionConflict(f"{self._database.name}: a store was made twice at once") from error
+        self._forget(tenant_id)
 
     @contextmanager
     def open(
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
     ) -> Iterator[TenantStore]:
         """The tenant's store, prepared."""
-        store = PostgresTenantStore(self._database, on_shared_tables(tenant_id), store_id)
+        check_lock = partial(self._check_lock, tenant_id)
+        store = PostgresTenantStore(self._database, on_shared_tables(tenant_id), store_id, check_lock)
         if not self._is_ready(tenant_id, store_id):
             with self.exclusive(tenant_id):
                 with self._lock:
@@ -131,17 +157,16 @@ class PostgresTenantStores:
 
         A thread that holds it already goes on.
         """
-        held: set[TenantId] = self._held.__dict__.setdefault("tenants", set())
+        held = self._holders()
         if tenant_id in held:
             yield
             return
-        key = int.from_bytes(tenant_id.raw[8:]) ^ int.from_bytes(tenant_id.raw[:8])
-        with self._locks.locked(key & (2**63 - 1)):
-            held.add(tenant_id)
+        with self._locks.locked(_lock_key(tenant_id)) as holder:
+            held[tenant_id] = holder
             try:
                 yield
             finally:
-                held.discard(tenant_id)
+                held.pop(tenant_id, None)
 
     def mark_stale(self, tenant_id: TenantId) -> None:
         """Have the store prepared again before the next use."""
@@ -151,32 +176,17 @@ class PostgresTenantStores:
 
     def remove(self, tenant_id: TenantId) -> None:
         """Remove every row of the tenant. Who writes meanwhile finds no control row, and fails."""
-        own = TenantSql(OF_SHARED, tenant_id)
         with self.exclusive(tenant_id), self._database.write() as connection:
-            own.statements.lock.first(connection, **own.own)
-            for table in (
-                SHARED.documents,
-                SHARED.tombstones,
-                SHARED.remembered_answers,
-                SHARED.collections,
-                SHARED.control,
-            ):
-                connection.execute(sa.delete(table).where(*SHARED.own(table)), own.own)
-        with self._lock:
-            self._prepared.pop(tenant_id, None)
-            self._generations.pop(tenant_id, None)
+            self._remove(connection, tenant_id)
+        self._forget(tenant_id)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove what a crash left of making a store; tells whether there is none now."""
-        own = on_shared_tables(tenant_id)
-        with self._database.read() as connection:
-            found = own.statements.identity.first(connection, **own.own)
-        if found is None:
-            return True
-        if found[2] != 0:
-            return False
-        self.remove(tenant_id)
-        return True
+        with self.exclusive(tenant_id), self._database.write() as connection:
+            removed = self._remove_unused(connection, tenant_id)
+        if removed:
+            self._forget(tenant_id)
+        return removed
 
     def names(self) -> list[str]:
         """The tenants that have a control row."""
@@ -197,6 +207,66 @@ class PostgresTenantStores:
         self._database.close()
         self._locks.close()
 
+    def _remove_unused(self, connection: sa.Connection, tenant_id: TenantId) -> bool:
+        own = TenantSql(OF_SHARED, tenant_id)
+        own.statements.lock.first(connection, **own.own)
+        found = own.statements.identity.first(connection, **own.own)
+        if found is not None and found[2] != 0:
+            return False
+        self._remove(connection, tenant_id)
+        return True
+
+    def _remove(self, connection: sa.Connection, tenant_id: TenantId) -> None:
+        own = TenantSql(OF_SHARED, tenant_id)
+        own.statements.lock.first(connection, **own.own)
+        self._check_lock(tenant_id, connection)
+        for table in (
+            SHARED.documents,
+            SHARED.tombstones,
+            SHARED.remembered_answers,
+            SHARED.collections,
+            SHARED.control,
+        ):
+            connection.execute(sa.delete(table).where(*SHARED.own(table)), own.own)
+
+    def _forget(self, tenant_id: TenantId) -> None:
+        with self._lock:
+            self._prepared.pop(tenant_id, None)
+            self._generations.pop(tenant_id, None)
+
+    def _holders(self) -> dict[TenantId, int]:
+        """The locks that this thread holds."""
+        held: dict[TenantId, int] = self._held.__dict__.setdefault("tenants", {})
+        return held
+
+    def _check_lock(self, tenant_id: TenantId, connection: sa.Connection) -> None:
+        """Raise Unavailable when this thread held the tenant's lock and lost it with its connection.
+
+        To be asked with the control row locked: who has the lock now comes after this transaction then.
+        """
+        holder = self._holders().get(tenant_id)
+        if holder is not None and not self._locks.is_locked(connection, _lock_key(tenant_id), holder):
+            raise Unavailable(f"{self._database.name}: the connection is lost that held the tenant's lock")
+
+    def _adopt(self, tenant_id: TenantId, store_id: StoreId) -> bool:
+        """Give an empty store the ID that the metadata names; tells whether it was empty.
+
+        Two make a store when the first loses its lock. The first may be the one who registers, after the
+        second put its own store in place.
+        """
+        control, collections = SHARED.control, SHARED.collections
+        own = on_shared_tables(tenant_id).own
+        holds_something = sa.exists().where(*SHARED.own(collections))
+        with self._database.write() as connection:
+            adopted = connection.execute(
+                sa.update(control)
+                .where(*SHARED.own(control), control.c.tenant_version == 0, ~holds_something)
+                .values(store_id=store_id),
+                own,
+            )
+            self._check_lock(tenant_id, connection)
+            return adopted.rowcount == 1
+
     def _require(self, store: PostgresTenantStore, tenant_id: TenantId) -> None:
         own = on_shared_tables(tenant_id)
         with self._database.read() as connection:
@@ -205,7 +275,7 @@ class PostgresTenantStores:
             raise Unavailable(
                 f"{self._database.name}: the store of tenant {tenant_id} is missing; restore it from a backup"
             )
-        if found[0] != store.store_id:
+        if found[0] != store.store_id and not self._adopt(tenant_id, store.store_id):
             raise Unavailable(
                 f"{self._database.name}: the store of tenant {tenant_id} is not the one"
                 " that the metadata names"
@@ -224,6 +294,11 @@ class PostgresTenantStores:
             while len(self._prepared) > self._max_open:
                 longest_unused, _ = self._prepared.popitem(last=False)
                 self._generations.pop(longest_unused, None)
+
+
+def _lock_key(tenant_id: TenantId) -> int:
+    key = int.from_bytes(tenant_id.raw[8:]) ^ int.from_bytes(tenant_id.raw[:8])
+    return key & (2**63 - 1)
 
 
 def bring_forward(database: PostgresDatabase) -> None:

@@ -139,15 +139,18 @@ class PostgresDatabase:
                 raise
 
     @contextmanager
-    def locked(self, key: int) -> Iterator[None]:
-        """Hold a lock that all processes on this database share; `key` takes 63 bits."""
+    def locked(self, key: int) -> Iterator[int]:
+        """Hold a lock that all processes on this database share; `key` takes 63 bits.
+
+        Gives the server's process that holds it, for `is_locked`: the lock is lost with the connection.
+        """
         with self._connection() as connection:
             driver = driver_of(connection)
             free = False
             try:
                 driver.execute("SELECT pg_advisory_lock(%s)", (key,))
                 try:
-                    yield
+                    yield driver.info.backend_pid
                 finally:
                     if not driver.closed:
                         driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
@@ -155,6 +158,17 @@ class PostgresDatabase:
             finally:
                 if not free:  # an interrupt may come when the lock is held: it goes with its connection
                     driver.close()
+
+    @staticmethod
+    def is_locked(connection: sa.Connection, key: int, holder: int) -> bool:
+        """Whether that process of the server holds the lock still."""
+        found = driver_of(connection).execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %s"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND classid::bigint = %s AND objid::bigint = %s AND objsubid = 1)",
+            (holder, key >> 32, key & 0xFFFFFFFF),
+        )
+        return bool(found.fetchone()[0])
 
     @contextmanager
     def migration(self) -> Iterator[sa.Connection]:
