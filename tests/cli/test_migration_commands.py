@@ -63,6 +63,21 @@ def test_the_report_for_people(migrate: Run) -> None:
     assert ": 36 there already\n" in again.out
 
 
+@pytest.mark.parametrize(("slug", "shown"), [("Not_A_Slug!", "Not_A_Slug!"), ("", '""'), (None, "-")])
+def test_a_slug_that_is_none_is_reported_as_it_was(
+    migrate: Run, v1: Path, slug: str | None, shown: str
+) -> None:
+    change(v1, slug=slug)
+    report = migrate("--dry-run", "--json").json
+    assert (report["tenants"][0]["given_slug"], report["tenants"][0]["slug"]) == (slug, "angstrom-ab")
+    (row,) = (
+        line.split()
+        for line in migrate().out.partition("Slugs made")[2].splitlines()
+        if line.startswith("Manifest-000.json")
+    )
+    assert row == ["Manifest-000.json", shown, "angstrom-ab"]
+
+
 def test_the_report_for_programs(migrate: Run, akidb: Run, tmp_path: Path) -> None:
     report = migrate("--json", "--report", "report.json").json
     assert msgspec.json.decode((tmp_path / "report.json").read_bytes()) == report

@@ -166,7 +166,7 @@ def _tell(session: Session, report: MigrationReport) -> None:
     fields = Counter(field for each in tenants for field in each.unknown_fields)
     _table(session, "Unknown fields, kept in the manifest", ("field", "manifests"), sorted(fields.items()))
     slugs = [
-        (t.path, t.given_slug or "-", t.slug)
+        (t.path, '""' if t.given_slug == "" else t.given_slug, t.slug)
         for t in tenants
         if t.content_hash is not None and t.slug != t.given_slug
     ]

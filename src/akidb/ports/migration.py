@@ -59,7 +59,7 @@ class MigratedTenant(msgspec.Struct, frozen=True, kw_only=True):
     slug: str | None
     """The slug in 2.0, None for a purged tenant."""
     given_slug: str | None
-    """The slug in the manifest, if it gives a valid one."""
+    """What the manifest gives as a slug, also when it is none; cut after 100 characters."""
     outcome: Outcome
     reason: str | None = None
     """Why it is a conflict."""

@@ -50,6 +50,8 @@ class Step(msgspec.Struct, kw_only=True):
     path: str
     tenant_id: TenantId
     given_slug: str | None
+    invalid_slug: str | None
+    """What the manifest gives as a slug and is none."""
     wanted_slug: str
     """The one that it gives, or else the one made from its name."""
     unknown_fields: tuple[str, ...]
@@ -179,6 +181,7 @@ def _read_step(source: Source, path: str) -> Step | None:
         path=path,
         tenant_id=manifest.tenant_id,
         given_slug=manifest.slug,
+        invalid_slug=manifest.invalid_slug,
         wanted_slug=manifest.slug or derive_slug(manifest.name),
         unknown_fields=manifest.unknown_fields,
         sha256=digest,
@@ -262,7 +265,7 @@ def _reported(step: Step) -> MigratedTenant:
         path=shown(step.path),
         tenant_id=step.tenant_id,
         slug=step.slug,
-        given_slug=step.given_slug,
+        given_slug=step.given_slug if step.invalid_slug is None else step.invalid_slug,
         outcome=step.outcome,
         reason=step.reason,
         unknown_fields=step.unknown_fields,

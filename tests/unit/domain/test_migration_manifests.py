@@ -61,7 +61,7 @@ def tenant(manifest: Manifest, **changes: Any) -> Tenant:
     fields = {
         name: getattr(manifest, name)
         for name in Manifest.__struct_fields__
-        if name not in {"slug", "unknown_fields"}
+        if name not in {"slug", "invalid_slug", "unknown_fields"}
     }
     return Tenant(**{**fields, "slug": manifest.slug or "made", **changes})
 
@@ -112,9 +112,29 @@ def test_anything_else_is_no_id(form: str) -> None:
     assert fault.startswith("tenant_id: ")
 
 
-@pytest.mark.parametrize("value", [None, "Aki Labs!", "-a", "a" * 64, HYPHENATED, "", "Ä", 5, ["a"], True])
-def test_a_slug_that_is_none_is_left_out(value: Any) -> None:
-    assert read(slug=value).slug is None
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, None),
+        ("Aki Labs!", "Aki Labs!"),
+        ("-a", "-a"),
+        ("a" * 64, "a" * 64),
+        ("a" * 101, "a" * 100 + "..."),
+        (HYPHENATED, HYPHENATED),
+        ("", ""),
+        ("Ä", "Ä"),
+        (5, "5"),
+        (1.5, "1.5"),
+        (2**63, "(a number)"),
+        (["a"], "(a list)"),
+        ({}, "(an object)"),
+        (True, "true"),
+    ],
+)
+def test_a_slug_that_is_none_is_left_out_and_shown(value: Any, shown: str | None) -> None:
+    manifest = read(slug=value)
+    assert (manifest.slug, manifest.invalid_slug) == (None, shown)
+    assert read().invalid_slug is None
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from akidb.domain.json import (
     decode_leniently,
     decode_strict,
     member_path,
+    scalar_fault,
     text_fault,
     type_name,
 )
@@ -58,6 +59,8 @@ STATUSES: Mapping[str, TenantStatus] = {
     "deleted": TenantStatus.DECOMMISSIONED,
 }
 MAX_NAME_LENGTH = 255
+MAX_SHOWN_SLUG = 100
+"""Characters of what is no slug; a slug has 63 at most."""
 
 _HEX = "[0-9A-Fa-f]"
 _HYPHENATED = "-".join(f"{_HEX}{{{digits}}}" for digits in (8, 4, 4, 4, 12))
@@ -76,6 +79,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     slug: str | None
     """The slug that it gives, None when it gives none or one that is no slug."""
+    invalid_slug: str | None
+    """What it gives as a slug and is none, as text to be shown; None when there is no such thing."""
     status: TenantStatus
     storage_quota_bytes: int
     qps_quota: int
@@ -177,12 +182,14 @@ class _Reader:
         qps_quota = self._quota(quotas, "api_rate_limit_per_second", DEFAULT_QPS_QUOTA)
         metadata = self._metadata()
         created_at, updated_at = self._instant("created_at"), self._instant("updated_at")
+        slug = _slug(document.get("slug"))
         if self.faults or tenant_id is None or created_at is None or updated_at is None:
             return None
         return Manifest(
             tenant_id=tenant_id,
             name=name,
-            slug=_slug(document.get("slug")),
+            slug=slug,
+            invalid_slug=None if slug is not None else _shown_slug(document.get("slug")),
             status=status,
             storage_quota_bytes=storage_quota_bytes,
             qps_quota=qps_quota,
@@ -282,6 +289,15 @@ def _slug(value: object) -> str | None:
         return check_slug(value)
     except InvalidArgument:
         return None
+
+
+def _shown_slug(value: object) -> str | None:
+    """What stands in place of a slug: a string, cut when it is long, a number or a boolean; else its kind."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return f"({type_name(value)})" if scalar_fault(value) else json.dumps(value)
+    return value if len(value) <= MAX_SHOWN_SLUG else f"{value[:MAX_SHOWN_SLUG]}..."
 
 
 def _unknown(document: dict[str, Any], quotas: dict[str, Any]) -> tuple[str, ...]:
