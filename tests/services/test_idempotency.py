@@ -242,6 +242,15 @@ def test_another_key_is_another_request(world: World) -> None:
         world.tenant("New")
 
 
+def test_the_order_of_the_keys_of_an_object_makes_no_other_request(world: World) -> None:
+    path = world.place()
+    with keyed(idempotency_key="k1"):
+        first = world.ops.documents.upsert(path, [{"id": "a", "text": None, "vector": [1.0] * 16}])
+    with keyed(idempotency_key="k1"):
+        again = world.ops.documents.upsert(path, [{"vector": [1.0] * 16, "text": None, "id": "a"}])
+    assert again == first
+
+
 def test_one_key_may_serve_several_paths(world: World) -> None:
     world.collection(name="other")
     with keyed(idempotency_key="k1"):

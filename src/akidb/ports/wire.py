@@ -32,11 +32,17 @@ def dec_hook(kind: type, value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=enc_hook)
+_ordered = msgspec.json.Encoder(enc_hook=enc_hook, order="deterministic")
 
 
 def encode(value: Any) -> bytes:
     """JSON of any entity, page or answer."""
     return _encoder.encode(value)
+
+
+def encode_ordered(value: Any) -> bytes:
+    """The same JSON for equal values, in whatever order the keys of their objects are."""
+    return _ordered.encode(value)
 
 
 def decode(body: bytes, kind: type[T]) -> T:

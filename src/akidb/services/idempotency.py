@@ -17,5 +17,5 @@ def request_key(operation: str, path: tuple[object, ...], arguments: Any) -> Req
         return None
     # The names in the path, and whatever the caller made a key of, must not outlive what they name.
     named = "\0".join([key, *map(str, path)]).encode(errors="backslashreplace")
-    fingerprint = hashlib.sha256(wire.encode(arguments)).digest()
+    fingerprint = hashlib.sha256(wire.encode_ordered(arguments)).digest()
     return RequestKey(operation, hashlib.sha256(named).hexdigest(), fingerprint)
