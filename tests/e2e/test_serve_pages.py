@@ -1,0 +1,22 @@
+"""The pages' first request to a server that was just started waits until it listens."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/http.md"])
+def test_the_first_request_waits_for_the_server(page: str) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    firsts = [
+        re.search(r"^curl .*", block.partition(" serve ")[2], re.MULTILINE)
+        for block in blocks
+        if re.search(r"^akidb .*serve .*&$", block, re.MULTILINE)
+    ]
+    assert firsts
+    for first in firsts:
+        assert first is not None
+        assert " --retry 20 --retry-delay 1 --retry-connrefused " in first[0]
