@@ -243,7 +243,7 @@ def test_another_key_is_another_request(world: World) -> None:
 
 
 def test_the_order_of_the_keys_of_an_object_makes_no_other_request(world: World) -> None:
-    path = world.place()
+    path = world.place("Other")
     with keyed(idempotency_key="k1"):
         first = world.ops.documents.upsert(path, [{"id": "a", "text": None, "vector": [1.0] * 16}])
     with keyed(idempotency_key="k1"):
