@@ -61,11 +61,10 @@ class PostgresTenantStore(SqlTenantStore):
         with self._database.read(snapshot=True) as connection:
             yield SqlStoreImage(connection, self._sql)
 
-    def _hold(self, connection: sa.Connection) -> int:
+    def _hold(self, connection: sa.Connection) -> None:
         """Keep others from writing to the store: who gets a lost lock next waits for the row then."""
-        told = super()._hold(connection)
+        super()._hold(connection)
         self._check_lock(connection)
-        return told
 
     def erase(self) -> bool:
         """The database's own vacuum clears what was deleted from its pages."""

@@ -63,13 +63,18 @@ class SqlTenantStore:
         collections: Sequence[tuple[Database, Collection]],
         purged: Sequence[CollectionId] = (),
     ) -> None:
-        """Take over states and limits, unless newer ones are known; remove purged collections."""
+        """Take over states and limits; remove purged collections.
+
+        Whatever version the store knows: metadata that were put back to an older state count all the same. An
+        older state does not come after a newer one: who tells a store holds the tenant's lock from before the
+        state was read until it is written, and where a lock can be lost, `_hold` looks at that.
+        """
         control = self._sql.tables.control
         with self._database.write() as connection:
-            told = self._hold(connection)
+            self._hold(connection)
             connection.execute(
                 sa.update(control)
-                .where(*self._sql.tables.own(control), control.c.tenant_version <= tenant.version)
+                .where(*self._sql.tables.own(control))
                 .values(
                     tenant_version=tenant.version,
                     tenant_status=tenant.status,
@@ -78,19 +83,17 @@ class SqlTenantStore:
                 self._sql.own,
             )
             for database, collection in collections:
-                # What a copied store brought with it are the versions of the original.
-                _apply_collection(connection, self._sql, database, collection, anew=told == 0)
+                _apply_collection(connection, self._sql, database, collection)
             for collection_id in purged:
                 purge_collection(connection, self._sql, collection_id)
 
-    def _hold(self, connection: sa.Connection) -> int:
-        """Keep others from writing to the store; gives the tenant's version that it was told last."""
+    def _hold(self, connection: sa.Connection) -> None:
+        """Keep others from writing to the store until the transaction ends."""
         control = self._sql.tables.control
         statement = sa.select(control.c.tenant_version).where(*self._sql.tables.own(control))
         told: int | None = connection.execute(statement.with_for_update(), self._sql.own).scalar()
         if told is None:
             raise self._gone()
-        return told
 
     def usage(self) -> tuple[int, int]:
         """Bytes used, and documents in collections that are not deleted."""
@@ -118,14 +121,8 @@ class SqlTenantStore:
 
 
 def _apply_collection(
-    connection: sa.Connection, sql: TenantSql, database: Database, collection: Collection, *, anew: bool
+    connection: sa.Connection, sql: TenantSql, database: Database, collection: Collection
 ) -> None:
-    """Take over a collection's state and its database's, if the collection's version is not older.
-
-    A change of the database leaves the version as it is, so that of two states of one version the later
-    counts. An older one does not come later: who tells a store holds the tenant's lock from before the state
-    was read until it is written, and on PostgreSQL, where a lock can be lost, that is looked at in `_hold`.
-    """
     collections = sql.tables.collections
     own = (*sql.tables.own(collections), collections.c.collection_id == collection.collection_id)
     state = {
@@ -135,11 +132,8 @@ def _apply_collection(
         "database_state": database.state,
         "max_document_count": collection.max_document_count,
     }
-    known = connection.execute(sa.select(collections.c.version).where(*own), sql.own).scalar()
-    if known is not None:
-        if anew or known <= collection.version:
-            connection.execute(sa.update(collections).where(*own).values(state), sql.own)
-    else:
+    known = connection.execute(sa.update(collections).where(*own).values(state), sql.own)
+    if known.rowcount == 0:
         connection.execute(
             sa.insert(collections).values(
                 collection_id=collection.collection_id,
