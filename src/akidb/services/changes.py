@@ -107,7 +107,10 @@ class Changes:
         key = request_key(operation, path, arguments) if takes_key else None
         change, result = retried(lambda: self._attempt(key, path, kind, effect), "metadata")
         if change.concerns_store and change.tenant_id is not None:
-            self._settle(change.tenant_id)
+            try:
+                self._settle(change.tenant_id)
+            finally:
+                self._stores.withdraw(change.tenant_id)
         self._signals.notify(change.tenant_id)
         return result
 
@@ -130,6 +133,7 @@ class Changes:
         """The transaction of a change."""
         now = self._now()
         change = Change(now, self._ids)
+        announced: TenantId | None = None
         try:
             with self._metadata.transaction() as tx:
                 change.tx = tx
@@ -142,7 +146,12 @@ class Changes:
                     result = wire.decode(known, kind)
                     # The first request may not have come from its commit to its store's yet, or ever.
                     change.tenant_id, change.concerns_store = _tenant_of(tx, path, result), True
+                if change.concerns_store and change.tenant_id is not None:
+                    self._stores.announce(change.tenant_id)
+                    announced = change.tenant_id
         except BaseException:
+            if announced is not None:
+                self._stores.withdraw(announced)
             if change.concerns_store and change.tenant_id is not None:
                 # An interrupt may come when the commit is made: the store has to look.
                 self._stores.doubt(change.tenant_id)

@@ -6,6 +6,8 @@ changed, not what it changed to: the state is read when it is applied, so that a
 is harmless.
 """
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -29,6 +31,8 @@ class StoreAccess:
         self._index = index
         self._ids = ids
         self._known: dict[TenantId, StoreId] = {}
+        self._announced: Counter[TenantId] = Counter()
+        self._announcing = threading.Lock()
 
     @contextmanager
     def existing(self, tenant_id: TenantId) -> Iterator[TenantStore | None]:
@@ -37,6 +41,8 @@ class StoreAccess:
         if store_id is None:
             yield None
             return
+        if tenant_id in self._announced:
+            self._stores.mark_stale(tenant_id)
         with ExitStack() as stack:
             try:
                 store = stack.enter_context(self._stores.open(tenant_id, store_id, self._prepare(tenant_id)))
@@ -65,6 +71,21 @@ class StoreAccess:
     def doubt(self, tenant_id: TenantId) -> None:
         """Have the store look into the outbox before its next use."""
         self._stores.mark_stale(tenant_id)
+
+    def announce(self, tenant_id: TenantId) -> None:
+        """Have everybody look into the outbox before each use of the store, until `withdraw`.
+
+        Said before a change is committed: who sees it in the metadata must meet a store that was told.
+        """
+        with self._announcing:
+            self._announced[tenant_id] += 1
+
+    def withdraw(self, tenant_id: TenantId) -> None:
+        """End what `announce` began."""
+        with self._announcing:
+            self._announced[tenant_id] -= 1
+            if not self._announced[tenant_id]:
+                del self._announced[tenant_id]
 
     def finish_purges(self) -> None:
         """Remove the stores of purged tenants, also those that a crash left."""
