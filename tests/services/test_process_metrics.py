@@ -16,14 +16,16 @@ from worlds import World, keyed, notes, opened
 import akidb
 from akidb.domain.errors import InvalidArgument, NotFound, Overloaded, Unavailable
 from akidb.ports import telemetry
+from akidb.services import telemetry as places
 from akidb.services.metrics import ProcessMetrics
 from akidb.sql.gate import FairGate
 from akidb.sql.sqlite import SqliteFile, create_file
 
 
 @pytest.fixture
-def figures() -> Iterator[prometheus_client.CollectorRegistry]:
-    """The figures from now on, in a registry as an application has one."""
+def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[prometheus_client.CollectorRegistry]:
+    """The figures from now on, of what is opened from now on, in a registry as an application has one."""
+    monkeypatch.setattr(places, "sources", ())
     metrics = ProcessMetrics()
     registry = prometheus_client.CollectorRegistry()
     registry.register(metrics)
