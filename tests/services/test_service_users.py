@@ -359,10 +359,10 @@ def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: Wo
     with keyed(idempotency_key="k"):
         world.ops.users.create("aki-labs", "bob@x", password=SECRET)
     quick = hashlib.sha256(
-        wire.encode({"email": "bob@x", "role": UserRole.VIEWER, "password": SECRET})
+        wire.encode_ordered({"email": "bob@x", "role": UserRole.VIEWER, "password": SECRET})
     ).digest()
     hard = hashlib.sha256(
-        wire.encode(
+        wire.encode_ordered(
             {
                 "email": "bob@x",
                 "role": UserRole.VIEWER,
