@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from akidb.documents.stores import SqliteTenantStores
+from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.entities import Tenant
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore

@@ -7,6 +7,7 @@ embedding runtime, asyncio) loads when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from akidb.client.connect import connect
 from akidb.client.handles.client import Client, Models
 from akidb.client.handles.collections import CollectionHandle, Collections
 from akidb.client.handles.databases import DatabaseHandle, Databases
@@ -14,7 +15,6 @@ from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import TenantHandle, Tenants
 from akidb.client.handles.users import UserHandle, Users
 from akidb.client.results import Matches, Page
-from akidb.client.targets import connect
 from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
     Document,
@@ -56,14 +56,14 @@ from akidb.domain.errors import (
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
-from akidb.ports.context import request
+from akidb.observe.context import request
 from akidb.ports.migration import FaultyManifests, ManifestConflicts, MigrationReport, ReturnReport
 from akidb.ports.operations import EmbeddingResult
 from akidb.settings import Settings
 
 if TYPE_CHECKING:
     import akidb.aio as aio  # noqa: PLR0402 - mypy does not find it as `from akidb import aio`
-    from akidb.services.metrics import metrics
+    from akidb.observe.metrics import metrics
 
 __version__ = "2.0.0.dev0"
 
@@ -146,5 +146,5 @@ if not TYPE_CHECKING:  # a type checker would take it for every name
         if name == "aio":
             return import_module("akidb.aio")
         if name == "metrics":
-            return import_module("akidb.services.metrics").metrics
+            return import_module("akidb.observe.metrics").metrics
         raise AttributeError(f"module 'akidb' has no attribute {name!r}")

@@ -16,7 +16,7 @@ import httpx
 from akidb.api.app import Application, create_app
 from akidb.api.server import Server
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
-from akidb.services.runtime import LocalOperations, open_local
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.settings import Settings
 
 _SERVE = """

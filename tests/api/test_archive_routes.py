@@ -12,8 +12,8 @@ import pytest
 
 import akidb
 from akidb.archive.parts import ArchiveReader
+from akidb.deployment.local import restore_local
 from akidb.ports.archive import Summary
-from akidb.services.runtime import restore_local
 from akidb.settings import load
 
 from .conftest import problem, vector

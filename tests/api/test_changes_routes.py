@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from akidb.api import waiting
-from akidb.services.feeds import TICK_SECONDS, UNWOKEN_SECONDS
+from akidb.api import long_poll as waiting
+from akidb.services.changes import TICK_SECONDS, UNWOKEN_SECONDS
 
 from .conftest import problem, vector
 from .running import client, process, threaded

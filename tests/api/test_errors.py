@@ -10,9 +10,9 @@ import pytest
 
 from akidb.api import errors as api_errors
 from akidb.api.errors import STATUS, MethodNotAllowed, body_of, headers_of, status_of
+from akidb.deployment.owner import DirectoryHeld
 from akidb.domain import errors
 from akidb.domain.errors import AkiDBError
-from akidb.services.owner import DirectoryHeld
 
 from .conftest import problem
 from .running import Threaded, client, threaded

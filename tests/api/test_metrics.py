@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from akidb.services.metrics import BUCKETS_SECONDS
+from akidb.observe.metrics import BUCKETS_SECONDS
 
 from .conftest import vector
 from .running import client, half_sent, process

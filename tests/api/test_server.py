@@ -12,9 +12,9 @@ import pytest
 
 from akidb.api.server import serve
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
+from akidb.deployment.local import open_local
+from akidb.deployment.owner import DirectoryHeld
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.services.owner import DirectoryHeld
-from akidb.services.runtime import open_local
 from akidb.settings import Settings
 
 from .conftest import problem

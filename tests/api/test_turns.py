@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from akidb.api.turns import Turns
+from akidb.api.fair_slots import FairSlots
 from akidb.api.workers import THREADS
 from akidb.domain.errors import Unavailable
 
@@ -82,13 +82,13 @@ def test_slow_work_leaves_threads_to_the_rest(
 def test_tenants_that_wait_have_places_in_rotation() -> None:
     had: list[str] = []
 
-    async def work(turns: Turns, whose: str) -> None:
+    async def work(turns: FairSlots, whose: str) -> None:
         async with turns.place(whose):
             had.append(whose)
             await asyncio.sleep(0)
 
     async def main() -> None:
-        turns = Turns(1)
+        turns = FairSlots(1)
         tasks = [asyncio.create_task(work(turns, whose)) for whose in "aaaabbc"]
         await asyncio.gather(*tasks)
         await asyncio.wait_for(work(turns, "d"), 5)
@@ -99,12 +99,12 @@ def test_tenants_that_wait_have_places_in_rotation() -> None:
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_who_leaves_while_waiting_takes_no_place(at_once: bool) -> None:
-    async def hold(turns: Turns, let_go: asyncio.Event) -> None:
+    async def hold(turns: FairSlots, let_go: asyncio.Event) -> None:
         async with turns.place("a"):
             await let_go.wait()
 
     async def main() -> None:
-        turns, let_go = Turns(1), asyncio.Event()
+        turns, let_go = FairSlots(1), asyncio.Event()
         holder = asyncio.create_task(hold(turns, let_go))
         leaver = asyncio.create_task(hold(turns, let_go))
         await asyncio.sleep(0)

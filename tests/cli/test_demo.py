@@ -10,7 +10,7 @@ from akidb.cli.demo import corpus
 from akidb.cli.demo.parts import AKI, BUNKA, PARTS, Part
 from akidb.cli.demo.questions import try_isolation
 from akidb.cli.session import this_program
-from akidb.client.targets import bind
+from akidb.client.connect import bind
 from akidb.domain.errors import Internal
 from akidb.settings import load
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from akidb.cli.errors import EXIT_STATUS, as_domain_error, exit_status, one_line, problem
+from akidb.deployment.owner import DirectoryHeld
 from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound, Unavailable
-from akidb.services.owner import DirectoryHeld
 
 from .conftest import Run
 

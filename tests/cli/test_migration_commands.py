@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import load
 
 from .conftest import Run

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from akidb.deployment.local import open_local
+from akidb.deployment.schema_changes import _LOSSES
 from akidb.domain.lifecycle import MOVES, PERMITTED
 from akidb.embedding import LocalModels
 from akidb.metadata.schema import HEAD
-from akidb.services.runtime import open_local
-from akidb.services.schemas import _LOSSES
 from akidb.settings import load
 
 from .conftest import Run

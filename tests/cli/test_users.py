@@ -32,7 +32,7 @@ class Piped:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(1, 8, 1)))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
 
 
 @pytest.fixture

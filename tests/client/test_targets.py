@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import akidb
-from akidb.client.targets import resolve
+from akidb.client.connect import resolve
 
 
 @pytest.mark.parametrize(

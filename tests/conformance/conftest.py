@@ -10,7 +10,7 @@ import pytest
 from samples import Clock, Library, RawSql, Shelf, make_ids
 
 from akidb.documents.postgresql import PostgresTenantStores
-from akidb.documents.stores import SqliteTenantStores
+from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.ids import IdGenerator
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore
 from akidb.ports.documents import TenantStores

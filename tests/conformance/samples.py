@@ -17,7 +17,7 @@ from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tena
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.domain.json import canonical
-from akidb.domain.lifecycle import Operation
+from akidb.domain.lifecycle import Access
 from akidb.ports.answers import RequestKey
 from akidb.ports.documents import (
     DocumentBatch,
@@ -235,7 +235,7 @@ class Shelf:
 
     @contextmanager
     def reading(
-        self, collection: Collection | None = None, operation: Operation = Operation.DOCUMENT_READ
+        self, collection: Collection | None = None, operation: Access = Access.DOCUMENT_READ
     ) -> Iterator[DocumentReader]:
         with (
             self.open() as store,

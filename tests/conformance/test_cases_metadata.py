@@ -11,14 +11,14 @@ import pytest
 from samples import Library, RawSql
 from sqlalchemy.exc import IntegrityError
 
+from akidb.deployment import local as runtime
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import User
 from akidb.domain.errors import AlreadyExists, NotFound, QuotaExceeded, RateLimited
 from akidb.domain.ids import AuditEntryId, UserId
 from akidb.metadata.store import METADATA_SCHEMA
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
-from akidb.services import runtime
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 
 DIMENSION = 16

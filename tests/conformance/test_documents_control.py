@@ -12,7 +12,7 @@ from samples import Clock, Shelf, batch, document, key, size_of
 from akidb.domain.entities import Metric
 from akidb.domain.errors import IdempotencyMismatch, InvalidState, NotFound
 from akidb.domain.ids import CollectionId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
+from akidb.domain.lifecycle import Access, CollectionState, DatabaseState, TenantStatus
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_state_stops_what_the_table_says(
         else:
             with work(shelf):
                 pass
-    with shelf.reading(operation=Operation.METADATA_READ) as found:
+    with shelf.reading(operation=Access.METADATA_READ) as found:
         assert found.control.document_count == 1
 
 

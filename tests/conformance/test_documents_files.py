@@ -10,7 +10,7 @@ import pytest
 from samples import Clock, RawSql, Shelf, document, make_ids
 
 from akidb.documents import schema
-from akidb.documents.stores import SqliteTenantStores
+from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import StoreId
 from akidb.metadata import schema as metadata_schema

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from samples import DIMENSION, Clock, Shelf, batch, document, make_ids, replaced, same, size_of, vector_of
 
-from akidb.documents.stores import SqliteTenantStores
+from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.documents import Document
 from akidb.domain.errors import QuotaExceeded
 from akidb.domain.filters import Filter

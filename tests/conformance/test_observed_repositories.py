@@ -10,10 +10,10 @@ from samples import Library, Shelf
 
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
 from akidb.metadata.store import SqlMetadataStore
-from akidb.ports import telemetry
-from akidb.ports.context import Subject
+from akidb.observe import telemetry
+from akidb.observe.context import WorkSubject
+from akidb.observe.telemetry import Call, End, StoreKind
 from akidb.ports.documents import DocumentBatch, TenantStores
-from akidb.ports.telemetry import Call, End, StoreKind
 
 
 class Heard:
@@ -118,7 +118,7 @@ def test_a_connection_that_fails_is_in_use_no_more(metadata: SqlMetadataStore) -
 
 def test_the_tenant_that_was_found_is_noted(metadata: SqlMetadataStore, library: Library) -> None:
     tenant = library.tenant()
-    with Subject() as work, metadata.read() as tx:
+    with WorkSubject() as work, metadata.read() as tx:
         with pytest.raises(NotFound):
             tx.tenants.get("none")
         assert work.tenant_id is None

@@ -13,7 +13,7 @@ import pytest
 from akidb.domain.errors import Unavailable
 from akidb.sql import sqlite
 from akidb.sql.database import driver_of
-from akidb.sql.erasing import clear_gaps
+from akidb.sql.secure_erase import clear_gaps
 from akidb.sql.sqlite import SqliteFile, create_file
 
 MARK = re.compile(rb"MARK(\d{6})E")

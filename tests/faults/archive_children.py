@@ -5,7 +5,7 @@ import resource
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from akidb.services.runtime import open_local, restore_local
+from akidb.deployment.local import open_local, restore_local
 from akidb.settings import Settings
 
 

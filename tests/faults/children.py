@@ -7,7 +7,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pytest", "akidb.services.runtime", "alembic.command", "akidb.client"])
+_context.set_forkserver_preload(["pytest", "akidb.deployment.local", "alembic.command", "akidb.client"])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import akidb.documents.store
+import akidb.documents.sqlite
 import akidb.sql.sqlite
 from akidb.sql.sqlite import SqliteFile
 
@@ -32,8 +32,8 @@ class DiskSteps:
         """Stand before and after commits, and before files are made, removed, and made durable."""
         self._install_commits(patch)
         for module, name in (
-            (akidb.documents.store, "create_file"),
-            (akidb.documents.store, "sync_directory"),
+            (akidb.documents.sqlite, "create_file"),
+            (akidb.documents.sqlite, "sync_directory"),
             (akidb.sql.sqlite, "sync_directory"),
         ):
             patch.setattr(module, name, self._announced(getattr(module, name)))

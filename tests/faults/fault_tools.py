@@ -7,10 +7,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME, LocalOperations, open_local
 from akidb.domain.errors import AkiDBError
 from akidb.domain.json import canonical
 from akidb.ports.operations import CollectionPath
-from akidb.services.runtime import METADATA_NAME, TENANTS_NAME, LocalOperations, open_local
 from akidb.settings import Settings
 from akidb.sql.sqlite import library
 

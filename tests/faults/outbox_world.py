@@ -10,10 +10,10 @@ import pytest
 from disk_steps import DiskSteps
 from fault_tools import add_tenant, at, document, documents, opened, outcome
 
+from akidb.deployment.local import LocalOperations
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
-from akidb.services.runtime import LocalOperations
 
 SLUGS = ("work", "fresh", "doomed")
 MIGRATING = DatabaseChanges(state=DatabaseState.MIGRATING)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from children import child
 from fault_tools import at, document
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import AkiDBError
-from akidb.ports import context
-from akidb.services.runtime import LocalOperations, open_local
+from akidb.observe import context
 from akidb.settings import Settings
 
 Job = Callable[..., Any]

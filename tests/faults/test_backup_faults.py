@@ -12,10 +12,10 @@ import pytest
 from archive_children import settings
 from children import child, exit_code
 
+from akidb.deployment.local import open_local, restore_local
+from akidb.deployment.restore import MARKER_NAME
 from akidb.domain.errors import AlreadyExists, NotFound, Unavailable
 from akidb.ports.operations import CollectionPath
-from akidb.services.restoring import MARKER_NAME
-from akidb.services.runtime import open_local, restore_local
 
 NOTES = CollectionPath("t0", "kb", "notes")
 DOCUMENTS = 2_000

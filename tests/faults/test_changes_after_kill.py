@@ -7,7 +7,7 @@ from pathlib import Path
 from children import child
 from worlds_of_changes import Replica, collection, write_without_end
 
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import Settings
 
 

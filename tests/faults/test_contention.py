@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fault_tools import DIMENSION, add_tenant, at, disagreements, document, opened, size_bytes, unsound
 
+from akidb.deployment.local import LocalOperations
 from akidb.ports.operations import TenantChanges
-from akidb.services.runtime import LocalOperations
 
 THREADS = 64
 TENANTS = [f"t{number}" for number in range(8)]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fault_tools import add_tenant, at, disagreements, document, documents, failure, opened, unsound
 
-from akidb.documents.store import SqliteTenantStore
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
+from akidb.documents.sqlite import SqliteTenantStore
 from akidb.domain.errors import Unavailable
-from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
 from akidb.sql.sqlite import library
 
 PAGE_BYTES = 4096

@@ -10,9 +10,9 @@ import pytest
 from fault_tools import add_tenant, at, disagreements, documents, failure, opened, unsound
 from small_disks import Fill, limited_files, limited_pages, may_mount, small_file_system
 
+from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import Unavailable
 from akidb.ports.operations import TenantChanges
-from akidb.services.runtime import LocalOperations
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

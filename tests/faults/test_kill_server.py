@@ -16,7 +16,7 @@ from fault_tools import add_tenant, at, opened
 from history import History
 from writing_child import TENANTS, write
 
-from akidb.client.targets import bind
+from akidb.client.connect import bind
 from akidb.domain.errors import Unavailable
 from akidb.settings import Settings
 

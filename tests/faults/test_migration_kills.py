@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from children import child, exit_code
 
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import load
 
 COUNT = 1_500

@@ -15,8 +15,8 @@ import pytest
 from children import child, exit_code
 from fault_tools import add_tenant, at, document, opened, unsound
 
+from akidb.deployment.owner import LOCK_NAME, DirectoryHeld
 from akidb.domain.errors import AkiDBError, Unavailable
-from akidb.services.owner import LOCK_NAME, DirectoryHeld
 
 
 @contextmanager

@@ -21,11 +21,11 @@ from postgres_workers import (
     write_until_refused,
 )
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.ports.operations import CollectionChanges, TenantChanges
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 
 PROCESSES = 4
@@ -184,7 +184,7 @@ def die(*_arguments: object) -> NoReturn:
 
 def stop_untold(operations: LocalOperations, stop: Any) -> NoReturn:
     """Die between the commit of the metadata and telling the store."""
-    operations._runtime.stores.settle = die  # type: ignore[assignment]
+    operations._runtime.stores.apply_pending = die  # type: ignore[assignment]
     stop(operations)
     raise AssertionError
 

@@ -13,14 +13,14 @@ import psycopg
 import pytest
 from fault_tools import add_tenant, at, document, unsound
 
-from akidb.documents.tenant_store import SqlTenantStore
+from akidb.deployment.local import LocalOperations, _Runtime
+from akidb.documents.base import SqlTenantStore
 from akidb.domain.errors import InvalidState, NotFound, Unavailable
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.ports.operations import TenantChanges
 from akidb.services.migration import _Writing
-from akidb.services.runtime import LocalOperations, _Runtime
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
 

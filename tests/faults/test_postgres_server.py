@@ -15,13 +15,13 @@ import pytest
 from fault_tools import add_tenant, at, document, unsound
 from postgres_workers import write_each
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.documents import Page
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import TenantId
 from akidb.metadata.store import PostgresMetadataStore
 from akidb.ports.conflicts import TransactionConflict
 from akidb.services.retries import MAX_ATTEMPTS, retried
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 from akidb.sql import postgresql
 from akidb.sql.postgresql import TRUSTED_IDLE_SECONDS

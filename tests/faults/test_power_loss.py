@@ -20,7 +20,7 @@ from history import History
 from lost_power import lose_power
 from writing_child import TENANTS
 
-from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.sql.sqlite import _engine, library
 
 LOSSES = 3

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fault_tools import add_tenant, at, disagreements, document, failure, opened, unsound
 
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.domain.errors import Unavailable
-from akidb.services.runtime import METADATA_NAME, TENANTS_NAME
 
 NOBODY = 65534
 REASON = "Permission denied|read-only|cannot be opened"

@@ -20,9 +20,9 @@ from fault_tools import (
     unsound,
 )
 
+from akidb.deployment.local import TENANTS_NAME, LocalOperations
 from akidb.domain.errors import AkiDBError
 from akidb.ports.operations import CollectionChanges, TenantChanges
-from akidb.services.runtime import TENANTS_NAME, LocalOperations
 
 CLIENTS = 32
 ROUNDS = 4

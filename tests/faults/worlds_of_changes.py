@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.changes import ChangeType
 from akidb.ports.operations import CollectionPath, Operations
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 
 DIMENSION = 16

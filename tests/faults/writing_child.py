@@ -12,7 +12,7 @@ from typing import Any
 
 from fault_tools import DIMENSION, UNLIMITED_QPS, at, document, opened
 
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.operations import Operations, TenantChanges
 
 TENANTS = ("a", "b", "c")

@@ -8,8 +8,8 @@ import numpy as np
 from fault_tools import at, document, size_bytes
 from writing_child import Step, nameless
 
+from akidb.deployment.local import LocalOperations
 from akidb.domain.documents import Include
-from akidb.services.runtime import LocalOperations
 
 Documents = dict[str, dict[str, Any]]
 _ALL = frozenset(Include)

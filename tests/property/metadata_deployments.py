@@ -13,9 +13,12 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
+from akidb.deployment import local as runtime
+from akidb.deployment.local import LocalOperations, open_local
+from akidb.deployment.places import Location
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import EntityId
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.operations import (
     CollectionChanges,
     CollectionPath,
@@ -24,11 +27,9 @@ from akidb.ports.operations import (
 )
 from akidb.ports.upkeep import MaintenanceReport
 from akidb.ports.users import UserChanges
-from akidb.services import maintenance, runtime
-from akidb.services.deployments import Target
+from akidb.services import maintenance
 from akidb.services.passwords import Cost, Passwords
 from akidb.services.rate import RateLimiter
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 from postgres import Server
 
@@ -94,7 +95,7 @@ def outcome(call: Callable[[], Any]) -> Outcome:
 class Deployment:
     """One place with two connections: of one process, or on PostgreSQL of two."""
 
-    def __init__(self, targets: tuple[Target, Target], settings: Settings) -> None:
+    def __init__(self, targets: tuple[Location, Location], settings: Settings) -> None:
         self._targets = targets
         self._settings = settings
         self.runtimes = [targets.index(target) for target in targets]

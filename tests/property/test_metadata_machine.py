@@ -21,7 +21,7 @@ from metadata_machine import STEPS
 from msgspec.structs import replace
 
 from akidb.documents.writer import SqlDocumentWriter
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.audit import SqlAuditLog
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.tenants import SqlTenantCatalog

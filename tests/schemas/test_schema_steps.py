@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from released import AKI, make_directory, make_metadata_database, make_metadata_file, make_tenant_file
 
+from akidb.deployment.local import open_local
+from akidb.deployment.owner import DirectoryHeld, OwnerLock
+from akidb.deployment.schema_changes import migrate
 from akidb.documents import postgresql as shared
 from akidb.documents import schema as tenant_schema
 from akidb.documents.postgresql import PostgresTenantStores
@@ -20,12 +23,9 @@ from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
 from akidb.metadata import schema
 from akidb.metadata.store import METADATA_SCHEMA, PostgresMetadataStore
 from akidb.ports.operations import CollectionPath
-from akidb.services.owner import DirectoryHeld, OwnerLock
-from akidb.services.runtime import open_local
-from akidb.services.schemas import migrate
 from akidb.settings import Settings
-from akidb.sql.copies import Copies
 from akidb.sql.postgresql import PostgresDatabase
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 SETTINGS = Settings(default_model="hash")
@@ -106,7 +106,7 @@ def test_copies_end_with_the_retention(directory: Path, monkeypatch: pytest.Monk
     assert operations.maintain().copies_removed == 0
     operations.close()
     later = datetime.now(UTC) + timedelta(days=7, minutes=1)
-    monkeypatch.setattr("akidb.services.runtime._now", lambda: later)
+    monkeypatch.setattr("akidb.deployment.local._now", lambda: later)
     operations = open_local(directory, SETTINGS)
     assert operations.maintain().copies_removed == 1
     operations.close()
@@ -223,7 +223,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from akidb.documents import schema
-from akidb.services.schemas import migrate
+from akidb.deployment.schema_changes import migrate
 from akidb.settings import Settings
 from akidb.sql import sqlite
 
@@ -347,7 +347,7 @@ def test_a_newer_schema_is_refused_in_a_database_too(empty_postgres_url: str) ->
 def test_copies_tell_their_store_and_their_time(tmp_path: Path) -> None:
     make_tenant_file(tmp_path / STORE)
     taken_at = datetime(2026, 1, 31, 9, 15, 0, 123456, tzinfo=UTC)
-    kept = Copies(tmp_path / "backups", lambda: taken_at)
+    kept = SchemaBackups(tmp_path / "backups", lambda: taken_at)
     with closing(SqliteFile(tmp_path / STORE)) as file:
         path = kept.take(file, "1")
     assert path.name == f"{AKI}-1-20260131T091500.123456Z.db"

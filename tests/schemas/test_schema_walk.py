@@ -17,13 +17,13 @@ from released import (
     make_tenant_file,
 )
 
+from akidb.deployment.local import open_local
 from akidb.documents import schema as tenant_schema
 from akidb.domain.errors import InvalidState
 from akidb.domain.lifecycle import TenantStatus
 from akidb.metadata import schema
 from akidb.metadata.store import METADATA_SCHEMA
 from akidb.ports.operations import CollectionPath
-from akidb.services.runtime import open_local
 from akidb.settings import Settings
 from akidb.sql.database import SqlDatabase
 from akidb.sql.postgresql import PostgresDatabase

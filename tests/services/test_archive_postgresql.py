@@ -12,10 +12,10 @@ import pytest
 from archived import parts_of
 from worlds import DIMENSION, notes
 
+from akidb.deployment.local import LocalOperations, open_local, restore_local
 from akidb.domain.errors import AlreadyExists, InvalidState, Overloaded
 from akidb.ports.archive import Documents
 from akidb.ports.operations import CollectionPath
-from akidb.services.runtime import LocalOperations, open_local, restore_local
 from akidb.settings import Settings
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")

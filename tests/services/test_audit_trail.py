@@ -10,7 +10,7 @@ from worlds import World, keyed, notes, opened
 from akidb.domain.errors import AkiDBError, NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
-from akidb.ports.context import RequestContext, bound
+from akidb.observe.context import RequestContext, bound
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 
 PATH = CollectionPath("aki-labs", "kb", "notes")

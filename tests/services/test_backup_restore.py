@@ -11,6 +11,8 @@ from archived import backed_up, best, changed, exported, files_of, parts_of, put
 from msgspec.structs import replace
 from worlds import World, notes, opened, vector_of
 
+from akidb.deployment.local import open_local, restore_local
+from akidb.deployment.restore import MARKER_NAME
 from akidb.domain.errors import (
     AkiDBError,
     AlreadyExists,
@@ -22,8 +24,6 @@ from akidb.domain.errors import (
 from akidb.domain.ids import CollectionId, TenantId
 from akidb.ports.archive import RECORDS, CollectionImage, Documents, PurgedRecord, Rows, StoreHead
 from akidb.ports.operations import CollectionPath
-from akidb.services.restoring import MARKER_NAME
-from akidb.services.runtime import open_local, restore_local
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 

@@ -20,7 +20,7 @@ from akidb.domain.errors import (
     Unavailable,
 )
 from akidb.ports.operations import CollectionPath, TenantChanges
-from akidb.services import feeds
+from akidb.services import changes as feeds
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import prometheus_client
 import psycopg
 import pytest
 
-from akidb.ports import telemetry
-from akidb.services.metrics import ProcessMetrics
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
+from akidb.observe import telemetry
+from akidb.observe.metrics import ProcessMetrics
 from akidb.settings import Settings
 
 

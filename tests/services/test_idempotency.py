@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from worlds import World, keyed, notes, on_files, opened
 
+from akidb.deployment import local as runtime
 from akidb.domain.errors import (
     AkiDBError,
     AlreadyExists,
@@ -19,8 +20,7 @@ from akidb.domain.errors import (
 )
 from akidb.ports import wire
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
-from akidb.services import runtime
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import SqliteFile
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
@@ -221,7 +221,7 @@ def test_a_repeated_call_tells_the_store_what_the_first_could_not(
     ):
         with keyed(idempotency_key=told):
             with monkeypatch.context() as patched:
-                patched.setattr(StoreAccess, "settle", fail)
+                patched.setattr(StoreAccess, "apply_pending", fail)
                 with pytest.raises(Unavailable, match="not now"):
                     ask()
             ask()

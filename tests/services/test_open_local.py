@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from worlds import World, ids_of, notes, opened
 
+from akidb.deployment import local as runtime
+from akidb.deployment.local import open_local
+from akidb.deployment.owner import DirectoryHeld
+from akidb.deployment.schema_changes import migrate
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.ports.operations import CollectionPath
-from akidb.services import runtime
-from akidb.services.owner import DirectoryHeld
-from akidb.services.runtime import open_local
-from akidb.services.schemas import migrate
 from akidb.settings import Settings
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
@@ -187,8 +187,8 @@ def test_a_directory_that_cannot_be_opened_is_not_held(world: World, directory: 
 HOLDER = """
 import sys
 from pathlib import Path
-from akidb.services.runtime import open_local
-from akidb.services.schemas import migrate
+from akidb.deployment.local import open_local
+from akidb.deployment.schema_changes import migrate
 from akidb.settings import Settings
 ops = open_local(Path(sys.argv[1]), Settings())
 if len(sys.argv) > 2:
@@ -286,7 +286,7 @@ def test_a_store_that_cannot_be_removed_keeps_no_other_tenant_out(
 
     world.ops.tenants.delete("aki-labs")
     with monkeypatch.context() as broken:
-        broken.setattr("akidb.documents.stores.remove_files", refuse)
+        broken.setattr("akidb.documents.sqlite_pool.remove_files", refuse)
         with pytest.raises(Unavailable):
             world.ops.tenants.purge("aki-labs")
         world.reopen()

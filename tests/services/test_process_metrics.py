@@ -15,9 +15,9 @@ from worlds import World, keyed, notes, opened
 
 import akidb
 from akidb.domain.errors import InvalidArgument, NotFound, Overloaded, Unavailable
-from akidb.ports import telemetry
-from akidb.services import telemetry as places
-from akidb.services.metrics import ProcessMetrics
+from akidb.observe import operations as places
+from akidb.observe import telemetry
+from akidb.observe.metrics import ProcessMetrics
 from akidb.sql.gate import FairGate
 from akidb.sql.sqlite import SqliteFile, create_file
 
@@ -82,7 +82,7 @@ def test_what_waits_in_the_outbox_is_shown(
         world.ops.tenants.activate("aki-labs")
         assert figures.get_sample_value("akidb_outbox_entries") == 0
         # A metadata store that does not answer costs a second and its own figure, no other.
-        monkeypatch.setattr("akidb.services.metrics.ASKING_SECONDS", 0.05)
+        monkeypatch.setattr("akidb.observe.metrics.ASKING_SECONDS", 0.05)
         held = threading.Event()
         runtime = world.ops._runtime
         monkeypatch.setattr(runtime, "outbox_depth", lambda: held.wait(30) and 0)

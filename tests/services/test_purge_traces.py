@@ -167,7 +167,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from akidb.services.purging import Purging
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import Settings
 operations = open_local(Path(sys.argv[1]), Settings(retention_seconds=0))
 Purging.finish = lambda self: os._exit(9)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from worlds import World, notes, opened
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.operations import CollectionPath
 from akidb.ports.upkeep import MaintenanceReport
 from akidb.services import maintenance
 from akidb.services.maintenance import RETENTION_PASSED
-from akidb.services.runtime import LocalOperations, open_local
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
 from akidb.settings import Settings, load
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
@@ -47,7 +47,7 @@ class Now:
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> Now:
     made = Now()
-    monkeypatch.setattr("akidb.services.runtime._now", made)
+    monkeypatch.setattr("akidb.deployment.local._now", made)
     return made
 
 
@@ -131,7 +131,7 @@ def test_a_store_is_told_what_a_process_that_ended_did_not_tell_it(
 ) -> None:
     fill(ops)
     with monkeypatch.context() as patched:
-        patched.setattr(StoreAccess, "settle", lambda _self, _tenant_id: None)
+        patched.setattr(StoreAccess, "apply_pending", lambda _self, _tenant_id: None)
         ops.tenants.suspend("aki-labs")
     assert ops._runtime.outbox_depth() == 1
     assert ops.maintain() == did(stores_settled=1)

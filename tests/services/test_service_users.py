@@ -34,7 +34,7 @@ SECRET = "correct horse"
 @pytest.fixture
 def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A tenant `aki-labs`, where hashes are quick to make."""
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, CHEAP))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, CHEAP))
     with opened(place) as made:
         made.tenant()
         yield made
@@ -193,7 +193,7 @@ def test_an_outdated_hash_is_made_anew_when_its_password_is_known(
 ) -> None:
     old = hash_of(world, bob)
     world.ops.close()
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(2, 16, 1)))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(2, 16, 1)))
     world.ops = world.connect()
     with pytest.raises(Unauthenticated):
         verify(world, password="wrong")
@@ -234,7 +234,7 @@ def test_many_find_their_hash_outdated_at_once(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.ops.close()
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(2, 16, 1)))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(2, 16, 1)))
     world.ops = world.connect()
     seen: list[User] = []
     threads = [threading.Thread(target=lambda: seen.append(verify(world))) for _ in range(8)]

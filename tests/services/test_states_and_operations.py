@@ -13,9 +13,9 @@ from akidb.domain.errors import InvalidState, NotFound, Unauthenticated
 from akidb.domain.lifecycle import (
     ENTITY_OF,
     PERMITTED,
+    Access,
     CollectionState,
     DatabaseState,
-    Operation,
     State,
     TenantStatus,
     UserStatus,
@@ -35,7 +35,7 @@ class Call(NamedTuple):
     """A method of a service, and what it is in the table."""
 
     method: str
-    operation: Operation
+    operation: Access
     path: tuple[type[State], ...]
     """Whose states it must pass."""
     arguments: tuple[Any, ...]
@@ -47,16 +47,16 @@ class Call(NamedTuple):
 
 
 def _metadata(
-    method: str, operation: Operation, path: tuple[type[State], ...], *given: Any, **more: Any
+    method: str, operation: Access, path: tuple[type[State], ...], *given: Any, **more: Any
 ) -> Call:
     return Call(method, operation, path, ("aki-labs", *given), more)
 
 
-def _documents(method: str, operation: Operation, *given: Any, **more: Any) -> Call:
+def _documents(method: str, operation: Access, *given: Any, **more: Any) -> Call:
     return Call(f"documents.{method}", operation, (T, D, C), (PATH, *given), more)
 
 
-READ, WRITE = Operation.METADATA_READ, Operation.METADATA_WRITE
+READ, WRITE = Access.METADATA_READ, Access.METADATA_WRITE
 CALLS = [
     _metadata("tenants.usage", READ, (T,)),
     _metadata("tenants.update", WRITE, (T,), TenantChanges(name="New name")),
@@ -86,24 +86,24 @@ CALLS = [
     _metadata("users.activate", WRITE, (T,), "spare@x"),
     _metadata("users.deactivate", WRITE, (T,), "spare@x"),
     _metadata("users.delete", WRITE, (T,), "spare@x"),
-    _metadata("audit.list", Operation.AUDIT_READ, (T,)),
+    _metadata("audit.list", Access.AUDIT_READ, (T,)),
     _metadata("changes.watch_tenant", READ, (T,), since=0, feed=None, limit=10),
     _metadata("archives.export", READ, (T,), io.BytesIO()),
     _metadata("archives.copy", READ, (T,), "copied"),
-    _documents("get", Operation.DOCUMENT_READ, ["a"]),
-    _documents("scan", Operation.DOCUMENT_READ),
-    _documents("count", Operation.DOCUMENT_READ),
-    _documents("search", Operation.DOCUMENT_READ, vector=vector_of("question")),
+    _documents("get", Access.DOCUMENT_READ, ["a"]),
+    _documents("scan", Access.DOCUMENT_READ),
+    _documents("count", Access.DOCUMENT_READ),
+    _documents("search", Access.DOCUMENT_READ, vector=vector_of("question")),
     Call(
         "changes.watch_collection",
-        Operation.DOCUMENT_READ,
+        Access.DOCUMENT_READ,
         (T, D, C),
         (PATH,),
         {"since": 0, "feed": None, "limit": 10, "include": ()},
     ),
-    _documents("upsert", Operation.DOCUMENT_WRITE, notes("b")),
-    _documents("update", Operation.DOCUMENT_WRITE, {"x": 1}, ids=["a"]),
-    _documents("delete", Operation.DOCUMENT_WRITE, ids=["b"]),
+    _documents("upsert", Access.DOCUMENT_WRITE, notes("b")),
+    _documents("update", Access.DOCUMENT_WRITE, {"x": 1}, ids=["a"]),
+    _documents("delete", Access.DOCUMENT_WRITE, ids=["b"]),
 ]
 OUTSIDE = {
     **dict.fromkeys(("tenants.create", "tenants.list", "tenants.count"), "there is no tenant above a tenant"),
@@ -138,7 +138,7 @@ def test_every_method_stands_in_the_table_once(world: World) -> None:
 @pytest.fixture
 def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A tenant in which all of the calls work while everything is in its first state."""
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(1, 8, 1)))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
     with opened(place) as made:
         made.place()
         made.ops.documents.upsert(PATH, notes("a", "b"))
@@ -224,10 +224,10 @@ def test_each_state_stops_what_the_table_says_and_nothing_else(world: World, sta
         assert outcome(call, world) == expected(call, state), call.method
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", Access)
 @pytest.mark.parametrize("kind", [T, D, C])
 def test_the_table_is_what_the_methods_read(
-    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[State], operation: Operation
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[State], operation: Access
 ) -> None:
     """An operation taken out of the table is stopped everywhere, also where no state stops it today."""
     first: Any = {T: T.ACTIVE, D: D.READY, C: C.READY}[kind]
@@ -254,7 +254,7 @@ def test_what_is_stopped_changes_nothing(world: World) -> None:
 
     before = everything()
     for call in CALLS:
-        if call.operation in (Operation.METADATA_WRITE, Operation.DOCUMENT_WRITE):
+        if call.operation in (Access.METADATA_WRITE, Access.DOCUMENT_WRITE):
             with pytest.raises(InvalidState):
                 call(world)
     assert everything() == before

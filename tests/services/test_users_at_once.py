@@ -19,7 +19,7 @@ def aki(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[akidb.TenantHandle]:
     """A tenant, where hashes are quick to make."""
-    monkeypatch.setattr("akidb.services.runtime.Passwords", partial(Passwords, Cost(1, 8, 1)))
+    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
     target = tmp_path / "data" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     with akidb.connect(target, models_dir=str(tmp_path / "models")) as db:
         yield db.tenants.create("Aki")

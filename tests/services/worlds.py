@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
 from akidb.domain.ids import TenantId
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.operations import CollectionPath
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import Settings
 from akidb.sql.sqlite import SqliteFile
 

@@ -18,8 +18,8 @@ from akidb.aio.databases import DatabaseHandle, Databases
 from akidb.aio.migration import Migration
 from akidb.aio.tenants import TenantHandle, Tenants
 from akidb.aio.users import UserHandle, Users
-from akidb.client import targets
-from akidb.client.targets import DEFAULT_TIMEOUT_SECONDS, Target
+from akidb.client import connect as targets
+from akidb.client.connect import DEFAULT_TIMEOUT_SECONDS, Target
 from akidb.client.threads import Threads
 
 __all__ = [

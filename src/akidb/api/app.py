@@ -30,18 +30,18 @@ from akidb.api import (
 from akidb.api.bodies import ClientDisconnected
 from akidb.api.endpoint import endpoint_of
 from akidb.api.errors import MethodNotAllowed
-from akidb.api.exchange import exchange_of
-from akidb.api.gate import ABORTED, Gate
+from akidb.api.long_poll import LongPolls
 from akidb.api.metrics import Metrics
+from akidb.api.middleware import ABORTED, Middleware
+from akidb.api.request_record import record_of
 from akidb.api.routing import Route
-from akidb.api.waiting import Waiting
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
-from akidb.ports import telemetry
-from akidb.ports.logs import logger
+from akidb.observe import telemetry
+from akidb.observe.logs import logger
+from akidb.observe.metrics import process_metrics
 from akidb.ports.operations import Operations
-from akidb.services.feeds import ChangeService
-from akidb.services.metrics import process_metrics
+from akidb.services.changes import ChangeService
 from akidb.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Application:
         self.settings = settings
         self.metrics = Metrics()
         self.workers = Workers(capacity=settings.max_queued_requests)
-        self.waiting = Waiting(self.workers)
+        self.waiting = LongPolls(self.workers)
         self._router = Litestar(
             # In this order: a path that comes without OPTIONS is given one by Litestar.
             [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
@@ -96,7 +96,7 @@ class Application:
             openapi_config=None,
             logging_config=None,
         )
-        self._gate = Gate(self._router, self.metrics, _tracing(settings))
+        self._gate = Middleware(self._router, self.metrics, _tracing(settings))
         telemetry.listen(process_metrics())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -166,7 +166,7 @@ def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Respo
     """Answer with the problem that an exception stands for. One that is foreign is logged, not shown."""
     if isinstance(exception, ClientDisconnected):
         return Response(b"", status_code=ABORTED)
-    exchange = exchange_of(request.scope)
+    exchange = record_of(request.scope)
     error = _translated(request, exception)
     exchange.code = error.code
     if isinstance(error, Internal):

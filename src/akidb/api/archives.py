@@ -6,7 +6,7 @@ from akidb.api.routing import Call, Routes
 from akidb.api.streams import BYTES
 from akidb.domain import errors
 from akidb.domain.entities import Tenant
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.archiving import ImportReport
 
 routes = Routes("archives")
@@ -27,7 +27,7 @@ class Copy(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @routes.get("/v1/backup", media_type=BYTES)
-def backup(call: Call, target: Target) -> None:
+def backup(call: Call, target: ByteSink) -> None:
     """Get a backup of all tenants, for `akidb restore`.
 
     Each tenant's documents are as of one instant, the metadata after them.
@@ -36,14 +36,14 @@ def backup(call: Call, target: Target) -> None:
 
 
 @routes.get("/v1/tenants/{tenant}/export", media_type=BYTES)
-def export(call: Call, target: Target) -> None:
+def export(call: Call, target: ByteSink) -> None:
     """Get a tenant as an archive, with its databases, collections, users and documents."""
     call.operations.archives.export(call.tenant, target)
 
 
 # Not below /v1/tenants: there it would stand for a tenant whose slug is `import`.
 @routes.post("/v1/import", raises=(errors.AlreadyExists, errors.InvalidState))
-def import_(call: Call, query: ImportQuery, source: Source) -> ImportReport:
+def import_(call: Call, query: ImportQuery, source: ByteSource) -> ImportReport:
     """Take in an exported tenant, all or nothing.
 
     The body is the archive, of any size. With `dry_run` the answer says what would be done, and what is in

@@ -1,16 +1,16 @@
-"""Routes of change feeds. A handler gives a reader; `akidb.api.waiting` has it look, and wait."""
+"""Routes of change feeds. A handler gives a reader; `akidb.api.long_poll` has it look, and wait."""
 
 from typing import Annotated
 
 import msgspec
 
 from akidb.api.lists import Limit
+from akidb.api.long_poll import Wait
 from akidb.api.routing import Call, Routes
-from akidb.api.waiting import Wait
 from akidb.domain.changes import FEED_PATTERN, MAX_WAIT_SECONDS, DocumentChange, MetadataChange
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Include
 from akidb.domain.errors import PreconditionFailed, RateLimited
-from akidb.services.feeds import check_wait
+from akidb.services.changes import check_wait
 
 routes = Routes("changes", raises=(PreconditionFailed,))
 

@@ -9,12 +9,12 @@ from litestar.response.base import ASGIResponse
 
 from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
-from akidb.api.exchange import exchange_of
+from akidb.api.request_record import record_of
 from akidb.api.routing import Call, Nothing, Route
 from akidb.api.streams import Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
+from akidb.observe.context import RequestContext, bound, current
 from akidb.ports import wire
-from akidb.ports.context import RequestContext, bound, current
 
 if TYPE_CHECKING:
     from akidb.api.app import Application
@@ -31,7 +31,7 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
 
     async def serve(request: Request[Any, Any, Any]) -> ASGIResponse:
         with app.workers.admitted():
-            headers = exchange_of(request.scope).headers
+            headers = record_of(request.scope).headers
             body = await bodies.read(headers, request.receive, wanted=takes_body)
             work = partial(_carry_out, app, route, request, body)
             if route.slow:
@@ -61,7 +61,7 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
 
     async def serve_waiting(request: Request[Any, Any, Any]) -> ASGIResponse:
         with app.workers.admitted():
-            await bodies.read(exchange_of(request.scope).headers, request.receive, wanted=False)
+            await bodies.read(record_of(request.scope).headers, request.receive, wanted=False)
             wait = await app.workers.run(partial(_handle, app, route, request, b""))
         return _answer(route, await app.waiting.answer(request, wait))
 
@@ -80,7 +80,7 @@ def _handle(
     app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
 ) -> Any:
     scope = request.scope
-    exchange = exchange_of(scope)
+    exchange = record_of(scope)
     headers = exchange.headers
     arguments: dict[str, Any] = streams
     query = queries.read(scope["query_string"], route.query or Nothing)
@@ -97,7 +97,7 @@ def _handle(
 
 
 def _context(scope: Any, route: Route) -> RequestContext:
-    exchange = exchange_of(scope)
+    exchange = record_of(scope)
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import generate_latest
 
-from akidb.services.metrics import process_metrics
+from akidb.observe.metrics import process_metrics
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 NO_ROUTE = "none"

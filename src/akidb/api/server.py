@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from akidb.api.app import Application, create_app
 from akidb.api.logs import logging_to_stderr
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
-from akidb.services.deployments import Target
-from akidb.services.runtime import LocalOperations, open_local
+from akidb.deployment.local import LocalOperations, open_local
+from akidb.deployment.places import Location
 from akidb.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
@@ -38,7 +38,7 @@ class Listening(NamedTuple):
 
 
 def serve(
-    target: Target,
+    target: Location,
     settings: Settings,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,

@@ -14,10 +14,10 @@ from litestar.response.base import ASGIResponse
 
 from akidb.api.bodies import STALL_SECONDS, ClientDisconnected
 from akidb.api.errors import RequestTimeout, UnsupportedMediaType
-from akidb.api.exchange import exchange_of
+from akidb.api.request_record import record_of
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
-from akidb.ports.logs import logger
+from akidb.observe.logs import logger
 
 BYTES = "application/octet-stream"
 PIECE_BYTES = 2**18
@@ -50,7 +50,7 @@ class Stream:
 
     def check_type(self) -> None:
         """Raise UnsupportedMediaType for a body that does not say it is bytes, as no foreign form can."""
-        headers = exchange_of(self._request.scope).headers
+        headers = record_of(self._request.scope).headers
         if headers.get(b"content-type", b"").strip().lower() != BYTES.encode():
             raise UnsupportedMediaType("Content-Type", BYTES)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from akidb.api.exchange import Exchange
+from akidb.api.request_record import RequestRecord
 from akidb.domain.errors import InvalidArgument
-from akidb.ports import context as request_context
-from akidb.services.tracing import NAME, mark
+from akidb.observe import context as request_context
+from akidb.observe.tracing import NAME, mark
 
-from opentelemetry import propagate, trace  # isort: skip - akidb.services.tracing says what is wrong without it
+from opentelemetry import propagate, trace  # isort: skip - akidb.observe.tracing says what is wrong without it
 
 
 class ServerTracing:
@@ -22,7 +22,7 @@ class ServerTracing:
         self._tracer = trace.get_tracer(NAME)
 
     @contextmanager
-    def span(self, scope: Any, exchange: Exchange) -> Iterator[str]:
+    def span(self, scope: Any, exchange: RequestRecord) -> Iterator[str]:
         """Serve a request in a span of its own, a child of what `traceparent` names; gives the trace's ID."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         method = scope["method"]

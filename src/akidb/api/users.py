@@ -5,7 +5,7 @@ from akidb.api.routing import Call, Routes
 from akidb.domain.documents import Page
 from akidb.domain.entities import User, UserRole
 from akidb.domain.errors import Unauthenticated
-from akidb.ports.users import Discreet, UserChanges
+from akidb.ports.users import RedactedStruct, UserChanges
 
 routes = Routes("users")
 
@@ -13,7 +13,7 @@ _ALL = "/v1/tenants/{tenant}/users"
 _ONE = _ALL + "/{user}"
 
 
-class UserCreation(Discreet, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class UserCreation(RedactedStruct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A user to be made."""
 
     email: str
@@ -21,7 +21,7 @@ class UserCreation(Discreet, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     role: UserRole = UserRole.VIEWER
 
 
-class PasswordCheck(Discreet, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class PasswordCheck(RedactedStruct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Who somebody says to be, and the proof."""
 
     email: str

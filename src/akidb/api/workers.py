@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from akidb.api.turns import Turns
+from akidb.api.fair_slots import FairSlots
 from akidb.domain.errors import Overloaded, Unavailable
 
 THREADS = 32
@@ -23,7 +23,7 @@ class Workers:
         """Admit up to `capacity` requests; those beyond the number of threads wait for one."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="akidb-http")
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
-        self._slow = Turns(max(1, threads // 2))
+        self._slow = FairSlots(max(1, threads // 2))
         self._capacity = capacity
         self._admitted = 0
         self._refusing = False

@@ -14,7 +14,7 @@ import zlib
 from typing import NamedTuple
 
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 
 MAGIC = b"AkiDB archive 1\n"
 JSON, PLANE, END = b"J", b"P", b"E"
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 class FrameWriter:
     """Writes frames and, last, their checksum."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: ByteSink) -> None:
         self._target = target
         self._digest = hashlib.sha256()
         self.written_bytes = 0
@@ -92,7 +92,7 @@ def _deflated(content: bytes, strategy: int) -> bytes:
 class FrameReader:
     """Reads frames, each of bounded size, and checks the checksum when it comes to it."""
 
-    def __init__(self, source: Source, room_bytes: int) -> None:
+    def __init__(self, source: ByteSource, room_bytes: int) -> None:
         """Read up to `room_bytes` of content, unpacked. Raises InvalidArgument for what is no archive."""
         self._source = source
         self._room_bytes = room_bytes

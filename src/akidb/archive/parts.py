@@ -18,15 +18,15 @@ from akidb.ports import wire
 from akidb.ports.archive import (
     RECORDS,
     TENANT_TABLES,
+    ByteSink,
+    ByteSource,
     CollectionImage,
     Documents,
     Header,
     Part,
     Rows,
-    Source,
     StoreHead,
     Summary,
-    Target,
     Tombstones,
 )
 
@@ -74,7 +74,7 @@ _row_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
 class ArchiveWriter:
     """Writes an archive, part by part."""
 
-    def __init__(self, target: Target, header: Header) -> None:
+    def __init__(self, target: ByteSink, header: Header) -> None:
         self._frames = FrameWriter(target)
         self._counts: Counter[str] = Counter()
         self._json(header)
@@ -129,7 +129,7 @@ class ArchiveWriter:
 class ArchiveReader:
     """Reads an archive, once. `digest` is known when all of it was read."""
 
-    def __init__(self, source: Source, *, room_bytes: int) -> None:
+    def __init__(self, source: ByteSource, *, room_bytes: int) -> None:
         """Read at most `room_bytes`, unpacked. Raises as `FrameReader` does."""
         self._frames = FrameReader(source, room_bytes)
         self._order = _Order()

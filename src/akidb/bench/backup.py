@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from akidb.bench.fixtures import DIMENSION, PATH, documents, prepare, vectors
 from akidb.bench.measure import Goal, Line, Series, rate_lines, share_of
-from akidb.services.runtime import LocalOperations, open_local, restore_local
+from akidb.deployment.local import LocalOperations, open_local, restore_local
 from akidb.settings import load
 from akidb.sql.sqlite import library
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from akidb.bench.chroma import started
 from akidb.bench.fixtures import DIMENSION, PATH, copied_schema, documents, fresh_store, vectors
 from akidb.bench.measure import Line, Work, at_most, in_turns, latency_lines, rate_lines, share_of
-from akidb.documents.store import SqliteTenantStore
+from akidb.documents.sqlite import SqliteTenantStore
 from akidb.domain.ids import StoreId, TenantId
 
 SUITE = "documents"

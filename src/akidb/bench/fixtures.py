@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb.deployment.local import LocalOperations, open_local
 from akidb.ports.operations import CollectionPath
-from akidb.services.runtime import LocalOperations, open_local
 from akidb.settings import load
 from akidb.sql.sqlite import library
 

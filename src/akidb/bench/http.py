@@ -15,8 +15,8 @@ import msgspec
 
 from akidb.bench.fixtures import DIMENSION, PATH, documents, fresh_store, prepare, vectors
 from akidb.bench.measure import Line, Work, at_least, in_turns, latency_lines, on_top_of, rate_lines
+from akidb.client.connect import bind
 from akidb.client.http.transport import Transport
-from akidb.client.targets import bind
 from akidb.domain.errors import Unavailable
 from akidb.settings import load
 

@@ -100,7 +100,7 @@ def _measured(side: str, v1: Path, data: Path) -> tuple[float, float]:
 
 
 def _akidb(v1: Path, data: Path) -> Callable[[], object]:
-    from akidb.services.runtime import open_local
+    from akidb.deployment.local import open_local
     from akidb.settings import load
 
     operations = open_local(data, load())
@@ -114,7 +114,7 @@ def _akidb(v1: Path, data: Path) -> Callable[[], object]:
 
 def _peer(v1: Path, data: Path) -> Callable[[], object]:
     """What anybody would write, without a check: read, parse, insert."""
-    from akidb.services.runtime import open_local
+    from akidb.deployment.local import open_local
     from akidb.settings import load
 
     open_local(data, load()).close()

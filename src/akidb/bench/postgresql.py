@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from akidb.bench.measure import Line, Work, in_turns, latency_lines, times
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import load
 
 PSYCOPG = "psycopg"

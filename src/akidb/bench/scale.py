@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from akidb.bench.measure import Line, Series, Work, at_most, in_turns, latency_lines, times
-from akidb.services.deployments import METADATA_NAME
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
+from akidb.deployment.places import METADATA_NAME
 from akidb.settings import load
 from akidb.sql.sqlite import library
 
@@ -41,7 +41,7 @@ _FILL = (
 _WRITE_AND_HANG = """
 import sys, time
 from pathlib import Path
-from akidb.services.runtime import open_local
+from akidb.deployment.local import open_local
 from akidb.settings import load
 operations = open_local(Path(sys.argv[1]), load())
 for number in range(200):

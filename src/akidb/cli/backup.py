@@ -13,7 +13,7 @@ from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command
 from akidb.domain.errors import AlreadyExists, InvalidArgument
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.archiving import ImportConflict
 
 STANDARD = "-"
@@ -43,7 +43,7 @@ def restore(session: Session, file: Read) -> None:
 
     All of the file is checked before anything is there; when it is refused, nothing is.
     """
-    from akidb.services.runtime import restore_local
+    from akidb.deployment.local import restore_local
 
     place = session.stores
     began = time.perf_counter()
@@ -117,7 +117,7 @@ def copy(
 
 
 @contextmanager
-def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[Target]:
+def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[ByteSink]:
     """Where a command writes an archive, and what it says when that is done."""
     from akidb.client.files import writing
 
@@ -143,7 +143,7 @@ def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator
 
 
 @contextmanager
-def _source(file: str) -> Iterator[Source]:
+def _source(file: str) -> Iterator[ByteSource]:
     from akidb.client.files import reading
 
     if file == STANDARD:

@@ -56,7 +56,7 @@ def v1_to_v2(
                 source = read_source(v1_data_dir, progress)
                 refuse_faults(source, dry_run=dry_run)  # before a store is made
                 if dry_run:
-                    from akidb.services.migration_trial import try_on
+                    from akidb.deployment.dry_run import try_on
 
                     done = try_on(session.stores, source, overwrite=overwrite)
                 else:

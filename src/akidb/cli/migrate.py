@@ -9,7 +9,7 @@ from akidb.cli.arguments import Yes
 from akidb.cli.session import Session, command, confirm, group
 
 if TYPE_CHECKING:
-    from akidb.services.schemas import SchemaChange
+    from akidb.deployment.schema_changes import SchemaChange
 
 app = group("migrate", "Changes of the stores' shape, and from AkiDB 1.x and back.")
 manifests.add_to(app)
@@ -34,7 +34,7 @@ def schema(
     """
     import msgspec
 
-    from akidb.services.schemas import migrate
+    from akidb.deployment.schema_changes import migrate
 
     def run(*, dry_run: bool) -> "SchemaChange":
         with session.out.stages("tenant stores", counted=True) as show:

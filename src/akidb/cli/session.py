@@ -86,7 +86,7 @@ class Session:
     @functools.cached_property
     def place(self) -> str | Path:
         """Where the data is: the URL of a server, or the path of a directory."""
-        from akidb.client.targets import resolve
+        from akidb.client.connect import resolve
 
         # What --data names is a directory, also when it looks like a URL.
         return resolve(self.settings.url if self._data is None else Path(self._data))
@@ -101,7 +101,7 @@ class Session:
     @property
     def is_remote(self) -> bool:
         """Whether another process was named, not a directory."""
-        from akidb.client.targets import is_server
+        from akidb.client.connect import is_server
 
         return is_server(self.place)
 
@@ -138,7 +138,7 @@ class Session:
         Raises NotFound for a directory without a store, unless the command is one that makes it.
         """
         if self._opened is None:
-            from akidb.client.targets import bind
+            from akidb.client.connect import bind
 
             if not self._makes_store:
                 self._require_store()
@@ -147,7 +147,7 @@ class Session:
 
     def _require_store(self) -> None:
         """Opening makes a store where there is none: a directory that was mistyped must not become one."""
-        from akidb.services.runtime import METADATA_NAME
+        from akidb.deployment.local import METADATA_NAME
 
         if isinstance(self.place, Path) and not (self.place / METADATA_NAME).exists():
             error = NotFound("store", self.place)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import IO
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 
-FileTarget = str | os.PathLike[str] | Target
+FileTarget = str | os.PathLike[str] | ByteSink
 """Where to write: a path, or something with `write`."""
-FileSource = str | os.PathLike[str] | Source
+FileSource = str | os.PathLike[str] | ByteSource
 """Where to read: a path, or something with `read`."""
 
 
 @contextmanager
-def writing(file: FileTarget, *, overwrite: bool) -> Iterator[Target]:
+def writing(file: FileTarget, *, overwrite: bool) -> Iterator[ByteSink]:
     """Write to a file: under another name first, then durably under its own, readable by its owner alone.
 
     Raises AlreadyExists for a file that is there, unless it is to be overwritten; InvalidArgument(`file`)
@@ -49,7 +49,7 @@ def writing(file: FileTarget, *, overwrite: bool) -> Iterator[Target]:
 
 
 @contextmanager
-def reading(file: FileSource) -> Iterator[Source]:
+def reading(file: FileSource) -> Iterator[ByteSource]:
     """Read from a file. Raises InvalidArgument(`file`) for a path that cannot be read."""
     if not isinstance(file, str | os.PathLike):
         yield file

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from akidb.documents.branches import Renamed, refill
-from akidb.documents.images import SqlStoreFiller, SqlStoreImage
+from akidb.documents.archive_image import SqlStoreFiller, SqlStoreImage
+from akidb.documents.base import SqlTenantStore
 from akidb.documents.statements import OF_SHARED, TenantSql, on_shared_tables
 from akidb.documents.tables import SHARED
-from akidb.documents.tenant_store import SqlTenantStore
+from akidb.documents.tenant_copy import Renamed, refill
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.documents import TenantStore
-from akidb.ports.telemetry import StoreFigures
 from akidb.sql import migrations
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.telemetry import observed

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents import feed
+from akidb.documents import changes as feed
 from akidb.documents.statements import TenantSql
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document, Include
@@ -16,9 +16,9 @@ from akidb.domain.errors import NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId
 from akidb.domain.lifecycle import (
+    Access,
     CollectionState,
     DatabaseState,
-    Operation,
     TenantStatus,
     require,
 )
@@ -35,7 +35,7 @@ def read_control(
     connection: sa.Connection,
     sql: TenantSql,
     collection_id: CollectionId,
-    operation: Operation,
+    operation: Access,
     *,
     writes: bool = False,
 ) -> CollectionControl:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from akidb.documents.tables import FILE
 from akidb.domain.errors import InvalidArgument
 from akidb.sql import migrations
-from akidb.sql.copies import Copies
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 _FIRST = (
@@ -102,7 +102,7 @@ def version_with(metadata_version: str) -> int:
     return sum(step.since <= metadata_version for step in STEPS)
 
 
-def bring_forward(file: SqliteFile, copies: Copies | None = None) -> None:
+def bring_forward(file: SqliteFile, copies: SchemaBackups | None = None) -> None:
     """Take the steps that the store lacks, in one transaction, after a copy was taken.
 
     Raises Unavailable for a schema newer than this program.
@@ -126,7 +126,7 @@ def check_way(file: SqliteFile, target: int) -> bool:
     return found != target
 
 
-def go(file: SqliteFile, target: int, copies: Copies | None = None) -> None:
+def go(file: SqliteFile, target: int, copies: SchemaBackups | None = None) -> None:
     """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
     if not check_way(file, target):
         return

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from akidb.documents.bulk import rows_of
 from akidb.documents.reader import SqlDocumentReader
-from akidb.documents.rows import rows_of
 from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection

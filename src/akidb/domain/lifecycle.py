@@ -45,7 +45,7 @@ class UserStatus(StrEnum):
     DEACTIVATED = "deactivated"
 
 
-class Operation(StrEnum):
+class Access(StrEnum):
     """The kinds of work that a state may stop."""
 
     METADATA_READ = "metadata_read"
@@ -85,11 +85,11 @@ MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
 }
 """From each state to those it may become; `restore` alone leaves a deleted state."""
 
-_ALL = frozenset(Operation)
-_METADATA = frozenset({Operation.METADATA_READ, Operation.METADATA_WRITE, Operation.AUDIT_READ})
-_READ_METADATA = frozenset({Operation.METADATA_READ, Operation.AUDIT_READ})
+_ALL = frozenset(Access)
+_METADATA = frozenset({Access.METADATA_READ, Access.METADATA_WRITE, Access.AUDIT_READ})
+_READ_METADATA = frozenset({Access.METADATA_READ, Access.AUDIT_READ})
 
-PERMITTED: Mapping[type[State], Mapping[State, frozenset[Operation]]] = {
+PERMITTED: Mapping[type[State], Mapping[State, frozenset[Access]]] = {
     TenantStatus: {
         TenantStatus.PROVISIONING: _METADATA,
         TenantStatus.ACTIVE: _ALL,
@@ -99,7 +99,7 @@ PERMITTED: Mapping[type[State], Mapping[State, frozenset[Operation]]] = {
     DatabaseState: {
         DatabaseState.PROVISIONING: _METADATA,
         DatabaseState.READY: _ALL,
-        DatabaseState.MIGRATING: _READ_METADATA | {Operation.DOCUMENT_READ},
+        DatabaseState.MIGRATING: _READ_METADATA | {Access.DOCUMENT_READ},
         DatabaseState.DELETING: frozenset(),
     },
     CollectionState: {
@@ -140,7 +140,7 @@ def move(current: StateT, target: StateT) -> bool:
     return True
 
 
-def require(operation: Operation, *states: State) -> None:
+def require(operation: Access, *states: State) -> None:
     """Raise InvalidState when one of the states on the path stops the operation."""
     for state in states:
         permitted = PERMITTED[type(state)][state]

@@ -19,7 +19,7 @@ MAX_MANIFEST_BYTES = 8 * 2**20
 SUFFIX = ".json"
 
 
-class Remark(NamedTuple):
+class FileProblem(NamedTuple):
     """What is to be said of a path."""
 
     path: str
@@ -30,8 +30,8 @@ class Found(msgspec.Struct):
     """What a directory holds; paths are relative to it, and sorted."""
 
     files: list[str]
-    skipped: list[Remark]
-    faults: list[Remark]
+    skipped: list[FileProblem]
+    faults: list[FileProblem]
 
 
 class UnreadableFile(Exception):
@@ -54,7 +54,7 @@ def find(directory: Path) -> Found:
                 for entry in entries:
                     _sort_in(entry, os.path.join(below, entry.name), found, pending)  # noqa: PTH118 - 10 x faster
         except OSError as error:
-            found.faults.append(Remark(below or ".", f"the directory cannot be read: {error.strerror}"))
+            found.faults.append(FileProblem(below or ".", f"the directory cannot be read: {error.strerror}"))
     found.files.sort()
     found.skipped.sort()
     found.faults.sort()
@@ -65,13 +65,13 @@ def _sort_in(entry: os.DirEntry[str], path: str, found: Found, pending: list[str
     named = entry.name.lower().endswith(SUFFIX)
     if entry.is_symlink():
         if named or entry.is_dir():
-            found.skipped.append(Remark(path, "is a symbolic link, which is not followed"))
+            found.skipped.append(FileProblem(path, "is a symbolic link, which is not followed"))
     elif entry.is_dir():
         pending.append(path)
     elif named and entry.is_file():
         found.files.append(path)
     elif named:
-        found.skipped.append(Remark(path, "is no regular file"))
+        found.skipped.append(FileProblem(path, "is no regular file"))
 
 
 def read(directory: Path, path: str) -> bytes:

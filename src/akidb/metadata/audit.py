@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry
 from akidb.domain.ids import AuditEntryId, TenantId
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import audit_entries
 from akidb.sql import cursors
 from akidb.sql.prepared import Prepared

@@ -9,7 +9,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Scope, Tenant
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.tables import collections, databases, tenants
 from akidb.metadata.tenants import SqlTenantCatalog

@@ -9,7 +9,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Database
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import DatabaseId, TenantId
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import databases, tenants
 from akidb.sql import cursors
 from akidb.sql.prepared import Prepared

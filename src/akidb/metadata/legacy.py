@@ -12,9 +12,15 @@ from msgspec.structs import asdict
 from akidb.domain.entities import AuditEntry, Database, Tenant
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import audit_entries, databases, legacy_manifests, purged, tenants
-from akidb.ports.migration import DEFAULT_DATABASE, Arrival, Departure, LegacyManifest, Standing
+from akidb.ports.migration import (
+    DEFAULT_DATABASE,
+    ExportedTenant,
+    ImportedTenant,
+    KnownTenant,
+    LegacyManifest,
+)
 from akidb.sql.prepared import Prepared
 
 ROWS_AT_ONCE = 500
@@ -75,19 +81,19 @@ class SqlLegacyManifests:
         if self._connection.dialect.name == "postgresql":
             self._connection.exec_driver_sql("LOCK TABLE tenants IN EXCLUSIVE MODE")
 
-    def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, Standing]:
+    def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, KnownTenant]:
         """Those that the store knows, purged ones too."""
         gone = sa.select(purged.c.entity_id).where(
             purged.c.entity == "tenant", purged.c.entity_id.in_([each.raw for each in tenant_ids])
         )
-        found = {TenantId(bytes(raw)): Standing(None, None) for (raw,) in self._connection.execute(gone)}
+        found = {TenantId(bytes(raw)): KnownTenant(None, None) for (raw,) in self._connection.execute(gone)}
         known = (
             sa.select(tenants.c.tenant_id, tenants.c.slug, legacy_manifests.c.sha256)
             .select_from(_WITH_MANIFEST)
             .where(tenants.c.tenant_id.in_(tenant_ids))
         )
         for tenant_id, slug, sha256 in self._connection.execute(known):
-            found[tenant_id] = Standing(slug, sha256)
+            found[tenant_id] = KnownTenant(slug, sha256)
         return found
 
     def taken_slugs(self, slugs: Sequence[str]) -> set[str]:
@@ -95,7 +101,7 @@ class SqlLegacyManifests:
         statement = sa.select(tenants.c.slug).where(tenants.c.slug.in_(slugs))
         return set(self._connection.execute(statement).scalars())
 
-    def add(self, arrivals: Sequence[Arrival]) -> None:
+    def add(self, arrivals: Sequence[ImportedTenant]) -> None:
         """Add tenants that are not there."""
         run = self._connection
         _ADD_TENANT.insert_many(run, (_tenant_row(each.tenant) for each in arrivals))
@@ -103,7 +109,7 @@ class SqlLegacyManifests:
         _ADD_MANIFEST.insert_many(run, (asdict(each.manifest) for each in arrivals))
         _ADD_ENTRY.insert_many(run, (asdict(each.entry) for each in arrivals))
 
-    def replace(self, arrival: Arrival) -> None:
+    def replace(self, arrival: ImportedTenant) -> None:
         """Make a tenant that is there what its manifest says."""
         tenant, connection = arrival.tenant, self._connection
         connection.execute(
@@ -155,7 +161,7 @@ class SqlLegacyManifests:
         for page in self._pages(_PATHS, itemgetter(0)):
             yield from page
 
-    def departures(self) -> Iterator[Departure]:
+    def departures(self) -> Iterator[ExportedTenant]:
         """Every tenant, deleted ones too, in the order of the IDs."""
         for page in self._pages(_ALL, itemgetter(0)):
             names = self._other_databases(page[0][0], page[-1][0])
@@ -167,7 +173,7 @@ class SqlLegacyManifests:
                     manifest = LegacyManifest(
                         **dict(zip(LegacyManifest.__struct_fields__, values, strict=True))
                     )
-                yield Departure(tenant, manifest, names.get(tenant.tenant_id, ()))
+                yield ExportedTenant(tenant, manifest, names.get(tenant.tenant_id, ()))
 
     def _pages(
         self, statements: dict[bool, Prepared], id_of: Callable[[Any], TenantId], **parameters: object

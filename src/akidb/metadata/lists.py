@@ -16,7 +16,7 @@ from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.domain.names import fold, fold_name
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.names import CANDIDATES, contains, wanted
 from akidb.metadata.tables import tenants
 from akidb.sql import cursors

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from akidb.domain.ids import EntityId, StoreId, TenantId
 from akidb.metadata.tables import outbox, tenant_stores
 from akidb.ports.conflicts import TransactionConflict
-from akidb.ports.metadata import OutboxEntry, Subject
+from akidb.ports.metadata import OutboxEntry, OutboxSubject
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
@@ -47,7 +47,7 @@ class SqlOutbox:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def add(self, tenant_id: TenantId, subject: Subject, subject_id: EntityId) -> None:
+    def add(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
         """Note that this subject changed."""
         values = {"tenant_id": tenant_id, "subject": subject, "subject_id": subject_id.raw}
         _ADD.run(self._connection, values)

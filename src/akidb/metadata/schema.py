@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql import migrations
-from akidb.sql.copies import Copies
 from akidb.sql.database import SqlDatabase
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 HEAD = "0006"
@@ -36,7 +36,7 @@ def check_version(name: str) -> str:
     return name
 
 
-def bring_forward(database: SqlDatabase, *, expected: bool, copies: Copies | None = None) -> None:
+def bring_forward(database: SqlDatabase, *, expected: bool, copies: SchemaBackups | None = None) -> None:
     """Take the steps that the store lacks, in one transaction, after a copy was taken.
 
     Raises Unavailable for a schema newer than this program, and for none at all where one is expected: a
@@ -61,7 +61,7 @@ def check_way(database: SqlDatabase, target: str) -> str | None:
     return found
 
 
-def go(database: SqlDatabase, target: str, copies: Copies | None = None) -> None:
+def go(database: SqlDatabase, target: str, copies: SchemaBackups | None = None) -> None:
     """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
     found = check_way(database, target)
     if found == target:

@@ -10,23 +10,23 @@ import sqlalchemy as sa
 from akidb.domain.errors import Unavailable
 from akidb.metadata import schema
 from akidb.metadata.audit import SqlAuditLog
+from akidb.metadata.changes import SqlMetadataFeed
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.databases import SqlDatabaseRepository
-from akidb.metadata.feed import SqlMetadataFeed
-from akidb.metadata.images import SqlMetadataRecords
+from akidb.metadata.integrity import find_faults
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
-from akidb.metadata.soundness import find_faults
+from akidb.metadata.records import SqlMetadataRecords
 from akidb.metadata.tables import remembered_answers
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.metadata import MetadataTransaction
-from akidb.ports.telemetry import StoreFigures
 from akidb.sql.answers import SqlAnswers
-from akidb.sql.copies import Copies
+from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
-from akidb.sql.images import image_of
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
 from akidb.sql.telemetry import observed_transaction
 
@@ -162,7 +162,12 @@ class SqliteMetadataStore(SqlMetadataStore):
     """The metadata store in one file."""
 
     def __init__(
-        self, path: Path, *, synchronous: str = "full", expected: bool = False, copies: Copies | None = None
+        self,
+        path: Path,
+        *,
+        synchronous: str = "full",
+        expected: bool = False,
+        copies: SchemaBackups | None = None,
     ) -> None:
         """Open the file, making it if it is not there; a copy is taken before its schema changes.
 

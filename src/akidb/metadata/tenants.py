@@ -11,9 +11,10 @@ from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
-from akidb.metadata import lists, rows
+from akidb.metadata import lists
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import legacy_manifests, purged, tenants
-from akidb.ports.context import note_tenant
+from akidb.observe.context import note_tenant
 from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(*rows.columns(Tenant))

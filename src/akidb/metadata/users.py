@@ -11,7 +11,7 @@ from akidb.domain.entities import User
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.names import email_key
-from akidb.metadata import rows
+from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import users
 from akidb.sql import cursors
 from akidb.sql.errors import violated

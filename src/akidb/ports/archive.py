@@ -158,7 +158,7 @@ class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=
 Part = Header | StoreHead | CollectionImage | Documents | Tombstones | Rows | Summary
 
 
-class Target(Protocol):
+class ByteSink(Protocol):
     """Where an archive is written."""
 
     def write(self, data: bytes, /) -> object:
@@ -166,7 +166,7 @@ class Target(Protocol):
         ...
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where an archive is read from."""
 
     def read(self, size: int, /) -> bytes:

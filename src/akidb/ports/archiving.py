@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from akidb.domain.entities import Tenant
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 
 if TYPE_CHECKING:
     from akidb.ports.operations import TenantRef
@@ -37,15 +37,15 @@ class ImportReport(msgspec.Struct, kw_only=True, frozen=True):
 class ArchiveOperations(Protocol):
     """Tenants as files, and all of them as one."""
 
-    def backup(self, target: Target) -> None:
+    def backup(self, target: ByteSink) -> None:
         """Write all there is: each tenant's store as of one instant, the metadata after them."""
         ...
 
-    def export(self, tenant: "TenantRef", target: Target) -> None:
+    def export(self, tenant: "TenantRef", target: ByteSink) -> None:
         """Write one tenant with its databases, collections, users and documents."""
         ...
 
-    def import_(self, source: Source, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+    def import_(self, source: ByteSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
         """Take in an exported tenant, under its own IDs, with its slug or another one; all or nothing.
 
         Raises InvalidArgument(`archive...`) for an archive that is damaged or breaks a rule, AlreadyExists

@@ -17,10 +17,10 @@ from akidb.domain.documents import Document, Include
 from akidb.domain.entities import Collection, Database, Metric, Tenant
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
-from akidb.domain.lifecycle import CollectionState, DatabaseState, Operation, TenantStatus
+from akidb.domain.lifecycle import Access, CollectionState, DatabaseState, TenantStatus
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.answers import Answers
 from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
-from akidb.ports.telemetry import StoreFigures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +172,7 @@ class TenantStore(Protocol):
         ...
 
     def read(
-        self, collection_id: CollectionId, operation: Operation = Operation.DOCUMENT_READ
+        self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
     ) -> AbstractContextManager[DocumentReader]:
         """Read a collection as of one instant.
 

@@ -17,12 +17,12 @@ from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenan
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.answers import Answers
 from akidb.ports.archive import MetadataRecords
 from akidb.ports.migration import LegacyManifests
-from akidb.ports.telemetry import StoreFigures
 
-Subject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
+OutboxSubject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
 
 
 class TenantCatalog(Protocol):
@@ -307,14 +307,14 @@ class OutboxEntry(NamedTuple):
 
     sequence: int
     tenant_id: TenantId
-    subject: Subject
+    subject: OutboxSubject
     subject_id: bytes
 
 
 class Outbox(Protocol):
     """Changes on their way from the metadata store to the tenant stores."""
 
-    def add(self, tenant_id: TenantId, subject: Subject, subject_id: EntityId) -> None:
+    def add(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
         """Note that this subject changed. What it changed to is read when the entry is applied."""
         ...
 

@@ -190,7 +190,7 @@ class LegacyManifest(msgspec.Struct, frozen=True, kw_only=True):
     migrated_at: datetime
 
 
-class Arrival(NamedTuple):
+class ImportedTenant(NamedTuple):
     """A tenant that comes from 1.x, and all that comes with it."""
 
     tenant: Tenant
@@ -199,7 +199,7 @@ class Arrival(NamedTuple):
     entry: AuditEntry
 
 
-class Standing(NamedTuple):
+class KnownTenant(NamedTuple):
     """A tenant's ID that the store knows."""
 
     slug: str | None
@@ -208,7 +208,7 @@ class Standing(NamedTuple):
     """Of the manifest that it came with, None when it did not come from 1.x."""
 
 
-class Departure(NamedTuple):
+class ExportedTenant(NamedTuple):
     """A tenant that goes back to 1.x."""
 
     tenant: Tenant
@@ -224,7 +224,7 @@ class LegacyManifests(Protocol):
         """Keep others from writing tenants until the transaction ends."""
         ...
 
-    def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, Standing]:
+    def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, KnownTenant]:
         """Those that the store knows, purged ones too."""
         ...
 
@@ -232,11 +232,11 @@ class LegacyManifests(Protocol):
         """Those that a tenant has, deleted or not."""
         ...
 
-    def add(self, arrivals: Sequence[Arrival]) -> None:
+    def add(self, arrivals: Sequence[ImportedTenant]) -> None:
         """Add tenants that are not there."""
         ...
 
-    def replace(self, arrival: Arrival) -> None:
+    def replace(self, arrival: ImportedTenant) -> None:
         """Make a tenant that is there what its manifest says; its version goes up by one."""
         ...
 
@@ -260,6 +260,6 @@ class LegacyManifests(Protocol):
         """Each tenant's ID, slug and the path of its manifest, in the order of the IDs."""
         ...
 
-    def departures(self) -> Iterator[Departure]:
+    def departures(self) -> Iterator[ExportedTenant]:
         """Every tenant, deleted ones too, in the order of the IDs."""
         ...

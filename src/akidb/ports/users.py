@@ -19,7 +19,7 @@ UserRef = UserId | str
 """The typed ID, its text, or the email, in which case makes no difference."""
 
 
-class Discreet(msgspec.Struct, frozen=True):
+class RedactedStruct(msgspec.Struct, frozen=True):
     """A Struct whose `repr` leaves its password out: those end up in logs."""
 
     def __repr__(self) -> str:
@@ -27,7 +27,7 @@ class Discreet(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
 
 
-class UserChanges(Discreet, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class UserChanges(RedactedStruct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What to change of a user; what is UNSET stays."""
 
     email: str | UnsetType = UNSET

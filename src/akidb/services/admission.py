@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from akidb.domain.errors import Unavailable
-from akidb.services.telemetry import Running
+from akidb.observe.operations import Running
 
 P = ParamSpec("P")
 R = TypeVar("R")

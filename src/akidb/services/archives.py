@@ -1,7 +1,8 @@
 """Tenants as archives: written from stores as of one instant, taken in all or nothing, copied.
 
-An import follows the way of a new store (`services/stores.py`): it is filled while no metadata know of it, so
-that a crash leaves an unused file; then one transaction brings in the metadata and says that it is there.
+An import follows the way of a new store (`services/store_access.py`): the store is filled before the
+metadata refers to it, so a crash leaves an unused file; then one transaction adds the metadata and registers
+the store.
 """
 
 import tempfile
@@ -19,22 +20,22 @@ from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound, Overloaded, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
-from akidb.domain.lifecycle import Operation, require
+from akidb.domain.lifecycle import Access, require
 from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
 from akidb.ports import wire
 from akidb.ports.archive import (
     RECORDS,
     TENANT_TABLES,
     ArchiveKind,
+    ByteSink,
+    ByteSource,
     CollectionImage,
     CollectionRecord,
     Documents,
     Header,
     Rows,
-    Source,
     StoreHead,
     StoreImage,
-    Target,
     Tombstones,
 )
 from akidb.ports.archiving import ImportReport
@@ -44,10 +45,10 @@ from akidb.ports.operations import TenantRef
 from akidb.services.admission import Admission, operation
 from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
-from akidb.services.branches import Branch
-from akidb.services.changes import Change, Changes
 from akidb.services.idempotency import request_key
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
+from akidb.services.tenant_copy import Branch
+from akidb.services.transactions import Change, Transactions
 from akidb.sql.gate import FairGate
 
 COPIED_BYTES = 2**20
@@ -55,7 +56,7 @@ ROWS_AT_ONCE = 500
 TURN_TIMEOUT_SECONDS = 60.0
 
 
-class Place:
+class ArchiveScratch:
     """Where archives are put while they are looked at, and how much may be put there."""
 
     def __init__(self, scratch: Path | None, room_bytes: Callable[[], int]) -> None:
@@ -64,7 +65,7 @@ class Place:
         self.room_bytes = room_bytes
 
     @contextmanager
-    def seekable(self, source: Source) -> Iterator[IO[bytes]]:
+    def seekable(self, source: ByteSource) -> Iterator[IO[bytes]]:
         """The source itself, or a copy of one that can be read but once; at its present position."""
         seekable = getattr(source, "seekable", None)
         if seekable is not None and seekable():
@@ -91,12 +92,12 @@ class ArchiveService:
         *,
         admission: Admission,
         metadata: MetadataStore,
-        changes: Changes,
+        changes: Transactions,
         stores: StoreAccess,
         tenant_stores: TenantStores,
         ids: IdGenerator,
         now: Callable[[], datetime],
-        place: Place,
+        place: ArchiveScratch,
         schemas: tuple[str, int],
     ) -> None:
         self.admission = admission
@@ -113,7 +114,7 @@ class ArchiveService:
         self._turn = FairGate("archive", TURN_TIMEOUT_SECONDS)
 
     @operation
-    def backup(self, target: Target) -> None:
+    def backup(self, target: ByteSink) -> None:
         """Write all there is."""
         with self._metadata.read() as tx:
             known = tx.stores.list()
@@ -135,7 +136,7 @@ class ArchiveService:
         writer.finish()
 
     @operation
-    def export(self, tenant: TenantRef, target: Target) -> None:
+    def export(self, tenant: TenantRef, target: ByteSink) -> None:
         """Write one tenant."""
         reference = parse_reference(TenantId, tenant)
         with self._metadata.read() as tx:
@@ -157,7 +158,7 @@ class ArchiveService:
             writer.finish()
 
     @operation
-    def import_(self, source: Source, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+    def import_(self, source: ByteSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
         """Take in an exported tenant."""
         if slug is not None:
             check_slug(slug)
@@ -207,7 +208,7 @@ class ArchiveService:
                     self._tenant_stores.branch(branch.tenant_id, store_id, image, renamed)
                 return self._bring_in_copy(tenant, branch, store_id, [slug, name])
 
-    def _writer(self, target: Target, kind: ArchiveKind) -> ArchiveWriter:
+    def _writer(self, target: ByteSink, kind: ArchiveKind) -> ArchiveWriter:
         metadata_schema, documents_schema = self._schemas
         header = Header(
             kind=kind,
@@ -268,7 +269,7 @@ class ArchiveService:
     def _rows(self, tenant_id: TenantId) -> list[Rows]:
         """The metadata of a tenant. Raises NotFound when it was deleted, InvalidState by its status."""
         with self._metadata.snapshot() as tx:
-            require(Operation.METADATA_READ, tx.tenants.get(tenant_id).status)
+            require(Access.METADATA_READ, tx.tenants.get(tenant_id).status)
             return [part for table in TENANT_TABLES for part in tx.records.read(table, tenant_id)]
 
     def _answered(self, arguments: Any) -> ImportReport | None:
@@ -306,7 +307,7 @@ class ArchiveService:
                     change.tx.records.write(Rows(table, rows[at : at + ROWS_AT_ONCE]))
             if store_id is not None:
                 change.tx.stores.register(tenant_id, store_id)
-                change.tell_store(tenant_id, "tenant", tenant_id)
+                change.add_to_outbox(tenant_id, "tenant", tenant_id)
             change.audit("tenant.import", tenant_id, tenant_id)
             return report
 
@@ -320,7 +321,7 @@ class ArchiveService:
                 change.tx.records.write(part)
             if store_id is not None:
                 change.tx.stores.register(branch.tenant_id, store_id)
-                change.tell_store(branch.tenant_id, "tenant", branch.tenant_id)
+                change.add_to_outbox(branch.tenant_id, "tenant", branch.tenant_id)
             change.audit("tenant.copy", branch.tenant_id, branch.origin_id)
             return change.tx.tenants.get(branch.tenant_id)
 

@@ -4,7 +4,7 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditEntry
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
-from akidb.domain.lifecycle import Operation, require
+from akidb.domain.lifecycle import Access, require
 from akidb.domain.names import check_integer, parse_reference
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import TenantRef
@@ -28,7 +28,7 @@ class AuditService:
         with self._metadata.read() as tx:
             found = tx.tenants.find(reference)
             if found is not None:
-                require(Operation.AUDIT_READ, found.status)
+                require(Access.AUDIT_READ, found.status)
                 reference = found.tenant_id
             elif not isinstance(reference, TenantId) or not tx.audit.knows(reference):
                 raise NotFound("tenant", reference)

@@ -9,14 +9,14 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Database, Metric, Tenant
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
-from akidb.domain.lifecycle import CollectionState, Operation, move, require
+from akidb.domain.lifecycle import Access, CollectionState, move, require
 from akidb.domain.names import check_flag, check_integer, check_name, check_word, parse_reference
 from akidb.ports.embedding import EmbeddingModels
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
-from akidb.services.changes import Change, Changes, check_version
 from akidb.services.purging import Purging
+from akidb.services.transactions import Change, Transactions, check_version
 
 
 class CollectionService:
@@ -26,7 +26,7 @@ class CollectionService:
         self,
         admission: Admission,
         metadata: MetadataStore,
-        changes: Changes,
+        changes: Transactions,
         purging: Purging,
         models: EmbeddingModels,
         ids: IdGenerator,
@@ -64,7 +64,7 @@ class CollectionService:
 
         def effect(change: Change) -> Collection:
             owner, parent = _parents(change.tx, tenant, database)
-            require(Operation.METADATA_WRITE, owner.status, parent.state)
+            require(Access.METADATA_WRITE, owner.status, parent.state)
             collection = Collection(
                 collection_id=self._ids.new(CollectionId),
                 tenant_id=owner.tenant_id,
@@ -75,7 +75,7 @@ class CollectionService:
             )
             change.tx.collections.create(collection)
             change.audit("collection.create", owner.tenant_id, collection.collection_id)
-            change.tell_store(owner.tenant_id, "collection", collection.collection_id)
+            change.add_to_outbox(owner.tenant_id, "collection", collection.collection_id)
             return collection
 
         path = (tenant, database)
@@ -87,7 +87,7 @@ class CollectionService:
         reference = parse_reference(CollectionId, collection)
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
-            require(Operation.METADATA_READ, owner.status, parent.state)
+            require(Access.METADATA_READ, owner.status, parent.state)
             return tx.collections.get(owner.tenant_id, parent.database_id, reference)
 
     @operation
@@ -105,7 +105,7 @@ class CollectionService:
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
-            require(Operation.METADATA_READ, owner.status, parent.state)
+            require(Access.METADATA_READ, owner.status, parent.state)
             return tx.collections.list(
                 owner.tenant_id, parent.database_id, deleted=deleted, limit=limit, cursor=cursor
             )
@@ -116,7 +116,7 @@ class CollectionService:
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
             owner, parent = _parents(tx, tenant, database)
-            require(Operation.METADATA_READ, owner.status, parent.state)
+            require(Access.METADATA_READ, owner.status, parent.state)
             return tx.collections.count_in(owner.tenant_id, parent.database_id, deleted=deleted)
 
     @operation
@@ -134,14 +134,14 @@ class CollectionService:
 
         def effect(change: Change) -> Collection:
             found = self._read(change, tenant, database, collection, if_version)
-            require(Operation.METADATA_WRITE, found.state)
+            require(Access.METADATA_WRITE, found.state)
             if all(getattr(found, name) == value for name, value in values.items()):
                 return found
             changed = found.changed(change.now, **values)
             change.tx.collections.update(changed)
             change.audit("collection.update", found.tenant_id, found.collection_id)
             if "max_document_count" in values:
-                change.tell_store(found.tenant_id, "collection", found.collection_id)
+                change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
             return changed
 
         path, arguments = (tenant, database, collection), [values, if_version]
@@ -163,7 +163,7 @@ class CollectionService:
             move(found.state, CollectionState.DELETING)
             change.tx.collections.delete(found, change.now)
             change.audit("collection.delete", found.tenant_id, found.collection_id)
-            change.tell_store(found.tenant_id, "collection", found.collection_id)
+            change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
 
         path = (tenant, database, collection)
         self._changes.carry_out("collections.delete", path, if_version, type(None), effect)
@@ -183,7 +183,7 @@ class CollectionService:
             found = self._read(change, tenant, database, collection, if_version, deleted=True)
             restored = change.tx.collections.restore(found, change.now)
             change.audit("collection.restore", found.tenant_id, found.collection_id)
-            change.tell_store(found.tenant_id, "collection", found.collection_id)
+            change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
             return restored
 
         path = (tenant, database, collection)
@@ -248,7 +248,7 @@ class CollectionService:
         found = change.tx.collections.get(
             owner.tenant_id, parent.database_id, parse_reference(CollectionId, collection), deleted=deleted
         )
-        require(Operation.METADATA_WRITE, owner.status, parent.state)
+        require(Access.METADATA_WRITE, owner.status, parent.state)
         check_version(found, if_version)
         change.tenant_id = owner.tenant_id
         return found

@@ -9,14 +9,14 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
 from akidb.domain.entities import Database
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import DatabaseId, IdGenerator, TenantId
-from akidb.domain.lifecycle import DatabaseState, Operation, move, require
+from akidb.domain.lifecycle import Access, DatabaseState, move, require
 from akidb.domain.names import check_flag, check_integer, check_name, check_text, check_word, parse_reference
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import DatabaseChanges, DatabaseRef, TenantRef
 from akidb.services.admission import Admission, operation
-from akidb.services.changes import Change, Changes, check_version
 from akidb.services.purging import Purging
-from akidb.services.scopes import tenant_for
+from akidb.services.scope_cache import tenant_for
+from akidb.services.transactions import Change, Transactions, check_version
 
 MAX_DESCRIPTION_BYTES = 4096
 
@@ -28,7 +28,7 @@ class DatabaseService:
         self,
         admission: Admission,
         metadata: MetadataStore,
-        changes: Changes,
+        changes: Transactions,
         purging: Purging,
         ids: IdGenerator,
     ) -> None:
@@ -54,7 +54,7 @@ class DatabaseService:
             raise InvalidArgument("state", "must be ready or provisioning for a new database")
 
         def effect(change: Change) -> Database:
-            parent = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
+            parent = tenant_for(change.tx, tenant, Access.METADATA_WRITE)
             database = Database(
                 database_id=self._ids.new(DatabaseId),
                 tenant_id=parent.tenant_id,
@@ -75,7 +75,7 @@ class DatabaseService:
         """One database that is not deleted."""
         tenant, database = parse_reference(TenantId, tenant), parse_reference(DatabaseId, database)
         with self._metadata.read() as tx:
-            return tx.databases.get(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id, database)
+            return tx.databases.get(tenant_for(tx, tenant, Access.METADATA_READ).tenant_id, database)
 
     @operation
     def list(
@@ -90,7 +90,7 @@ class DatabaseService:
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
-            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
+            tenant_id = tenant_for(tx, tenant, Access.METADATA_READ).tenant_id
             return tx.databases.list(tenant_id, deleted=deleted, limit=limit, cursor=cursor)
 
     @operation
@@ -98,7 +98,7 @@ class DatabaseService:
         """How many databases there are."""
         check_flag(deleted, "deleted")
         with self._metadata.read() as tx:
-            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
+            tenant_id = tenant_for(tx, tenant, Access.METADATA_READ).tenant_id
             return tx.databases.count(tenant_id, deleted=deleted)
 
     @operation
@@ -122,12 +122,12 @@ class DatabaseService:
                 return found
             if not moved:
                 # A migrating database takes no change but the end of the migration.
-                require(Operation.METADATA_WRITE, found.state)
+                require(Access.METADATA_WRITE, found.state)
             changed = found.changed(change.now, **values)
             change.tx.databases.update(changed)
             change.audit("database.update", found.tenant_id, found.database_id)
             if moved:
-                change.tell_store(found.tenant_id, "database", found.database_id)
+                change.add_to_outbox(found.tenant_id, "database", found.database_id)
             return changed
 
         path, arguments = (tenant, database), [values, if_version]
@@ -142,7 +142,7 @@ class DatabaseService:
             move(found.state, DatabaseState.DELETING)
             change.tx.databases.delete(found, change.now)
             change.audit("database.delete", found.tenant_id, found.database_id)
-            change.tell_store(found.tenant_id, "database", found.database_id)
+            change.add_to_outbox(found.tenant_id, "database", found.database_id)
 
         self._changes.carry_out("databases.delete", (tenant, database), if_version, type(None), effect)
 
@@ -154,7 +154,7 @@ class DatabaseService:
             found = self._read(change, tenant, database, if_version, deleted=True)
             restored = change.tx.databases.restore(found, change.now)
             change.audit("database.restore", found.tenant_id, found.database_id)
-            change.tell_store(found.tenant_id, "database", found.database_id)
+            change.add_to_outbox(found.tenant_id, "database", found.database_id)
             return restored
 
         path = (tenant, database)
@@ -190,7 +190,7 @@ class DatabaseService:
         found = change.tx.databases.get(
             owner.tenant_id, parse_reference(DatabaseId, database), deleted=deleted
         )
-        require(Operation.METADATA_WRITE, owner.status)
+        require(Access.METADATA_WRITE, owner.status)
         check_version(found, if_version)
         change.tenant_id = owner.tenant_id
         return found

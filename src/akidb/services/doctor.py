@@ -8,7 +8,7 @@ from akidb.domain.ids import TenantId
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.upkeep import Finding
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
 
 
 def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
     """Whether the store follows the metadata, in what did not change while this looks."""
     before = _read_metadata(metadata, tenant_id)
     try:
-        stores.settle(tenant_id)
+        stores.apply_pending(tenant_id)
         with stores.existing(tenant_id) as store:
             if store is None:
                 return []

@@ -27,7 +27,7 @@ from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
-from akidb.domain.lifecycle import Operation, require
+from akidb.domain.lifecycle import Access, require
 from akidb.domain.names import MAX_INTEGER, check_integer, check_text, check_word
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
@@ -37,13 +37,13 @@ from akidb.ports.operations import CollectionPath
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
 from akidb.services.admission import Admission, operation
 from akidb.services.batches import check_documents, check_ids, check_selection, check_vector
+from akidb.services.changes import Signals
 from akidb.services.embeddings import EmbeddingService
-from akidb.services.feeds import Signals
 from akidb.services.idempotency import request_key
 from akidb.services.rate import RateLimiter
 from akidb.services.retries import retried
-from akidb.services.scopes import ScopeCache
-from akidb.services.stores import StoreAccess
+from akidb.services.scope_cache import ScopeCache
+from akidb.services.store_access import StoreAccess
 from akidb.sql import cursors
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class DocumentService:
     @operation
     def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
         """Write documents, all or none."""
-        scope = self._enter(path, Operation.DOCUMENT_WRITE)
+        scope = self._enter(path, Access.DOCUMENT_WRITE)
         checked = check_documents(documents, scope.collection, self._ids)
         key = request_key("documents.upsert", path, documents)
         known = self._remembered(scope, key, UpsertResult)
@@ -113,7 +113,7 @@ class DocumentService:
         filter: Mapping[str, Any] | None = None,
     ) -> int:
         """Merge metadata into that of the chosen documents."""
-        scope = self._enter(path, Operation.DOCUMENT_WRITE)
+        scope = self._enter(path, Access.DOCUMENT_WRITE)
         patch = check_object(metadata, "metadata")
         selection = check_selection(ids, filter)
 
@@ -136,7 +136,7 @@ class DocumentService:
         filter: Mapping[str, Any] | None = None,
     ) -> int:
         """Delete the chosen documents."""
-        scope = self._enter(path, Operation.DOCUMENT_WRITE)
+        scope = self._enter(path, Access.DOCUMENT_WRITE)
         selection = check_selection(ids, filter)
 
         def effect(writer: DocumentWriter) -> int:
@@ -154,7 +154,7 @@ class DocumentService:
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> list[Document]:
         """The documents with these ids."""
-        scope = self._enter(path, Operation.DOCUMENT_READ)
+        scope = self._enter(path, Access.DOCUMENT_READ)
         wanted, parts = check_ids(ids), _parts(include)
         with self._read(scope) as reader:
             return [] if reader is None else reader.get(wanted, parts)
@@ -170,7 +170,7 @@ class DocumentService:
         cursor: str | None = None,
     ) -> Page[Document]:
         """Documents in the order of their ids."""
-        scope = self._enter(path, Operation.DOCUMENT_READ)
+        scope = self._enter(path, Access.DOCUMENT_READ)
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         parsed, parts = _filter(filter), _parts(include)
         binding = ("documents", scope.collection.collection_id, None if parsed is None else parsed.canonical)
@@ -184,7 +184,7 @@ class DocumentService:
     @operation
     def count(self, path: CollectionPath, *, filter: Mapping[str, Any] | None = None) -> int:
         """How many documents there are, or match."""
-        scope = self._enter(path, Operation.DOCUMENT_READ)
+        scope = self._enter(path, Access.DOCUMENT_READ)
         parsed = _filter(filter)
         with self._read(scope) as reader:
             return 0 if reader is None else reader.count(parsed)
@@ -203,7 +203,7 @@ class DocumentService:
         include: AbstractCollection[Include] = DEFAULT_INCLUDE,
     ) -> SearchResult:
         """The documents that score highest."""
-        scope = self._enter(path, Operation.DOCUMENT_READ)
+        scope = self._enter(path, Access.DOCUMENT_READ)
         check_integer(top_k, "top_k", 1, MAX_TOP_K)
         if ef_search is not None:
             check_integer(ef_search, "ef_search", 1, MAX_TOP_K)
@@ -250,7 +250,7 @@ class DocumentService:
                 break
         return SearchResult(matches=matches, statistics=statistics)
 
-    def _enter(self, path: CollectionPath, work: Operation) -> Scope:
+    def _enter(self, path: CollectionPath, work: Access) -> Scope:
         """Find the collection, see that its state lets the work through, and take from the rate."""
         scope = self._scopes.find(path)
         require(work, scope.tenant.status, scope.database.state, scope.collection.state)

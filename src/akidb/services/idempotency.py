@@ -3,7 +3,8 @@
 import hashlib
 from typing import Any
 
-from akidb.ports import context, wire
+from akidb.observe import context
+from akidb.ports import wire
 from akidb.ports.answers import RequestKey
 
 

@@ -12,17 +12,17 @@ from typing import TypeVar
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
-from akidb.ports import telemetry
+from akidb.observe import telemetry
+from akidb.observe.logs import logger
+from akidb.observe.telemetry import OK
 from akidb.ports.conflicts import TransactionConflict
-from akidb.ports.logs import logger
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.telemetry import OK
 from akidb.ports.upkeep import MaintenanceReport
 from akidb.services.admission import Admission
-from akidb.services.changes import Change
-from akidb.services.purging import Purging, SchemaCopies
+from akidb.services.purging import PurgeableBackups, Purging
 from akidb.services.retries import retried
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
+from akidb.services.transactions import Change
 
 RETENTION_PASSED = "retention_passed"
 """The reason in the audit entry of a purge that nobody asked for."""
@@ -46,7 +46,7 @@ class Maintenance:
         metadata: MetadataStore,
         stores: StoreAccess,
         purging: Purging,
-        copies: SchemaCopies,
+        copies: PurgeableBackups,
         ids: IdGenerator,
         now: Callable[[], datetime],
         retention: timedelta,
@@ -132,7 +132,7 @@ class Maintenance:
     def _settle(self, tenant_id: TenantId, problems: list[str]) -> bool:
         try:
             with self._admission:
-                self._stores.settle(tenant_id)
+                self._stores.apply_pending(tenant_id)
         except AkiDBError as error:  # one store that fails keeps no other from being told
             problems.append(error.message)
             return False

@@ -19,13 +19,13 @@ from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.domain.manifests import Manifest, content_hash
 from akidb.domain.names import check_flag
 from akidb.legacy.reading import shown
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.migration import (
     DEFAULT_DATABASE,
-    Arrival,
     DirectoryLike,
     FaultyManifests,
+    ImportedTenant,
     LegacyManifest,
     LegacyManifests,
     ManifestConflicts,
@@ -37,7 +37,7 @@ from akidb.ports.migration import (
 )
 from akidb.services.admission import Admission, operation
 from akidb.services.migration_plan import (
-    Source,
+    ManifestSource,
     Step,
     decide,
     directory_path,
@@ -47,7 +47,7 @@ from akidb.services.migration_plan import (
     report_of,
 )
 from akidb.services.retries import retried
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
 
 ACTION = "tenant.migrate"
 """What the audit calls it."""
@@ -103,14 +103,14 @@ class MigrationService:
         now, last = self._now(), store.last_migrated_at()
         return now if last is None or now > last else last + timedelta(microseconds=1)
 
-    def _carry_out(self, source: Source, *, overwrite: bool, progress: Progress) -> MigrationReport:
+    def _carry_out(self, source: ManifestSource, *, overwrite: bool, progress: Progress) -> MigrationReport:
         told, verification = retried(lambda: self._write(source, overwrite, progress), "metadata")
         for tenant_id in told:
-            self._stores.settle(tenant_id)
+            self._stores.apply_pending(tenant_id)
         return report_of(source, dry_run=False, decided=True, verification=verification)
 
     def _write(
-        self, source: Source, overwrite: bool, progress: Progress
+        self, source: ManifestSource, overwrite: bool, progress: Progress
     ) -> tuple[list[TenantId], Verification | None]:
         """The transaction, which decides anew when it is run again; gives whose stores are to learn of it."""
         told: list[TenantId] = []
@@ -130,12 +130,12 @@ class MigrationService:
                 verification = _verify(tx.legacy_manifests, steps, now, before + added, progress)
         except BaseException:
             for tenant_id in told:  # an interrupt may come when the commit is made
-                self._stores.doubt(tenant_id)
+                self._stores.mark_stale(tenant_id)
             raise
         return told, verification
 
 
-def planned(source: Source, store: LegacyManifests, *, overwrite: bool) -> MigrationReport:
+def planned(source: ManifestSource, store: LegacyManifests, *, overwrite: bool) -> MigrationReport:
     """What a migration would do; raises what it would raise."""
     refuse_faults(source, dry_run=True)
     decide(source.steps, store, overwrite=overwrite)
@@ -143,13 +143,13 @@ def planned(source: Source, store: LegacyManifests, *, overwrite: bool) -> Migra
     return report_of(source, dry_run=True, decided=True)
 
 
-def refuse_faults(source: Source, *, dry_run: bool) -> None:
+def refuse_faults(source: ManifestSource, *, dry_run: bool) -> None:
     """Raise FaultyManifests when a file is wrong."""
     if source.faults:
         raise FaultyManifests(report_of(source, dry_run=dry_run, decided=False))
 
 
-def refuse_conflicts(source: Source, *, dry_run: bool) -> None:
+def refuse_conflicts(source: ManifestSource, *, dry_run: bool) -> None:
     """Raise ManifestConflicts when a manifest is not to be overwritten and differs."""
     if any(step.outcome is Outcome.CONFLICT for step in source.steps):
         raise ManifestConflicts(report_of(source, dry_run=dry_run, decided=True))
@@ -182,7 +182,7 @@ class _Writing:
             progress("write", done, len(steps))
         return told
 
-    def _arrival(self, step: Step) -> Arrival:
+    def _arrival(self, step: Step) -> ImportedTenant:
         again = read_again(self._directory, step)
         if again is None:
             raise Unavailable(f"{shown(step.path)} changed while it was migrated; nothing is, run it again")
@@ -197,9 +197,11 @@ class _Writing:
             migrated_at=self._now,
         )
         tenant = _tenant_of(manifest, step.slug, self._now)
-        return Arrival(tenant, self._default_database(step.tenant_id), record, self._entry(step.tenant_id))
+        return ImportedTenant(
+            tenant, self._default_database(step.tenant_id), record, self._entry(step.tenant_id)
+        )
 
-    def _replace(self, arrival: Arrival) -> bool:
+    def _replace(self, arrival: ImportedTenant) -> bool:
         """Overwrite what is there; tells whether the tenant has a store."""
         tenant_id = arrival.tenant.tenant_id
         there = self._tx.tenants.find(tenant_id) or self._tx.tenants.get(tenant_id, deleted=True)

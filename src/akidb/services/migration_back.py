@@ -7,7 +7,7 @@ from akidb.domain.ids import TenantId
 from akidb.domain.manifests import changed_manifest, new_manifest
 from akidb.legacy.reading import SUFFIX, shown
 from akidb.legacy.writing import OutDirectory, is_safe
-from akidb.ports.migration import Departure, LegacyManifests, Progress, ReturnReport, WrittenManifest
+from akidb.ports.migration import ExportedTenant, LegacyManifests, Progress, ReturnReport, WrittenManifest
 
 
 def write_manifests(store: LegacyManifests, directory: Path, progress: Progress) -> ReturnReport:
@@ -76,7 +76,7 @@ def _claim(path: str, taken: set[str]) -> bool:
     return True
 
 
-def _manifest_of(departure: Departure) -> tuple[bytes, str]:
+def _manifest_of(departure: ExportedTenant) -> tuple[bytes, str]:
     """The bytes to write, and where they come from."""
     tenant, manifest, _ = departure
     if manifest is None:
@@ -85,7 +85,7 @@ def _manifest_of(departure: Departure) -> tuple[bytes, str]:
     return body, "unchanged" if body == manifest.manifest else "changed"
 
 
-def _reported(departure: Departure, path: str, origin: str) -> WrittenManifest:
+def _reported(departure: ExportedTenant, path: str, origin: str) -> WrittenManifest:
     tenant, manifest, databases = departure
     old = None if manifest is None else os.fsdecode(manifest.path)
     return WrittenManifest(

@@ -23,10 +23,11 @@ from akidb.domain.manifests import (
     suffixed_slugs,
 )
 from akidb.domain.names import derive_slug
-from akidb.legacy.reading import Remark, UnreadableFile, find, read, shown
+from akidb.legacy.reading import FileProblem, UnreadableFile, find, read, shown
 from akidb.ports.migration import (
     Counts,
     DirectoryLike,
+    KnownTenant,
     LegacyManifests,
     ManifestFault,
     MigratedTenant,
@@ -34,7 +35,6 @@ from akidb.ports.migration import (
     Outcome,
     Progress,
     SkippedFile,
-    Standing,
     Verification,
 )
 
@@ -62,7 +62,7 @@ class Step(msgspec.Struct, kw_only=True):
     reason: str | None = None
 
 
-class Source(msgspec.Struct, kw_only=True):
+class ManifestSource(msgspec.Struct, kw_only=True):
     """A directory whose manifests are read: they are in the order of their tenants' IDs."""
 
     directory: Path
@@ -75,13 +75,13 @@ class Source(msgspec.Struct, kw_only=True):
         return str(self.directory)
 
 
-def read_source(v1_data_dir: DirectoryLike, progress: Progress) -> Source:
+def read_source(v1_data_dir: DirectoryLike, progress: Progress) -> ManifestSource:
     """Read and check every file. Raises InvalidArgument(`v1_data_dir`) when there is no such directory."""
-    if isinstance(v1_data_dir, Source):
+    if isinstance(v1_data_dir, ManifestSource):
         return v1_data_dir
     directory = directory_path(v1_data_dir, "v1_data_dir")
     found = find(directory)
-    source = Source(
+    source = ManifestSource(
         directory=directory,
         steps=[],
         faults=[_fault(remark) for remark in found.faults],
@@ -132,7 +132,7 @@ def directory_path(value: object, field: str) -> Path:
 
 
 def report_of(
-    source: Source, *, dry_run: bool, decided: bool, verification: Verification | None = None
+    source: ManifestSource, *, dry_run: bool, decided: bool, verification: Verification | None = None
 ) -> MigrationReport:
     """The report of a plan; of one that was not held against the store, its faults alone."""
     counts = Counts(
@@ -161,12 +161,12 @@ def parts(items: Sequence[T], size: int = AT_ONCE) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _read_step(source: Source, path: str) -> Step | None:
+def _read_step(source: ManifestSource, path: str) -> Step | None:
     try:
         body = read(source.directory, path)
         manifest = read_manifest(body)
     except UnreadableFile as error:
-        source.faults.append(_fault(Remark(path, str(error))))
+        source.faults.append(_fault(FileProblem(path, str(error))))
         return None
     except FaultyManifest as error:
         source.faults += [
@@ -189,11 +189,11 @@ def _read_step(source: Source, path: str) -> Step | None:
     )
 
 
-def _fault(remark: Remark) -> ManifestFault:
+def _fault(remark: FileProblem) -> ManifestFault:
     return ManifestFault(path=shown(remark.path), field=None, reason=remark.reason)
 
 
-def _refuse_twins(source: Source) -> None:
+def _refuse_twins(source: ManifestSource) -> None:
     """Find manifests with one ID among the sorted steps: which of them is right, no one can tell."""
     for before, after in zip(source.steps, source.steps[1:], strict=False):
         if before.tenant_id == after.tenant_id:
@@ -202,7 +202,7 @@ def _refuse_twins(source: Source) -> None:
                 source.faults.append(ManifestFault(path=shown(path), field="tenant_id", reason=reason))
 
 
-def _judge(step: Step, known: Standing | None, *, overwrite: bool) -> None:
+def _judge(step: Step, known: KnownTenant | None, *, overwrite: bool) -> None:
     step.slug = step.reason = None
     if known is None:
         step.outcome = Outcome.CREATED

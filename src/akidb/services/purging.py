@@ -8,12 +8,12 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import NotFound
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.metadata import MetadataStore
-from akidb.services.changes import Change
 from akidb.services.rate import RateLimiter
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
+from akidb.services.transactions import Change
 
 
-class SchemaCopies(Protocol):
+class PurgeableBackups(Protocol):
     """The copies of store files that were taken before their schema changed."""
 
     def remove(self, *, until: datetime, store: str | None = None) -> int:
@@ -25,7 +25,7 @@ class Purging:
     """Removes tenants, databases and collections for good; `finish` follows the transaction."""
 
     def __init__(
-        self, metadata: MetadataStore, stores: StoreAccess, limiter: RateLimiter, copies: SchemaCopies
+        self, metadata: MetadataStore, stores: StoreAccess, limiter: RateLimiter, copies: PurgeableBackups
     ) -> None:
         self._metadata = metadata
         self._stores = stores
@@ -56,7 +56,7 @@ class Purging:
                 tx.collections.purge(tenant_id, collection.collection_id, change.now)
             except NotFound:  # purged meanwhile by another process, which tells the store
                 continue
-            change.tell_store(tenant_id, "collection_purge", collection.collection_id)
+            change.add_to_outbox(tenant_id, "collection_purge", collection.collection_id)
         tx.databases.purge(tenant_id, database.database_id, change.now)
         change.audit("database.purge", tenant_id, database.database_id, reason=reason)
         self.unfinished = True
@@ -66,7 +66,7 @@ class Purging:
         tenant_id = collection.tenant_id
         change.tx.collections.purge(tenant_id, collection.collection_id, change.now)
         change.audit("collection.purge", tenant_id, collection.collection_id, reason=reason)
-        change.tell_store(tenant_id, "collection_purge", collection.collection_id)
+        change.add_to_outbox(tenant_id, "collection_purge", collection.collection_id)
         self.unfinished = True
 
     def finish(self) -> None:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from akidb.ports import telemetry
+from akidb.observe import telemetry
+from akidb.observe.telemetry import StoreKind
 from akidb.ports.conflicts import TransactionConflict
-from akidb.ports.telemetry import StoreKind
 
 T = TypeVar("T")
 

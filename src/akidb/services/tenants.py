@@ -19,7 +19,7 @@ from akidb.domain.entities import (
 from akidb.domain.errors import InvalidArgument, InvalidState
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.json import canonical, check_object
-from akidb.domain.lifecycle import Operation, TenantStatus, move, require
+from akidb.domain.lifecycle import Access, TenantStatus, move, require
 from akidb.domain.lists import TenantSort
 from akidb.domain.names import (
     check_flag,
@@ -35,10 +35,10 @@ from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import TenantChanges, TenantRef
 from akidb.ports.search import VectorIndex
 from akidb.services.admission import Admission, operation
-from akidb.services.changes import Change, Changes, check_version
 from akidb.services.purging import Purging
-from akidb.services.scopes import tenant_for
-from akidb.services.stores import StoreAccess
+from akidb.services.scope_cache import tenant_for
+from akidb.services.store_access import StoreAccess
+from akidb.services.transactions import Change, Transactions, check_version
 
 MAX_REASON_BYTES = 4096
 
@@ -51,7 +51,7 @@ class TenantService:
         *,
         admission: Admission,
         metadata: MetadataStore,
-        changes: Changes,
+        changes: Transactions,
         stores: StoreAccess,
         index: VectorIndex,
         purging: Purging,
@@ -156,7 +156,7 @@ class TenantService:
 
         def effect(change: Change) -> Tenant:
             found = self._read(change, tenant, if_version)
-            require(Operation.METADATA_WRITE, found.status)
+            require(Access.METADATA_WRITE, found.status)
             # As JSON: to Python 1 and true are equal.
             if canonical({name: getattr(found, name) for name in values}) == canonical(values):
                 return found
@@ -164,7 +164,7 @@ class TenantService:
             change.tx.tenants.update(changed)
             change.audit("tenant.update", found.tenant_id, found.tenant_id)
             if limits:
-                change.tell_store(found.tenant_id, "tenant", found.tenant_id)
+                change.add_to_outbox(found.tenant_id, "tenant", found.tenant_id)
             return changed
 
         return self._changes.carry_out("tenants.update", (tenant,), [values, if_version], Tenant, effect)
@@ -192,7 +192,7 @@ class TenantService:
             move(found.status, TenantStatus.DECOMMISSIONED)
             change.tx.tenants.delete(found, change.now)
             change.audit("tenant.delete", found.tenant_id, found.tenant_id)
-            change.tell_store(found.tenant_id, "tenant", found.tenant_id)
+            change.add_to_outbox(found.tenant_id, "tenant", found.tenant_id)
 
         self._changes.carry_out("tenants.delete", (tenant,), if_version, type(None), effect)
 
@@ -204,7 +204,7 @@ class TenantService:
             found = self._read(change, tenant, if_version, deleted=True)
             restored = change.tx.tenants.restore(found, change.now)
             change.audit("tenant.restore", found.tenant_id, found.tenant_id)
-            change.tell_store(found.tenant_id, "tenant", found.tenant_id)
+            change.add_to_outbox(found.tenant_id, "tenant", found.tenant_id)
             return restored
 
         return self._changes.carry_out("tenants.restore", (tenant,), if_version, Tenant, effect)
@@ -228,7 +228,7 @@ class TenantService:
     def usage(self, tenant: TenantRef) -> Usage:
         """Each quota with its limit and exact use."""
         with self._metadata.snapshot() as tx:
-            found = tenant_for(tx, tenant, Operation.METADATA_READ)
+            found = tenant_for(tx, tenant, Access.METADATA_READ)
             databases, collections = (
                 tx.databases.count(found.tenant_id),
                 tx.collections.count(found.tenant_id),
@@ -261,7 +261,7 @@ class TenantService:
             changed = found.changed(change.now, status=target)
             change.tx.tenants.update(changed)
             change.audit(f"tenant.{verb}", found.tenant_id, found.tenant_id, reason=reason)
-            change.tell_store(found.tenant_id, "tenant", found.tenant_id)
+            change.add_to_outbox(found.tenant_id, "tenant", found.tenant_id)
             return changed
 
         return self._changes.carry_out(f"tenants.{verb}", (tenant,), [reason, if_version], Tenant, effect)

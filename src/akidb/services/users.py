@@ -10,7 +10,7 @@ from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditResult, User, UserRole
 from akidb.domain.errors import Unauthenticated
 from akidb.domain.ids import IdGenerator, UserId
-from akidb.domain.lifecycle import PERMITTED, Operation, TenantStatus, UserStatus, move
+from akidb.domain.lifecycle import PERMITTED, Access, TenantStatus, UserStatus, move
 from akidb.domain.names import (
     MAX_PASSWORD_BYTES,
     check_email,
@@ -20,14 +20,14 @@ from akidb.domain.names import (
     check_word,
     parse_reference,
 )
-from akidb.ports import context
+from akidb.observe import context
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.operations import TenantRef
 from akidb.ports.users import UserChanges, UserRef
 from akidb.services.admission import Admission, operation
-from akidb.services.changes import Change, Changes, check_version
 from akidb.services.passwords import Passwords
-from akidb.services.scopes import tenant_for
+from akidb.services.scope_cache import tenant_for
+from akidb.services.transactions import Change, Transactions, check_version
 
 VERIFY_ATTEMPTS = 3
 """How often a password is looked at again because its hash was replaced meanwhile."""
@@ -44,7 +44,7 @@ class UserService:
         self,
         admission: Admission,
         metadata: MetadataStore,
-        changes: Changes,
+        changes: Transactions,
         passwords: Passwords,
         ids: IdGenerator,
     ) -> None:
@@ -64,7 +64,7 @@ class UserService:
         password_hash = self._passwords.hash(password)
 
         def effect(change: Change) -> User:
-            owner = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
+            owner = tenant_for(change.tx, tenant, Access.METADATA_WRITE)
             user = User(
                 user_id=self._ids.new(UserId),
                 tenant_id=owner.tenant_id,
@@ -83,7 +83,7 @@ class UserService:
         """One user."""
         reference = parse_reference(UserId, user)
         with self._metadata.read() as tx:
-            return tx.users.get(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id, reference)
+            return tx.users.get(tenant_for(tx, tenant, Access.METADATA_READ).tenant_id, reference)
 
     @operation
     def list(
@@ -92,14 +92,14 @@ class UserService:
         """Users by email."""
         check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
         with self._metadata.read() as tx:
-            owner = tenant_for(tx, tenant, Operation.METADATA_READ)
+            owner = tenant_for(tx, tenant, Access.METADATA_READ)
             return tx.users.list(owner.tenant_id, limit=limit, cursor=cursor)
 
     @operation
     def count(self, tenant: TenantRef) -> int:
         """How many users there are."""
         with self._metadata.read() as tx:
-            return tx.users.count(tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id)
+            return tx.users.count(tenant_for(tx, tenant, Access.METADATA_READ).tenant_id)
 
     @operation
     def update(
@@ -168,7 +168,7 @@ class UserService:
 
     def _verify(self, tenant: TenantRef, email: str, password: str) -> User:
         with self._metadata.read() as tx:
-            tenant_id = tenant_for(tx, tenant, Operation.METADATA_READ).tenant_id
+            tenant_id = tenant_for(tx, tenant, Access.METADATA_READ).tenant_id
             user, known_hash = tx.users.find_with_hash(tenant_id, email) or (None, None)
         is_right = self._passwords.verify(known_hash, password) and user is not None and _is_let_in(user)
         new_hash = None
@@ -176,7 +176,7 @@ class UserService:
             new_hash = self._passwords.hash(password)
 
         def effect(change: Change) -> list[User]:
-            owner = tenant_for(change.tx, tenant_id, Operation.METADATA_READ)
+            owner = tenant_for(change.tx, tenant_id, Access.METADATA_READ)
             resource = tenant_id if user is None else user.user_id
             found = None if user is None else change.tx.users.find_with_hash(tenant_id, user.user_id)
             if found is not None and found[1] != known_hash:
@@ -187,7 +187,7 @@ class UserService:
                 return []
             change.audit("user.verify_password", tenant_id, resource)
             known, _ = found
-            if Operation.METADATA_WRITE not in PERMITTED[TenantStatus][owner.status]:
+            if Access.METADATA_WRITE not in PERMITTED[TenantStatus][owner.status]:
                 return [known]  # of a suspended tenant nothing is written but the audit
             seen = known.changed(change.now, last_login_at=change.now)
             change.tx.users.update(seen, password_hash=new_hash)
@@ -217,7 +217,7 @@ class UserService:
     @staticmethod
     def _read(change: Change, tenant: TenantRef, user: UserRef, if_version: int | None) -> User:
         """The user, when the tenant lets its metadata be written."""
-        owner = tenant_for(change.tx, tenant, Operation.METADATA_WRITE)
+        owner = tenant_for(change.tx, tenant, Access.METADATA_WRITE)
         found = change.tx.users.get(owner.tenant_id, parse_reference(UserId, user))
         check_version(found, if_version)
         change.tenant_id = owner.tenant_id

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import IdempotencyMismatch
 from akidb.domain.ids import TenantId
-from akidb.ports import telemetry
+from akidb.observe import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
 from akidb.ports.conflicts import TransactionConflict
 

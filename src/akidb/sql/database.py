@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from akidb.ports.telemetry import StoreFigures
+from akidb.observe.telemetry import StoreFigures
 
 
 class SqlDatabase(Protocol):

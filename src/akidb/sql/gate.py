@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Protocol
 
 from akidb.domain.errors import Overloaded
-from akidb.ports import telemetry
-from akidb.ports.telemetry import Queue, StoreKind
+from akidb.observe import telemetry
+from akidb.observe.telemetry import Queue, StoreKind
 
 
 class LeftOpen(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from akidb.domain.errors import Unavailable
-from akidb.ports.telemetry import StoreKind
+from akidb.observe.telemetry import StoreKind
 from akidb.sql.gate import FairGate
 
 

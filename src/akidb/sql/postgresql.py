@@ -17,8 +17,8 @@ from psycopg.pq import Format, TransactionStatus
 from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.ports import telemetry
-from akidb.ports.telemetry import Call, StoreFigures, StoreKind
+from akidb.observe import telemetry
+from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
 from akidb.sql.pool import ConnectionPool

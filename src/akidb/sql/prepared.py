@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.errors import Internal
-from akidb.ports.logs import logger
+from akidb.observe.logs import logger
 from akidb.sql.database import driver_of
 
 Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import AkiDBError, Unavailable
-from akidb.ports import telemetry
-from akidb.ports.telemetry import Call, StoreFigures, StoreKind
-from akidb.sql.commits import SharedTransaction
+from akidb.observe import telemetry
+from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
-from akidb.sql.erasing import Descriptors, clear_gaps
 from akidb.sql.errors import translated, translation
 from akidb.sql.gate import FairGate
+from akidb.sql.group_commit import SharedTransaction
+from akidb.sql.secure_erase import Descriptors, clear_gaps
 from akidb.sql.telemetry import commit
 
 try:

@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from akidb.domain.errors import AkiDBError
-from akidb.ports import telemetry
-from akidb.ports.telemetry import OK, Call, StoreKind
+from akidb.observe import telemetry
+from akidb.observe.telemetry import OK, Call, StoreKind
 from akidb.sql.errors import translated
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from akidb.domain.lifecycle import (
     ENTITY_OF,
     MOVES,
     PERMITTED,
+    Access,
     CollectionState,
     DatabaseState,
-    Operation,
     State,
     TenantStatus,
     UserStatus,
@@ -100,9 +100,9 @@ def test_the_specification_was_compared_for_every_state() -> None:
 
 def test_work_must_pass_every_state_on_its_path() -> None:
     path = (TenantStatus.ACTIVE, DatabaseState.MIGRATING, CollectionState.READY)
-    require(Operation.DOCUMENT_READ, *path)
+    require(Access.DOCUMENT_READ, *path)
     with pytest.raises(InvalidState) as caught:
-        require(Operation.DOCUMENT_WRITE, *path)
+        require(Access.DOCUMENT_WRITE, *path)
     assert caught.value.fields == {
         "entity": "database",
         "state": "migrating",
@@ -114,8 +114,8 @@ def test_work_must_pass_every_state_on_its_path() -> None:
 def test_equal_words_of_two_entities_are_told_apart() -> None:
     """`provisioning` of a tenant forbids documents as that of a database does, and each is named."""
     with pytest.raises(InvalidState) as caught:
-        require(Operation.DOCUMENT_READ, TenantStatus.ACTIVE, DatabaseState.PROVISIONING)
+        require(Access.DOCUMENT_READ, TenantStatus.ACTIVE, DatabaseState.PROVISIONING)
     assert caught.value.fields["entity"] == "database"
     with pytest.raises(InvalidState) as caught:
-        require(Operation.DOCUMENT_READ, TenantStatus.PROVISIONING, DatabaseState.READY)
+        require(Access.DOCUMENT_READ, TenantStatus.PROVISIONING, DatabaseState.READY)
     assert caught.value.fields["entity"] == "tenant"

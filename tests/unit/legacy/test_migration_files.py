@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.legacy.reading import MAX_MANIFEST_BYTES, Remark, UnreadableFile, find, read, shown
+from akidb.legacy.reading import MAX_MANIFEST_BYTES, FileProblem, UnreadableFile, find, read, shown
 from akidb.legacy.writing import STAGING, OutDirectory, is_safe
 
 
@@ -61,7 +61,7 @@ def test_the_directory_itself_may_be_a_link(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
-    assert find(tmp_path).skipped == [Remark("pipe.json", "is no regular file")]
+    assert find(tmp_path).skipped == [FileProblem("pipe.json", "is no regular file")]
     with pytest.raises(UnreadableFile, match="no regular file"):
         read(tmp_path, "pipe.json")
 

@@ -3,7 +3,7 @@
 import pytest
 
 import akidb
-from akidb.ports import context
+from akidb.observe import context
 
 
 def test_it_holds_inside_and_not_afterwards() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 import akidb
 from akidb.domain.ids import TenantId
-from akidb.ports.context import Subject, note_tenant, request
-from akidb.ports.logs import logger
+from akidb.observe.context import WorkSubject, note_tenant, request
+from akidb.observe.logs import logger
 
 SOURCES = Path(akidb.__file__).parent
 TENANT = TenantId.parse("018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f")
@@ -17,7 +17,7 @@ TENANT = TenantId.parse("018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f")
 
 def test_a_record_has_the_request_and_the_tenant_at_hand(caplog: pytest.LogCaptureFixture) -> None:
     log = logger("akidb.tests")
-    with request(request_id="r-1"), Subject():
+    with request(request_id="r-1"), WorkSubject():
         log.warning("before")
         note_tenant(TENANT)
         log.warning("after")
@@ -27,11 +27,11 @@ def test_a_record_has_the_request_and_the_tenant_at_hand(caplog: pytest.LogCaptu
 
 
 def test_work_within_work_tells_the_outer_one_its_tenant_and_hears_nothing_of_it() -> None:
-    with Subject() as outer:
-        with Subject() as inner:
+    with WorkSubject() as outer:
+        with WorkSubject() as inner:
             note_tenant(TENANT)
         assert (inner.tenant_id, outer.tenant_id) == (TENANT, TENANT)
-        with Subject() as next_one:
+        with WorkSubject() as next_one:
             assert next_one.tenant_id is None
         assert outer.tenant_id == TENANT
 
@@ -51,4 +51,4 @@ def test_every_logger_of_the_package_gets_the_filter() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "getLogger"
     }
-    assert made == {"ports/logs.py", "api/logs.py"}
+    assert made == {"observe/logs.py", "api/logs.py"}

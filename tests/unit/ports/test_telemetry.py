@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from akidb.ports import telemetry
-from akidb.ports.telemetry import Call, End, StoreFigures
+from akidb.observe import telemetry
+from akidb.observe.telemetry import Call, End, StoreFigures
 
 
 class Heard:
@@ -57,7 +57,7 @@ def test_figures_of_several_stores_are_summed_up_but_for_the_largest() -> None:
 
 def test_without_opentelemetry_there_is_no_trace_and_it_stays_unloaded() -> None:
     program = (
-        "import sys; from akidb.ports.telemetry import current_trace; assert current_trace() is None;"
+        "import sys; from akidb.observe.telemetry import current_trace; assert current_trace() is None;"
         " assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb.services.owner import DirectoryHeld, OwnerLock
+from akidb.deployment.owner import DirectoryHeld, OwnerLock
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from akidb.domain.errors import Unavailable
-from akidb.sql import commits
+from akidb.sql import group_commit as commits
 from akidb.sql.sqlite import SqliteFile, create_file
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from akidb.domain.errors import NotFound
-from akidb.ports import telemetry
-from akidb.ports.telemetry import Call, End
+from akidb.observe import telemetry
+from akidb.observe.telemetry import Call, End
 from akidb.sql.telemetry import code_of, observed, observed_transaction
 
 

@@ -8,7 +8,7 @@ from akidb.client.http.checks import checked, given
 from akidb.client.http.paths import tenant_path
 from akidb.domain.entities import Tenant
 from akidb.domain.names import check_flag
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import TenantRef
 
@@ -19,13 +19,13 @@ class HttpArchives:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    def backup(self, target: Target) -> None:
+    def backup(self, target: ByteSink) -> None:
         self._caller.fetch("/v1/backup", target)
 
-    def export(self, tenant: TenantRef, target: Target) -> None:
+    def export(self, tenant: TenantRef, target: ByteSink) -> None:
         self._caller.fetch(f"{tenant_path(tenant)}/export", target)
 
-    def import_(self, source: Source, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+    def import_(self, source: ByteSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
         query = checked(given({"slug": slug}), checks.TENANT)
         query["dry_run"] = check_flag(dry_run, "dry_run") or None
         return self._caller.deliver(ImportReport, "/v1/import", query, source)

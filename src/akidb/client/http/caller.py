@@ -12,9 +12,9 @@ from akidb.client.http.transport import Answer, Transport
 from akidb.domain.errors import Internal, InvalidArgument
 from akidb.domain.ids import EntityId
 from akidb.domain.names import check_integer
-from akidb.ports import context
-from akidb.ports.archive import Source, Target
-from akidb.ports.telemetry import current_trace
+from akidb.observe import context
+from akidb.observe.telemetry import current_trace
+from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.wire import dec_hook
 
 T = TypeVar("T")
@@ -67,12 +67,12 @@ class Caller:
         """Do something that has no answer."""
         self._send("POST", path, if_version=if_version)
 
-    def fetch(self, path: str, target: Target) -> None:
+    def fetch(self, path: str, target: ByteSink) -> None:
         """Read bytes of any number into `target`."""
         headers = {"Accept": "application/octet-stream, application/json", **_marks("GET")}
         self._succeeded(self._transport.fetch(path, headers, target))
 
-    def deliver(self, kind: type[T], path: str, query: Query, source: Source) -> T:
+    def deliver(self, kind: type[T], path: str, query: Query, source: ByteSource) -> T:
         """Change something with bytes of any number."""
         headers = {"Accept": "application/json", "Content-Type": "application/octet-stream", **_marks("POST")}
         answer = self._transport.deliver(path + _query(query), headers, source)

@@ -13,7 +13,7 @@ from akidb.domain.changes import ChangePage, DocumentChange, MetadataChange, che
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Include
 from akidb.domain.names import check_integer
 from akidb.ports.operations import CollectionPath, TenantRef
-from akidb.services.feeds import check_wait
+from akidb.services.changes import check_wait
 
 
 class HttpChanges:

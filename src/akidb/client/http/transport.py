@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from akidb.domain.errors import Unavailable
-from akidb.ports.archive import Source, Target
+from akidb.ports.archive import ByteSink, ByteSource
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_IDLE_CONNECTIONS = 64
@@ -81,7 +81,7 @@ class Transport:
             self._put_back(connection, keep=keep)
             return answer
 
-    def fetch(self, path: str, headers: Mapping[str, str], target: Target) -> Answer:
+    def fetch(self, path: str, headers: Mapping[str, str], target: ByteSink) -> Answer:
         """Read an answer of any size into `target`; one that is no success comes back with its body.
 
         Raises Unavailable as `send` does, also when the answer ends before its end.
@@ -91,7 +91,7 @@ class Transport:
             connection.sendall(head)
             return _received(connection, "GET", target)
 
-    def deliver(self, path: str, headers: Mapping[str, str], source: Source) -> Answer:
+    def deliver(self, path: str, headers: Mapping[str, str], source: ByteSource) -> Answer:
         """Send a POST whose body is all that `source` gives, of any size, and read its answer."""
         head = self._head("POST", path, None, {**headers, "Transfer-Encoding": "chunked"})
         with self._own_connection() as connection:
@@ -200,7 +200,7 @@ def _exchange(connection: socket.socket, method: str, head: bytes, body: bytes |
         return answer, not response.will_close
 
 
-def _received(connection: socket.socket, method: str, target: Target | None) -> Answer:
+def _received(connection: socket.socket, method: str, target: ByteSink | None) -> Answer:
     """The answer that comes; the body of a success goes to `target`, if there is one."""
     with HTTPResponse(connection, method=method) as response:
         response.begin()

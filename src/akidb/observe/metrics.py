@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from akidb.domain.errors import AkiDBError
-from akidb.ports import telemetry
-from akidb.ports.telemetry import COUNTERS, Call, End, Queue, StoreFigures, StoreKind
-from akidb.services import telemetry as places
-from akidb.services.telemetry import Source
+from akidb.observe import operations as places
+from akidb.observe import telemetry
+from akidb.observe.operations import FigureSource
+from akidb.observe.telemetry import COUNTERS, Call, End, Queue, StoreFigures, StoreKind
 
 BUCKETS_SECONDS = (
     *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -131,7 +131,7 @@ def _gauges(kinds: dict[StoreKind, StoreFigures]) -> Iterator[Metric]:
         yield gauge
 
 
-def _outbox(shown: Iterable[Source]) -> Iterator[Metric]:
+def _outbox(shown: Iterable[FigureSource]) -> Iterator[Metric]:
     """What a database must be asked for. One that does not answer must not hold up the other figures."""
     done, late = wait([_in_thread(source.outbox_depth) for source in shown], ASKING_SECONDS)
     if late or any(isinstance(future.exception(), AkiDBError) for future in done):

@@ -9,15 +9,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from akidb.domain.errors import AkiDBError
-from akidb.ports import telemetry
-from akidb.ports.context import Subject
-from akidb.ports.logs import logger
-from akidb.ports.telemetry import OK, End, StoreFigures, StoreKind
+from akidb.observe import telemetry
+from akidb.observe.context import WorkSubject
+from akidb.observe.logs import logger
+from akidb.observe.telemetry import OK, End, StoreFigures, StoreKind
 
 _logger = logger("akidb.services")
 
 
-class Running(Subject):
+class Running(WorkSubject):
     """One operation while it runs: use it as a context manager, once."""
 
     __slots__ = ("_ends", "_name", "_slow_seconds", "_started")
@@ -50,7 +50,7 @@ class Running(Subject):
         super().__exit__(kind, error, trace)
 
 
-class Source(Protocol):
+class FigureSource(Protocol):
     """An open place of data, which has figures to show."""
 
     def figures(self) -> Mapping[StoreKind, StoreFigures]:
@@ -62,17 +62,17 @@ class Source(Protocol):
         ...
 
 
-sources: tuple[Source, ...] = ()
+sources: tuple[FigureSource, ...] = ()
 """All that is open in this process. It is replaced, never changed."""
 
 
-def show(source: Source) -> None:
+def show(source: FigureSource) -> None:
     """Have the figures of this place shown, until `hide`."""
     global sources  # noqa: PLW0603
     sources = (*sources, source)
 
 
-def hide(source: Source) -> None:
+def hide(source: FigureSource) -> None:
     """Undo `show`; fine when it was never shown."""
     global sources  # noqa: PLW0603
     sources = tuple(each for each in sources if each is not source)

@@ -5,8 +5,8 @@ A record never holds what a tenant wrote, a name or a secret: IDs, codes and fig
 
 import logging
 
-from akidb.ports import context
-from akidb.ports.telemetry import current_trace
+from akidb.observe import context
+from akidb.observe.telemetry import current_trace
 
 logging.getLogger("akidb").addHandler(logging.NullHandler())  # nothing is printed unasked
 

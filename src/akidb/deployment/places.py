@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from akidb.documents.stores import SqliteTenantStores
+from akidb.deployment.owner import OwnerLock
+from akidb.deployment.restore import require_finished
+from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.services.owner import OwnerLock
-from akidb.services.purging import SchemaCopies
-from akidb.services.restoring import require_finished
+from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
-from akidb.sql.copies import Copies
-from akidb.sql.images import SCRATCH_NAME, clear_scratch
+from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import sync_directory
 
 METADATA_NAME = "metadata.db"
@@ -32,11 +32,11 @@ DESCRIPTORS_PER_STORE = 5
 """One connection has three; a store that several threads use at once has more of them."""
 OTHER_DESCRIPTORS = 64
 
-Target = Path | str
+Location = Path | str
 """A data directory, or the URL of a PostgreSQL database."""
 
 
-class Deployment(Protocol):
+class Place(Protocol):
     """An open place."""
 
     @property
@@ -55,7 +55,7 @@ class Deployment(Protocol):
         ...
 
     @property
-    def copies(self) -> SchemaCopies:
+    def copies(self) -> PurgeableBackups:
         """Copies that were taken before a schema changed."""
         ...
 
@@ -86,13 +86,13 @@ class Deployment(Protocol):
         ...
 
 
-class Directory:
+class DirectoryPlace:
     """A data directory, owned by this process until it is closed."""
 
     def __init__(self, path: Path, settings: Settings, *, restoring: bool = False) -> None:
         """Raises DirectoryHeld when another process owns it."""
         self.directory = path
-        self.copies = Copies(path / COPIES_NAME, lambda: datetime.now(UTC))
+        self.copies = SchemaBackups(path / COPIES_NAME, lambda: datetime.now(UTC))
         self.scratch = path / SCRATCH_NAME
         self._lock = OwnerLock(path)
         try:
@@ -157,7 +157,7 @@ class NoCopies:
         return 0
 
 
-class Cluster:
+class PostgresPlace:
     """A PostgreSQL database, which other processes may use at the same time."""
 
     directory = None
@@ -196,16 +196,16 @@ class Cluster:
         self.metadata.close()
 
 
-def prepare(target: Target) -> Target:
+def prepare(target: Location) -> Location:
     """The one name of a place; a directory is made if it is not there."""
     return target if isinstance(target, str) else _make_directory(target)
 
 
-def deploy(target: Target, settings: Settings, *, restoring: bool = False) -> Deployment:
+def open_place(target: Location, settings: Settings, *, restoring: bool = False) -> Place:
     """Open the stores of a place."""
     if isinstance(target, str):
-        return Cluster(target, settings)
-    return Directory(target, settings, restoring=restoring)
+        return PostgresPlace(target, settings)
+    return DirectoryPlace(target, settings, restoring=restoring)
 
 
 def _make_directory(directory: Path) -> Path:

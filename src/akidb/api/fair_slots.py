@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class FairSlots:
     """So many places. While all are taken, the tenants that wait get the next ones in rotation.
 
     To be used on one event loop. Who waits holds no thread.

@@ -46,8 +46,8 @@ def bind(
     where = resolve(target)
     if is_server(where):
         return _remote(where, timeout_seconds)
-    from akidb.services.owner import DirectoryHeld
-    from akidb.services.runtime import open_local
+    from akidb.deployment.local import open_local
+    from akidb.deployment.owner import DirectoryHeld
 
     try:
         return open_local(where, settings)

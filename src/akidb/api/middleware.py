@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Send
 
-from akidb.api import errors, exchange
-from akidb.api.exchange import ABORTED, Exchange
+from akidb.api import errors
+from akidb.api import request_record as exchange
 from akidb.api.headers import origin_fault, repetition_fault
 from akidb.api.metrics import NO_ROUTE, Metrics
+from akidb.api.request_record import ABORTED, RequestRecord
 from akidb.domain.errors import AkiDBError, NotFound
-from akidb.ports.context import RequestContext, Subject, bound
-from akidb.ports.logs import logger
+from akidb.observe.context import RequestContext, WorkSubject, bound
+from akidb.observe.logs import logger
 
 if TYPE_CHECKING:
     from akidb.api.tracing import ServerTracing
 
-__all__ = ["ABORTED", "Gate"]
+__all__ = ["ABORTED", "Middleware"]
 
 _logger = logger("akidb.api.access")
 _STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
-class Gate:
+class Middleware:
     """Stands before the router."""
 
     def __init__(self, router: ASGIApp, metrics: Metrics, tracing: "ServerTracing | None" = None) -> None:
@@ -39,16 +40,16 @@ class Gate:
         """Serve one request (ASGI); the server sends nothing but HTTP."""
         request = exchange.begin(scope)
         with (
-            Subject(),
+            WorkSubject(),
             self._traced(scope, request) as trace_id,
             bound(RequestContext(request_id=request.request_id, trace_id=trace_id)),
         ):
             await self._serve(request, scope, receive, send)
 
-    def _traced(self, scope: HTTPScope, request: Exchange) -> AbstractContextManager[str | None]:
+    def _traced(self, scope: HTTPScope, request: RequestRecord) -> AbstractContextManager[str | None]:
         return nullcontext(request.trace_id) if self._tracing is None else self._tracing.span(scope, request)
 
-    async def _serve(self, request: Exchange, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _serve(self, request: RequestRecord, scope: HTTPScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         path = scope["path"]
 
@@ -74,7 +75,7 @@ class Gate:
             _log(scope, request, route, seconds)
 
 
-def _refusal(scope: Any, request: Exchange) -> AkiDBError | None:
+def _refusal(scope: Any, request: RequestRecord) -> AkiDBError | None:
     if not request.is_local and (fault := origin_fault(scope["headers"])):
         return fault
     if len(request.headers) != len(scope["headers"]) and (fault := repetition_fault(scope["headers"])):
@@ -97,7 +98,7 @@ async def _send_error(error: AkiDBError, request_id: str, path: str, send: Any) 
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _log(scope: Any, request: Exchange, route: str, seconds: float) -> None:
+def _log(scope: Any, request: RequestRecord, route: str, seconds: float) -> None:
     """One line, without the path, which names what tenants have named."""
     if not _logger.isEnabledFor(logging.INFO):
         return

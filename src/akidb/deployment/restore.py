@@ -12,6 +12,7 @@ from typing import IO
 
 from akidb.archive.frames import fault
 from akidb.archive.parts import ArchiveReader
+from akidb.deployment.owner import LOCK_NAME
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.ports.archive import CollectionImage, Documents, Rows, StoreHead, Tombstones
@@ -19,8 +20,7 @@ from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.archive_checks import Contents, check_agreement, check_archive
 from akidb.services.archives import open_archive, require_same
-from akidb.services.owner import LOCK_NAME
-from akidb.services.stores import StoreAccess
+from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import create_file, sync_directory
 
 MARKER_NAME = "restore-unfinished"
@@ -65,7 +65,7 @@ class Restoring:
             raise
         for tenant_id in self._stores:
             if tenant_id in self._registered:
-                self._access.settle(tenant_id)
+                self._access.apply_pending(tenant_id)
             else:
                 self._access.remove_unused(tenant_id)
         return contents

@@ -11,22 +11,22 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from akidb.deployment.owner import kept_closed
+from akidb.deployment.places import METADATA_NAME, TENANTS_NAME
 from akidb.domain.errors import Unavailable
 from akidb.metadata import schema
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.store import METADATA_SCHEMA, SqliteMetadataStore
 from akidb.ports.metadata import MetadataStore
 from akidb.ports.migration import MigrationReport
-from akidb.services.deployments import METADATA_NAME, TENANTS_NAME
 from akidb.services.migration import planned
-from akidb.services.migration_plan import Source
-from akidb.services.owner import kept_closed
+from akidb.services.migration_plan import ManifestSource
 
 FIRST_SCHEMA = "0003"
 """The first that knows of manifests."""
 
 
-def try_on(place: Path | str, source: Source, *, overwrite: bool) -> MigrationReport:
+def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> MigrationReport:
     """What the migration into a directory, or the database of a URL, would do, also when there is none yet.
 
     Raises what the migration would raise, DirectoryHeld when a process has the directory open, Unavailable

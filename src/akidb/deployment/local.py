@@ -10,37 +10,37 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
+from akidb.deployment.owner import DirectoryHeld
+from akidb.deployment.places import METADATA_NAME, TENANTS_NAME, Location, open_place, prepare
+from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.embedding.models import LocalModels
 from akidb.metadata import schema
-from akidb.ports import telemetry
-from akidb.ports.archive import Source
-from akidb.ports.telemetry import Listener, StoreFigures, StoreKind
+from akidb.observe import telemetry
+from akidb.observe.operations import hide, show
+from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
+from akidb.ports.archive import ByteSource
 from akidb.ports.upkeep import Finding, MaintenanceReport
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
-from akidb.services.archives import ArchiveService, Place
+from akidb.services.archives import ArchiveScratch, ArchiveService
 from akidb.services.audit import AuditService
-from akidb.services.changes import Changes
+from akidb.services.changes import ChangeService, Signals
 from akidb.services.collections import CollectionService
 from akidb.services.databases import DatabaseService
-from akidb.services.deployments import METADATA_NAME, TENANTS_NAME, Target, deploy, prepare
 from akidb.services.doctor import examine
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService, ModelService
-from akidb.services.feeds import ChangeService, Signals
 from akidb.services.maintenance import Maintenance
 from akidb.services.migration import MigrationService
-from akidb.services.owner import DirectoryHeld
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
-from akidb.services.restoring import Restoring, empty_directory
-from akidb.services.stores import StoreAccess
-from akidb.services.telemetry import hide, show
+from akidb.services.store_access import StoreAccess
 from akidb.services.tenants import TenantService
+from akidb.services.transactions import Transactions
 from akidb.services.users import UserService
 from akidb.settings import Settings
 
@@ -77,14 +77,14 @@ def _unix_ms() -> int:
 class _Runtime:
     """One open deployment. Shared by all connections of this process to it."""
 
-    def __init__(self, target: Target, settings: Settings, *, restoring: bool = False) -> None:
+    def __init__(self, target: Location, settings: Settings, *, restoring: bool = False) -> None:
         self.target = target
         self.settings = settings
         self.connections = 0
         self.abandoned = False
         """Whether this is the copy in a forked child, where all of it belongs to the parent."""
         self._tracing = _tracing(settings)
-        self.deployment = deploy(target, settings, restoring=restoring)
+        self.deployment = open_place(target, settings, restoring=restoring)
         self.metadata, self.tenant_stores = self.deployment.metadata, self.deployment.tenant_stores
         try:
             self._put_together(settings)
@@ -118,7 +118,7 @@ class _Runtime:
         models = LocalModels(settings.models_path, source=source)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         signals = Signals()
-        changes = Changes(self.metadata, self.stores, ids, _now, signals)
+        changes = Transactions(self.metadata, self.stores, ids, _now, signals)
         copies = self.deployment.copies
         self.purging = Purging(self.metadata, self.stores, limiter, copies)
         self.maintenance = Maintenance(
@@ -171,8 +171,8 @@ class _Runtime:
         self.ids = ids
         self.default_model = settings.default_model
 
-    def _archives(self, changes: Changes, ids: IdGenerator) -> ArchiveService:
-        self.place = Place(self.deployment.scratch, self.deployment.room_bytes)
+    def _archives(self, changes: Transactions, ids: IdGenerator) -> ArchiveService:
+        self.place = ArchiveScratch(self.deployment.scratch, self.deployment.room_bytes)
         return ArchiveService(
             admission=self.admission,
             metadata=self.metadata,
@@ -202,7 +202,7 @@ def _tracing(settings: Settings) -> Listener | None:
     """What makes spans, if that is wanted. Raises InvalidArgument where OpenTelemetry is not installed."""
     if settings.tracing == "off":
         return None
-    from akidb.services.tracing import tracing
+    from akidb.observe.tracing import tracing
 
     return tracing()
 
@@ -240,7 +240,7 @@ class LocalOperations:
             runtime = self._runtime
             return list(examine(runtime.metadata, runtime.stores, runtime.tenant_stores))
 
-    def restore(self, archive: Source) -> dict[str, int]:
+    def restore(self, archive: ByteSource) -> dict[str, int]:
         """Bring a backup back into an empty store, and look at every store then; gives what there was.
 
         Raises AlreadyExists for a store that is not empty, InvalidArgument(`archive...`) for a backup that is
@@ -300,12 +300,12 @@ class LocalOperations:
         return self._runtime.admission
 
 
-_open: dict[Target, _Runtime] = {}
+_open: dict[Location, _Runtime] = {}
 _open_lock = threading.Lock()
 _all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
 
 
-def open_local(target: Target, settings: Settings, *, restoring: bool = False) -> LocalOperations:
+def open_local(target: Location, settings: Settings, *, restoring: bool = False) -> LocalOperations:
     """Open a data directory, making it if it is not there, or a PostgreSQL database, in this process.
 
     Connections of one process share it, and its settings. Raises DirectoryHeld when another process has
@@ -327,7 +327,7 @@ def open_local(target: Target, settings: Settings, *, restoring: bool = False) -
         return LocalOperations(runtime)
 
 
-def restore_local(target: Target, settings: Settings, archive: Source) -> dict[str, int]:
+def restore_local(target: Location, settings: Settings, archive: ByteSource) -> dict[str, int]:
     """Restore a backup into a place that is empty or not there; it is left so when that fails.
 
     Raises as `LocalOperations.restore` does.

@@ -62,17 +62,17 @@ class StoreAccess:
                 raise NotFound("tenant", tenant_id)
             yield store
 
-    def settle(self, tenant_id: TenantId) -> None:
+    def apply_pending(self, tenant_id: TenantId) -> None:
         """Apply to the store what the outbox holds for it. The change may be acknowledged after this."""
         self._stores.mark_stale(tenant_id)
         with self.existing(tenant_id):
             pass
 
-    def doubt(self, tenant_id: TenantId) -> None:
+    def mark_stale(self, tenant_id: TenantId) -> None:
         """Have the store look into the outbox before its next use."""
         self._stores.mark_stale(tenant_id)
 
-    def announce(self, tenant_id: TenantId) -> None:
+    def begin_change(self, tenant_id: TenantId) -> None:
         """Have everybody look into the outbox before each use of the store, until `withdraw`.
 
         Said before a change is committed: who sees it in the metadata must meet a store that was told.
@@ -80,7 +80,7 @@ class StoreAccess:
         with self._announcing:
             self._announced[tenant_id] += 1
 
-    def withdraw(self, tenant_id: TenantId) -> None:
+    def end_change(self, tenant_id: TenantId) -> None:
         """End what `announce` began."""
         with self._announcing:
             self._announced[tenant_id] -= 1

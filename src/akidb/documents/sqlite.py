@@ -7,18 +7,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from akidb.documents import schema
-from akidb.documents.images import SqlStoreImage
+from akidb.documents.archive_image import SqlStoreImage
+from akidb.documents.base import SqlTenantStore
 from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import FILE
-from akidb.documents.tenant_store import SqlTenantStore
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreImage
-from akidb.ports.telemetry import StoreFigures
-from akidb.sql.copies import Copies
+from akidb.sql.archive_image import image_of
 from akidb.sql.errors import translated
-from akidb.sql.images import image_of
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, create_file, sync_directory
 
 
@@ -32,7 +32,7 @@ class SqliteTenantStore(SqlTenantStore):
         store_id: StoreId,
         *,
         synchronous: str = "full",
-        copies: Copies | None = None,
+        copies: SchemaBackups | None = None,
     ) -> None:
         """Open the file. A copy is taken before its schema changes.
 

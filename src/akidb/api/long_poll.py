@@ -15,7 +15,7 @@ from akidb.api.bodies import ClientDisconnected
 from akidb.api.workers import Workers
 from akidb.domain.changes import ChangePage
 from akidb.domain.errors import Overloaded
-from akidb.services.feeds import TICK_SECONDS, Watch
+from akidb.services.changes import TICK_SECONDS, Watch
 
 MAX_WAITING = 10_000
 """Each holds a connection and some 20 kB."""
@@ -30,7 +30,7 @@ class Wait(NamedTuple, Generic[T]):
     seconds: float
 
 
-class Waiting:
+class LongPolls:
     """Those who wait, on one event loop."""
 
     def __init__(self, workers: Workers) -> None:

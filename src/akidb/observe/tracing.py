@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from akidb.domain.errors import InvalidArgument
-from akidb.ports import context as request_context
-from akidb.ports.telemetry import OK, Call, End, Queue, StoreKind
+from akidb.observe import context as request_context
+from akidb.observe.telemetry import OK, Call, End, Queue, StoreKind
 
 try:
     from opentelemetry import context, trace

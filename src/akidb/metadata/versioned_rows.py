@@ -11,7 +11,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
-from akidb.domain.lifecycle import PERMITTED, DatabaseState, Operation, State, TenantStatus
+from akidb.domain.lifecycle import PERMITTED, Access, DatabaseState, State, TenantStatus
 from akidb.domain.names import fold_name
 from akidb.metadata.tables import collections, databases, purged, remembered_answers, tenants
 from akidb.sql.errors import violated
@@ -137,7 +137,7 @@ def expired(statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
 def takes_changes(table: sa.Table) -> sa.ColumnElement[bool]:
     """Whether the state of a row lets the metadata below it be written."""
     kind, state = _STATES[table.name]
-    writable = [each for each, permitted in PERMITTED[kind].items() if Operation.METADATA_WRITE in permitted]
+    writable = [each for each, permitted in PERMITTED[kind].items() if Access.METADATA_WRITE in permitted]
     return table.c[state].in_([sa.literal(each, table.c[state].type) for each in writable])
 
 

@@ -71,7 +71,7 @@ def request(*, idempotency_key: str | None = None, request_id: str | None = None
         yield
 
 
-class Subject:
+class WorkSubject:
     """What a piece of work turns out to be about, while it runs: use it as a context manager.
 
     Work within work has a subject of its own, which becomes that of the outer one when it ends.
@@ -84,7 +84,7 @@ class Subject:
 
     def __enter__(self) -> Self:
         self._outer = _subject.get()
-        self._token: Token[Subject | None] = _subject.set(self)
+        self._token: Token[WorkSubject | None] = _subject.set(self)
         return self
 
     def __exit__(
@@ -95,7 +95,7 @@ class Subject:
             self._outer.tenant_id = self.tenant_id
 
 
-_subject: ContextVar[Subject | None] = ContextVar("akidb_subject", default=None)
+_subject: ContextVar[WorkSubject | None] = ContextVar("akidb_subject", default=None)
 
 
 def note_tenant(tenant_id: TenantId) -> None:

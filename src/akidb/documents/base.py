@@ -11,7 +11,7 @@ from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, StoreId
-from akidb.domain.lifecycle import Operation
+from akidb.domain.lifecycle import Access
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import check_integrity
@@ -28,7 +28,7 @@ class SqlTenantStore:
 
     @contextmanager
     def read(
-        self, collection_id: CollectionId, operation: Operation = Operation.DOCUMENT_READ
+        self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
     ) -> Iterator[DocumentReader]:
         """Read a collection as of one instant."""
         with self._database.read(snapshot=True) as connection:
@@ -40,7 +40,7 @@ class SqlTenantStore:
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:
         """Write to a collection, all or nothing."""
         with self._database.write() as connection:
-            found = read_control(connection, self._sql, collection_id, Operation.DOCUMENT_WRITE, writes=True)
+            found = read_control(connection, self._sql, collection_id, Access.DOCUMENT_WRITE, writes=True)
             writer = SqlDocumentWriter(connection, self._sql, found)
             yield observed("tenant", "documents", writer, self._database.system)
 

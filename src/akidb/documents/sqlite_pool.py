@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from akidb.documents.branches import Renamed, branch_file
-from akidb.documents.images import filled
-from akidb.documents.store import SqliteTenantStore, remove_files, remove_unused
+from akidb.documents.archive_image import filled
+from akidb.documents.sqlite import SqliteTenantStore, remove_files, remove_unused
+from akidb.documents.tenant_copy import Renamed, branch_file
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
+from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.documents import TenantStore
-from akidb.ports.telemetry import StoreFigures
-from akidb.sql.copies import Copies
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.telemetry import observed
 
 
@@ -42,7 +42,12 @@ class SqliteTenantStores:
     """`akidb.ports.documents.TenantStores` in a directory: `<tenant_id>.db` each."""
 
     def __init__(
-        self, directory: Path, *, max_open: int, synchronous: str = "full", copies: Copies | None = None
+        self,
+        directory: Path,
+        *,
+        max_open: int,
+        synchronous: str = "full",
+        copies: SchemaBackups | None = None,
     ) -> None:
         self._directory = directory
         self._copies = copies

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from akidb.sql.archive_image import copy_file, remove_scratch, scratch_path
 from akidb.sql.errors import translated
-from akidb.sql.images import copy_file, remove_scratch, scratch_path
 from akidb.sql.sqlite import SqliteFile, sync_directory
 
 _TIME = "%Y%m%dT%H%M%S.%fZ"
@@ -25,7 +25,7 @@ class Copy(NamedTuple):
     taken_at: datetime
 
 
-class Copies:
+class SchemaBackups:
     """The copies in a directory, which is made with the first of them."""
 
     def __init__(self, directory: Path, now: Callable[[], datetime]) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from akidb.documents.images import SqlStoreImage, durable
+from akidb.documents.archive_image import SqlStoreImage, durable
+from akidb.documents.base import purge_collection
 from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import FILE
-from akidb.documents.tenant_store import purge_collection
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
-from akidb.sql.images import copy_connection, remove_scratch, scratch_path
+from akidb.sql.archive_image import copy_connection, remove_scratch, scratch_path
 from akidb.sql.sqlite import sync_directory
 
 Renamed = Mapping[CollectionId, CollectionImage]

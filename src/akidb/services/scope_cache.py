@@ -2,16 +2,16 @@
 
 from akidb.domain.entities import Scope, Tenant
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
-from akidb.domain.lifecycle import Operation, require
+from akidb.domain.lifecycle import Access, require
 from akidb.domain.names import parse_reference
-from akidb.ports.context import note_tenant
+from akidb.observe.context import note_tenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.operations import CollectionPath, TenantRef
 
 MAX_KEPT = 10_000
 
 
-def tenant_for(tx: MetadataTransaction, tenant: TenantRef, work: Operation) -> Tenant:
+def tenant_for(tx: MetadataTransaction, tenant: TenantRef, work: Access) -> Tenant:
     """The tenant, when its status lets this be done below it."""
     found = tx.tenants.get(parse_reference(TenantId, tenant))
     require(work, found.status)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import msgspec
 
+from akidb.deployment.owner import OwnerLock
+from akidb.deployment.places import COPIES_NAME, METADATA_NAME, TENANTS_NAME, Location
+from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema
 from akidb.domain.errors import NotFound
 from akidb.metadata import schema as metadata_schema
-from akidb.services.deployments import COPIES_NAME, METADATA_NAME, TENANTS_NAME, Target
-from akidb.services.owner import OwnerLock
-from akidb.services.restoring import require_finished
 from akidb.settings import Settings
-from akidb.sql.copies import Copies
 from akidb.sql.database import SqlDatabase
+from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 Advance = Callable[[int, int], None]
@@ -65,7 +65,7 @@ class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def migrate(
-    place: Target,
+    place: Location,
     settings: Settings,
     *,
     to: str | None = None,
@@ -103,7 +103,7 @@ def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
 
 
 def _make(place: Path, settings: Settings) -> None:
-    from akidb.services.runtime import open_local
+    from akidb.deployment.local import open_local
 
     open_local(place, settings).close()
 
@@ -130,7 +130,7 @@ def _opened(path: Path, settings: Settings) -> Iterator[SqliteFile]:
 def _migrate_directory(
     directory: Path, settings: Settings, target: str, *, dry_run: bool, advance: Advance
 ) -> SchemaChange:
-    copies = Copies(directory / COPIES_NAME, lambda: datetime.now(UTC))
+    copies = SchemaBackups(directory / COPIES_NAME, lambda: datetime.now(UTC))
     paths = sorted((directory / TENANTS_NAME).glob("*.db"))
     wanted = tenant_schema.version_with(target)
     with _opened(directory / METADATA_NAME, settings) as metadata:

@@ -14,7 +14,7 @@ ABORTED = 499
 """Logged and counted (as nginx does) when the client left before there was an answer; never sent."""
 
 
-class Exchange(msgspec.Struct):
+class RequestRecord(msgspec.Struct):
     """A request and its answer, seen from outside."""
 
     headers: Headers
@@ -27,11 +27,11 @@ class Exchange(msgspec.Struct):
     """Of the error that was answered."""
 
 
-def begin(scope: Any) -> Exchange:
+def begin(scope: Any) -> RequestRecord:
     """Note the exchange in its scope."""
     headers = dict(scope["headers"])
     server = scope.get("server")
-    exchange = Exchange(
+    exchange = RequestRecord(
         headers,
         request_headers.request_id(headers),
         request_headers.trace_id(headers),
@@ -41,7 +41,7 @@ def begin(scope: Any) -> Exchange:
     return exchange
 
 
-def exchange_of(scope: Any) -> Exchange:
+def record_of(scope: Any) -> RequestRecord:
     """The exchange that a scope belongs to."""
-    exchange: Exchange = scope["state"][_KEY]
+    exchange: RequestRecord = scope["state"][_KEY]
     return exchange

@@ -1,0 +1,176 @@
+"""The frame of every metadata change.
+
+One transaction holds the change, its audit entry, its outbox entry and the answer remembered for its
+idempotency key; then the tenant's store follows.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
+from akidb.domain.errors import PreconditionFailed, Unavailable
+from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
+from akidb.domain.names import check_integer, parse_reference
+from akidb.observe import context
+from akidb.ports import wire
+from akidb.ports.answers import RequestKey
+from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxSubject
+from akidb.services.changes import Signals
+from akidb.services.idempotency import request_key
+from akidb.services.retries import retried
+from akidb.services.store_access import StoreAccess
+
+T = TypeVar("T")
+
+
+class Change:
+    """A change under way."""
+
+    tx: MetadataTransaction
+
+    def __init__(self, now: datetime, ids: IdGenerator) -> None:
+        self.now = now
+        self._ids = ids
+        self.tenant_id: TenantId | None = None
+        """Whose answer and whose store this is about."""
+        self.concerns_store = False
+
+    def audit(
+        self,
+        action: str,
+        tenant_id: TenantId,
+        resource: EntityId,
+        *,
+        reason: str | None = None,
+        result: AuditResult = AuditResult.ALLOWED,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record what is done, as in `tenant.suspend`; `metadata` holds IDs and codes alone."""
+        self.tenant_id = tenant_id
+        context.note_tenant(tenant_id)
+        request = context.current()
+        self.tx.audit.add(
+            AuditEntry(
+                audit_entry_id=self._ids.new(AuditEntryId),
+                tenant_id=tenant_id,
+                action=action,
+                resource_type=resource.entity,
+                resource_id=str(resource),
+                result=result,
+                reason=reason,
+                metadata=dict(metadata or {}),
+                ip_address=request.ip_address,
+                user_agent=request.user_agent,
+                request_id=request.request_id,
+                created_at=self.now,
+            )
+        )
+
+    def add_to_outbox(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
+        """Have the tenant's store, if there is one, learn of this before it is acknowledged."""
+        if self.tx.stores.find(tenant_id) is not None:
+            self.tx.outbox.add(tenant_id, subject, subject_id)
+            self.concerns_store = True
+
+
+class Transactions:
+    """Carries changes out."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        ids: IdGenerator,
+        now: Callable[[], datetime],
+        signals: Signals,
+    ) -> None:
+        self._metadata = metadata
+        self._stores = stores
+        self._ids = ids
+        self._now = now
+        self._signals = signals
+
+    def carry_out(
+        self,
+        operation: str,
+        path: tuple[object, ...],
+        arguments: Any,
+        kind: type[T],
+        effect: Callable[[Change], T],
+        *,
+        takes_key: bool = True,
+    ) -> T:
+        """Run `effect` in a transaction and settle what it told the store.
+
+        With an idempotency key that was used before, give the answer of then, a `kind`.
+        """
+        key = request_key(operation, path, arguments) if takes_key else None
+        change, result = retried(lambda: self._attempt(key, path, kind, effect), "metadata")
+        if change.concerns_store and change.tenant_id is not None:
+            try:
+                self._settle(change.tenant_id)
+            finally:
+                self._stores.end_change(change.tenant_id)
+        self._signals.notify(change.tenant_id)
+        return result
+
+    def _settle(self, tenant_id: TenantId) -> None:
+        """Have the store follow. Raises Unavailable when it cannot be told; the change stands even so."""
+        try:
+            self._stores.apply_pending(tenant_id)
+        except Unavailable as error:
+            raise Unavailable(
+                f"the change is made, but the tenant's store could not be told of it yet: {error.message}"
+            ) from error
+
+    def _attempt(
+        self,
+        key: RequestKey | None,
+        path: tuple[object, ...],
+        kind: type[T],
+        effect: Callable[[Change], T],
+    ) -> tuple[Change, T]:
+        """The transaction of a change."""
+        now = self._now()
+        change = Change(now, self._ids)
+        announced: TenantId | None = None
+        try:
+            with self._metadata.transaction() as tx:
+                change.tx = tx
+                known = None if key is None else tx.answers.find(key, now)
+                if known is None:
+                    result = effect(change)
+                    if key is not None:
+                        tx.answers.add(key, wire.encode(result), change.tenant_id, now)
+                else:
+                    result = wire.decode(known, kind)
+                    # The first request may not have come from its commit to its store's yet, or ever.
+                    change.tenant_id, change.concerns_store = _tenant_of(tx, path, result), True
+                if change.concerns_store and change.tenant_id is not None:
+                    self._stores.begin_change(change.tenant_id)
+                    announced = change.tenant_id
+        except BaseException:
+            if announced is not None:
+                self._stores.end_change(announced)
+            if change.concerns_store and change.tenant_id is not None:
+                # An interrupt may come when the commit is made: the store has to look.
+                self._stores.mark_stale(change.tenant_id)
+            raise
+        return change, result
+
+
+def _tenant_of(tx: MetadataTransaction, path: tuple[object, ...], result: object) -> TenantId | None:
+    """Whose store a change was about: its result says so, or else its path."""
+    tenant_id: TenantId | None = getattr(result, "tenant_id", None)
+    if tenant_id is None and path:
+        reference = parse_reference(TenantId, path[0])
+        found = tx.tenants.find(reference) or tx.tenants.find(reference, deleted=True)
+        tenant_id = None if found is None else found.tenant_id
+    return tenant_id
+
+
+def check_version(entity: Tenant | Database | Collection | User, if_version: int | None) -> None:
+    """Raise PreconditionFailed when the caller read another version."""
+    if if_version is not None and check_integer(if_version, "if_version", 1) != entity.version:
+        raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)
