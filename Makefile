@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes that share the tests: as many as there are cores. One alone: make test WORKERS=0
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-slow check format bench constraints wheels clean
 
@@ -16,11 +19,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
-	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
+	$(PYTEST) -m 'not slow' --cov --cov-report=term
 
 test-slow: $(READY)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -1,4 +1,6 @@
-"""A real PostgreSQL for tests, by a plugin of pytest: one server, a fresh database for each test that asks.
+"""A real PostgreSQL for tests, by a plugin of pytest: a fresh database for each test that asks.
+
+Each process that runs tests has one server for all of its tests.
 
 Its default collation is not that of bytes, so that an order which leans on the default shows.
 """
@@ -52,7 +54,7 @@ class Server:
             PostgresMetadataStore(made).close()
             PostgresTenantStores(made, max_open=1).close()
             self._template = made.partition("?")[0].rpartition("/")[2]
-        return self._create(f"TEMPLATE {self._template}")
+        return self._create(f"TEMPLATE {self._template} STRATEGY FILE_COPY")
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected to it."""

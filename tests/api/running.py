@@ -18,8 +18,10 @@ from akidb.api.server import Server
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.settings import Settings
+from surroundings import QUICK_HASHES
 
-_SERVE = """
+_SERVE = f"""
+{QUICK_HASHES}
 import sys
 from pathlib import Path
 from akidb.api.server import serve

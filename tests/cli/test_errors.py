@@ -2,9 +2,11 @@
 
 import errno
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import akidb.domain
 from akidb.cli.errors import EXIT_STATUS, as_domain_error, exit_status, one_line, problem
 from akidb.deployment.owner import DirectoryHeld
 from akidb.domain import errors
@@ -89,6 +91,20 @@ def test_a_defect_is_internal_and_says_where_it_was() -> None:
         defect = as_domain_error(error)
     assert type(defect) is Internal
     assert defect.message == "KeyError: 1"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (Path(akidb.domain.__file__).with_name("some.py"), "ZeroDivisionError: division by zero (some.py:3)"),
+        (Path("/clones/akidb/tests/some.py"), "ZeroDivisionError: division by zero"),
+        (Path("/clones/akidb/src/some.py"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_the_place_of_a_defect_is_in_the_package_whatever_else_bears_its_name(file: Path, said: str) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("\n\n1 / 0", file, "exec"))
+    assert as_domain_error(caught.value).message == said
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,12 @@ import io
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
-
-from akidb.services.passwords import Cost, Passwords
 
 from .conftest import Run
 
@@ -28,11 +26,6 @@ class Piped:
 
     def isatty(self) -> bool:
         return self._is_terminal
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
 
 
 @pytest.fixture
@@ -135,6 +128,14 @@ def test_a_password_is_typed_twice_at_a_terminal_and_not_shown(akidb: Run, aki: 
     assert at_a_terminal("user", "update", aki, "bob@x", "--password", typed=typed)[0] == 0
     pipe("another horse")
     assert akidb("user", "verify-password", aki, "bob@x", "--password-stdin").status == 0
+
+
+def test_a_program_of_its_own_hashes_at_the_second_choice_of_rfc_9106(aki: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "akidb", "user", "create", aki, "bob@x", "--password-stdin"]
+    subprocess.run(command, input=SECRET, text=True, check=True, capture_output=True)
+    with contextlib.closing(sqlite3.connect(tmp_path / "akidb-data" / "metadata.db")) as metadata:
+        [(stored,)] = metadata.execute("SELECT password_hash FROM users").fetchall()
+    assert stored.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize(

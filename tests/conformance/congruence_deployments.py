@@ -20,10 +20,12 @@ import numpy as np
 
 import akidb
 from akidb.ports.wire import enc_hook
+from surroundings import QUICK_HASHES
 
 T = TypeVar("T")
 
-SERVE = """
+SERVE = f"""
+{QUICK_HASHES}
 import sys
 from pathlib import Path
 from akidb.api.server import serve

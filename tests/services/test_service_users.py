@@ -4,7 +4,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,15 @@ from akidb.domain.errors import (
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
 from akidb.ports.users import UserChanges
+from akidb.services import passwords
 from akidb.services.passwords import Cost, Passwords
 
-CHEAP = Cost(passes=1, memory_kib=8, lanes=1)
 SECRET = "correct horse"
 
 
 @pytest.fixture
-def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A tenant `aki-labs`, where hashes are quick to make."""
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, CHEAP))
+def world(place: Path | str) -> Iterator[World]:
+    """A tenant `aki-labs`."""
     with opened(place) as made:
         made.tenant()
         yield made
@@ -72,7 +70,7 @@ def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User
 @on_files
 def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None:
     assert hash_of(world, bob).startswith("$argon2id$")
-    assert Passwords(CHEAP).verify(hash_of(world, bob), SECRET)
+    assert Passwords().verify(hash_of(world, bob), SECRET)
     world.ops.close()
     for path in world.directory.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
@@ -193,7 +191,7 @@ def test_an_outdated_hash_is_made_anew_when_its_password_is_known(
 ) -> None:
     old = hash_of(world, bob)
     world.ops.close()
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(2, 16, 1)))
+    monkeypatch.setattr(passwords, "cost_of_this_process", Cost(2, 16, 1))
     world.ops = world.connect()
     with pytest.raises(Unauthenticated):
         verify(world, password="wrong")
@@ -227,14 +225,14 @@ def test_a_hash_replaced_while_it_is_verified_is_looked_at_again(
         with pytest.raises(Unauthenticated):
             verify(world)
     assert tries == 2
-    assert Passwords(CHEAP).verify(hash_of(world, bob), new)
+    assert Passwords().verify(hash_of(world, bob), new)
 
 
 def test_many_find_their_hash_outdated_at_once(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.ops.close()
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(2, 16, 1)))
+    monkeypatch.setattr(passwords, "cost_of_this_process", Cost(2, 16, 1))
     world.ops = world.connect()
     seen: list[User] = []
     threads = [threading.Thread(target=lambda: seen.append(verify(world))) for _ in range(8)]
@@ -366,7 +364,7 @@ def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: Wo
             {
                 "email": "bob@x",
                 "role": UserRole.VIEWER,
-                "password": Passwords(CHEAP).fingerprint(SECRET, "k"),
+                "password": Passwords().fingerprint(SECRET, "k"),
             }
         )
     ).digest()

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from akidb.domain.lifecycle import (
 from akidb.ports.metadata import MetadataTransaction
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.ports.users import UserChanges
-from akidb.services.passwords import Cost, Passwords
 
 T, D, C, U = TenantStatus, DatabaseState, CollectionState, UserStatus
 KINDS = (T, D, C, U)
@@ -136,9 +134,8 @@ def test_every_method_stands_in_the_table_once(world: World) -> None:
 
 
 @pytest.fixture
-def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(place: Path | str) -> Iterator[World]:
     """A tenant in which all of the calls work while everything is in its first state."""
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
     with opened(place) as made:
         made.place()
         made.ops.documents.upsert(PATH, notes("a", "b"))

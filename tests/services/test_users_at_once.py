@@ -2,24 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import akidb
-from akidb.services.passwords import Cost, Passwords
 
 SECRET = "correct horse"
 THREADS = 12
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def aki(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[akidb.TenantHandle]:
-    """A tenant, where hashes are quick to make."""
-    monkeypatch.setattr("akidb.deployment.local.Passwords", partial(Passwords, Cost(1, 8, 1)))
+def aki(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[akidb.TenantHandle]:
+    """A tenant."""
     target = tmp_path / "data" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     with akidb.connect(target, models_dir=str(tmp_path / "models")) as db:
         yield db.tenants.create("Aki")

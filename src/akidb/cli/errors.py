@@ -15,6 +15,8 @@ from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailable
 
 EXIT_FAILED = 1
+_PACKAGE = Path(__file__).parents[1]
+"""Where the program's own code lies; a directory may bear the same name and hold anything."""
 
 EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.InvalidArgument: 2,
@@ -112,5 +114,5 @@ def _of_the_system(error: OSError) -> str:
 
 def _place(error: Exception) -> str:
     """The line of AkiDB that a defect came from: a report needs it, and there is no traceback."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "akidb" in Path(f.filename).parts]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(f.filename).parents]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
