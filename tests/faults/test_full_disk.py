@@ -17,6 +17,7 @@ from akidb.ports.operations import TenantChanges
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+pytestmark = pytest.mark.usefixtures("made_metadata")
 Disk = tuple[Path, Fill]
 REASON = re.compile(
     r"there is no space left on the disk|it may be full|No space left on device|File too large"

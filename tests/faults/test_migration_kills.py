@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import child, exit_code
 
 from akidb.deployment.local import open_local
 from akidb.settings import load
+from children import child, exit_code
 
 COUNT = 1_500
 State = list[tuple[Any, ...]]

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from children import exit_code
 from disk_steps import COMMITTED
 from fault_tools import disagreements, failure, opened, unsound
 from outbox_world import ACTIONS, REPEATED, act, act_until, build, undisturbed, view
+
+from children import exit_code
 
 DIED = 9
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import holding_child
 import pytest
-from children import child, exit_code
 from fault_tools import add_tenant, at, document, opened, unsound
 
 from akidb.deployment.owner import LOCK_NAME, DirectoryHeld
 from akidb.domain.errors import AkiDBError, Unavailable
+from children import child, exit_code
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import writing_child
-from children import child
 from fault_tools import add_tenant, at, document, opened
 from history import History
 from lost_power import lose_power
@@ -22,6 +21,7 @@ from writing_child import TENANTS
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.sql.sqlite import _engine, library
+from children import child
 
 LOSSES = 3
 """Different losses at each moment."""

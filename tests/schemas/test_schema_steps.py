@@ -2,14 +2,13 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from killed_migration import DIED, LATER, migrate_until
 from released import AKI, make_directory, make_metadata_database, make_metadata_file, make_tenant_file
 
 from akidb.deployment.local import open_local
@@ -27,7 +26,9 @@ from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
+from children import exit_code
 
+pytestmark = pytest.mark.usefixtures("made_metadata")
 SETTINGS = Settings(default_model="hash")
 STORE = f"{AKI}.db"
 NEXT = Step(
@@ -219,52 +220,18 @@ def test_a_newer_tenant_file_stops_all_of_it(directory: Path) -> None:
     assert metadata_version(directory / "metadata.db") == "0001"
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from akidb.documents import schema
-from akidb.deployment.schema_changes import migrate
-from akidb.settings import Settings
-from akidb.sql import sqlite
-
-step = schema.Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
-schema.STEPS = (*schema.STEPS, step)
-counted = ("CREATE", "DROP T", "ALTER ", "UPDATE", "INSERT", "PRAGMA", "COMMIT")
-left = int(sys.argv[2])
-
-def count(statement):
-    global left
-    if statement.lstrip()[:6].upper() in counted:
-        left -= 1
-        if left < 0:
-            os._exit(9)
-
-connect = sqlite._connect
-def traced():
-    made = connect()
-    made.set_trace_callback(count)
-    return made
-sqlite._engine = sqlite.sa.create_engine(
-    "sqlite+pysqlite://", module=sqlite.library, creator=traced, poolclass=sqlite.NullPool,
-    isolation_level="AUTOCOMMIT",
-)
-migrate(Path(sys.argv[1]), Settings(), to=sys.argv[3])
-"""
-
-
 @pytest.mark.parametrize(("to", "stride"), [(schema.HEAD, 23), ("0001", 7)])
 def test_a_migration_that_is_killed_leaves_the_old_or_the_new(
     directory: Path, to: str, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
-    monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, step))
+    monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, LATER))
     start = "0001" if to == schema.HEAD else schema.HEAD
     kills = 0
     for after in [*range(0, 9 * stride, stride), 10_000]:
         migrate(directory, SETTINGS, to=start)
-        command = [sys.executable, "-c", KILLED, str(directory), str(after), to]
-        status = subprocess.run(command, check=False).returncode
-        kills += status == 9
+        status = exit_code(migrate_until, directory, after, to)
+        assert status in {0, DIED}
+        kills += status == DIED
         metadata, store = directory / "metadata.db", directory / "tenants" / STORE
         with closing(SqliteFile(metadata)) as file, file.read() as connection:
             assert schema.version(connection) in {start, to}

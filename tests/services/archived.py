@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worlds import World
 
 from akidb.archive.parts import ArchiveReader, ArchiveWriter
 from akidb.ports.archive import Header
 from akidb.ports.operations import CollectionPath
 from akidb.sql.sqlite import SqliteFile
+
+from .worlds import World
 
 ROOM_BYTES = 10**9
 _COLUMNS = {

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worlds import DIMENSION, Floats, World, keyed
 
 from akidb.domain.entities import UserRole
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.ports.users import UserChanges
+
+from .worlds import DIMENSION, Floats, World, keyed
 
 
 class Marks:

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archived import backed_up, changed, exported, files_of, parts_of, put_together
 from msgspec.structs import replace
-from worlds import World, notes, opened
 
 from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.ports.archive import CollectionImage, Documents, LegacyRecord, Rows, StoreHead, Tombstones
 from akidb.ports.operations import CollectionPath
 from akidb.services.archive_checks import check_rows
+
+from .archived import backed_up, changed, exported, files_of, parts_of, put_together
+from .worlds import World, notes, opened
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 

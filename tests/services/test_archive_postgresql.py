@@ -9,14 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from archived import parts_of
-from worlds import DIMENSION, notes
 
 from akidb.deployment.local import LocalOperations, open_local, restore_local
 from akidb.domain.errors import AlreadyExists, InvalidState, Overloaded
 from akidb.ports.archive import Documents
 from akidb.ports.operations import CollectionPath
 from akidb.settings import Settings
+
+from .archived import parts_of
+from .worlds import DIMENSION, notes
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 

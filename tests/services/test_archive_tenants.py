@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archived import best, brute_force, exported, files_of, parts_of, put_together, rows_of
 from msgspec.structs import replace
-from worlds import World, keyed, notes, opened, vector_of
 
 from akidb.domain.documents import Include
 from akidb.domain.errors import (
@@ -26,6 +24,9 @@ from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import Rows
 from akidb.ports.archiving import ImportReport
 from akidb.ports.operations import CollectionPath, TenantChanges
+
+from .archived import best, brute_force, exported, files_of, parts_of, put_together, rows_of
+from .worlds import World, keyed, notes, opened, vector_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 

@@ -1,11 +1,8 @@
 """Audit entries: one for each change, in its transaction, with who asked."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, keyed, notes, opened
 
 from akidb.domain.errors import AkiDBError, NotFound
 from akidb.domain.ids import TenantId
@@ -13,13 +10,9 @@ from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.observe.context import RequestContext, bound
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 
+from .worlds import World, keyed, notes
+
 PATH = CollectionPath("aki-labs", "kb", "notes")
-
-
-@pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        yield made
 
 
 def test_every_change_leaves_one_entry(world: World) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archived import backed_up, best, changed, exported, files_of, parts_of, put_together, rows_of
 from msgspec.structs import replace
-from worlds import World, notes, opened, vector_of
 
 from akidb.deployment.local import open_local, restore_local
 from akidb.deployment.restore import MARKER_NAME
@@ -24,6 +22,9 @@ from akidb.domain.errors import (
 from akidb.domain.ids import CollectionId, TenantId
 from akidb.ports.archive import RECORDS, CollectionImage, Documents, PurgedRecord, Rows, StoreHead
 from akidb.ports.operations import CollectionPath
+
+from .archived import backed_up, best, changed, exported, files_of, parts_of, put_together, rows_of
+from .worlds import World, notes, opened, vector_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 

@@ -2,12 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, notes, opened
 
 from akidb.documents import writer
 from akidb.domain.changes import ChangeType
@@ -22,11 +19,7 @@ from akidb.domain.errors import (
 from akidb.ports.operations import CollectionPath, TenantChanges
 from akidb.services import changes as feeds
 
-
-@pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        yield made
+from .worlds import World, notes
 
 
 def later(seconds: float, call: Any) -> threading.Thread:

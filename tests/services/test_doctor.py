@@ -2,25 +2,23 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from worlds import World, notes, on_files, opened
 
 from akidb.domain.entities import Tenant
 from akidb.ports.operations import CollectionPath
 from akidb.ports.upkeep import Finding
 
+from .worlds import World, notes, on_files
+
 PATH = CollectionPath("aki-labs", "kb", "notes")
 
 
 @pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        made.place()
-        made.ops.documents.upsert(PATH, notes(*(f"d{n}" for n in range(200))))
-        yield made
+def world(world: World) -> World:
+    world.place()
+    world.ops.documents.upsert(PATH, notes(*(f"d{n}" for n in range(200))))
+    return world
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Idempotency keys: a repeated call has one effect, one audit entry, and the first answer."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
-from worlds import World, keyed, notes, on_files, opened
 
 from akidb.deployment import local as runtime
 from akidb.domain.errors import (
@@ -22,6 +20,8 @@ from akidb.ports import wire
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import SqliteFile
+
+from .worlds import World, keyed, notes, on_files
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
 Call = Callable[[World], object]
@@ -129,11 +129,10 @@ EACH = pytest.mark.parametrize(("call", "otherwise", "before"), OPERATIONS.value
 
 
 @pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        made.place()
-        made.ops.documents.upsert(PATH, notes("a", "b", "c"))
-        yield made
+def world(world: World) -> World:
+    world.place()
+    world.ops.documents.upsert(PATH, notes("a", "b", "c"))
+    return world
 
 
 def snapshot(world: World, tenant_id: object) -> bytes:

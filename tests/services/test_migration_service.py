@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, notes, opened
 
 from akidb.domain.errors import InvalidState, NotFound, QuotaExceeded
 from akidb.domain.ids import TenantId
 from akidb.ports.operations import CollectionPath, TenantChanges
+
+from .worlds import World, notes, opened
 
 ID = TenantId(bytes.fromhex("018f3c2e7b6a7c3d8e9f0a1b2c3d4e5f"))
 PATH = CollectionPath("aki", "default", "notes")

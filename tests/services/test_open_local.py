@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from worlds import World, ids_of, notes, opened
 
 from akidb.deployment import local as runtime
 from akidb.deployment.local import open_local
@@ -21,6 +20,8 @@ from akidb.deployment.schema_changes import migrate
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.ports.operations import CollectionPath
 from akidb.settings import Settings
+
+from .worlds import World, ids_of, notes, opened
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
 HASH = Settings(default_model="hash")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import prometheus_client
 import pytest
-from worlds import World, keyed, notes, opened
 
 import akidb
 from akidb.domain.errors import InvalidArgument, NotFound, Overloaded, Unavailable
@@ -20,6 +19,8 @@ from akidb.observe import telemetry
 from akidb.observe.metrics import ProcessMetrics
 from akidb.sql.gate import FairGate
 from akidb.sql.sqlite import SqliteFile, create_file
+
+from .worlds import World, keyed, notes, opened
 
 
 @pytest.fixture

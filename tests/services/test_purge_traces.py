@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from purge_marks import Marks, fill_collection, fill_crowd, fill_database, fill_tenant, traces
-from worlds import World, keyed, opened
 
 from akidb.domain.documents import Include
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.metadata.tables import legacy_manifests
 from akidb.ports.operations import CollectionPath
+
+from .purge_marks import Marks, fill_collection, fill_crowd, fill_database, fill_tenant, traces
+from .worlds import World, keyed, opened
 
 
 @pytest.fixture

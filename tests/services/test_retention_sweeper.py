@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, notes, opened
 
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import InvalidArgument, NotFound
@@ -20,6 +19,8 @@ from akidb.services import maintenance
 from akidb.services.maintenance import RETENTION_PASSED
 from akidb.services.store_access import StoreAccess
 from akidb.settings import Settings, load
+
+from .worlds import World, notes, opened
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
 WEEK = timedelta(days=7)
@@ -200,6 +201,7 @@ def test_a_store_that_fails_is_named_and_keeps_no_other(world: World) -> None:
 def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "FIRST_ROUND_SECONDS", 0.05)
     monkeypatch.setattr(maintenance, "ROUND_SECONDS", 0.05)
+    before = threading.enumerate()
     with opened(tmp_path, retention_seconds=0) as world:
         for name in ("first", "second"):  # in two rounds
             world.tenant(name)
@@ -209,7 +211,7 @@ def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
     for thread in threading.enumerate():
-        if thread.name == "akidb-maintenance":
+        if thread.name == "akidb-maintenance" and thread not in before:
             thread.join(60)
             assert not thread.is_alive()
 

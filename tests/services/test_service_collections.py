@@ -1,11 +1,8 @@
 """Databases and collections in process: made, found, changed, deleted, restored, purged."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.entities import Metric
 from akidb.domain.errors import (
@@ -20,14 +17,10 @@ from akidb.domain.errors import (
 from akidb.domain.lifecycle import DatabaseState
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges
 
+from .worlds import World, ids_of, notes, on_files, vector_of
+
 UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
 WRONG_NAMES = ["", "../x", "x" * 300, "a\n", "a\0", UUID, "{" + UUID + "}", "a b", None, 7]
-
-
-@pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        yield made
 
 
 @pytest.fixture

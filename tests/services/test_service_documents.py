@@ -1,13 +1,10 @@
 """Documents and search in process: what is refused, what is answered, and that writes are seen at once."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
@@ -15,14 +12,10 @@ from akidb.domain.ids import DocumentId
 from akidb.ports.operations import CollectionPath, TenantChanges
 from akidb.ports.search import Hits, VectorIndex
 
+from .worlds import World, ids_of, notes, on_files, vector_of
+
 GOOD = vector_of("good")
 NAN, INFINITY = float("nan"), float("inf")
-
-
-@pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,20 +1,19 @@
 """Embedding of texts in process, and the models of this machine."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, opened
 
 from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
 
+from .worlds import World
+
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "data") as made:
-        yield made
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "data"
 
 
 def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) -> None:

@@ -1,16 +1,16 @@
 """One tenant asks with the identifiers of another, and is answered exactly as with unknown ones."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, on_files, opened, vector_of
 
 from akidb.domain.errors import AkiDBError, NotFound
 from akidb.domain.ids import CollectionId, DatabaseId
 from akidb.domain.lifecycle import DatabaseState
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges
+
+from .worlds import World, ids_of, notes, on_files, vector_of
 
 UNKNOWN_DATABASE, UNKNOWN_COLLECTION = DatabaseId(b"\1" * 16), CollectionId(b"\1" * 16)
 QUESTION = vector_of("question")
@@ -52,12 +52,11 @@ WITH_A_COLLECTION: dict[str, CollectionCall] = {
 
 
 @pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
+def world(world: World) -> World:
     """Two tenants with databases and collections of the same names; one has documents."""
-    with opened(place) as made:
-        made.ops.documents.upsert(made.place("Aki Labs"), notes("a", "b"))
-        made.place("Mallory")
-        yield made
+    world.ops.documents.upsert(world.place("Aki Labs"), notes("a", "b"))
+    world.place("Mallory")
+    return world
 
 
 def answer(call: Callable[[], object]) -> tuple[type[AkiDBError], dict[str, Any], str]:

@@ -1,24 +1,17 @@
 """Tenants in process: made, found, changed, suspended, deleted, restored, purged."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, ids_of, notes, on_files, opened
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument, InvalidState, NotFound, PreconditionFailed
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.operations import CollectionPath, TenantChanges
 
+from .worlds import World, ids_of, notes, on_files
+
 UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
-
-
-@pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
-    with opened(place) as made:
-        yield made
 
 
 def test_a_tenant_gets_a_slug_and_the_default_quotas(world: World) -> None:

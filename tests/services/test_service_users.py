@@ -3,12 +3,10 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, keyed, on_files, opened
 
 from akidb.domain.entities import AuditResult, User, UserRole
 from akidb.domain.errors import (
@@ -27,15 +25,16 @@ from akidb.ports.users import UserChanges
 from akidb.services import passwords
 from akidb.services.passwords import Cost, Passwords
 
+from .worlds import World, keyed, on_files
+
 SECRET = "correct horse"
 
 
 @pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
+def world(world: World) -> World:
     """A tenant `aki-labs`."""
-    with opened(place) as made:
-        made.tenant()
-        yield made
+    world.tenant()
+    return world
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """Every service method against every state: it does what the published table says, and no more."""
 
 import io
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from worlds import World, notes, opened, vector_of
 
 from akidb.domain.errors import InvalidState, NotFound, Unauthenticated
 from akidb.domain.lifecycle import (
@@ -22,6 +19,8 @@ from akidb.domain.lifecycle import (
 from akidb.ports.metadata import MetadataTransaction
 from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.ports.users import UserChanges
+
+from .worlds import World, notes, vector_of
 
 T, D, C, U = TenantStatus, DatabaseState, CollectionState, UserStatus
 KINDS = (T, D, C, U)
@@ -134,20 +133,19 @@ def test_every_method_stands_in_the_table_once(world: World) -> None:
 
 
 @pytest.fixture
-def world(place: Path | str) -> Iterator[World]:
+def world(world: World) -> World:
     """A tenant in which all of the calls work while everything is in its first state."""
-    with opened(place) as made:
-        made.place()
-        made.ops.documents.upsert(PATH, notes("a", "b"))
-        for name in ("spare", "gone", "doomed"):
-            made.database("aki-labs", name)
-            made.collection("aki-labs", "kb", name)
-        for name in ("gone", "doomed"):
-            made.ops.collections.delete("aki-labs", "kb", name)
-            made.ops.databases.delete("aki-labs", name)
-        for email in ("bob@x", "al@x", "spare@x"):
-            made.ops.users.create("aki-labs", email, password=SECRET)
-        yield made
+    world.place()
+    world.ops.documents.upsert(PATH, notes("a", "b"))
+    for name in ("spare", "gone", "doomed"):
+        world.database("aki-labs", name)
+        world.collection("aki-labs", "kb", name)
+    for name in ("gone", "doomed"):
+        world.ops.collections.delete("aki-labs", "kb", name)
+        world.ops.databases.delete("aki-labs", name)
+    for email in ("bob@x", "al@x", "spare@x"):
+        world.ops.users.create("aki-labs", email, password=SECRET)
+    return world
 
 
 def put(world: World, state: State) -> None:
