@@ -7,7 +7,6 @@ its copies and its scratch files. What is done with the stores is the same in bo
 import resource
 import shutil
 import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +22,7 @@ from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import sync_directory
+from akidb.sql.sqlite import make_directory
 
 METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
@@ -107,7 +106,7 @@ class DirectoryPlace:
 
     def _open(self, path: Path, settings: Settings) -> None:
         tenants = path / TENANTS_NAME
-        tenants.mkdir(mode=0o700, exist_ok=True)
+        make_directory(tenants)
         self.was_killed = (path / f"{METADATA_NAME}-wal").exists()
         self.metadata = SqliteMetadataStore(
             path / METADATA_NAME,
@@ -210,11 +209,7 @@ def open_place(target: Location, settings: Settings, *, restoring: bool = False)
 
 def _make_directory(directory: Path) -> Path:
     try:
-        made = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in made:
-            with suppress(PermissionError):  # not every directory that may be written may be read
-                sync_directory(path.parent)
+        make_directory(directory)
     except FileExistsError:
         raise Unavailable(f"{directory} is not a directory") from None
     except OSError as error:

@@ -21,7 +21,7 @@ from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.archive_checks import Contents, check_agreement, check_archive
 from akidb.services.archives import open_archive, require_same
 from akidb.services.store_access import StoreAccess
-from akidb.sql.sqlite import create_file, sync_directory
+from akidb.sql.sqlite import create_file, make_directory, sync_directory
 
 MARKER_NAME = "restore-unfinished"
 
@@ -146,7 +146,7 @@ def empty_directory(directory: Path) -> Iterator[None]:
         raise InvalidArgument("url", f"{directory} is a file, not a directory")
     if not made and any(path.name != LOCK_NAME for path in directory.iterdir()):
         raise _not_empty(directory)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory)
     create_file(directory / MARKER_NAME)
     try:
         yield
@@ -160,9 +160,13 @@ def empty_directory(directory: Path) -> Iterator[None]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what a restore made, its marker last."""
-    for path in sorted(directory.iterdir(), key=lambda path: path.name == MARKER_NAME):
+    """Remove what a restore made; its marker goes when the rest is gone from the disk."""
+    for path in directory.iterdir():
+        if path.name == MARKER_NAME:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
+    sync_directory(directory)
+    (directory / MARKER_NAME).unlink()

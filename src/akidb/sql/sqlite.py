@@ -7,7 +7,7 @@ other descriptor of the file would drop SQLite's locks on it.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,6 +100,18 @@ def create_file(path: Path) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     os.close(descriptor)
     sync_directory(path.parent)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it, for their owner alone, and have their names reach the disk.
+
+    Fine when it is there.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in made:
+        with suppress(PermissionError):  # not every directory that may be written may be read
+            sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,0 +1,222 @@
+"""Whatever writes files beside SQLite has them on the disk before it says that it is done.
+
+What SQLite syncs itself is looked for in the system calls, by `test_synced_system_calls.py`.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from durability import Acknowledged, Event, Moved, Removed, Written, violations
+from fault_tools import add_tenant, at, document, opened
+from recorded_calls import RecordedCalls, recorded
+from stored_parts import PARTS, STORE_ID, TENANT_ID
+from volatile_files import BY_SQLITE, DECIDING, VOLATILE
+
+from akidb.client.files import writing
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
+from akidb.deployment.restore import MARKER_NAME, empty_directory
+from akidb.documents.archive_image import filled
+from akidb.documents.sqlite import SqliteTenantStore
+from akidb.documents.sqlite_pool import SqliteTenantStores
+from akidb.documents.tenant_copy import branch_file
+from akidb.legacy.writing import OutDirectory
+from akidb.sql.schema_backups import SchemaBackups
+from akidb.sql.sqlite import SqliteFile, create_file
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Iterator[RecordedCalls]:
+    with recorded(tmp_path) as calls:
+        yield calls
+
+
+def of_python(events: list[Event]) -> list[Event]:
+    """The events but for the contents of SQLite's files, which it syncs itself."""
+    return [
+        event for event in events if not (isinstance(event, Written) and event.path.endswith((".db", "-wal")))
+    ]
+
+
+def lost(calls: RecordedCalls, *, sqlite: bool = True) -> list[str]:
+    """What is not durable; without `sqlite` its files' contents are left out."""
+    assert any(isinstance(event, Acknowledged) for event in calls.events)
+    events = calls.events if sqlite else of_python(calls.events)
+    return violations(events, VOLATILE | ({} if sqlite else BY_SQLITE), DECIDING)
+
+
+def written(calls: RecordedCalls) -> set[str]:
+    return {Path(event.path).name for event in calls.events if isinstance(event, Written)}
+
+
+def fill(directory: Path, look: Callable[[], None]) -> None:
+    with SqliteTenantStores(directory, max_open=1).filling(TENANT_ID, STORE_ID) as filler:
+        for part in PARTS:
+            filler.add(part)
+            look()
+
+
+def test_a_store_that_is_filled_is_on_the_disk_before_it_is_registered(
+    calls: RecordedCalls, tmp_path: Path
+) -> None:
+    fill(tmp_path, calls.look)
+    calls.acknowledge()
+    assert written(calls) >= {f"{TENANT_ID}.db", f"{TENANT_ID}.db-wal"}
+    assert lost(calls) == []
+
+
+def test_a_store_that_is_filled_piece_by_piece_may_be_lost_but_not_half(
+    calls: RecordedCalls, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    SqliteTenantStore.create(path, TENANT_ID, STORE_ID, synchronous="off")
+    with filled(path) as filler:
+        filler.add(PARTS[0])
+        calls.look()
+    calls.acknowledge()
+    assert lost(calls) == []
+
+
+def test_the_store_of_a_copied_tenant_is_on_the_disk_before_it_is_registered(tmp_path: Path) -> None:
+    fill(tmp_path, lambda: None)
+    original = SqliteTenantStore(tmp_path / f"{TENANT_ID}.db", TENANT_ID, STORE_ID)
+    with original.image() as image, recorded(tmp_path) as calls:
+        branch_file(image, tmp_path / "branch.db", TENANT_ID, STORE_ID, {})
+        calls.acknowledge()
+    original.close()
+    assert any(isinstance(event, Moved) and event.target == "branch.db" for event in calls.events)
+    assert lost(calls) == []
+
+
+def test_a_copy_before_a_schema_changes_is_on_the_disk_with_its_name(
+    calls: RecordedCalls, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    create_file(data / METADATA_NAME)
+    calls.events.clear()
+    copies = SchemaBackups(data / "backups", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    file = SqliteFile(data / METADATA_NAME)
+    made = copies.take(file, "1")
+    calls.acknowledge("take")
+    assert copies.remove() == 1
+    calls.acknowledge("remove")
+    file.close()
+    assert not made.exists()
+    assert lost(calls, sqlite=False) == []
+
+
+@pytest.mark.parametrize("place", ["data", "above/it/data"])
+def test_a_restore_is_marked_before_it_begins_and_whole_before_the_mark_goes(
+    calls: RecordedCalls, tmp_path: Path, place: str
+) -> None:
+    directory = tmp_path / place
+    with empty_directory(directory):
+        assert (directory / MARKER_NAME).exists()
+        calls.acknowledge("marked")
+        create_file(directory / "store.db")
+    calls.acknowledge("restored")
+    assert lost(calls) == []
+
+
+def test_what_a_restore_left_unsynced_keeps_its_mark_from_going(calls: RecordedCalls, tmp_path: Path) -> None:
+    """The test above can fail."""
+    with empty_directory(tmp_path / "data"):
+        (tmp_path / "data" / "store.db").write_bytes(b"half of it")
+    calls.acknowledge()
+    assert [line for line in lost(calls) if line.endswith(f"at: the removal of {MARKER_NAME}")] != []
+
+
+def test_a_restore_that_fails_is_gone_before_its_mark_is(calls: RecordedCalls, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+
+    def fail() -> None:
+        (directory / TENANTS_NAME).mkdir()
+        create_file(directory / TENANTS_NAME / "store.db")
+        create_file(directory / METADATA_NAME)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), empty_directory(directory):
+        fail()
+    assert not directory.exists()
+    assert Removed(f"data/{MARKER_NAME}") in calls.events
+    assert violations(calls.events, VOLATILE, DECIDING) == []
+
+
+def test_manifests_are_on_the_disk_before_they_take_their_places_and_then_these(
+    calls: RecordedCalls, tmp_path: Path
+) -> None:
+    out = OutDirectory(tmp_path / "out" / "v1")
+    for number in range(3):
+        out.write(f"below/{number}.json", b"{}")
+    out.finish()
+    calls.acknowledge()
+    assert {path.name for path in tmp_path.rglob("*.json")} == {"0.json", "1.json", "2.json"}
+    assert lost(calls) == []
+
+
+def test_what_a_purge_clears_in_the_pages_is_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    create_file(path)
+    file = SqliteFile(path)
+    with file.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE things (name TEXT) STRICT")
+    file.close()
+    with path.open("r+b") as content:
+        (end,) = struct.unpack(">H", content.read(107)[105:])  # where the cells of the first page begin
+        content.seek(end - 16)
+        content.write(b"left of a purge!")
+    with recorded(tmp_path) as calls:
+        assert file_erased(path)
+        calls.acknowledge()
+    assert b"left of a purge!" not in path.read_bytes()
+    assert written(calls) - {"store.db-shm"} == {"store.db"}
+    assert lost(calls) == []
+
+
+def file_erased(path: Path) -> bool:
+    file = SqliteFile(path)
+    try:
+        return file.erase()
+    finally:
+        file.close()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_a_caller_names_is_on_the_disk_with_its_name(
+    calls: RecordedCalls, tmp_path: Path, overwrite: bool
+) -> None:
+    with writing(tmp_path / "file.akidb", overwrite=overwrite) as target:
+        target.write(b"content")
+        calls.look()
+    calls.acknowledge()
+    assert (tmp_path / "file.akidb").read_bytes() == b"content"
+    assert lost(calls) == []
+
+
+def test_the_names_of_a_data_directory_are_on_the_disk(calls: RecordedCalls, tmp_path: Path) -> None:
+    data = tmp_path / "above" / "data"
+    with opened(data) as operations:
+        calls.acknowledge("open")
+        add_tenant(operations, "t", "c")
+        operations.documents.upsert(at("t"), [document("x")])
+        calls.acknowledge("first document")
+        operations.tenants.delete("t")
+        operations.tenants.purge("t")
+        calls.acknowledge("purge")
+    assert list((data / TENANTS_NAME).glob("*.db")) == []
+    assert lost(calls, sqlite=False) == []
+
+
+def test_the_directory_of_the_stores_is_on_the_disk_when_it_is_made_anew(tmp_path: Path) -> None:
+    """Tools that copy directories may leave out one that is empty."""
+    data = tmp_path / "data"
+    with opened(data) as operations:
+        add_tenant(operations, "t", "c")
+    (data / TENANTS_NAME).rmdir()
+    with recorded(tmp_path) as calls, opened(data) as operations:
+        operations.documents.upsert(at("t"), [document("x")])
+        calls.acknowledge()
+    assert lost(calls, sqlite=False) == []
