@@ -95,11 +95,18 @@ class _Disk:
         self._contents: dict[str, None] = {}
         self._names: dict[str, str] = {}
         """Names that were changed since their directory was synced, and how."""
+        self._empty_logs: set[str] = set()
+        """Logs that hold nothing, which nobody misses."""
 
     def take(self, event: Event) -> Iterator[str]:
         match event:
             case Written(path):
                 self._contents[path] = None
+                if path in self._empty_logs:
+                    self._empty_logs.discard(path)
+                    self._names[path] = "made"
+            case Named(path) if path.endswith(LOG):
+                self._empty_logs.add(path)
             case Named(path):
                 self._names[path] = "made"
             case Removed(path):
@@ -111,11 +118,13 @@ class _Disk:
                     self._names[source] = "moved away"
             case Synced(path):
                 self._contents.pop(path, None)
-                for name in [name for name in self._names if str(PurePosixPath(name).parent) == path]:
+                for name in [name for name in self._names if _is_in(name, path)]:
                     del self._names[name]
+                self._empty_logs = {log for log in self._empty_logs if not _is_in(log, path)}
             case AllSynced():
                 self._contents.clear()
                 self._names.clear()
+                self._empty_logs.clear()
             case Acknowledged():
                 pass
 
@@ -136,6 +145,7 @@ class _Disk:
             del self._names[below]  # it goes with what it was in
         was_synced = path not in self._contents
         self._contents.pop(path, None)
+        self._empty_logs.discard(path)
         if path.endswith(LOG) and was_synced:
             self._names.pop(path, None)
         else:
@@ -151,3 +161,7 @@ class _Disk:
 
     def _is_volatile(self, path: str) -> bool:
         return any(fnmatchcase(f"/{path}", pattern) for pattern in self._volatile)
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return str(PurePosixPath(path).parent) == directory

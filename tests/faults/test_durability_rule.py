@@ -35,6 +35,8 @@ PLACE = "/d/a: it took its place before its content was synced"
         [Written("/d/a"), Removed("/d/a"), Synced("/d"), DONE],
         [Named("/d/a"), Removed("/d/a"), Removed("/d"), Synced("/"), DONE],
         [Written("/d/a-wal"), Synced("/d/a-wal"), Removed("/d/a-wal"), DONE],
+        [Named("/d/a-wal"), DONE],
+        [Named("/d/a-wal"), Synced("/d"), Written("/d/a-wal"), Synced("/d/a-wal"), DONE],
         [DONE, Written("/d/a")],
     ],
 )
@@ -67,6 +69,10 @@ def test_what_is_durable_is_no_violation(events: list[Event]) -> None:
         (
             [Moved("/d/a", "/e/b"), Synced("/e"), DONE],
             ["/d/a: moved away, and its directory is not synced at: done"],
+        ),
+        (
+            [Named("/d/a-wal"), Written("/d/a-wal"), Synced("/d/a-wal"), DONE],
+            ["/d/a-wal: made, and its directory is not synced at: done"],
         ),
         (
             [Written("/d/a-wal"), Removed("/d/a-wal"), DONE],

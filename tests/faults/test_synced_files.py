@@ -3,6 +3,7 @@
 What SQLite syncs itself is looked for in the system calls, by `test_synced_system_calls.py`.
 """
 
+import hashlib
 import struct
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from recorded_calls import RecordedCalls, recorded
 from stored_parts import PARTS, STORE_ID, TENANT_ID
 from volatile_files import BY_SQLITE, DECIDING, VOLATILE
 
+from akidb.cli.main import main
 from akidb.client.files import writing
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.deployment.restore import MARKER_NAME, empty_directory
@@ -22,6 +24,8 @@ from akidb.documents.archive_image import filled
 from akidb.documents.sqlite import SqliteTenantStore
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.documents.tenant_copy import branch_file
+from akidb.embedding.catalog import ModelFile, ModelSpec
+from akidb.embedding.install import install
 from akidb.legacy.writing import OutDirectory
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, create_file
@@ -33,17 +37,15 @@ def calls(tmp_path: Path) -> Iterator[RecordedCalls]:
         yield calls
 
 
-def of_python(events: list[Event]) -> list[Event]:
-    """The events but for the contents of SQLite's files, which it syncs itself."""
-    return [
-        event for event in events if not (isinstance(event, Written) and event.path.endswith((".db", "-wal")))
-    ]
+def of_python(events: list[Event], *endings: str) -> list[Event]:
+    """The events but for the contents of files that SQLite syncs itself."""
+    return [event for event in events if not (isinstance(event, Written) and event.path.endswith(endings))]
 
 
 def lost(calls: RecordedCalls, *, sqlite: bool = True) -> list[str]:
     """What is not durable; without `sqlite` its files' contents are left out."""
     assert any(isinstance(event, Acknowledged) for event in calls.events)
-    events = calls.events if sqlite else of_python(calls.events)
+    events = calls.events if sqlite else of_python(calls.events, ".db", "-wal")
     return violations(events, VOLATILE | ({} if sqlite else BY_SQLITE), DECIDING)
 
 
@@ -184,6 +186,21 @@ def file_erased(path: Path) -> bool:
         file.close()
 
 
+def test_a_log_that_a_purge_cuts_off_stays_so(tmp_path: Path) -> None:
+    """Else it could come back with what was purged."""
+    path = tmp_path / "store.db"
+    create_file(path)
+    file = SqliteFile(path)
+    with file.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE things (name TEXT) STRICT")
+    with recorded(tmp_path) as calls:
+        assert file.erase()
+        calls.acknowledge()
+        file.close()
+    assert written(calls) >= {"store.db-wal"}
+    assert violations(of_python(calls.events, ".db"), VOLATILE) == []
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_that_a_caller_names_is_on_the_disk_with_its_name(
     calls: RecordedCalls, tmp_path: Path, overwrite: bool
@@ -193,6 +210,52 @@ def test_a_file_that_a_caller_names_is_on_the_disk_with_its_name(
         calls.look()
     calls.acknowledge()
     assert (tmp_path / "file.akidb").read_bytes() == b"content"
+    assert lost(calls) == []
+
+
+@pytest.mark.parametrize("direction", ["v1-to-v2", "v2-to-v1"])
+def test_the_report_of_a_migration_is_on_the_disk_with_its_name(tmp_path: Path, direction: str) -> None:
+    data, manifests, report = tmp_path / "data", tmp_path / "manifests", tmp_path / "report.json"
+    manifests.mkdir()
+    option = "--v1-data-dir" if direction == "v1-to-v2" else "--out"
+    with opened(data):
+        pass
+    words = ["--data", data, "migrate", direction, option, manifests, "--report", report]
+    with recorded(tmp_path) as calls:
+        assert main([str(word) for word in words]) == 0
+        calls.acknowledge()
+    assert "report.json" in {event.target for event in calls.events if isinstance(event, Moved)}
+    assert [line for line in lost(calls, sqlite=False) if "report.json" in line] == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_files_of_a_model_are_on_the_disk_before_it_is_installed(tmp_path: Path, known: bool) -> None:
+    """The folders are not synced: a model that is lost is fetched again."""
+    source, models = tmp_path / "source", tmp_path / "models"
+    source.mkdir()
+    content = b"weights"
+    (source / "weights").write_bytes(content)
+    file = ModelFile("weights", hashlib.sha256(content).hexdigest(), len(content))
+    spec = ModelSpec(
+        name="tiny",
+        embedder="onnx",
+        dimension=16,
+        max_tokens=8,
+        weights="",
+        tokenizer="",
+        pooling="mean",
+        precision="float32",
+        prompts={},
+        license="Apache-2.0",
+        files=(file,),
+    )
+    if known:
+        (models / "tiny").mkdir(parents=True)
+        (models / "tiny" / "weights").write_bytes(b"damaged")
+    with recorded(models.parent) as calls:
+        install(spec, models / "tiny", source, lambda *_: None)
+        calls.acknowledge()
+    assert (models / "tiny" / "weights").read_bytes() == content
     assert lost(calls) == []
 
 

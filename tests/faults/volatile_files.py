@@ -10,6 +10,10 @@ VOLATILE = {
     f"*/{SCRATCH_NAME}": "what is in the making is garbage after a crash",
     f"*/{SCRATCH_NAME}/*": "what is in the making is garbage after a crash",
     "*/.*.part": "a file that a caller named, before it has its name",
+    "*/.tmp-*": "a file of a model that is not whole yet",
+    "*/.lock": "processes that install a model wait for each other there",
+    "*/models": "a model that is lost is fetched again",
+    "*/models/tiny": "a model that is lost is fetched again",
 }
 
 BY_SQLITE = {"*.db-wal": "SQLite syncs the directory in which it makes a log"}

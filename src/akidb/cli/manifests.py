@@ -98,6 +98,8 @@ def refuse_server(session: Session) -> None:
 @contextlib.contextmanager
 def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
     """A file to write the report to, which gets its name once it is whole; made before anything is done."""
+    from akidb.sql.sqlite import sync_directory
+
     if path is None:
         yield None
         return
@@ -112,6 +114,8 @@ def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
         written = Path(name)
         if written.stat().st_size:
             written.replace(path)
+            with contextlib.suppress(PermissionError):  # one that may be written but not read
+                sync_directory(path.parent)
         else:
             written.unlink()
 

@@ -123,6 +123,18 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _sync_log(path: Path) -> None:
+    """Have a log that was cut off be so on the disk, where it could come back with what it held.
+
+    SQLite does not do that. It holds no lock on its log that closing a descriptor could drop.
+    """
+    descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class SqliteFile:
     """An open store file. Reads run side by side; writes pass the gate one by one."""
 
@@ -273,6 +285,7 @@ class SqliteFile:
                     busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                     if busy:
                         return False
+                    _sync_log(self.path)
                     roots = driver.execute("SELECT rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
                     clear_gaps(_descriptors.of(self.path), [root for (root,) in roots], self.name)
                     return True
