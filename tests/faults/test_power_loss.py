@@ -65,30 +65,6 @@ def test_the_library_syncs_the_directory_of_a_log_that_it_makes() -> None:
     assert not {option for option in options if option.startswith(("DISABLE_DIRSYNC", "NO_SYNC"))}
 
 
-def test_the_names_of_files_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[Path] = []
-    places = {path.stat().st_ino: path for path in (tmp_path,)}
-    fsync = os.fsync
-
-    def noted(descriptor: int) -> None:
-        fsync(descriptor)
-        places.update({path.stat().st_ino: path for path in tmp_path.rglob("*")})
-        synced.append(places[os.fstat(descriptor).st_ino])
-
-    monkeypatch.setattr(os, "fsync", noted)
-    data = tmp_path / "above" / "data"
-    with opened(data) as operations:
-        assert {tmp_path, data.parent, data} <= set(synced)
-        add_tenant(operations, "t", "c")
-        synced.clear()
-        operations.documents.upsert(at("t"), [document("x")])
-        assert data / TENANTS_NAME in synced
-        operations.tenants.delete("t")
-        synced.clear()
-        operations.tenants.purge("t")
-        assert data / TENANTS_NAME in synced
-
-
 def _copy(source: Path, target: Path) -> Path:
     shutil.copytree(source, target)
     return target

@@ -83,11 +83,12 @@ def test_a_store_that_is_filled_piece_by_piece_may_be_lost_but_not_half(
 
 def test_the_store_of_a_copied_tenant_is_on_the_disk_before_it_is_registered(tmp_path: Path) -> None:
     fill(tmp_path, lambda: None)
-    original = SqliteTenantStore(tmp_path / f"{TENANT_ID}.db", TENANT_ID, STORE_ID)
-    with original.image() as image, recorded(tmp_path) as calls:
-        branch_file(image, tmp_path / "branch.db", TENANT_ID, STORE_ID, {})
-        calls.acknowledge()
-    original.close()
+    with recorded(tmp_path) as calls:
+        original = SqliteTenantStore(tmp_path / f"{TENANT_ID}.db", TENANT_ID, STORE_ID)
+        with original.image() as image:
+            branch_file(image, tmp_path / "branch.db", TENANT_ID, STORE_ID, {})
+            calls.acknowledge()
+        original.close()
     assert any(isinstance(event, Moved) and event.target == "branch.db" for event in calls.events)
     assert lost(calls) == []
 
