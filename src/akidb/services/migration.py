@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -240,7 +241,10 @@ def _verify(
 ) -> Verification:
     """Read back what was written, and compare counts and the content of each. Raises Internal."""
     done = 0
-    for (tenant, manifest), step in zip(store.written(now), steps, strict=True):
+    for found, step in zip_longest(store.written(now), steps):
+        if found is None or step is None:
+            raise Internal("another number of manifests was stored than was written; nothing is migrated")
+        tenant, manifest = found
         same = content_hash(tenant, manifest.sha256) == step.content_hash
         if not same or tenant.tenant_id != step.tenant_id or tenant.slug != step.slug:
             raise Internal(f"{shown(step.path)} was not stored as it is; nothing is migrated")
@@ -248,9 +252,9 @@ def _verify(
             raise Internal(f"the bytes of {shown(step.path)} were not stored; nothing is migrated")
         done += 1
         progress("verify", done, len(steps))
-    found = store.count_tenants()
-    if found != tenants:
-        raise Internal(f"there are {found} tenants where {tenants} should be; nothing is migrated")
+    stored = store.count_tenants()
+    if stored != tenants:
+        raise Internal(f"there are {stored} tenants where {tenants} should be; nothing is migrated")
     databases = store.count_databases(now)
     created = sum(step.outcome is Outcome.CREATED for step in steps)
     if databases < created:
