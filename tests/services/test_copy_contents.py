@@ -1,0 +1,84 @@
+"""What a copy of a tenant takes along, and what it leaves with the original."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archived import exported, parts_of
+from reaching import metadata_rows, store_rows
+from worlds import World, keyed, notes, opened
+
+from akidb.domain.entities import Tenant
+from akidb.ports.operations import CollectionPath
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def world(place: Path | str) -> Iterator[World]:
+    """A tenant that has everything a tenant can have."""
+    with opened(place) as made:
+        with keyed(idempotency_key="of the original"):
+            made.tenant(external_id="crm-1", metadata={"a": 1})
+            made.database()
+            made.collection()
+            made.ops.documents.upsert(NOTES, notes("a", "b"))
+            made.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+        yield made
+
+
+@pytest.fixture
+def original(world: World) -> Tenant:
+    return world.ops.tenants.get("aki-labs")
+
+
+def test_a_copy_leaves_out_users(world: World, original: Tenant) -> None:
+    made = world.ops.archives.copy("aki-labs", "branch")
+    of_tenant = "SELECT email FROM users WHERE tenant_id = {tenant}"
+    assert metadata_rows(world, of_tenant, made.tenant_id) == []
+    assert len(metadata_rows(world, of_tenant, original.tenant_id)) == 1
+    assert world.ops.users.count("branch") == 0
+    assert world.ops.users.list("branch").items == []
+
+
+def test_a_copy_leaves_out_remembered_answers(world: World, original: Tenant) -> None:
+    made = world.ops.archives.copy("aki-labs", "branch")
+    assert len(store_rows(world, original.tenant_id, "remembered_answers")) == 1
+    assert store_rows(world, made.tenant_id, "remembered_answers") == []
+    of_tenant = "SELECT key FROM remembered_answers WHERE tenant_id = {tenant}"
+    assert metadata_rows(world, of_tenant, original.tenant_id)
+    assert metadata_rows(world, of_tenant, made.tenant_id) == []
+
+
+def test_a_key_of_the_original_is_a_new_one_in_the_copy(world: World) -> None:
+    world.ops.archives.copy("aki-labs", "branch")
+    branch = NOTES._replace(tenant="branch")
+    with keyed(idempotency_key="of the original"):
+        assert world.ops.documents.upsert(branch, notes("c", "d", "e")).ids == ["c", "d", "e"]
+        assert world.ops.databases.create("branch", "other").name == "other"
+    assert world.ops.documents.count(branch) == 5
+
+
+def test_a_copy_leaves_out_the_audit_and_the_external_id(world: World, original: Tenant) -> None:
+    made = world.ops.archives.copy("aki-labs", "branch")
+    assert world.actions(made.tenant_id) == ["tenant.copy"]
+    assert made.external_id is None
+    assert [tenant.slug for tenant in world.ops.tenants.list(external_id="crm-1").items] == ["aki-labs"]
+    assert metadata_rows(world, "SELECT subject FROM outbox") == []
+    assert made.metadata == original.metadata
+
+
+def test_a_copy_holds_documents_and_deletions(world: World, original: Tenant) -> None:
+    world.ops.documents.delete(NOTES, ids=["a"])
+    made = world.ops.archives.copy("aki-labs", "branch")
+    for table, rows in (("documents", 1), ("tombstones", 1), ("collections", 1), ("control", 1)):
+        assert len(store_rows(world, made.tenant_id, table)) == rows, table
+    world.ops.tenants.delete("aki-labs")
+    world.ops.tenants.purge(original.tenant_id)
+    assert [each.id for each in world.ops.documents.scan(NOTES._replace(tenant="branch")).items] == ["b"]
+
+
+def test_an_export_leaves_out_remembered_answers(world: World) -> None:
+    _, parts = parts_of(exported(world))
+    assert parts
+    assert not any("of the original" in repr(part) for part in parts)

@@ -1,0 +1,134 @@
+"""A conflict that arises while an archive is read is found in the transaction that would bring it in."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archived import exported
+from reaching import all_metadata, change_metadata
+from worlds import World, notes, opened
+
+from akidb.domain.entities import Tenant
+from akidb.domain.errors import AkiDBError, AlreadyExists, InvalidState
+from akidb.ports.operations import CollectionPath
+from akidb.services.archives import ArchiveService
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+Arise = Callable[[World, Tenant], None]
+
+
+def take_slug(world: World, _tenant: Tenant) -> None:
+    world.tenant("Aki Labs")
+
+
+def take_external_id(world: World, _tenant: Tenant) -> None:
+    world.tenant("Other", external_id="crm-1")
+
+
+def take_slug_of_deleted(world: World, _tenant: Tenant) -> None:
+    world.tenant("Aki Labs")
+    world.ops.tenants.delete("aki-labs")
+
+
+def purge(world: World, tenant: Tenant) -> None:
+    """As when another process takes the tenant in, deletes and purges it meanwhile."""
+    raw = tenant.tenant_id.raw.hex()
+    blob = f"X'{raw}'" if world.ops.directory is not None else f"decode('{raw}', 'hex')"
+    change_metadata(world, f"INSERT INTO purged VALUES ({blob}, 'tenant', '2026-01-31T09:15:00.000000Z')")
+
+
+ARISING: dict[str, tuple[Arise, type[AkiDBError], dict[str, Any]]] = {
+    "a slug": (take_slug, AlreadyExists, {"field": "slug", "value": "aki-labs"}),
+    "the slug of a deleted one": (take_slug_of_deleted, AlreadyExists, {"field": "slug"}),
+    "an external ID": (take_external_id, AlreadyExists, {"field": "external_id", "value": "crm-1"}),
+    "a purge": (purge, InvalidState, {"state": "purged", "entity": "tenant"}),
+}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> tuple[bytes, Tenant]:
+    """A tenant of elsewhere."""
+    with opened(tmp_path / "elsewhere") as made:
+        tenant = made.tenant(external_id="crm-1")
+        made.database()
+        made.collection()
+        made.ops.documents.upsert(NOTES, notes("a", "b"))
+        made.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+        return exported(made), tenant
+
+
+@pytest.fixture
+def world(place: Path | str) -> Iterator[World]:
+    with opened(place) as made:
+        yield made
+
+
+def when_filled(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Have something happen when the store is filled, before the metadata are written."""
+    fill = ArchiveService._fill
+
+    def fill_then(service: ArchiveService, *arguments: Any) -> Any:
+        made = fill(service, *arguments)
+        happens()
+        return made
+
+    monkeypatch.setattr(ArchiveService, "_fill", fill_then)
+
+
+@pytest.mark.parametrize("arising", ARISING)
+def test_a_conflict_that_arises_meanwhile_is_refused_and_nothing_is_written(
+    arising: str, world: World, archive: tuple[bytes, Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tenant = archive
+    arise, error, fields = ARISING[arising]
+    seen: dict[str, Any] = {}
+
+    def happens() -> None:
+        arise(world, tenant)
+        seen.update(all_metadata(world))
+
+    with monkeypatch.context() as patch:
+        when_filled(patch, happens)
+        with pytest.raises(error) as caught:
+            world.ops.archives.import_(io.BytesIO(data))
+    assert {name: caught.value.fields[name] for name in fields} == fields
+    assert all_metadata(world) == seen
+    assert world.ops._runtime.tenant_stores.names() == []
+    assert all(finding.ok for finding in world.ops.doctor())
+
+
+def test_without_a_conflict_it_comes_in_after_all(
+    world: World, archive: tuple[bytes, Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = archive
+    with monkeypatch.context() as patch:
+        when_filled(patch, lambda: take_slug(world, archive[1]))
+        with pytest.raises(AlreadyExists):
+            world.ops.archives.import_(io.BytesIO(data))
+    world.ops.archives.import_(io.BytesIO(data), slug="second")
+    assert world.ops.documents.count(NOTES._replace(tenant="second")) == 2
+
+
+def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.place()
+    world.ops.documents.upsert(NOTES, notes("a"))
+    stores = world.ops._runtime.tenant_stores
+    branch, names = stores.branch, stores.names()
+    seen: dict[str, Any] = {}
+
+    def branch_then(*arguments: Any) -> None:
+        branch(*arguments)
+        assert len(stores.names()) == 2
+        world.tenant("Branch")
+        seen.update(all_metadata(world))
+
+    monkeypatch.setattr(stores, "branch", branch_then)
+    with pytest.raises(AlreadyExists) as caught:
+        world.ops.archives.copy("aki-labs", "branch")
+    assert caught.value.fields["field"] == "slug"
+    assert all_metadata(world) == seen
+    assert stores.names() == names
