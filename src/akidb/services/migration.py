@@ -106,8 +106,14 @@ class MigrationService:
 
     def _carry_out(self, source: ManifestSource, *, overwrite: bool, progress: Progress) -> MigrationReport:
         told, verification = retried(lambda: self._write(source, overwrite, progress), "metadata")
-        for tenant_id in told:
-            self._stores.apply_pending(tenant_id)
+        try:
+            for tenant_id in told:  # all of them, should one of them fail
+                self._stores.mark_stale(tenant_id)
+            for tenant_id in told:
+                self._stores.apply_pending(tenant_id)
+        finally:
+            for tenant_id in told:
+                self._stores.end_change(tenant_id)
         return report_of(source, dry_run=False, decided=True, verification=verification)
 
     def _write(
@@ -115,6 +121,7 @@ class MigrationService:
     ) -> tuple[list[TenantId], Verification | None]:
         """The transaction, which decides anew when it is run again; gives whose stores are to learn of it."""
         told: list[TenantId] = []
+        announced: list[TenantId] = []
         try:
             with self._metadata.transaction() as tx:
                 tx.legacy_manifests.hold()
@@ -129,7 +136,12 @@ class MigrationService:
                 told = writing.write(steps, progress)
                 added = sum(step.outcome is Outcome.CREATED for step in steps)
                 verification = _verify(tx.legacy_manifests, steps, now, before + added, progress)
+                for tenant_id in told:
+                    self._stores.begin_change(tenant_id)
+                    announced.append(tenant_id)
         except BaseException:
+            for tenant_id in announced:
+                self._stores.end_change(tenant_id)
             for tenant_id in told:  # an interrupt may come when the commit is made
                 self._stores.mark_stale(tenant_id)
             raise

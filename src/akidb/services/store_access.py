@@ -73,7 +73,7 @@ class StoreAccess:
         self._stores.mark_stale(tenant_id)
 
     def begin_change(self, tenant_id: TenantId) -> None:
-        """Have everybody look into the outbox before each use of the store, until `withdraw`.
+        """Have everybody look into the outbox before each use of the store, until `end_change`.
 
         Said before a change is committed: who sees it in the metadata must meet a store that was told.
         """
@@ -81,7 +81,7 @@ class StoreAccess:
             self._announced[tenant_id] += 1
 
     def end_change(self, tenant_id: TenantId) -> None:
-        """End what `announce` began."""
+        """End what `begin_change` began."""
         with self._announcing:
             self._announced[tenant_id] -= 1
             if not self._announced[tenant_id]:
