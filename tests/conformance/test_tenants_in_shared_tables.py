@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from samples import EVERYTHING, Clock, batch, document, key, replaced
-from twins import TABLES, TENANTS, TWINS_QUOTA, Twin, restart_keys
+from twins import TABLES, TENANTS, TWINS_QUOTA, Twin, restart_keys, rows_of
 
 from akidb.documents import writer as writer_module
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
+from akidb.documents.tables import SHARED
 from akidb.domain.changes import DocumentChange
 from akidb.domain.documents import Document
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
@@ -313,8 +314,13 @@ def test_beside_a_twin_an_empty_store_takes_the_id_that_the_metadata_names(pair:
     before = twin.rows()
     own.stores.remove(own.tenant.tenant_id)
     own.stores.create(own.tenant.tenant_id, StoreId(bytes([7] * 16)))
+    third, thirds = TenantId(bytes([*[1] * 15, 3])), StoreId(bytes([8] * 16))
+    own.stores.create(third, thirds)
     with own.open() as store:
         assert store.store_id == own.store_id
+    assert isinstance(own.stores, PostgresTenantStores)
+    ((found, *_),) = rows_of(own.stores._database, SHARED, third)["control"]
+    assert found == thirds
     (control,) = own.rows()["control"]
     assert own.store_id in control
     assert twin.rows() == before

@@ -132,3 +132,16 @@ def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written
     assert caught.value.fields["field"] == "slug"
     assert all_metadata(world) == seen
     assert stores.names() == names
+
+
+def test_a_dry_run_lists_what_deleted_tenants_have(world: World, archive: tuple[bytes, Tenant]) -> None:
+    data, _ = archive
+    world.tenant("Aki Labs")
+    world.tenant("Other", external_id="crm-1")
+    for slug in ("aki-labs", "other"):
+        world.ops.tenants.delete(slug)
+    report = world.ops.archives.import_(io.BytesIO(data), dry_run=True)
+    assert [(each.field, each.value, each.reason) for each in report.conflicts] == [
+        ("slug", "aki-labs", "taken"),
+        ("external_id", "crm-1", "taken"),
+    ]
