@@ -196,8 +196,7 @@ class PostgresDatabase:
                 yield connection
             finally:
                 # What is left of a transaction must not reach the next user of the connection.
-                state = driver_of(connection).pgconn.transaction_status
-                self._pool.give(connection, broken=state != TransactionStatus.IDLE)
+                self._pool.give(connection, broken=not _is_idle(connection))
 
     def _connect(self) -> Any:
         connection = psycopg.connect(self._conninfo, autocommit=True)
@@ -250,6 +249,13 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
     given["client_encoding"] = "UTF8"
     conninfo: str = make_conninfo("", **given)
     return conninfo
+
+
+def _is_idle(connection: sa.Connection) -> bool:
+    """Whether it can be used again. What SQLAlchemy saw breaking has no connection of the driver any more."""
+    if connection.invalidated:
+        return False
+    return bool(driver_of(connection).pgconn.transaction_status == TransactionStatus.IDLE)
 
 
 def _works(connection: sa.Connection) -> bool:
