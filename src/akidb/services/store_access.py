@@ -167,7 +167,8 @@ class StoreAccess:
             changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
         purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
         store.apply(tenant, changed, purged)
-        if purged or tenant.deleted_at or any(collection.deleted_at for _, collection in changed):
+        gone = (database.deleted_at or collection.deleted_at for database, collection in changed)
+        if purged or tenant.deleted_at or any(gone):
             self._index.forget(tenant_id)  # what is deleted takes no more of the tenant's memory
         if purged and not store.erase():
             return  # somebody reads it still: who comes next, or maintenance, tries again
