@@ -1,0 +1,218 @@
+"""What is kept in memory for a tenant goes with what it was kept for."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import World, notes, on_files, opened, vector_of
+
+from akidb.domain.entities import Tenant
+from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.ids import TenantId
+from akidb.ports.operations import CollectionPath
+
+NOTES = CollectionPath("aki-labs", "kb", "notes")
+BESIDE = CollectionPath("beside", "kb", "notes")
+Act = Callable[[World], Any]
+
+
+@pytest.fixture
+def world(place: Path | str) -> Iterator[World]:
+    """Two tenants that were searched, so that an index and a bucket are kept for each."""
+    with opened(place, retention_seconds=0) as made:
+        for name, path in (("Aki Labs", NOTES), ("Beside", BESIDE)):
+            made.place(name)
+            made.ops.documents.upsert(path, notes("a", "b"))
+            made.ops.documents.search(path, vector=vector_of("a"))
+        yield made
+
+
+@pytest.fixture
+def tenant(world: World) -> Tenant:
+    return world.ops.tenants.get("aki-labs")
+
+
+@pytest.fixture
+def beside(world: World) -> Tenant:
+    return world.ops.tenants.get("beside")
+
+
+def indexed(world: World) -> set[TenantId]:
+    """For whom an index is kept."""
+    return set(world.ops._runtime.stores._index.tenants())
+
+
+def limited(world: World) -> set[TenantId]:
+    """For whom a bucket is kept."""
+    return set(world.ops._runtime.purging._limiter._buckets)
+
+
+def known(world: World) -> set[TenantId]:
+    """Whose store is remembered."""
+    return set(world.ops._runtime.stores._known)
+
+
+def delete_tenant(world: World) -> None:
+    world.ops.tenants.delete("aki-labs")
+
+
+def delete_database(world: World) -> None:
+    world.ops.databases.delete("aki-labs", "kb")
+
+
+def delete_collection(world: World) -> None:
+    world.ops.collections.delete(*NOTES)
+
+
+def purge_tenant(world: World) -> None:
+    world.ops.tenants.purge("aki-labs")
+
+
+def sweep(world: World) -> None:
+    assert world.ops.maintain().tenants_purged == 1
+
+
+DELETIONS: dict[str, tuple[Act, Act]] = {
+    "tenant": (delete_tenant, lambda world: world.ops.tenants.restore("aki-labs")),
+    "database": (delete_database, lambda world: world.ops.databases.restore("aki-labs", "kb")),
+    "collection": (delete_collection, lambda world: world.ops.collections.restore(*NOTES)),
+}
+
+
+PURGES: dict[str, Act] = {
+    "tenant": purge_tenant,
+    "database": lambda world: world.ops.databases.purge("aki-labs", "kb"),
+    "collection": lambda world: world.ops.collections.purge(*NOTES),
+}
+
+
+@pytest.mark.parametrize("what", DELETIONS)
+def test_the_index_of_what_is_deleted_takes_no_more_memory(
+    what: str, world: World, tenant: Tenant, beside: Tenant
+) -> None:
+    delete, restore = DELETIONS[what]
+    assert indexed(world) == {tenant.tenant_id, beside.tenant_id}
+    delete(world)
+    assert indexed(world) == {beside.tenant_id}
+    restore(world)
+    assert world.ops.tenants.usage("aki-labs").memory_bytes.used == 0
+    assert len(world.ops.documents.search(NOTES, vector=vector_of("a")).matches) == 2
+    assert world.ops.tenants.usage("aki-labs").memory_bytes.used > 0
+
+
+@pytest.mark.parametrize("purge", [purge_tenant, sweep])
+def test_nothing_is_kept_for_a_purged_tenant(
+    purge: Act, world: World, tenant: Tenant, beside: Tenant
+) -> None:
+    delete_tenant(world)
+    # As when a search that began before the deletion ends after it.
+    world.ops._runtime.stores._index._memory(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
+    assert tenant.tenant_id in indexed(world)
+    assert limited(world) == {tenant.tenant_id, beside.tenant_id}
+    purge(world)
+    assert indexed(world) == {beside.tenant_id}
+    assert limited(world) == {beside.tenant_id}
+    assert tenant.tenant_id not in known(world)
+
+
+def _store_id(world: World, tenant: Tenant) -> Any:
+    with world.ops._runtime.metadata.read() as tx:
+        return tx.stores.find(tenant.tenant_id)
+
+
+@pytest.mark.parametrize("what", ["database", "collection"])
+def test_the_index_goes_with_a_purged_collection(
+    what: str, world: World, tenant: Tenant, beside: Tenant
+) -> None:
+    delete, _ = DELETIONS[what]
+    delete(world)
+    world.ops._runtime.stores._index._memory(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
+    PURGES[what](world)
+    assert indexed(world) == {beside.tenant_id}
+    assert limited(world) == {tenant.tenant_id, beside.tenant_id}
+
+
+def test_a_purge_that_is_undone_keeps_no_tenant_from_its_rate(world: World, tenant: Tenant) -> None:
+    with pytest.raises(AkiDBError):
+        world.ops.tenants.purge("aki-labs")  # it is not deleted
+    assert tenant.tenant_id in limited(world)
+    assert tenant.tenant_id in indexed(world)
+
+
+@on_files
+def test_closing_finishes_a_purge_whose_files_could_not_be_removed(
+    world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.store_file(tenant)
+    runtime = world.ops._runtime
+    remove = runtime.tenant_stores.remove
+
+    def fail(_tenant_id: TenantId) -> None:
+        raise Unavailable("the disk failed")
+
+    delete_tenant(world)
+    monkeypatch.setattr(runtime.tenant_stores, "remove", fail)
+    with pytest.raises(Unavailable):
+        purge_tenant(world)
+    monkeypatch.setattr(runtime.tenant_stores, "remove", remove)
+    assert path.exists()
+    assert runtime.purging.unfinished
+    world.ops.close()
+    assert not path.exists()
+    assert not runtime.purging.unfinished
+
+
+@on_files
+def test_closing_finishes_a_purge_that_a_reader_held_up(world: World) -> None:
+    runtime = world.ops._runtime
+    delete_tenant(world)
+    with runtime.metadata.snapshot() as tx:
+        tx.outbox.depth()
+        purge_tenant(world)
+        assert runtime.purging.unfinished
+    world.ops.close()
+    assert not runtime.purging.unfinished
+
+
+@on_files
+def test_closing_succeeds_when_a_purge_cannot_be_finished_and_the_next_one_finishes_it(
+    world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.store_file(tenant)
+    stores = world.ops._runtime.tenant_stores
+
+    def fail(_tenant_id: TenantId) -> None:
+        raise Unavailable("the disk failed")
+
+    delete_tenant(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "remove", fail)
+        with pytest.raises(Unavailable):
+            purge_tenant(world)
+        world.ops.close()
+    assert path.exists()
+    world.ops = world.connect()
+    assert not path.exists()
+    assert len(world.ops.documents.search(BESIDE, vector=vector_of("a")).matches) == 2
+
+
+@pytest.mark.parametrize("what", DELETIONS)
+def test_a_purge_is_unfinished_until_its_traces_are_gone(
+    what: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when its process is cut off between the transaction and what follows it."""
+    runtime = world.ops._runtime
+    DELETIONS[what][0](world)
+    assert not runtime.purging.unfinished
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.purging, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            PURGES[what](world)
+    assert runtime.purging.unfinished
+    world.ops.maintain()
+    assert not runtime.purging.unfinished
