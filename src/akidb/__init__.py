@@ -24,6 +24,7 @@ from akidb.domain.documents import (
     SearchStatistics,
     UpsertResult,
 )
+from akidb.domain.embedding import EmbeddingResult
 from akidb.domain.entities import (
     AuditEntry,
     AuditResult,
@@ -56,9 +57,8 @@ from akidb.domain.errors import (
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
+from akidb.domain.migration import FaultyManifests, ManifestConflicts, MigrationReport, ReturnReport
 from akidb.observe.context import request
-from akidb.ports.migration import FaultyManifests, ManifestConflicts, MigrationReport, ReturnReport
-from akidb.ports.operations import EmbeddingResult
 from akidb.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pytest
 
 from akidb.api.app import Application, create_app
 from akidb.api.server import Server
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
+from akidb.operations import Request
 from akidb.settings import Settings
 from surroundings import QUICK_HASHES
 
@@ -101,6 +103,20 @@ def threaded(directory: Path, **settings: Any) -> Iterator[Threaded]:
         app.close()
         operations.close()
     assert not thread.is_alive()
+
+
+def carry_out(
+    monkeypatch: pytest.MonkeyPatch,
+    running: Threaded,
+    by_request: dict[type[Request[Any]], Callable[..., Any]],
+) -> None:
+    """Have requests of these types carried out by these functions, and all others as before."""
+    perform = running.operations.perform
+
+    def chosen(request: Request[Any], **ends: Any) -> Any:
+        return by_request.get(type(request), perform)(request, **ends)
+
+    monkeypatch.setattr(running.operations, "perform", chosen)
 
 
 def client(url: str) -> httpx.Client:

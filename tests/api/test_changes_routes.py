@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from akidb.api import long_poll as waiting
+from akidb.operations.changes import GetTenantChanges
 from akidb.services.changes import TICK_SECONDS, UNWOKEN_SECONDS
 
 from .conftest import problem, vector
@@ -103,7 +104,7 @@ def test_hundreds_wait_and_starve_nobody(tmp_path: Path) -> None:
         with ThreadPoolExecutor(200) as pool:
             waiters = [pool.submit(wait) for _ in range(200)]
             deadline = time.monotonic() + 20
-            while running.app.waiting._count < 200:
+            while running.app.long_polls._count < 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             with client(running.url) as http:
@@ -112,7 +113,7 @@ def test_hundreds_wait_and_starve_nobody(tmp_path: Path) -> None:
                 assert not any(waiter.done() for waiter in waiters)
                 assert http.post("/v1/tenants/aki-labs/databases", json={"name": "kb"}).status_code == 201
             assert [waiter.result(30) for waiter in waiters] == [1] * 200
-        assert running.app.waiting._count == 0
+        assert running.app.long_polls._count == 0
 
 
 def test_waiting_ends_with_its_time_and_with_its_client(tmp_path: Path) -> None:
@@ -127,9 +128,10 @@ def test_waiting_ends_with_its_time_and_with_its_client(tmp_path: Path) -> None:
         with socket.create_connection((address.host, address.port), timeout=30) as connection:
             target = f"/v1/tenants/aki-labs/changes?since={since}&wait_seconds=60"
             connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            until(lambda: running.app.waiting._count == 1)
-        until(lambda: running.app.waiting._count == 0)
-        assert running.operations.changes.signals._listeners == {}
+            until(lambda: running.app.long_polls._count == 1)
+        until(lambda: running.app.long_polls._count == 0)
+        feeds: Any = running.operations._runtime.dispatcher._handlers[GetTenantChanges].call
+        assert feeds.__self__.signals._listeners == {}
 
 
 def until(condition: Any, seconds: float = 10) -> None:

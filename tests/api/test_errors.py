@@ -13,9 +13,10 @@ from akidb.api.errors import STATUS, MethodNotAllowed, body_of, headers_of, stat
 from akidb.deployment.owner import DirectoryHeld
 from akidb.domain import errors
 from akidb.domain.errors import AkiDBError
+from akidb.operations.tenants import GetTenant
 
 from .conftest import problem
-from .running import Threaded, client, threaded
+from .running import Threaded, carry_out, client, threaded
 
 _SPECIFIED = {
     "not_found": 404,
@@ -112,7 +113,7 @@ def test_a_foreign_exception_is_logged_and_told_to_nobody(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the password is 12345")
 
-    monkeypatch.setattr(threaded_server.operations.tenants, "get", fail)
+    carry_out(monkeypatch, threaded_server, {GetTenant: fail})
     with client(threaded_server.url) as http, caplog.at_level(logging.ERROR, "akidb.api"):
         answer = http.get("/v1/tenants/x", headers={"x-request-id": "broken-1"})
     found = problem(answer, 500, "internal")

@@ -32,7 +32,8 @@ CHECKS = [
 ]
 _HEALTH = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
-_schema = schemathesis.openapi.from_dict(openapi.describe(ROUTES))
+_document = openapi.describe(ROUTES)
+_schema = schemathesis.openapi.from_dict(_document)
 _names = itertools.count()
 
 
@@ -70,7 +71,8 @@ def _checked(route: Route, world: World, cases: int, send: Callable[[Case[Any]],
     """Send cases of a route, with and without places that exist, valid and (where anything varies) not."""
     operation = _schema[route.path][route.method]
     places = {name: world.places[name] for name in route.places}
-    varies = route.body is not None or route.query is not None or route.conditional
+    described = _document["paths"][route.path][route.method.lower()]
+    varies = "requestBody" in described or any(each.get("in") != "path" for each in described["parameters"])
     strategies = [operation.as_strategy(GenerationMode.POSITIVE, path_parameters=places)]
     if varies:
         strategies.append(operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=places))

@@ -11,9 +11,10 @@ import pytest
 
 from akidb.api.logs import JsonFormatter, TextFormatter
 from akidb.domain.errors import NotFound
+from akidb.operations.tenants import GetTenant
 
 from .conftest import vector
-from .running import client, process, threaded
+from .running import carry_out, client, process, threaded
 
 PAGE = Path(__file__).parents[2] / "docs/observability.md"
 
@@ -105,7 +106,7 @@ def test_a_defect_is_logged_with_its_request_and_without_what_it_says(
         def broken(_: object) -> None:
             raise ValueError("secret text")
 
-        monkeypatch.setattr(running.operations.tenants, "get", broken)
+        carry_out(monkeypatch, running, {GetTenant: broken})
         answer = http.get("/v1/tenants/aki", headers={"x-request-id": "failed-1"})
     assert answer.status_code == 500
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from akidb.api.sockets import SOCKET_NAME
+from akidb.operations.embeddings import GetModel, ListModels, PullModel
 
 from .conftest import problem
-from .running import client, process, threaded
+from .running import carry_out, client, process, threaded
 
 
 def test_health_tells_of_the_process_and_of_what_it_needs(http: httpx.Client) -> None:
@@ -39,11 +40,13 @@ def test_the_place_of_a_models_files_is_told_through_the_unix_socket_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with threaded(tmp_path / "data") as running:
-        models = running.operations.models
-        here = msgspec.structs.replace(models.info("hash"), path="/srv/models/hash")
-        monkeypatch.setattr(models, "info", lambda _: here)
-        monkeypatch.setattr(models, "pull", lambda _: here)
-        monkeypatch.setattr(models, "list", lambda: [here])
+        model = running.operations.perform(GetModel(model="hash"))
+        here = msgspec.structs.replace(model, path="/srv/models/hash")
+        carry_out(
+            monkeypatch,
+            running,
+            {GetModel: lambda _: here, PullModel: lambda _: here, ListModels: lambda _: [here]},
+        )
         unix = httpx.HTTPTransport(uds=str(tmp_path / "data" / SOCKET_NAME))
         with client(running.url) as http, httpx.Client(base_url=running.url, transport=unix) as operator:
             for by, path in ((http, None), (operator, here.path)):

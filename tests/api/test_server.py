@@ -15,6 +15,8 @@ from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import open_local
 from akidb.deployment.owner import DirectoryHeld
 from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.operations.tenants import ListTenants
+from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
 
 from .conftest import problem
@@ -137,8 +139,8 @@ def test_a_signal_lets_slow_requests_finish_and_refuses_later_ones(
         assert refused
         assert "Traceback" not in running.log.read_text()
     operations = open_local(tmp_path / "data", Settings())
-    assert [tenant.name for tenant in operations.tenants.list().items] == ["Finished"]
-    assert all(finding.ok for finding in operations.doctor())
+    assert [tenant.name for tenant in operations.perform(ListTenants()).items] == ["Finished"]
+    assert all(finding.ok for finding in operations.perform(CheckStores()).items)
     operations.close()
 
 
@@ -174,7 +176,7 @@ def test_a_draining_server_answers_that_it_is_unavailable(tmp_path: Path) -> Non
         problem(http.get("/health/ready"), 503, "unavailable")
         problem(http.post("/v1/tenants", json={"name": "Late"}), 503, "unavailable")
         assert http.get("/health/live").status_code == 200
-        assert running.operations.tenants.list().items == []
+        assert running.operations.perform(ListTenants()).items == []
 
 
 def test_a_second_signal_does_not_wait_for_clients(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_second_signal_does_not_wait_for_clients(tmp_path: Path) -> None:
         running.process.terminate()
         assert running.process.wait(10) == 0
     operations = open_local(tmp_path / "data", Settings())
-    assert operations.tenants.list().items == []
+    assert operations.perform(ListTenants()).items == []
     operations.close()
 
 

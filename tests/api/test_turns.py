@@ -11,8 +11,11 @@ import pytest
 from akidb.api.fair_slots import FairSlots
 from akidb.api.workers import THREADS
 from akidb.domain.errors import Unavailable
+from akidb.operations import Request
+from akidb.operations.documents import SearchDocuments, UpsertDocuments
+from akidb.operations.embeddings import EmbedTexts, PullModel
 
-from .running import client, threaded
+from .running import carry_out, client, threaded
 
 NOTES = "/v1/tenants/busy/databases/kb/collections/notes"
 
@@ -39,31 +42,25 @@ class Blocked:
 
 
 @pytest.mark.parametrize(
-    ("service", "operation", "path", "body"),
+    ("asked", "path", "body"),
     [
-        (
-            "documents",
-            "upsert",
-            f"{NOTES}/documents",
-            {"documents": []},
-        ),
-        ("documents", "search", f"{NOTES}/search", {"text": "x"}),
-        ("embeddings", "embed", "/v1/embeddings", {"input": ["x"]}),
-        ("models", "pull", "/v1/models/hash/pull", None),
+        (UpsertDocuments, f"{NOTES}/documents", {"documents": []}),
+        (SearchDocuments, f"{NOTES}/search", {"text": "x"}),
+        (EmbedTexts, "/v1/embeddings", {"input": ["x"]}),
+        (PullModel, "/v1/models/hash/pull", None),
     ],
 )
 def test_slow_work_leaves_threads_to_the_rest(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    service: str,
-    operation: str,
+    asked: type[Request[Any]],
     path: str,
     body: object,
 ) -> None:
     blocked = Blocked()
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         http.post("/v1/tenants", json={"name": "Calm"}).raise_for_status()
-        monkeypatch.setattr(getattr(running.operations, service), operation, blocked)
+        carry_out(monkeypatch, running, {asked: blocked})
         monkeypatch.setattr(running.operations, "ready", lambda: None)  # it embeds a text itself
         with ThreadPoolExecutor(THREADS + 8) as senders:
             try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb.cli.arguments import collection_path, database_path, parse_object, parse_size
+from akidb.cli.arguments import collection_path, parse_object, parse_places, parse_size
 from akidb.cli.session import this_program
 from akidb.domain.errors import InvalidArgument
 
@@ -50,7 +50,8 @@ def test_a_size_beyond_63_bits_is_refused() -> None:
 
 
 def test_paths() -> None:
-    assert database_path("aki/kb") == ("aki", "kb")
+    assert parse_places("aki", ["tenant"]) == {"tenant": "aki"}
+    assert parse_places("aki/kb", ["tenant", "database"]) == {"tenant": "aki", "database": "kb"}
     assert collection_path("aki/kb/notes") == ("aki", "kb", "notes")
 
 

@@ -71,6 +71,15 @@ def test_a_collection_is_made_shown_listed_and_changed(akidb: Run, aki: str) -> 
     assert akidb("collection", "update", f"{aki}/kb/p").status == 2
 
 
+def test_databases_and_collections_are_counted(akidb: Run, points: str) -> None:
+    assert akidb("database", "count", "aki-labs").out == "1\n"
+    assert akidb("collection", "count", "aki-labs/kb", "--json").json == {"count": 1}
+    assert akidb("collection", "delete", points).status == 0
+    assert akidb("collection", "count", "aki-labs/kb", "--json").json == {"count": 0}
+    assert akidb("collection", "count", "aki-labs/kb", "--deleted", "--json").json == {"count": 1}
+    assert akidb("collection", "count", "aki-labs/none").status == 3
+
+
 def test_a_collection_takes_its_dimension_from_its_model(akidb: Run, aki: str) -> None:
     assert akidb("database", "create", aki, "kb").status == 0
     made = akidb("collection", "create", f"{aki}/kb", "n", "--embedding-model", "hash", "--json").json

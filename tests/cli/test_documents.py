@@ -78,6 +78,20 @@ def test_delete_by_filter_needs_yes_where_nobody_can_be_asked(akidb: Run, filled
     assert akidb("document", "count", filled, "--json").json == {"count": 1}
 
 
+def test_update_merges_metadata(akidb: Run, filled: str) -> None:
+    update = ["document", "update", filled]
+    assert akidb(*update, "a", "x", "--metadata", '{"year": 7, "tags": null}').out == "updated 1 documents\n"
+    chosen = ["--filter", '{"year": {"$gte": 7}}', "--metadata", '{"seen": true}']
+    assert akidb(*update, *chosen, "--json").json == {"updated": 2}
+    found = akidb("document", "get", filled, "a", "b", "--json").json["documents"]
+    assert [each["metadata"] for each in found] == [{"year": 7, "seen": True}, {"year": 1999, "seen": True}]
+    assert akidb(*update, "a").status == 2
+    assert akidb(*update, *chosen, "a").status == 2
+    assert akidb(*update, "--metadata", "{}").status == 2
+    assert akidb(*update, "--filter", "{}", "--metadata", "{}", "--json").problem["field"] == "filter"
+    assert akidb(*update, "a", "--metadata", "[]", "--json").problem["field"] == "metadata"
+
+
 def test_export_is_json_lines_that_import_takes(akidb: Run, filled: str, tmp_path: Path) -> None:
     plain = akidb("document", "export", filled)
     assert [json.loads(line) for line in plain.out.splitlines()] == DOCUMENTS
@@ -121,6 +135,16 @@ def test_search_takes_a_filter_and_a_threshold(akidb: Run, filled: str) -> None:
     assert [match["id"] for match in found["matches"]] == ["a"]
     assert akidb("search", filled, "vectors", "--top-k", "0").status == 2
     assert akidb("search", filled).status == 2
+
+
+def test_search_returns_the_parts_that_are_asked_for(akidb: Run, filled: str) -> None:
+    search = ["search", filled, "vectors live in SQL", "--top-k", "1", "--ef-search", "50", "--json"]
+    [match] = akidb(*search, "--include", "metadata,vector").json["matches"]
+    assert set(match) == {"id", "score", "metadata", "vector"}
+    [match] = akidb(*search, "--include", "").json["matches"]
+    assert set(match) == {"id", "score"}
+    assert akidb(*search, "--include", "text,size").problem["field"] == "include"
+    assert akidb(*search, "--ef-search", "0").problem["field"] == "ef_search"
 
 
 def test_search_by_vector(akidb: Run, points: str, tmp_path: Path) -> None:

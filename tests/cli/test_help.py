@@ -44,11 +44,11 @@ audit list
 backup
 bench
 changes
-collection create|delete|get|list|purge|restore|update
-database create|delete|get|list|purge|restore|update
+collection count|create|delete|get|list|purge|restore|update
+database count|create|delete|get|list|purge|restore|update
 demo
 doctor
-document count|delete|export|get|import
+document count|delete|export|get|import|update
 embed
 maintain
 migrate schema|v1-to-v2|v2-to-v1
@@ -56,8 +56,8 @@ model info|list|pull
 restore
 search
 serve
-tenant activate|copy|create|delete|export|get|import|list|purge|restore|suspend|update|usage
-user activate|create|deactivate|delete|get|list|suspend|update|verify-password
+tenant activate|copy|count|create|delete|export|get|import|list|purge|restore|suspend|update|usage
+user activate|count|create|deactivate|delete|get|list|suspend|update|verify-password
 """
 
 

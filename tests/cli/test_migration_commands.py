@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from akidb.deployment.local import open_local
+from akidb.operations.tenants import CreateTenant
 from akidb.settings import load
 
 from .conftest import Run
@@ -111,7 +112,7 @@ def test_a_dry_run_leaves_every_file_byte_for_byte(migrate: Run, v1: Path, tmp_p
     assert migrate().status == 0
     if log == "left":  # as after a kill: what was committed last is in the log alone
         operations = open_local(data, load())
-        operations.tenants.create("Late", slug="late")
+        operations.perform(CreateTenant(name="Late", slug="late"))
         shutil.copytree(data, tmp_path / "killed")
         operations.close()
         shutil.rmtree(data)

@@ -11,6 +11,7 @@ from akidb.deployment.schema_changes import _LOSSES
 from akidb.domain.lifecycle import MOVES, PERMITTED
 from akidb.embedding import LocalModels
 from akidb.metadata.schema import HEAD
+from akidb.operations.users import CreateUser
 from akidb.settings import load
 
 from .conftest import Run
@@ -100,7 +101,7 @@ def test_the_way_back_says_what_is_lost_and_asks(akidb: Run, tmp_path: Path) -> 
     assert akidb("database", "create", "a", "kb").status == 0
     operations = open_local(tmp_path / "akidb-data", load())
     for name in ("b", "c"):
-        operations.users.create("a", f"{name}@example.org", password="correct horse")
+        operations.perform(CreateUser(tenant="a", email=f"{name}@example.org", password="correct horse"))
     operations.close()
     newest = akidb("migrate", "schema", "--json").json["to"]
     tried = akidb("migrate", "schema", "--to", "0001", "--dry-run")

@@ -43,6 +43,9 @@ def test_a_slug_that_is_taken_is_a_conflict(akidb: Run) -> None:
     "slug", ["", "../x", "x" * 300, "a\n", "A", "-a", "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"]
 )
 def test_a_wrong_slug_is_refused_and_nothing_is_stored(akidb: Run, slug: str) -> None:
+    assert akidb("tenant", "create", "Aki", f"--slug={slug}").status == 2
+    assert akidb("tenant", "list").status == 3  # there is no store yet
+    assert akidb("migrate", "schema").status == 0
     result = akidb("tenant", "create", "Aki", f"--slug={slug}")
     assert (result.status, result.err.count("\n")) == (2, 1)
     assert akidb("tenant", "list", "--json").json["items"] == []
@@ -70,6 +73,8 @@ def test_list_pages_and_filters(akidb: Run) -> None:
     assert [tenant["slug"] for tenant in suspended] == ["b"]
     external = akidb("tenant", "list", "--external-id", "x-c", "--json").json["items"]
     assert [tenant["slug"] for tenant in external] == ["c"]
+    assert akidb("tenant", "count").out == "3\n"
+    assert akidb("tenant", "count", "--status", "suspended", "--json").json == {"count": 1}
     table = akidb("tenant", "list", "--limit", "2")
     assert table.out.split("\n")[0].split() == ["slug", "name", "status", "tenant_id"]
     assert table.err.startswith("there are more: --cursor ")

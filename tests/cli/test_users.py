@@ -59,6 +59,7 @@ def test_a_user_lives_and_goes(akidb: Run, aki: str, pipe: Pipe) -> None:
     assert akidb("user", "get", aki, made["user_id"], "--json").json == made
     assert akidb("user", "list", aki, "--json").json == {"items": [made], "next_cursor": None}
     assert "Bob@x" in akidb("user", "list", aki).out
+    assert akidb("user", "count", aki, "--json").json == {"count": 1}
     changed = akidb("user", "update", aki, "bob@x", "--email", "rob@x", "--role", "viewer", "--json").json
     assert (changed["email"], changed["role"], changed["version"]) == ("rob@x", "viewer", 2)
     for verb, status in (("suspend", "suspended"), ("deactivate", "deactivated"), ("activate", "active")):

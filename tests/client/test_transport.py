@@ -14,6 +14,9 @@ import pytest
 import akidb
 from akidb.client.http import HttpOperations
 from akidb.client.http.transport import Transport
+from akidb.domain.fields import CollectionPath
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, GetTenant, SuspendTenant
 
 Script = Callable[[socket.socket], None]
 
@@ -69,7 +72,7 @@ def _raised(answer: bytes) -> akidb.AkiDBError:
     with _server(_say(answer)) as url:
         operations = HttpOperations(url, timeout_seconds=10)
         with pytest.raises(akidb.AkiDBError) as caught:
-            operations.tenants.get("aki-labs")
+            operations.perform(GetTenant(tenant="aki-labs"))
         operations.close()
     return caught.value
 
@@ -196,12 +199,12 @@ def test_what_a_request_carries() -> None:
             connection.sendall(_problem("409 Conflict", code="already_exists", detail="taken"))
 
     with _server(record) as url, akidb.connect(f"{url}/team/") as client:
-        tenants = client._operations.tenants
+        perform = client._operations.perform
         with akidb.request(idempotency_key="key-1", request_id="r-1"):
             with pytest.raises(akidb.AlreadyExists):
-                tenants.suspend("aki-labs", reason="late", if_version=3)
+                perform(SuspendTenant(tenant="aki-labs", reason="late", if_version=3))
             with pytest.raises(akidb.AlreadyExists):
-                tenants.delete("aki-labs", if_version=4)
+                perform(DeleteTenant(tenant="aki-labs", if_version=4))
     head, _, body = seen[0].partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     assert lines[0] == b"POST /team/v1/tenants/aki-labs/suspend HTTP/1.1"
@@ -235,9 +238,9 @@ def test_a_forked_process_makes_connections_of_its_own(monkeypatch: pytest.Monke
 def test_a_body_over_the_limit_is_not_sent() -> None:
     documents = [{"id": str(n), "text": "x" * 2**20} for n in range(65)]
     operations = HttpOperations("http://127.0.0.1:1", timeout_seconds=1)
-    path = ("t", "d", "c")
+    path = CollectionPath("t", "d", "c")
     with pytest.raises(akidb.InvalidArgument, match="67108864 bytes"):
-        operations.documents.upsert(path, documents)  # type: ignore[arg-type]
+        operations.perform(UpsertDocuments(**path._asdict(), documents=documents))
 
 
 def test_a_server_without_tls_is_not_taken_for_one_with_it() -> None:

@@ -43,6 +43,13 @@ def names(db: akidb.Client, saw: Transcript) -> None:
         say(tenant.databases.create, "never", description=name)
         say(tenant.suspend, reason=name or None)
         tenant.activate()
+    for word in (Word("wrong-word"), np.str_("wrong-numpy-word")):
+        tried = saw(db.tenants.create, "Fine", slug=word)
+        saw(db.tenants.create, "Fine", slug=word)
+        saw(kb.collections.create, word, dimension=16)
+        saw(kb.collections.get, word)
+        assert tried is not None
+        saw(tried.update, slug=Word(f"{word}-2"))
     saw(db.tenants.exists, "never")
 
 
@@ -152,6 +159,8 @@ BAD_VECTORS: tuple[Any, ...] = (
     [None] * DIMENSION,
     [[1.0] * DIMENSION],
     "x" * DIMENSION,
+    [10**400] * DIMENSION,
+    np.array([10**400] * DIMENSION),
     5,
     {"a": 1},
 )
@@ -216,7 +225,16 @@ BAD_FILTERS: tuple[Any, ...] = (
     5,
 )
 
-WRONG: tuple[Any, ...] = (b"x", bytearray(b"x"), 5, True, 1.5, float("nan"), ["x"], {"a": b"x"}, {1}, "x\0")
+WRONG: tuple[Any, ...] = (
+    *(b"x", bytearray(b"x"), 5, True, 1.5, float("nan"), ["x"], {"a": b"x"}, {1}, "x\0"),
+    np.zeros(3),
+)
+
+
+class Word(str):
+    """Text that is no plain `str`, and so is nothing that JSON has a form for."""
+
+    __slots__ = ()
 
 
 def types(db: akidb.Client, saw: Transcript) -> None:

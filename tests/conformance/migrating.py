@@ -3,18 +3,21 @@
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from samples import Clock
 
 from akidb.domain.entities import Database, Tenant
 from akidb.domain.ids import IdGenerator, TenantId
+from akidb.domain.migration import MigratedTenant, MigrationReport, Progress, ReturnReport
+from akidb.legacy import LegacyFiles
+from akidb.operations.declare import OPERATIONS, Request
+from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.migration import MigratedTenant, MigrationReport
-from akidb.services.admission import Admission
 from akidb.services.migration import MigrationService
 
 SAMPLES = Path(__file__).parents[1] / "data/v1-manifests"
+RequestT = TypeVar("RequestT", bound=Request[Any])
 TIME = "2025-03-01T10:00:00Z"
 
 
@@ -49,12 +52,22 @@ class Migration:
 
     def __init__(self, metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: Source) -> None:
         nothing: Any = None  # no tenant here has a store
-        self.service = MigrationService(Admission(), metadata, nothing, ids, lambda: clock.now)
+        self.service = MigrationService(metadata, nothing, LegacyFiles(), ids, lambda: clock.now)
         self.metadata = metadata
         self.source = source
 
-    def __call__(self, **options: Any) -> MigrationReport:
-        return self.service.v1_to_v2(self.source.directory, **options)
+    def __call__(self, *, progress: Progress | None = None, **options: Any) -> MigrationReport:
+        return self.bring(self.source.directory, progress=progress, **options)
+
+    def bring(self, directory: Path, *, progress: Progress | None = None, **options: Any) -> MigrationReport:
+        """What is in a directory, asked for as a caller asks."""
+        return self.service.v1_to_v2(
+            _checked(MigrateV1ToV2(v1_data_dir=directory, **options)), progress=progress
+        )
+
+    def back(self, out: Path) -> ReturnReport:
+        """Write a directory of 1.x, asked for as a caller asks."""
+        return self.service.v2_to_v1(_checked(MigrateV2ToV1(out=out)))
 
     def find(self, number: int, *, deleted: bool = False) -> Tenant | None:
         with self.metadata.read() as tx:
@@ -73,6 +86,13 @@ class Migration:
     def databases(self, number: int) -> list[Database]:
         with self.metadata.read() as tx:
             return tx.databases.list(tenant_id(number), deleted=False, limit=10, cursor=None).items
+
+
+def _checked(request: RequestT) -> RequestT:
+    """The request as the dispatcher hands it on."""
+    checked = OPERATIONS[type(request)].checked(request)
+    assert type(checked) is type(request)
+    return checked
 
 
 def suffixed(base: str, number: int) -> str:

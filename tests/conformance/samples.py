@@ -309,7 +309,7 @@ def batch(documents: Sequence[Document]) -> DocumentBatch:
     )
 
 
-def key(scope: str = "tenants.create", name: str = "first", arguments: bytes = b"{}") -> RequestKey:
+def key(scope: str = "tenant.create", name: str = "first", arguments: bytes = b"{}") -> RequestKey:
     """A request with an idempotency key."""
     return RequestKey(scope, name, hashlib.sha256(arguments).digest())
 

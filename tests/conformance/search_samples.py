@@ -1,6 +1,6 @@
 """What the suites of the search index share: asking it, and what an answer must be."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId
 from akidb.ports.documents import DocumentReader
 from akidb.ports.search import Hits, VectorIndex, VectorQuery
+from akidb.search.exact import ExactIndex
 
+INDEXES: list[Callable[[], VectorIndex]] = [ExactIndex]
+"""Every suite of search runs on each of these."""
 PLENTY = 2**30
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
@@ -15,11 +15,53 @@ from akidb.deployment import local as runtime
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import User
 from akidb.domain.errors import AlreadyExists, NotFound, QuotaExceeded, RateLimited
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import AuditEntryId, UserId
 from akidb.metadata.store import METADATA_SCHEMA
+from akidb.operations.archives import CopyTenant
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import (
+    CountCollections,
+    CreateCollection,
+    DeleteCollection,
+    GetCollection,
+    PurgeCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import (
+    CountDatabases,
+    CreateDatabase,
+    DeleteDatabase,
+    GetDatabase,
+    PurgeDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    ScanDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import (
+    ActivateTenant,
+    CountTenants,
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores, MaintainStores
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
 from akidb.settings import Settings
+
+if TYPE_CHECKING:
+    from akidb.operations.declare import Request
 
 DIMENSION = 16
 NOTES = CollectionPath("aki-labs", "kb", "notes")
@@ -38,9 +80,9 @@ def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalOperati
 
 
 def fill(ops: LocalOperations, **fields: Any) -> None:
-    ops.tenants.create("Aki Labs", **fields)
-    ops.databases.create("aki-labs", "kb")
-    ops.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
+    ops.perform(CreateTenant(name="Aki Labs", **fields))
+    ops.perform(CreateDatabase(tenant="aki-labs", name="kb"))
+    ops.perform(CreateCollection(tenant="aki-labs", database="kb", name="notes", dimension=DIMENSION))
 
 
 def vectors(seed: int, number: int) -> Any:
@@ -53,103 +95,118 @@ def documents(*ids: str, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def test_of_two_fields_that_clash_both_databases_name_the_same(ops: LocalOperations) -> None:
-    ops.tenants.create("First", slug="first", external_id="crm-1")
-    second = ops.tenants.create("Second", slug="second", external_id="crm-2")
+    ops.perform(CreateTenant(name="First", slug="first", external_id="crm-1"))
+    second = ops.perform(CreateTenant(name="Second", slug="second", external_id="crm-2"))
     with pytest.raises(AlreadyExists) as caught:
-        ops.tenants.create("Third", slug="first", external_id="crm-1")
+        ops.perform(CreateTenant(name="Third", slug="first", external_id="crm-1"))
     assert caught.value.fields == {"entity": "tenant", "field": "external_id", "value": "crm-1"}
     with pytest.raises(AlreadyExists) as caught:
-        ops.tenants.update("second", TenantChanges(slug="first", external_id="crm-1"))
+        ops.perform(UpdateTenant(tenant="second", slug="first", external_id="crm-1"))
     assert caught.value.fields == {"entity": "tenant", "field": "external_id", "value": "crm-1"}
     with pytest.raises(AlreadyExists) as caught:
-        ops.tenants.update("second", TenantChanges(slug="first", external_id="crm-2"))
+        ops.perform(UpdateTenant(tenant="second", slug="first", external_id="crm-2"))
     assert caught.value.fields == {"entity": "tenant", "field": "slug", "value": "first"}
-    assert ops.tenants.get("second") == second
+    assert ops.perform(GetTenant(tenant="second")) == second
 
 
 def test_a_quota_of_zero_is_zero_and_not_unlimited(ops: LocalOperations) -> None:
     fill(ops, storage_quota_bytes=0)
     with pytest.raises(QuotaExceeded) as caught:
-        ops.documents.upsert(NOTES, documents("a"))
+        ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
     assert caught.value.fields["limit"] == 0
-    ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=10_000))
-    ops.collections.update(*NOTES, CollectionChanges(max_document_count=0))
+    ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10_000))
+    ops.perform(UpdateCollection(**NOTES._asdict(), max_document_count=0))
     with pytest.raises(QuotaExceeded) as caught:
-        ops.documents.upsert(NOTES, documents("a"))
+        ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
     assert caught.value.fields == {"quota": "max_document_count", "limit": 0, "used": 0, "requested": 1}
-    ops.tenants.update("aki-labs", TenantChanges(qps_quota=0))
+    ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=0))
     with pytest.raises(RateLimited):
-        ops.documents.count(NOTES)
+        ops.perform(CountDocuments(**NOTES._asdict()))
 
 
 def test_a_failed_create_gives_its_quota_back(ops: LocalOperations) -> None:
     """The storage is taken first, then the count refuses: nothing stays taken."""
     fill(ops)
-    ops.documents.upsert(NOTES, documents("a"))
-    used = ops.tenants.usage("aki-labs").storage_bytes.used
-    ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=3 * used))
-    ops.collections.update(*NOTES, CollectionChanges(max_document_count=2))
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
+    used = ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used
+    ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=3 * used))
+    ops.perform(UpdateCollection(**NOTES._asdict(), max_document_count=2))
     for _ in range(3):
         with pytest.raises(QuotaExceeded) as caught:
-            ops.documents.upsert(NOTES, documents("b", "c"))
+            ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("b", "c")))
         assert caught.value.fields["quota"] == "max_document_count"
-    usage = ops.tenants.usage("aki-labs")
+    usage = ops.perform(GetUsage(tenant="aki-labs"))
     assert (usage.storage_bytes.used, usage.documents) == (used, 1)
-    ops.collections.update(*NOTES, CollectionChanges(max_document_count=3))
-    ops.documents.upsert(NOTES, documents("b", "c"))  # to the last byte
-    assert ops.tenants.usage("aki-labs").storage_bytes.used == 3 * used
+    ops.perform(UpdateCollection(**NOTES._asdict(), max_document_count=3))
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("b", "c")))  # to the last byte
+    assert ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used == 3 * used
     with pytest.raises(AlreadyExists):
-        ops.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
-    assert ops.tenants.usage("aki-labs").collections == ops.collections.count("aki-labs", "kb") == 1
+        ops.perform(CreateCollection(tenant="aki-labs", database="kb", name="notes", dimension=DIMENSION))
+    assert (
+        ops.perform(GetUsage(tenant="aki-labs")).collections
+        == ops.perform(CountCollections(tenant="aki-labs", database="kb"))
+        == 1
+    )
 
 
 def test_what_is_deleted_is_counted_no_more(ops: LocalOperations) -> None:
     fill(ops)
-    ops.documents.upsert(NOTES, documents("a", "b"))
-    assert ops.documents.delete(NOTES, ids=["a", "b"]) == 2
-    usage = ops.tenants.usage("aki-labs")
-    assert (ops.documents.count(NOTES), usage.documents, usage.storage_bytes.used) == (0, 0, 0)
-    ops.documents.upsert(NOTES, documents("a"))
-    ops.collections.delete(*NOTES)
-    assert ops.collections.count("aki-labs", "kb") == 0
-    assert ops.tenants.usage("aki-labs").documents == 0
-    ops.databases.delete("aki-labs", "kb")
-    usage = ops.tenants.usage("aki-labs")
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a", "b")))
+    assert ops.perform(DeleteDocuments(**NOTES._asdict(), ids=["a", "b"])) == 2
+    usage = ops.perform(GetUsage(tenant="aki-labs"))
+    assert (ops.perform(CountDocuments(**NOTES._asdict())), usage.documents, usage.storage_bytes.used) == (
+        0,
+        0,
+        0,
+    )
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
+    ops.perform(DeleteCollection(**NOTES._asdict()))
+    assert ops.perform(CountCollections(tenant="aki-labs", database="kb")) == 0
+    assert ops.perform(GetUsage(tenant="aki-labs")).documents == 0
+    ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    usage = ops.perform(GetUsage(tenant="aki-labs"))
     assert (usage.databases, usage.collections, usage.documents) == (0, 0, 0)
-    assert ops.databases.count("aki-labs") == 0
-    ops.databases.purge("aki-labs", "kb")
-    assert ops.tenants.usage("aki-labs").storage_bytes.used == 0
-    ops.tenants.delete("aki-labs")
-    assert ops.tenants.count() == 0
-    assert all(finding.ok for finding in ops.doctor())
+    assert ops.perform(CountDatabases(tenant="aki-labs")) == 0
+    ops.perform(PurgeDatabase(tenant="aki-labs", database="kb"))
+    assert ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used == 0
+    ops.perform(DeleteTenant(tenant="aki-labs"))
+    assert ops.perform(CountTenants()) == 0
+    assert all(finding.ok for finding in ops.perform(CheckStores()).items)
 
 
 def test_what_is_gone_cannot_be_updated(ops: LocalOperations) -> None:
     """Deleted or purged, by name or by ID, with the version that was read or without."""
     fill(ops)
-    tenant, database = ops.tenants.get("aki-labs"), ops.databases.get("aki-labs", "kb")
-    collection = ops.collections.get(*NOTES)
+    tenant = ops.perform(GetTenant(tenant="aki-labs"))
+    database = ops.perform(GetDatabase(tenant="aki-labs", database="kb"))
+    collection = ops.perform(GetCollection(**NOTES._asdict()))
 
-    def update_collection(reference: Any) -> object:
-        return ops.collections.update("aki-labs", "kb", reference, CollectionChanges(hnsw_m=4), if_version=1)
-
-    def update_database(reference: Any) -> object:
-        return ops.databases.update("aki-labs", reference, DatabaseChanges(description="x"), if_version=1)
-
-    def update_tenant(reference: Any) -> object:
-        return ops.tenants.update(reference, TenantChanges(name="x"), if_version=1)
-
-    steps: list[tuple[str, tuple[Any, ...], Callable[[Any], object], Any]] = [
-        ("collections", NOTES, update_collection, collection.collection_id),
-        ("databases", NOTES[:2], update_database, database.database_id),
-        ("tenants", NOTES[:1], update_tenant, tenant.tenant_id),
+    in_tenant: dict[str, Any] = {"tenant": "aki-labs"}
+    in_database = {**in_tenant, "database": "kb"}
+    at = {**in_database, "collection": "notes"}
+    steps: list[tuple[tuple[Request[Any], Request[Any]], Callable[[Any], Request[Any]], tuple[Any, Any]]] = [
+        (
+            (DeleteCollection(**at), PurgeCollection(**at)),
+            lambda it: UpdateCollection(**in_database, collection=it, hnsw_m=4, if_version=1),
+            ("notes", collection.collection_id),
+        ),
+        (
+            (DeleteDatabase(**in_database), PurgeDatabase(**in_database)),
+            lambda it: UpdateDatabase(**in_tenant, database=it, description="x", if_version=1),
+            ("kb", database.database_id),
+        ),
+        (
+            (DeleteTenant(**in_tenant), PurgeTenant(**in_tenant)),
+            lambda it: UpdateTenant(tenant=it, name="x", if_version=1),
+            ("aki-labs", tenant.tenant_id),
+        ),
     ]
-    for service, path, update, identity in steps:
-        for verb in ("delete", "purge"):
-            getattr(getattr(ops, service), verb)(*path)
-            for reference in (path[-1], identity):
+    for removals, update, references in steps:
+        for removal in removals:
+            ops.perform(removal)
+            for reference in references:
                 with pytest.raises(NotFound) as caught:
-                    update(reference)
+                    ops.perform(update(reference))
                 assert caught.value.fields["id"] == str(reference)
 
 
@@ -161,18 +218,18 @@ def test_the_clock_steps_back(ops: LocalOperations, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runtime, "_now", lambda: now)
     ops = open_local(target, settings(tmp_path))
     try:
-        first = ops.tenants.create("First")
+        first = ops.perform(CreateTenant(name="First"))
         now -= timedelta(hours=1)
-        second, third = ops.tenants.create("Second"), ops.tenants.create("Third")
+        second, third = ops.perform(CreateTenant(name="Second")), ops.perform(CreateTenant(name="Third"))
         assert second.created_at == third.created_at < first.created_at
         assert second.tenant_id < third.tenant_id
-        assert [tenant.slug for tenant in ops.tenants.list().items] == ["second", "third", "first"]
-        changed = ops.tenants.update("first", TenantChanges(name="Other"))
+        assert [tenant.slug for tenant in ops.perform(ListTenants()).items] == ["second", "third", "first"]
+        changed = ops.perform(UpdateTenant(tenant="first", name="Other"))
         assert (changed.version, changed.updated_at) == (2, first.updated_at)
-        ops.tenants.delete("first")
-        restored = ops.tenants.restore("first")
+        ops.perform(DeleteTenant(tenant="first"))
+        restored = ops.perform(RestoreTenant(tenant="first"))
         assert (restored.version, restored.updated_at) == (4, first.updated_at)
-        assert ops.tenants.get("first") == restored
+        assert ops.perform(GetTenant(tenant="first")) == restored
     finally:
         ops.close()
 
@@ -181,22 +238,33 @@ def test_a_copy_that_is_written_until_its_sequences_overlap_answers_like_brute_f
     ops: LocalOperations,
 ) -> None:
     fill(ops)
-    ops.documents.upsert(NOTES, documents(*(f"n{number}" for number in range(60)), seed=1))
+    ops.perform(
+        UpsertDocuments(
+            **NOTES._asdict(), documents=documents(*(f"n{number}" for number in range(60)), seed=1)
+        )
+    )
     question = vectors(2, 1)[0]
-    assert ops.documents.search(NOTES, vector=question).matches  # the index of the original is made
-    ops.archives.copy("aki-labs", "branch")
+    made = ops.perform(SearchDocuments(**NOTES._asdict(), vector=question))  # the index of the original
+    assert made.matches
+    ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     paths = (NOTES, NOTES._replace(tenant="branch"))
     held = {path: dict(enumerate(vectors(1, 60))) for path in paths}
     for turn in range(3):
         for at, path in enumerate(paths):
             new = vectors(10 * turn + at + 3, 20)
             ids = [f"n{number}" for number in range(20 * turn, 20 * turn + 20)]
-            ops.documents.upsert(
-                path, [{"id": id, "vector": vector} for id, vector in zip(ids, new, strict=True)]
+            ops.perform(
+                UpsertDocuments(
+                    **path._asdict(),
+                    documents=[{"id": id, "vector": vector} for id, vector in zip(ids, new, strict=True)],
+                )
             )
             held[path] |= dict(enumerate(new, 20 * turn))
         for path in paths:
-            found = [match.id for match in ops.documents.search(path, vector=question, top_k=60).matches]
+            found = [
+                match.id
+                for match in ops.perform(SearchDocuments(**path._asdict(), vector=question, top_k=60)).matches
+            ]
             scores = {
                 f"n{number}": float(vector @ question / np.linalg.norm(vector))
                 for number, vector in held[path].items()
@@ -210,7 +278,7 @@ def test_the_metadata_of_yesterday_restored_alone_deletes_no_document(
     """On PostgreSQL the two kinds of store are two schemas; on SQLite files, as another suite has it."""
     ops = open_local(postgres_url, settings(tmp_path))
     fill(ops)
-    ops.documents.upsert(NOTES, documents("a", "b"))
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a", "b")))
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         tables = [
             name
@@ -221,10 +289,10 @@ def test_the_metadata_of_yesterday_restored_alone_deletes_no_document(
         connection.execute("CREATE SCHEMA yesterday")
         for name in tables:
             connection.execute(f"CREATE TABLE yesterday.{name} AS TABLE {METADATA_SCHEMA}.{name}".encode())
-    ops.collections.create("aki-labs", "kb", "today", dimension=DIMENSION)
+    ops.perform(CreateCollection(tenant="aki-labs", database="kb", name="today", dimension=DIMENSION))
     today = NOTES._replace(collection="today")
-    ops.documents.upsert(today, documents("t"))
-    ops.documents.upsert(NOTES, documents("c"))
+    ops.perform(UpsertDocuments(**today._asdict(), documents=documents("t")))
+    ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("c")))
     ops.close()
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # no triggers, no references
@@ -236,13 +304,13 @@ def test_the_metadata_of_yesterday_restored_alone_deletes_no_document(
             )
     ops = open_local(postgres_url, settings(tmp_path))
     try:
-        assert ops.documents.count(NOTES) == 3
+        assert ops.perform(CountDocuments(**NOTES._asdict())) == 3
         with pytest.raises(NotFound):
-            ops.documents.count(today)
-        ops.tenants.suspend("aki-labs")
-        ops.tenants.activate("aki-labs")
-        ops.maintain()
-        assert [each.id for each in ops.documents.scan(NOTES).items] == ["a", "b", "c"]
+            ops.perform(CountDocuments(**today._asdict()))
+        ops.perform(SuspendTenant(tenant="aki-labs"))
+        ops.perform(ActivateTenant(tenant="aki-labs"))
+        ops.perform(MaintainStores())
+        assert [each.id for each in ops.perform(ScanDocuments(**NOTES._asdict())).items] == ["a", "b", "c"]
         with psycopg.connect(postgres_url) as connection:
             kept = connection.execute("SELECT count(*) FROM akidb_documents.documents").fetchone()
         assert kept == (4,)
@@ -316,12 +384,12 @@ def test_a_corrupt_row_hides_no_other(metadata: MetadataStore, library: Library,
 
 def test_the_audit_outlives_its_tenant_and_cannot_be_changed(ops: LocalOperations) -> None:
     fill(ops)
-    tenant_id = ops.tenants.get("aki-labs").tenant_id
-    ops.tenants.delete("aki-labs")
-    ops.tenants.purge("aki-labs")
+    tenant_id = ops.perform(GetTenant(tenant="aki-labs")).tenant_id
+    ops.perform(DeleteTenant(tenant="aki-labs"))
+    ops.perform(PurgeTenant(tenant="aki-labs"))
     told = ["tenant.create", "database.create", "collection.create", "tenant.delete", "tenant.purge"]
     raw = RawSql(ops._runtime.metadata._database)  # type: ignore[attr-defined]
     for statement in ("DELETE FROM audit_entries", "UPDATE audit_entries SET action = 'nothing'"):
         with pytest.raises(IntegrityError):
             raw(statement)
-    assert [entry.action for entry in ops.audit.list(tenant_id).items] == told
+    assert [entry.action for entry in ops.perform(ListAuditEntries(tenant=tenant_id)).items] == told

@@ -124,7 +124,7 @@ def test_an_answer_is_given_again_for_a_day(metadata: MetadataStore, tenant: Ten
         tx.answers.add(key(), b'{"a":1}', tenant.tenant_id, clock.now)
     with metadata.read() as tx:
         assert tx.answers.find(key(), clock.now) == b'{"a":1}'
-        assert tx.answers.find(key(scope="tenants.update"), clock.now) is None
+        assert tx.answers.find(key(scope="tenant.update"), clock.now) is None
         assert tx.answers.find(key(name="second"), clock.now) is None
         assert tx.answers.find(key(), clock.now + timedelta(hours=24)) == b'{"a":1}'
         assert tx.answers.find(key(), clock.now + timedelta(hours=24, microseconds=1)) is None

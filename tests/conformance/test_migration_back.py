@@ -26,12 +26,12 @@ def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: S
 
 
 def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_path: Path) -> None:
-    report = migration.service.v1_to_v2(SAMPLES)
+    report = migration.bring(SAMPLES)
     assert report.counts.manifests == report.counts.created == 36
     assert [each.path for each in report.skipped] == ["notes.json"]
     assert report.verification is not None
     assert report.verification.tenants == report.verification.databases == report.verification.manifests == 36
-    back = migration.service.v2_to_v1(tmp_path / "out")
+    back = migration.back(tmp_path / "out")
     assert (back.unchanged, back.changed, back.new) == (36, 0, 0)
     written = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
     original = {p.relative_to(SAMPLES): p.read_bytes() for p in SAMPLES.rglob("*.*")}
@@ -42,7 +42,7 @@ def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_pa
 def test_paths_need_not_be_utf_8(migration: Migration, tmp_path: Path) -> None:
     path = migration.source.put(1, "A", path="caf\udce9.json")
     assert migration().tenants[0].path == "caf\\xe9.json"
-    migration.service.v2_to_v1(tmp_path / "out")
+    migration.back(tmp_path / "out")
     assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
@@ -56,7 +56,7 @@ def test_what_changed_goes_back_as_it_is_now(migration: Migration, library: Libr
         tx.tenants.delete(tx.tenants.get("b"), now)
     born = library.tenant("born", metadata={"n": 1})
     library.database(born, "extra")
-    report = migration.service.v2_to_v1(tmp_path / "out")
+    report = migration.back(tmp_path / "out")
     assert (report.unchanged, report.changed, report.new) == (0, 2, 1)
     changed = (tmp_path / "out/eu/1.JSON").read_text()
     assert changed.startswith(original.read_text()[:40])
@@ -80,10 +80,10 @@ def test_what_went_back_comes_again_into_another_store(
     library.tenant("born", name="Ünï", metadata={"n": [1, 1.0]}, qps_quota=0)
     with migration.metadata.read() as tx:
         before = [each.tenant for each in tx.legacy_manifests.departures()]
-    migration.service.v2_to_v1(tmp_path / "out")
+    migration.back(tmp_path / "out")
     raw("DELETE FROM tenants")
     clock.advance(days=1)
-    migration.service.v1_to_v2(tmp_path / "out")
+    migration.bring(tmp_path / "out")
     with migration.metadata.read() as tx:
         after = [each.tenant for each in tx.legacy_manifests.departures()]
     assert [
@@ -98,15 +98,15 @@ def test_a_directory_that_is_not_empty_is_refused_and_a_second_run_goes_on(
         migration.source.put(number, "A", path=f"x/{number}.json")
     migration()
     out = tmp_path / "out"
-    migration.service.v2_to_v1(out)
+    migration.back(out)
     (out / "x/2.json").unlink()
-    assert migration.service.v2_to_v1(out).unchanged == 3
+    assert migration.back(out).unchanged == 3
     shutil.copy(out / "x/1.json", tmp_path / "kept")
     (out / "x/2.json").unlink()
     (out / "x/1.json").write_bytes(b"{}")
     for stranger in ("x/1.json", "y.txt"):
         with pytest.raises(InvalidArgument) as caught:
-            migration.service.v2_to_v1(out)
+            migration.back(out)
         assert caught.value.field == "out"
         assert not (out / "x/2.json").exists()
         shutil.copy(tmp_path / "kept", out / "x/1.json")
@@ -131,7 +131,7 @@ def test_hostile_paths_stay_within_the_directory(migration: Migration, tmp_path:
             given = legacy_manifests.c.slug == f"s{number}"
             connection.execute(sa.update(legacy_manifests).where(given).values(path=path))
     out = tmp_path / "deep/er/out"
-    report = migration.service.v2_to_v1(out)
+    report = migration.back(out)
     files = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "deep").rglob("*") if p.is_file())
     assert files == [
         f"deep/er/out/{name}" for name in ("a.json", "s1.json", "s2.json", "s3.json", "s5.json", "s6.json")
@@ -147,8 +147,8 @@ def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path)
     migration()
     other = Source(tmp_path / "v1-b")
     other.put(2, "B", path="tenant.json")
-    migration.service.v1_to_v2(other.directory)
-    report = migration.service.v2_to_v1(tmp_path / "out")
+    migration.bring(other.directory)
+    report = migration.back(tmp_path / "out")
     assert [(each.path, each.moved_from) for each in report.tenants] == [
         ("tenant.json", None),
         ("b.json", "tenant.json"),
@@ -159,4 +159,4 @@ def test_the_least_and_the_greatest_id_are_ids_as_others(migration: Migration, t
     for number in (0, 1, 2**128 - 1):
         migration.source.put(number, "A")
     assert migration().counts.created == 3
-    assert migration.service.v2_to_v1(tmp_path / "out").unchanged == 3
+    assert migration.back(tmp_path / "out").unchanged == 3

@@ -14,8 +14,8 @@ from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.domain.migration import FaultyManifests, ManifestConflicts, Outcome
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.migration import FaultyManifests, ManifestConflicts, Outcome
 
 
 @pytest.fixture
@@ -282,7 +282,8 @@ def test_what_was_purged_does_not_come_back(
     assert len(raw("SELECT 1 FROM legacy_manifests")) == 1
     before = everything()
     path.write_text(path.read_text() + "\n")
-    for options in ({}, {"overwrite": True}, {"dry_run": True}):
+    wanted: list[dict[str, Any]] = [{}, {"overwrite": True}, {"dry_run": True}]
+    for options in wanted:
         report = migration(**options)
         assert (report.counts.purged, report.counts.unchanged) == (1, 1)
         assert (one(report, 1).outcome, one(report, 1).slug) == (Outcome.PURGED, None)
@@ -342,7 +343,7 @@ def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> Non
     assert report.verification.databases == 1201
     assert {stage for stage, done, total in seen if done == total == 1201} == {"check", "write", "verify"}
     assert len(set(migration.slugs().values())) == 1201
-    back = migration.service.v2_to_v1(tmp_path / "out")
+    back = migration.back(tmp_path / "out")
     assert back.unchanged == 1201
     assert migration().counts.unchanged == 1201
 
@@ -350,9 +351,9 @@ def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> Non
 @pytest.mark.parametrize("wrong", ["", b"x", 5, None, "a\0b"])
 def test_directories_are_named_by_paths(migration: Migration, wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="v1_data_dir"):
-        migration.service.v1_to_v2(wrong)
+        migration.bring(wrong)
     with pytest.raises(InvalidArgument, match="out"):
-        migration.service.v2_to_v1(wrong)
+        migration.back(wrong)
 
 
 def test_an_empty_directory_is_nothing_to_do(migration: Migration) -> None:

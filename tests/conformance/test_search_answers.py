@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import Floats, Shelf, document, vector_of
-from search_samples import Librarian, assert_best, scored, true_scores
+from search_samples import INDEXES, Librarian, assert_best, scored, true_scores
 
 from akidb.documents import writer
 from akidb.domain.documents import Document
@@ -22,9 +22,9 @@ NO_MEMORY = 0
 _numbers = count()
 
 
-@pytest.fixture(params=["exact"])
-def librarian(shelf: Shelf) -> Librarian:
-    return Librarian(shelf, ExactIndex())
+@pytest.fixture(params=INDEXES)
+def librarian(request: pytest.FixtureRequest, shelf: Shelf) -> Librarian:
+    return Librarian(shelf, request.param())
 
 
 def whole(seed: int) -> Floats:

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import pytest
 from samples import Clock, Shelf, document, vector_of
-from search_samples import Librarian, scored
+from search_samples import INDEXES, Librarian, scored
 
 from akidb.domain.entities import Collection
 from akidb.domain.filters import Filter
@@ -18,9 +18,9 @@ ROW_BYTES = 16 * 4
 QUESTION = vector_of("question")
 
 
-@pytest.fixture(params=["exact"])
-def librarian(shelf: Shelf) -> Librarian:
-    return Librarian(shelf, ExactIndex())
+@pytest.fixture(params=INDEXES)
+def librarian(request: pytest.FixtureRequest, shelf: Shelf) -> Librarian:
+    return Librarian(shelf, request.param())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from akidb.deployment.local import open_local, restore_local
+from akidb.operations.archives import CreateBackup, ImportTenant
 from akidb.settings import Settings
 
 
@@ -26,7 +27,7 @@ def take_in(directory: Path, archive: Path, telling: Connection) -> None:
     operations = open_local(directory, settings())
     telling.send("ready")
     with archive.open("rb") as source:
-        operations.archives.import_(source)
+        operations.perform(ImportTenant(), source=source)
     telling.send("done")
     operations.close()
 
@@ -36,7 +37,7 @@ def with_few_descriptors(directory: Path, place: Path, tenants: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     operations = open_local(directory, settings())
     target = io.BytesIO()
-    operations.archives.backup(target)
+    operations.perform(CreateBackup(), sink=target)
     operations.close()
     target.seek(0)
     counts = restore_local(place, settings(), target)

@@ -9,8 +9,12 @@ import numpy as np
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME, LocalOperations, open_local
 from akidb.domain.errors import AkiDBError
+from akidb.domain.fields import CollectionPath
 from akidb.domain.json import canonical
-from akidb.ports.operations import CollectionPath
+from akidb.operations.collections import CreateCollection
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.tenants import CreateTenant
+from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
 from akidb.sql.sqlite import library
 
@@ -33,10 +37,10 @@ def opened(directory: Path, **settings: Any) -> Iterator[LocalOperations]:
 
 def add_tenant(operations: LocalOperations, slug: str, *collections: str, **fields: Any) -> None:
     """A tenant with a database `d` and these collections."""
-    operations.tenants.create(slug, slug=slug, qps_quota=UNLIMITED_QPS, **fields)
-    operations.databases.create(slug, "d")
+    operations.perform(CreateTenant(name=slug, slug=slug, qps_quota=UNLIMITED_QPS, **fields))
+    operations.perform(CreateDatabase(tenant=slug, name="d"))
     for name in collections:
-        operations.collections.create(slug, "d", name, dimension=DIMENSION)
+        operations.perform(CreateCollection(tenant=slug, database="d", name=name, dimension=DIMENSION))
 
 
 def at(tenant: str, collection: str = "c", database: str = "d") -> CollectionPath:
@@ -80,7 +84,7 @@ def failure(call: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str | 
 
 def unsound(operations: LocalOperations) -> list[str]:
     """What `doctor` finds wrong."""
-    return [f"{f.store}: {f.check}: {f.detail}" for f in operations.doctor() if not f.ok]
+    return [f"{f.store}: {f.check}: {f.detail}" for f in operations.perform(CheckStores()).items if not f.ok]
 
 
 def disagreements(directory: Path) -> list[str]:

@@ -11,12 +11,39 @@ from disk_steps import DiskSteps
 from fault_tools import add_tenant, at, document, documents, opened, outcome
 
 from akidb.deployment.local import LocalOperations
+from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import DatabaseState
 from akidb.observe import context
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
+from akidb.operations.collections import (
+    CreateCollection,
+    DeleteCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import (
+    CreateDatabase,
+    DeleteDatabase,
+    ListDatabases,
+    PurgeDatabase,
+    RestoreDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.documents import DeleteDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
 
 SLUGS = ("work", "fresh", "doomed")
-MIGRATING = DatabaseChanges(state=DatabaseState.MIGRATING)
+MIGRATING = UpdateDatabase(tenant="work", database="d", state=DatabaseState.MIGRATING)
 PLACES = [
     at(slug, collection, database)
     for slug in SLUGS
@@ -29,36 +56,44 @@ def build(directory: Path) -> None:
     with opened(directory) as operations:
         for slug in ("work", "doomed"):
             add_tenant(operations, slug, "c", "gone")
-            operations.databases.create(slug, "old")
-            operations.collections.create(slug, "old", "c", dimension=16)
+            operations.perform(CreateDatabase(tenant=slug, name="old"))
+            operations.perform(CreateCollection(tenant=slug, database="old", name="c", dimension=16))
             for path in (at(slug), at(slug, "gone"), at(slug, "c", "old")):
-                operations.documents.upsert(path, documents(3))
-            operations.collections.delete(slug, "d", "gone")
-            operations.databases.delete(slug, "old")
-        operations.tenants.delete("doomed")
+                operations.perform(UpsertDocuments(**path._asdict(), documents=documents(3)))
+            operations.perform(DeleteCollection(tenant=slug, database="d", collection="gone"))
+            operations.perform(DeleteDatabase(tenant=slug, database="old"))
+        operations.perform(DeleteTenant(tenant="doomed"))
         add_tenant(operations, "fresh", "c")
 
 
 ACTIONS: dict[str, Callable[[LocalOperations], Any]] = {
-    "suspend": lambda o: o.tenants.suspend("work"),
-    "lower a storage quota": lambda o: o.tenants.update("work", TenantChanges(storage_quota_bytes=10)),
-    "delete a tenant": lambda o: o.tenants.delete("work"),
-    "restore a tenant": lambda o: o.tenants.restore("doomed"),
-    "purge a tenant": lambda o: o.tenants.purge("doomed"),
-    "move a database": lambda o: o.databases.update("work", "d", MIGRATING),
-    "delete a database": lambda o: o.databases.delete("work", "d"),
-    "restore a database": lambda o: o.databases.restore("work", "old"),
-    "purge a database": lambda o: o.databases.purge("work", "old"),
-    "create a collection": lambda o: o.collections.create("work", "d", "new", dimension=16),
-    "lower a document limit": lambda o: o.collections.update(
-        "work", "d", "c", CollectionChanges(max_document_count=3)
+    "suspend": lambda o: o.perform(SuspendTenant(tenant="work")),
+    "lower a storage quota": lambda o: o.perform(UpdateTenant(tenant="work", storage_quota_bytes=10)),
+    "delete a tenant": lambda o: o.perform(DeleteTenant(tenant="work")),
+    "restore a tenant": lambda o: o.perform(RestoreTenant(tenant="doomed")),
+    "purge a tenant": lambda o: o.perform(PurgeTenant(tenant="doomed")),
+    "move a database": lambda o: o.perform(MIGRATING),
+    "delete a database": lambda o: o.perform(DeleteDatabase(tenant="work", database="d")),
+    "restore a database": lambda o: o.perform(RestoreDatabase(tenant="work", database="old")),
+    "purge a database": lambda o: o.perform(PurgeDatabase(tenant="work", database="old")),
+    "create a collection": lambda o: o.perform(
+        CreateCollection(tenant="work", database="d", name="new", dimension=16)
     ),
-    "delete a collection": lambda o: o.collections.delete("work", "d", "c"),
-    "restore a collection": lambda o: o.collections.restore("work", "d", "gone"),
-    "purge a collection": lambda o: o.collections.purge("work", "d", "gone"),
-    "write the first document": lambda o: o.documents.upsert(at("fresh"), documents(3)),
-    "write documents": lambda o: o.documents.upsert(at("work"), documents(5)),
-    "delete documents": lambda o: o.documents.delete(at("work"), ids=["x0", "x2"]),
+    "lower a document limit": lambda o: o.perform(
+        UpdateCollection(tenant="work", database="d", collection="c", max_document_count=3)
+    ),
+    "delete a collection": lambda o: o.perform(DeleteCollection(tenant="work", database="d", collection="c")),
+    "restore a collection": lambda o: o.perform(
+        RestoreCollection(tenant="work", database="d", collection="gone")
+    ),
+    "purge a collection": lambda o: o.perform(
+        PurgeCollection(tenant="work", database="d", collection="gone")
+    ),
+    "write the first document": lambda o: o.perform(
+        UpsertDocuments(**at("fresh")._asdict(), documents=documents(3))
+    ),
+    "write documents": lambda o: o.perform(UpsertDocuments(**at("work")._asdict(), documents=documents(5))),
+    "delete documents": lambda o: o.perform(DeleteDocuments(**at("work")._asdict(), ids=["x0", "x2"])),
 }
 REPEATED = {None, "NotFound", "AlreadyExists"}
 """How a change that was done before, and bears no key, may answer."""
@@ -67,7 +102,7 @@ REPEATED = {None, "NotFound", "AlreadyExists"}
 def view(operations: LocalOperations) -> dict[str, Any]:
     """What a user sees, without IDs and times; also what a write is answered."""
     seen: dict[str, Any] = {
-        "deleted": sorted(tenant.slug for tenant in operations.tenants.list(deleted=True).items)
+        "deleted": sorted(tenant.slug for tenant in operations.perform(ListTenants(deleted=True)).items)
     }
     for slug in SLUGS:
         seen[slug] = outcome(_tenant, operations, slug)
@@ -77,18 +112,20 @@ def view(operations: LocalOperations) -> dict[str, Any]:
 
 
 def _scan(operations: LocalOperations, path: CollectionPath) -> list[str]:
-    return [document.id for document in operations.documents.scan(path).items]
+    return [document.id for document in operations.perform(ScanDocuments(**path._asdict())).items]
 
 
 def _tenant(operations: LocalOperations, slug: str) -> Any:
-    tenant, usage = operations.tenants.get(slug), operations.tenants.usage(slug)
+    tenant, usage = operations.perform(GetTenant(tenant=slug)), operations.perform(GetUsage(tenant=slug))
     below = [
         (deleted, database.name, database.state, [(c.name, c.state, c.max_document_count) for c in inner])
         for deleted in (False, True)
-        for database in operations.databases.list(slug, deleted=deleted).items
+        for database in operations.perform(ListDatabases(tenant=slug, deleted=deleted)).items
         for inner in [
-            [] if deleted else operations.collections.list(slug, database.name).items,
-            [] if deleted else operations.collections.list(slug, database.name, deleted=True).items,
+            [] if deleted else operations.perform(ListCollections(tenant=slug, database=database.name)).items,
+            []
+            if deleted
+            else operations.perform(ListCollections(tenant=slug, database=database.name, deleted=True)).items,
         ]
     ]
     used = (usage.storage_bytes.used, usage.documents, usage.databases, usage.collections)
@@ -96,8 +133,8 @@ def _tenant(operations: LocalOperations, slug: str) -> Any:
 
 
 def _probe(operations: LocalOperations, path: CollectionPath) -> int:
-    operations.documents.upsert(path, [document("probe")])
-    return operations.documents.delete(path, ids=["probe"])
+    operations.perform(UpsertDocuments(**path._asdict(), documents=[document("probe")]))
+    return operations.perform(DeleteDocuments(**path._asdict(), ids=["probe"]))
 
 
 def act(operations: LocalOperations, action: str) -> Any:

@@ -14,6 +14,7 @@ from fault_tools import at, document
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import AkiDBError
 from akidb.observe import context
+from akidb.operations.documents import UpsertDocuments
 from akidb.settings import Settings
 from children import child
 
@@ -98,7 +99,7 @@ def write_each(operations: LocalOperations, slug: str, ids: Sequence[str]) -> Co
 
     def write(id: str) -> None:
         try:
-            operations.documents.upsert(at(slug), [document(id)])
+            operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=[document(id)]))
             answers["written"] += 1
         except AkiDBError as error:
             answers[type(error).__name__] += 1
@@ -127,7 +128,9 @@ def write_until_refused(operations: LocalOperations, slug: str, prefix: str) -> 
         while refused < REFUSALS and time.monotonic() < until:
             began = time.time()
             try:
-                operations.documents.upsert(at(slug), [document(f"{prefix}-{number}-{turn}")])
+                operations.perform(
+                    UpsertDocuments(**at(slug)._asdict(), documents=[document(f"{prefix}-{number}-{turn}")])
+                )
             except AkiDBError as error:
                 refused += 1
                 with lock:

@@ -7,6 +7,7 @@ from pathlib import Path
 from worlds_of_changes import Replica, collection, write_without_end
 
 from akidb.deployment.local import open_local
+from akidb.operations.documents import ScanDocuments
 from akidb.settings import Settings
 from children import child
 
@@ -38,7 +39,7 @@ def test_a_replica_survives_the_death_of_the_writer_and_of_the_reader(tmp_path: 
         kept: dict[str, str | None] = {}
         cursor = None
         while True:
-            page = operations.documents.scan(path, limit=1000, cursor=cursor)
+            page = operations.perform(ScanDocuments(**path._asdict(), limit=1000, cursor=cursor))
             kept.update({each.id: each.text for each in page.items})
             cursor = page.next_cursor
             if cursor is None:

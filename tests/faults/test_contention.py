@@ -8,7 +8,16 @@ import pytest
 from fault_tools import DIMENSION, add_tenant, at, disagreements, document, opened, size_bytes, unsound
 
 from akidb.deployment.local import LocalOperations
-from akidb.ports.operations import TenantChanges
+from akidb.operations.collections import CreateCollection, DeleteCollection, PurgeCollection
+from akidb.operations.documents import CountDocuments, DeleteDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetUsage,
+    PurgeTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
 
 THREADS = 64
 TENANTS = [f"t{number}" for number in range(8)]
@@ -20,7 +29,7 @@ class Writer(threading.Thread):
 
     def __init__(self, operations: LocalOperations, number: int, stop: threading.Event) -> None:
         super().__init__()
-        self._documents = operations.documents
+        self._operations = operations
         self._path = at(TENANTS[number % len(TENANTS)])
         self._name = f"w{number}"
         self._stop_event = stop
@@ -39,12 +48,13 @@ class Writer(threading.Thread):
     def _write(self, turn: int) -> None:
         if turn % 5 == 4:
             gone = list(self.kept)[:2]
-            assert self._documents.delete(self._path, ids=gone) == len(gone)
+            deleted = self._operations.perform(DeleteDocuments(**self._path._asdict(), ids=gone))
+            assert deleted == len(gone)
             for id in gone:
                 del self.kept[id]
         else:
             batch = [document(f"{self._name}-{turn * 2 % 31 + place}", turn, turn=turn) for place in (0, 1)]
-            self._documents.upsert(self._path, batch)
+            self._operations.perform(UpsertDocuments(**self._path._asdict(), documents=batch))
             self.kept.update({d["id"]: size_bytes(d) for d in batch})
 
 
@@ -68,8 +78,10 @@ def test_64_threads_write_to_8_tenants(seconds: float, max_open_stores: int, tmp
         for number, slug in enumerate(TENANTS):
             own = writers[number :: len(TENANTS)]
             expected = {id: size for writer in own for id, size in writer.kept.items()}
-            usage = operations.tenants.usage(slug)
-            assert usage.documents == operations.documents.count(at(slug)) == len(expected)
+            usage = operations.perform(GetUsage(tenant=slug))
+            assert (
+                usage.documents == operations.perform(CountDocuments(**at(slug)._asdict())) == len(expected)
+            )
             assert usage.storage_bytes.used == sum(expected.values())
             commits = [writer.commits for writer in own]
             assert max(commits) <= MAX_UNFAIRNESS * min(commits), commits
@@ -87,7 +99,9 @@ def test_concurrent_creates_at_a_quota_of_n_give_n(tmp_path: Path) -> None:
 
         def write(number: int) -> None:
             try:
-                operations.documents.upsert(at("full"), [document(f"{number:02}")])
+                operations.perform(
+                    UpsertDocuments(**at("full")._asdict(), documents=[document(f"{number:02}")])
+                )
                 written.append(f"{number:02}")
             except Exception as error:  # noqa: BLE001 - told by the test
                 refused.append(type(error).__name__)
@@ -99,9 +113,9 @@ def test_concurrent_creates_at_a_quota_of_n_give_n(tmp_path: Path) -> None:
             thread.join()
         assert len(written) == limit
         assert refused == ["QuotaExceeded"] * (THREADS - limit)
-        found = operations.documents.scan(at("full"), limit=1000).items
+        found = operations.perform(ScanDocuments(**at("full")._asdict(), limit=1000)).items
         assert [d.id for d in found] == sorted(written)
-        assert operations.tenants.usage("full").storage_bytes.used == limit * one
+        assert operations.perform(GetUsage(tenant="full")).storage_bytes.used == limit * one
 
 
 def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> None:
@@ -112,11 +126,17 @@ def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> Non
         def make() -> None:
             for number in range(5):
                 try:
-                    operations.collections.create("shared", "d", f"c{number}", dimension=DIMENSION)
+                    operations.perform(
+                        CreateCollection(
+                            tenant="shared", database="d", name=f"c{number}", dimension=DIMENSION
+                        )
+                    )
                     outcomes.append("made")
                 except Exception as error:  # noqa: BLE001 - told by the test
                     outcomes.append(type(error).__name__)
-                operations.documents.upsert(at("shared", f"c{number}"), [document("same")])
+                operations.perform(
+                    UpsertDocuments(**at("shared", f"c{number}")._asdict(), documents=[document("same")])
+                )
 
         threads = [threading.Thread(target=make) for _ in range(16)]
         for thread in threads:
@@ -124,7 +144,7 @@ def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> Non
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["AlreadyExists"] * 75 + ["made"] * 5
-        assert operations.tenants.usage("shared").documents == 5
+        assert operations.perform(GetUsage(tenant="shared")).documents == 5
         assert unsound(operations) == []
     assert disagreements(tmp_path) == []
 
@@ -137,14 +157,14 @@ def test_doctor_finds_nothing_wrong_while_everything_changes(tmp_path: Path) -> 
         turn = 0
         while not stop.is_set():
             add_tenant(operations, slug, "c")
-            operations.documents.upsert(at(slug), [document("x")])
-            operations.tenants.update(slug, TenantChanges(storage_quota_bytes=10**9 + turn))
-            operations.tenants.suspend(slug)
-            operations.tenants.activate(slug)
-            operations.collections.delete(slug, "d", "c")
-            operations.collections.purge(slug, "d", "c")
-            operations.tenants.delete(slug)
-            operations.tenants.purge(slug)
+            operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=[document("x")]))
+            operations.perform(UpdateTenant(tenant=slug, storage_quota_bytes=10**9 + turn))
+            operations.perform(SuspendTenant(tenant=slug))
+            operations.perform(ActivateTenant(tenant=slug))
+            operations.perform(DeleteCollection(tenant=slug, database="d", collection="c"))
+            operations.perform(PurgeCollection(tenant=slug, database="d", collection="c"))
+            operations.perform(DeleteTenant(tenant=slug))
+            operations.perform(PurgeTenant(tenant=slug))
             turn += 1
 
     def guarded(slug: str) -> None:

@@ -13,6 +13,15 @@ from fault_tools import add_tenant, at, disagreements, document, documents, fail
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.documents.sqlite import SqliteTenantStore
 from akidb.domain.errors import Unavailable
+from akidb.operations.documents import CountDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    PurgeTenant,
+    SuspendTenant,
+)
 from akidb.sql.sqlite import library
 
 PAGE_BYTES = 4096
@@ -25,7 +34,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     with opened(tmp_path) as operations:
         for slug in ("one", "two"):
             add_tenant(operations, slug, "c")
-            operations.documents.upsert(at(slug), documents(200))
+            operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=documents(200)))
     yield tmp_path
     assert not list(tmp_path.rglob("*-wal")), "left open"
 
@@ -41,7 +50,7 @@ def _database(path: Path) -> Iterator[Any]:
 
 def _store(directory: Path, slug: str) -> Path:
     with opened(directory) as operations:
-        return directory / TENANTS_NAME / f"{operations.tenants.get(slug).tenant_id}.db"
+        return directory / TENANTS_NAME / f"{operations.perform(GetTenant(tenant=slug)).tenant_id}.db"
 
 
 def _zero(path: Path, page: int) -> None:
@@ -124,7 +133,7 @@ def _use(directory: Path) -> None:
     """SQLite may find out at once, or only when it comes to the page that is missing."""
     _examine(directory)
     with opened(directory) as operations:
-        operations.tenants.create("other")
+        operations.perform(CreateTenant(name="other"))
 
 
 def _examine(directory: Path) -> None:
@@ -136,7 +145,11 @@ def _examine(directory: Path) -> None:
 
 def _is_whole(directory: Path) -> None:
     with opened(directory) as operations:
-        assert operations.documents.count(at("one")) == operations.documents.count(at("two")) == 200
+        assert (
+            operations.perform(CountDocuments(**at("one")._asdict()))
+            == operations.perform(CountDocuments(**at("two")._asdict()))
+            == 200
+        )
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -149,21 +162,23 @@ def test_a_damaged_store_affects_its_tenant_alone(wreck: Callable[[Path], None],
     wrecked = store.exists() and store.read_bytes()
     with opened(directory) as operations:
         with pytest.raises(Unavailable) as raised:
-            operations.documents.scan(at("one"), limit=1000)
+            operations.perform(ScanDocuments(**at("one")._asdict(), limit=1000))
         assert store.name in raised.value.message
-        assert failure(operations.documents.upsert, at("one"), documents(50, prefix="y")) == "Unavailable"
-        assert failure(operations.tenants.suspend, "one") == "Unavailable"
-        operations.documents.upsert(at("two"), [document("x1")])
-        assert operations.documents.count(at("two")) == 200
+        more = UpsertDocuments(**at("one")._asdict(), documents=documents(50, prefix="y"))
+        assert failure(operations.perform, more) == "Unavailable"
+        assert failure(operations.perform, SuspendTenant(tenant="one")) == "Unavailable"
+        operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("x1")]))
+        assert operations.perform(CountDocuments(**at("two")._asdict())) == 200
         found = unsound(operations)
         assert found
         assert all(line.startswith(store.stem) for line in found)
     assert (store.exists() and store.read_bytes()) == wrecked
     store.write_bytes(sound)
     with opened(directory) as operations:
-        assert operations.tenants.get("one").status == "suspended"
-        assert failure(operations.documents.upsert, at("one"), [document("y")]) == "InvalidState"
-        operations.tenants.activate("one")
+        assert operations.perform(GetTenant(tenant="one")).status == "suspended"
+        one = UpsertDocuments(**at("one")._asdict(), documents=[document("y")])
+        assert failure(operations.perform, one) == "InvalidState"
+        operations.perform(ActivateTenant(tenant="one"))
     _is_whole(directory)
 
 
@@ -174,10 +189,10 @@ def test_a_tenant_whose_store_is_damaged_can_be_purged(
     store = _store(directory, "one")
     wreck(store)
     with opened(directory) as operations:
-        failure(operations.tenants.delete, "one")
-        operations.tenants.purge("one")
+        failure(operations.perform, DeleteTenant(tenant="one"))
+        operations.perform(PurgeTenant(tenant="one"))
         assert not store.exists()
-        assert operations.documents.count(at("two")) == 200
+        assert operations.perform(CountDocuments(**at("two")._asdict())) == 200
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -190,7 +205,7 @@ def test_any_page_of_a_store_may_be_lost_and_doctor_tells(directory: Path) -> No
         _zero(store, page)
         with opened(directory) as operations:
             assert any(line.startswith(store.stem) for line in unsound(operations)), page
-            assert operations.documents.count(at("two")) == 200
+            assert operations.perform(CountDocuments(**at("two")._asdict())) == 200
         store.write_bytes(sound)
     _is_whole(directory)
 
@@ -199,10 +214,10 @@ def test_a_store_that_vanishes_or_changes_while_it_is_not_open_is_missed(directo
     one, two = _store(directory, "one"), _store(directory, "two")
     one.write_bytes(two.read_bytes())  # a copy of another tenant's
     with opened(directory) as operations, pytest.raises(Unavailable, match="is not the store"):
-        operations.documents.count(at("one"))
+        operations.perform(CountDocuments(**at("one")._asdict()))
     one.unlink()
     with opened(directory) as operations, pytest.raises(Unavailable, match="is missing"):
-        operations.documents.count(at("one"))
+        operations.perform(CountDocuments(**at("one")._asdict()))
 
 
 def test_a_used_store_that_the_metadata_does_not_know_is_kept(directory: Path) -> None:
@@ -216,8 +231,8 @@ def test_a_used_store_that_the_metadata_does_not_know_is_kept(directory: Path) -
     with opened(directory) as operations:
         assert [store.stem in line for line in unsound(operations)] == [True]
         with pytest.raises(Unavailable, match="does not know"):
-            operations.documents.upsert(at("one"), [document("x")])
-        operations.documents.upsert(at("two"), [document("x1")])
+            operations.perform(UpsertDocuments(**at("one")._asdict(), documents=[document("x")]))
+        operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("x1")]))
     assert store.read_bytes() == kept
 
 
@@ -237,9 +252,9 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(directory: Path) ->
     before = store.read_bytes()
     with opened(directory) as operations:
         with pytest.raises(Unavailable, match=r"has schema 99.*use a newer AkiDB") as raised:
-            operations.documents.count(at("one"))
+            operations.perform(CountDocuments(**at("one")._asdict()))
         assert store.name in raised.value.message
-        assert operations.documents.count(at("two")) == 200
+        assert operations.perform(CountDocuments(**at("two")._asdict())) == 200
         assert all(line.startswith(store.stem) for line in unsound(operations))
     assert store.read_bytes() == before
 
@@ -275,10 +290,10 @@ def test_a_store_that_cannot_be_marked_is_purged_all_the_same(
 
     store = _store(directory, "one")
     with opened(directory) as operations:
-        assert operations.documents.count(at("one")) == 200
+        assert operations.perform(CountDocuments(**at("one")._asdict())) == 200
         monkeypatch.setattr(SqliteTenantStore, "retire", fail)
-        operations.tenants.delete("one")
-        operations.tenants.purge("one")
+        operations.perform(DeleteTenant(tenant="one"))
+        operations.perform(PurgeTenant(tenant="one"))
         assert not list(store.parent.glob(f"{store.name}*"))
         assert unsound(operations) == []
     assert disagreements(directory) == []

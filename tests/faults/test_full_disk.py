@@ -12,12 +12,22 @@ from small_disks import Fill, limited_files, limited_pages, may_mount, small_fil
 
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import Unavailable
-from akidb.ports.operations import TenantChanges
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.documents import CountDocuments, GetDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-pytestmark = pytest.mark.usefixtures("made_metadata")
 Disk = tuple[Path, Fill]
 REASON = re.compile(
     r"there is no space left on the disk|it may be full|No space left on device|File too large"
@@ -54,15 +64,29 @@ def test_documents_are_refused_whole_until_there_is_space(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
-        operations.documents.upsert(at("t"), documents(7, prefix="first"))
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=documents(7, prefix="first")))
         fill(True)
-        written = _until_full(lambda n: operations.documents.upsert(at("t"), documents(50, prefix=f"{n}-")))
-        assert failure(operations.documents.upsert, at("t"), documents(5000, prefix="much-")) == "Unavailable"
-        assert operations.documents.count(at("t")) == 7 + 50 * written
-        assert len(operations.documents.get(at("t"), ["first0", f"{written}-0", f"{written}-49"])) == 1
+        written = _until_full(
+            lambda n: operations.perform(
+                UpsertDocuments(**at("t")._asdict(), documents=documents(50, prefix=f"{n}-"))
+            )
+        )
+        much = UpsertDocuments(**at("t")._asdict(), documents=documents(5000, prefix="much-"))
+        assert failure(operations.perform, much) == "Unavailable"
+        assert operations.perform(CountDocuments(**at("t")._asdict())) == 7 + 50 * written
+        assert (
+            len(
+                operations.perform(
+                    GetDocuments(**at("t")._asdict(), ids=["first0", f"{written}-0", f"{written}-49"])
+                )
+            )
+            == 1
+        )
         fill(False)
-        operations.documents.upsert(at("t"), documents(50, prefix=f"{written}-"))
-        assert operations.documents.count(at("t")) == 7 + 50 * (written + 1)
+        operations.perform(
+            UpsertDocuments(**at("t")._asdict(), documents=documents(50, prefix=f"{written}-"))
+        )
+        assert operations.perform(CountDocuments(**at("t")._asdict())) == 7 + 50 * (written + 1)
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -71,26 +95,32 @@ def test_metadata_changes_are_refused_whole_until_there_is_space(disk: Disk) -> 
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
-        operations.documents.upsert(at("t"), documents(1))
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=documents(1)))
         fill(True)
-        made = _until_full(lambda n: operations.tenants.create(f"T{n}", metadata={"fill": "x" * 2000}))
+        made = _until_full(
+            lambda n: operations.perform(CreateTenant(name=f"T{n}", metadata={"fill": "x" * 2000}))
+        )
         while failure(_rename, operations) is None:
             pass
-        assert len(operations.tenants.list(limit=1000).items) == 1 + made
-        assert len(operations.audit.list("t", limit=1000).items) == operations.tenants.get("t").version + 2
-        suspended = failure(operations.tenants.suspend, "t") is None
+        assert len(operations.perform(ListTenants(limit=1000)).items) == 1 + made
+        assert (
+            len(operations.perform(ListAuditEntries(tenant="t", limit=1000)).items)
+            == operations.perform(GetTenant(tenant="t")).version + 2
+        )
+        suspended = failure(operations.perform, SuspendTenant(tenant="t")) is None
         fill(False)
-        assert operations.tenants.get("t").status == ("suspended" if suspended else "active")
-        operations.tenants.create(f"T{made}")
-        operations.tenants.suspend("t")
-        assert failure(operations.documents.upsert, at("t"), documents(1)) == "InvalidState"
+        assert operations.perform(GetTenant(tenant="t")).status == ("suspended" if suspended else "active")
+        operations.perform(CreateTenant(name=f"T{made}"))
+        operations.perform(SuspendTenant(tenant="t"))
+        one = UpsertDocuments(**at("t")._asdict(), documents=documents(1))
+        assert failure(operations.perform, one) == "InvalidState"
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
 
 def _rename(operations: LocalOperations) -> None:
-    version = operations.tenants.get("t").version
-    operations.tenants.update("t", TenantChanges(metadata={"version": version, "fill": "x" * 2000}))
+    version = operations.perform(GetTenant(tenant="t")).version
+    operations.perform(UpdateTenant(tenant="t", metadata={"version": version, "fill": "x" * 2000}))
 
 
 def test_the_first_document_of_a_tenant_waits_for_space(disk: Disk) -> None:
@@ -99,12 +129,12 @@ def test_the_first_document_of_a_tenant_waits_for_space(disk: Disk) -> None:
         add_tenant(operations, "t", "c")
         fill(True)
         with pytest.raises(Unavailable, match=REASON):
-            operations.documents.upsert(at("t"), documents(3000))
-        assert failure(operations.documents.count, at("t")) is None
+            operations.perform(UpsertDocuments(**at("t")._asdict(), documents=documents(3000)))
+        assert failure(operations.perform, CountDocuments(**at("t")._asdict())) is None
         fill(False)
-        assert operations.documents.count(at("t")) == 0
-        operations.documents.upsert(at("t"), documents(3))
-        assert operations.tenants.usage("t").documents == 3
+        assert operations.perform(CountDocuments(**at("t")._asdict())) == 0
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=documents(3)))
+        assert operations.perform(GetUsage(tenant="t")).documents == 3
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -114,10 +144,14 @@ def test_a_process_that_ends_on_a_full_disk_has_lost_nothing(disk: Disk) -> None
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
         fill(True)
-        written = _until_full(lambda n: operations.documents.upsert(at("t"), documents(20, prefix=f"{n}-")))
+        written = _until_full(
+            lambda n: operations.perform(
+                UpsertDocuments(**at("t")._asdict(), documents=documents(20, prefix=f"{n}-"))
+            )
+        )
     fill(False)
     with opened(directory) as operations:
-        assert operations.documents.count(at("t")) == 20 * written
+        assert operations.perform(CountDocuments(**at("t")._asdict())) == 20 * written
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -126,14 +160,14 @@ def test_a_tenant_can_be_purged_to_make_space(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
-        operations.documents.upsert(at("t"), documents(1))
-        operations.tenants.delete("t")
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=documents(1)))
+        operations.perform(DeleteTenant(tenant="t"))
         fill(True)
-        _until_full(lambda n: operations.tenants.create(f"T{n}", metadata={"fill": "x" * 2000}))
-        purged = failure(operations.tenants.purge, "t")
+        _until_full(lambda n: operations.perform(CreateTenant(name=f"T{n}", metadata={"fill": "x" * 2000})))
+        purged = failure(operations.perform, PurgeTenant(tenant="t"))
         fill(False)
         if purged is not None:
-            operations.tenants.purge("t")
+            operations.perform(PurgeTenant(tenant="t"))
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -150,4 +184,4 @@ def test_a_directory_cannot_be_made_on_a_full_disk(disk: Disk) -> None:
 
 def _open(directory: Path) -> None:
     with opened(directory) as operations:
-        operations.tenants.list()
+        operations.perform(ListTenants())

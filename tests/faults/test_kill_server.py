@@ -18,6 +18,8 @@ from writing_child import TENANTS, write
 
 from akidb.client.connect import bind
 from akidb.domain.errors import Unavailable
+from akidb.operations.documents import CountDocuments, ScanDocuments
+from akidb.operations.tenants import GetUsage, ListTenants
 from akidb.settings import Settings
 
 COMMANDS = (
@@ -67,12 +69,12 @@ class Lists(threading.Thread):
     def run(self) -> None:
         with closing(self._operations), suppress(Unavailable):
             while True:
-                usage = self._operations.tenants.usage("a")
+                usage = self._operations.perform(GetUsage(tenant="a"))
                 if usage.storage_bytes.used > usage.storage_bytes.limit or usage.collections < 2:
                     self.wrong.append(str(usage))
-                self._operations.documents.count(at("a", "x"), filter={"n": {"$gte": 0}})
-                self._operations.documents.scan(at("a", "y"), limit=50)
-                self._operations.tenants.list()
+                self._operations.perform(CountDocuments(**at("a", "x")._asdict(), filter={"n": {"$gte": 0}}))
+                self._operations.perform(ScanDocuments(**at("a", "y")._asdict(), limit=50))
+                self._operations.perform(ListTenants())
                 self.answers += 1
 
 

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from akidb.deployment.local import open_local
+from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
+from akidb.operations.tenants import ListTenants
+from akidb.operations.upkeep import CheckStores
 from akidb.settings import load
 from children import child, exit_code
 
@@ -42,7 +45,7 @@ def migrate(v1: Path, data: Path, die_at: tuple[str, int] | None = None) -> None
             os.kill(os.getpid(), signal.SIGKILL)
 
     operations = open_local(data, load())
-    operations.migration.v1_to_v2(v1, progress=progress)
+    operations.perform(MigrateV1ToV2(v1_data_dir=v1), progress=progress)
     operations.close()
 
 
@@ -54,7 +57,7 @@ def go_back(data: Path, out: Path, die_at: int | None = None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     operations = open_local(data, load())
-    operations.migration.v2_to_v1(out, progress=progress)
+    operations.perform(MigrateV2ToV1(out=out), progress=progress)
     operations.close()
 
 
@@ -66,13 +69,13 @@ def state(data: Path) -> State:
         for deleted in (False, True):
             cursor = None
             while True:
-                page = operations.tenants.list(deleted=deleted, limit=1000, cursor=cursor)
+                page = operations.perform(ListTenants(deleted=deleted, limit=1000, cursor=cursor))
                 found += [
                     (t.tenant_id, t.name, t.slug, t.status, t.version, t.created_at) for t in page.items
                 ]
                 if (cursor := page.next_cursor) is None:
                     break
-        assert all(finding.ok for finding in operations.doctor())
+        assert all(finding.ok for finding in operations.perform(CheckStores()).items)
         return found
     finally:
         operations.close()
@@ -167,8 +170,8 @@ def test_interrupted_nothing_is_migrated(v1: Path, tmp_path: Path) -> None:
     operations = open_local(data, load())
     for stage in ("check", "write", "verify"):
         with pytest.raises(KeyboardInterrupt):
-            operations.migration.v1_to_v2(v1, progress=interrupt(stage))
-        assert operations.tenants.list(limit=1).items == []
+            operations.perform(MigrateV1ToV2(v1_data_dir=v1), progress=interrupt(stage))
+        assert operations.perform(ListTenants(limit=1)).items == []
     operations.close()
     migrate(v1, data)
     assert count(data) == COUNT

@@ -11,6 +11,8 @@ from fault_tools import disagreements, failure, opened, unsound
 from outbox_world import ACTIONS, REPEATED, SLUGS, act, build, undisturbed, view
 
 from akidb.domain.errors import InvalidState, Unavailable
+from akidb.operations.collections import GetCollection
+from akidb.operations.tenants import GetTenant, GetUsage, SuspendTenant
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_a_process_goes_on_after_a_step_that_failed(
         shutil.copytree(world, directory)
         with opened(directory) as operations:
             for slug in SLUGS:  # open stores are the ones that must be told
-                failure(operations.tenants.usage, slug)
+                failure(operations.perform, GetUsage(tenant=slug))
             with monkeypatch.context() as patch:
                 DiskSteps(place, _fail).install(patch)
                 with pytest.raises((Unavailable, KeyboardInterrupt)):
@@ -56,14 +58,16 @@ def test_who_holds_a_store_that_could_not_be_told_writes_no_more(
 ) -> None:
     shutil.copytree(world, tmp_path / "data")
     with opened(tmp_path / "data") as operations:
-        tenant_id = operations.tenants.get("work").tenant_id
-        collection_id = operations.collections.get("work", "d", "c").collection_id
+        tenant_id = operations.perform(GetTenant(tenant="work")).tenant_id
+        collection_id = operations.perform(
+            GetCollection(tenant="work", database="d", collection="c")
+        ).collection_id
         with operations._runtime.stores.made(tenant_id) as held:
             with monkeypatch.context() as patch:
                 # The second step is the store's commit: the suspension stands in the metadata alone.
                 DiskSteps(2, _fail).install(patch)
                 with pytest.raises(Unavailable):
-                    operations.tenants.suspend("work")
-            assert operations.tenants.suspend("work").status == "suspended"
+                    operations.perform(SuspendTenant(tenant="work"))
+            assert operations.perform(SuspendTenant(tenant="work")).status == "suspended"
             with pytest.raises((Unavailable, InvalidState)), held.transaction(collection_id):
                 pass

@@ -16,6 +16,8 @@ from fault_tools import add_tenant, at, document, opened, unsound
 
 from akidb.deployment.owner import LOCK_NAME, DirectoryHeld
 from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, ListTenants
 from children import child, exit_code
 
 
@@ -52,7 +54,7 @@ def test_the_directory_is_free_when_its_holder_was_killed(tmp_path: Path) -> Non
         holder.join()
         assert (tmp_path / LOCK_NAME).read_bytes(), "what is stale must not matter"
         with opened(tmp_path) as operations:
-            assert operations.documents.count(at("held")) == 1
+            assert operations.perform(CountDocuments(**at("held")._asdict())) == 1
             assert unsound(operations) == []
 
 
@@ -105,13 +107,13 @@ def test_connections_of_one_process_share_the_directory(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         add_tenant(first, "t", "c")
         with opened(tmp_path / ".." / tmp_path.name) as second:
-            second.documents.upsert(at("t"), [document("x")])
-        assert first.documents.count(at("t")) == 1
+            second.perform(UpsertDocuments(**at("t")._asdict(), documents=[document("x")]))
+        assert first.perform(CountDocuments(**at("t")._asdict())) == 1
         assert exit_code(_must_be_refused, tmp_path) == 0
     with pytest.raises(AkiDBError):
-        first.documents.count(at("t"))
+        first.perform(CountDocuments(**at("t")._asdict()))
     with opened(tmp_path) as third:
-        assert third.documents.count(at("t")) == 1
+        assert third.perform(CountDocuments(**at("t")._asdict())) == 1
 
 
 def _must_be_refused(directory: Path) -> None:
@@ -125,7 +127,7 @@ def test_threads_that_open_and_close_at_once_share_it_too(tmp_path: Path) -> Non
         try:
             for turn in range(5):
                 with opened(tmp_path) as operations:
-                    operations.tenants.create(f"T {number} {turn}")
+                    operations.perform(CreateTenant(name=f"T {number} {turn}"))
         except BaseException as error:  # noqa: BLE001 - told below
             errors.append(error)
 
@@ -136,7 +138,7 @@ def test_threads_that_open_and_close_at_once_share_it_too(tmp_path: Path) -> Non
         thread.join()
     assert errors == []
     with opened(tmp_path) as operations:
-        assert len(operations.tenants.list(limit=1000).items) == 40
+        assert len(operations.perform(ListTenants(limit=1000)).items) == 40
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what this is about
@@ -147,10 +149,10 @@ def test_a_forked_child_neither_uses_nor_loses_the_directory(tmp_path: Path) -> 
         if pid == 0:
             refused = 1
             try:
-                operations.tenants.list()
+                operations.perform(ListTenants())
             except Unavailable:
                 refused = 0
             os._exit(refused)
         assert os.waitpid(pid, 0)[1] == 0
         assert exit_code(_must_be_refused, tmp_path) == 0
-        operations.documents.upsert(at("t"), [document("x")])
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=[document("x")]))

@@ -25,7 +25,27 @@ from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
-from akidb.ports.operations import CollectionChanges, TenantChanges
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import (
+    CreateCollection,
+    DeleteCollection,
+    ListCollections,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.documents import CountDocuments, GetDocuments, SearchDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    CountTenants,
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    PurgeTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import MaintainStores
 from akidb.settings import Settings
 
 PROCESSES = 4
@@ -62,42 +82,46 @@ def test_one_more_concurrent_create_than_the_quota_gives_the_quota(
     add_tenant(operations, SLUG, "c")
     if quota == "storage_quota_bytes":
         bytes_of_one = size_bytes(document("0-0"))
-        operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=limit * bytes_of_one))
+        operations.perform(UpdateTenant(tenant=SLUG, storage_quota_bytes=limit * bytes_of_one))
     else:
-        operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=limit))
+        operations.perform(
+            UpdateCollection(tenant=SLUG, database="d", collection="c", max_document_count=limit)
+        )
     for worker in others:
         worker.do(ready)
     for number, worker in enumerate(others):
         worker.begin(write_each, SLUG, [f"{number}-{turn}" for turn in range(8)])
     answers = sum((worker.result() for worker in others), Counter[str]())
     assert answers == {"written": limit, "QuotaExceeded": 1}
-    assert operations.documents.count(at(SLUG)) == limit
-    assert operations.tenants.usage(SLUG).documents == limit
+    assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == limit
+    assert operations.perform(GetUsage(tenant=SLUG)).documents == limit
     settled(operations)
 
 
 def await_documents(operations: LocalOperations, number: int) -> None:
     """Until others have written so many."""
     until = time.monotonic() + 30
-    while operations.documents.count(at(SLUG)) < number:
+    while operations.perform(CountDocuments(**at(SLUG)._asdict())) < number:
         assert time.monotonic() < until
         time.sleep(0.005)
 
 
 def suspend(operations: LocalOperations) -> Any:
-    return operations.tenants.suspend(SLUG)
+    return operations.perform(SuspendTenant(tenant=SLUG))
 
 
 def lower_the_storage(operations: LocalOperations) -> Any:
-    return operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=10))
+    return operations.perform(UpdateTenant(tenant=SLUG, storage_quota_bytes=10))
 
 
 def lower_the_count(operations: LocalOperations) -> Any:
-    return operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=3))
+    return operations.perform(
+        UpdateCollection(tenant=SLUG, database="d", collection="c", max_document_count=3)
+    )
 
 
 def delete_the_collection(operations: LocalOperations) -> Any:
-    operations.collections.delete(SLUG, "d", "c")
+    operations.perform(DeleteCollection(tenant=SLUG, database="d", collection="c"))
 
 
 @pytest.mark.parametrize(
@@ -120,22 +144,22 @@ def test_no_process_writes_after_another_stopped_it(
     await_documents(operations, 64)
     stop(operations)
     acknowledged = time.time()
-    used = operations.tenants.usage(SLUG).storage_bytes.used
+    used = operations.perform(GetUsage(tenant=SLUG)).storage_bytes.used
     found = [worker.result() for worker in others]
     answers = sum((counted for counted, _ in found), Counter[str]())
     assert set(answers) == {"written", refusal}
     assert max(last for _, last in found) <= acknowledged
-    assert operations.tenants.usage(SLUG).storage_bytes.used == used
+    assert operations.perform(GetUsage(tenant=SLUG)).storage_bytes.used == used
     if stop is suspend:
-        operations.tenants.activate(SLUG)
+        operations.perform(ActivateTenant(tenant=SLUG))
     if stop is delete_the_collection:
-        operations.collections.restore(SLUG, "d", "c")
-    assert operations.documents.count(at(SLUG)) == answers["written"]
+        operations.perform(RestoreCollection(tenant=SLUG, database="d", collection="c"))
+    assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == answers["written"]
     settled(operations)
 
 
 def create(operations: LocalOperations, name: str, **fields: Any) -> Tenant:
-    return operations.tenants.create(name, **fields)
+    return operations.perform(CreateTenant(name=name, **fields))
 
 
 def test_of_two_processes_that_create_one_slug_one_wins(
@@ -148,15 +172,17 @@ def test_of_two_processes_that_create_one_slug_one_wins(
         for each in lost:
             assert each.name == "AlreadyExists"
             assert each.fields == {"entity": "tenant", "field": "slug", "value": f"name-{turn}"}
-    assert operations.tenants.count() == 10
+    assert operations.perform(CountTenants()) == 10
 
 
 def upsert_unnamed(operations: LocalOperations) -> Any:
-    return operations.documents.upsert(at(SLUG), [{**document("x"), "id": None}])
+    return operations.perform(
+        UpsertDocuments(**at(SLUG)._asdict(), documents=[{**document("x"), "id": None}])
+    )
 
 
 def create_collection(operations: LocalOperations) -> Any:
-    return operations.collections.create(SLUG, "d", "made", dimension=DIMENSION)
+    return operations.perform(CreateCollection(tenant=SLUG, database="d", name="made", dimension=DIMENSION))
 
 
 def test_a_key_used_at_once_in_several_processes_has_one_effect(
@@ -171,8 +197,8 @@ def test_a_key_used_at_once_in_several_processes_has_one_effect(
         assert len({tuple(each.ids) for each in written}) == 1
     made = at_once(others, keyed, "collection", create_collection)
     assert len({each.collection_id for each in made}) == 1
-    assert operations.documents.count(at(SLUG)) == 5
-    actions = [entry.action for entry in operations.audit.list(SLUG).items]
+    assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == 5
+    actions = [entry.action for entry in operations.perform(ListAuditEntries(tenant=SLUG)).items]
     assert actions.count("collection.create") == 2
     settled(operations)
 
@@ -210,7 +236,7 @@ def test_what_a_killed_process_did_not_tell_the_next_one_applies(
 
 def make_half_a_store(operations: LocalOperations) -> NoReturn:
     """Die when the rows of a store are there and the metadata does not know."""
-    tenant_id = operations.tenants.get(SLUG).tenant_id
+    tenant_id = operations.perform(GetTenant(tenant=SLUG)).tenant_id
     stores = operations._runtime.stores
     create = stores._stores.create
 
@@ -231,9 +257,11 @@ def test_half_a_store_that_a_killed_process_left_is_replaced(
     with pytest.raises(EOFError):
         others[0].result()
     del others[0]
-    assert operations._runtime.tenant_stores.names() == [str(operations.tenants.get(SLUG).tenant_id)]
+    assert operations._runtime.tenant_stores.names() == [
+        str(operations.perform(GetTenant(tenant=SLUG)).tenant_id)
+    ]
     assert others[0].do(write_each, SLUG, ["first"]) == {"written": 1}
-    assert operations.documents.count(at(SLUG)) == 1
+    assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == 1
     settled(operations)
 
 
@@ -244,7 +272,7 @@ def test_the_first_writes_of_several_processes_make_one_store(
         slug = f"fresh-{turn}"
         add_tenant(operations, slug, "c")
         assert sum(at_once(others, write_each, slug, ["same"]), Counter[str]()) == {"written": PROCESSES}
-        assert operations.documents.count(at(slug)) == 1
+        assert operations.perform(CountDocuments(**at(slug)._asdict())) == 1
     settled(operations)
 
 
@@ -255,15 +283,15 @@ def test_nothing_is_left_of_a_tenant_purged_while_others_write(
         worker.do(ready)
     for turn in range(3):
         add_tenant(operations, SLUG, "c")
-        tenant_id = operations.tenants.get(SLUG).tenant_id
+        tenant_id = operations.perform(GetTenant(tenant=SLUG)).tenant_id
         for number, worker in enumerate(others):
             worker.begin(write_until_refused, SLUG, str(number))
         await_documents(operations, 64)
-        operations.tenants.delete(SLUG)
-        operations.tenants.purge(SLUG)
+        operations.perform(DeleteTenant(tenant=SLUG))
+        operations.perform(PurgeTenant(tenant=SLUG))
         answers = sum((worker.result()[0] for worker in others), Counter[str]())
         assert set(answers) == {"written", "NotFound"}, turn
-        assert outcome(operations.tenants.get, SLUG) == "NotFound"
+        assert outcome(operations.perform, GetTenant(tenant=SLUG)) == "NotFound"
         assert rows_of(postgres_url, str(tenant_id)) == {}
         assert operations._runtime.tenant_stores.names() == []
     settled(operations)
@@ -276,12 +304,12 @@ def test_whoever_reads_a_tenant_that_is_purged_finds_it_or_nothing(
         worker.do(ready)
     for _ in range(3):
         add_tenant(operations, SLUG, "c")
-        operations.documents.upsert(at(SLUG), [document("x")])
+        operations.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")]))
         for worker in others:
             worker.begin(read_for, 0.6)
         time.sleep(0.2)
-        operations.tenants.delete(SLUG)
-        operations.tenants.purge(SLUG)
+        operations.perform(DeleteTenant(tenant=SLUG))
+        operations.perform(PurgeTenant(tenant=SLUG))
         answers = sum((worker.result() for worker in others), Counter[str]())
         assert set(answers) == {"read", "NotFound"}
 
@@ -290,11 +318,11 @@ def read_for(operations: LocalOperations, seconds: float) -> Counter[str]:
     """Read all there is to read of a tenant until time is up; counts the answers."""
     answers: Counter[str] = Counter()
     calls: list[Any] = [
-        lambda: operations.tenants.usage(SLUG),
-        lambda: operations.documents.get(at(SLUG), ["x"]),
-        lambda: operations.documents.count(at(SLUG)),
-        lambda: operations.documents.search(at(SLUG), vector=document("x")["vector"]),
-        lambda: operations.collections.list(SLUG, "d"),
+        lambda: operations.perform(GetUsage(tenant=SLUG)),
+        lambda: operations.perform(GetDocuments(**at(SLUG)._asdict(), ids=["x"])),
+        lambda: operations.perform(CountDocuments(**at(SLUG)._asdict())),
+        lambda: operations.perform(SearchDocuments(**at(SLUG)._asdict(), vector=document("x")["vector"])),
+        lambda: operations.perform(ListCollections(tenant=SLUG, database="d")),
     ]
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -308,12 +336,14 @@ def read_for(operations: LocalOperations, seconds: float) -> Counter[str]:
 
 
 def search(operations: LocalOperations) -> int:
-    return len(operations.documents.search(at(SLUG), vector=document("x")["vector"]).matches)
+    return len(
+        operations.perform(SearchDocuments(**at(SLUG)._asdict(), vector=document("x")["vector"])).matches
+    )
 
 
 def kept_in_memory(operations: LocalOperations, tenant_id: TenantId) -> int:
     """What the next round of maintenance leaves of a tenant's index."""
-    assert operations.maintain().problems == []
+    assert operations.perform(MaintainStores()).problems == []
     return operations._runtime.stores._index.memory_bytes(tenant_id)
 
 
@@ -321,11 +351,11 @@ def test_the_index_of_a_tenant_that_another_process_deleted_is_forgotten(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     add_tenant(operations, SLUG, "c")
-    operations.documents.upsert(at(SLUG), [document("x")])
-    tenant_id = operations.tenants.get(SLUG).tenant_id
+    operations.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")]))
+    tenant_id = operations.perform(GetTenant(tenant=SLUG)).tenant_id
     assert others[0].do(search) == 1
     assert others[0].do(kept_in_memory, tenant_id) > 0
-    operations.tenants.delete(SLUG)
+    operations.perform(DeleteTenant(tenant=SLUG))
     assert others[0].do(kept_in_memory, tenant_id) == 0
 
 
@@ -348,7 +378,7 @@ def rows_of(url: str, tenant_id: str) -> dict[str, int]:
 
 
 def create_own(operations: LocalOperations) -> str:
-    return operations.tenants.create(f"Process {os.getpid()}").slug
+    return operations.perform(CreateTenant(name=f"Process {os.getpid()}")).slug
 
 
 def test_processes_that_start_at_once_on_an_empty_database_make_the_tables_once(

@@ -19,7 +19,12 @@ from akidb.domain.errors import InvalidState, NotFound, Unavailable
 from akidb.metadata.collections import SqlCollectionRepository
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.tenants import SqlTenantCatalog
-from akidb.ports.operations import TenantChanges
+from akidb.operations.collections import DeleteCollection
+from akidb.operations.databases import DeleteDatabase, ListDatabases, PurgeDatabase, RestoreDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.migration import MigrateV1ToV2
+from akidb.operations.tenants import GetTenant, SuspendTenant, UpdateTenant
+from akidb.operations.upkeep import MaintainStores
 from akidb.services.migration import _Writing
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
@@ -113,7 +118,7 @@ def test_sweepers_of_mixed_tenants_do_not_stop_each_other(
     mixed = [(slug, name) for slug in ("v1", "v2") for name in names]
     random.Random(3).shuffle(mixed)
     for slug, name in mixed:
-        one.collections.delete(slug, "d", name)
+        one.perform(DeleteCollection(tenant=slug, database="d", collection=name))
     later = datetime.now(UTC) + timedelta(days=8)
     reports = []
     start = threading.Barrier(2)
@@ -122,7 +127,7 @@ def test_sweepers_of_mixed_tenants_do_not_stop_each_other(
 
     def sweep(operations: LocalOperations) -> None:
         start.wait()
-        reports.append(operations.maintain())
+        reports.append(operations.perform(MaintainStores()))
 
     threads = [Background(lambda each=each: sweep(each)) for each in pair]  # type: ignore[misc]
     for thread in threads:
@@ -138,7 +143,7 @@ def test_a_database_is_purged_whose_collection_a_sweeper_purged_first(
 ) -> None:
     one = pair[0]
     add_tenant(one, SLUG, "c", "e")
-    one.databases.delete(SLUG, "d")
+    one.perform(DeleteDatabase(tenant=SLUG, database="d"))
     purge = SqlCollectionRepository.purge
     missed: list[object] = []
 
@@ -149,9 +154,9 @@ def test_a_database_is_purged_whose_collection_a_sweeper_purged_first(
             raise NotFound("collection", collection_id)
 
     monkeypatch.setattr(SqlCollectionRepository, "purge", late)
-    one.databases.purge(SLUG, "d")
+    one.perform(PurgeDatabase(tenant=SLUG, database="d"))
     assert missed
-    assert one.databases.list(SLUG, deleted=True).items == []
+    assert one.perform(ListDatabases(tenant=SLUG, deleted=True)).items == []
 
 
 def test_a_migration_that_overwrites_waits_for_an_update(
@@ -167,7 +172,7 @@ def test_a_migration_that_overwrites_waits_for_an_update(
     }
     file = tmp_path / "a.json"
     file.write_text(json.dumps(manifest))
-    one.migration.v1_to_v2(tmp_path)
+    one.perform(MigrateV1ToV2(v1_data_dir=tmp_path))
     file.write_text(json.dumps({**manifest, "name": "Second"}))
     locked, asked = threading.Event(), threading.Event()
     update, hold, write = SqlTenantCatalog.update, SqlLegacyManifests.hold, _Writing.write
@@ -190,13 +195,13 @@ def test_a_migration_that_overwrites_waits_for_an_update(
     monkeypatch.setattr(SqlTenantCatalog, "update", updating)
     monkeypatch.setattr(SqlLegacyManifests, "hold", holding)
     monkeypatch.setattr(_Writing, "write", writing)
-    thread = Background(lambda: other.tenants.update(SLUG, TenantChanges(qps_quota=7)))
+    thread = Background(lambda: other.perform(UpdateTenant(tenant=SLUG, qps_quota=7)))
     assert locked.wait(SECONDS)
-    assert one.migration.v1_to_v2(tmp_path, overwrite=True).counts.overwritten == 1
+    assert one.perform(MigrateV1ToV2(v1_data_dir=tmp_path, overwrite=True)).counts.overwritten == 1
     thread.end()
     assert thread.error is None
     assert attempts == [1]  # it was no deadlock
-    assert one.tenants.get(SLUG).name == "Second"
+    assert one.perform(GetTenant(tenant=SLUG)).name == "Second"
 
 
 def pause_in_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[threading.Event, threading.Event]:
@@ -215,19 +220,19 @@ def pause_in_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[threadi
 
 
 def update_tenant(operations: LocalOperations) -> None:
-    operations.tenants.update(SLUG, TenantChanges(qps_quota=500))
+    operations.perform(UpdateTenant(tenant=SLUG, qps_quota=500))
 
 
 def suspend_tenant(operations: LocalOperations) -> None:
-    operations.tenants.suspend(SLUG)
+    operations.perform(SuspendTenant(tenant=SLUG))
 
 
 def restore_database(operations: LocalOperations) -> None:
-    operations.databases.restore(SLUG, "d")
+    operations.perform(RestoreDatabase(tenant=SLUG, database="d"))
 
 
 def delete_database(operations: LocalOperations) -> None:
-    operations.databases.delete(SLUG, "d")
+    operations.perform(DeleteDatabase(tenant=SLUG, database="d"))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_who_lost_the_lock_does_not_tell_a_store_what_was_before(
 ) -> None:
     one, other = pair
     add_tenant(one, SLUG, "c")
-    one.documents.upsert(at(SLUG), [document("x")])
+    one.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")]))
     if first is restore_database:
         delete_database(one)
     reached, go_on = pause_in_thread(monkeypatch, "apply")
@@ -261,7 +266,7 @@ def test_who_lost_the_lock_does_not_tell_a_store_what_was_before(
     assert isinstance(thread.error, Unavailable)
     for each in pair:
         with pytest.raises(refusal):
-            each.documents.upsert(at(SLUG), [document("y")])
+            each.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("y")]))
     assert unsound(other) == []
 
 
@@ -288,18 +293,18 @@ def test_two_who_make_a_store_after_a_lost_lock_end_with_one(
             thread.end()
 
     stores.create, others.create = making, making_other
-    thread = Background(lambda: one.documents.upsert(at(SLUG), [document("x")]))
+    thread = Background(lambda: one.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")])))
     assert made.wait(SECONDS)
     end_lock_holders(postgres_url)
-    other.documents.upsert(at(SLUG), [document("y")])
+    other.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("y")]))
     go_on.set()
     thread.end()
     assert isinstance(thread.error, Unavailable | None)
     stores.create, others.create = create, create_other
     for each, id in zip(pair, "xz", strict=True):
-        each.documents.upsert(at(SLUG), [document(id)])
-        assert each.documents.count(at(SLUG)) >= 2
-    assert one.documents.count(at(SLUG)) == 3
+        each.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document(id)]))
+        assert each.perform(CountDocuments(**at(SLUG)._asdict())) >= 2
+    assert one.perform(CountDocuments(**at(SLUG)._asdict())) == 3
     assert unsound(one) == []
 
 
@@ -308,17 +313,17 @@ def test_who_lost_the_lock_makes_and_removes_no_store(
 ) -> None:
     one, other = pair
     add_tenant(one, SLUG, "c")
-    tenant_id = one.tenants.get(SLUG).tenant_id
+    tenant_id = one.perform(GetTenant(tenant=SLUG)).tenant_id
     stores = one._runtime.tenant_stores
 
     def remove_late() -> None:
         with stores.exclusive(tenant_id):
             end_lock_holders(postgres_url)
-            other.documents.upsert(at(SLUG), [document("x")])
+            other.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")]))
             with pytest.raises(Unavailable, match="held the tenant's lock"):
                 stores.remove(tenant_id)
 
     with pytest.raises(Unavailable):  # the lock is not there to be given back
         remove_late()
-    assert other.documents.count(at(SLUG)) == 1
+    assert other.perform(CountDocuments(**at(SLUG)._asdict())) == 1
     assert unsound(other) == []

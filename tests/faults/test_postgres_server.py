@@ -20,6 +20,8 @@ from akidb.domain.documents import Page
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import TenantId
 from akidb.metadata.store import PostgresMetadataStore
+from akidb.operations.documents import CountDocuments, GetDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.ports.conflicts import TransactionConflict
 from akidb.services.retries import MAX_ATTEMPTS, retried
 from akidb.settings import Settings
@@ -84,9 +86,11 @@ class Writers:
             if self._stop.is_set():
                 return
             try:
-                self._operations.documents.upsert(at(SLUG), [document(f"{number}-{turn}")])
+                self._operations.perform(
+                    UpsertDocuments(**at(SLUG)._asdict(), documents=[document(f"{number}-{turn}")])
+                )
                 self.documents.append(f"{number}-{turn}")
-                self._operations.tenants.create(f"T {number}-{turn}")
+                self._operations.perform(CreateTenant(name=f"T {number}-{turn}"))
                 self.tenants.append(f"t-{number}-{turn}")
             except Unavailable as error:
                 self.refused["PostgreSQL database" in error.message] += 1
@@ -116,9 +120,11 @@ def test_a_restart_loses_nothing_that_was_acknowledged(durable_server: Server, m
             writers.await_more()
         assert writers.surprises == []
         assert set(writers.refused) == {True}  # the error says which store it is
-        documents = everything(lambda cursor: operations.documents.scan(at(SLUG), limit=1000, cursor=cursor))
+        documents = everything(
+            lambda cursor: operations.perform(ScanDocuments(**at(SLUG)._asdict(), limit=1000, cursor=cursor))
+        )
         assert {each.id for each in documents} >= set(writers.documents)
-        tenants = everything(lambda cursor: operations.tenants.list(limit=1000, cursor=cursor))
+        tenants = everything(lambda cursor: operations.perform(ListTenants(limit=1000, cursor=cursor)))
         assert {each.slug for each in tenants} >= set(writers.tenants)
         time.sleep(TRUSTED_IDLE_SECONDS)  # what was not used since is asked before it is used again
         assert unsound(operations) == []
@@ -131,7 +137,7 @@ def test_a_restart_costs_who_was_idle_nothing(durable_server: Server) -> None:
         durable_server.restart("fast")
         time.sleep(TRUSTED_IDLE_SECONDS)
         assert write_each(operations, SLUG, ["e", "f", "g", "h"]) == {"written": 4}
-        assert operations.documents.count(at(SLUG)) == 8
+        assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == 8
 
 
 def test_a_lost_connection_costs_one_error_at_most(postgres_server: Server, postgres_url: str) -> None:
@@ -146,12 +152,14 @@ def test_a_lost_connection_costs_one_error_at_most(postgres_server: Server, post
         refused = 0
         for number in range(12):
             try:
-                operations.documents.upsert(at(SLUG), [document(f"later {number}")])
-                operations.tenants.create(f"Later {number}")
+                operations.perform(
+                    UpsertDocuments(**at(SLUG)._asdict(), documents=[document(f"later {number}")])
+                )
+                operations.perform(CreateTenant(name=f"Later {number}"))
             except Unavailable:
                 refused += 1
         assert refused <= 3
-        assert operations.documents.count(at(SLUG)) >= 16 + 12 - refused
+        assert operations.perform(CountDocuments(**at(SLUG)._asdict())) >= 16 + 12 - refused
 
 
 def test_64_threads_share_a_pool_of_8(postgres_url: str) -> None:
@@ -169,8 +177,8 @@ def test_64_threads_share_a_pool_of_8(postgres_url: str) -> None:
 
         def read() -> None:
             for _ in range(10):
-                operations.tenants.get(SLUG)
-                operations.documents.count(at(SLUG))
+                operations.perform(GetTenant(tenant=SLUG))
+                operations.perform(CountDocuments(**at(SLUG)._asdict()))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -197,7 +205,7 @@ def test_a_server_without_a_free_connection_is_unavailable(
         postgres_server.run(f"ALTER ROLE {user} CONNECTION LIMIT 1")
         with pytest.raises(Unavailable, match="too many connections"):
             PostgresMetadataStore(limited)
-        assert operations.tenants.get(SLUG).slug == SLUG  # with the connections that it has
+        assert operations.perform(GetTenant(tenant=SLUG)).slug == SLUG  # with the connections that it has
 
 
 def meeting(database: PostgresMetadataStore, one: TenantId, other: TenantId, meet: Any) -> None:
@@ -211,7 +219,7 @@ def meeting(database: PostgresMetadataStore, one: TenantId, other: TenantId, mee
 
 def test_a_deadlock_is_resolved_unseen(postgres_url: str) -> None:
     with opened(postgres_url) as operations:
-        first, second = (operations.tenants.create(name).tenant_id for name in ("One", "Two"))
+        first, second = (operations.perform(CreateTenant(name=name)).tenant_id for name in ("One", "Two"))
         store = operations._runtime.metadata
         assert isinstance(store, PostgresMetadataStore)
         barrier = threading.Barrier(2)
@@ -282,12 +290,12 @@ def test_no_default_of_a_database_changes_what_happens(
         add_tenant(operations, SLUG, "c")
         ids = [f"{number:02}" for number in range(16)]
         assert write_each(operations, SLUG, ids) == {"written": 16}
-        assert [each.id for each in operations.documents.scan(at(SLUG)).items] == ids
-        [found] = operations.documents.get(at(SLUG), ["03"], include=["vector"])  # type: ignore[list-item]
+        assert [each.id for each in operations.perform(ScanDocuments(**at(SLUG)._asdict())).items] == ids
+        [found] = operations.perform(GetDocuments(**at(SLUG)._asdict(), ids=["03"], include=["vector"]))  # type: ignore[list-item]
         assert found.vector is not None
         assert found.vector.tolist() == document("03")["vector"]
-        tenant = operations.tenants.get(SLUG)
-        assert tenant == operations.tenants.list().items[0]
+        tenant = operations.perform(GetTenant(tenant=SLUG))
+        assert tenant == operations.perform(ListTenants()).items[0]
         assert abs(tenant.created_at.timestamp() - time.time()) < 60
         assert unsound(operations) == []
         with operations._runtime.tenant_stores._database.read() as connection:  # type: ignore[attr-defined]
@@ -321,7 +329,7 @@ def test_a_forked_child_leaves_the_connections_to_its_parent(postgres_url: str) 
         pid = os.fork()
         if pid == 0:
             try:
-                operations.tenants.get(SLUG)
+                operations.perform(GetTenant(tenant=SLUG))
             except Unavailable as error:
                 os.write(writing, error.message.encode())
             del operations
@@ -331,5 +339,5 @@ def test_a_forked_child_leaves_the_connections_to_its_parent(postgres_url: str) 
         with os.fdopen(reading) as pipe:
             assert pipe.read() == "the connection was opened before a fork: connect again"
         os.waitpid(pid, 0)
-        assert operations.tenants.get(SLUG).slug == SLUG
+        assert operations.perform(GetTenant(tenant=SLUG)).slug == SLUG
         assert write_each(operations, SLUG, ["x"]) == {"written": 1}

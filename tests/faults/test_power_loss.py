@@ -20,6 +20,8 @@ from lost_power import lose_power
 from writing_child import TENANTS
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.upkeep import CheckStores
 from akidb.sql.sqlite import _engine, library
 from children import child
 
@@ -52,8 +54,8 @@ def test_every_connection_of_every_store_syncs_its_commits(
             with opened(tmp_path / "data", synchronous=synchronous) as operations:
                 slug = f"t{len(said)}"
                 add_tenant(operations, slug, "c")
-                operations.documents.upsert(at(slug), [document("x")])
-                operations.doctor()
+                operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=[document("x")]))
+                operations.perform(CheckStores())
     assert len(said) >= 5
     assert set(said) == {("wal", number)}
 

@@ -13,6 +13,8 @@ from fault_tools import add_tenant, at, disagreements, document, failure, opened
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.domain.errors import Unavailable
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, DeleteTenant, GetTenant, PurgeTenant, RestoreTenant
 
 NOBODY = 65534
 REASON = "Permission denied|read-only|cannot be opened"
@@ -26,7 +28,7 @@ def directory() -> Iterator[Path]:
         with opened(place / "data") as operations:
             for slug in ("one", "two"):
                 add_tenant(operations, slug, "c")
-                operations.documents.upsert(at(slug), [document("x")])
+                operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=[document("x")]))
             add_tenant(operations, "new", "c")
         place.chmod(0o755)
         if os.geteuid() == 0:
@@ -79,23 +81,23 @@ def test_metadata_that_may_not_be_written_serves_no_change(directory: Path) -> N
         pytest.raises(Unavailable, match=REASON) as raised,
         opened(directory) as operations,
     ):
-        operations.tenants.create("other")
+        operations.perform(CreateTenant(name="other"))
     assert METADATA_NAME in raised.value.message
 
 
 def test_a_store_that_may_not_be_written_stops_its_tenant_alone(directory: Path) -> None:
     with opened(directory) as operations:
-        tenant_id = operations.tenants.get("one").tenant_id
+        tenant_id = operations.perform(GetTenant(tenant="one")).tenant_id
     store = directory / TENANTS_NAME / f"{tenant_id}.db"
     _forbid_writing(store)
     with without_privileges(), opened(directory) as operations:
         with pytest.raises(Unavailable, match=REASON) as raised:
-            operations.documents.upsert(at("one"), [document("y")])
+            operations.perform(UpsertDocuments(**at("one")._asdict(), documents=[document("y")]))
         assert store.name in raised.value.message
-        operations.documents.upsert(at("two"), [document("y")])
+        operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("y")]))
         for path in store.parent.glob(f"{store.name}*"):  # SQLite gives its log the file's permissions
             path.chmod(0o600)
-        operations.documents.upsert(at("one"), [document("y")])
+        operations.perform(UpsertDocuments(**at("one")._asdict(), documents=[document("y")]))
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -105,10 +107,10 @@ def test_stores_are_not_made_where_none_may_be(directory: Path) -> None:
     with without_privileges(), opened(directory) as operations:
         _forbid_writing(tenants)
         with pytest.raises(Unavailable, match=REASON):
-            operations.documents.upsert(at("new"), [document("x")])
-        assert operations.documents.count(at("new")) == 0
+            operations.perform(UpsertDocuments(**at("new")._asdict(), documents=[document("x")]))
+        assert operations.perform(CountDocuments(**at("new")._asdict())) == 0
         tenants.chmod(0o700)
-        operations.documents.upsert(at("new"), [document("x")])
+        operations.perform(UpsertDocuments(**at("new")._asdict(), documents=[document("x")]))
         assert unsound(operations) == []
     assert disagreements(directory) == []
 
@@ -116,13 +118,13 @@ def test_stores_are_not_made_where_none_may_be(directory: Path) -> None:
 def test_a_store_that_may_not_be_removed_is_removed_later(directory: Path) -> None:
     tenants = directory / TENANTS_NAME
     with without_privileges(), opened(directory) as operations:
-        operations.tenants.delete("one")
-        operations.documents.upsert(at("two"), [document("y")])
+        operations.perform(DeleteTenant(tenant="one"))
+        operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("y")]))
         _forbid_writing(tenants)
         with pytest.raises(Unavailable, match=REASON):
-            operations.tenants.purge("one")
-        assert failure(operations.tenants.restore, "one") == "NotFound"
-        operations.documents.upsert(at("two"), [document("z")])
+            operations.perform(PurgeTenant(tenant="one"))
+        assert failure(operations.perform, RestoreTenant(tenant="one")) == "NotFound"
+        operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("z")]))
         tenants.chmod(0o700)
     with opened(directory) as operations:
         assert unsound(operations) == []

@@ -22,13 +22,30 @@ from fault_tools import (
 
 from akidb.deployment.local import TENANTS_NAME, LocalOperations
 from akidb.domain.errors import AkiDBError
-from akidb.ports.operations import CollectionChanges, TenantChanges
+from akidb.operations.collections import (
+    CreateCollection,
+    DeleteCollection,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import DeleteDatabase, RestoreDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetUsage,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
 
 CLIENTS = 32
 ROUNDS = 4
 SLUG = "busy"
-MORE_STORAGE = TenantChanges(storage_quota_bytes=2**40)
-MORE_DOCUMENTS = CollectionChanges(max_document_count=10**6)
+MORE_STORAGE = UpdateTenant(tenant=SLUG, storage_quota_bytes=2**40)
+MORE_DOCUMENTS = UpdateCollection(tenant=SLUG, database="d", collection="c", max_document_count=10**6)
 
 
 class Clients:
@@ -36,7 +53,7 @@ class Clients:
 
     def __init__(self, operations: LocalOperations, prefix: str = "") -> None:
         self._prefix = prefix
-        self._documents = operations.documents
+        self._operations = operations
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(CLIENTS)]
         self._lock = threading.Lock()
@@ -48,7 +65,8 @@ class Clients:
         turn = 0
         while not self._stopped.is_set():
             try:
-                self._documents.upsert(at(SLUG), [document(f"{self._prefix}{number}-{turn}")])
+                wanted = [document(f"{self._prefix}{number}-{turn}")]
+                self._operations.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=wanted))
             except AkiDBError as error:
                 with self._lock:
                     self.refused[type(error).__name__] += 1
@@ -89,43 +107,47 @@ def writing(operations: LocalOperations, *allowed: str, prefix: str = "") -> Ite
 
 
 def _used(operations: LocalOperations) -> tuple[int, int]:
-    usage = operations.tenants.usage(SLUG)
+    usage = operations.perform(GetUsage(tenant=SLUG))
     return usage.documents, usage.storage_bytes.used
 
 
 def _suspend(operations: LocalOperations) -> None:
-    operations.tenants.suspend(SLUG)
+    operations.perform(SuspendTenant(tenant=SLUG))
 
 
 def _lower_storage(operations: LocalOperations) -> None:
-    operations.tenants.update(SLUG, TenantChanges(storage_quota_bytes=1))
+    operations.perform(UpdateTenant(tenant=SLUG, storage_quota_bytes=1))
 
 
 def _lower_documents(operations: LocalOperations) -> None:
-    operations.collections.update(SLUG, "d", "c", CollectionChanges(max_document_count=1))
+    operations.perform(UpdateCollection(tenant=SLUG, database="d", collection="c", max_document_count=1))
 
 
 def _delete_collection(operations: LocalOperations) -> None:
-    operations.collections.delete(SLUG, "d", "c")
+    operations.perform(DeleteCollection(tenant=SLUG, database="d", collection="c"))
 
 
 def _delete_database(operations: LocalOperations) -> None:
-    operations.databases.delete(SLUG, "d")
+    operations.perform(DeleteDatabase(tenant=SLUG, database="d"))
 
 
 def _delete_tenant(operations: LocalOperations) -> None:
-    operations.tenants.delete(SLUG)
+    operations.perform(DeleteTenant(tenant=SLUG))
 
 
 @pytest.mark.parametrize(
     ("change", "undo", "answer"),
     [
-        (_suspend, lambda o: o.tenants.activate(SLUG), "InvalidState"),
-        (_lower_storage, lambda o: o.tenants.update(SLUG, MORE_STORAGE), "QuotaExceeded"),
-        (_lower_documents, lambda o: o.collections.update(SLUG, "d", "c", MORE_DOCUMENTS), "QuotaExceeded"),
-        (_delete_collection, lambda o: o.collections.restore(SLUG, "d", "c"), "NotFound"),
-        (_delete_database, lambda o: o.databases.restore(SLUG, "d"), "NotFound"),
-        (_delete_tenant, lambda o: o.tenants.restore(SLUG), "NotFound"),
+        (_suspend, lambda o: o.perform(ActivateTenant(tenant=SLUG)), "InvalidState"),
+        (_lower_storage, lambda o: o.perform(MORE_STORAGE), "QuotaExceeded"),
+        (_lower_documents, lambda o: o.perform(MORE_DOCUMENTS), "QuotaExceeded"),
+        (
+            _delete_collection,
+            lambda o: o.perform(RestoreCollection(tenant=SLUG, database="d", collection="c")),
+            "NotFound",
+        ),
+        (_delete_database, lambda o: o.perform(RestoreDatabase(tenant=SLUG, database="d")), "NotFound"),
+        (_delete_tenant, lambda o: o.perform(RestoreTenant(tenant=SLUG)), "NotFound"),
     ],
 )
 def test_not_one_commit_after_what_forbids_it_is_answered(
@@ -145,7 +167,7 @@ def test_not_one_commit_after_what_forbids_it_is_answered(
             assert clients.refused[answer] > 0
             written += clients.written
             undo(operations)
-            assert operations.documents.count(at(SLUG)) == written == answered
+            assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == written == answered
         assert unsound(operations) == []
     assert disagreements(tmp_path) == []
 
@@ -155,8 +177,8 @@ def test_a_purge_while_clients_write_leaves_no_file(tmp_path: Path) -> None:
         for _ in range(ROUNDS):
             add_tenant(operations, SLUG, "c")
             with writing(operations, "NotFound", "InvalidState", "Unavailable"):
-                operations.tenants.delete(SLUG)
-                operations.tenants.purge(SLUG)
+                operations.perform(DeleteTenant(tenant=SLUG))
+                operations.perform(PurgeTenant(tenant=SLUG))
             assert list((tmp_path / TENANTS_NAME).iterdir()) == []
         assert unsound(operations) == []
     assert disagreements(tmp_path) == []
@@ -169,8 +191,8 @@ def test_a_tenant_that_is_purged_before_its_first_document_leaves_no_file(tmp_pa
             add_tenant(operations, SLUG, "c")
             clients = Clients(operations)
             clients.start()
-            operations.tenants.delete(SLUG)
-            operations.tenants.purge(SLUG)
+            operations.perform(DeleteTenant(tenant=SLUG))
+            operations.perform(PurgeTenant(tenant=SLUG))
             time.sleep(0.05)
             clients.stop()
             assert clients.surprises == []
@@ -183,13 +205,13 @@ def test_a_tenant_that_is_purged_before_its_first_document_leaves_no_file(tmp_pa
 def test_a_collection_purged_while_clients_write_keeps_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         add_tenant(operations, SLUG, "c", "other")
-        operations.documents.upsert(at(SLUG, "other"), [document("kept")])
+        operations.perform(UpsertDocuments(**at(SLUG, "other")._asdict(), documents=[document("kept")]))
         for _ in range(ROUNDS):
             with writing(operations, "NotFound"):
-                operations.collections.delete(SLUG, "d", "c")
-                operations.collections.purge(SLUG, "d", "c")
+                operations.perform(DeleteCollection(tenant=SLUG, database="d", collection="c"))
+                operations.perform(PurgeCollection(tenant=SLUG, database="d", collection="c"))
                 assert _used(operations) == (1, size_bytes(document("kept")))
             assert _used(operations) == (1, size_bytes(document("kept")))
-            operations.collections.create(SLUG, "d", "c", dimension=DIMENSION)
+            operations.perform(CreateCollection(tenant=SLUG, database="d", name="c", dimension=DIMENSION))
         assert unsound(operations) == []
     assert disagreements(tmp_path) == []

@@ -27,6 +27,8 @@ from akidb.documents.tenant_copy import branch_file
 from akidb.embedding.catalog import ModelFile, ModelSpec
 from akidb.embedding.install import install
 from akidb.legacy.writing import OutDirectory
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, PurgeTenant
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, create_file
 
@@ -265,10 +267,10 @@ def test_the_names_of_a_data_directory_are_on_the_disk(calls: RecordedCalls, tmp
     with opened(data) as operations:
         calls.acknowledge("open")
         add_tenant(operations, "t", "c")
-        operations.documents.upsert(at("t"), [document("x")])
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=[document("x")]))
         calls.acknowledge("first document")
-        operations.tenants.delete("t")
-        operations.tenants.purge("t")
+        operations.perform(DeleteTenant(tenant="t"))
+        operations.perform(PurgeTenant(tenant="t"))
         calls.acknowledge("purge")
     assert list((data / TENANTS_NAME).glob("*.db")) == []
     assert lost(calls, sqlite=False) == []
@@ -281,6 +283,6 @@ def test_the_directory_of_the_stores_is_on_the_disk_when_it_is_made_anew(tmp_pat
         add_tenant(operations, "t", "c")
     (data / TENANTS_NAME).rmdir()
     with recorded(tmp_path) as calls, opened(data) as operations:
-        operations.documents.upsert(at("t"), [document("x")])
+        operations.perform(UpsertDocuments(**at("t")._asdict(), documents=[document("x")]))
         calls.acknowledge()
     assert lost(calls, sqlite=False) == []

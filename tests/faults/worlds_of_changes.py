@@ -10,7 +10,13 @@ import msgspec
 
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.changes import ChangeType
-from akidb.ports.operations import CollectionPath, Operations
+from akidb.domain.fields import CollectionPath
+from akidb.operations.changes import GetCollectionChanges
+from akidb.operations.collections import CreateCollection
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.declare import Operations
+from akidb.operations.documents import DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant
 from akidb.settings import Settings
 
 DIMENSION = 16
@@ -19,9 +25,9 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 
 def collection(operations: LocalOperations) -> CollectionPath:
     """A tenant with a collection, and a quota that stops nobody."""
-    operations.tenants.create("Aki Labs", qps_quota=1_000_000)
-    operations.databases.create("aki-labs", "kb")
-    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
+    operations.perform(CreateTenant(name="Aki Labs", qps_quota=1_000_000))
+    operations.perform(CreateDatabase(tenant="aki-labs", name="kb"))
+    operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="notes", dimension=DIMENSION))
     return PATH
 
 
@@ -35,9 +41,9 @@ def write_without_end(directory: Path, seed: int) -> None:
             documents = [
                 {"id": id, "text": f"{id} of {seed} at {step}", "vector": [1.0] * DIMENSION} for id in ids
             ]
-            operations.documents.upsert(PATH, documents)
+            operations.perform(UpsertDocuments(**PATH._asdict(), documents=documents))
         else:
-            operations.documents.delete(PATH, ids=ids)
+            operations.perform(DeleteDocuments(**PATH._asdict(), ids=ids))
 
 
 class Replica(msgspec.Struct):
@@ -58,7 +64,9 @@ class Replica(msgspec.Struct):
 
     def step(self, operations: Operations, path: CollectionPath, limit: int) -> bool:
         """Take over a page of changes; tells whether there are more."""
-        page = operations.changes.of_collection(path, since=self.since, feed=self.feed, limit=limit)
+        page = operations.perform(
+            GetCollectionChanges(**path._asdict(), since=self.since, feed=self.feed, limit=limit)
+        )
         for change in page.changes:
             if change.type == ChangeType.DELETE:
                 self.documents.pop(change.id, None)

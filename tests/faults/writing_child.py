@@ -13,7 +13,10 @@ from typing import Any
 from fault_tools import DIMENSION, UNLIMITED_QPS, at, document, opened
 
 from akidb.observe import context
-from akidb.ports.operations import Operations, TenantChanges
+from akidb.operations.collections import CreateCollection, DeleteCollection, PurgeCollection
+from akidb.operations.declare import Operations
+from akidb.operations.documents import DeleteDocuments, UpdateDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, UpdateTenant
 
 TENANTS = ("a", "b", "c")
 Step = tuple[Any, ...]
@@ -96,30 +99,36 @@ def carry_out(operations: Operations, tenant: str, step: Step) -> list[str]:
 def _carry_out(operations: Operations, tenant: str, step: Step) -> list[str]:
     match step:
         case ("upsert", _, collection, ids, n):
-            return operations.documents.upsert(
-                at(tenant, collection), [document(id, n, n=n) for id in ids]
+            return operations.perform(
+                UpsertDocuments(
+                    **at(tenant, collection)._asdict(), documents=[document(id, n, n=n) for id in ids]
+                )
             ).ids
         case ("nameless", key, collection, n):
             given = nameless(key, n)
             for item in given:
                 del item["id"]
-            return operations.documents.upsert(at(tenant, collection), given).ids
+            return operations.perform(
+                UpsertDocuments(**at(tenant, collection)._asdict(), documents=given)
+            ).ids
         case ("delete", _, collection, ids, _):
-            operations.documents.delete(at(tenant, collection), ids=ids)
+            operations.perform(DeleteDocuments(**at(tenant, collection)._asdict(), ids=ids))
         case ("update", _, collection, ids, n):
-            operations.documents.update(at(tenant, collection), {"n": None, "m": n}, ids=ids)
+            operations.perform(
+                UpdateDocuments(**at(tenant, collection)._asdict(), metadata={"n": None, "m": n}, ids=ids)
+            )
         case ("rename", _, n):
-            operations.tenants.update(tenant, TenantChanges(metadata={"n": n}))
+            operations.perform(UpdateTenant(tenant=tenant, metadata={"n": n}))
         case ("quota", _, n):
-            operations.tenants.update(tenant, TenantChanges(storage_quota_bytes=10**12 + n))
+            operations.perform(UpdateTenant(tenant=tenant, storage_quota_bytes=10**12 + n))
         case ("collection", _, name):
-            operations.collections.create(tenant, "d", name, dimension=DIMENSION)
+            operations.perform(CreateCollection(tenant=tenant, database="d", name=name, dimension=DIMENSION))
         case ("drop", _, name):
-            operations.collections.delete(tenant, "d", name)
+            operations.perform(DeleteCollection(tenant=tenant, database="d", collection=name))
         case ("purge", _, name):
-            operations.collections.purge(tenant, "d", name)
+            operations.perform(PurgeCollection(tenant=tenant, database="d", collection=name))
         case ("tenant", _, slug):
-            operations.tenants.create(slug, slug=slug, qps_quota=UNLIMITED_QPS)
+            operations.perform(CreateTenant(name=slug, slug=slug, qps_quota=UNLIMITED_QPS))
     return []
 
 

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 from fault_tools import at, document, size_bytes
+from msgspec.structs import replace
 from writing_child import Step, nameless
 
 from akidb.deployment.local import LocalOperations
-from akidb.domain.documents import Include
+from akidb.domain.documents import MAX_PAGE_LIMIT, Include
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import ListCollections
+from akidb.operations.documents import ScanDocuments
+from akidb.operations.tenants import GetTenant, GetUsage, ListTenants
 
 Documents = dict[str, dict[str, Any]]
 _ALL = frozenset(Include)
@@ -93,20 +98,33 @@ class TenantModel:
 
 def held(operations: LocalOperations, tenant: str) -> dict[str, Any]:
     """What there is."""
-    usage, entity = operations.tenants.usage(tenant), operations.tenants.get(tenant)
-    names = [c.name for c in _pages(operations.collections.list, tenant, "d")]
+    usage, entity = operations.perform(GetUsage(tenant=tenant)), operations.perform(GetTenant(tenant=tenant))
+    collections = ListCollections(tenant=tenant, database="d", limit=MAX_PAGE_LIMIT)
+    names = [c.name for c in _pages(operations, collections)]
     return {
         "documents": {
             f"{name}/{d.id}": (d.text, d.metadata, d.vector.tobytes())
             for name in names
-            for d in _pages(operations.documents.scan, at(tenant, name), include=_ALL)
+            for d in _pages(
+                operations,
+                ScanDocuments(**at(tenant, name)._asdict(), include=_ALL, limit=MAX_PAGE_LIMIT),
+            )
         },
         "usage": (usage.storage_bytes.used, usage.documents, usage.collections),
         "collections": names,
-        "dropped": [c.name for c in _pages(operations.collections.list, tenant, "d", deleted=True)],
+        "dropped": [c.name for c in _pages(operations, replace(collections, deleted=True))],
         "tenant": (entity.metadata, entity.storage_quota_bytes),
-        "tenants": sorted(t.slug for t in _pages(operations.tenants.list) if t.slug.startswith(f"{tenant}-")),
-        "audit": dict(Counter(entry.action for entry in _pages(operations.audit.list, tenant))),
+        "tenants": sorted(
+            t.slug
+            for t in _pages(operations, ListTenants(limit=MAX_PAGE_LIMIT))
+            if t.slug.startswith(f"{tenant}-")
+        ),
+        "audit": dict(
+            Counter(
+                entry.action
+                for entry in _pages(operations, ListAuditEntries(tenant=tenant, limit=MAX_PAGE_LIMIT))
+            )
+        ),
     }
 
 
@@ -121,11 +139,10 @@ def ids_of(state: dict[str, Any], step: Step) -> list[str]:
     )
 
 
-def _pages(list_: Any, *args: Any, **kwargs: Any) -> Any:
-    cursor = None
+def _pages(operations: LocalOperations, request: Any) -> Any:
     while True:
-        page = list_(*args, **kwargs, limit=1000, cursor=cursor)
+        page = operations.perform(request)
         yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
+        if page.next_cursor is None:
             return
+        request = replace(request, cursor=page.next_cursor)

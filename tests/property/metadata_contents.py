@@ -22,7 +22,7 @@ class Model(Tenancy):
 
     # Users.
 
-    def users_create(self, tenant: str, email: str, *, password: str, role: str = "viewer") -> Row:
+    def user_create(self, tenant: str, email: str, *, password: str, role: str = "viewer") -> Row:
         def effect() -> Row:
             (owner,) = self.walk(tenant)
             self.require("metadata_write", tenant=owner)
@@ -34,19 +34,19 @@ class Model(Tenancy):
         answer: Row = self.once([email, role, password], effect)
         return answer
 
-    def users_get(self, tenant: str, user: str) -> Row:
+    def user_get(self, tenant: str, user: str) -> Row:
         (owner,) = self.walk(tenant)
         return visible(self.find("user", user, tenant_id=owner["tenant_id"]))
 
-    def users_list(self, tenant: str) -> list[Row]:
+    def user_list(self, tenant: str) -> list[Row]:
         (owner,) = self.walk(tenant)
         found = [visible(row) for row in self.all("user", tenant_id=owner["tenant_id"])]
         return sorted(found, key=lambda row: folded(row["email"]))
 
-    def users_count(self, tenant: str) -> int:
-        return len(self.users_list(tenant))
+    def user_count(self, tenant: str) -> int:
+        return len(self.user_list(tenant))
 
-    def users_update(self, tenant: str, user: str, changes: Row, *, if_version: int | None = None) -> Row:
+    def user_update(self, tenant: str, user: str, *, if_version: int | None = None, **changes: Any) -> Row:
         def effect(row: Row) -> Row:
             given = {name: value for name, value in changes.items() if name != "password"}
             if row | given == row and "password" not in changes:
@@ -59,13 +59,13 @@ class Model(Tenancy):
 
         return self._of_user(tenant, user, [changes, if_version], if_version, effect)
 
-    def users_activate(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
+    def user_activate(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
         return self._move_user(tenant, user, "active", "activate", if_version)
 
-    def users_suspend(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
+    def user_suspend(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
         return self._move_user(tenant, user, "suspended", "suspend", if_version)
 
-    def users_deactivate(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
+    def user_deactivate(self, tenant: str, user: str, *, if_version: int | None = None) -> Row:
         return self._move_user(tenant, user, "deactivated", "deactivate", if_version)
 
     def _move_user(self, tenant: str, user: str, target: str, verb: str, if_version: int | None) -> Row:
@@ -76,14 +76,14 @@ class Model(Tenancy):
 
         return self._of_user(tenant, user, if_version, if_version, effect)
 
-    def users_delete(self, tenant: str, user: str, *, if_version: int | None = None) -> None:
+    def user_delete(self, tenant: str, user: str, *, if_version: int | None = None) -> None:
         def effect(row: Row) -> None:
             self.record("user.delete", row["tenant_id"], ("user", row["user_id"]))
             self.drop("user", row)
 
         self._of_user(tenant, user, if_version, if_version, effect)
 
-    def users_verify_password(self, tenant: str, email: str, password: str) -> Row:
+    def user_verify_password(self, tenant: str, email: str, password: str) -> Row:
         (owner,) = self.walk(tenant)
         tenant_id = owner["tenant_id"]
         found = [
@@ -119,7 +119,7 @@ class Model(Tenancy):
 
     # Documents.
 
-    def documents_upsert(self, path: tuple[str, str, str], documents: list[Row]) -> Row:
+    def document_upsert(self, *, documents: list[Row], **path: str) -> Row:
         owner, kept = self._enter(path, "document_write")
         new = {each["id"]: document(each["id"], each["text"], each["metadata"]) for each in documents}
 
@@ -136,7 +136,7 @@ class Model(Tenancy):
         answer: Row = self.once(documents, effect, owner["tenant_id"])
         return answer
 
-    def documents_update(self, path: tuple[str, str, str], metadata: Row, *, ids: list[str]) -> int:
+    def document_update(self, *, metadata: Row, ids: list[str], **path: str) -> int:
         owner, kept = self._enter(path, "document_write")
 
         def effect() -> int:
@@ -154,7 +154,7 @@ class Model(Tenancy):
         answer: int = self.once([metadata, ids], effect, owner["tenant_id"])
         return answer
 
-    def documents_delete(self, path: tuple[str, str, str], *, ids: list[str]) -> int:
+    def document_delete(self, *, ids: list[str], **path: str) -> int:
         owner, kept = self._enter(path, "document_write")
 
         def effect() -> int:
@@ -164,17 +164,17 @@ class Model(Tenancy):
         answer: int = self.once(ids, effect, owner["tenant_id"])
         return answer
 
-    def documents_count(self, path: tuple[str, str, str]) -> int:
+    def document_count(self, **path: str) -> int:
         _, kept = self._enter(path, "document_read")
         return len(kept["documents"])
 
-    def documents_scan(self, path: tuple[str, str, str], *, limit: int) -> Row:
+    def document_scan(self, *, limit: int, **path: str) -> Row:
         _, kept = self._enter(path, "document_read")
         found = sorted(kept["documents"].values(), key=lambda each: str(each["id"]))
         items = [{name: value for name, value in each.items() if name != "size"} for each in found[:limit]]
         return {"items": items, "more": len(found) > limit}
 
-    def changes_of_collection(self, path: tuple[str, str, str]) -> dict[str, Row]:
+    def collection_changes(self, **path: str) -> dict[str, Row]:
         """What one who read the whole feed knows."""
         _, kept = self._enter(path, "document_read")
         return {
@@ -182,8 +182,8 @@ class Model(Tenancy):
             for id, each in kept["documents"].items()
         }
 
-    def _enter(self, path: tuple[str, str, str], work: str) -> tuple[Row, Row]:
-        owner, database, collection = self.walk(*path)
+    def _enter(self, path: dict[str, str], work: str) -> tuple[Row, Row]:
+        owner, database, collection = self.walk(*path.values())
         self.require(work, tenant=owner, database=database, collection=collection)
         self.take_token(owner)
         return owner, {"row": collection, "documents": self.documents[collection["collection_id"]]}
@@ -199,7 +199,7 @@ class Model(Tenancy):
 
     # Copies.
 
-    def archives_copy(self, tenant: str, slug: str, *, name: str | None = None) -> Row:
+    def tenant_copy(self, tenant: str, slug: str, *, name: str | None = None) -> Row:
         """A tenant of its own; `adopt` follows, with the IDs that the program gave to what is below it."""
         (origin,) = self.walk(tenant)
         taken = [row for row in self.all("tenant") if row["slug"] == slug]

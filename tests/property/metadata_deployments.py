@@ -2,8 +2,8 @@
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -18,15 +18,10 @@ from akidb.deployment.local import LocalOperations, open_local
 from akidb.deployment.places import Location
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import EntityId
+from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import context
-from akidb.ports.operations import (
-    CollectionChanges,
-    CollectionPath,
-    DatabaseChanges,
-    TenantChanges,
-)
-from akidb.ports.upkeep import MaintenanceReport
-from akidb.ports.users import UserChanges
+from akidb.operations import OPERATIONS
+from akidb.operations.upkeep import MaintainStores
 from akidb.services import maintenance
 from akidb.services.passwords import Cost, Passwords
 from akidb.services.rate import RateLimiter
@@ -34,12 +29,7 @@ from akidb.settings import Settings
 from postgres import Server
 
 START = datetime(2026, 1, 31, 9, 15, 0, 123456, tzinfo=UTC)
-CHANGES = {
-    "tenants": TenantChanges,
-    "databases": DatabaseChanges,
-    "collections": CollectionChanges,
-    "users": UserChanges,
-}
+REQUESTS = {row.name: request for request, row in OPERATIONS.items()}
 VECTOR = [1.0] * 16
 Outcome = tuple[str, Any]
 """`ok` and what was given, or the code of an error and its fields."""
@@ -118,33 +108,21 @@ class Deployment:
     def __getitem__(self, index: int) -> LocalOperations:
         return self._connections[index]
 
-    def call(
-        self, index: int, operation: str, arguments: Sequence[Any], options: dict[str, Any], key: str | None
-    ) -> Outcome:
-        """Call an operation such as `tenants.get`, with the key if there is one."""
-        service, _, name = operation.partition(".")
-        given = list(arguments)
-        if name == "update" and service in CHANGES:
-            given[-1] = CHANGES[service](**given[-1])
-        if given and isinstance(given[0], tuple):
-            given[0] = CollectionPath(*given[0])
-        if operation == "documents.upsert":
-            given[1] = [{**each, "vector": VECTOR} for each in given[1]]
-        method = getattr(getattr(self[index], service), name)
-        if key is None:
-            return outcome(lambda: method(*given, **options))
-        with context.request(idempotency_key=key):
-            return outcome(lambda: method(*given, **options))
+    def call(self, index: int, operation: str, fields: dict[str, Any], key: str | None) -> Outcome:
+        """Perform an operation such as `tenant.get`, with the key if there is one."""
+        if operation == "document.upsert":
+            documents = [{**each, "vector": VECTOR} for each in fields["documents"]]
+            fields = {**fields, "documents": documents}
+        request = REQUESTS[operation](**fields)
+        with nullcontext() if key is None else context.request(idempotency_key=key):
+            return outcome(lambda: self[index].perform(request))
 
-    def pages(
-        self, index: int, operation: str, arguments: Sequence[Any], options: dict[str, Any], limit: int
-    ) -> Outcome:
+    def pages(self, index: int, operation: str, fields: dict[str, Any], limit: int) -> Outcome:
         """All of a list, so many at a time."""
         found: list[Any] = []
         cursor = None
         while True:
-            paging = {**options, "limit": limit, "cursor": cursor}
-            code, page = self.call(index, operation, arguments, paging, None)
+            code, page = self.call(index, operation, {**fields, "limit": limit, "cursor": cursor}, None)
             if code != "ok":
                 return code, page
             found += page["items"]
@@ -154,7 +132,7 @@ class Deployment:
             assert len(page["items"]) == limit, f"{operation}: a page that is not full goes on"
 
     def maintain(self, index: int) -> MaintenanceReport:
-        return self[index].maintain()
+        return self[index].perform(MaintainStores())
 
 
 class Place(Protocol):

@@ -10,6 +10,8 @@ from metadata_machine import How, Machine, Target, rule
 from metadata_model import RETENTION, Row
 from metadata_rules import HOW, SORTS, EntityRules
 
+from akidb.operations.upkeep import MaintainStores
+
 DOCUMENTS = st.fixed_dictionaries(
     {
         "id": st.sampled_from(["a", "b", "ü"]),
@@ -29,42 +31,47 @@ STEPS = [
     RETENTION,
 ]
 UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
-TENANT, DATABASE = "aki-labs", ("aki-labs", "kb")
-WRONG: list[tuple[str, tuple[Any, ...], Row, str]] = [
-    ("tenants.create", ("",), {}, "name"),
-    ("tenants.create", ("a\nb",), {}, "name"),
-    ("tenants.create", ("A",), {"slug": "A"}, "slug"),
-    ("tenants.create", ("A",), {"slug": UUID}, "slug"),
-    ("tenants.create", ("A",), {"external_id": ""}, "external_id"),
-    ("tenants.create", ("A",), {"status": "suspended"}, "status"),
-    ("tenants.create", ("A",), {"storage_quota_bytes": -1}, "storage_quota_bytes"),
-    ("tenants.create", ("A",), {"memory_quota_bytes": 2**63}, "memory_quota_bytes"),
-    ("tenants.create", ("A",), {"qps_quota": True}, "qps_quota"),
-    ("tenants.create", ("A",), {"metadata": []}, "metadata"),
-    ("tenants.get", ("A B",), {}, "tenant"),
-    ("tenants.get", (f"{{{UUID}}}",), {}, "tenant"),
-    ("tenants.list", (), {"limit": 0}, "limit"),
-    ("tenants.list", (), {"limit": 1001}, "limit"),
-    ("tenants.list", (), {"sort": "size"}, "sort"),
-    ("tenants.list", (), {"cursor": "AAAA"}, "cursor"),
-    ("tenants.update", (TENANT, {"name": " "}), {}, "name"),
-    ("tenants.suspend", (TENANT,), {"reason": "x" * 4097}, "reason"),
-    ("databases.create", (TENANT, "-"), {}, "name"),
-    ("databases.create", (TENANT, UUID), {}, "name"),
-    ("databases.create", (TENANT, "new"), {"state": "migrating"}, "state"),
-    ("databases.update", (*DATABASE, {"state": "deleting"}), {}, "state"),
-    ("databases.update", (*DATABASE, {"schema_version": 0}), {}, "schema_version"),
-    ("collections.create", (*DATABASE, "new"), {}, "dimension"),
-    ("collections.create", (*DATABASE, "new"), {"dimension": 15}, "dimension"),
-    ("collections.create", (*DATABASE, "new"), {"dimension": 16, "metric": "hamming"}, "metric"),
-    ("collections.create", (*DATABASE, "new"), {"dimension": 16, "hnsw_m": 1}, "hnsw_m"),
-    ("collections.update", (*DATABASE, "notes", {"max_document_count": -1}), {}, "max_document_count"),
-    ("users.create", (TENANT, "bob"), {"password": "correct horse"}, "email"),
-    ("users.create", (TENANT, "new@x"), {"password": "short"}, "password"),
-    ("users.create", (TENANT, "new@x"), {"password": "correct horse", "role": "owner"}, "role"),
-    ("users.update", (TENANT, "bob@x", {"email": "a@b@c"}), {}, "email"),
+TENANT = {"tenant": "aki-labs"}
+DATABASE = {**TENANT, "database": "kb"}
+WRONG: list[tuple[str, Row, str]] = [
+    ("tenant.create", {"name": ""}, "name"),
+    ("tenant.create", {"name": "a\nb"}, "name"),
+    ("tenant.create", {"name": "A", "slug": "A"}, "slug"),
+    ("tenant.create", {"name": "A", "slug": UUID}, "slug"),
+    ("tenant.create", {"name": "A", "external_id": ""}, "external_id"),
+    ("tenant.create", {"name": "A", "status": "suspended"}, "status"),
+    ("tenant.create", {"name": "A", "storage_quota_bytes": -1}, "storage_quota_bytes"),
+    ("tenant.create", {"name": "A", "memory_quota_bytes": 2**63}, "memory_quota_bytes"),
+    ("tenant.create", {"name": "A", "qps_quota": True}, "qps_quota"),
+    ("tenant.create", {"name": "A", "metadata": []}, "metadata"),
+    ("tenant.get", {"tenant": "A B"}, "tenant"),
+    ("tenant.get", {"tenant": f"{{{UUID}}}"}, "tenant"),
+    ("tenant.list", {"limit": 0}, "limit"),
+    ("tenant.list", {"limit": 1001}, "limit"),
+    ("tenant.list", {"sort": "size"}, "sort"),
+    ("tenant.list", {"cursor": "AAAA"}, "cursor"),
+    ("tenant.update", {**TENANT, "name": " "}, "name"),
+    ("tenant.suspend", {**TENANT, "reason": "x" * 4097}, "reason"),
+    ("database.create", {**TENANT, "name": "-"}, "name"),
+    ("database.create", {**TENANT, "name": UUID}, "name"),
+    ("database.create", {**TENANT, "name": "new", "state": "migrating"}, "state"),
+    ("database.update", {**DATABASE, "state": "deleting"}, "state"),
+    ("database.update", {**DATABASE, "schema_version": 0}, "schema_version"),
+    ("collection.create", {**DATABASE, "name": "new"}, "dimension"),
+    ("collection.create", {**DATABASE, "name": "new", "dimension": 15}, "dimension"),
+    ("collection.create", {**DATABASE, "name": "new", "dimension": 16, "metric": "hamming"}, "metric"),
+    ("collection.create", {**DATABASE, "name": "new", "dimension": 16, "hnsw_m": 1}, "hnsw_m"),
+    (
+        "collection.update",
+        {**DATABASE, "collection": "notes", "max_document_count": -1},
+        "max_document_count",
+    ),
+    ("user.create", {**TENANT, "email": "bob", "password": "correct horse"}, "email"),
+    ("user.create", {**TENANT, "email": "new@x", "password": "short"}, "password"),
+    ("user.create", {**TENANT, "email": "new@x", "password": "correct horse", "role": "owner"}, "role"),
+    ("user.update", {**TENANT, "user": "bob@x", "email": "a@b@c"}, "email"),
 ]
-"""Calls with one wrong argument, and which one it is."""
+"""Requests with one wrong field, and which one it is."""
 
 
 class MetadataMachine(EntityRules):
@@ -102,7 +109,7 @@ class MetadataMachine(EntityRules):
     )
     def upsert(self, how: How, collection: str, documents: list[Row]) -> None:
         path = self.path(how, *self.homes[self.there(collection)])
-        self.do(how, "documents.upsert", path, documents)
+        self.do(how, "document.upsert", **path, documents=documents)
 
     @rule(how=HOW, collection=collections, ids=IDS, patch=st.none() | PATCHES)
     def update_or_delete_documents(
@@ -110,20 +117,20 @@ class MetadataMachine(EntityRules):
     ) -> None:
         path = self.path(how, *self.homes[self.there(collection)])
         if patch is None:
-            self.do(how, "documents.delete", path, ids=ids)
+            self.do(how, "document.delete", **path, ids=ids)
         else:
-            self.do(how, "documents.update", path, patch, ids=ids)
+            self.do(how, "document.update", **path, metadata=patch, ids=ids)
 
     @rule(how=HOW, collection=collections, limit=st.integers(1, 3))
     def read_documents(self, how: How, collection: str, limit: int) -> None:
         how = how._replace(key=None)
         path = self.path(how, *self.homes[collection])
-        self.do(how, "documents.count", path)
-        operation, options = "documents.scan", {"limit": limit}
-        code, answer = self.real.call(how.connection, operation, (path,), options, None)
+        self.do(how, "document.count", **path)
+        operation, fields = "document.scan", {**path, "limit": limit}
+        code, answer = self.real.call(how.connection, operation, fields, None)
         if code == "ok":
             answer = {"items": answer["items"], "more": answer["next_cursor"] is not None}
-        self.agree((code, answer), self.expect(how, operation, (path,), options, (code, answer)), operation)
+        self.agree((code, answer), self.expect(how, operation, fields, (code, answer)), operation)
 
     @rule(how=HOW, collection=collections, limit=st.integers(1, 3))
     def follow_documents(self, how: How, collection: str, limit: int) -> None:
@@ -131,11 +138,12 @@ class MetadataMachine(EntityRules):
         path, more = self.path(how, *self.homes[collection]), True
         while more:
             since, token, known = self.readers.get(collection, (0, None, {}))
-            options = {"since": since, "feed": token, "limit": limit}
-            got = self.real.call(how.connection, "changes.of_collection", (path,), options, None)
-            want = self.expect(how._replace(key=None), "changes.of_collection", (path,), {}, got)
+            fields = {**path, "since": since, "feed": token, "limit": limit}
+            got = self.real.call(how.connection, "collection.changes", fields, None)
+            want = self.expect(how._replace(key=None), "collection.changes", {**path}, got)
+            self.tally["collection.changes", got[0]] += 1
             if got[0] != "ok":
-                self.agree(got, want, "changes.of_collection")
+                self.agree(got, want, "collection.changes")
                 return
             for change in got[1]["changes"]:
                 known.pop(change["id"], None)
@@ -156,7 +164,7 @@ class MetadataMachine(EntityRules):
     )
     def copy_tenant(self, how: How, tenant: str, slug: str, name: str | None) -> Target:
         how = how._replace(key=None)
-        answer = self.do(how, "archives.copy", *self.path(how, tenant), slug, name=name)
+        answer = self.do(how, "tenant.copy", **self.path(how, tenant), slug=slug, name=name)
         made = self.made("tenant", answer)
         if "tenant_id" in answer:
             self._adopt(tenant, made)
@@ -164,7 +172,7 @@ class MetadataMachine(EntityRules):
 
     def _adopt(self, origin: str, made: str) -> None:
         """Learn the IDs of what a copy holds."""
-        code, page = self.real.call(0, "changes.of_tenant", (made,), {"limit": 1000}, None)
+        code, page = self.real.call(0, "tenant.changes", {"tenant": made, "limit": 1000}, None)
         self.agree(code, "ok", page)
         rows = [change[change["entity"]] for change in page["changes"]]
         databases = {row["database_id"]: row for row in rows if "schema_version" in row}
@@ -197,15 +205,15 @@ class MetadataMachine(EntityRules):
     @rule(connection=st.sampled_from([0, 1]), back=st.integers(0, 40))
     def repeat(self, connection: int, back: int) -> None:
         """Make a request again that bore a key, perhaps of another process."""
-        how, operation, arguments, options = self.keyed[-1 - back % len(self.keyed)]
-        answer = self.do(how._replace(connection=connection), operation, *arguments, **options)
+        how, operation, fields = self.keyed[-1 - back % len(self.keyed)]
+        answer = self.do(how._replace(connection=connection), operation, **fields)
         if operation.endswith(".create"):  # the first was refused, or is forgotten
-            self.made(operation.partition(".")[0].removesuffix("s"), answer)
+            self.made(operation.partition(".")[0], answer)
 
     @rule(connection=st.sampled_from([0, 1]), wrong=st.sampled_from(WRONG))
-    def ask_wrongly(self, connection: int, wrong: tuple[str, tuple[Any, ...], Row, str]) -> None:
-        operation, arguments, options, field = wrong
-        got = self.real.call(connection, operation, arguments, options, "wrong")
+    def ask_wrongly(self, connection: int, wrong: tuple[str, Row, str]) -> None:
+        operation, fields, field = wrong
+        got = self.real.call(connection, operation, fields, "wrong")
         self.agree(got, ("invalid_argument", {"field": field}), wrong)
         self.tally[operation, got[0]] += 1
 
@@ -220,7 +228,7 @@ class MetadataMachine(EntityRules):
         places = {row["tenant_id"]: row[field] for row in self.model.all("tenant", deleted=False)}
         stayed = places.items() if walk["stayed"] is None else places.items() & walk["stayed"]
         options = {"sort": walk["sort"], "cursor": walk["cursor"], "limit": 1}
-        code, page = self.real.call(connection, "tenants.list", (), options, None)
+        code, page = self.real.call(connection, "tenant.list", options, None)
         self.agree(code, "ok", page)
         walk["seen"].update(row["tenant_id"] for row in page["items"])
         if page["next_cursor"] is None:
@@ -230,7 +238,7 @@ class MetadataMachine(EntityRules):
         else:
             self.walk = {**walk, "cursor": page["next_cursor"], "stayed": set(stayed)}
             options |= {"sort": "name" if walk["sort"] == "slug" else "slug", "cursor": page["next_cursor"]}
-            code, answer = self.real.call(connection, "tenants.list", (), options, None)
+            code, answer = self.real.call(connection, "tenant.list", options, None)
             self.agree((code, answer), ("invalid_argument", {"field": "cursor"}), "another list's cursor")
 
     # Time, upkeep, restarts.
@@ -242,7 +250,7 @@ class MetadataMachine(EntityRules):
 
     @rule(connection=st.sampled_from([0, 1]))
     def sweep(self, connection: int) -> None:
-        report = self.real[connection].maintain()
+        report = self.real[connection].perform(MaintainStores())
         purged = {
             "tenant": report.tenants_purged,
             "database": report.databases_purged,

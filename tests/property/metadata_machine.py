@@ -1,7 +1,7 @@
 """What the rules of the state machine stand on: calls that are compared, and reading all of it back."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import wraps
 from typing import Any, NamedTuple
@@ -11,6 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple
 from metadata_contents import Model
 from metadata_deployments import Clock, Deployment, Outcome, Place, outcome
 from metadata_model import NICKNAMES, Request, Row, visible
+
+from akidb.operations.upkeep import CheckStores
 
 Target = Any
 """An ID for a bundle, or nothing."""
@@ -71,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         self.real: Deployment = self._stack.enter_context(place.fresh())
         self.homes: dict[str, tuple[str, ...]] = {}
         """The IDs on the path to each thing, its own last; of purged ones too."""
-        self.keyed: list[tuple[How, str, Sequence[Any], Row]] = []
+        self.keyed: list[tuple[How, str, Row]] = []
         self.readers: dict[str, tuple[int, str | None, dict[str, Row]]] = {}
         """Of each feed: where its reader is, and what it knows by now."""
         self.is_sound = True
@@ -81,18 +83,20 @@ class Machine(RuleBasedStateMachine):
         try:
             if self.is_sound:
                 self.compare_everything(0)
-                assert [finding for finding in self.real[0].doctor() if not finding.ok] == []
+                assert [
+                    finding for finding in self.real[0].perform(CheckStores()).items if not finding.ok
+                ] == []
         finally:
             self._stack.close()
 
     # Calls.
 
-    def do(self, how: How, operation: str, *arguments: Any, **options: Any) -> Target:
+    def do(self, how: How, operation: str, **fields: Any) -> Target:
         """Make a call and compare; gives the ID of what it made."""
-        got = self.real.call(how.connection, operation, arguments, options, how.key)
-        self.agree(got, self.expect(how, operation, arguments, options, got), operation)
+        got = self.real.call(how.connection, operation, fields, how.key)
+        self.agree(got, self.expect(how, operation, fields, got), operation)
         if how.key is not None:
-            self.keyed.append((how, operation, arguments, options))
+            self.keyed.append((how, operation, fields))
         self.tally[operation, got[0]] += 1
         return got[1]
 
@@ -101,21 +105,14 @@ class Machine(RuleBasedStateMachine):
         self.is_sound = got == want
         assert got == want, f"{about}: {got}, not {want}"
 
-    def expect(
-        self, how: How, operation: str, arguments: Sequence[Any], options: Row, got: Outcome
-    ) -> Outcome:
+    def expect(self, how: How, operation: str, fields: Row, got: Outcome) -> Outcome:
         """What the model says to a call; the ID of a new thing is the one that it was given."""
-        kind = operation.partition(".")[0].removesuffix("s").replace("archive", "tenant")
+        kind = operation.partition(".")[0]
         given = got[1].get(f"{kind}_id", "") if got[0] == "ok" and isinstance(got[1], dict) else ""
-        path = arguments[0] if operation.startswith("documents.") else arguments
-        named = tuple(each for each in path if isinstance(each, str))
-        if operation.endswith(".create"):
-            named = named[:-1]
-        if operation == "archives.copy":
-            named = named[:1]
+        named = tuple(fields[each] for each in NICKNAMES if each in fields)
         runtime = self.real.runtimes[how.connection]
         request = Request(operation, named, how.key, runtime, given)
-        return outcome(lambda: self.model.call(request, arguments, options))
+        return outcome(lambda: self.model.call(request, fields))
 
     def made(self, kind: str, answer: Any) -> Target:
         """Remember what a call made, if it did."""
@@ -131,12 +128,12 @@ class Machine(RuleBasedStateMachine):
         above = [row[f"{each}_id"] for each in ("tenant", "database") if each != kind and f"{each}_id" in row]
         self.homes[row[f"{kind}_id"]] = (*above, row[f"{kind}_id"])
 
-    def path(self, how: How, *identities: str) -> tuple[str, ...]:
+    def path(self, how: How, *identities: str) -> dict[str, str]:
         """How a caller names what is on the way to a thing."""
         kinds = ["tenant", "database", "collection"]
-        return tuple(
-            self.name(how, kind, identity) for kind, identity in zip(kinds, identities, strict=False)
-        )
+        return {
+            kind: self.name(how, kind, identity) for kind, identity in zip(kinds, identities, strict=False)
+        }
 
     def name(self, how: How, kind: str, identity: str) -> str:
         row = self.model.rows[kind].get(identity)
@@ -150,37 +147,34 @@ class Machine(RuleBasedStateMachine):
 
     # Reading back.
 
-    def compare(
-        self, connection: int, operation: str, *arguments: Any, limit: int = 3, **options: Any
-    ) -> None:
+    def compare(self, connection: int, operation: str, *, limit: int = 3, **fields: Any) -> None:
         """Compare a list, page after page, and its count."""
-        got = self.real.pages(connection, operation, arguments, options, limit)
-        self.agree(got, self.expect(PLAIN[connection], operation, arguments, options, got), operation)
+        got = self.real.pages(connection, operation, fields, limit)
+        self.agree(got, self.expect(PLAIN[connection], operation, fields, got), operation)
         self.tally[operation, got[0]] += 1
-        options.pop("sort", None)
-        operation = operation.replace(".list", ".count")
-        self.do(PLAIN[connection], operation, *arguments, **options)
+        fields.pop("sort", None)
+        self.do(PLAIN[connection], operation.replace(".list", ".count"), **fields)
 
     def compare_everything(self, connection: int) -> None:
         """Compare all that can be read with all that the model holds."""
         for deleted in (False, True):
-            self.compare(connection, "tenants.list", deleted=deleted)
+            self.compare(connection, "tenant.list", deleted=deleted)
         for tenant_id in {home[0] for home in self.homes.values()}:
             self._compare_audit(connection, tenant_id)
         for tenant in list(self.model.all("tenant", deleted=False)):
             tenant_id = tenant["tenant_id"]
-            self.do(PLAIN[connection], "tenants.usage", tenant_id)
-            self.compare(connection, "users.list", tenant_id)
+            self.do(PLAIN[connection], "tenant.usage", tenant=tenant_id)
+            self.compare(connection, "user.list", tenant=tenant_id)
             self.follow(connection, tenant_id, limit=4)
             for deleted in (False, True):
-                self.compare(connection, "databases.list", tenant_id, deleted=deleted)
+                self.compare(connection, "database.list", tenant=tenant_id, deleted=deleted)
             for database in list(self.model.all("database", deleted=False, tenant_id=tenant_id)):
                 for deleted in (False, True):
-                    path = (tenant_id, database["database_id"])
-                    self.compare(connection, "collections.list", *path, deleted=deleted)
+                    path = {"tenant": tenant_id, "database": database["database_id"]}
+                    self.compare(connection, "collection.list", **path, deleted=deleted)
 
     def _compare_audit(self, connection: int, tenant_id: str) -> None:
-        code, found = self.real.pages(connection, "audit.list", (tenant_id,), {}, 7)
+        code, found = self.real.pages(connection, "audit.list", {"tenant": tenant_id}, 7)
         self.agree(code, "ok", found)
         told = ("action", "resource_type", "resource_id", "result", "reason", "metadata", "created_at")
         self.agree({entry["tenant_id"] for entry in found}, {tenant_id}, "the audit's tenant")
@@ -196,9 +190,10 @@ class Machine(RuleBasedStateMachine):
         since, token, known = self.readers.get(tenant_id, (0, None, {}))
         more = True
         while more:
-            how = {"since": since, "feed": token, "limit": limit}
-            code, page = self.real.call(connection, "changes.of_tenant", (tenant_id,), how, None)
+            fields = {"tenant": tenant_id, "since": since, "feed": token, "limit": limit}
+            code, page = self.real.call(connection, "tenant.changes", fields, None)
             self.agree(code, "ok", page)
+            self.tally["tenant.changes", code] += 1
             for change in page["changes"]:
                 known.pop(change["id"], None)
                 if change["type"] == "upsert":

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from akidb.domain.errors import (
     AlreadyExists,
     IdempotencyMismatch,
-    InvalidArgument,
     InvalidState,
     NotFound,
     PreconditionFailed,
@@ -145,11 +144,7 @@ class World:
         return True
 
     def check_version(self, kind: str, row: Row, if_version: int | None) -> None:
-        if if_version is None:
-            return
-        if if_version < 1:
-            raise InvalidArgument("if_version", "too small")
-        if if_version != row["version"]:
+        if if_version is not None and if_version != row["version"]:
             raise PreconditionFailed(kind, if_version, row["version"])
 
     def check_free(self, kind: str, row: Row, *fields: str, within: tuple[str, ...] = ()) -> None:

@@ -62,23 +62,23 @@ class EntityRules(Machine):
     @initialize(target=tenants)
     def first_tenant(self) -> Target:
         """With room for three or four documents."""
-        answer = self.do(PLAIN[0], "tenants.create", "Aki Labs", storage_quota_bytes=300)
+        answer = self.do(PLAIN[0], "tenant.create", name="Aki Labs", storage_quota_bytes=300)
         return self.made("tenant", answer)
 
     @initialize(target=databases, tenant=tenants)
     def first_database(self, tenant: str) -> Target:
-        return self.made("database", self.do(PLAIN[0], "databases.create", tenant, "kb"))
+        return self.made("database", self.do(PLAIN[0], "database.create", tenant=tenant, name="kb"))
 
     @initialize(target=collections, database=databases)
     def first_collection(self, database: str) -> Target:
-        path = self.homes[database]
+        path = self.path(PLAIN[0], *self.homes[database])
         limits = {"dimension": DIMENSION, "max_document_count": 2}
-        answer = self.do(PLAIN[0], "collections.create", *path, "notes", **limits)
+        answer = self.do(PLAIN[0], "collection.create", **path, name="notes", **limits)
         return self.made("collection", answer)
 
     @initialize(target=users, tenant=tenants)
     def first_user(self, tenant: str) -> Target:
-        answer = self.do(PLAIN[0], "users.create", tenant, "bob@x", password="correct horse")
+        answer = self.do(PLAIN[0], "user.create", tenant=tenant, email="bob@x", password="correct horse")
         return self.made("user", answer)
 
     # Tenants.
@@ -98,7 +98,7 @@ class EntityRules(Machine):
         ),
     )
     def create_tenant(self, how: How, name: str, given: Row) -> Target:
-        return self.made("tenant", self.do(how, "tenants.create", name, **given))
+        return self.made("tenant", self.do(how, "tenant.create", name=name, **given))
 
     @rule(
         how=HOW,
@@ -114,7 +114,7 @@ class EntityRules(Machine):
     )
     def update_tenant(self, how: How, tenant: str, changes: Row) -> None:
         version = self.if_version(how, "tenant", tenant)
-        self.do(how, "tenants.update", *self.path(how, tenant), changes, **version)
+        self.do(how, "tenant.update", **self.path(how, tenant), **changes, **version)
 
     @rule(
         how=HOW,
@@ -126,13 +126,13 @@ class EntityRules(Machine):
         name = self.chosen(verb, "tenant", tenant)
         given = {"reason": reason} if name == "suspend" else {}
         given |= self.if_version(how, "tenant", tenant)
-        self.do(how, f"tenants.{name}", *self.path(how, tenant), **given)
+        self.do(how, f"tenant.{name}", **self.path(how, tenant), **given)
 
     @rule(how=HOW, tenant=tenants)
     def get_tenant(self, how: How, tenant: str) -> None:
         how = how._replace(key=None)
-        self.do(how, "tenants.get", *self.path(how, tenant))
-        self.do(how, "tenants.usage", *self.path(how, tenant))
+        self.do(how, "tenant.get", **self.path(how, tenant))
+        self.do(how, "tenant.usage", **self.path(how, tenant))
 
     @rule(
         connection=st.sampled_from([0, 1]),
@@ -146,7 +146,7 @@ class EntityRules(Machine):
         limit=st.integers(1, 4),
     )
     def list_tenants(self, connection: int, wanted: Row, sort: str, limit: int) -> None:
-        self.compare(connection, "tenants.list", limit=limit, sort=sort, **wanted)
+        self.compare(connection, "tenant.list", limit=limit, sort=sort, **wanted)
 
     def chosen(self, verb: Verb, kind: str, identity: str) -> str:
         row = self.model.rows[kind].get(identity)
@@ -162,7 +162,7 @@ class EntityRules(Machine):
         state=st.sampled_from(["ready", "ready", "provisioning"]),
     )
     def create_database(self, how: How, tenant: str, name: str, state: str) -> Target:
-        answer = self.do(how, "databases.create", *self.path(how, tenant), name, state=state)
+        answer = self.do(how, "database.create", **self.path(how, tenant), name=name, state=state)
         return self.made("database", answer)
 
     @rule(
@@ -177,25 +177,26 @@ class EntityRules(Machine):
     )
     def update_database(self, how: How, database: str, changes: Row) -> None:
         version = self.if_version(how, "database", database)
-        self.do(how, "databases.update", *self.path(how, *self.homes[database]), changes, **version)
+        path = self.path(how, *self.homes[database])
+        self.do(how, "database.update", **path, **changes, **version)
 
     @rule(how=HOW, database=databases, verb=VERBS)
     def move_database(self, how: How, database: str, verb: Verb) -> None:
         version = self.if_version(how, "database", database)
         name = self.chosen(verb, "database", database)
-        self.do(how, f"databases.{name}", *self.path(how, *self.homes[database]), **version)
+        self.do(how, f"database.{name}", **self.path(how, *self.homes[database]), **version)
 
     @rule(how=HOW, database=databases, tenant=tenants)
     def get_database(self, how: How, database: str, tenant: str) -> None:
         """Where it is, and where a database of another tenant may be."""
         how = how._replace(key=None)
-        self.do(how, "databases.get", *self.path(how, *self.homes[database]))
-        self.do(how, "databases.get", *self.path(how, tenant, database))
+        self.do(how, "database.get", **self.path(how, *self.homes[database]))
+        self.do(how, "database.get", **self.path(how, tenant, database))
 
     @rule(how=HOW, tenant=tenants, deleted=st.booleans(), limit=st.integers(1, 3))
     def list_databases(self, how: How, tenant: str, deleted: bool, limit: int) -> None:
         path = self.path(how, tenant)
-        self.compare(how.connection, "databases.list", *path, limit=limit, deleted=deleted)
+        self.compare(how.connection, "database.list", **path, limit=limit, deleted=deleted)
 
     # Collections.
 
@@ -211,10 +212,8 @@ class EntityRules(Machine):
         ),
     )
     def create_collection(self, how: How, database: str, name: str, given: Row) -> Target:
-        path = self.homes[database]
-        answer = self.do(
-            how, "collections.create", *self.path(how, *path), name, dimension=DIMENSION, **given
-        )
+        path = self.path(how, *self.homes[database])
+        answer = self.do(how, "collection.create", **path, name=name, dimension=DIMENSION, **given)
         return self.made("collection", answer)
 
     @rule(
@@ -229,42 +228,43 @@ class EntityRules(Machine):
     )
     def update_collection(self, how: How, collection: str, changes: Row) -> None:
         version = self.if_version(how, "collection", collection)
-        self.do(how, "collections.update", *self.path(how, *self.homes[collection]), changes, **version)
+        path = self.path(how, *self.homes[collection])
+        self.do(how, "collection.update", **path, **changes, **version)
 
     @rule(how=HOW, collection=collections, verb=VERBS)
     def move_collection(self, how: How, collection: str, verb: Verb) -> None:
         version = self.if_version(how, "collection", collection)
         name = self.chosen(verb, "collection", collection)
-        self.do(how, f"collections.{name}", *self.path(how, *self.homes[collection]), **version)
+        self.do(how, f"collection.{name}", **self.path(how, *self.homes[collection]), **version)
 
     @rule(how=HOW, collection=collections, database=databases)
     def get_collection(self, how: How, collection: str, database: str) -> None:
         """Where it is, and where a collection of another database may be."""
         how = how._replace(key=None)
-        self.do(how, "collections.get", *self.path(how, *self.homes[collection]))
-        self.do(how, "collections.get", *self.path(how, *self.homes[database], collection))
+        self.do(how, "collection.get", **self.path(how, *self.homes[collection]))
+        self.do(how, "collection.get", **self.path(how, *self.homes[database], collection))
 
     @rule(how=HOW, database=databases, deleted=st.booleans(), limit=st.integers(1, 3))
     def list_collections(self, how: How, database: str, deleted: bool, limit: int) -> None:
         path = self.path(how, *self.homes[database])
-        self.compare(how.connection, "collections.list", *path, limit=limit, deleted=deleted)
+        self.compare(how.connection, "collection.list", **path, limit=limit, deleted=deleted)
 
     # Users.
 
     @rule(target=users, how=HOW, tenant=tenants, email=EMAILS, password=PASSWORDS, role=ROLES)
     def create_user(self, how: How, tenant: str, email: str, password: str, role: str) -> Target:
         path = self.path(how, tenant)
-        answer = self.do(how, "users.create", *path, email, password=password, role=role)
+        answer = self.do(how, "user.create", **path, email=email, password=password, role=role)
         return self.made("user", answer)
 
-    def user_path(self, how: How, user: str) -> tuple[str, str]:
+    def user_path(self, how: How, user: str) -> dict[str, str]:
         tenant, _ = self.homes[user]
-        return self.name(how, "tenant", tenant), self.name(how, "user", user)
+        return {"tenant": self.name(how, "tenant", tenant), "user": self.name(how, "user", user)}
 
     @rule(how=HOW, user=users, changes=optional(email=EMAILS, role=ROLES, password=PASSWORDS))
     def update_user(self, how: How, user: str, changes: Row) -> None:
         version = self.if_version(how, "user", user)
-        self.do(how, "users.update", *self.user_path(how, user), changes, **version)
+        self.do(how, "user.update", **self.user_path(how, user), **changes, **version)
 
     @rule(
         how=HOW,
@@ -273,20 +273,20 @@ class EntityRules(Machine):
     )
     def move_user(self, how: How, user: str, verb: str) -> None:
         version = self.if_version(how, "user", user)
-        self.do(how, f"users.{verb}", *self.user_path(how, user), **version)
+        self.do(how, f"user.{verb}", **self.user_path(how, user), **version)
 
     @rule(how=HOW, user=users, tenant=tenants)
     def get_user(self, how: How, user: str, tenant: str) -> None:
         """Where the user is, and where a user of another tenant may be."""
         how = how._replace(key=None)
-        self.do(how, "users.get", *self.user_path(how, user))
-        self.do(how, "users.get", *self.path(how, tenant), user)
+        self.do(how, "user.get", **self.user_path(how, user))
+        self.do(how, "user.get", **self.path(how, tenant), user=user)
 
     @rule(how=HOW, tenant=tenants, email=EMAILS, password=PASSWORDS)
     def verify_password(self, how: How, tenant: str, email: str, password: str) -> None:
         how = how._replace(key=None)
-        self.do(how, "users.verify_password", *self.path(how, tenant), email, password)
+        self.do(how, "user.verify_password", **self.path(how, tenant), email=email, password=password)
 
     @rule(how=HOW, tenant=tenants, limit=st.integers(1, 3))
     def list_users(self, how: How, tenant: str, limit: int) -> None:
-        self.compare(how.connection, "users.list", *self.path(how, tenant), limit=limit)
+        self.compare(how.connection, "user.list", **self.path(how, tenant), limit=limit)

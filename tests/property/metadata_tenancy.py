@@ -1,7 +1,8 @@
 """Tenants, databases and collections on the model.
 
-Each method is called as the program's is, refers to things by text, and raises what the program is to
-raise. Arguments are valid, but for `if_version`. A list is all of it; its pages are the program's affair.
+Each method is named after an operation and takes the fields of its request. It refers to things by text, and
+raises what the program is to raise. Fields are valid, but for `if_version`. A list is all of it; its pages
+are the program's affair.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from metadata_model import DELETED, STATES, Request, Row, World, canonical, folded, visible
 
-from akidb.domain.errors import InvalidState
+from akidb.domain.errors import InvalidArgument, InvalidState
 
 KINDS = ("tenant", "database", "collection")
 TENANT_DEFAULTS: Row = {
@@ -28,6 +29,11 @@ COLLECTION_DEFAULTS: Row = {
     "hnsw_ef_construction": 128,
     "max_document_count": 50_000_000,
 }
+UNSAID: dict[str, Row] = {
+    "tenant": {**dict.fromkeys(TENANT_DEFAULTS), "slug": None, "status": "active"},
+    "collection": {**dict.fromkeys(COLLECTION_DEFAULTS), "metric": "cosine"},
+}
+"""What a request says where its caller said nothing: two that differ in this are two requests."""
 SLUGS = {
     "Aki Labs": "aki-labs",
     "AKI LABS": "aki-labs",
@@ -45,14 +51,16 @@ SLUGS = {
 class Tenancy(World):
     """What every call about them answers."""
 
-    def call(self, request: Request, arguments: Sequence[Any], options: Row) -> Any:
+    def call(self, request: Request, fields: Row) -> Any:
         """What a call gives; raises what it is to raise."""
         self.request = request
-        return getattr(self, request.operation.replace(".", "_"))(*arguments, **options)
+        if fields.get("if_version", 1) < 1:
+            raise InvalidArgument("if_version", "too small")
+        return getattr(self, request.operation.replace(".", "_"))(**fields)
 
     # Tenants.
 
-    def tenants_create(self, name: str, *, slug: str | None = None, **given: Any) -> Row:
+    def tenant_create(self, name: str, *, slug: str | None = None, **given: Any) -> Row:
         values = TENANT_DEFAULTS | {field: value for field, value in given.items() if value is not None}
         values |= {"name": name, "slug": slug or SLUGS[name]}
 
@@ -61,13 +69,13 @@ class Tenancy(World):
             self.check_free("tenant", row, "external_id", "slug")
             return self.add("tenant", row)
 
-        answer: Row = self.once(values, effect)
+        answer: Row = self.once({**UNSAID["tenant"], "name": name, "slug": slug, **given}, effect)
         return answer
 
-    def tenants_get(self, tenant: str) -> Row:
+    def tenant_get(self, tenant: str) -> Row:
         return visible(self.find("tenant", tenant))
 
-    def tenants_list(self, *, sort: str = "created_at", **wanted: Any) -> list[Row]:
+    def tenant_list(self, *, sort: str = "created_at", **wanted: Any) -> list[Row]:
         field, last_first = sort.removeprefix("-"), sort.startswith("-")
         found = [visible(row) for row in self._chosen(**wanted)]
 
@@ -76,7 +84,7 @@ class Tenancy(World):
 
         return sorted(found, key=place, reverse=last_first)
 
-    def tenants_count(self, **wanted: Any) -> int:
+    def tenant_count(self, **wanted: Any) -> int:
         return len(self._chosen(**wanted))
 
     def _chosen(
@@ -95,7 +103,7 @@ class Tenancy(World):
             and external_id in {None, row["external_id"]}
         ]
 
-    def tenants_update(self, tenant: str, changes: Row, *, if_version: int | None = None) -> Row:
+    def tenant_update(self, tenant: str, *, if_version: int | None = None, **changes: Any) -> Row:
         def effect(row: Row) -> Row:
             self.require("metadata_write", tenant=row)
             if canonical({name: row[name] for name in changes}) == canonical(changes):
@@ -105,12 +113,10 @@ class Tenancy(World):
 
         return self._of_tenant(tenant, [changes, if_version], if_version, effect)
 
-    def tenants_activate(self, tenant: str, *, if_version: int | None = None) -> Row:
+    def tenant_activate(self, tenant: str, *, if_version: int | None = None) -> Row:
         return self._move_tenant(tenant, "active", "activate", None, if_version)
 
-    def tenants_suspend(
-        self, tenant: str, *, reason: str | None = None, if_version: int | None = None
-    ) -> Row:
+    def tenant_suspend(self, tenant: str, *, reason: str | None = None, if_version: int | None = None) -> Row:
         return self._move_tenant(tenant, "suspended", "suspend", reason, if_version)
 
     def _move_tenant(
@@ -123,16 +129,16 @@ class Tenancy(World):
 
         return self._of_tenant(tenant, [reason, if_version], if_version, effect)
 
-    def tenants_delete(self, tenant: str, *, if_version: int | None = None) -> None:
+    def tenant_delete(self, tenant: str, *, if_version: int | None = None) -> None:
         self._of_tenant(tenant, if_version, if_version, lambda row: self.delete("tenant", row))
 
-    def tenants_restore(self, tenant: str, *, if_version: int | None = None) -> Row:
+    def tenant_restore(self, tenant: str, *, if_version: int | None = None) -> Row:
         def effect(row: Row) -> Row:
             return self.restore("tenant", row)
 
         return self._of_tenant(tenant, if_version, if_version, effect, deleted=True)
 
-    def tenants_purge(self, tenant: str, *, if_version: int | None = None) -> None:
+    def tenant_purge(self, tenant: str, *, if_version: int | None = None) -> None:
         def effect() -> None:
             self._refuse_live("tenant", tenant)
             row = self.find("tenant", tenant, deleted=True)
@@ -142,7 +148,7 @@ class Tenancy(World):
 
         self.once(if_version, effect)
 
-    def tenants_usage(self, tenant: str) -> Row:
+    def tenant_usage(self, tenant: str) -> Row:
         row = self.find("tenant", tenant)
         tenant_id = row["tenant_id"]
         databases = {each["database_id"] for each in self.all("database", tenant_id=tenant_id, deleted=False)}
@@ -162,7 +168,7 @@ class Tenancy(World):
 
     # Databases and collections.
 
-    def databases_create(self, tenant: str, name: str, *, description: str = "", state: str = "ready") -> Row:
+    def database_create(self, tenant: str, name: str, *, description: str = "", state: str = "ready") -> Row:
         values = {"name": name, "description": description, "state": state}
 
         def effect() -> Row:
@@ -175,7 +181,7 @@ class Tenancy(World):
         answer: Row = self.once(values, effect)
         return answer
 
-    def collections_create(self, tenant: str, database: str, name: str, **given: Any) -> Row:
+    def collection_create(self, tenant: str, database: str, name: str, **given: Any) -> Row:
         values = {**COLLECTION_DEFAULTS, "name": name, **given}
 
         def effect() -> Row:
@@ -188,36 +194,36 @@ class Tenancy(World):
             self.documents[row["collection_id"]] = {}
             return answer
 
-        answer: Row = self.once(values, effect)
+        answer: Row = self.once({**UNSAID["collection"], "name": name, **given}, effect)
         return answer
 
-    def databases_get(self, *path: str) -> Row:
-        return visible(self.walk(*path)[-1])
+    def database_get(self, tenant: str, database: str) -> Row:
+        return visible(self.walk(tenant, database)[-1])
 
-    def collections_get(self, *path: str) -> Row:
-        return visible(self.walk(*path)[-1])
+    def collection_get(self, tenant: str, database: str, collection: str) -> Row:
+        return visible(self.walk(tenant, database, collection)[-1])
 
-    def databases_list(self, tenant: str, *, deleted: bool = False) -> list[Row]:
+    def database_list(self, tenant: str, *, deleted: bool = False) -> list[Row]:
         (owner,) = self.walk(tenant)
         return self._by_name("database", deleted=deleted, tenant_id=owner["tenant_id"])
 
-    def collections_list(self, *path: str, deleted: bool = False) -> list[Row]:
-        _, parent = self.walk(*path)
+    def collection_list(self, tenant: str, database: str, *, deleted: bool = False) -> list[Row]:
+        _, parent = self.walk(tenant, database)
         return self._by_name("collection", deleted=deleted, database_id=parent["database_id"])
 
     def _by_name(self, kind: str, *, deleted: bool, **within: str) -> list[Row]:
         found = [visible(row) for row in self.all(kind, deleted=deleted, **within)]
         return sorted(found, key=lambda row: str(row["name"]))
 
-    def databases_count(self, tenant: str, *, deleted: bool = False) -> int:
-        return len(self.databases_list(tenant, deleted=deleted))
+    def database_count(self, tenant: str, *, deleted: bool = False) -> int:
+        return len(self.database_list(tenant, deleted=deleted))
 
-    def collections_count(self, *path: str, deleted: bool = False) -> int:
-        return len(self.collections_list(*path, deleted=deleted))
+    def collection_count(self, tenant: str, database: str, *, deleted: bool = False) -> int:
+        return len(self.collection_list(tenant, database, deleted=deleted))
 
-    def databases_update(self, *path: Any, if_version: int | None = None) -> Row:
-        *names, changes = path
-
+    def database_update(
+        self, tenant: str, database: str, *, if_version: int | None = None, **changes: Any
+    ) -> Row:
         def effect(row: Row) -> Row:
             moved = "state" in changes and self.moves("database", row, changes["state"])
             if row | changes == row:
@@ -227,50 +233,54 @@ class Tenancy(World):
             self.check_free("database", row | changes, "name", within=("tenant_id",))
             return self.act("database", "update", row, changes)
 
-        return self._below("database", names, [changes, if_version], if_version, effect)
+        return self._below("database", [tenant, database], [changes, if_version], if_version, effect)
 
-    def collections_update(self, *path: Any, if_version: int | None = None) -> Row:
-        *names, changes = path
-
+    def collection_update(
+        self, tenant: str, database: str, collection: str, *, if_version: int | None = None, **changes: Any
+    ) -> Row:
         def effect(row: Row) -> Row:
             if row | changes == row:
                 return visible(row)
             self.check_free("collection", row | changes, "name", within=("database_id",))
             return self.act("collection", "update", row, changes)
 
-        return self._below("collection", names, [changes, if_version], if_version, effect)
+        path = [tenant, database, collection]
+        return self._below("collection", path, [changes, if_version], if_version, effect)
 
-    def databases_delete(self, *path: str, if_version: int | None = None) -> None:
-        self._delete("database", path, if_version)
+    def database_delete(self, **fields: Any) -> None:
+        self._delete("database", **fields)
 
-    def databases_restore(self, *path: str, if_version: int | None = None) -> Row:
-        return self._restore("database", path, if_version)
+    def database_restore(self, **fields: Any) -> Row:
+        return self._restore("database", **fields)
 
-    def databases_purge(self, *path: str, if_version: int | None = None) -> None:
-        self._purge("database", path, if_version)
+    def database_purge(self, **fields: Any) -> None:
+        self._purge("database", **fields)
 
-    def collections_delete(self, *path: str, if_version: int | None = None) -> None:
-        self._delete("collection", path, if_version)
+    def collection_delete(self, **fields: Any) -> None:
+        self._delete("collection", **fields)
 
-    def collections_restore(self, *path: str, if_version: int | None = None) -> Row:
-        return self._restore("collection", path, if_version)
+    def collection_restore(self, **fields: Any) -> Row:
+        return self._restore("collection", **fields)
 
-    def collections_purge(self, *path: str, if_version: int | None = None) -> None:
-        self._purge("collection", path, if_version)
+    def collection_purge(self, **fields: Any) -> None:
+        self._purge("collection", **fields)
 
-    def _delete(self, kind: str, path: Sequence[str], if_version: int | None) -> None:
+    def _delete(self, kind: str, *, if_version: int | None = None, **names: str) -> None:
+        path = list(names.values())
         self._below(kind, path, if_version, if_version, lambda row: self.delete(kind, row))
 
-    def _restore(self, kind: str, path: Sequence[str], if_version: int | None) -> Row:
+    def _restore(self, kind: str, *, if_version: int | None = None, **names: str) -> Row:
         def effect(row: Row) -> Row:
             return self.restore(kind, row)
 
+        path = list(names.values())
         return self._below(kind, path, if_version, if_version, effect, deleted=True)
 
-    def _purge(self, kind: str, path: Sequence[str], if_version: int | None) -> None:
+    def _purge(self, kind: str, *, if_version: int | None = None, **names: str) -> None:
         def effect(row: Row) -> None:
             self.purge(kind, row)
 
+        path = list(names.values())
         self._below(kind, path, if_version, if_version, effect, deleted=True, purges=True)
 
     # What they have in common.

@@ -130,7 +130,7 @@ METADATA: Mapping[str, Sequence[Row]] = {
     "purged": [{"entity_id": PURGED.bytes, "entity": "tenant", "purged_at": CHANGED}],
     "remembered_answers": [
         {
-            "scope": "tenants.create",
+            "scope": "tenant.create",
             "key": "once",
             "fingerprint": bytes(32),
             "answer": b"{}",
@@ -171,7 +171,7 @@ TENANT: Mapping[str, Sequence[Row]] = {
     "tombstones": [{"collection_key": 1, "sequence": 3, "id": "c"}],
     "remembered_answers": [
         {
-            "scope": "documents.upsert",
+            "scope": "document.upsert",
             "key": "once",
             "fingerprint": bytes(32),
             "answer": b"{}",

@@ -19,9 +19,14 @@ from akidb.documents import schema as tenant_schema
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.schema import Step
 from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
+from akidb.domain.fields import CollectionPath
 from akidb.metadata import schema
 from akidb.metadata.store import METADATA_SCHEMA, PostgresMetadataStore
-from akidb.ports.operations import CollectionPath
+from akidb.operations.collections import DeleteCollection, PurgeCollection, RestoreCollection
+from akidb.operations.databases import RestoreDatabase
+from akidb.operations.documents import CountDocuments
+from akidb.operations.tenants import DeleteTenant, ListTenants, PurgeTenant, RestoreTenant
+from akidb.operations.upkeep import MaintainStores
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.schema_backups import SchemaBackups
@@ -82,7 +87,8 @@ def test_opening_takes_copies_first(directory: Path, next_step: None) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     assert copy.parent.stat().st_mode & 0o777 == 0o700
     operations = open_local(directory, SETTINGS)
-    assert operations.documents.count(PATH) == 2  # its file is brought forward when it is opened
+    # Its file is brought forward when it is opened.
+    assert operations.perform(CountDocuments(**PATH._asdict())) == 2
     operations.close()
     of_store, of_metadata = copies(directory)
     assert (of_metadata, of_store.name.startswith(f"{AKI}-1-")) == (copy, True)
@@ -101,36 +107,36 @@ def test_copies_end_with_the_retention(directory: Path, monkeypatch: pytest.Monk
     (directory / "backups" / "mine.db").write_text("not one of them")
     [copy] = [path for path in copies(directory) if path.name.startswith("metadata-")]
     copy.with_name(f"{copy.name}-wal").touch()  # as of somebody who looked into it
-    operations.tenants.restore("gone")  # else it is purged, and the copy with it
-    operations.collections.restore("aki-labs", "kb", "dropped")
-    operations.databases.restore("aki-labs", "old")
-    assert operations.maintain().copies_removed == 0
+    operations.perform(RestoreTenant(tenant="gone"))  # else it is purged, and the copy with it
+    operations.perform(RestoreCollection(tenant="aki-labs", database="kb", collection="dropped"))
+    operations.perform(RestoreDatabase(tenant="aki-labs", database="old"))
+    assert operations.perform(MaintainStores()).copies_removed == 0
     operations.close()
     later = datetime.now(UTC) + timedelta(days=7, minutes=1)
     monkeypatch.setattr("akidb.deployment.local._now", lambda: later)
     operations = open_local(directory, SETTINGS)
-    assert operations.maintain().copies_removed == 1
+    assert operations.perform(MaintainStores()).copies_removed == 1
     operations.close()
     assert [path.name for path in copies(directory)] == ["mine.db", "notes.txt"]
 
 
 def test_a_purge_takes_the_copies_along(directory: Path, next_step: None) -> None:
     operations = open_local(directory, SETTINGS)
-    assert operations.documents.count(PATH) == 2
+    assert operations.perform(CountDocuments(**PATH._asdict())) == 2
     assert len(copies(directory)) == 2
-    operations.collections.delete(*PATH)
-    operations.collections.purge(*PATH)
+    operations.perform(DeleteCollection(**PATH._asdict()))
+    operations.perform(PurgeCollection(**PATH._asdict()))
     assert copies(directory) == []
     operations.close()
 
 
 def test_the_purge_of_another_tenant_leaves_the_copy_of_a_store(directory: Path, next_step: None) -> None:
     operations = open_local(directory, SETTINGS)
-    assert operations.documents.count(PATH) == 2
-    operations.tenants.purge("gone")
+    assert operations.perform(CountDocuments(**PATH._asdict())) == 2
+    operations.perform(PurgeTenant(tenant="gone"))
     assert [path.name[:36] for path in copies(directory)] == [str(AKI)]
-    operations.tenants.delete("aki-labs")
-    operations.tenants.purge("aki-labs")
+    operations.perform(DeleteTenant(tenant="aki-labs"))
+    operations.perform(PurgeTenant(tenant="aki-labs"))
     assert copies(directory) == []
     operations.close()
 
@@ -160,7 +166,7 @@ def test_a_directory_goes_forward_and_back(directory: Path, next_step: None) -> 
     assert len(copies(directory)) == 4
     assert not migrate(directory, SETTINGS, to="0001").changed
     operations = open_local(directory, SETTINGS)
-    assert operations.documents.count(PATH) == 2
+    assert operations.perform(CountDocuments(**PATH._asdict())) == 2
     operations.close()
 
 
@@ -293,7 +299,7 @@ def test_a_database_goes_forward_and_back(empty_postgres_url: str) -> None:
     assert migrate(url, SETTINGS, to="0001").changed
     assert migrate(url, SETTINGS, to="0001", dry_run=True).found == "0001"
     operations = open_local(url, SETTINGS)
-    assert [tenant.slug for tenant in operations.tenants.list().items] == ["aki-labs", "quiet"]
+    assert [tenant.slug for tenant in operations.perform(ListTenants()).items] == ["aki-labs", "quiet"]
     operations.close()
 
 

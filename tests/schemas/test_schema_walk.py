@@ -20,10 +20,16 @@ from released import (
 from akidb.deployment.local import open_local
 from akidb.documents import schema as tenant_schema
 from akidb.domain.errors import InvalidState
+from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import TenantStatus
 from akidb.metadata import schema
 from akidb.metadata.store import METADATA_SCHEMA
-from akidb.ports.operations import CollectionPath
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import RestoreCollection
+from akidb.operations.databases import CreateDatabase, RestoreDatabase
+from akidb.operations.documents import ScanDocuments, SearchDocuments, UpsertDocuments
+from akidb.operations.tenants import GetTenant, GetUsage, RestoreTenant
+from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
 from akidb.sql.database import SqlDatabase
 from akidb.sql.postgresql import PostgresDatabase
@@ -134,23 +140,31 @@ def test_a_released_directory_works(tmp_path: Path) -> None:
     make_directory(tmp_path)
     operations = open_local(tmp_path, Settings(models_dir=str(tmp_path / "models")))
     try:
-        assert [finding.detail for finding in operations.doctor() if not finding.ok] == []
-        tenant = operations.tenants.get("aki-labs")
+        assert [finding.detail for finding in operations.perform(CheckStores()).items if not finding.ok] == []
+        tenant = operations.perform(GetTenant(tenant="aki-labs"))
         assert (tenant.name, tenant.metadata, tenant.version) == ("Café 日本語", {"plan": "pro"}, 2)
         assert tenant.tenant_id.raw == AKI.bytes
-        assert operations.tenants.get("quiet").status == TenantStatus.SUSPENDED
+        assert operations.perform(GetTenant(tenant="quiet")).status == TenantStatus.SUSPENDED
         path = CollectionPath("aki-labs", "kb", "notes")
-        assert [d.id for d in operations.documents.scan(path).items] == ["a", "b"]
-        [match] = operations.documents.search(path, vector=VECTORS[1], top_k=1).matches
+        assert [d.id for d in operations.perform(ScanDocuments(**path._asdict())).items] == ["a", "b"]
+        [match] = operations.perform(SearchDocuments(**path._asdict(), vector=VECTORS[1], top_k=1)).matches
         assert (match.id, match.score) == ("b", 1.0)
         # What a crash had left in the outbox was applied: the quota is no longer 1 byte.
-        operations.documents.upsert(path, [{"id": "c", "text": "new", "vector": VECTORS[0]}])
-        assert operations.tenants.usage("aki-labs").documents == 3
-        assert operations.tenants.restore("gone").status == TenantStatus.ACTIVE
-        assert operations.collections.restore("aki-labs", "kb", "dropped").name == "dropped"
-        assert operations.databases.restore("aki-labs", "old").description == "What is known."
-        assert operations.audit.list("aki-labs").items[0].request_id == "first"
+        operations.perform(
+            UpsertDocuments(**path._asdict(), documents=[{"id": "c", "text": "new", "vector": VECTORS[0]}])
+        )
+        assert operations.perform(GetUsage(tenant="aki-labs")).documents == 3
+        assert operations.perform(RestoreTenant(tenant="gone")).status == TenantStatus.ACTIVE
+        assert (
+            operations.perform(RestoreCollection(tenant="aki-labs", database="kb", collection="dropped")).name
+            == "dropped"
+        )
+        assert (
+            operations.perform(RestoreDatabase(tenant="aki-labs", database="old")).description
+            == "What is known."
+        )
+        assert operations.perform(ListAuditEntries(tenant="aki-labs")).items[0].request_id == "first"
         with pytest.raises(InvalidState):
-            operations.databases.create("quiet", "new")
+            operations.perform(CreateDatabase(tenant="quiet", name="new"))
     finally:
         operations.close()

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from akidb.archive.parts import ArchiveReader, ArchiveWriter
+from akidb.domain.fields import CollectionPath
+from akidb.operations.archives import CreateBackup, ExportTenant
+from akidb.operations.documents import SearchDocuments
 from akidb.ports.archive import Header
-from akidb.ports.operations import CollectionPath
 from akidb.sql.sqlite import SqliteFile
 
 from .worlds import World
@@ -26,13 +28,13 @@ _COLUMNS = {
 
 def exported(world: World, tenant: str = "aki-labs") -> bytes:
     target = io.BytesIO()
-    world.ops.archives.export(tenant, target)
+    world.ops.perform(ExportTenant(tenant=tenant), sink=target)
     return target.getvalue()
 
 
 def backed_up(world: World) -> bytes:
     target = io.BytesIO()
-    world.ops.archives.backup(target)
+    world.ops.perform(CreateBackup(), sink=target)
     return target.getvalue()
 
 
@@ -80,7 +82,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
 
 
 def best(world: World, path: CollectionPath, question: Any, top_k: int = 5) -> list[tuple[str, float]]:
-    found = world.ops.documents.search(path, vector=question, top_k=top_k)
+    found = world.on(path, SearchDocuments, vector=question, top_k=top_k)
     return [(match.id, round(match.score, 5)) for match in found.matches]
 
 

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 
 from akidb.domain.entities import UserRole
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
-from akidb.ports.users import UserChanges
+from akidb.domain.fields import CollectionPath
+from akidb.operations.collections import CreateCollection, UpdateCollection
+from akidb.operations.databases import CreateDatabase, UpdateDatabase
+from akidb.operations.documents import DeleteDocuments, UpdateDocuments, UpsertDocuments
+from akidb.operations.tenants import UpdateTenant
+from akidb.operations.users import CreateUser, UpdateUser
 
 from .worlds import DIMENSION, Floats, World, keyed
 
@@ -56,17 +60,17 @@ def fill_collection(world: World, marks: Marks, tenant: str, database: str) -> C
     """A collection whose documents are written, replaced, changed, deleted."""
     old, new = marks.text("old-collection"), marks.text("collection")
     with keyed(idempotency_key=marks.text("key-of-a-collection")):
-        world.ops.collections.create(tenant, database, old, dimension=DIMENSION)
+        world.ops.perform(CreateCollection(tenant=tenant, database=database, name=old, dimension=DIMENSION))
     path = CollectionPath(tenant, database, old)
     documents = [marks.document(f"document-{number}") for number in range(40)]
     with keyed(idempotency_key=marks.text("key-of-documents")):
-        world.ops.documents.upsert(path, documents)
+        world.on(path, UpsertDocuments, documents=documents)
     again = [{**marks.document("replaced"), "id": each["id"]} for each in documents[:10]]
-    world.ops.documents.upsert(path, again)
+    world.on(path, UpsertDocuments, documents=again)
     ids = [each["id"] for each in documents]
-    world.ops.documents.update(path, {"more": marks.text("merged-metadata")}, ids=ids[5:15])
-    world.ops.documents.delete(path, ids=ids[12:20])
-    world.ops.collections.update(*path, CollectionChanges(name=new))
+    world.on(path, UpdateDocuments, metadata={"more": marks.text("merged-metadata")}, ids=ids[5:15])
+    world.on(path, DeleteDocuments, ids=ids[12:20])
+    world.on(path, UpdateCollection, name=new)
     return CollectionPath(tenant, database, new)
 
 
@@ -74,10 +78,10 @@ def fill_database(world: World, marks: Marks, tenant: str) -> CollectionPath:
     """A database with two collections, all of them renamed; gives the path of one."""
     old, new = marks.text("old-database"), marks.text("database")
     with keyed(idempotency_key=marks.text("key-of-a-database")):
-        world.ops.databases.create(tenant, old, description=marks.text("old-description"))
-    changes = DatabaseChanges(name=new, description=marks.text("description"))
+        world.ops.perform(CreateDatabase(tenant=tenant, name=old, description=marks.text("old-description")))
+    change = UpdateDatabase(tenant=tenant, database=old, name=new, description=marks.text("description"))
     with keyed(idempotency_key=marks.text("key-of-a-change")):
-        world.ops.databases.update(tenant, old, changes)
+        world.ops.perform(change)
     fill_collection(world, marks, tenant, new)
     return fill_collection(world, marks, tenant, new)
 
@@ -92,23 +96,30 @@ def fill_tenant(world: World, marks: Marks) -> CollectionPath:
             metadata={marks.text("old-key"): marks.text("old-value")},
         )
     with keyed(idempotency_key=marks.text("key-of-a-user")):
-        user = world.ops.users.create(
-            made.slug, f"{marks.text('old-email')}@example.com", password="correct horse battery"
+        user = world.ops.perform(
+            CreateUser(
+                tenant=made.slug,
+                email=f"{marks.text('old-email')}@example.com",
+                password="correct horse battery",
+            )
         )
-    world.ops.users.update(
-        made.slug,
-        user.user_id,
-        UserChanges(email=f"{marks.text('email')}@example.com", role=UserRole.ADMIN),
+    world.ops.perform(
+        UpdateUser(
+            tenant=made.slug,
+            user=user.user_id,
+            email=f"{marks.text('email')}@example.com",
+            role=UserRole.ADMIN,
+        )
     )
     slug = marks.text("slug")
-    world.ops.tenants.update(
-        made.slug,
-        TenantChanges(
+    world.ops.perform(
+        UpdateTenant(
+            tenant=made.slug,
             name=marks.text("tenant"),
             slug=slug,
             external_id=marks.text("external-id"),
             metadata={marks.text("key"): [marks.text("value")]},
-        ),
+        )
     )
     return fill_database(world, marks, slug)
 

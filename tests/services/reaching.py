@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from worlds import World
-
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.ids import TenantId
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import SqliteFile
+
+from .worlds import World
 
 
 def metadata_rows(world: World, statement: str, tenant_id: TenantId | None = None) -> list[tuple[Any, ...]]:

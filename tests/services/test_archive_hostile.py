@@ -11,10 +11,24 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from akidb.domain.entities import AuditResult
 from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
-from akidb.ports.archive import CollectionImage, Documents, LegacyRecord, Rows, StoreHead, Tombstones
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
+from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
+from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
+from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import GetTenant, ListTenants, SuspendTenant
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import CreateUser
+from akidb.ports.archive import (
+    AuditRecord,
+    CollectionImage,
+    Documents,
+    LegacyRecord,
+    Rows,
+    StoreHead,
+    Tombstones,
+)
 from akidb.services.archive_checks import check_rows
 
 from .archived import backed_up, changed, exported, files_of, parts_of, put_together
@@ -28,9 +42,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A tenant with ten documents, one deletion and a user."""
     with opened(tmp_path_factory.mktemp("origin") / "data") as world:
         world.place()
-        world.ops.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(10))))
-        world.ops.documents.delete(NOTES, ids=["n9"])
-        world.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+        world.on(NOTES, UpsertDocuments, documents=notes(*(f"n{at}" for at in range(10))))
+        world.on(NOTES, DeleteDocuments, ids=["n9"])
+        world.ops.perform(
+            CreateUser(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
+        )
         return exported(world)
 
 
@@ -46,12 +62,12 @@ def _refused(world: World, archive: bytes) -> AkiDBError:
     """Try to take an archive in, dry and for good, and see that nothing changed."""
     before = files_of(world.directory)
     with pytest.raises(AkiDBError) as dry:
-        world.ops.archives.import_(io.BytesIO(archive), dry_run=True)
+        world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(archive))
     with pytest.raises(AkiDBError) as caught:
-        world.ops.archives.import_(io.BytesIO(archive))
+        world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
     assert (type(dry.value), dry.value.message) == (type(caught.value), caught.value.message)
     assert files_of(world.directory) == before
-    assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+    assert [tenant.slug for tenant in world.ops.perform(ListTenants()).items] == ["neighbour"]
     return caught.value
 
 
@@ -206,11 +222,11 @@ def test_rows_that_are_there_twice_are_refused(archive: bytes, world: World) -> 
     for table in ("databases", "collections", "users"):
         before = files_of(world.directory)
         with pytest.raises(AkiDBError):
-            world.ops.archives.import_(io.BytesIO(_with_rows(archive, table, 2)))
-        assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+            world.ops.perform(ImportTenant(), source=io.BytesIO(_with_rows(archive, table, 2)))
+        assert [tenant.slug for tenant in world.ops.perform(ListTenants()).items] == ["neighbour"]
         after = files_of(world.directory)
         assert before.keys() == after.keys()  # a transaction was begun, and nothing of it is left
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_a_backup_is_no_tenant(world: World) -> None:
@@ -221,7 +237,7 @@ def test_a_backup_is_no_tenant(world: World) -> None:
 def test_more_than_there_is_room_for_is_refused(
     archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.ops._runtime.place, "room_bytes", lambda: 1000)
+    monkeypatch.setattr(world.ops._runtime.scratch, "room_bytes", lambda: 1000)
     assert isinstance(_refused(world, archive), Unavailable)
 
 
@@ -246,13 +262,13 @@ def test_more_metadata_than_one_tenant_may_have_is_refused(
 def test_what_could_not_be_taken_in_is_not_exported(
     bound: str, most: int, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.ops.archives.import_(io.BytesIO(archive))
+    world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
     monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
     target = io.BytesIO()
     with pytest.raises(Unavailable, match="a backup has it"):
-        world.ops.archives.export("aki-labs", target)
+        world.ops.perform(ExportTenant(tenant="aki-labs"), sink=target)
     assert not target.getvalue()
-    world.ops.archives.backup(target)
+    world.ops.perform(CreateBackup(), sink=target)
 
 
 def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: bytes, world: World) -> None:
@@ -264,10 +280,10 @@ def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: byt
             return super().seek(offset, whence)
 
     with pytest.raises(Unavailable, match="changed while it was read"):
-        world.ops.archives.import_(Altered(archive))
-    assert [tenant.slug for tenant in world.ops.tenants.list().items] == ["neighbour"]
+        world.ops.perform(ImportTenant(), source=Altered(archive))
+    assert [tenant.slug for tenant in world.ops.perform(ListTenants()).items] == ["neighbour"]
     assert len(list((world.directory / "tenants").glob("*.db"))) <= 1
-    assert world.ops.archives.import_(io.BytesIO(archive)).documents == 9
+    assert world.ops.perform(ImportTenant(), source=io.BytesIO(archive)).documents == 9
 
 
 @pytest.mark.parametrize(
@@ -297,10 +313,29 @@ def test_a_manifest_of_1x_leads_nowhere_else(fields: dict[str, Any], field: str)
     assert caught.value.field == f"archive.legacy_manifests[0].{field}"
 
 
+def test_what_the_audit_tells_can_be_stored() -> None:
+    row: Any = AuditRecord(
+        audit_entry_id=AuditEntryId(bytes(16)),
+        tenant_id=OTHER,
+        action="tenant.create",
+        resource_type="tenant",
+        resource_id=str(OTHER),
+        result=AuditResult.ALLOWED,
+        metadata={"role": "admin"},
+        created_at=datetime(2026, 1, 31, tzinfo=UTC),
+    )
+    check_rows(Rows("audit_entries", [row]))
+    with pytest.raises(InvalidArgument) as caught:
+        check_rows(Rows("audit_entries", [replace(row, metadata={"a": "\0"})]))
+    assert caught.value.field == "archive.audit_entries[0].metadata.a"
+
+
 def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World) -> None:
     at = datetime(2026, 1, 31, 18, 15, tzinfo=timezone(timedelta(hours=9)))
-    report = world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
-    assert world.ops.tenants.get("aki-labs").created_at == datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
+    report = world.ops.perform(ImportTenant(), source=io.BytesIO(_row("tenants", created_at=at)(archive)))
+    assert world.ops.perform(GetTenant(tenant="aki-labs")).created_at == datetime(
+        2026, 1, 31, 9, 15, tzinfo=UTC
+    )
     assert report.tenant.created_at == at
 
 
@@ -308,35 +343,35 @@ def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World)
 def test_the_first_and_the_last_time_that_there_is_come_in(
     at: datetime, archive: bytes, world: World
 ) -> None:
-    world.ops.archives.import_(io.BytesIO(_row("tenants", created_at=at)(archive)))
-    assert [tenant.created_at for tenant in world.ops.tenants.list().items if tenant.slug == "aki-labs"] == [
-        at
-    ]
+    world.ops.perform(ImportTenant(), source=io.BytesIO(_row("tenants", created_at=at)(archive)))
+    assert [
+        tenant.created_at for tenant in world.ops.perform(ListTenants()).items if tenant.slug == "aki-labs"
+    ] == [at]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_of_a_tenant_when_anything_breaks_it_off(
     error: type[BaseException], archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_named: object) -> None:
         raise error
 
-    world.ops.documents.upsert(NOTES._replace(tenant="neighbour"), notes("n0"))
+    world.on(NOTES._replace(tenant="neighbour"), UpsertDocuments, documents=notes("n0"))
     stores = {path.name for path in (world.directory / "tenants").glob("*.db")}
-    monkeypatch.setattr(world.ops.archives._changes, "carry_out", broken)
+    monkeypatch.setattr(world.service(ImportTenant)._transactions, "run", broken)
     with pytest.raises(error):
-        world.ops.archives.import_(io.BytesIO(archive))
+        world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
     with pytest.raises(error):
-        world.ops.archives.copy("neighbour", "branch")
+        world.ops.perform(CopyTenant(tenant="neighbour", slug="branch"))
     assert {path.name for path in (world.directory / "tenants").glob("*.db")} == stores
 
 
 def test_numbers_at_their_bounds_come_in_and_go_on(archive: bytes, world: World) -> None:
     archive = _row("tenants", version=2**31 - 2)(_row("collections", version=2**31 - 2)(archive))
-    world.ops.archives.import_(io.BytesIO(_image(version=2**31 - 2, sequence=2**62)(archive)))
-    world.ops.documents.upsert(NOTES, notes("new"))
-    assert world.ops.documents.count(NOTES) == 10
-    assert world.ops.tenants.suspend("aki-labs").version == 2**31 - 1
+    world.ops.perform(ImportTenant(), source=io.BytesIO(_image(version=2**31 - 2, sequence=2**62)(archive)))
+    world.on(NOTES, UpsertDocuments, documents=notes("new"))
+    assert world.on(NOTES, CountDocuments) == 10
+    assert world.ops.perform(SuspendTenant(tenant="aki-labs")).version == 2**31 - 1
 
 
 def _hash(memory_kib: int, passes: int, lanes: int, salt: str = "c2FsdHNhbHQ", tag: str = "A" * 43) -> str:
@@ -367,7 +402,7 @@ def test_what_the_check_of_a_password_may_cost_is_bounded(
 ) -> None:
     changed_archive = _row("users", password_hash=password_hash)(archive)
     if taken:
-        assert world.ops.archives.import_(io.BytesIO(changed_archive), dry_run=True).users == 1
+        assert world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(changed_archive)).users == 1
         return
     error = _refused(world, changed_archive)
     assert isinstance(error, InvalidArgument)

@@ -12,12 +12,19 @@ import pytest
 
 from akidb.deployment.local import LocalOperations, open_local, restore_local
 from akidb.domain.errors import AlreadyExists, InvalidState, Overloaded
+from akidb.domain.fields import CollectionPath
+from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
+from akidb.operations.collections import CreateCollection, DeleteCollection
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, DeleteTenant, GetTenant, GetUsage, PurgeTenant
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import CreateUser
 from akidb.ports.archive import Documents
-from akidb.ports.operations import CollectionPath
 from akidb.settings import Settings
 
 from .archived import parts_of
-from .worlds import DIMENSION, notes
+from .worlds import DIMENSION, notes, service_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 
@@ -43,18 +50,26 @@ def places(
 
 
 def fill(operations: LocalOperations) -> None:
-    operations.tenants.create("Aki Labs", external_id="crm-1", metadata={"n": [1, 2.5, None, "\u65e5"]})
-    operations.databases.create("aki-labs", "kb")
-    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
-    operations.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(1200)), metadata={"y": {"z": 1}}))
-    operations.documents.delete(NOTES, ids=["n1", "n2"])
-    operations.collections.create("aki-labs", "kb", "gone", dimension=DIMENSION)
-    operations.collections.delete("aki-labs", "kb", "gone")
-    operations.users.create("aki-labs", "Bob@Example.com", password="correct horse battery")
-    operations.tenants.create("Other")
-    operations.tenants.create("Purged")
-    operations.tenants.delete("purged")
-    operations.tenants.purge("purged")
+    operations.perform(
+        CreateTenant(name="Aki Labs", external_id="crm-1", metadata={"n": [1, 2.5, None, "\u65e5"]})
+    )
+    operations.perform(CreateDatabase(tenant="aki-labs", name="kb"))
+    operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="notes", dimension=DIMENSION))
+    operations.perform(
+        UpsertDocuments(
+            **NOTES._asdict(), documents=notes(*(f"n{at}" for at in range(1200)), metadata={"y": {"z": 1}})
+        )
+    )
+    operations.perform(DeleteDocuments(**NOTES._asdict(), ids=["n1", "n2"]))
+    operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="gone", dimension=DIMENSION))
+    operations.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="gone"))
+    operations.perform(
+        CreateUser(tenant="aki-labs", email="Bob@Example.com", password="correct horse battery")
+    )
+    operations.perform(CreateTenant(name="Other"))
+    operations.perform(CreateTenant(name="Purged"))
+    operations.perform(DeleteTenant(tenant="purged"))
+    operations.perform(PurgeTenant(tenant="purged"))
 
 
 def plain(archive: bytes) -> list[Any]:
@@ -65,7 +80,7 @@ def plain(archive: bytes) -> list[Any]:
 
 def exported(operations: LocalOperations, tenant: str = "aki-labs") -> bytes:
     target = io.BytesIO()
-    operations.archives.export(tenant, target)
+    operations.perform(ExportTenant(tenant=tenant), sink=target)
     return target.getvalue()
 
 
@@ -76,19 +91,22 @@ def test_a_tenant_moves_between_the_databases(
     archive = exported(origin)
     there = open_local(target, settings)
     try:
-        assert there.archives.import_(io.BytesIO(archive)).documents == 1198
+        assert there.perform(ImportTenant(), source=io.BytesIO(archive)).documents == 1198
         assert plain(exported(there)) == plain(archive)
-        assert there.tenants.usage("aki-labs").storage_bytes == origin.tenants.usage("aki-labs").storage_bytes
-        there.documents.upsert(NOTES, notes("new"))
-        assert there.documents.count(NOTES) == 1199
+        assert (
+            there.perform(GetUsage(tenant="aki-labs")).storage_bytes
+            == origin.perform(GetUsage(tenant="aki-labs")).storage_bytes
+        )
+        there.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("new")))
+        assert there.perform(CountDocuments(**NOTES._asdict())) == 1199
         with pytest.raises(AlreadyExists) as caught:
-            there.archives.import_(io.BytesIO(archive))
+            there.perform(ImportTenant(), source=io.BytesIO(archive))
         assert caught.value.fields["field"] == "tenant_id"
-        there.tenants.delete("aki-labs")
-        there.tenants.purge("aki-labs")
+        there.perform(DeleteTenant(tenant="aki-labs"))
+        there.perform(PurgeTenant(tenant="aki-labs"))
         with pytest.raises(InvalidState, match="purged here"):
-            there.archives.import_(io.BytesIO(archive))
-        assert all(finding.ok for finding in there.doctor())
+            there.perform(ImportTenant(), source=io.BytesIO(archive))
+        assert all(finding.ok for finding in there.perform(CheckStores()).items)
     finally:
         there.close()
 
@@ -98,14 +116,14 @@ def test_a_backup_is_restored_on_the_other_database(
 ) -> None:
     origin, target = places
     archive = io.BytesIO()
-    origin.archives.backup(archive)
+    origin.perform(CreateBackup(), sink=archive)
     archive.seek(0)
     counts = restore_local(target, settings, archive)
     assert (counts["tenants"], counts["stores"], counts["purged"]) == (2, 1, 1)
     there = open_local(target, settings)
     try:
         again = io.BytesIO()
-        there.archives.backup(again)
+        there.perform(CreateBackup(), sink=again)
         assert plain(again.getvalue()) == plain(archive.getvalue())
         archive.seek(0)
         with pytest.raises(AlreadyExists, match="not empty"):
@@ -118,18 +136,18 @@ def test_a_copy_on_postgresql(postgres_url: str, settings: Settings) -> None:
     operations = open_local(postgres_url, settings)
     try:
         fill(operations)
-        made = operations.archives.copy("aki-labs", "branch")
+        made = operations.perform(CopyTenant(tenant="aki-labs", slug="branch"))
         branch = NOTES._replace(tenant="branch")
-        assert operations.documents.count(branch) == 1198
-        operations.documents.delete(branch, ids=["n7"])
-        assert operations.documents.count(NOTES) == 1198
-        operations.tenants.delete("aki-labs")
-        operations.tenants.purge("aki-labs")
-        assert operations.documents.count(branch) == 1197
-        assert operations.tenants.get("branch") == made
+        assert operations.perform(CountDocuments(**branch._asdict())) == 1198
+        operations.perform(DeleteDocuments(**branch._asdict(), ids=["n7"]))
+        assert operations.perform(CountDocuments(**NOTES._asdict())) == 1198
+        operations.perform(DeleteTenant(tenant="aki-labs"))
+        operations.perform(PurgeTenant(tenant="aki-labs"))
+        assert operations.perform(CountDocuments(**branch._asdict())) == 1197
+        assert operations.perform(GetTenant(tenant="branch")) == made
         with pytest.raises(AlreadyExists):
-            operations.archives.copy("branch", "other")
-        assert all(finding.ok for finding in operations.doctor())
+            operations.perform(CopyTenant(tenant="branch", slug="other"))
+        assert all(finding.ok for finding in operations.perform(CheckStores()).items)
     finally:
         operations.close()
 
@@ -149,33 +167,37 @@ class Stalled:
 def narrow(postgres_url: str, settings: Settings) -> Iterator[LocalOperations]:
     """A tenant in a place with the fewest connections that there may be."""
     operations = open_local(postgres_url, msgspec.structs.replace(settings, postgresql_pool_size=2))
-    operations.tenants.create("Aki Labs")
-    operations.databases.create("aki-labs", "kb")
-    operations.collections.create("aki-labs", "kb", "notes", dimension=DIMENSION)
-    operations.documents.upsert(NOTES, notes(*(f"n{at}" for at in range(50))))
+    operations.perform(CreateTenant(name="Aki Labs"))
+    operations.perform(CreateDatabase(tenant="aki-labs", name="kb"))
+    operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="notes", dimension=DIMENSION))
+    operations.perform(UpsertDocuments(**NOTES._asdict(), documents=notes(*(f"n{at}" for at in range(50)))))
     yield operations
     operations.close()
 
 
 def test_as_many_copies_as_there_are_connections_do_not_wait_for_each_other(narrow: LocalOperations) -> None:
     with ThreadPoolExecutor(6) as threads:
-        made = list(threads.map(lambda at: narrow.archives.copy("aki-labs", f"branch-{at}"), range(6)))
+        made = list(
+            threads.map(
+                lambda at: narrow.perform(CopyTenant(tenant="aki-labs", slug=f"branch-{at}")), range(6)
+            )
+        )
     for tenant in made:
-        assert narrow.documents.count(NOTES._replace(tenant=tenant.slug)) == 50
+        assert narrow.perform(CountDocuments(**NOTES._replace(tenant=tenant.slug)._asdict())) == 50
 
 
 def test_exports_that_nobody_takes_leave_a_connection_to_others(
     narrow: LocalOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(narrow.archives._turn, "_timeout_seconds", 0.2)
+    monkeypatch.setattr(service_of(narrow, ExportTenant)._turn, "_timeout_seconds", 0.2)
     target, backup = Stalled(), io.BytesIO()
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(narrow.archives.export, "aki-labs", target)
+        first = threads.submit(narrow.perform, ExportTenant(tenant="aki-labs"), sink=target)
         assert target.begun.wait(60)
-        saved = threads.submit(narrow.archives.backup, backup)
+        saved = threads.submit(narrow.perform, CreateBackup(), sink=backup)
         with pytest.raises(Overloaded, match="archive"):
-            narrow.archives.export("aki-labs", io.BytesIO())
-        assert narrow.documents.count(NOTES) == 50
+            narrow.perform(ExportTenant(tenant="aki-labs"), sink=io.BytesIO())
+        assert narrow.perform(CountDocuments(**NOTES._asdict())) == 50
         target.free.set()
         first.result(60)
         saved.result(60)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from akidb.domain.archives import ImportReport
 from akidb.domain.documents import Include
 from akidb.domain.errors import (
     AlreadyExists,
@@ -19,11 +20,36 @@ from akidb.domain.errors import (
     NotFound,
     QuotaExceeded,
 )
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import DatabaseId, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
+from akidb.operations.archives import CopyTenant, ImportTenant
+from akidb.operations.collections import (
+    DeleteCollection,
+    GetCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+)
+from akidb.operations.databases import ListDatabases
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    ScanDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import (
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    PurgeTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import CreateUser, ListUsers, VerifyPassword
 from akidb.ports.archive import Rows
-from akidb.ports.archiving import ImportReport
-from akidb.ports.operations import CollectionPath, TenantChanges
 
 from .archived import best, brute_force, exported, files_of, parts_of, put_together, rows_of
 from .worlds import World, keyed, notes, opened, vector_of
@@ -50,17 +76,26 @@ def world(tmp_path: Path) -> Iterator[World]:
         made.collection(metric="cosine")
         made.collection(name="empty")
         made.collection(name="deleted", dimension=32)
-        made.ops.documents.upsert(
-            NOTES, notes(*(f"n{at}" for at in range(1500)), metadata={"y": [1, {"z": "\u65e5"}]})
+        made.on(
+            NOTES,
+            UpsertDocuments,
+            documents=notes(*(f"n{at}" for at in range(1500)), metadata={"y": [1, {"z": "\u65e5"}]}),
         )
-        made.ops.documents.upsert(NOTES, [{"id": "no text", "vector": vector_of("x")}])
-        made.ops.documents.delete(NOTES, ids=["n3", "n4"])
-        made.ops.documents.upsert(NOTES, notes("n4", "n5"))
-        made.ops.collections.delete("aki-labs", "kb", "deleted")
-        made.ops.users.create("aki-labs", "Bob@Example.com", password="correct horse battery")
+        made.on(NOTES, UpsertDocuments, documents=[{"id": "no text", "vector": vector_of("x")}])
+        made.on(NOTES, DeleteDocuments, ids=["n3", "n4"])
+        made.on(NOTES, UpsertDocuments, documents=notes("n4", "n5"))
+        made.ops.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="deleted"))
+        made.ops.perform(
+            CreateUser(tenant="aki-labs", email="Bob@Example.com", password="correct horse battery")
+        )
         made.place("Neighbour")
-        made.ops.documents.upsert(
-            CollectionPath("neighbour", "kb", "notes"), notes("secret of the neighbour")
+        made.ops.perform(
+            UpsertDocuments(
+                tenant="neighbour",
+                database="kb",
+                collection="notes",
+                documents=notes("secret of the neighbour"),
+            )
         )
         yield made
 
@@ -72,25 +107,34 @@ def there(tmp_path: Path) -> Iterator[World]:
 
 
 def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
-    return world.ops.archives.import_(io.BytesIO(archive), **how)
+    return world.ops.perform(ImportTenant(**how), source=io.BytesIO(archive))
 
 
 def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> None:
     archive = exported(world)
     report = take_in(there, archive)
-    before = world.ops.tenants.get("aki-labs")
+    before = world.ops.perform(GetTenant(tenant="aki-labs"))
     assert (report.tenant, report.dry_run, report.conflicts) == (before, False, [])
     assert (report.databases, report.collections, report.users, report.documents) == (1, 3, 1, 1500)
-    assert there.ops.tenants.get("aki-labs") == before
-    assert there.ops.databases.list("aki-labs").items == world.ops.databases.list("aki-labs").items
+    assert there.ops.perform(GetTenant(tenant="aki-labs")) == before
+    assert (
+        there.ops.perform(ListDatabases(tenant="aki-labs")).items
+        == world.ops.perform(ListDatabases(tenant="aki-labs")).items
+    )
     for deleted in (False, True):
         collections = [
-            each.ops.collections.list("aki-labs", "kb", deleted=deleted).items for each in (world, there)
+            each.ops.perform(ListCollections(tenant="aki-labs", database="kb", deleted=deleted)).items
+            for each in (world, there)
         ]
         assert collections[0] == collections[1]
-    assert there.ops.users.list("aki-labs").items == world.ops.users.list("aki-labs").items
     assert (
-        there.ops.users.verify_password("aki-labs", "bob@example.com", "correct horse battery").email
+        there.ops.perform(ListUsers(tenant="aki-labs")).items
+        == world.ops.perform(ListUsers(tenant="aki-labs")).items
+    )
+    assert (
+        there.ops.perform(
+            VerifyPassword(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
+        ).email
         == "Bob@Example.com"
     )
     for each in (world, there):
@@ -100,7 +144,7 @@ def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> 
 
 def test_what_was_deleted_can_be_restored_there_too(world: World, there: World) -> None:
     take_in(there, exported(world))
-    restored = there.ops.collections.restore("aki-labs", "kb", "deleted")
+    restored = there.ops.perform(RestoreCollection(tenant="aki-labs", database="kb", collection="deleted"))
     assert (restored.state, restored.dimension) == ("ready", 32)
 
 
@@ -123,12 +167,12 @@ def test_a_tenant_without_documents_moves(there: World, tmp_path: Path) -> None:
     assert take_in(there, archive).tenant == made
     there.database()
     there.collection()
-    there.ops.documents.upsert(NOTES, notes("a"))
-    assert there.ops.documents.count(NOTES) == 1
+    there.on(NOTES, UpsertDocuments, documents=notes("a"))
+    assert there.on(NOTES, CountDocuments) == 1
 
 
 def test_the_import_can_be_read_from_a_pipe(world: World, there: World) -> None:
-    assert there.ops.archives.import_(Pipe(exported(world))).documents == 1500
+    assert there.ops.perform(ImportTenant(), source=Pipe(exported(world))).documents == 1500
     assert not any((there.directory / "tmp").iterdir())
 
 
@@ -139,7 +183,7 @@ def test_the_slug_can_be_another(world: World, there: World) -> None:
         take_in(there, archive)
     assert caught.value.fields == {"entity": "tenant", "field": "slug", "value": "aki-labs"}
     assert take_in(there, archive, slug="aki-2").tenant.slug == "aki-2"
-    assert there.ops.documents.count(NOTES._replace(tenant="aki-2")) == 1500
+    assert there.on(NOTES._replace(tenant="aki-2"), CountDocuments) == 1500
     with pytest.raises(InvalidArgument) as wrong:
         take_in(there, archive, slug="../etc")
     assert wrong.value.field == "slug"
@@ -164,7 +208,7 @@ def test_a_dry_run_lists_every_conflict_and_the_import_refuses_the_first(world: 
     archive = exported(world)
     before = files_of(world.directory)
     report = take_in(world, archive, dry_run=True)
-    tenant = world.ops.tenants.get("aki-labs")
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     assert {(each.field, each.reason) for each in report.conflicts} == {
         ("tenant_id", "taken"),
         ("database_id", "taken"),
@@ -188,7 +232,7 @@ def test_ids_that_belong_to_somebody_else_here_are_a_conflict(world: World) -> N
         take_in(world, archive)
     assert caught.value.fields["field"] == "collection_id"
     with pytest.raises(NotFound):
-        world.ops.tenants.get("new")
+        world.ops.perform(GetTenant(tenant="new"))
 
 
 def _as_tenant(archive: bytes, new: dict[str, Any], database_id: Any) -> bytes:
@@ -214,11 +258,11 @@ def _as_tenant(archive: bytes, new: dict[str, Any], database_id: Any) -> bytes:
 
 def test_a_deleted_tenant_is_a_conflict_and_a_purged_one_does_not_come_back(world: World) -> None:
     archive = exported(world)
-    tenant = world.ops.tenants.get("aki-labs")
-    world.ops.tenants.delete("aki-labs")
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with pytest.raises(AlreadyExists):
         take_in(world, archive)
-    world.ops.tenants.purge(tenant.tenant_id)
+    world.ops.perform(PurgeTenant(tenant=tenant.tenant_id))
     with pytest.raises(InvalidState, match="purged here") as caught:
         take_in(world, archive)
     assert caught.value.fields["state"] == "purged"
@@ -230,10 +274,10 @@ def test_a_deleted_tenant_is_a_conflict_and_a_purged_one_does_not_come_back(worl
 def test_a_purged_collection_does_not_come_back_under_another_tenant(world: World, there: World) -> None:
     archive = exported(world)
     take_in(there, archive)
-    tenant = there.ops.tenants.get("aki-labs")
-    there.ops.collections.purge("aki-labs", "kb", "deleted")
-    there.ops.tenants.delete("aki-labs")
-    there.ops.tenants.purge(tenant.tenant_id)
+    tenant = there.ops.perform(GetTenant(tenant="aki-labs"))
+    there.ops.perform(PurgeCollection(tenant="aki-labs", database="kb", collection="deleted"))
+    there.ops.perform(DeleteTenant(tenant="aki-labs"))
+    there.ops.perform(PurgeTenant(tenant=tenant.tenant_id))
     report = take_in(there, archive, dry_run=True)
     assert ("collection_id", "purged") in {(each.field, each.reason) for each in report.conflicts}
 
@@ -250,11 +294,11 @@ def test_a_repeated_import_with_a_key_gives_the_first_answer(world: World, there
 
 
 def test_states_of_a_tenant_that_can_be_exported(world: World, there: World) -> None:
-    world.ops.tenants.suspend("aki-labs")
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
     assert take_in(there, exported(world)).tenant.status is TenantStatus.SUSPENDED
     with pytest.raises(InvalidState):
-        there.ops.documents.upsert(NOTES, notes("a"))
-    world.ops.tenants.delete("aki-labs")
+        there.on(NOTES, UpsertDocuments, documents=notes("a"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with pytest.raises(NotFound):
         exported(world)
     with pytest.raises(NotFound):
@@ -263,41 +307,42 @@ def test_states_of_a_tenant_that_can_be_exported(world: World, there: World) -> 
 
 def test_a_tenant_over_its_quota_comes_in_and_may_only_shrink(world: World, there: World) -> None:
     """A limit may lie below what is used: an archive of such a tenant is no fault."""
-    world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=10))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10))
     take_in(there, exported(world))
     with pytest.raises(QuotaExceeded):
-        there.ops.documents.upsert(NOTES, notes("new"))
-    assert there.ops.documents.delete(NOTES, ids=["n1"]) == 1
-    assert there.ops.tenants.usage("aki-labs").documents == 1499
+        there.on(NOTES, UpsertDocuments, documents=notes("new"))
+    assert there.on(NOTES, DeleteDocuments, ids=["n1"]) == 1
+    assert there.ops.perform(GetUsage(tenant="aki-labs")).documents == 1499
 
 
 def test_a_copy_goes_its_own_way(world: World) -> None:
-    original = world.ops.tenants.get("aki-labs")
-    made = world.ops.archives.copy("aki-labs", "branch", name="The branch")
+    original = world.ops.perform(GetTenant(tenant="aki-labs"))
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch", name="The branch"))
     assert (made.slug, made.name, made.version, made.external_id) == ("branch", "The branch", 1, None)
     assert made.metadata == original.metadata
     assert made.storage_quota_bytes == original.storage_quota_bytes
     branch = NOTES._replace(tenant="branch")
-    assert world.ops.documents.count(branch) == 1500
+    assert world.on(branch, CountDocuments) == 1500
     ids = {
-        world.ops.collections.get(tenant, "kb", "notes").collection_id for tenant in ("aki-labs", "branch")
+        world.ops.perform(GetCollection(tenant=tenant, database="kb", collection="notes")).collection_id
+        for tenant in ("aki-labs", "branch")
     }
     assert len(ids) == 2
-    assert world.ops.users.list("branch").items == []
-    world.ops.documents.delete(branch, ids=["n1"])
-    world.ops.documents.upsert(NOTES, notes("only there"))
-    assert world.ops.documents.get(branch, ["n1", "only there"]) == []
-    assert len(world.ops.documents.get(NOTES, ["n1", "only there"])) == 2
-    world.ops.tenants.delete("aki-labs")
-    world.ops.tenants.purge(original.tenant_id)
-    assert world.ops.documents.count(branch) == 1499
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert world.ops.perform(ListUsers(tenant="branch")).items == []
+    world.on(branch, DeleteDocuments, ids=["n1"])
+    world.on(NOTES, UpsertDocuments, documents=notes("only there"))
+    assert world.on(branch, GetDocuments, ids=["n1", "only there"]) == []
+    assert len(world.on(NOTES, GetDocuments, ids=["n1", "only there"])) == 2
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
+    world.ops.perform(PurgeTenant(tenant=original.tenant_id))
+    assert world.on(branch, CountDocuments) == 1499
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
     assert "tenant.copy" in world.actions(made.tenant_id)
 
 
 def test_a_copy_keeps_sequences_and_tombstones(world: World) -> None:
-    made = world.ops.archives.copy("aki-labs", "branch")
-    original = world.ops.tenants.get("aki-labs")
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
+    original = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
     one, two = (rows_of(world.store_file(tenant)) for tenant in (original, made))
     assert one["documents"] == two["documents"]
@@ -309,18 +354,20 @@ def test_a_copy_keeps_sequences_and_tombstones(world: World) -> None:
 def test_a_copy_is_refused_where_its_slug_is_taken(world: World) -> None:
     before = files_of(world.directory)
     with pytest.raises(AlreadyExists) as caught:
-        world.ops.archives.copy("aki-labs", "neighbour")
+        world.ops.perform(CopyTenant(tenant="aki-labs", slug="neighbour"))
     assert caught.value.fields["field"] == "slug"
     with pytest.raises(InvalidArgument):
-        world.ops.archives.copy("aki-labs", "No Slug")
+        world.ops.perform(CopyTenant(tenant="aki-labs", slug="No Slug"))
     with pytest.raises(NotFound):
-        world.ops.archives.copy("nobody", "fine")
+        world.ops.perform(CopyTenant(tenant="nobody", slug="fine"))
     assert files_of(world.directory) == before
 
 
 def test_a_repeated_copy_with_a_key_gives_the_first_answer(world: World) -> None:
     with keyed(idempotency_key="k"):
-        assert world.ops.archives.copy("aki-labs", "branch") == world.ops.archives.copy("aki-labs", "branch")
+        assert world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch")) == world.ops.perform(
+            CopyTenant(tenant="aki-labs", slug="branch")
+        )
 
 
 @pytest.mark.parametrize("how", ["import", "copy"])
@@ -335,18 +382,20 @@ def test_written_until_the_sequences_overlap_it_answers_like_brute_force(
         take_in(there, exported(world))
         other, path = there, NOTES
     else:
-        world.ops.archives.copy("aki-labs", "branch")
+        world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
         other, path = world, NOTES._replace(tenant="branch")
     assert best(other, path, question) == first
     for number in range(3):
         for target, at in ((other, path), (world, NOTES)):
             vectors = rng.standard_normal((50, 16)).astype(np.float32)
-            target.ops.documents.upsert(at, [{"id": f"n{n}", "vector": v} for n, v in enumerate(vectors)])
-            target.ops.documents.delete(at, ids=[f"n{100 + number}"])
+            target.on(
+                at, UpsertDocuments, documents=[{"id": f"n{n}", "vector": v} for n, v in enumerate(vectors)]
+            )
+            target.on(at, DeleteDocuments, ids=[f"n{100 + number}"])
         for target, at in ((other, path), (world, NOTES)):
-            found = target.ops.documents.scan(at, include=frozenset({Include.VECTOR}), limit=1000)
-            rest = target.ops.documents.scan(
-                at, include=frozenset({Include.VECTOR}), limit=1000, cursor=found.next_cursor
+            found = target.on(at, ScanDocuments, include=frozenset({Include.VECTOR}), limit=1000)
+            rest = target.on(
+                at, ScanDocuments, include=frozenset({Include.VECTOR}), limit=1000, cursor=found.next_cursor
             )
             held = {document.id: document.vector for document in [*found.items, *rest.items]}
             assert best(target, at, question) == brute_force(held, question)
@@ -355,10 +404,10 @@ def test_written_until_the_sequences_overlap_it_answers_like_brute_force(
 def test_an_import_into_a_place_with_a_leftover_of_a_broken_one(world: World, there: World) -> None:
     """What a crash leaves is a store that no metadata know: the next import takes its place."""
     archive = exported(world)
-    tenant = world.ops.tenants.get("aki-labs")
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     stores = there.ops._runtime.tenant_stores
     with stores.filling(tenant.tenant_id, StoreId(bytes(16))):
         pass
     assert there.store_file(tenant).exists()
     assert take_in(there, archive).documents == 1500
-    assert all(finding.ok for finding in there.ops.doctor())
+    assert all(finding.ok for finding in there.ops.perform(CheckStores()).items)

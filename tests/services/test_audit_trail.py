@@ -5,10 +5,27 @@ from typing import Any
 import pytest
 
 from akidb.domain.errors import AkiDBError, NotFound
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.observe.context import RequestContext, bound
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import (
+    DeleteCollection,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import DeleteDatabase, PurgeDatabase, RestoreDatabase, UpdateDatabase
+from akidb.operations.documents import DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
 
 from .worlds import World, keyed, notes
 
@@ -17,25 +34,25 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 
 def test_every_change_leaves_one_entry(world: World) -> None:
     tenant = world.tenant(status=TenantStatus.PROVISIONING)
-    world.ops.tenants.activate("aki-labs")
+    world.ops.perform(ActivateTenant(tenant="aki-labs"))
     database, collection = world.database(), world.collection()
-    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.MIGRATING))
-    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.READY))
-    world.ops.collections.update(*PATH, CollectionChanges(hnsw_m=4))
-    world.ops.collections.delete(*PATH)
-    world.ops.collections.restore(*PATH)
-    world.ops.collections.delete(*PATH)
-    world.ops.collections.purge(*PATH)
-    world.ops.databases.delete("aki-labs", "kb")
-    world.ops.databases.restore("aki-labs", "kb")
-    world.ops.databases.delete("aki-labs", "kb")
-    world.ops.databases.purge("aki-labs", "kb")
-    world.ops.tenants.update("aki-labs", TenantChanges(name="B"))
-    world.ops.tenants.suspend("aki-labs", reason="unpaid")
-    world.ops.tenants.delete("aki-labs")
-    world.ops.tenants.restore("aki-labs")
-    world.ops.tenants.delete("aki-labs")
-    world.ops.tenants.purge("aki-labs")
+    world.ops.perform(UpdateDatabase(tenant="aki-labs", database="kb", state=DatabaseState.MIGRATING))
+    world.ops.perform(UpdateDatabase(tenant="aki-labs", database="kb", state=DatabaseState.READY))
+    world.on(PATH, UpdateCollection, hnsw_m=4)
+    world.on(PATH, DeleteCollection)
+    world.on(PATH, RestoreCollection)
+    world.on(PATH, DeleteCollection)
+    world.on(PATH, PurgeCollection)
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb"))
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    world.ops.perform(PurgeDatabase(tenant="aki-labs", database="kb"))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", name="B"))
+    world.ops.perform(SuspendTenant(tenant="aki-labs", reason="unpaid"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
+    world.ops.perform(RestoreTenant(tenant="aki-labs"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
+    world.ops.perform(PurgeTenant(tenant="aki-labs"))
     entries = world.audit(tenant.tenant_id)
     assert [entry.action for entry in entries] == [
         "tenant.create",
@@ -77,8 +94,8 @@ def test_every_change_leaves_one_entry(world: World) -> None:
 def test_documents_leave_no_entries(world: World) -> None:
     world.place()
     before = world.audit("aki-labs")
-    world.ops.documents.upsert(PATH, notes("a"))
-    world.ops.documents.delete(PATH, ids=["a"])
+    world.on(PATH, UpsertDocuments, documents=notes("a"))
+    world.on(PATH, DeleteDocuments, ids=["a"])
     assert world.audit("aki-labs") == before
 
 
@@ -101,8 +118,8 @@ def test_an_entry_says_which_request_it_was_of(world: World) -> None:
         lambda world: world.tenant(),
         lambda world: world.database(),
         lambda world: world.collection(),
-        lambda world: world.ops.databases.delete("aki-labs", "kb", if_version=9),
-        lambda world: world.ops.tenants.purge("aki-labs"),
+        lambda world: world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb", if_version=9)),
+        lambda world: world.ops.perform(PurgeTenant(tenant="aki-labs")),
     ],
 )
 def test_what_fails_leaves_none(world: World, fails: Any) -> None:
@@ -117,22 +134,22 @@ def test_entries_are_paged(world: World) -> None:
     world.tenant()
     for number in range(6):
         world.database(name=f"d{number}")
-    first = world.ops.audit.list("aki-labs", limit=4)
-    rest = world.ops.audit.list("aki-labs", limit=4, cursor=first.next_cursor)
+    first = world.ops.perform(ListAuditEntries(tenant="aki-labs", limit=4))
+    rest = world.ops.perform(ListAuditEntries(tenant="aki-labs", limit=4, cursor=first.next_cursor))
     assert first.items + rest.items == world.audit("aki-labs")
     assert (len(first.items), len(rest.items), rest.next_cursor) == (4, 3, None)
 
 
 def test_a_deleted_or_purged_tenant_is_named_by_its_id(world: World) -> None:
     tenant_id = world.tenant().tenant_id
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with pytest.raises(NotFound):
-        world.ops.audit.list("aki-labs")
+        world.ops.perform(ListAuditEntries(tenant="aki-labs"))
     assert len(world.audit(tenant_id)) == 2
-    world.ops.tenants.purge(tenant_id)
+    world.ops.perform(PurgeTenant(tenant=tenant_id))
     assert len(world.audit(str(tenant_id))) == 3
     with pytest.raises(NotFound) as caught:
-        world.ops.audit.list(TenantId(bytes(16)))
+        world.ops.perform(ListAuditEntries(tenant=TenantId(bytes(16))))
     assert caught.value.fields["entity"] == "tenant"
 
 

@@ -19,9 +19,24 @@ from akidb.domain.errors import (
     NotFound,
     Unavailable,
 )
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import CollectionId, TenantId
+from akidb.operations.collections import DeleteCollection, GetCollection, ListCollections, PurgeCollection
+from akidb.operations.databases import DeleteDatabase, PurgeDatabase
+from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+)
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import CreateUser, VerifyPassword
 from akidb.ports.archive import RECORDS, CollectionImage, Documents, PurgedRecord, Rows, StoreHead
-from akidb.ports.operations import CollectionPath
 
 from .archived import backed_up, best, changed, exported, files_of, parts_of, put_together, rows_of
 from .worlds import World, notes, opened, vector_of
@@ -35,14 +50,16 @@ def world(tmp_path: Path) -> Iterator[World]:
     with opened(tmp_path / "data") as made:
         for name in ("Aki Labs", "Second", "Suspended", "Deleted", "Purged"):
             path = made.place(name)
-            made.ops.documents.upsert(path, notes("a", "b", "c", metadata={"of": name}))
-            made.ops.documents.delete(path, ids=["b"])
+            made.on(path, UpsertDocuments, documents=notes("a", "b", "c", metadata={"of": name}))
+            made.on(path, DeleteDocuments, ids=["b"])
         made.tenant("Empty")
-        made.ops.tenants.suspend("suspended", reason="late")
-        made.ops.tenants.delete("deleted")
-        made.ops.tenants.delete("purged")
-        made.ops.tenants.purge("purged")
-        made.ops.users.create("second", "bob@example.com", password="correct horse battery")
+        made.ops.perform(SuspendTenant(tenant="suspended", reason="late"))
+        made.ops.perform(DeleteTenant(tenant="deleted"))
+        made.ops.perform(DeleteTenant(tenant="purged"))
+        made.ops.perform(PurgeTenant(tenant="purged"))
+        made.ops.perform(
+            CreateUser(tenant="second", email="bob@example.com", password="correct horse battery")
+        )
         yield made
 
 
@@ -64,9 +81,12 @@ def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:
     assert tables_of(new) == tables_of(world)
     assert len(tables_of(new)["tenants"]) == 5
     assert len(tables_of(new)["purged"]) == 1
-    assert all(finding.ok for finding in new.ops.doctor())
+    assert all(finding.ok for finding in new.ops.perform(CheckStores()).items)
     assert (
-        new.ops.users.verify_password("second", "BOB@example.com", "correct horse battery").role == "viewer"
+        new.ops.perform(
+            VerifyPassword(tenant="second", email="BOB@example.com", password="correct horse battery")
+        ).role
+        == "viewer"
     )
     tenants = tables_of(world)["tenants"]
     for each in (world, new):
@@ -91,11 +111,11 @@ def test_a_restored_store_is_another_incarnation(world: World) -> None:
 def test_states_are_what_they_were_and_deleted_tenants_come_back(world: World) -> None:
     new = restored(world, backed_up(world))
     with pytest.raises(InvalidState):
-        new.ops.documents.upsert(NOTES._replace(tenant="suspended"), notes("x"))
-    assert new.ops.tenants.restore("deleted").status == "active"
-    assert new.ops.documents.count(NOTES._replace(tenant="deleted")) == 2
+        new.on(NOTES._replace(tenant="suspended"), UpsertDocuments, documents=notes("x"))
+    assert new.ops.perform(RestoreTenant(tenant="deleted")).status == "active"
+    assert new.on(NOTES._replace(tenant="deleted"), CountDocuments) == 2
     with pytest.raises(NotFound):
-        new.ops.tenants.get("purged")
+        new.ops.perform(GetTenant(tenant="purged"))
     question = vector_of("q")
     assert best(new, NOTES, question) == best(world, NOTES, question)
     new.ops.close()
@@ -109,7 +129,7 @@ def test_a_backup_is_taken_while_others_write(world: World) -> None:
     def write() -> None:
         number = 0
         while not stop.is_set():
-            world.ops.documents.upsert(NOTES, notes(*(f"{number}-{at}" for at in range(7))))
+            world.on(NOTES, UpsertDocuments, documents=notes(*(f"{number}-{at}" for at in range(7))))
             acknowledged.append(number)
             number += 1
 
@@ -129,48 +149,48 @@ def test_a_backup_is_taken_while_others_write(world: World) -> None:
         stop.set()
         writer.join()
     new = restored(world, archive)
-    assert new.ops.tenants.usage("aki-labs").documents == 2 + 7 * len(batches)
+    assert new.ops.perform(GetUsage(tenant="aki-labs")).documents == 2 + 7 * len(batches)
     new.ops.close()
 
 
 def test_what_is_purged_between_a_store_and_the_metadata_is_not_restored(world: World) -> None:
     """The stores come first: what was purged after one was read is in it still, and among what was purged."""
-    collection = world.ops.collections.get("aki-labs", "kb", "notes")
+    collection = world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection="notes"))
     header, before = parts_of(backed_up(world))
-    world.ops.collections.delete("aki-labs", "kb", "notes")
-    world.ops.collections.purge("aki-labs", "kb", collection.collection_id)
-    world.ops.databases.delete("second", "kb")
-    world.ops.databases.purge("second", "kb")
-    world.ops.tenants.purge("deleted")
+    world.ops.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="notes"))
+    world.ops.perform(PurgeCollection(tenant="aki-labs", database="kb", collection=collection.collection_id))
+    world.ops.perform(DeleteDatabase(tenant="second", database="kb"))
+    world.ops.perform(PurgeDatabase(tenant="second", database="kb"))
+    world.ops.perform(PurgeTenant(tenant="deleted"))
     _, after = parts_of(backed_up(world))
     mixed = [part for part in before if not isinstance(part, Rows)]
     mixed += [part for part in after if isinstance(part, Rows)]
     new = restored(world, put_together(header, mixed))
-    assert new.ops.collections.list("aki-labs", "kb").items == []
-    assert new.ops.tenants.usage("aki-labs").storage_bytes.used == 0
-    assert new.ops.tenants.usage("second").storage_bytes.used == 0
+    assert new.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items == []
+    assert new.ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used == 0
+    assert new.ops.perform(GetUsage(tenant="second")).storage_bytes.used == 0
     assert len(list((new.directory / "tenants").glob("*.db"))) == 3
-    assert all(finding.ok for finding in new.ops.doctor())
+    assert all(finding.ok for finding in new.ops.perform(CheckStores()).items)
     new.ops.close()
 
 
 def test_what_came_after_a_store_was_read_is_there_and_empty(world: World) -> None:
     header, before = parts_of(backed_up(world))
     world.collection(name="later")
-    world.ops.documents.upsert(NOTES._replace(collection="later"), notes("x"))
+    world.on(NOTES._replace(collection="later"), UpsertDocuments, documents=notes("x"))
     world.place("Latest")
-    world.ops.documents.upsert(NOTES._replace(tenant="latest"), notes("y"))
-    world.ops.collections.delete("second", "kb", "notes")
+    world.on(NOTES._replace(tenant="latest"), UpsertDocuments, documents=notes("y"))
+    world.ops.perform(DeleteCollection(tenant="second", database="kb", collection="notes"))
     _, after = parts_of(backed_up(world))
     mixed = [part for part in before if not isinstance(part, Rows)]
     mixed += [part for part in after if isinstance(part, Rows)]
     new = restored(world, put_together(header, mixed))
     for path in (NOTES._replace(collection="later"), NOTES._replace(tenant="latest")):
-        assert new.ops.documents.count(path) == 0
-        new.ops.documents.upsert(path, notes("z"))
-        assert new.ops.documents.count(path) == 1
-    assert new.ops.tenants.usage("second").documents == 0
-    assert all(finding.ok for finding in new.ops.doctor())
+        assert new.on(path, CountDocuments) == 0
+        new.on(path, UpsertDocuments, documents=notes("z"))
+        assert new.on(path, CountDocuments) == 1
+    assert new.ops.perform(GetUsage(tenant="second")).documents == 0
+    assert all(finding.ok for finding in new.ops.perform(CheckStores()).items)
     new.ops.close()
 
 
@@ -247,7 +267,7 @@ def test_a_directory_in_which_a_restore_was_broken_off_is_not_opened(world: Worl
 def test_a_place_without_anything_is_backed_up_and_restored(tmp_path: Path) -> None:
     with opened(tmp_path / "nothing") as nothing:
         new = restored(nothing, backed_up(nothing))
-        assert new.ops.tenants.list().items == []
+        assert new.ops.perform(ListTenants()).items == []
         new.tenant()
         new.ops.close()
 
@@ -259,19 +279,19 @@ def test_metadata_of_yesterday_restored_alone_deletes_no_document(world: World) 
     yesterday = metadata.read_bytes()
     world.ops = world.connect()
     world.collection(name="today")
-    world.ops.documents.upsert(NOTES._replace(collection="today"), notes("t1", "t2"))
-    world.ops.documents.upsert(NOTES, notes("new"))
-    tenant = world.ops.tenants.get("aki-labs")
+    world.on(NOTES._replace(collection="today"), UpsertDocuments, documents=notes("t1", "t2"))
+    world.on(NOTES, UpsertDocuments, documents=notes("new"))
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
     before = rows_of(world.store_file(tenant))
     metadata.write_bytes(yesterday)
     world.ops = world.connect()
-    assert world.ops.documents.count(NOTES) == 3
+    assert world.on(NOTES, CountDocuments) == 3
     with pytest.raises(NotFound):
-        world.ops.documents.count(NOTES._replace(collection="today"))
-    world.ops.tenants.suspend("aki-labs")
-    world.ops.tenants.activate("aki-labs")
-    world.ops.doctor()
+        world.on(NOTES._replace(collection="today"), CountDocuments)
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
+    world.ops.perform(ActivateTenant(tenant="aki-labs"))
+    world.ops.perform(CheckStores())
     world.ops.close()
     after = rows_of(world.store_file(tenant))
     assert (after["documents"], after["collections"]) == (before["documents"], before["collections"])
@@ -280,12 +300,12 @@ def test_metadata_of_yesterday_restored_alone_deletes_no_document(world: World) 
 
 def test_a_backup_keeps_what_is_purged_later(world: World) -> None:
     archive = backed_up(world)
-    tenant = world.ops.tenants.get("second")
-    world.ops.tenants.delete("second")
-    world.ops.tenants.purge("second")
+    tenant = world.ops.perform(GetTenant(tenant="second"))
+    world.ops.perform(DeleteTenant(tenant="second"))
+    world.ops.perform(PurgeTenant(tenant="second"))
     new = restored(world, archive)
-    assert new.ops.tenants.get("second") == tenant
-    assert new.ops.documents.count(NOTES._replace(tenant="second")) == 2
+    assert new.ops.perform(GetTenant(tenant="second")) == tenant
+    assert new.on(NOTES._replace(tenant="second"), CountDocuments) == 2
     new.ops.close()
 
 
@@ -303,15 +323,15 @@ def test_a_tenant_that_is_purged_during_a_backup_is_left_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the list that a backup begins with, and gone when its turn comes."""
-    gone = world.ops.tenants.get("second").tenant_id
+    gone = world.ops.perform(GetTenant(tenant="second")).tenant_id
     stores = world.ops._runtime.stores
     existing = stores.existing
 
     def purging(tenant_id: TenantId) -> Any:
-        if tenant_id == gone and world.ops.tenants.list(limit=1000).items:
+        if tenant_id == gone and world.ops.perform(ListTenants(limit=1000)).items:
             monkeypatch.setattr(stores, "existing", existing)
-            world.ops.tenants.delete(gone)
-            world.ops.tenants.purge(gone)
+            world.ops.perform(DeleteTenant(tenant=gone))
+            world.ops.perform(PurgeTenant(tenant=gone))
         return existing(tenant_id)
 
     monkeypatch.setattr(stores, "existing", purging)
@@ -322,7 +342,7 @@ def test_a_tenant_that_is_purged_during_a_backup_is_left_out(
 
 
 def test_a_store_that_is_missing_makes_the_backup_fail_and_is_named(world: World) -> None:
-    tenant = world.ops.tenants.get("second")
+    tenant = world.ops.perform(GetTenant(tenant="second"))
     world.ops.close()
     world.store_file(tenant).unlink()
     world.ops = world.connect()

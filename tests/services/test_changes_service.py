@@ -16,8 +16,14 @@ from akidb.domain.errors import (
     RateLimited,
     Unavailable,
 )
-from akidb.ports.operations import CollectionPath, TenantChanges
-from akidb.services import changes as feeds
+from akidb.domain.fields import CollectionPath
+from akidb.operations.changes import GetCollectionChanges, GetTenantChanges
+from akidb.operations.collections import DeleteCollection
+from akidb.operations.databases import CreateDatabase, DeleteDatabase, PurgeDatabase
+from akidb.operations.documents import DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, SuspendTenant, UpdateTenant
+from akidb.services.changes import UNWOKEN_SECONDS
+from akidb.services.signals import Signals
 
 from .worlds import World, notes
 
@@ -33,7 +39,7 @@ def replicate(world: World, path: CollectionPath, limit: int = 2) -> dict[str, s
     found: dict[str, str | None] = {}
     since, feed, more = 0, None, True
     while more:
-        page = world.ops.changes.of_collection(path, since=since, feed=feed, limit=limit)
+        page = world.on(path, GetCollectionChanges, since=since, feed=feed, limit=limit)
         for change in page.changes:
             if change.type == ChangeType.DELETE:
                 found.pop(change.id, None)
@@ -45,51 +51,55 @@ def replicate(world: World, path: CollectionPath, limit: int = 2) -> dict[str, s
 
 def test_a_reader_goes_on_where_it_was(world: World) -> None:
     path = world.place()
-    empty = world.ops.changes.of_collection(path)
+    empty = world.on(path, GetCollectionChanges)
     assert (empty.changes, empty.next_since, empty.feed, empty.more) == ([], 0, None, False)
-    world.ops.documents.upsert(path, notes("a", "b"))
-    first = world.ops.changes.of_collection(path, since=empty.next_since, feed=empty.feed)
+    world.on(path, UpsertDocuments, documents=notes("a", "b"))
+    first = world.on(path, GetCollectionChanges, since=empty.next_since, feed=empty.feed)
     assert [change.id for change in first.changes] == ["a", "b"]
-    again = world.ops.changes.of_collection(path, since=first.next_since, feed=first.feed)
+    again = world.on(path, GetCollectionChanges, since=first.next_since, feed=first.feed)
     assert (again.changes, again.next_since, again.feed) == ([], first.next_since, first.feed)
     world.reopen()
-    world.ops.documents.delete(path, ids=["a"])
-    more = world.ops.changes.of_collection(path, since=first.next_since, feed=first.feed)
+    world.on(path, DeleteDocuments, ids=["a"])
+    more = world.on(path, GetCollectionChanges, since=first.next_since, feed=first.feed)
     assert [(change.type, change.id) for change in more.changes] == [("delete", "a")]
 
 
 def test_metadata_is_told_of_with_what_is_deleted(world: World) -> None:
     world.place()
-    first = world.ops.changes.of_tenant("aki-labs")
+    first = world.ops.perform(GetTenantChanges(tenant="aki-labs"))
     assert [change.entity for change in first.changes] == ["tenant", "database", "collection"]
-    world.ops.databases.delete("aki-labs", "kb")
-    (gone,) = world.ops.changes.of_tenant("aki-labs", since=first.next_since, feed=first.feed).changes
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    (gone,) = world.ops.perform(
+        GetTenantChanges(tenant="aki-labs", since=first.next_since, feed=first.feed)
+    ).changes
     assert gone.database is not None
     assert gone.database.deleted_at is not None
-    world.ops.databases.purge("aki-labs", "kb")
-    purged = world.ops.changes.of_tenant("aki-labs", since=gone.sequence, feed=first.feed).changes
+    world.ops.perform(PurgeDatabase(tenant="aki-labs", database="kb"))
+    purged = world.ops.perform(
+        GetTenantChanges(tenant="aki-labs", since=gone.sequence, feed=first.feed)
+    ).changes
     assert [(change.entity, change.type) for change in purged] == [
         ("collection", "delete"),
         ("database", "delete"),
     ]
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with pytest.raises(NotFound):
-        world.ops.changes.of_tenant("aki-labs")
+        world.ops.perform(GetTenantChanges(tenant="aki-labs"))
 
 
 def test_a_reader_behind_the_floor_starts_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 3)
     path = world.place()
-    world.ops.documents.upsert(path, notes(*(f"d{number}" for number in range(6))))
-    page = world.ops.changes.of_collection(path, limit=100)
+    world.on(path, UpsertDocuments, documents=notes(*(f"d{number}" for number in range(6))))
+    page = world.on(path, GetCollectionChanges, limit=100)
     for number in range(5):
-        world.ops.documents.delete(path, ids=[f"d{number}"])
+        world.on(path, DeleteDocuments, ids=[f"d{number}"])
     with pytest.raises(PreconditionFailed, match="start again from 0") as caught:
-        world.ops.changes.of_collection(path, since=page.next_since, feed=page.feed)
+        world.on(path, GetCollectionChanges, since=page.next_since, feed=page.feed)
     assert caught.value.fields == {"entity": "changes", "expected": 8, "actual": 6}
     with pytest.raises(PreconditionFailed):
-        world.ops.changes.of_collection(path, since=page.next_since)
-    assert world.ops.changes.of_collection(path, since=8).changes
+        world.on(path, GetCollectionChanges, since=page.next_since)
+    assert world.on(path, GetCollectionChanges, since=8).changes
     assert replicate(world, path) == {"d5": "text of d5"}
 
 
@@ -99,35 +109,35 @@ def test_a_reader_that_starts_comes_past_a_floor_that_was_there_before(
     """Its pages end below the floor, but nothing that it was told of was deleted and forgotten."""
     monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 1)
     path = world.place()
-    world.ops.documents.upsert(path, notes(*(f"d{number}" for number in range(8))))
-    world.ops.documents.upsert(path, notes("e0", "e1", "e2"))
-    world.ops.documents.delete(path, ids=["e0", "e1"])
-    world.ops.documents.delete(path, ids=["e2"])
-    page = world.ops.changes.of_collection(path, limit=2)
+    world.on(path, UpsertDocuments, documents=notes(*(f"d{number}" for number in range(8))))
+    world.on(path, UpsertDocuments, documents=notes("e0", "e1", "e2"))
+    world.on(path, DeleteDocuments, ids=["e0", "e1"])
+    world.on(path, DeleteDocuments, ids=["e2"])
+    page = world.on(path, GetCollectionChanges, limit=2)
     assert page.next_since < page.tombstone_floor
     assert replicate(world, path) == {f"d{number}": f"text of d{number}" for number in range(8)}
     with pytest.raises(PreconditionFailed):  # who does not say where it began
-        world.ops.changes.of_collection(path, since=page.next_since)
-    world.ops.documents.delete(path, ids=["d0", "d1", "d2"])
+        world.on(path, GetCollectionChanges, since=page.next_since)
+    world.on(path, DeleteDocuments, ids=["d0", "d1", "d2"])
     with pytest.raises(PreconditionFailed):  # what it was told of is gone, and forgotten
-        world.ops.changes.of_collection(path, since=page.next_since, feed=page.feed)
+        world.on(path, GetCollectionChanges, since=page.next_since, feed=page.feed)
 
 
 def test_a_reader_of_another_store_or_beyond_the_end_starts_again(world: World) -> None:
     path = world.place()
     with pytest.raises(PreconditionFailed):
-        world.ops.changes.of_collection(path, since=1)
-    world.ops.documents.upsert(path, notes("a"))
-    page = world.ops.changes.of_collection(path)
+        world.on(path, GetCollectionChanges, since=1)
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    page = world.on(path, GetCollectionChanges)
     assert page.feed is not None
     with pytest.raises(PreconditionFailed, match="beyond"):
-        world.ops.changes.of_collection(path, since=2, feed=page.feed)
+        world.on(path, GetCollectionChanges, since=2, feed=page.feed)
     other = f"{'0' * 32}-{page.feed.partition('-')[2]}"
     with pytest.raises(PreconditionFailed, match="another feed"):
-        world.ops.changes.of_collection(path, since=1, feed=other)
+        world.on(path, GetCollectionChanges, since=1, feed=other)
     with pytest.raises(PreconditionFailed, match="another feed"):
-        world.ops.changes.of_tenant("aki-labs", since=1, feed=other)
-    assert world.ops.changes.of_collection(path, since=0, feed=other).feed == page.feed
+        world.ops.perform(GetTenantChanges(tenant="aki-labs", since=1, feed=other))
+    assert world.on(path, GetCollectionChanges, since=0, feed=other).feed == page.feed
 
 
 @pytest.mark.parametrize(
@@ -143,35 +153,37 @@ def test_a_reader_of_another_store_or_beyond_the_end_starts_again(world: World) 
 def test_what_is_wrong_is_named(world: World, field: str, wrong: Any) -> None:
     path = world.place()
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.changes.of_collection(path, **{field: wrong})
+        world.on(path, GetCollectionChanges, **{field: wrong})
     assert caught.value.field == field
     if field != "include":
         with pytest.raises(InvalidArgument) as caught:
-            world.ops.changes.of_tenant("aki-labs", **{field: wrong})
+            world.ops.perform(GetTenantChanges(tenant="aki-labs", **{field: wrong}))
         assert caught.value.field == field
 
 
 def test_a_wait_ends_with_the_change(world: World) -> None:
     path = world.place()
-    writing = later(0.2, lambda: world.ops.documents.upsert(path, notes("a")))
+    writing = later(0.2, lambda: world.on(path, UpsertDocuments, documents=notes("a")))
     began = time.monotonic()
-    page = world.ops.changes.of_collection(path, wait_seconds=30)
+    page = world.on(path, GetCollectionChanges, wait_seconds=30)
     assert [change.id for change in page.changes] == ["a"]
-    assert 0.2 <= time.monotonic() - began < feeds.UNWOKEN_SECONDS
+    assert 0.2 <= time.monotonic() - began < UNWOKEN_SECONDS
     writing.join()
-    known = world.ops.changes.of_tenant("aki-labs")
-    writing = later(0.2, lambda: world.ops.databases.create("aki-labs", "new"))
-    found = world.ops.changes.of_tenant("aki-labs", since=known.next_since, feed=known.feed, wait_seconds=30)
+    known = world.ops.perform(GetTenantChanges(tenant="aki-labs"))
+    writing = later(0.2, lambda: world.ops.perform(CreateDatabase(tenant="aki-labs", name="new")))
+    found = world.ops.perform(
+        GetTenantChanges(tenant="aki-labs", since=known.next_since, feed=known.feed, wait_seconds=30)
+    )
     assert [change.entity for change in found.changes] == ["database"]
     writing.join()
 
 
 def test_a_wait_ends_with_its_time(world: World) -> None:
     path = world.place()
-    world.ops.documents.upsert(path, notes("a"))
-    known = world.ops.changes.of_collection(path)
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    known = world.on(path, GetCollectionChanges)
     began = time.monotonic()
-    page = world.ops.changes.of_collection(path, since=1, feed=known.feed, wait_seconds=0.3)
+    page = world.on(path, GetCollectionChanges, since=1, feed=known.feed, wait_seconds=0.3)
     assert 0.3 <= time.monotonic() - began < 3
     assert (page.changes, page.next_since, page.more) == ([], 1, False)
 
@@ -179,10 +191,10 @@ def test_a_wait_ends_with_its_time(world: World) -> None:
 def test_what_nobody_woke_for_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a write of another process on PostgreSQL."""
     path = world.place()
-    monkeypatch.setattr(feeds.Signals, "notify", lambda _self, _tenant: None)
-    monkeypatch.setattr(world.ops.changes, "unwoken_seconds", 0.1)
-    writing = later(0.2, lambda: world.ops.documents.upsert(path, notes("a")))
-    assert world.ops.changes.of_collection(path, wait_seconds=30).changes
+    monkeypatch.setattr(Signals, "notify", lambda _self, _tenant: None)
+    monkeypatch.setattr(world.service(GetCollectionChanges), "unwoken_seconds", 0.1)
+    writing = later(0.2, lambda: world.on(path, UpsertDocuments, documents=notes("a")))
+    assert world.on(path, GetCollectionChanges, wait_seconds=30).changes
     writing.join()
 
 
@@ -191,37 +203,37 @@ def test_a_wait_ends_when_the_process_closes(world: World) -> None:
     closing = later(0.2, world.ops.close)
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        world.ops.changes.of_collection(path, wait_seconds=60)
+        world.on(path, GetCollectionChanges, wait_seconds=60)
     assert time.monotonic() - began < 10
     closing.join()
 
 
 def test_a_wait_ends_when_its_collection_goes(world: World) -> None:
     path = world.place()
-    world.ops.documents.upsert(path, notes("a"))
-    known = world.ops.changes.of_collection(path)
-    deleting = later(0.2, lambda: world.ops.collections.delete(*path))
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    known = world.on(path, GetCollectionChanges)
+    deleting = later(0.2, lambda: world.on(path, DeleteCollection))
     with pytest.raises(NotFound):
-        world.ops.changes.of_collection(path, since=1, feed=known.feed, wait_seconds=60)
+        world.on(path, GetCollectionChanges, since=1, feed=known.feed, wait_seconds=60)
     deleting.join()
 
 
 def test_a_state_stops_a_reader(world: World) -> None:
     path = world.place()
-    world.ops.documents.upsert(path, notes("a"))
-    world.ops.tenants.suspend("aki-labs")
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
     with pytest.raises(InvalidState):
-        world.ops.changes.of_collection(path)
-    assert world.ops.changes.of_tenant("aki-labs").changes
+        world.on(path, GetCollectionChanges)
+    assert world.ops.perform(GetTenantChanges(tenant="aki-labs")).changes
 
 
 def test_each_read_takes_from_the_rate(world: World) -> None:
     path = world.place()
-    world.ops.tenants.update("aki-labs", TenantChanges(qps_quota=1))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=1))
 
     def read_all() -> None:
         for _ in range(4):
-            world.ops.changes.of_collection(path)
+            world.on(path, GetCollectionChanges)
 
     with pytest.raises(RateLimited):
         read_all()
@@ -231,15 +243,19 @@ def test_other_tenants_changes_wake_nobody(world: World) -> None:
     path = world.place()
     other = world.place("Other")
     looks: list[None] = []
-    read = world.ops.changes._read_collection
+    service = world.service(GetCollectionChanges)
+    read = service._read_collection
 
     def counted(*args: Any) -> Any:
         looks.append(None)
         return read(*args)
 
-    world.ops.changes._read_collection = counted  # type: ignore[assignment, method-assign]
-    writing = later(0.1, lambda: [world.ops.documents.upsert(other, notes(str(n))) for n in range(20)])
-    assert world.ops.changes.of_collection(path, wait_seconds=0.6).changes == []
+    service._read_collection = counted
+    writing = later(
+        0.1,
+        lambda: [world.on(other, UpsertDocuments, documents=notes(str(n))) for n in range(20)],
+    )
+    assert world.on(path, GetCollectionChanges, wait_seconds=0.6).changes == []
     writing.join()
     assert len(looks) <= 5  # at first, in the end, and on PostgreSQL each half second
-    assert world.ops.changes.signals._listeners == {}
+    assert service.signals._listeners == {}

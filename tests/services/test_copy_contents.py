@@ -4,12 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archived import exported, parts_of
-from reaching import metadata_rows, store_rows
-from worlds import World, keyed, notes, opened
 
 from akidb.domain.entities import Tenant
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
+from akidb.operations.archives import CopyTenant
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.documents import CountDocuments, DeleteDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, GetTenant, ListTenants, PurgeTenant
+from akidb.operations.users import CountUsers, CreateUser, ListUsers
+
+from .archived import exported, parts_of
+from .reaching import metadata_rows, store_rows
+from .worlds import World, keyed, notes, opened
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 
@@ -22,27 +28,29 @@ def world(place: Path | str) -> Iterator[World]:
             made.tenant(external_id="crm-1", metadata={"a": 1})
             made.database()
             made.collection()
-            made.ops.documents.upsert(NOTES, notes("a", "b"))
-            made.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+            made.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("a", "b")))
+            made.ops.perform(
+                CreateUser(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
+            )
         yield made
 
 
 @pytest.fixture
 def original(world: World) -> Tenant:
-    return world.ops.tenants.get("aki-labs")
+    return world.ops.perform(GetTenant(tenant="aki-labs"))
 
 
 def test_a_copy_leaves_out_users(world: World, original: Tenant) -> None:
-    made = world.ops.archives.copy("aki-labs", "branch")
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     of_tenant = "SELECT email FROM users WHERE tenant_id = {tenant}"
     assert metadata_rows(world, of_tenant, made.tenant_id) == []
     assert len(metadata_rows(world, of_tenant, original.tenant_id)) == 1
-    assert world.ops.users.count("branch") == 0
-    assert world.ops.users.list("branch").items == []
+    assert world.ops.perform(CountUsers(tenant="branch")) == 0
+    assert world.ops.perform(ListUsers(tenant="branch")).items == []
 
 
 def test_a_copy_leaves_out_remembered_answers(world: World, original: Tenant) -> None:
-    made = world.ops.archives.copy("aki-labs", "branch")
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     assert len(store_rows(world, original.tenant_id, "remembered_answers")) == 1
     assert store_rows(world, made.tenant_id, "remembered_answers") == []
     of_tenant = "SELECT key FROM remembered_answers WHERE tenant_id = {tenant}"
@@ -51,31 +59,40 @@ def test_a_copy_leaves_out_remembered_answers(world: World, original: Tenant) ->
 
 
 def test_a_key_of_the_original_is_a_new_one_in_the_copy(world: World) -> None:
-    world.ops.archives.copy("aki-labs", "branch")
+    world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     branch = NOTES._replace(tenant="branch")
     with keyed(idempotency_key="of the original"):
-        assert world.ops.documents.upsert(branch, notes("c", "d", "e")).ids == ["c", "d", "e"]
-        assert world.ops.databases.create("branch", "other").name == "other"
-    assert world.ops.documents.count(branch) == 5
+        assert world.ops.perform(UpsertDocuments(**branch._asdict(), documents=notes("c", "d", "e"))).ids == [
+            "c",
+            "d",
+            "e",
+        ]
+        assert world.ops.perform(CreateDatabase(tenant="branch", name="other")).name == "other"
+    assert world.ops.perform(CountDocuments(**branch._asdict())) == 5
 
 
 def test_a_copy_leaves_out_the_audit_and_the_external_id(world: World, original: Tenant) -> None:
-    made = world.ops.archives.copy("aki-labs", "branch")
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     assert world.actions(made.tenant_id) == ["tenant.copy"]
     assert made.external_id is None
-    assert [tenant.slug for tenant in world.ops.tenants.list(external_id="crm-1").items] == ["aki-labs"]
+    assert [tenant.slug for tenant in world.ops.perform(ListTenants(external_id="crm-1")).items] == [
+        "aki-labs"
+    ]
     assert metadata_rows(world, "SELECT subject FROM outbox") == []
     assert made.metadata == original.metadata
 
 
 def test_a_copy_holds_documents_and_deletions(world: World, original: Tenant) -> None:
-    world.ops.documents.delete(NOTES, ids=["a"])
-    made = world.ops.archives.copy("aki-labs", "branch")
+    world.ops.perform(DeleteDocuments(**NOTES._asdict(), ids=["a"]))
+    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     for table, rows in (("documents", 1), ("tombstones", 1), ("collections", 1), ("control", 1)):
         assert len(store_rows(world, made.tenant_id, table)) == rows, table
-    world.ops.tenants.delete("aki-labs")
-    world.ops.tenants.purge(original.tenant_id)
-    assert [each.id for each in world.ops.documents.scan(NOTES._replace(tenant="branch")).items] == ["b"]
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
+    world.ops.perform(PurgeTenant(tenant=original.tenant_id))
+    assert [
+        each.id
+        for each in world.ops.perform(ScanDocuments(**NOTES._replace(tenant="branch")._asdict())).items
+    ] == ["b"]
 
 
 def test_an_export_leaves_out_remembered_answers(world: World) -> None:

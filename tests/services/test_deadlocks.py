@@ -11,6 +11,8 @@ import pytest
 from akidb.deployment.local import open_local
 from akidb.observe import telemetry
 from akidb.observe.metrics import ProcessMetrics
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.tenants import CreateTenant, GetTenant, SuspendTenant
 from akidb.settings import Settings
 
 
@@ -36,11 +38,12 @@ def test_a_deadlock_is_run_again_and_counted(
 ) -> None:
     operations = open_local(postgres_url, Settings(default_model="hash"))
     try:
-        tenant = operations.tenants.create("Aki Labs")
+        tenant = operations.perform(CreateTenant(name="Aki Labs"))
         with psycopg.connect(postgres_url) as other, psycopg.connect(postgres_url, autocommit=True) as watch:
             other.execute("SET deadlock_timeout = '60s'")  # so that AkiDB is the one who is given up
             other.execute("LOCK TABLE akidb_metadata.audit_entries IN EXCLUSIVE MODE")
-            thread = threading.Thread(target=operations.tenants.suspend, args=("aki-labs",))
+            suspend = SuspendTenant(tenant="aki-labs")
+            thread = threading.Thread(target=operations.perform, args=(suspend,))
             thread.start()
             while not _waiting(watch):
                 time.sleep(0.01)
@@ -51,8 +54,8 @@ def test_a_deadlock_is_run_again_and_counted(
             )
             other.rollback()
             thread.join(30)
-        assert operations.tenants.get("aki-labs").status == "suspended"
-        assert [entry.action for entry in operations.audit.list("aki-labs").items] == [
+        assert operations.perform(GetTenant(tenant="aki-labs")).status == "suspended"
+        assert [entry.action for entry in operations.perform(ListAuditEntries(tenant="aki-labs")).items] == [
             "tenant.create",
             "tenant.suspend",
         ]

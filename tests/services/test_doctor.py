@@ -6,8 +6,12 @@ import threading
 import pytest
 
 from akidb.domain.entities import Tenant
-from akidb.ports.operations import CollectionPath
-from akidb.ports.upkeep import Finding
+from akidb.domain.fields import CollectionPath
+from akidb.domain.upkeep import Finding
+from akidb.operations.collections import DeleteCollection, PurgeCollection
+from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, GetTenant, SuspendTenant
+from akidb.operations.upkeep import CheckStores
 
 from .worlds import World, notes, on_files
 
@@ -17,33 +21,33 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 @pytest.fixture
 def world(world: World) -> World:
     world.place()
-    world.ops.documents.upsert(PATH, notes(*(f"d{n}" for n in range(200))))
+    world.on(PATH, UpsertDocuments, documents=notes(*(f"d{n}" for n in range(200))))
     return world
 
 
 @pytest.fixture
 def tenant(world: World) -> Tenant:
-    return world.ops.tenants.get("aki-labs")
+    return world.ops.perform(GetTenant(tenant="aki-labs"))
 
 
 def wrong(world: World) -> list[Finding]:
-    return [finding for finding in world.ops.doctor() if not finding.ok]
+    return [finding for finding in world.ops.perform(CheckStores()).items if not finding.ok]
 
 
 def test_a_sound_directory_passes(world: World, tenant: Tenant) -> None:
-    findings = world.ops.doctor()
+    findings = world.ops.perform(CheckStores()).items
     assert {finding.store for finding in findings} == {"metadata", str(tenant.tenant_id)}
     assert all(finding.ok and finding.detail for finding in findings)
 
 
 def test_it_passes_after_every_kind_of_change(world: World) -> None:
-    world.ops.collections.delete(*PATH)
+    world.on(PATH, DeleteCollection)
     assert wrong(world) == []
-    world.ops.collections.purge(*PATH)
+    world.on(PATH, PurgeCollection)
     assert wrong(world) == []
-    world.ops.tenants.suspend("aki-labs")
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
     assert wrong(world) == []
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     assert wrong(world) == []
 
 
@@ -54,8 +58,8 @@ def test_it_passes_while_others_write(world: World) -> None:
         number = 0
         while not done.is_set():
             number += 1
-            world.ops.documents.upsert(PATH, notes(f"e{number}"))
-            world.ops.documents.delete(PATH, ids=[f"e{number}"])
+            world.on(PATH, UpsertDocuments, documents=notes(f"e{number}"))
+            world.on(PATH, DeleteDocuments, ids=[f"e{number}"])
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -94,7 +98,7 @@ def test_a_store_altered_by_other_means_is_found(
 @on_files
 def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant: Tenant) -> None:
     other = world.place("Other")
-    world.ops.documents.upsert(other, notes("a"))
+    world.on(other, UpsertDocuments, documents=notes("a"))
     world.ops.close()
     file = world.store_file(tenant)
     content = bytearray(file.read_bytes())
@@ -102,7 +106,7 @@ def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant
     file.write_bytes(content)
     world.ops = world.connect()
     assert {finding.store for finding in wrong(world)} == {str(tenant.tenant_id)}
-    assert world.ops.documents.count(other) == 1
+    assert world.on(other, CountDocuments) == 1
 
 
 @on_files

@@ -1,11 +1,15 @@
 """Idempotency keys: a repeated call has one effect, one audit entry, and the first answer."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from akidb.deployment import local as runtime
 from akidb.domain.errors import (
@@ -16,142 +20,148 @@ from akidb.domain.errors import (
     QuotaExceeded,
     Unavailable,
 )
+from akidb.domain.fields import CollectionPath
+from akidb.operations import OPERATIONS, Request
+from akidb.operations.archives import CopyTenant
+from akidb.operations.collections import (
+    CreateCollection,
+    DeleteCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import (
+    CreateDatabase,
+    DeleteDatabase,
+    ListDatabases,
+    PurgeDatabase,
+    RestoreDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    UpdateDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import (
+    ActivateTenant,
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import (
+    ActivateUser,
+    CreateUser,
+    DeactivateUser,
+    DeleteUser,
+    ListUsers,
+    SuspendUser,
+    UpdateUser,
+)
 from akidb.ports import wire
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
+from akidb.services.passwords import Cost, Passwords
 from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import SqliteFile
 
 from .worlds import World, keyed, notes, on_files
 
 PATH = CollectionPath("aki-labs", "kb", "notes")
-Call = Callable[[World], object]
+NOTES: dict[str, Any] = PATH._asdict()
+KB: dict[str, Any] = {"tenant": "aki-labs", "database": "kb"}
+TENANT: dict[str, Any] = {"tenant": "aki-labs"}
+BOB: dict[str, Any] = {**TENANT, "user": "bob@x"}
+VECTOR = [1.0] * 16
+SECRET = "correct horse"
+Case = tuple[Request[Any], dict[str, Any], list[Request[Any]]]
+"""A request, what is said otherwise in another one, and what must be done before them."""
 
-# Each with the same operation asked otherwise, and what must be done before it.
-OPERATIONS: dict[str, tuple[Call, Call, list[Call]]] = {
-    "tenants.create": (lambda w: w.tenant("New"), lambda w: w.tenant("Newer"), []),
-    "tenants.update": (
-        lambda w: w.ops.tenants.update("aki-labs", TenantChanges(name="B")),
-        lambda w: w.ops.tenants.update("aki-labs", TenantChanges(name="C")),
-        [],
-    ),
-    "tenants.suspend": (
-        lambda w: w.ops.tenants.suspend("aki-labs", reason="x"),
-        lambda w: w.ops.tenants.suspend("aki-labs", reason="y"),
-        [],
-    ),
-    "tenants.activate": (
-        lambda w: w.ops.tenants.activate("aki-labs"),
-        lambda w: w.ops.tenants.activate("aki-labs", if_version=1),
-        [lambda w: w.ops.tenants.suspend("aki-labs")],
-    ),
-    "tenants.delete": (
-        lambda w: w.ops.tenants.delete("aki-labs"),
-        lambda w: w.ops.tenants.delete("aki-labs", if_version=1),
-        [],
-    ),
-    "tenants.restore": (
-        lambda w: w.ops.tenants.restore("aki-labs"),
-        lambda w: w.ops.tenants.restore("aki-labs", if_version=1),
-        [lambda w: w.ops.tenants.delete("aki-labs")],
-    ),
-    "tenants.purge": (
-        lambda w: w.ops.tenants.purge("aki-labs"),
-        lambda w: w.ops.tenants.purge("aki-labs", if_version=1),
-        [lambda w: w.ops.tenants.delete("aki-labs")],
-    ),
-    "databases.create": (
-        lambda w: w.database(name="new"),
-        lambda w: w.database(name="new", description="x"),
-        [],
-    ),
-    "databases.update": (
-        lambda w: w.ops.databases.update("aki-labs", "kb", DatabaseChanges(description="x")),
-        lambda w: w.ops.databases.update("aki-labs", "kb", DatabaseChanges(description="y")),
-        [],
-    ),
-    "databases.delete": (
-        lambda w: w.ops.databases.delete("aki-labs", "kb"),
-        lambda w: w.ops.databases.delete("aki-labs", "kb", if_version=1),
-        [],
-    ),
-    "databases.restore": (
-        lambda w: w.ops.databases.restore("aki-labs", "kb"),
-        lambda w: w.ops.databases.restore("aki-labs", "kb", if_version=1),
-        [lambda w: w.ops.databases.delete("aki-labs", "kb")],
-    ),
-    "databases.purge": (
-        lambda w: w.ops.databases.purge("aki-labs", "kb"),
-        lambda w: w.ops.databases.purge("aki-labs", "kb", if_version=1),
-        [lambda w: w.ops.databases.delete("aki-labs", "kb")],
-    ),
-    "collections.create": (
-        lambda w: w.collection(name="new"),
-        lambda w: w.collection(name="new", dimension=17),
-        [],
-    ),
-    "collections.update": (
-        lambda w: w.ops.collections.update(*PATH, CollectionChanges(hnsw_m=4)),
-        lambda w: w.ops.collections.update(*PATH, CollectionChanges(hnsw_m=5)),
-        [],
-    ),
-    "collections.delete": (
-        lambda w: w.ops.collections.delete(*PATH),
-        lambda w: w.ops.collections.delete(*PATH, if_version=1),
-        [],
-    ),
-    "collections.restore": (
-        lambda w: w.ops.collections.restore(*PATH),
-        lambda w: w.ops.collections.restore(*PATH, if_version=1),
-        [lambda w: w.ops.collections.delete(*PATH)],
-    ),
-    "collections.purge": (
-        lambda w: w.ops.collections.purge(*PATH),
-        lambda w: w.ops.collections.purge(*PATH, if_version=1),
-        [lambda w: w.ops.collections.delete(*PATH)],
-    ),
-    "documents.upsert": (
-        lambda w: w.ops.documents.upsert(PATH, [{"text": "x", "vector": [1.0] * 16}]),
-        lambda w: w.ops.documents.upsert(PATH, [{"text": "y", "vector": [1.0] * 16}]),
-        [],
-    ),
-    "documents.update": (
-        lambda w: w.ops.documents.update(PATH, {"x": 1}, ids=["a"]),
-        lambda w: w.ops.documents.update(PATH, {"x": 2}, ids=["a"]),
-        [],
-    ),
-    "documents.delete": (
-        lambda w: w.ops.documents.delete(PATH, ids=["a"]),
-        lambda w: w.ops.documents.delete(PATH, ids=["b"]),
-        [],
-    ),
+
+def life(path: dict[str, Any], *requests: type[Request[Any]]) -> Iterator[Case]:
+    """How things go and come back: by a delete, a restore and a purge."""
+    delete, restore, purge = requests
+    yield delete(**path), {"if_version": 1}, []
+    yield restore(**path), {"if_version": 1}, [delete(**path)]
+    yield purge(**path), {"if_version": 1}, [delete(**path)]
+
+
+CASES: list[Case] = [
+    (CreateTenant(name="New"), {"name": "Newer"}, []),
+    (UpdateTenant(**TENANT, name="B"), {"name": "C"}, []),
+    (SuspendTenant(**TENANT, reason="x"), {"reason": "y"}, []),
+    (ActivateTenant(**TENANT), {"if_version": 1}, [SuspendTenant(**TENANT)]),
+    *life(TENANT, DeleteTenant, RestoreTenant, PurgeTenant),
+    (CreateDatabase(**TENANT, name="new"), {"description": "x"}, []),
+    (UpdateDatabase(**KB, description="x"), {"description": "y"}, []),
+    *life(KB, DeleteDatabase, RestoreDatabase, PurgeDatabase),
+    (CreateCollection(**KB, name="new", dimension=16), {"dimension": 17}, []),
+    (UpdateCollection(**NOTES, hnsw_m=4), {"hnsw_m": 5}, []),
+    *life(NOTES, DeleteCollection, RestoreCollection, PurgeCollection),
+    (UpsertDocuments(**NOTES, documents=[{"text": "x", "vector": VECTOR}]), {"documents": notes("y")}, []),
+    (UpdateDocuments(**NOTES, metadata={"x": 1}, ids=["a"]), {"metadata": {"x": 2}}, []),
+    (UpdateDocuments(**NOTES, metadata={"x": 1}, filter={"$id": "a"}), {"filter": {"$id": "b"}}, []),
+    (DeleteDocuments(**NOTES, ids=["a"]), {"ids": ["b"]}, []),
+    (DeleteDocuments(**NOTES, filter={"$id": "a"}), {"filter": {"$id": "b"}}, []),
+    (CreateUser(**TENANT, email="new@x", password=SECRET), {"password": "another horse"}, []),
+    (UpdateUser(**BOB, password=SECRET), {"password": "another horse"}, []),
+    (SuspendUser(**BOB), {"if_version": 1}, []),
+    (DeactivateUser(**BOB), {"if_version": 1}, []),
+    (ActivateUser(**BOB), {"if_version": 1}, [SuspendUser(**BOB)]),
+    (DeleteUser(**BOB), {"if_version": 1}, []),
+    (CopyTenant(**TENANT, slug="copy"), {"name": "Copy"}, []),
+]
+ELSEWHERE = {
+    "tenant.import": "what else it must agree in is the archive: test_archive_tenants.py",
+    "model.pull": "it leaves a model that is installed as it is",
+    "migration.v1_to_v2": "it is asked by no server, and a manifest that is there is left as it is",
+    "migration.v2_to_v1": "it is asked by no server, and its directory must be empty",
 }
-EACH = pytest.mark.parametrize(("call", "otherwise", "before"), OPERATIONS.values(), ids=OPERATIONS)
+"""Operations that change something and are not tried here, and why."""
+EACH = pytest.mark.parametrize(
+    ("request_", "otherwise", "before"),
+    CASES,
+    ids=[f"{OPERATIONS[type(request)].name}-{'-'.join(fields)}" for request, fields, _ in CASES],
+)
+
+
+def test_every_operation_that_changes_something_is_tried() -> None:
+    tried = {OPERATIONS[type(request)].name for request, _, _ in CASES}
+    assert sorted([*tried, *ELSEWHERE]) == sorted(row.name for row in OPERATIONS.values() if row.changes)
 
 
 @pytest.fixture
-def world(world: World) -> World:
+def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(runtime, "Passwords", partial(Passwords, Cost(1, 8, 1)))
     world.place()
-    world.ops.documents.upsert(PATH, notes("a", "b", "c"))
+    world.on(PATH, UpsertDocuments, documents=notes("a", "b", "c"))
+    world.ops.perform(CreateUser(tenant="aki-labs", email="bob@x", password="first horse"))
     return world
 
 
 def snapshot(world: World, tenant_id: object) -> bytes:
     """All that is stored, but what only reading changes."""
-    found: list[object] = []
-    for deleted in (False, True):
-        for tenant in world.ops.tenants.list(deleted=deleted).items:
-            found += [tenant, world.audit(tenant.tenant_id)]
-            if not deleted:
-                found += [world.ops.tenants.usage(tenant.tenant_id)]
-                for hidden in (False, True):
-                    databases = world.ops.databases.list(tenant.tenant_id, deleted=hidden).items
-                    found += databases
-                    if not hidden:
-                        found += [
-                            world.ops.collections.list(tenant.tenant_id, d.database_id, deleted=gone).items
-                            for d in databases
-                            for gone in (False, True)
-                        ]
+    perform = world.ops.perform
+    found: list[object] = [*perform(ListTenants(deleted=True)).items]
+    for tenant in perform(ListTenants()).items:
+        here = tenant.tenant_id
+        found += [tenant, perform(GetUsage(tenant=here)), *perform(ListUsers(tenant=here)).items]
+        databases = perform(ListDatabases(tenant=here)).items
+        found += [*databases, *perform(ListDatabases(tenant=here, deleted=True)).items]
+        for database in databases:
+            for deleted in (False, True):
+                listed = ListCollections(tenant=here, database=database.database_id, deleted=deleted)
+                found += perform(listed).items
+    for each in perform(ListTenants()).items + perform(ListTenants(deleted=True)).items:
+        found += world.audit(each.tenant_id)
     found.append(world.audit(str(tenant_id)))
     return wire.encode(found)
 
@@ -159,25 +169,29 @@ def snapshot(world: World, tenant_id: object) -> bytes:
 @EACH
 @pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart"])
 def test_a_repeated_call_has_one_effect_and_the_first_answer(
-    world: World, call: Call, otherwise: Call, before: list[Call], restarted: bool
+    world: World,
+    request_: Request[Any],
+    otherwise: dict[str, Any],
+    before: list[Request[Any]],
+    restarted: bool,
 ) -> None:
-    tenant_id = world.ops.tenants.get("aki-labs").tenant_id
+    tenant_id = world.ops.perform(GetTenant(tenant="aki-labs")).tenant_id
     for step in before:
-        step(world)
+        world.ops.perform(step)
     with keyed(idempotency_key="k1"):
-        first = call(world)
+        first = world.ops.perform(request_)
     after = snapshot(world, tenant_id)
     if restarted:
         world.reopen()
     with keyed(idempotency_key="k1"):
-        again = call(world)
+        again = world.ops.perform(request_)
     assert msgspec.to_builtins(again, enc_hook=wire.enc_hook) == msgspec.to_builtins(
         first, enc_hook=wire.enc_hook
     )
     assert type(again) is type(first)
     after_again = snapshot(world, tenant_id)
     assert without_memory(after_again) == without_memory(after)
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def without_memory(found: bytes) -> list[object]:
@@ -191,16 +205,16 @@ def without_memory(found: bytes) -> list[object]:
 
 @EACH
 def test_a_key_used_for_another_request_is_a_mismatch(
-    world: World, call: Call, otherwise: Call, before: list[Call]
+    world: World, request_: Request[Any], otherwise: dict[str, Any], before: list[Request[Any]]
 ) -> None:
-    tenant_id = world.ops.tenants.get("aki-labs").tenant_id
+    tenant_id = world.ops.perform(GetTenant(tenant="aki-labs")).tenant_id
     for step in before:
-        step(world)
+        world.ops.perform(step)
     with keyed(idempotency_key="k1"):
-        call(world)
+        world.ops.perform(request_)
     after = snapshot(world, tenant_id)
     with keyed(idempotency_key="k1"), pytest.raises(IdempotencyMismatch):
-        otherwise(world)
+        world.ops.perform(replace(request_, **otherwise))
     assert snapshot(world, tenant_id) == after
 
 
@@ -213,10 +227,10 @@ def test_a_repeated_call_tells_the_store_what_the_first_could_not(
     def fail(_self: StoreAccess, _tenant_id: object) -> None:
         raise Unavailable("not now")
 
-    tenant = world.ops.tenants.get("aki-labs")
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     for ask, told in (
-        (lambda: world.ops.tenants.suspend("aki-labs"), "suspended"),
-        (lambda: world.ops.tenants.delete("aki-labs"), "decommissioned"),
+        (lambda: world.ops.perform(SuspendTenant(tenant="aki-labs")), "suspended"),
+        (lambda: world.ops.perform(DeleteTenant(tenant="aki-labs")), "decommissioned"),
     ):
         with keyed(idempotency_key=told):
             with monkeypatch.context() as patched:
@@ -233,8 +247,8 @@ def test_a_repeated_call_tells_the_store_what_the_first_could_not(
 def test_another_key_is_another_request(world: World) -> None:
     for key in ("k1", "k2"):
         with keyed(idempotency_key=key):
-            world.ops.documents.upsert(PATH, [{"text": "x", "vector": [1.0] * 16}])
-    assert world.ops.documents.count(PATH) == 5
+            world.on(PATH, UpsertDocuments, documents=[{"text": "x", "vector": [1.0] * 16}])
+    assert world.on(PATH, CountDocuments) == 5
     with keyed(idempotency_key="k1"):
         world.tenant("New")
     with keyed(idempotency_key="k2"), pytest.raises(AlreadyExists):
@@ -244,9 +258,9 @@ def test_another_key_is_another_request(world: World) -> None:
 def test_the_order_of_the_keys_of_an_object_makes_no_other_request(world: World) -> None:
     path = world.place("Other")
     with keyed(idempotency_key="k1"):
-        first = world.ops.documents.upsert(path, [{"id": "a", "text": None, "vector": [1.0] * 16}])
+        first = world.on(path, UpsertDocuments, documents=[{"id": "a", "text": None, "vector": [1.0] * 16}])
     with keyed(idempotency_key="k1"):
-        again = world.ops.documents.upsert(path, [{"vector": [1.0] * 16, "text": None, "id": "a"}])
+        again = world.on(path, UpsertDocuments, documents=[{"vector": [1.0] * 16, "text": None, "id": "a"}])
     assert again == first
 
 
@@ -254,28 +268,28 @@ def test_one_key_may_serve_several_paths(world: World) -> None:
     world.collection(name="other")
     with keyed(idempotency_key="k1"):
         for path in (PATH, PATH._replace(collection="other")):
-            assert world.ops.documents.upsert(path, notes("z")).ids == ["z"]
-            assert world.ops.documents.delete(path, ids=["z"]) == 1
-    assert world.ops.documents.count(PATH) == 3
+            assert world.on(path, UpsertDocuments, documents=notes("z")).ids == ["z"]
+            assert world.on(path, DeleteDocuments, ids=["z"]) == 1
+    assert world.on(PATH, CountDocuments) == 3
 
 
 def test_without_a_key_nothing_is_remembered(world: World) -> None:
     for _ in range(2):
-        world.ops.documents.upsert(PATH, [{"text": "x", "vector": [1.0] * 16}])
-    assert world.ops.documents.count(PATH) == 5
+        world.on(PATH, UpsertDocuments, documents=[{"text": "x", "vector": [1.0] * 16}])
+    assert world.on(PATH, CountDocuments) == 5
 
 
 def test_a_failure_is_not_remembered(world: World) -> None:
     with keyed(idempotency_key="k1"):
         with pytest.raises(InvalidArgument):
-            world.ops.documents.upsert(PATH, notes("x", vector=[1.0]))
-        world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=0))
+            world.on(PATH, UpsertDocuments, documents=notes("x", vector=[1.0]))
+        world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=0))
         with pytest.raises(QuotaExceeded):
-            world.ops.documents.upsert(PATH, notes("x"))
-    world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=10**6))
+            world.on(PATH, UpsertDocuments, documents=notes("x"))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10**6))
     with keyed(idempotency_key="k1"):
-        assert world.ops.documents.upsert(PATH, notes("x")).ids == ["x"]
-    assert world.ops.documents.count(PATH) == 4
+        assert world.on(PATH, UpsertDocuments, documents=notes("x")).ids == ["x"]
+    assert world.on(PATH, CountDocuments) == 4
 
 
 def test_a_key_in_flight_is_waited_for(world: World) -> None:
@@ -289,7 +303,7 @@ def test_a_key_in_flight_is_waited_for(world: World) -> None:
         try:
             with keyed(idempotency_key="k1"):
                 made = world.tenant("New")
-                ids = world.ops.documents.upsert(PATH, [{"text": "x", "vector": [1.0] * 16}]).ids
+                ids = world.on(PATH, UpsertDocuments, documents=[{"text": "x", "vector": [1.0] * 16}]).ids
             answers.append((made, tuple(ids)))
         except AkiDBError as error:
             failures.append(error)
@@ -302,19 +316,21 @@ def test_a_key_in_flight_is_waited_for(world: World) -> None:
     assert failures == []
     assert len(answers) == 8
     assert all(answer == answers[0] for answer in answers)
-    assert world.ops.documents.count(PATH) == 4
+    assert world.on(PATH, CountDocuments) == 4
 
 
 def test_a_key_is_forgotten_after_a_day(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with keyed(idempotency_key="k1"):
         first = world.tenant("New")
-        ids = world.ops.documents.upsert(PATH, [{"vector": [1.0] * 16}]).ids
+        ids = world.on(PATH, UpsertDocuments, documents=[{"vector": [1.0] * 16}]).ids
     now = runtime._now()
     for hours, remembered in ((23.9, True), (24.1, False)):
         monkeypatch.setattr(runtime, "_now", lambda hours=hours: now + timedelta(hours=hours))
         world.reopen()
         with keyed(idempotency_key="k1"):
-            assert (world.ops.documents.upsert(PATH, [{"vector": [1.0] * 16}]).ids == ids) is remembered
+            assert (
+                world.on(PATH, UpsertDocuments, documents=[{"vector": [1.0] * 16}]).ids == ids
+            ) is remembered
             if remembered:
                 assert world.tenant("New") == first
             else:
@@ -333,7 +349,7 @@ def test_a_wrong_key_is_refused(key: str) -> None:
 def test_what_can_be_no_name_is_refused_with_a_key_as_without(world: World, reference: str) -> None:
     for context in (keyed(), keyed(idempotency_key="k1")):
         with context, pytest.raises(InvalidArgument) as caught:
-            world.ops.databases.update("aki-labs", reference, DatabaseChanges(name="x"))
+            world.ops.perform(UpdateDatabase(tenant="aki-labs", database=reference, name="x"))
         assert caught.value.field == "database"
 
 
@@ -342,29 +358,29 @@ def test_purging_a_collection_forgets_its_answers_and_no_others(world: World) ->
     doomed = CollectionPath("aki-labs", "kb", "doomed")
     for path in (PATH, doomed):
         with keyed(idempotency_key="k"):
-            world.ops.documents.upsert(path, notes("a"))
-    world.ops.collections.delete(*doomed)
-    world.ops.collections.purge(*doomed)
-    world.ops.documents.delete(PATH, ids=["a"])
+            world.on(path, UpsertDocuments, documents=notes("a"))
+    world.on(doomed, DeleteCollection)
+    world.on(doomed, PurgeCollection)
+    world.on(PATH, DeleteDocuments, ids=["a"])
     with keyed(idempotency_key="k"):
-        world.ops.documents.upsert(PATH, notes("a"))
-    assert world.ops.documents.get(PATH, ["a"]) == []
+        world.on(PATH, UpsertDocuments, documents=notes("a"))
+    assert world.on(PATH, GetDocuments, ids=["a"]) == []
     world.collection(name="doomed")
     with keyed(idempotency_key="k"):
-        world.ops.documents.upsert(doomed, notes("a"))
-    assert len(world.ops.documents.get(doomed, ["a"])) == 1
+        world.on(doomed, UpsertDocuments, documents=notes("a"))
+    assert len(world.on(doomed, GetDocuments, ids=["a"])) == 1
 
 
 def test_a_repeated_request_embeds_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.place("Texts", embedding_model="hash")
     with keyed(idempotency_key="k"):
-        first = world.ops.documents.upsert(path, [{"text": "hello"}])
+        first = world.on(path, UpsertDocuments, documents=[{"text": "hello"}])
 
     def refuse(*_: object) -> None:
         raise AssertionError("it was embedded again")
 
     monkeypatch.setattr("akidb.services.embeddings.EmbeddingService.embed_for", refuse)
     with keyed(idempotency_key="k"):
-        again = world.ops.documents.upsert(path, [{"text": "hello"}])
+        again = world.on(path, UpsertDocuments, documents=[{"text": "hello"}])
     assert again.ids == first.ids
-    assert world.ops.documents.count(path) == 1
+    assert world.on(path, CountDocuments) == 1

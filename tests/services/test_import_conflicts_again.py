@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archived import exported
-from reaching import all_metadata, change_metadata
-from worlds import World, notes, opened
 
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AkiDBError, AlreadyExists, InvalidState
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
+from akidb.operations.archives import CopyTenant, ImportTenant
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import DeleteTenant
+from akidb.operations.upkeep import CheckStores
+from akidb.operations.users import CreateUser
 from akidb.services.archives import ArchiveService
+
+from .archived import exported
+from .reaching import all_metadata, change_metadata
+from .worlds import World, notes, opened
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 Arise = Callable[[World, Tenant], None]
@@ -29,7 +35,7 @@ def take_external_id(world: World, _tenant: Tenant) -> None:
 
 def take_slug_of_deleted(world: World, _tenant: Tenant) -> None:
     world.tenant("Aki Labs")
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
 
 
 def purge(world: World, tenant: Tenant) -> None:
@@ -54,8 +60,10 @@ def archive(tmp_path: Path) -> tuple[bytes, Tenant]:
         tenant = made.tenant(external_id="crm-1")
         made.database()
         made.collection()
-        made.ops.documents.upsert(NOTES, notes("a", "b"))
-        made.ops.users.create("aki-labs", "bob@example.com", password="correct horse battery")
+        made.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("a", "b")))
+        made.ops.perform(
+            CreateUser(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
+        )
         return exported(made), tenant
 
 
@@ -92,11 +100,11 @@ def test_a_conflict_that_arises_meanwhile_is_refused_and_nothing_is_written(
     with monkeypatch.context() as patch:
         when_filled(patch, happens)
         with pytest.raises(error) as caught:
-            world.ops.archives.import_(io.BytesIO(data))
+            world.ops.perform(ImportTenant(), source=io.BytesIO(data))
     assert {name: caught.value.fields[name] for name in fields} == fields
     assert all_metadata(world) == seen
     assert world.ops._runtime.tenant_stores.names() == []
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_without_a_conflict_it_comes_in_after_all(
@@ -106,16 +114,16 @@ def test_without_a_conflict_it_comes_in_after_all(
     with monkeypatch.context() as patch:
         when_filled(patch, lambda: take_slug(world, archive[1]))
         with pytest.raises(AlreadyExists):
-            world.ops.archives.import_(io.BytesIO(data))
-    world.ops.archives.import_(io.BytesIO(data), slug="second")
-    assert world.ops.documents.count(NOTES._replace(tenant="second")) == 2
+            world.ops.perform(ImportTenant(), source=io.BytesIO(data))
+    world.ops.perform(ImportTenant(slug="second"), source=io.BytesIO(data))
+    assert world.ops.perform(CountDocuments(**NOTES._replace(tenant="second")._asdict())) == 2
 
 
 def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.place()
-    world.ops.documents.upsert(NOTES, notes("a"))
+    world.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("a")))
     stores = world.ops._runtime.tenant_stores
     branch, names = stores.branch, stores.names()
     seen: dict[str, Any] = {}
@@ -128,7 +136,7 @@ def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written
 
     monkeypatch.setattr(stores, "branch", branch_then)
     with pytest.raises(AlreadyExists) as caught:
-        world.ops.archives.copy("aki-labs", "branch")
+        world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     assert caught.value.fields["field"] == "slug"
     assert all_metadata(world) == seen
     assert stores.names() == names
@@ -139,8 +147,8 @@ def test_a_dry_run_lists_what_deleted_tenants_have(world: World, archive: tuple[
     world.tenant("Aki Labs")
     world.tenant("Other", external_id="crm-1")
     for slug in ("aki-labs", "other"):
-        world.ops.tenants.delete(slug)
-    report = world.ops.archives.import_(io.BytesIO(data), dry_run=True)
+        world.ops.perform(DeleteTenant(tenant=slug))
+    report = world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(data))
     assert [(each.field, each.value, each.reason) for each in report.conflicts] == [
         ("slug", "aki-labs", "taken"),
         ("external_id", "crm-1", "taken"),

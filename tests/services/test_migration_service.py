@@ -8,8 +8,20 @@ from typing import Any
 import pytest
 
 from akidb.domain.errors import InvalidState, NotFound, QuotaExceeded
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
-from akidb.ports.operations import CollectionPath, TenantChanges
+from akidb.operations.databases import GetDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.migration import MigrateV1ToV2
+from akidb.operations.tenants import (
+    DeleteTenant,
+    GetTenant,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores, MaintainStores
 
 from .worlds import World, notes, opened
 
@@ -37,52 +49,54 @@ def put(v1: Path, **fields: Any) -> Path:
 
 
 def test_a_migrated_tenant_works(world: World, tmp_path: Path) -> None:
-    world.ops.migration.v1_to_v2(put(tmp_path / "v1", quotas={"max_storage_bytes": 1000}))
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", quotas={"max_storage_bytes": 1000})))
     world.collection("aki", "default")
-    world.ops.documents.upsert(PATH, notes("a"))
+    world.on(PATH, UpsertDocuments, documents=notes("a"))
     with pytest.raises(QuotaExceeded):
-        world.ops.documents.upsert(PATH, notes(*(f"n{n}" for n in range(50))))
-    assert world.ops.documents.count(PATH) == 1
-    assert all(finding.ok for finding in world.ops.doctor())
+        world.on(PATH, UpsertDocuments, documents=notes(*(f"n{n}" for n in range(50))))
+    assert world.on(PATH, CountDocuments) == 1
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_overwriting_reaches_the_tenants_store(world: World, tmp_path: Path) -> None:
     v1 = put(tmp_path / "v1")
-    world.ops.migration.v1_to_v2(v1)
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=v1))
     world.collection("aki", "default")
-    world.ops.documents.upsert(PATH, notes("a"))
-    world.ops.migration.v1_to_v2(put(v1, quotas={"max_storage_bytes": 0}), overwrite=True)
+    world.on(PATH, UpsertDocuments, documents=notes("a"))
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(v1, quotas={"max_storage_bytes": 0}), overwrite=True))
     with pytest.raises(QuotaExceeded):
-        world.ops.documents.upsert(PATH, notes("b"))
-    world.ops.migration.v1_to_v2(put(v1, status="suspended"), overwrite=True)
+        world.on(PATH, UpsertDocuments, documents=notes("b"))
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(v1, status="suspended"), overwrite=True))
     with pytest.raises(InvalidState):
-        world.ops.documents.count(PATH)
-    world.ops.migration.v1_to_v2(put(v1, status="deleted"), overwrite=True)
+        world.on(PATH, CountDocuments)
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(v1, status="deleted"), overwrite=True))
     with pytest.raises(NotFound):
-        world.ops.documents.count(PATH)
-    world.ops.migration.v1_to_v2(put(v1), overwrite=True)
-    assert world.ops.documents.count(PATH) == 1
-    assert all(finding.ok for finding in world.ops.doctor())
+        world.on(PATH, CountDocuments)
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(v1), overwrite=True))
+    assert world.on(PATH, CountDocuments) == 1
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
     assert world.actions(ID) == ["tenant.migrate", "collection.create", *4 * ["tenant.migrate"]]
 
 
 def test_a_tenant_deleted_in_1x_is_not_swept(world: World, tmp_path: Path) -> None:
-    world.ops.migration.v1_to_v2(put(tmp_path / "v1", status="deleted"))
-    assert world.ops.maintain().tenants_purged == 0
-    restored = world.ops.tenants.restore(ID)
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", status="deleted")))
+    assert world.ops.perform(MaintainStores()).tenants_purged == 0
+    restored = world.ops.perform(RestoreTenant(tenant=ID))
     assert restored.status == "active"
-    assert world.ops.databases.get(ID, "default").deleted_at is None
-    world.ops.tenants.delete(ID)
-    assert world.ops.maintain().tenants_purged == 1
-    assert world.ops.migration.v1_to_v2(tmp_path / "v1").counts.purged == 1
+    assert world.ops.perform(GetDatabase(tenant=ID, database="default")).deleted_at is None
+    world.ops.perform(DeleteTenant(tenant=ID))
+    assert world.ops.perform(MaintainStores()).tenants_purged == 1
+    assert world.ops.perform(MigrateV1ToV2(v1_data_dir=tmp_path / "v1")).counts.purged == 1
 
 
 def test_a_purge_forgets_the_manifest(world: World, tmp_path: Path) -> None:
-    world.ops.migration.v1_to_v2(
-        put(tmp_path / "v1", api_key_hash="5ecret-0f-1x", name="Aki To Be Forgotten")
+    world.ops.perform(
+        MigrateV1ToV2(
+            v1_data_dir=put(tmp_path / "v1", api_key_hash="5ecret-0f-1x", name="Aki To Be Forgotten")
+        )
     )
-    world.ops.tenants.delete(ID)
-    world.ops.tenants.purge(ID)
+    world.ops.perform(DeleteTenant(tenant=ID))
+    world.ops.perform(PurgeTenant(tenant=ID))
     world.ops.close()
     for path in world.directory.rglob("*"):
         if path.is_file():
@@ -93,14 +107,14 @@ def test_a_purge_forgets_the_manifest(world: World, tmp_path: Path) -> None:
 
 
 def test_migrated_tenants_are_found_by_their_names(world: World, tmp_path: Path) -> None:
-    world.ops.migration.v1_to_v2(put(tmp_path / "v1", name="Ångström & Söhne"))
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", name="Ångström & Söhne")))
     for part in ("ångström", "SÖHNE", "m & s"):
-        assert [t.tenant_id for t in world.ops.tenants.list(name_contains=part).items] == [ID], part
+        assert [t.tenant_id for t in world.ops.perform(ListTenants(name_contains=part)).items] == [ID], part
 
 
 def test_a_name_that_2_0_would_refuse_does_not_stand_in_the_way(world: World, tmp_path: Path) -> None:
-    world.ops.migration.v1_to_v2(put(tmp_path / "v1", name="two\nlines"))
-    tenant = world.ops.tenants.update(ID, TenantChanges(qps_quota=5))
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", name="two\nlines")))
+    tenant = world.ops.perform(UpdateTenant(tenant=ID, qps_quota=5))
     assert (tenant.name, tenant.qps_quota) == ("two\nlines", 5)
     world.reopen()
-    assert world.ops.tenants.get("two-lines").name == "two\nlines"
+    assert world.ops.perform(GetTenant(tenant="two-lines")).name == "two\nlines"

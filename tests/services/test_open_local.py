@@ -18,7 +18,18 @@ from akidb.deployment.local import open_local
 from akidb.deployment.owner import DirectoryHeld
 from akidb.deployment.schema_changes import migrate
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.documents import (
+    CountDocuments,
+    GetDocuments,
+    ScanDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.embeddings import EmbedTexts, GetModel
+from akidb.operations.tenants import DeleteTenant, GetTenant, ListTenants, PurgeTenant
+from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
 
 from .worlds import World, ids_of, notes, opened
@@ -36,7 +47,7 @@ def directory(tmp_path: Path) -> Path:
 def world(directory: Path) -> Iterator[World]:
     with opened(directory) as made:
         made.place()
-        made.ops.documents.upsert(PATH, notes("a"))
+        made.on(PATH, UpsertDocuments, documents=notes("a"))
         yield made
 
 
@@ -71,13 +82,13 @@ def test_a_new_directory_is_made_for_its_owner_alone(directory: Path) -> None:
 def test_one_process_opens_a_directory_once(world: World, directory: Path) -> None:
     other = world.connect()
     through_another_name = open_local(directory / ".." / "data", world.settings)
-    assert ids_of(other.documents.get(PATH, ["a"])) == ["a"]
-    other.documents.upsert(PATH, notes("b"))
-    assert ids_of(world.ops.documents.search(PATH, vector=notes("b")[0]["vector"], top_k=1).matches) == ["b"]
-    assert through_another_name.documents.count(PATH) == 2
+    assert ids_of(other.perform(GetDocuments(**PATH._asdict(), ids=["a"]))) == ["a"]
+    other.perform(UpsertDocuments(**PATH._asdict(), documents=notes("b")))
+    assert ids_of(world.on(PATH, SearchDocuments, vector=notes("b")[0]["vector"], top_k=1).matches) == ["b"]
+    assert through_another_name.perform(CountDocuments(**PATH._asdict())) == 2
     other.close()
     through_another_name.close()
-    assert world.ops.documents.count(PATH) == 2
+    assert world.on(PATH, CountDocuments) == 2
 
 
 @pytest.mark.parametrize("others", [0, 1], ids=["the last", "one of two"])
@@ -86,35 +97,35 @@ def test_a_closed_connection_refuses(world: World, others: int) -> None:
     world.ops.close()
     world.ops.close()  # again is harmless
     for refused in (
-        lambda: world.ops.tenants.get("aki-labs"),
-        lambda: world.ops.documents.count(PATH),
-        lambda: world.ops.audit.list("aki-labs"),
-        lambda: world.ops.embeddings.embed(["x"]),
-        lambda: world.ops.models.info("hash"),
-        world.ops.doctor,
+        lambda: world.ops.perform(GetTenant(tenant="aki-labs")),
+        lambda: world.on(PATH, CountDocuments),
+        lambda: world.ops.perform(ListAuditEntries(tenant="aki-labs")),
+        lambda: world.ops.perform(EmbedTexts(texts=["x"])),
+        lambda: world.ops.perform(GetModel(model="hash")),
+        lambda: world.ops.perform(CheckStores()),
         world.ops.ready,
     ):
         with pytest.raises(Unavailable, match="the connection is closed"):
             refused()
     for other in left:
-        assert other.documents.count(PATH) == 1
+        assert other.perform(CountDocuments(**PATH._asdict())) == 1
         other.close()
 
 
 def test_closing_folds_every_log_and_frees_the_directory(world: World, directory: Path) -> None:
-    tenant = world.ops.tenants.get("aki-labs")
+    tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
     left = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
     assert left == ["metadata.db", "owner.lock", f"tenants/{tenant.tenant_id}.db"]
     world.ops = world.connect()
-    assert world.ops.documents.count(PATH) == 1
+    assert world.on(PATH, CountDocuments) == 1
 
 
 def test_closing_twice_does_not_take_the_directory_from_another_connection(world: World) -> None:
     other = world.connect()
     other.close()
     other.close()
-    assert world.ops.documents.count(PATH) == 1
+    assert world.on(PATH, CountDocuments) == 1
 
 
 def test_closing_waits_for_what_runs(world: World) -> None:
@@ -123,7 +134,7 @@ def test_closing_waits_for_what_runs(world: World) -> None:
     def write() -> None:
         try:
             for number in range(10_000):
-                world.ops.documents.upsert(PATH, notes(f"d{number}"))
+                world.on(PATH, UpsertDocuments, documents=notes(f"d{number}"))
                 started.set()
         except Unavailable as error:
             failures.append(error)
@@ -137,13 +148,13 @@ def test_closing_waits_for_what_runs(world: World) -> None:
         thread.join()
     assert [str(error) for error in failures] == ["the connection is closed"] * 4
     world.ops = world.connect()
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_a_shutdown_refuses_the_new_and_finishes_the_old(world: World) -> None:
     world.ops.begin_shutdown()
     with pytest.raises(Unavailable, match="shutting down"):
-        world.ops.documents.count(PATH)
+        world.on(PATH, CountDocuments)
     with pytest.raises(Unavailable, match="shutting down"):
         world.ops.ready()
 
@@ -182,7 +193,7 @@ def test_a_directory_that_cannot_be_opened_is_not_held(world: World, directory: 
             world.connect()
     (directory / "metadata.db").write_bytes(metadata)
     world.ops = world.connect()
-    assert world.ops.documents.count(PATH) == 1
+    assert world.on(PATH, CountDocuments) == 1
 
 
 HOLDER = """
@@ -220,17 +231,17 @@ def test_another_process_is_named_with_its_socket(directory: Path, socket: str |
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_refused_and_the_parent_goes_on(world: World) -> None:
     for work in (
-        world.ops.tenants.list,
-        lambda: world.ops.documents.upsert(PATH, notes("b")),
-        lambda: world.ops.documents.count(PATH),
-        world.ops.doctor,
+        lambda: world.ops.perform(ListTenants()),
+        lambda: world.on(PATH, UpsertDocuments, documents=notes("b")),
+        lambda: world.on(PATH, CountDocuments),
+        lambda: world.ops.perform(CheckStores()),
         world.ops.ready,
         lambda: world.ops.publish_socket(Path("/run/child.sock")),
     ):
         assert in_child(work).startswith("Unavailable: the connection was opened before a fork")
-    world.ops.documents.upsert(PATH, notes("c"))
-    assert ids_of(world.ops.documents.scan(PATH).items) == ["a", "c"]
-    assert all(finding.ok for finding in world.ops.doctor())
+    world.on(PATH, UpsertDocuments, documents=notes("c"))
+    assert ids_of(world.on(PATH, ScanDocuments).items) == ["a", "c"]
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -245,8 +256,8 @@ def test_a_forked_child_that_closes_takes_nothing_from_its_parent(world: World) 
     assert in_child(close_and_reuse) == "done"
     assert in_child(world.connect).startswith("Unavailable: ")
     assert "in use by process" in in_child(world.connect)
-    world.ops.documents.upsert(PATH, notes("c"))
-    assert world.ops.documents.count(PATH) == 2
+    world.on(PATH, UpsertDocuments, documents=notes("c"))
+    assert world.on(PATH, CountDocuments) == 2
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -258,12 +269,12 @@ def test_a_forked_child_may_drop_what_it_inherited(world: World, directory: Path
 
     assert in_child(forget) == "done"
     assert any(path.name.endswith("-wal") for path in directory.iterdir())
-    world.ops.documents.upsert(PATH, notes("c"))
+    world.on(PATH, UpsertDocuments, documents=notes("c"))
     world.tenant("Other")
     world.reopen()
-    assert ids_of(world.ops.documents.scan(PATH).items) == ["a", "c"]
-    assert len(world.ops.tenants.list().items) == 2
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert ids_of(world.on(PATH, ScanDocuments).items) == ["a", "c"]
+    assert len(world.ops.perform(ListTenants()).items) == 2
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -285,16 +296,16 @@ def test_a_store_that_cannot_be_removed_keeps_no_other_tenant_out(
     def refuse(*_: object) -> None:
         raise Unavailable("the disk says no")
 
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with monkeypatch.context() as broken:
         broken.setattr("akidb.documents.sqlite_pool.remove_files", refuse)
         with pytest.raises(Unavailable):
-            world.ops.tenants.purge("aki-labs")
+            world.ops.perform(PurgeTenant(tenant="aki-labs"))
         world.reopen()
-        assert world.ops.tenants.get("other").slug == "other"
-        assert [f.detail for f in world.ops.doctor() if not f.ok] == ["the disk says no"]
+        assert world.ops.perform(GetTenant(tenant="other")).slug == "other"
+        assert [f.detail for f in world.ops.perform(CheckStores()).items if not f.ok] == ["the disk says no"]
     world.reopen()
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
     assert not list((world.directory / "tenants").glob("*.db"))
 
 

@@ -17,6 +17,9 @@ from akidb.domain.errors import InvalidArgument, NotFound, Overloaded, Unavailab
 from akidb.observe import operations as places
 from akidb.observe import telemetry
 from akidb.observe.metrics import ProcessMetrics
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.tenants import ActivateTenant, GetTenant, ListTenants, SuspendTenant
 from akidb.sql.gate import FairGate
 from akidb.sql.sqlite import SqliteFile, create_file
 
@@ -44,9 +47,9 @@ def test_what_an_application_asks_for_is_counted(
 ) -> None:
     with opened(tmp_path) as world:
         world.tenant()
-        world.ops.tenants.get("aki-labs")
+        world.ops.perform(GetTenant(tenant="aki-labs"))
         with pytest.raises(NotFound):
-            world.ops.tenants.get("none")
+            world.ops.perform(GetTenant(tenant="none"))
         counted = "akidb_operation_duration_seconds_count"
         assert _counted(figures, counted, operation="tenant.get", code="ok") == 1
         assert _counted(figures, counted, operation="tenant.get", code="not_found") == 1
@@ -57,13 +60,13 @@ def test_what_an_application_asks_for_is_counted(
 def test_two_open_places_are_summed_up(tmp_path: Path, figures: prometheus_client.CollectorRegistry) -> None:
     with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
         for world in (one, two):
-            world.ops.documents.upsert(world.place(), notes("a"))
+            world.on(world.place(), UpsertDocuments, documents=notes("a"))
         assert _counted(figures, "akidb_stores_open", store="metadata") == 2
         assert _counted(figures, "akidb_stores_open", store="tenant") == 2
-        one_file = one.store_file(one.ops.tenants.get("aki-labs"))
+        one_file = one.store_file(one.ops.perform(GetTenant(tenant="aki-labs")))
         assert _counted(figures, "akidb_wal_bytes", store="tenant") == sum(
             file.with_name(f"{file.name}-wal").stat().st_size
-            for file in (one_file, two.store_file(two.ops.tenants.get("aki-labs")))
+            for file in (one_file, two.store_file(two.ops.perform(GetTenant(tenant="aki-labs"))))
         )
 
 
@@ -71,16 +74,16 @@ def test_what_waits_in_the_outbox_is_shown(
     tmp_path: Path, figures: prometheus_client.CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as world:
-        world.ops.documents.upsert(world.place(), notes("a"))
+        world.on(world.place(), UpsertDocuments, documents=notes("a"))
         assert figures.get_sample_value("akidb_outbox_entries") == 0
-        store = world.store_file(world.ops.tenants.get("aki-labs"))
+        store = world.store_file(world.ops.perform(GetTenant(tenant="aki-labs")))
         world.reopen()
         moved = store.rename(store.with_suffix(".away"))
         with pytest.raises(Unavailable):
-            world.ops.tenants.suspend("aki-labs")
+            world.ops.perform(SuspendTenant(tenant="aki-labs"))
         assert figures.get_sample_value("akidb_outbox_entries") == 1
         moved.rename(store)
-        world.ops.tenants.activate("aki-labs")
+        world.ops.perform(ActivateTenant(tenant="aki-labs"))
         assert figures.get_sample_value("akidb_outbox_entries") == 0
         # A metadata store that does not answer costs a second and its own figure, no other.
         monkeypatch.setattr("akidb.observe.metrics.ASKING_SECONDS", 0.05)
@@ -99,8 +102,8 @@ def test_a_repeated_request_is_counted_in_the_store_that_remembers_it(
         path = world.place()
         for _ in range(3):
             with keyed(idempotency_key="k"):
-                world.ops.databases.create("aki-labs", "again")
-                world.ops.documents.upsert(path, notes("a"))
+                world.ops.perform(CreateDatabase(tenant="aki-labs", name="again"))
+                world.on(path, UpsertDocuments, documents=notes("a"))
     assert _counted(figures, "akidb_answers_repeated_total", store="metadata") == 2
     assert _counted(figures, "akidb_answers_repeated_total", store="tenant") == 2
 
@@ -206,7 +209,7 @@ def test_a_slow_operation_is_logged_with_its_request_and_tenant(
         with akidb.request(request_id="slow-1"):
             tenant = world.tenant()
         with pytest.raises(NotFound):
-            world.ops.tenants.get("none")
+            world.ops.perform(GetTenant(tenant="none"))
     created, failed = (record for record in caplog.records if record.message == "slow operation")
     assert (created.levelno, created.name) == (logging.WARNING, "akidb.services")
     assert vars(created)["fields"].items() >= {"operation": "tenant.create", "code": "ok"}.items()
@@ -232,4 +235,4 @@ def test_connections_of_one_process_agree_on_what_is_observed(tmp_path: Path) ->
         for name, value in (("slow_operation_seconds", 7.0), ("tracing", "on")):
             with pytest.raises(InvalidArgument, match=f"^{name}: is "):
                 World(tmp_path, **{name: value})
-        assert world.ops.tenants.list().items == []
+        assert world.ops.perform(ListTenants()).items == []

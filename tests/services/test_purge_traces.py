@@ -9,9 +9,15 @@ import pytest
 import sqlalchemy as sa
 
 from akidb.domain.documents import Include
+from akidb.domain.fields import CollectionPath
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.metadata.tables import legacy_manifests
-from akidb.ports.operations import CollectionPath
+from akidb.operations.collections import DeleteCollection, ListCollections, PurgeCollection
+from akidb.operations.databases import DeleteDatabase, ListDatabases, PurgeDatabase
+from akidb.operations.documents import ScanDocuments
+from akidb.operations.tenants import DeleteTenant, ListTenants, PurgeTenant
+from akidb.operations.upkeep import CheckStores, MaintainStores
+from akidb.operations.users import ListUsers
 
 from .purge_marks import Marks, fill_collection, fill_crowd, fill_database, fill_tenant, traces
 from .worlds import World, keyed, opened
@@ -24,23 +30,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def sweep(world: World, _path: CollectionPath) -> None:
-    report = world.ops.maintain()
+    report = world.ops.perform(MaintainStores())
     assert (report.problems, report.traces_remain) == ([], False)
 
 
 def purge_tenant(world: World, path: CollectionPath) -> None:
     with keyed(idempotency_key=f"purge {path.tenant}"):
-        world.ops.tenants.purge(path.tenant)
+        world.ops.perform(PurgeTenant(tenant=path.tenant))
 
 
 def purge_database(world: World, path: CollectionPath) -> None:
     with keyed(idempotency_key=f"purge {path.database}"):
-        world.ops.databases.purge(path.tenant, path.database)
+        world.ops.perform(PurgeDatabase(tenant=path.tenant, database=path.database))
 
 
 def purge_collection(world: World, path: CollectionPath) -> None:
     with keyed(idempotency_key=f"purge {path.collection}"):
-        world.ops.collections.purge(*path)
+        world.on(path, PurgeCollection)
 
 
 Purge = Callable[[World, CollectionPath], None]
@@ -49,13 +55,15 @@ Purge = Callable[[World, CollectionPath], None]
 def everything(world: World) -> list[object]:
     """What there is beside the deleted."""
     found: list[object] = []
-    for tenant in world.ops.tenants.list(limit=1000).items:
-        found += [tenant, world.ops.users.list(tenant.slug).items]
-        for database in world.ops.databases.list(tenant.slug).items:
+    for tenant in world.ops.perform(ListTenants(limit=1000)).items:
+        found += [tenant, world.ops.perform(ListUsers(tenant=tenant.slug)).items]
+        for database in world.ops.perform(ListDatabases(tenant=tenant.slug)).items:
             found.append(database)
-            for collection in world.ops.collections.list(tenant.slug, database.name).items:
+            for collection in world.ops.perform(
+                ListCollections(tenant=tenant.slug, database=database.name)
+            ).items:
                 path = CollectionPath(tenant.slug, database.name, collection.name)
-                documents = world.ops.documents.scan(path, limit=1000, include=tuple(Include)).items
+                documents = world.on(path, ScanDocuments, limit=1000, include=tuple(Include)).items
                 found += [
                     collection,
                     [
@@ -73,7 +81,7 @@ def test_a_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Pu
     path = fill_tenant(world, goes)
     fill_tenant(world, Marks())
     fill_crowd(world)
-    world.ops.tenants.delete(path.tenant)
+    world.ops.perform(DeleteTenant(tenant=path.tenant))
     assert len(traces(tmp_path, goes)) >= len(goes.made) / 2  # what was replaced may be gone already
     stays = everything(world)
     purge(world, path)
@@ -83,7 +91,7 @@ def test_a_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Pu
     assert traces(tmp_path, goes) == []
     world.ops = world.connect()
     assert everything(world) == stays
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 @pytest.mark.parametrize("purge", [purge_database, sweep])
@@ -91,7 +99,7 @@ def test_a_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: 
     goes = Marks()
     kept = fill_tenant(world, Marks())
     path = fill_database(world, goes, str(kept.tenant))
-    world.ops.databases.delete(path.tenant, path.database)
+    world.ops.perform(DeleteDatabase(tenant=path.tenant, database=path.database))
     assert traces(tmp_path, goes) != []
     stays = everything(world)
     purge(world, path)
@@ -100,7 +108,7 @@ def test_a_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: 
     world.ops.close()
     assert traces(tmp_path, goes) == []
     world.ops = world.connect()
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 @pytest.mark.parametrize("purge", [purge_collection, sweep])
@@ -108,7 +116,7 @@ def test_a_purged_collection_leaves_no_trace(world: World, tmp_path: Path, purge
     goes = Marks()
     kept = fill_tenant(world, Marks())
     path = fill_collection(world, goes, str(kept.tenant), str(kept.database))
-    world.ops.collections.delete(*path)
+    world.on(path, DeleteCollection)
     assert traces(tmp_path, goes) != []
     stays = everything(world)
     purge(world, path)
@@ -125,38 +133,38 @@ def test_the_answers_of_what_is_not_purged_stay(world: World) -> None:
         one = world.database(name="one")
     with keyed(idempotency_key="two"):
         world.database(name="two")
-    world.ops.databases.delete("aki-labs", "two")
-    world.ops.databases.purge("aki-labs", "two")
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="two"))
+    world.ops.perform(PurgeDatabase(tenant="aki-labs", database="two"))
     with keyed(idempotency_key="one"):
         assert world.database(name="one") == one
 
 
 def test_the_answer_to_a_purge_outlives_it(world: World) -> None:
     world.tenant()
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     for _ in range(2):
         with keyed(idempotency_key="again"):
-            world.ops.tenants.purge("aki-labs")
+            world.ops.perform(PurgeTenant(tenant="aki-labs"))
 
 
 def test_a_long_read_delays_the_end_of_a_purge_but_not_the_purge(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
-    world.ops.tenants.delete(path.tenant)
+    world.ops.perform(DeleteTenant(tenant=path.tenant))
     with world.ops._runtime.metadata.snapshot() as tx:
         tx.outbox.depth()
         purge_tenant(world, path)
-        assert world.ops.tenants.list(deleted=True).items == []
+        assert world.ops.perform(ListTenants(deleted=True)).items == []
         assert traces(tmp_path, goes) != []
-        assert world.ops.maintain().traces_remain
-    assert not world.ops.maintain().traces_remain
+        assert world.ops.perform(MaintainStores()).traces_remain
+    assert not world.ops.perform(MaintainStores()).traces_remain
     assert traces(tmp_path, goes) == []
 
 
 def test_closing_ends_a_purge(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
-    world.ops.tenants.delete(path.tenant)
+    world.ops.perform(DeleteTenant(tenant=path.tenant))
     with world.ops._runtime.metadata.snapshot() as tx:
         tx.outbox.depth()
         purge_tenant(world, path)
@@ -167,25 +175,26 @@ def test_closing_ends_a_purge(world: World, tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from akidb.services.purging import Purging
 from akidb.deployment.local import open_local
+from akidb.operations.tenants import PurgeTenant
+from akidb.services.purging import Purging
 from akidb.settings import Settings
 operations = open_local(Path(sys.argv[1]), Settings(retention_seconds=0))
 Purging.finish = lambda self: os._exit(9)
-operations.tenants.purge(sys.argv[2])
+operations.perform(PurgeTenant(tenant=sys.argv[2]))
 """
 
 
 def test_a_purge_that_was_killed_is_finished(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
-    world.ops.tenants.delete(path.tenant)
+    world.ops.perform(DeleteTenant(tenant=path.tenant))
     world.ops.close()
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(path.tenant)]
     assert subprocess.run(command, check=False).returncode == 9
     assert traces(tmp_path, goes) != []
     world.ops = world.connect()
-    world.ops.maintain()
+    world.ops.perform(MaintainStores())
     assert traces(tmp_path, goes) == []
 
 
@@ -205,7 +214,7 @@ def test_the_manifest_of_a_tenant_from_1x_goes_with_it(world: World, tmp_path: P
     assert isinstance(metadata, SqliteMetadataStore)
     with metadata._file.write() as connection:
         connection.execute(sa.insert(legacy_manifests).values(values))
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     assert len(traces(tmp_path, goes)) >= len(goes.made)
-    world.ops.tenants.purge("aki-labs")
+    world.ops.perform(PurgeTenant(tenant="aki-labs"))
     assert traces(tmp_path, goes) == []

@@ -12,9 +12,23 @@ import pytest
 
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import TenantStatus
-from akidb.ports.operations import CollectionPath
-from akidb.ports.upkeep import MaintenanceReport
+from akidb.domain.upkeep import MaintenanceReport
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import CreateCollection, DeleteCollection
+from akidb.operations.databases import CreateDatabase, DeleteDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import (
+    CreateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    RestoreTenant,
+    SuspendTenant,
+)
+from akidb.operations.upkeep import CheckStores, MaintainStores
 from akidb.services import maintenance
 from akidb.services.maintenance import RETENTION_PASSED
 from akidb.services.store_access import StoreAccess
@@ -68,11 +82,11 @@ def ops(now: Now, place: Path | str) -> Iterator[LocalOperations]:
 
 
 def fill(ops: LocalOperations, name: str = "Aki Labs") -> CollectionPath:
-    tenant = ops.tenants.create(name)
-    ops.databases.create(tenant.slug, "kb")
-    ops.collections.create(tenant.slug, "kb", "notes", dimension=16)
+    tenant = ops.perform(CreateTenant(name=name))
+    ops.perform(CreateDatabase(tenant=tenant.slug, name="kb"))
+    ops.perform(CreateCollection(tenant=tenant.slug, database="kb", name="notes", dimension=16))
     path = CollectionPath(tenant.slug, "kb", "notes")
-    ops.documents.upsert(path, notes("a", "b"))
+    ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a", "b")))
     return path
 
 
@@ -82,49 +96,55 @@ def did(**counts: Any) -> MaintenanceReport:
 
 def test_a_deleted_tenant_is_kept_for_a_week_and_purged_then(ops: LocalOperations, now: Now) -> None:
     path = fill(ops)
-    tenant = ops.tenants.get(path.tenant)
-    ops.tenants.delete(path.tenant)
+    tenant = ops.perform(GetTenant(tenant=path.tenant))
+    ops.perform(DeleteTenant(tenant=path.tenant))
     now.time += WEEK - timedelta(microseconds=1)
-    assert ops.maintain() == did()
-    assert [each.slug for each in ops.tenants.list(deleted=True).items] == ["aki-labs"]
+    assert ops.perform(MaintainStores()) == did()
+    assert [each.slug for each in ops.perform(ListTenants(deleted=True)).items] == ["aki-labs"]
     now.time += timedelta(microseconds=1)
-    assert ops.maintain() == did(tenants_purged=1)
-    assert ops.tenants.list(deleted=True).items == []
+    assert ops.perform(MaintainStores()) == did(tenants_purged=1)
+    assert ops.perform(ListTenants(deleted=True)).items == []
     with pytest.raises(NotFound):
-        ops.tenants.restore(tenant.tenant_id)
-    entry = ops.audit.list(tenant.tenant_id).items[-1]
+        ops.perform(RestoreTenant(tenant=tenant.tenant_id))
+    entry = ops.perform(ListAuditEntries(tenant=tenant.tenant_id)).items[-1]
     assert (entry.action, entry.reason, entry.user_id) == ("tenant.purge", RETENTION_PASSED, None)
     fill(ops)  # its slug is free again
-    assert [finding.detail for finding in ops.doctor() if not finding.ok] == []
+    assert [finding.detail for finding in ops.perform(CheckStores()).items if not finding.ok] == []
 
 
 def test_databases_and_collections_are_swept_with_their_documents(ops: LocalOperations, now: Now) -> None:
     fill(ops)
-    ops.databases.create("aki-labs", "second")
-    ops.collections.create("aki-labs", "second", "notes", dimension=16)
-    ops.documents.upsert(CollectionPath("aki-labs", "second", "notes"), notes("c"))
-    ops.collections.create("aki-labs", "kb", "stays", dimension=16)
-    ops.collections.delete(*PATH)
-    ops.databases.delete("aki-labs", "second")
+    ops.perform(CreateDatabase(tenant="aki-labs", name="second"))
+    ops.perform(CreateCollection(tenant="aki-labs", database="second", name="notes", dimension=16))
+    ops.perform(
+        UpsertDocuments(tenant="aki-labs", database="second", collection="notes", documents=notes("c"))
+    )
+    ops.perform(CreateCollection(tenant="aki-labs", database="kb", name="stays", dimension=16))
+    ops.perform(DeleteCollection(**PATH._asdict()))
+    ops.perform(DeleteDatabase(tenant="aki-labs", database="second"))
     now.time += WEEK
-    assert ops.maintain() == did(databases_purged=1, collections_purged=1)
-    usage = ops.tenants.usage("aki-labs")
+    assert ops.perform(MaintainStores()) == did(databases_purged=1, collections_purged=1)
+    usage = ops.perform(GetUsage(tenant="aki-labs"))
     assert (usage.documents, usage.storage_bytes.used) == (0, 0)
     assert (usage.databases, usage.collections) == (1, 1)
-    assert [finding.detail for finding in ops.doctor() if not finding.ok] == []
-    reasons = {e.action: e.reason for e in ops.audit.list("aki-labs").items if e.action.endswith(".purge")}
+    assert [finding.detail for finding in ops.perform(CheckStores()).items if not finding.ok] == []
+    reasons = {
+        e.action: e.reason
+        for e in ops.perform(ListAuditEntries(tenant="aki-labs")).items
+        if e.action.endswith(".purge")
+    }
     assert reasons == {"database.purge": RETENTION_PASSED, "collection.purge": RETENTION_PASSED}
 
 
 def test_what_is_restored_in_time_stays(ops: LocalOperations, now: Now) -> None:
     fill(ops)
-    ops.tenants.delete("aki-labs")
+    ops.perform(DeleteTenant(tenant="aki-labs"))
     now.time += WEEK
-    ops.tenants.restore("aki-labs")
-    assert ops.maintain() == did()
-    assert ops.documents.count(PATH) == 2
-    ops.tenants.delete("aki-labs")  # its time begins anew
-    assert ops.maintain() == did()
+    ops.perform(RestoreTenant(tenant="aki-labs"))
+    assert ops.perform(MaintainStores()) == did()
+    assert ops.perform(CountDocuments(**PATH._asdict())) == 2
+    ops.perform(DeleteTenant(tenant="aki-labs"))  # its time begins anew
+    assert ops.perform(MaintainStores()) == did()
 
 
 def test_a_store_is_told_what_a_process_that_ended_did_not_tell_it(
@@ -133,28 +153,28 @@ def test_a_store_is_told_what_a_process_that_ended_did_not_tell_it(
     fill(ops)
     with monkeypatch.context() as patched:
         patched.setattr(StoreAccess, "apply_pending", lambda _self, _tenant_id: None)
-        ops.tenants.suspend("aki-labs")
+        ops.perform(SuspendTenant(tenant="aki-labs"))
     assert ops._runtime.outbox_depth() == 1
-    assert ops.maintain() == did(stores_settled=1)
+    assert ops.perform(MaintainStores()) == did(stores_settled=1)
     assert ops._runtime.outbox_depth() == 0
-    with ops._runtime.stores.existing(ops.tenants.get("aki-labs").tenant_id) as store:
+    with ops._runtime.stores.existing(ops.perform(GetTenant(tenant="aki-labs")).tenant_id) as store:
         assert store is not None
         assert store.control_state().tenant_status == TenantStatus.SUSPENDED
 
 
 def test_many_are_swept_in_batches(ops: LocalOperations, now: Now) -> None:
     for number in range(maintenance.BATCH + 20):
-        ops.tenants.create(f"t {number}")
-        ops.tenants.delete(f"t-{number}")
+        ops.perform(CreateTenant(name=f"t {number}"))
+        ops.perform(DeleteTenant(tenant=f"t-{number}"))
     now.time += WEEK
-    assert ops.maintain() == did(tenants_purged=maintenance.BATCH + 20)
+    assert ops.perform(MaintainStores()) == did(tenants_purged=maintenance.BATCH + 20)
 
 
 def test_sweepers_at_once_purge_each_thing_once(ops: LocalOperations, now: Now) -> None:
     tenants = []
     for number in range(150):
-        tenants.append(ops.tenants.create(f"t {number}").tenant_id)
-        ops.tenants.delete(f"t-{number}")
+        tenants.append(ops.perform(CreateTenant(name=f"t {number}")).tenant_id)
+        ops.perform(DeleteTenant(tenant=f"t-{number}"))
     now.time += WEEK
     rounds = maintenance_of(ops)
     with ThreadPoolExecutor(len(rounds)) as pool:
@@ -162,7 +182,7 @@ def test_sweepers_at_once_purge_each_thing_once(ops: LocalOperations, now: Now) 
     assert sum(report.tenants_purged for report in reports) == 150
     assert [report.problems for report in reports] == [[]] * len(rounds)
     for tenant_id in tenants:
-        actions = [entry.action for entry in ops.audit.list(tenant_id).items]
+        actions = [entry.action for entry in ops.perform(ListAuditEntries(tenant=tenant_id)).items]
         assert actions.count("tenant.purge") == 1
 
 
@@ -185,33 +205,32 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_store_that_fails_is_named_and_keeps_no_other(world: World) -> None:
     for name in ("one", "two"):
         path = world.place(name)
-        world.ops.documents.upsert(path, notes("a"))
-        world.ops.collections.delete(*path)
-    damaged = world.store_file(world.ops.tenants.get("one"))
+        world.on(path, UpsertDocuments, documents=notes("a"))
+        world.on(path, DeleteCollection)
+    damaged = world.store_file(world.ops.perform(GetTenant(tenant="one")))
     world.ops.close()
     damaged.write_bytes(b"damage" * 4096)
     world.ops = world.connect()
-    report = world.ops.maintain()
+    report = world.ops.perform(MaintainStores())
     assert report.collections_purged == 2
     [problem] = report.problems
     assert damaged.name in problem
-    assert world.ops.tenants.usage("two").documents == 0
+    assert world.ops.perform(GetUsage(tenant="two")).documents == 0
 
 
 def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "FIRST_ROUND_SECONDS", 0.05)
     monkeypatch.setattr(maintenance, "ROUND_SECONDS", 0.05)
-    before = threading.enumerate()
     with opened(tmp_path, retention_seconds=0) as world:
         for name in ("first", "second"):  # in two rounds
             world.tenant(name)
-            world.ops.tenants.delete(name)
+            world.ops.perform(DeleteTenant(tenant=name))
             deadline = time.monotonic() + 60
-            while world.ops.tenants.list(deleted=True).items:
+            while world.ops.perform(ListTenants(deleted=True)).items:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
     for thread in threading.enumerate():
-        if thread.name == "akidb-maintenance" and thread not in before:
+        if thread.name == "akidb-maintenance":
             thread.join(60)
             assert not thread.is_alive()
 
@@ -244,7 +263,7 @@ def test_closing_waits_for_a_batch_and_no_more(tmp_path: Path, monkeypatch: pyte
     with opened(tmp_path, retention_seconds=0) as world:
         for number in range(200):
             world.tenant(f"t {number}")
-            world.ops.tenants.delete(f"t-{number}")
+            world.ops.perform(DeleteTenant(tenant=f"t-{number}"))
         sweep = world.ops._runtime.maintenance
         began = threading.Event()
         tenant = sweep._purging.tenant
@@ -270,10 +289,10 @@ def test_closing_waits_for_a_batch_and_no_more(tmp_path: Path, monkeypatch: pyte
         thread.join()
         assert all("closed" in str(error) for error in failed)
         world.ops = world.connect()
-        left = len(world.ops.tenants.list(deleted=True, limit=1000).items)
+        left = len(world.ops.perform(ListTenants(deleted=True, limit=1000)).items)
         assert 0 < left < 200
         assert left % 5 == 0  # a batch is purged as a whole
-        assert world.ops.maintain().tenants_purged == left
+        assert world.ops.perform(MaintainStores()).tenants_purged == left
 
 
 @pytest.mark.parametrize("seconds", [-1, 100 * 365 * 24 * 3600 + 1, "a week"])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from akidb.domain.entities import Metric
 from akidb.domain.errors import (
@@ -14,8 +15,36 @@ from akidb.domain.errors import (
     QuotaExceeded,
     Unavailable,
 )
+from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges
+from akidb.operations import OPERATIONS, Request
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import (
+    DeleteCollection,
+    GetCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import (
+    DeleteDatabase,
+    GetDatabase,
+    ListDatabases,
+    PurgeDatabase,
+    RestoreDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    ScanDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import GetUsage
+from akidb.operations.upkeep import CheckStores
 
 from .worlds import World, ids_of, notes, on_files, vector_of
 
@@ -27,7 +56,7 @@ WRONG_NAMES = ["", "../x", "x" * 300, "a\n", "a\0", UUID, "{" + UUID + "}", "a b
 def path(world: World) -> CollectionPath:
     """A collection with the documents `a` and `b`."""
     made = world.place()
-    world.ops.documents.upsert(made, notes("a", "b"))
+    world.on(made, UpsertDocuments, documents=notes("a", "b"))
     return made
 
 
@@ -36,18 +65,20 @@ def test_a_database_is_found_by_name_and_id(world: World) -> None:
     made = world.database(description="What we know.")
     assert (made.state, made.schema_version, made.version) == ("ready", 1, 1)
     for reference in ("kb", made.database_id, str(made.database_id)):
-        assert world.ops.databases.get("aki-labs", reference) == made
-    assert world.ops.databases.list("aki-labs").items == [made]
+        assert world.ops.perform(GetDatabase(tenant="aki-labs", database=reference)) == made
+    assert world.ops.perform(ListDatabases(tenant="aki-labs")).items == [made]
 
 
 def test_a_collection_is_found_by_name_and_id(world: World) -> None:
     path = world.place(metric=Metric.DOT, hnsw_m=8, hnsw_ef_construction=64, max_document_count=5)
-    made = world.ops.collections.get(*path)
+    made = world.on(path, GetCollection)
     assert (made.dimension, made.metric, made.hnsw_m, made.max_document_count) == (16, "dot", 8, 5)
     assert (made.embedding_model, made.state, made.version) == (None, "ready", 1)
     for reference in (made.collection_id, str(made.collection_id)):
-        assert world.ops.collections.get("aki-labs", "kb", reference) == made
-    assert world.ops.collections.list("aki-labs", "kb").items == [made]
+        assert (
+            world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection=reference)) == made
+        )
+    assert world.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items == [made]
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
@@ -60,8 +91,8 @@ def test_a_wrong_name_is_refused_and_nothing_is_stored(world: World, name: Any) 
     with pytest.raises(InvalidArgument) as caught:
         world.collection(name=name)
     assert caught.value.field == "name"
-    assert len(world.ops.databases.list("aki-labs").items) == 1
-    assert world.ops.collections.list("aki-labs", "kb").items == []
+    assert len(world.ops.perform(ListDatabases(tenant="aki-labs")).items) == 1
+    assert world.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items == []
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG_NAMES if name != UUID])
@@ -69,10 +100,10 @@ def test_what_can_be_neither_a_name_nor_an_id_is_refused(
     world: World, path: CollectionPath, name: Any
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.databases.get("aki-labs", name)
+        world.ops.perform(GetDatabase(tenant="aki-labs", database=name))
     assert caught.value.field == "database"
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.collections.get("aki-labs", "kb", name)
+        world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection=name))
     assert caught.value.field == "collection"
 
 
@@ -97,7 +128,7 @@ def test_a_wrong_setting_of_a_collection_is_named(world: World, fields: dict[str
     with pytest.raises(InvalidArgument) as caught:
         world.collection(**{"dimension": 16, **fields} if "embedding_model" not in fields else fields)
     assert caught.value.field == field
-    assert world.ops.collections.list("aki-labs", "kb").items == []
+    assert world.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items == []
 
 
 @pytest.mark.parametrize(
@@ -126,46 +157,48 @@ def test_names_that_are_taken_are_named(world: World, path: CollectionPath) -> N
 
 
 def test_a_database_changes_fields_and_states(world: World, path: CollectionPath) -> None:
-    changed = world.ops.databases.update(
-        "aki-labs", "kb", DatabaseChanges(name="base", description="x", schema_version=2)
+    changed = world.ops.perform(
+        UpdateDatabase(tenant="aki-labs", database="kb", name="base", description="x", schema_version=2)
     )
     assert (changed.name, changed.description, changed.schema_version, changed.version) == ("base", "x", 2, 2)
-    assert world.ops.databases.update("aki-labs", "base", DatabaseChanges(description="x")) == changed
-    migrating = world.ops.databases.update("aki-labs", "base", DatabaseChanges(state=DatabaseState.MIGRATING))
+    assert world.ops.perform(UpdateDatabase(tenant="aki-labs", database="base", description="x")) == changed
+    migrating = world.ops.perform(
+        UpdateDatabase(tenant="aki-labs", database="base", state=DatabaseState.MIGRATING)
+    )
     assert migrating.state == "migrating"
     moved = CollectionPath("aki-labs", "base", "notes")
-    assert ids_of(world.ops.documents.get(moved, ["a"])) == ["a"]
+    assert ids_of(world.on(moved, GetDocuments, ids=["a"])) == ["a"]
     for stopped in (
-        lambda: world.ops.documents.upsert(moved, notes("c")),
-        lambda: world.ops.documents.delete(moved, ids=["a"]),
-        lambda: world.ops.databases.update("aki-labs", "base", DatabaseChanges(description="y")),
+        lambda: world.on(moved, UpsertDocuments, documents=notes("c")),
+        lambda: world.on(moved, DeleteDocuments, ids=["a"]),
+        lambda: world.ops.perform(UpdateDatabase(tenant="aki-labs", database="base", description="y")),
         lambda: world.collection(database="base", name="other"),
-        lambda: world.ops.collections.update(*moved, CollectionChanges(hnsw_m=4)),
+        lambda: world.on(moved, UpdateCollection, hnsw_m=4),
     ):
         with pytest.raises(InvalidState) as caught:
             stopped()
         assert caught.value.fields["state"] == "migrating"
-    ready = world.ops.databases.update("aki-labs", "base", DatabaseChanges(state=DatabaseState.READY))
+    ready = world.ops.perform(UpdateDatabase(tenant="aki-labs", database="base", state=DatabaseState.READY))
     assert ready.state == "ready"
-    world.ops.documents.upsert(moved, notes("c"))
+    world.on(moved, UpsertDocuments, documents=notes("c"))
 
 
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        (DatabaseChanges(state=DatabaseState.DELETING), InvalidArgument),
-        (DatabaseChanges(state=DatabaseState.PROVISIONING), InvalidState),
-        (DatabaseChanges(name="a b"), InvalidArgument),
-        (DatabaseChanges(schema_version=0), InvalidArgument),
+        ({"state": DatabaseState.DELETING}, InvalidArgument),
+        ({"state": DatabaseState.PROVISIONING}, InvalidState),
+        ({"name": "a b"}, InvalidArgument),
+        ({"schema_version": 0}, InvalidArgument),
     ],
 )
 def test_a_change_that_is_not_allowed_is_not_made(
-    world: World, path: CollectionPath, changes: DatabaseChanges, error: type[Exception]
+    world: World, path: CollectionPath, changes: dict[str, Any], error: type[Exception]
 ) -> None:
-    before = world.ops.databases.get("aki-labs", "kb")
+    before = world.ops.perform(GetDatabase(tenant="aki-labs", database="kb"))
     with pytest.raises(error):
-        world.ops.databases.update("aki-labs", "kb", changes)
-    assert world.ops.databases.get("aki-labs", "kb") == before
+        world.ops.perform(UpdateDatabase(tenant="aki-labs", database="kb", **changes))
+    assert world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")) == before
 
 
 def test_a_provisioning_database_takes_collections_but_no_documents(world: World) -> None:
@@ -174,150 +207,161 @@ def test_a_provisioning_database_takes_collections_but_no_documents(world: World
     world.collection()
     path = CollectionPath("aki-labs", "kb", "notes")
     with pytest.raises(InvalidState):
-        world.ops.documents.upsert(path, notes("a"))
-    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.READY))
-    world.ops.documents.upsert(path, notes("a"))
+        world.on(path, UpsertDocuments, documents=notes("a"))
+    world.ops.perform(UpdateDatabase(tenant="aki-labs", database="kb", state=DatabaseState.READY))
+    world.on(path, UpsertDocuments, documents=notes("a"))
 
 
 def test_a_collection_changes_what_may_change(world: World, path: CollectionPath) -> None:
-    changed = world.ops.collections.update(*path, CollectionChanges(name="texts", max_document_count=2))
+    changed = world.on(path, UpdateCollection, name="texts", max_document_count=2)
     assert (changed.name, changed.max_document_count, changed.version) == ("texts", 2, 2)
     moved = path._replace(collection="texts")
     with pytest.raises(NotFound):
-        world.ops.collections.get(*path)
+        world.on(path, GetCollection)
     with pytest.raises(QuotaExceeded):
-        world.ops.documents.upsert(moved, notes("c"))
-    assert world.ops.collections.update(*moved, CollectionChanges(hnsw_m=16)) == changed
-    for wrong in (
-        CollectionChanges(hnsw_m=1),
-        CollectionChanges(name="a b"),
-        CollectionChanges(max_document_count=-1),
-    ):
+        world.on(moved, UpsertDocuments, documents=notes("c"))
+    assert world.on(moved, UpdateCollection, hnsw_m=16) == changed
+    for wrong in ({"hnsw_m": 1}, {"name": "a b"}, {"max_document_count": -1}):
         with pytest.raises(InvalidArgument):
-            world.ops.collections.update(*moved, wrong)
-    assert world.ops.collections.get(*moved) == changed
+            world.on(moved, UpdateCollection, **wrong)
+    assert world.on(moved, GetCollection) == changed
 
 
-@pytest.mark.parametrize("verb", ["update", "delete", "restore"])
-@pytest.mark.parametrize("kind", ["databases", "collections"])
-def test_a_stale_version_is_refused(world: World, path: CollectionPath, kind: str, verb: str) -> None:
-    reference = path[:2] if kind == "databases" else path
-    service: Any = getattr(world.ops, kind)
-    if verb == "restore":
-        service.delete(*reference)
-        arguments: tuple[Any, ...] = ()
-    else:
-        renamed = DatabaseChanges(schema_version=5) if kind == "databases" else CollectionChanges(hnsw_m=5)
-        service.update(*reference, renamed)
-        arguments = (renamed,) if verb == "update" else ()
+KB: dict[str, Any] = {"tenant": "aki-labs", "database": "kb"}
+NOTES = {**KB, "collection": "notes"}
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (UpdateDatabase(**KB, schema_version=5), UpdateDatabase(**KB, schema_version=5)),
+        (UpdateDatabase(**KB, schema_version=5), DeleteDatabase(**KB)),
+        (DeleteDatabase(**KB), RestoreDatabase(**KB)),
+        (UpdateCollection(**NOTES, hnsw_m=5), UpdateCollection(**NOTES, hnsw_m=5)),
+        (UpdateCollection(**NOTES, hnsw_m=5), DeleteCollection(**NOTES)),
+        (DeleteCollection(**NOTES), RestoreCollection(**NOTES)),
+    ],
+    ids=lambda request: OPERATIONS[type(request)].name,
+)
+def test_a_stale_version_is_refused(
+    world: World, path: CollectionPath, before: Request[Any], change: Request[Any]
+) -> None:
+    world.ops.perform(before)
     with pytest.raises(PreconditionFailed) as caught:
-        getattr(service, verb)(*reference, *arguments, if_version=1)
+        world.ops.perform(replace(change, if_version=1))
     assert (caught.value.fields["expected"], caught.value.fields["actual"]) == (1, 2)
-    getattr(service, verb)(*reference, *arguments, if_version=2)
+    world.ops.perform(replace(change, if_version=2))
 
 
 def test_a_deleted_collection_is_hidden_until_it_is_restored(world: World, path: CollectionPath) -> None:
-    world.ops.collections.delete(*path)
+    world.on(path, DeleteCollection)
     for hidden in (
-        lambda: world.ops.collections.get(*path),
-        lambda: world.ops.collections.delete(*path),
-        lambda: world.ops.collections.update(*path, CollectionChanges(hnsw_m=4)),
-        lambda: world.ops.documents.get(path, ["a"]),
-        lambda: world.ops.documents.count(path),
-        lambda: world.ops.documents.upsert(path, notes("c")),
-        lambda: world.ops.documents.search(path, vector=vector_of("a")),
+        lambda: world.on(path, GetCollection),
+        lambda: world.on(path, DeleteCollection),
+        lambda: world.on(path, UpdateCollection, hnsw_m=4),
+        lambda: world.on(path, GetDocuments, ids=["a"]),
+        lambda: world.on(path, CountDocuments),
+        lambda: world.on(path, UpsertDocuments, documents=notes("c")),
+        lambda: world.on(path, SearchDocuments, vector=vector_of("a")),
     ):
         with pytest.raises(NotFound) as caught:
             hidden()
         assert caught.value.fields == {"entity": "collection", "id": "notes"}
-    assert world.ops.collections.list("aki-labs", "kb").items == []
-    assert [c.name for c in world.ops.collections.list("aki-labs", "kb", deleted=True).items] == ["notes"]
+    assert world.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items == []
+    assert [
+        c.name
+        for c in world.ops.perform(ListCollections(tenant="aki-labs", database="kb", deleted=True)).items
+    ] == ["notes"]
     with pytest.raises(AlreadyExists):
         world.collection()
-    restored = world.ops.collections.restore(*path)
+    restored = world.on(path, RestoreCollection)
     assert (restored.state, restored.deleted_at, restored.version) == ("ready", None, 3)
-    assert ids_of(world.ops.documents.scan(path).items) == ["a", "b"]
+    assert ids_of(world.on(path, ScanDocuments).items) == ["a", "b"]
 
 
 def test_a_deleted_database_hides_its_collections(world: World, path: CollectionPath) -> None:
-    world.ops.databases.delete("aki-labs", "kb")
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
     for hidden in (
-        lambda: world.ops.databases.get("aki-labs", "kb"),
-        lambda: world.ops.collections.list("aki-labs", "kb"),
-        lambda: world.ops.collections.get(*path),
-        lambda: world.ops.collections.restore(*path),
-        lambda: world.ops.collections.purge(*path),
-        lambda: world.ops.documents.get(path, ["a"]),
-        lambda: world.ops.documents.delete(path, ids=["a"]),
+        lambda: world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")),
+        lambda: world.ops.perform(ListCollections(tenant="aki-labs", database="kb")),
+        lambda: world.on(path, GetCollection),
+        lambda: world.on(path, RestoreCollection),
+        lambda: world.on(path, PurgeCollection),
+        lambda: world.on(path, GetDocuments, ids=["a"]),
+        lambda: world.on(path, DeleteDocuments, ids=["a"]),
     ):
         with pytest.raises(NotFound) as caught:
             hidden()
         assert caught.value.fields == {"entity": "database", "id": "kb"}
-    assert world.ops.tenants.usage("aki-labs").documents == 0
-    world.ops.databases.restore("aki-labs", "kb")
-    assert ids_of(world.ops.documents.scan(path).items) == ["a", "b"]
-    assert world.ops.tenants.usage("aki-labs").documents == 2
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 0
+    world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb"))
+    assert ids_of(world.on(path, ScanDocuments).items) == ["a", "b"]
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 2
 
 
 def test_a_collection_deleted_before_its_database_stays_deleted(world: World, path: CollectionPath) -> None:
-    world.ops.collections.delete(*path)
-    world.ops.databases.delete("aki-labs", "kb")
-    world.ops.databases.restore("aki-labs", "kb")
+    world.on(path, DeleteCollection)
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb"))
     with pytest.raises(NotFound):
-        world.ops.documents.get(path, ["a"])
-    world.ops.collections.restore(*path)
-    assert ids_of(world.ops.documents.get(path, ["a"])) == ["a"]
+        world.on(path, GetDocuments, ids=["a"])
+    world.on(path, RestoreCollection)
+    assert ids_of(world.on(path, GetDocuments, ids=["a"])) == ["a"]
 
 
-@pytest.mark.parametrize("kind", ["databases", "collections"])
+@pytest.mark.parametrize(
+    ("delete", "restore", "purge"),
+    [
+        (DeleteDatabase(**KB), RestoreDatabase(**KB), PurgeDatabase(**KB)),
+        (DeleteCollection(**NOTES), RestoreCollection(**NOTES), PurgeCollection(**NOTES)),
+    ],
+    ids=["database", "collection"],
+)
 def test_purge_removes_documents_and_gives_back_the_storage(
-    world: World, path: CollectionPath, kind: str
+    world: World, path: CollectionPath, delete: Request[Any], restore: Request[Any], purge: Request[Any]
 ) -> None:
-    reference = path[:2] if kind == "databases" else path
-    service: Any = getattr(world.ops, kind)
     with pytest.raises(InvalidState):
-        service.purge(*reference)
-    service.delete(*reference)
-    assert world.ops.tenants.usage("aki-labs").storage_bytes.used > 0
-    service.purge(*reference)
-    assert world.ops.tenants.usage("aki-labs").storage_bytes.used == 0
-    with pytest.raises(NotFound):
-        service.restore(*reference)
-    with pytest.raises(NotFound):
-        service.purge(*reference)
-    if kind == "databases":
+        world.ops.perform(purge)
+    world.ops.perform(delete)
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used > 0
+    world.ops.perform(purge)
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used == 0
+    for refused in (restore, purge):
+        with pytest.raises(NotFound):
+            world.ops.perform(refused)
+    if isinstance(purge, PurgeDatabase):
         world.database()
     world.collection()
-    assert world.ops.documents.count(path) == 0
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert world.on(path, CountDocuments) == 0
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_a_collection_made_before_the_store_is_known_to_it(world: World, path: CollectionPath) -> None:
     """The first write makes the store; it learns of everything that there is by then."""
     other = world.place("Other")
     world.collection("other", name="second")
-    world.ops.documents.upsert(other._replace(collection="second"), notes("x"))
-    world.ops.documents.upsert(other, notes("y"))
+    world.on(other._replace(collection="second"), UpsertDocuments, documents=notes("x"))
+    world.on(other, UpsertDocuments, documents=notes("y"))
     world.collection("other", name="third")
-    world.ops.documents.upsert(other._replace(collection="third"), notes("z"))
-    assert world.ops.tenants.usage("other").documents == 3
+    world.on(other._replace(collection="third"), UpsertDocuments, documents=notes("z"))
+    assert world.ops.perform(GetUsage(tenant="other")).documents == 3
 
 
 def test_a_collection_with_a_model_embeds_texts(world: World) -> None:
     path = world.place(embedding_model="hash")
-    made = world.ops.collections.get(*path)
+    made = world.on(path, GetCollection)
     assert (made.dimension, made.embedding_model) == (64, "hash")
     assert (made.embedding_fingerprint or "").startswith("sha256:")
     texts = ["cats purr softly", "stock markets fell", "dogs bark loudly"]
-    world.ops.documents.upsert(path, [{"id": str(n), "text": text} for n, text in enumerate(texts)])
-    assert ids_of(world.ops.documents.search(path, text="dogs that bark", top_k=1).matches) == ["2"]
+    world.on(path, UpsertDocuments, documents=[{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    assert ids_of(world.on(path, SearchDocuments, text="dogs that bark", top_k=1).matches) == ["2"]
     mixed: list[dict[str, Any]] = [
         {"id": "3", "text": "given", "vector": [1.0] * 64},
         {"id": "4", "text": "cats purr"},
     ]
-    world.ops.documents.upsert(path, mixed)
-    assert ids_of(world.ops.documents.search(path, text="cats purr", top_k=2).matches) == ["4", "0"]
-    assert ids_of(world.ops.documents.search(path, vector=[1.0] * 64, top_k=1).matches) == ["3"]
+    world.on(path, UpsertDocuments, documents=mixed)
+    assert ids_of(world.on(path, SearchDocuments, text="cats purr", top_k=2).matches) == ["4", "0"]
+    assert ids_of(world.on(path, SearchDocuments, vector=[1.0] * 64, top_k=1).matches) == ["3"]
 
 
 def test_an_unknown_model_is_not_found(world: World) -> None:
@@ -331,29 +375,29 @@ def test_an_unknown_model_is_not_found(world: World) -> None:
 @on_files
 def test_a_model_of_another_fingerprint_is_refused(world: World) -> None:
     path = world.place(embedding_model="hash")
-    world.ops.documents.upsert(path, [{"id": "a", "text": "x"}])
+    world.on(path, UpsertDocuments, documents=[{"id": "a", "text": "x"}])
     world.ops.close()
     world.execute(
         world.directory / "metadata.db", "UPDATE collections SET embedding_fingerprint = 'sha256:00'"
     )
     world.ops = world.connect()
     for refused in (
-        lambda: world.ops.documents.upsert(path, [{"id": "b", "text": "y"}]),
-        lambda: world.ops.documents.search(path, text="x"),
+        lambda: world.on(path, UpsertDocuments, documents=[{"id": "b", "text": "y"}]),
+        lambda: world.on(path, SearchDocuments, text="x"),
     ):
         with pytest.raises(Unavailable, match="another fingerprint"):
             refused()
-    assert world.ops.documents.count(path) == 1
-    assert len(world.ops.documents.search(path, vector=[1.0] * 64).matches) == 1
+    assert world.on(path, CountDocuments) == 1
+    assert len(world.on(path, SearchDocuments, vector=[1.0] * 64).matches) == 1
 
 
 @pytest.mark.parametrize("limit", [0, 1001, None, "7"])
 def test_a_wrong_limit_is_refused(world: World, path: CollectionPath, limit: Any) -> None:
     for listing in (
-        lambda: world.ops.databases.list("aki-labs", limit=limit),
-        lambda: world.ops.collections.list("aki-labs", "kb", limit=limit),
-        lambda: world.ops.audit.list("aki-labs", limit=limit),
-        lambda: world.ops.documents.scan(path, limit=limit),
+        lambda: world.ops.perform(ListDatabases(tenant="aki-labs", limit=limit)),
+        lambda: world.ops.perform(ListCollections(tenant="aki-labs", database="kb", limit=limit)),
+        lambda: world.ops.perform(ListAuditEntries(tenant="aki-labs", limit=limit)),
+        lambda: world.on(path, ScanDocuments, limit=limit),
     ):
         with pytest.raises(InvalidArgument) as caught:
             listing()

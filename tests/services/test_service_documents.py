@@ -8,8 +8,11 @@ import pytest
 
 from akidb.domain.documents import DocumentInput, Include
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, RateLimited
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import DocumentId
-from akidb.ports.operations import CollectionPath, TenantChanges
+from akidb.operations import documents as ask
+from akidb.operations.collections import GetCollection
+from akidb.operations.tenants import GetUsage, UpdateTenant
 from akidb.ports.search import Hits, VectorIndex
 
 from .worlds import World, ids_of, notes, on_files, vector_of
@@ -21,7 +24,7 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.fixture
 def path(world: World) -> CollectionPath:
     made = world.place()
-    world.ops.tenants.update("aki-labs", TenantChanges(qps_quota=10**6))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=10**6))
     return made
 
 
@@ -81,26 +84,26 @@ def test_a_wrong_document_is_named_by_its_place_and_nothing_is_stored(
     world: World, path: CollectionPath, wrong: Any, where: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.documents.upsert(path, with_one(3, wrong))
+        world.on(path, ask.UpsertDocuments, documents=with_one(3, wrong))
     assert caught.value.field == f"documents[3]{where}"
-    assert world.ops.documents.count(path) == 0
-    assert world.ops.tenants.usage("aki-labs").storage_bytes.used == 0
+    assert world.on(path, ask.CountDocuments) == 0
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).storage_bytes.used == 0
 
 
 @pytest.mark.parametrize("documents", [[], None, "x", b"x", {}, 7, [{}] * 10_001])
 def test_a_wrong_batch_is_refused(world: World, path: CollectionPath, documents: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.documents.upsert(path, documents)
+        world.on(path, ask.UpsertDocuments, documents=documents)
     assert caught.value.field in {"documents", "documents[0]"}
 
 
 def test_a_batch_and_an_id_and_a_text_may_be_as_large_as_is_said(world: World, path: CollectionPath) -> None:
     large = [{"id": "\u00e9" * 256, "text": "x" * 2**20, "vector": GOOD}]
-    assert world.ops.documents.upsert(path, large).ids == ["\u00e9" * 256]
+    assert world.on(path, ask.UpsertDocuments, documents=large).ids == ["\u00e9" * 256]
     many = [{"id": str(number), "vector": GOOD} for number in range(10_000)]
-    assert world.ops.documents.upsert(path, many).upserted == 10_000
-    assert world.ops.documents.count(path) == 10_001
-    assert len(world.ops.documents.search(path, vector=GOOD, top_k=10_000, include=()).matches) == 10_000
+    assert world.on(path, ask.UpsertDocuments, documents=many).upserted == 10_000
+    assert world.on(path, ask.CountDocuments) == 10_001
+    assert len(world.on(path, ask.SearchDocuments, vector=GOOD, top_k=10_000, include=()).matches) == 10_000
 
 
 def test_vectors_are_taken_in_every_form(world: World, path: CollectionPath) -> None:
@@ -114,48 +117,52 @@ def test_vectors_are_taken_in_every_form(world: World, path: CollectionPath) -> 
         [1] * 16,
         np.ones(16, np.int64),
     ]
-    world.ops.documents.upsert(path, [{"id": str(n), "vector": form} for n, form in enumerate(forms)])
-    found = world.ops.documents.get(path, [str(n) for n in range(len(forms))], include=[Include.VECTOR])
+    world.on(
+        path, ask.UpsertDocuments, documents=[{"id": str(n), "vector": form} for n, form in enumerate(forms)]
+    )
+    found = world.on(
+        path, ask.GetDocuments, ids=[str(n) for n in range(len(forms))], include=[Include.VECTOR]
+    )
     for each, form in zip(found, forms, strict=True):
         assert np.array_equal(np.asarray(each.vector), np.asarray(form, np.float32))
 
 
 def test_a_document_without_an_id_gets_one(world: World, path: CollectionPath) -> None:
-    result = world.ops.documents.upsert(
-        path, [{"vector": GOOD}, {"id": "a", "vector": GOOD}, {"vector": GOOD}]
+    result = world.on(
+        path, ask.UpsertDocuments, documents=[{"vector": GOOD}, {"id": "a", "vector": GOOD}, {"vector": GOOD}]
     )
     assert result.upserted == 3
     assert result.ids[1] == "a"
     made = [DocumentId.parse(result.ids[0]), DocumentId.parse(result.ids[2])]
     assert made == sorted(made)
-    assert ids_of(world.ops.documents.get(path, result.ids)) == result.ids
+    assert ids_of(world.on(path, ask.GetDocuments, ids=result.ids)) == result.ids
 
 
 def test_a_struct_is_a_document_too(world: World, path: CollectionPath) -> None:
     made = DocumentInput(id="a", text="x", vector=GOOD.tolist(), metadata={"b": 1})
-    world.ops.documents.upsert(path, [made])
-    [found] = world.ops.documents.get(path, ["a"])
+    world.on(path, ask.UpsertDocuments, documents=[made])
+    [found] = world.on(path, ask.GetDocuments, ids=["a"])
     assert (found.text, found.metadata, found.vector) == ("x", {"b": 1}, None)
 
 
 def test_a_text_alone_needs_a_model(world: World, path: CollectionPath) -> None:
     with pytest.raises(InvalidArgument, match="has no embedding model"):
-        world.ops.documents.upsert(path, [{"text": "x"}])
+        world.on(path, ask.UpsertDocuments, documents=[{"text": "x"}])
     with pytest.raises(InvalidArgument, match="has no embedding model"):
-        world.ops.documents.search(path, text="x")
+        world.on(path, ask.SearchDocuments, text="x")
 
 
 def test_get_gives_each_known_id_once_in_the_order_asked_for(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes("a", "b", "c"))
-    assert ids_of(world.ops.documents.get(path, ["c", "x", "a", "c"])) == ["c", "a"]
+    world.on(path, ask.UpsertDocuments, documents=notes("a", "b", "c"))
+    assert ids_of(world.on(path, ask.GetDocuments, ids=["c", "x", "a", "c"])) == ["c", "a"]
 
 
 @pytest.mark.parametrize("ids", [[], None, "abc", [7], [""], ["a"] * 10_001, ["a", None]])
 def test_wrong_ids_are_refused(world: World, path: CollectionPath, ids: Any) -> None:
     for call in (
-        lambda: world.ops.documents.get(path, ids),
-        lambda: world.ops.documents.delete(path, ids=ids),
-        lambda: world.ops.documents.update(path, {"a": 1}, ids=ids),
+        lambda: world.on(path, ask.GetDocuments, ids=ids),
+        lambda: world.on(path, ask.DeleteDocuments, ids=ids),
+        lambda: world.on(path, ask.UpdateDocuments, metadata={"a": 1}, ids=ids),
     ):
         with pytest.raises(InvalidArgument) as caught:
             call()
@@ -164,35 +171,35 @@ def test_wrong_ids_are_refused(world: World, path: CollectionPath, ids: Any) -> 
 
 @on_files
 def test_before_the_first_write_there_is_nothing_and_no_store(world: World, path: CollectionPath) -> None:
-    assert world.ops.documents.get(path, ["a"]) == []
-    assert world.ops.documents.scan(path).items == []
-    assert world.ops.documents.count(path) == 0
-    found = world.ops.documents.search(path, vector=GOOD)
+    assert world.on(path, ask.GetDocuments, ids=["a"]) == []
+    assert world.on(path, ask.ScanDocuments).items == []
+    assert world.on(path, ask.CountDocuments) == 0
+    found = world.on(path, ask.SearchDocuments, vector=GOOD)
     assert (found.matches, found.statistics.scanned) == ([], 0)
     assert list((world.directory / "tenants").iterdir()) == []
 
 
 def test_a_scan_is_paged_by_id(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes(*(f"d{n}" for n in range(9)), metadata={"a": 1}))
-    world.ops.documents.upsert(path, notes("d4"))
+    world.on(path, ask.UpsertDocuments, documents=notes(*(f"d{n}" for n in range(9)), metadata={"a": 1}))
+    world.on(path, ask.UpsertDocuments, documents=notes("d4"))
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        page = world.ops.documents.scan(path, filter={"a": 1}, limit=3, cursor=cursor)
+        page = world.on(path, ask.ScanDocuments, filter={"a": 1}, limit=3, cursor=cursor)
         seen += ids_of(page.items)
         cursor = page.next_cursor
         if cursor is None:
             break
-        world.ops.documents.upsert(path, notes(f"c{len(seen)}", metadata={"a": 1}))
+        world.on(path, ask.UpsertDocuments, documents=notes(f"c{len(seen)}", metadata={"a": 1}))
     assert seen == [f"d{n}" for n in range(9) if n != 4]
 
 
 def test_a_cursor_of_a_scan_is_bound_to_its_filter_and_collection(world: World, path: CollectionPath) -> None:
     world.collection(name="other")
     for place in (path, path._replace(collection="other")):
-        world.ops.documents.upsert(place, notes("a", "b"))
-    cursor = world.ops.documents.scan(path, limit=1).next_cursor
-    assert ids_of(world.ops.documents.scan(path, limit=1, cursor=cursor, filter={}).items) == ["b"]
+        world.on(place, ask.UpsertDocuments, documents=notes("a", "b"))
+    cursor = world.on(path, ask.ScanDocuments, limit=1).next_cursor
+    assert ids_of(world.on(path, ask.ScanDocuments, limit=1, cursor=cursor, filter={}).items) == ["b"]
     elsewhere = path._replace(collection="other")
     questions: list[tuple[CollectionPath, dict[str, Any]]] = [
         (path, {"cursor": cursor, "filter": {"a": 1}}),
@@ -201,30 +208,28 @@ def test_a_cursor_of_a_scan_is_bound_to_its_filter_and_collection(world: World, 
     ]
     for place, question in questions:
         with pytest.raises(InvalidArgument) as caught:
-            world.ops.documents.scan(place, **question)
+            world.on(place, ask.ScanDocuments, **question)
         assert caught.value.field == "cursor"
 
 
 def test_an_update_merges_metadata(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes("a", "b", metadata={"x": 1, "y": {"z": 1}}))
-    assert (
-        world.ops.documents.update(path, {"x": None, "y": {"w": 2}, "new": None, "v": [1]}, ids=["a", "c"])
-        == 1
-    )
-    a, b = world.ops.documents.get(path, ["a", "b"], include=list(Include))
+    world.on(path, ask.UpsertDocuments, documents=notes("a", "b", metadata={"x": 1, "y": {"z": 1}}))
+    patch = {"x": None, "y": {"w": 2}, "new": None, "v": [1]}
+    assert world.on(path, ask.UpdateDocuments, metadata=patch, ids=["a", "c"]) == 1
+    a, b = world.on(path, ask.GetDocuments, ids=["a", "b"], include=list(Include))
     assert a.metadata == {"y": {"z": 1, "w": 2}, "v": [1]}
     assert b.metadata == {"x": 1, "y": {"z": 1}}
     assert a.text == "text of a"
     assert np.array_equal(np.asarray(a.vector), vector_of("a"))
-    assert world.ops.documents.update(path, {"seen": True}, filter={"x": 1}) == 1
-    assert world.ops.documents.count(path, filter={"seen": True}) == 1
+    assert world.on(path, ask.UpdateDocuments, metadata={"seen": True}, filter={"x": 1}) == 1
+    assert world.on(path, ask.CountDocuments, filter={"seen": True}) == 1
 
 
 def test_a_merge_that_grows_too_large_changes_nothing(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes("a", metadata={"x": "x" * 600_000}))
+    world.on(path, ask.UpsertDocuments, documents=notes("a", metadata={"x": "x" * 600_000}))
     with pytest.raises(InvalidArgument, match="metadata of 'a'"):
-        world.ops.documents.update(path, {"y": "y" * 600_000}, ids=["a"])
-    [found] = world.ops.documents.get(path, ["a"])
+        world.on(path, ask.UpdateDocuments, metadata={"y": "y" * 600_000}, ids=["a"])
+    [found] = world.on(path, ask.GetDocuments, ids=["a"])
     assert set(found.metadata or {}) == {"x"}
 
 
@@ -234,12 +239,12 @@ def test_a_merge_that_grows_too_large_changes_nothing(world: World, path: Collec
 def test_what_would_choose_everything_or_nothing_is_refused(
     world: World, path: CollectionPath, choice: dict[str, Any]
 ) -> None:
-    world.ops.documents.upsert(path, notes("a"))
+    world.on(path, ask.UpsertDocuments, documents=notes("a"))
     with pytest.raises(InvalidArgument):
-        world.ops.documents.delete(path, **choice)
+        world.on(path, ask.DeleteDocuments, **choice)
     with pytest.raises(InvalidArgument):
-        world.ops.documents.update(path, {"x": 1}, **choice)
-    assert world.ops.documents.count(path) == 1
+        world.on(path, ask.UpdateDocuments, metadata={"x": 1}, **choice)
+    assert world.on(path, ask.CountDocuments) == 1
 
 
 @pytest.mark.parametrize(
@@ -255,18 +260,18 @@ def test_what_would_choose_everything_or_nothing_is_refused(
 def test_a_wrong_filter_is_refused_where_it_is_wrong(
     world: World, path: CollectionPath, filter: Any, field: str
 ) -> None:
-    world.ops.documents.upsert(path, notes("a"))
+    world.on(path, ask.UpsertDocuments, documents=notes("a"))
     for call in (
-        lambda: world.ops.documents.search(path, vector=GOOD, filter=filter),
-        lambda: world.ops.documents.scan(path, filter=filter),
-        lambda: world.ops.documents.count(path, filter=filter),
-        lambda: world.ops.documents.delete(path, filter=filter),
-        lambda: world.ops.documents.update(path, {"x": 1}, filter=filter),
+        lambda: world.on(path, ask.SearchDocuments, vector=GOOD, filter=filter),
+        lambda: world.on(path, ask.ScanDocuments, filter=filter),
+        lambda: world.on(path, ask.CountDocuments, filter=filter),
+        lambda: world.on(path, ask.DeleteDocuments, filter=filter),
+        lambda: world.on(path, ask.UpdateDocuments, metadata={"x": 1}, filter=filter),
     ):
         with pytest.raises(InvalidArgument) as caught:
             call()
         assert caught.value.field == field
-    assert world.ops.documents.count(path) == 1
+    assert world.on(path, ask.CountDocuments) == 1
 
 
 @pytest.mark.parametrize(
@@ -295,39 +300,39 @@ def test_a_wrong_question_is_refused(
     world: World, path: CollectionPath, question: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.documents.search(path, **question)
+        world.on(path, ask.SearchDocuments, **question)
     assert caught.value.field == field
 
 
 def test_a_search_gives_the_parts_asked_for(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes("a", metadata={"x": 1}))
-    [plain] = world.ops.documents.search(path, vector=GOOD).matches
+    world.on(path, ask.UpsertDocuments, documents=notes("a", metadata={"x": 1}))
+    [plain] = world.on(path, ask.SearchDocuments, vector=GOOD).matches
     assert (plain.id, plain.text, plain.metadata, plain.vector) == ("a", "text of a", {"x": 1}, None)
-    [bare] = world.ops.documents.search(path, vector=GOOD, include=()).matches
+    [bare] = world.on(path, ask.SearchDocuments, vector=GOOD, include=()).matches
     assert (bare.text, bare.metadata, bare.vector) == (None, None, None)
-    [full] = world.ops.documents.search(path, vector=GOOD, include=list(Include), ef_search=7).matches
+    [full] = world.on(path, ask.SearchDocuments, vector=GOOD, include=list(Include), ef_search=7).matches
     assert np.array_equal(np.asarray(full.vector), vector_of("a"))
 
 
 def test_a_write_is_found_by_the_very_next_search(world: World, path: CollectionPath) -> None:
     for number in range(50):
-        world.ops.documents.upsert(path, notes(f"d{number}"))
-        found = world.ops.documents.search(path, vector=vector_of(f"d{number}"), top_k=1).matches
+        world.on(path, ask.UpsertDocuments, documents=notes(f"d{number}"))
+        found = world.on(path, ask.SearchDocuments, vector=vector_of(f"d{number}"), top_k=1).matches
         assert ids_of(found) == [f"d{number}"]
         if number % 5 == 0:
-            world.ops.documents.delete(path, ids=[f"d{number}"])
-            found = world.ops.documents.search(path, vector=vector_of(f"d{number}"), top_k=100).matches
+            world.on(path, ask.DeleteDocuments, ids=[f"d{number}"])
+            found = world.on(path, ask.SearchDocuments, vector=vector_of(f"d{number}"), top_k=100).matches
             assert f"d{number}" not in ids_of(found)
 
 
 def test_a_tenant_without_memory_is_answered_from_disk(world: World, path: CollectionPath) -> None:
-    world.ops.documents.upsert(path, notes(*(f"d{n}" for n in range(30))))
-    fast = world.ops.documents.search(path, vector=GOOD)
-    world.ops.tenants.update("aki-labs", TenantChanges(memory_quota_bytes=0))
-    slow = world.ops.documents.search(path, vector=GOOD)
+    world.on(path, ask.UpsertDocuments, documents=notes(*(f"d{n}" for n in range(30))))
+    fast = world.on(path, ask.SearchDocuments, vector=GOOD)
+    world.ops.perform(UpdateTenant(tenant="aki-labs", memory_quota_bytes=0))
+    slow = world.on(path, ask.SearchDocuments, vector=GOOD)
     assert (fast.statistics.plan, slow.statistics.plan) == ("exact", "exact_from_disk")
     assert [(m.id, m.score) for m in fast.matches] == [(m.id, m.score) for m in slow.matches]
-    assert world.ops.tenants.usage("aki-labs").memory_bytes.used == 0
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).memory_bytes.used == 0
 
 
 class Ahead:
@@ -350,10 +355,11 @@ class Ahead:
 def test_a_search_begins_again_when_rows_change_under_it(
     world: World, path: CollectionPath, monkeypatch: pytest.MonkeyPatch, times: int, calls: int, found: int
 ) -> None:
-    world.ops.documents.upsert(path, notes("a", "b", "c"))
-    index = Ahead(world.ops.documents._index, times)
-    monkeypatch.setattr(world.ops.documents, "_index", index)
-    assert len(world.ops.documents.search(path, vector=GOOD).matches) == found
+    world.on(path, ask.UpsertDocuments, documents=notes("a", "b", "c"))
+    service = world.service(ask.SearchDocuments)
+    index = Ahead(service._index, times)
+    monkeypatch.setattr(service, "_index", index)
+    assert len(world.on(path, ask.SearchDocuments, vector=GOOD).matches) == found
     assert index.calls == calls
 
 
@@ -370,8 +376,8 @@ def test_every_match_carries_the_text_of_its_vector(world: World, path: Collecti
                     {"id": id, "text": f"{id} {round}", "vector": vector_of(f"{id} {round}")}
                     for id in ids[number::3]
                 ]
-                world.ops.documents.upsert(path, batch)
-                world.ops.documents.delete(path, ids=[ids[(number + 3 * round) % 20]])
+                world.on(path, ask.UpsertDocuments, documents=batch)
+                world.on(path, ask.DeleteDocuments, ids=[ids[(number + 3 * round) % 20]])
         except BaseException as error:  # noqa: BLE001 - handed to the test
             failures.append(error)
 
@@ -380,7 +386,7 @@ def test_every_match_carries_the_text_of_its_vector(world: World, path: Collecti
         try:
             while not done.is_set():
                 for filter in (None, {"$id": {"$gte": "d1"}}):
-                    for match in world.ops.documents.search(path, vector=question, filter=filter).matches:
+                    for match in world.on(path, ask.SearchDocuments, vector=question, filter=filter).matches:
                         expected = float(vector_of(match.text or "") @ question)
                         assert match.score == pytest.approx(expected, abs=1e-5)
                         assert (match.text or "").startswith(match.id + " ")
@@ -400,43 +406,43 @@ def test_every_match_carries_the_text_of_its_vector(world: World, path: Collecti
 
 
 def test_documents_take_from_the_rate_of_their_tenant(world: World, path: CollectionPath) -> None:
-    world.ops.tenants.update("aki-labs", TenantChanges(qps_quota=0))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=0))
     other = world.place("Other")
     for call in (
-        lambda: world.ops.documents.upsert(path, notes("a")),
-        lambda: world.ops.documents.update(path, {"x": 1}, ids=["a"]),
-        lambda: world.ops.documents.delete(path, ids=["a"]),
-        lambda: world.ops.documents.get(path, ["a"]),
-        lambda: world.ops.documents.scan(path),
-        lambda: world.ops.documents.count(path),
-        lambda: world.ops.documents.search(path, vector=GOOD),
+        lambda: world.on(path, ask.UpsertDocuments, documents=notes("a")),
+        lambda: world.on(path, ask.UpdateDocuments, metadata={"x": 1}, ids=["a"]),
+        lambda: world.on(path, ask.DeleteDocuments, ids=["a"]),
+        lambda: world.on(path, ask.GetDocuments, ids=["a"]),
+        lambda: world.on(path, ask.ScanDocuments),
+        lambda: world.on(path, ask.CountDocuments),
+        lambda: world.on(path, ask.SearchDocuments, vector=GOOD),
     ):
         with pytest.raises(RateLimited) as caught:
             call()
         assert caught.value.fields == {"limit": 0}
-    assert world.ops.documents.count(other) == 0
-    assert world.ops.collections.get(*path).name == "notes"  # metadata are free
-    world.ops.tenants.update("aki-labs", TenantChanges(qps_quota=10**6))
-    assert world.ops.documents.count(path) == 0
+    assert world.on(other, ask.CountDocuments) == 0
+    assert world.on(path, GetCollection).name == "notes"  # metadata are free
+    world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=10**6))
+    assert world.on(path, ask.CountDocuments) == 0
 
 
 def test_a_quota_lowered_below_what_is_used_lets_only_shrinking_writes_pass(
     world: World, path: CollectionPath
 ) -> None:
-    world.ops.documents.upsert(path, notes("a", "b"))
-    world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=10))
+    world.on(path, ask.UpsertDocuments, documents=notes("a", "b"))
+    world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10))
     with pytest.raises(QuotaExceeded) as caught:
-        world.ops.documents.upsert(path, notes("c"))
+        world.on(path, ask.UpsertDocuments, documents=notes("c"))
     assert caught.value.fields["limit"] == 10
-    world.ops.documents.upsert(path, [{"id": "a", "vector": GOOD}])
-    assert world.ops.documents.delete(path, ids=["a"]) == 1
-    assert world.ops.documents.count(path) == 1
+    world.on(path, ask.UpsertDocuments, documents=[{"id": "a", "vector": GOOD}])
+    assert world.on(path, ask.DeleteDocuments, ids=["a"]) == 1
+    assert world.on(path, ask.CountDocuments) == 1
 
 
 @on_files
 def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) -> None:
-    assert world.ops.documents.delete(path, ids=["a"]) == 0
-    assert world.ops.documents.update(path, {"a": 1}, ids=["a"]) == 0
+    assert world.on(path, ask.DeleteDocuments, ids=["a"]) == 0
+    assert world.on(path, ask.UpdateDocuments, metadata={"a": 1}, ids=["a"]) == 0
     assert not list((world.directory / "tenants").glob("*.db"))
 
 
@@ -452,5 +458,5 @@ def test_foreign_values_are_refused_by_name(
     world: World, path: CollectionPath, document: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.documents.upsert(path, [document])
+        world.on(path, ask.UpsertDocuments, documents=[document])
     assert caught.value.field == field

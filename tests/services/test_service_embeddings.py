@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
+from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
 
 from .worlds import World
 
@@ -17,8 +18,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) -> None:
-    found = world.ops.embeddings.embed(["cats purr", "", "cats purr"])
-    named = world.ops.embeddings.embed(["cats purr"], model="hash")
+    found = world.ops.perform(EmbedTexts(texts=["cats purr", "", "cats purr"]))
+    named = world.ops.perform(EmbedTexts(texts=["cats purr"], model="hash"))
     assert found.model == named.model == "hash"
     assert found.vectors.shape == (3, 64)
     assert np.array_equal(found.vectors[0], found.vectors[2])
@@ -27,7 +28,7 @@ def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) 
 
 
 def test_a_text_that_is_cut_is_reported(world: World) -> None:
-    found = world.ops.embeddings.embed(["word " * 300, "word"])
+    found = world.ops.perform(EmbedTexts(texts=["word " * 300, "word"]))
     assert found.truncated == [True, False]
     assert found.token_counts == [256, 2]
 
@@ -47,27 +48,27 @@ def test_a_text_that_is_cut_is_reported(world: World) -> None:
 )
 def test_wrong_texts_are_refused(world: World, texts: Any, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.embeddings.embed(texts)
+        world.ops.perform(EmbedTexts(texts=texts))
     assert caught.value.field == field
 
 
 def test_as_many_texts_as_are_allowed_are_embedded(world: World) -> None:
-    assert len(world.ops.embeddings.embed(["x"] * 2048).vectors) == 2048
+    assert len(world.ops.perform(EmbedTexts(texts=["x"] * 2048)).vectors) == 2048
 
 
 def test_an_unknown_model_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
-        world.ops.embeddings.embed(["x"], model="absent")
+        world.ops.perform(EmbedTexts(texts=["x"], model="absent"))
     with pytest.raises(NotFound):
-        world.ops.models.info("absent")
+        world.ops.perform(GetModel(model="absent"))
 
 
 def test_a_model_that_is_not_installed_says_how_to_get_it(world: World) -> None:
     with pytest.raises(Unavailable, match="akidb model pull all-minilm-l6-v2"):
-        world.ops.embeddings.embed(["x"], model="all-minilm-l6-v2")
+        world.ops.perform(EmbedTexts(texts=["x"], model="all-minilm-l6-v2"))
 
 
 def test_the_models_of_the_machine_are_listed(world: World) -> None:
-    listed = {model.name: model.installed for model in world.ops.models.list()}
+    listed = {model.name: model.installed for model in world.ops.perform(ListModels())}
     assert listed == {"all-minilm-l6-v2": False, "hash": True}
-    assert world.ops.models.pull("hash") == world.ops.models.info("hash")
+    assert world.ops.perform(PullModel(model="hash")) == world.ops.perform(GetModel(model="hash"))

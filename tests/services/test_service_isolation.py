@@ -1,60 +1,99 @@
 """One tenant asks with the identifiers of another, and is answered exactly as with unknown ones."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from akidb.domain.errors import AkiDBError, NotFound
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import CollectionId, DatabaseId
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges
+from akidb.operations import OPERATIONS
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.changes import GetCollectionChanges
+from akidb.operations.collections import (
+    CountCollections,
+    CreateCollection,
+    DeleteCollection,
+    GetCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+    UpdateCollection,
+)
+from akidb.operations.databases import (
+    DeleteDatabase,
+    GetDatabase,
+    ListDatabases,
+    PurgeDatabase,
+    RestoreDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.declare import InCollection, InDatabase
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    ScanDocuments,
+    SearchDocuments,
+    UpdateDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import GetTenant, GetUsage
+
+if TYPE_CHECKING:
+    from akidb.domain.documents import Page
+    from akidb.operations import Request
 
 from .worlds import World, ids_of, notes, on_files, vector_of
 
 UNKNOWN_DATABASE, UNKNOWN_COLLECTION = DatabaseId(b"\1" * 16), CollectionId(b"\1" * 16)
 QUESTION = vector_of("question")
 
-DatabaseCall = Callable[[World, Any], object]
-CollectionCall = Callable[[World, CollectionPath], object]
+ABOUT_A_DATABASE: list[tuple[type[InDatabase[Any]], dict[str, Any]]] = [
+    (GetDatabase, {}),
+    (UpdateDatabase, {"name": "x"}),
+    (UpdateDatabase, {"state": DatabaseState.MIGRATING}),
+    (DeleteDatabase, {}),
+    (DeleteDatabase, {"if_version": 9}),
+    (RestoreDatabase, {}),
+    (PurgeDatabase, {}),
+    (CreateCollection, {"name": "x", "dimension": 16}),
+    (ListCollections, {}),
+    (ListCollections, {"deleted": True}),
+    (CountCollections, {}),
+]
+ABOUT_A_COLLECTION: list[tuple[type[InCollection[Any]], dict[str, Any]]] = [
+    (GetCollection, {}),
+    (UpdateCollection, {"name": "x"}),
+    (DeleteCollection, {}),
+    (DeleteCollection, {"if_version": 9}),
+    (RestoreCollection, {}),
+    (PurgeCollection, {}),
+    (GetCollectionChanges, {}),
+    (UpsertDocuments, {"documents": notes("x")}),
+    (GetDocuments, {"ids": ["a"]}),
+    (ScanDocuments, {}),
+    (CountDocuments, {}),
+    (CountDocuments, {"filter": {"$id": "a"}}),
+    (UpdateDocuments, {"metadata": {"x": 1}, "ids": ["a"]}),
+    (DeleteDocuments, {"ids": ["a"]}),
+    (DeleteDocuments, {"filter": {"$id": "a"}}),
+    (SearchDocuments, {"vector": QUESTION}),
+]
 
-WITH_A_DATABASE: dict[str, DatabaseCall] = {
-    "get": lambda world, ref: world.ops.databases.get("mallory", ref),
-    "update": lambda world, ref: world.ops.databases.update("mallory", ref, DatabaseChanges(name="x")),
-    "move": lambda world, ref: world.ops.databases.update(
-        "mallory", ref, DatabaseChanges(state=DatabaseState.MIGRATING)
-    ),
-    "delete": lambda world, ref: world.ops.databases.delete("mallory", ref),
-    "delete a version": lambda world, ref: world.ops.databases.delete("mallory", ref, if_version=9),
-    "restore": lambda world, ref: world.ops.databases.restore("mallory", ref),
-    "purge": lambda world, ref: world.ops.databases.purge("mallory", ref),
-    "create a collection": lambda world, ref: world.ops.collections.create("mallory", ref, "x", dimension=16),
-    "list collections": lambda world, ref: world.ops.collections.list("mallory", ref),
-    "list deleted": lambda world, ref: world.ops.collections.list("mallory", ref, deleted=True),
-}
-WITH_A_COLLECTION: dict[str, CollectionCall] = {
-    "get": lambda world, path: world.ops.collections.get(*path),
-    "update": lambda world, path: world.ops.collections.update(*path, CollectionChanges(name="x")),
-    "delete": lambda world, path: world.ops.collections.delete(*path),
-    "delete a version": lambda world, path: world.ops.collections.delete(*path, if_version=9),
-    "restore": lambda world, path: world.ops.collections.restore(*path),
-    "purge": lambda world, path: world.ops.collections.purge(*path),
-    "upsert": lambda world, path: world.ops.documents.upsert(path, notes("x")),
-    "get documents": lambda world, path: world.ops.documents.get(path, ["a"]),
-    "scan": lambda world, path: world.ops.documents.scan(path),
-    "count": lambda world, path: world.ops.documents.count(path),
-    "count some": lambda world, path: world.ops.documents.count(path, filter={"$id": "a"}),
-    "update documents": lambda world, path: world.ops.documents.update(path, {"x": 1}, ids=["a"]),
-    "delete documents": lambda world, path: world.ops.documents.delete(path, ids=["a"]),
-    "delete by filter": lambda world, path: world.ops.documents.delete(path, filter={"$id": "a"}),
-    "search": lambda world, path: world.ops.documents.search(path, vector=QUESTION),
-}
+
+def test_every_operation_about_a_database_or_a_collection_is_tried() -> None:
+    tried = {request for request, _ in [*ABOUT_A_DATABASE, *ABOUT_A_COLLECTION]}
+    assert tried == {request for request, row in OPERATIONS.items() if "database" in row.places}
 
 
 @pytest.fixture
 def world(world: World) -> World:
     """Two tenants with databases and collections of the same names; one has documents."""
-    world.ops.documents.upsert(world.place("Aki Labs"), notes("a", "b"))
+    world.on(world.place("Aki Labs"), UpsertDocuments, documents=notes("a", "b"))
     world.place("Mallory")
     return world
 
@@ -72,39 +111,42 @@ def everything(world: World, *, deleted: bool = False) -> list[object]:
     """All that the first tenant has, its database perhaps deleted."""
     path = CollectionPath("aki-labs", "kb", "notes")
     found: list[object] = [
-        world.ops.tenants.get("aki-labs"),
-        world.ops.tenants.usage("aki-labs"),
-        world.ops.databases.list("aki-labs", deleted=deleted).items,
+        world.ops.perform(GetTenant(tenant="aki-labs")),
+        world.ops.perform(GetUsage(tenant="aki-labs")),
+        world.ops.perform(ListDatabases(tenant="aki-labs", deleted=deleted)).items,
         world.audit("aki-labs"),
     ]
     if not deleted:
-        found.append(world.ops.collections.list("aki-labs", "kb").items)
-        found.append([(each.id, each.text, each.metadata) for each in world.ops.documents.scan(path).items])
+        found.append(world.ops.perform(ListCollections(tenant="aki-labs", database="kb")).items)
+        found.append([(each.id, each.text, each.metadata) for each in world.on(path, ScanDocuments).items])
     return found
 
 
-@pytest.mark.parametrize("call", WITH_A_DATABASE.values(), ids=WITH_A_DATABASE)
+@pytest.mark.parametrize(("request_type", "fields"), ABOUT_A_DATABASE)
 @pytest.mark.parametrize("deleted", [False, True], ids=["live", "deleted"])
 def test_a_foreign_database_is_answered_as_an_unknown_one(
-    world: World, call: DatabaseCall, deleted: bool
+    world: World, request_type: type[InDatabase[Any]], fields: dict[str, Any], deleted: bool
 ) -> None:
-    foreign = world.ops.databases.get("aki-labs", "kb").database_id
+    def asked(database: DatabaseId | str) -> object:
+        return world.ops.perform(request_type(tenant="mallory", database=database, **fields))
+
+    foreign = world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")).database_id
     if deleted:
-        world.ops.databases.delete("aki-labs", "kb")
+        world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
     before = everything(world, deleted=deleted)
-    expected = answer(lambda: call(world, UNKNOWN_DATABASE))
+    expected = answer(partial(asked, UNKNOWN_DATABASE))
     assert expected[0] is NotFound
     for reference in (foreign, str(foreign)):
-        assert answer(lambda reference=reference: call(world, reference)) == expected  # type: ignore[misc]
+        assert answer(partial(asked, reference)) == expected
     assert everything(world, deleted=deleted) == before
 
 
-@pytest.mark.parametrize("call", WITH_A_COLLECTION.values(), ids=WITH_A_COLLECTION)
+@pytest.mark.parametrize(("request_type", "fields"), ABOUT_A_COLLECTION)
 @pytest.mark.parametrize("through", ["own database", "foreign database"])
 def test_a_foreign_collection_is_answered_as_an_unknown_one(
-    world: World, call: CollectionCall, through: str
+    world: World, request_type: type[InCollection[Any]], fields: dict[str, Any], through: str
 ) -> None:
-    foreign = world.ops.collections.get("aki-labs", "kb", "notes")
+    foreign = world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection="notes"))
     if through == "own database":
         asked = CollectionPath("mallory", "kb", foreign.collection_id)
         unknown = asked._replace(collection=UNKNOWN_COLLECTION)
@@ -112,43 +154,48 @@ def test_a_foreign_collection_is_answered_as_an_unknown_one(
         asked = CollectionPath("mallory", foreign.database_id, "notes")
         unknown = asked._replace(database=UNKNOWN_DATABASE)
     before = everything(world)
-    expected = answer(lambda: call(world, unknown))
+    expected = answer(lambda: world.on(unknown, request_type, **fields))
     assert expected[0] is NotFound
-    assert answer(lambda: call(world, asked)) == expected
+    assert answer(lambda: world.on(asked, request_type, **fields)) == expected
     assert everything(world) == before
 
 
 def test_equal_names_lead_each_tenant_to_its_own(world: World) -> None:
     own = CollectionPath("mallory", "kb", "notes")
-    assert world.ops.documents.get(own, ["a", "b"]) == []
-    world.ops.documents.upsert(own, notes("a", metadata={"whose": "mallory"}))
-    assert ids_of(world.ops.documents.search(own, vector=QUESTION, top_k=100).matches) == ["a"]
-    [found] = world.ops.documents.get(CollectionPath("aki-labs", "kb", "notes"), ["a"])
+    assert world.on(own, GetDocuments, ids=["a", "b"]) == []
+    world.on(own, UpsertDocuments, documents=notes("a", metadata={"whose": "mallory"}))
+    assert ids_of(world.on(own, SearchDocuments, vector=QUESTION, top_k=100).matches) == ["a"]
+    [found] = world.ops.perform(GetDocuments(tenant="aki-labs", database="kb", collection="notes", ids=["a"]))
     assert found.metadata == {}
-    assert world.ops.tenants.usage("mallory").documents == 1
-    assert world.ops.tenants.usage("aki-labs").documents == 2
+    assert world.ops.perform(GetUsage(tenant="mallory")).documents == 1
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 2
 
 
 def test_a_cursor_of_one_tenant_is_none_of_another(world: World) -> None:
     for name in ("x", "y"):
         world.database("aki-labs", name)
         world.database("mallory", name)
-    for listing in (world.ops.databases.list, world.ops.audit.list):
-        cursor = listing("aki-labs", limit=1).next_cursor
+    listings: list[Callable[..., Request[Page[Any]]]] = [ListDatabases, ListAuditEntries]
+    for listing in listings:
+        cursor = world.ops.perform(listing(tenant="aki-labs", limit=1)).next_cursor
         with pytest.raises(AkiDBError, match="cursor"):
-            listing("mallory", limit=1, cursor=cursor)
+            world.ops.perform(listing(tenant="mallory", limit=1, cursor=cursor))
 
 
 def test_audit_entries_are_those_of_the_tenant(world: World) -> None:
-    ids = {world.ops.tenants.get(slug).tenant_id for slug in ("aki-labs", "mallory")}
+    ids = {world.ops.perform(GetTenant(tenant=slug)).tenant_id for slug in ("aki-labs", "mallory")}
     found = {slug: {entry.tenant_id for entry in world.audit(slug)} for slug in ("aki-labs", "mallory")}
-    assert found == {slug: {world.ops.tenants.get(slug).tenant_id} for slug in found}
+    assert found == {slug: {world.ops.perform(GetTenant(tenant=slug)).tenant_id} for slug in found}
     assert len(ids) == 2
 
 
 @on_files
 def test_each_tenant_has_a_file_of_its_own(world: World) -> None:
-    world.ops.documents.upsert(CollectionPath("mallory", "kb", "notes"), notes("secret-of-mallory"))
+    world.ops.perform(
+        UpsertDocuments(
+            tenant="mallory", database="kb", collection="notes", documents=notes("secret-of-mallory")
+        )
+    )
     world.ops.close()
     files = {path.stem: path.read_bytes() for path in (world.directory / "tenants").glob("*.db")}
     assert sum(b"secret-of-mallory" in content for content in files.values()) == 1

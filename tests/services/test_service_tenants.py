@@ -3,11 +3,34 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from akidb.domain.errors import AlreadyExists, InvalidArgument, InvalidState, NotFound, PreconditionFailed
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
-from akidb.ports.operations import CollectionPath, TenantChanges
+from akidb.operations import OPERATIONS, Request
+from akidb.operations.collections import CreateCollection, DeleteCollection, GetCollection, ListCollections
+from akidb.operations.databases import CreateDatabase, DeleteDatabase, GetDatabase, ListDatabases
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    ListTenants,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores
 
 from .worlds import World, ids_of, notes, on_files
 
@@ -24,9 +47,9 @@ def test_a_tenant_gets_a_slug_and_the_default_quotas(world: World) -> None:
     )
     assert made.storage_quota_bytes == 1_099_511_627_776
     assert made.created_at == made.updated_at
-    assert world.ops.tenants.get(made.tenant_id) == made
-    assert world.ops.tenants.get(str(made.tenant_id)) == made
-    assert world.ops.tenants.get("cafe-riben") == made
+    assert world.ops.perform(GetTenant(tenant=made.tenant_id)) == made
+    assert world.ops.perform(GetTenant(tenant=str(made.tenant_id))) == made
+    assert world.ops.perform(GetTenant(tenant="cafe-riben")) == made
 
 
 def test_every_field_that_was_given_is_kept(world: World) -> None:
@@ -41,7 +64,7 @@ def test_every_field_that_was_given_is_kept(world: World) -> None:
         metadata={"plan": {"seats": [1, None]}},
     )
     world.reopen()
-    assert world.ops.tenants.get("a") == made
+    assert world.ops.perform(GetTenant(tenant="a")) == made
     assert (made.external_id, made.status, made.qps_quota) == ("crm/7", "provisioning", 2)
     assert made.metadata == {"plan": {"seats": [1, None]}}
 
@@ -75,7 +98,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_stored(
     with pytest.raises(InvalidArgument) as caught:
         world.tenant(**{"name": "Aki", **fields})
     assert caught.value.field == field
-    assert world.ops.tenants.list().items == []
+    assert world.ops.perform(ListTenants()).items == []
 
 
 def test_a_slug_or_external_id_that_is_taken_is_named(world: World) -> None:
@@ -93,28 +116,24 @@ def test_a_slug_or_external_id_that_is_taken_is_named(world: World) -> None:
 )
 def test_what_can_be_no_tenant_is_refused(world: World, reference: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.tenants.get(reference)
+        world.ops.perform(GetTenant(tenant=reference))
     assert caught.value.field == "tenant"
 
 
 def test_an_update_changes_what_it_names_and_nothing_else(world: World) -> None:
     made = world.tenant()
-    changed = world.ops.tenants.update(
-        "aki-labs", TenantChanges(name="Aki", external_id="crm/7", qps_quota=7)
-    )
+    changed = world.ops.perform(UpdateTenant(tenant="aki-labs", name="Aki", external_id="crm/7", qps_quota=7))
     assert (changed.name, changed.external_id, changed.qps_quota, changed.version) == ("Aki", "crm/7", 7, 2)
     assert changed.slug == made.slug
-    cleared = world.ops.tenants.update("aki-labs", TenantChanges(external_id=None, slug="aki"))
+    cleared = world.ops.perform(UpdateTenant(tenant="aki-labs", external_id=None, slug="aki"))
     assert (cleared.external_id, cleared.slug, cleared.version) == (None, "aki", 3)
-    assert world.ops.tenants.get("aki") == cleared
+    assert world.ops.perform(GetTenant(tenant="aki")) == cleared
 
 
-@pytest.mark.parametrize(
-    "changes", [TenantChanges(), TenantChanges(name="Aki Labs"), TenantChanges(metadata={})]
-)
-def test_an_update_that_changes_nothing_leaves_no_trace(world: World, changes: TenantChanges) -> None:
+@pytest.mark.parametrize("changes", [{}, {"name": "Aki Labs"}, {"metadata": {}}])
+def test_an_update_that_changes_nothing_leaves_no_trace(world: World, changes: dict[str, Any]) -> None:
     made = world.tenant()
-    assert world.ops.tenants.update("aki-labs", changes) == made
+    assert world.ops.perform(UpdateTenant(tenant="aki-labs", **changes)) == made
     assert world.actions("aki-labs") == ["tenant.create"]
 
 
@@ -122,8 +141,8 @@ def test_metadata_that_differ_only_in_the_kind_of_a_value_are_stored(world: Worl
     """To Python 1, 1.0 and True are equal; to JSON they are not."""
     world.tenant(metadata={"a": 1, "b": [0]})
     for metadata in ({"a": True, "b": [0]}, {"a": 1.0, "b": [0]}, {"a": 1.0, "b": [False]}):
-        world.ops.tenants.update("aki-labs", TenantChanges(metadata=metadata))
-        found = world.ops.tenants.get("aki-labs").metadata
+        world.ops.perform(UpdateTenant(tenant="aki-labs", metadata=metadata))
+        found = world.ops.perform(GetTenant(tenant="aki-labs")).metadata
         assert repr(found) == repr(metadata)
 
 
@@ -140,67 +159,79 @@ def test_metadata_that_differ_only_in_the_kind_of_a_value_are_stored(world: Worl
 def test_a_wrong_change_is_named_and_not_made(world: World, changes: dict[str, Any], field: str) -> None:
     made = world.tenant()
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.tenants.update("aki-labs", TenantChanges(**changes))
+        world.ops.perform(UpdateTenant(tenant="aki-labs", **changes))
     assert caught.value.field == field
-    assert world.ops.tenants.get("aki-labs") == made
+    assert world.ops.perform(GetTenant(tenant="aki-labs")) == made
 
 
-@pytest.mark.parametrize("verb", ["update", "activate", "suspend", "delete", "restore"])
-def test_a_stale_version_is_refused_and_changes_nothing(world: World, verb: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        UpdateTenant(tenant="aki-labs", name="B"),
+        ActivateTenant(tenant="aki-labs"),
+        SuspendTenant(tenant="aki-labs"),
+        DeleteTenant(tenant="aki-labs"),
+        RestoreTenant(tenant="aki-labs"),
+    ],
+    ids=lambda change: OPERATIONS[type(change)].verb,
+)
+def test_a_stale_version_is_refused_and_changes_nothing(world: World, change: Request[Any]) -> None:
     world.tenant()
-    if verb == "restore":
-        world.ops.tenants.delete("aki-labs")
+    deleted = isinstance(change, RestoreTenant)
+    if deleted:
+        world.ops.perform(DeleteTenant(tenant="aki-labs"))
     else:
-        world.ops.tenants.update("aki-labs", TenantChanges(name="Aki"))
-    before = world.ops.tenants.list(deleted=verb == "restore").items
-    arguments = ["aki-labs", TenantChanges(name="B")] if verb == "update" else ["aki-labs"]
+        world.ops.perform(UpdateTenant(tenant="aki-labs", name="Aki"))
+    before = world.ops.perform(ListTenants(deleted=deleted)).items
     with pytest.raises(PreconditionFailed) as caught:
-        getattr(world.ops.tenants, verb)(*arguments, if_version=1)
+        world.ops.perform(replace(change, if_version=1))
     assert caught.value.fields == {"entity": "tenant", "expected": 1, "actual": 2}
-    assert world.ops.tenants.list(deleted=verb == "restore").items == before
-    getattr(world.ops.tenants, verb)(*arguments, if_version=2)
+    assert world.ops.perform(ListTenants(deleted=deleted)).items == before
+    world.ops.perform(replace(change, if_version=2))
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True])
 def test_what_is_no_version_is_refused(world: World, version: Any) -> None:
     world.tenant()
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.tenants.delete("aki-labs", if_version=version)
+        world.ops.perform(DeleteTenant(tenant="aki-labs", if_version=version))
     assert caught.value.field == "if_version"
 
 
 def test_a_suspended_tenant_answers_reads_of_metadata_and_audit_alone(world: World) -> None:
     path = world.place()
-    world.ops.documents.upsert(path, notes("a"))
-    suspended = world.ops.tenants.suspend("aki-labs", reason="unpaid")
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    suspended = world.ops.perform(SuspendTenant(tenant="aki-labs", reason="unpaid"))
     assert (suspended.status, suspended.version) == ("suspended", 2)
-    assert world.ops.tenants.get("aki-labs").status == "suspended"
-    assert world.ops.collections.get(*path).name == "notes"
-    assert world.ops.tenants.usage("aki-labs").documents == 1
+    assert world.ops.perform(GetTenant(tenant="aki-labs")).status == "suspended"
+    assert world.on(path, GetCollection).name == "notes"
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 1
     entry = world.audit("aki-labs")[-1]
     assert (entry.action, entry.reason) == ("tenant.suspend", "unpaid")
     for stopped in (
-        lambda: world.ops.documents.upsert(path, notes("b")),
-        lambda: world.ops.documents.get(path, ["a"]),
-        lambda: world.ops.documents.count(path),
-        lambda: world.ops.documents.search(path, vector=notes("a")[0]["vector"]),
-        lambda: world.ops.databases.create("aki-labs", "other"),
-        lambda: world.ops.databases.delete("aki-labs", "kb"),
-        lambda: world.ops.collections.create("aki-labs", "kb", "other", dimension=16),
-        lambda: world.ops.collections.delete(*path),
-        lambda: world.ops.tenants.update("aki-labs", TenantChanges(name="B")),
+        lambda: world.on(path, UpsertDocuments, documents=notes("b")),
+        lambda: world.on(path, GetDocuments, ids=["a"]),
+        lambda: world.on(path, CountDocuments),
+        lambda: world.on(path, SearchDocuments, vector=notes("a")[0]["vector"]),
+        lambda: world.ops.perform(CreateDatabase(tenant="aki-labs", name="other")),
+        lambda: world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb")),
+        lambda: world.ops.perform(
+            CreateCollection(tenant="aki-labs", database="kb", name="other", dimension=16)
+        ),
+        lambda: world.on(path, DeleteCollection),
+        lambda: world.ops.perform(UpdateTenant(tenant="aki-labs", name="B")),
     ):
         with pytest.raises(InvalidState) as caught:
             stopped()
         assert (caught.value.fields["entity"], caught.value.fields["state"]) == ("tenant", "suspended")
-    assert world.ops.tenants.activate("aki-labs").status == "active"
-    assert ids_of(world.ops.documents.get(path, ["a"])) == ["a"]
+    assert world.ops.perform(ActivateTenant(tenant="aki-labs")).status == "active"
+    assert ids_of(world.on(path, GetDocuments, ids=["a"])) == ["a"]
 
 
 def test_suspending_twice_changes_nothing(world: World) -> None:
     world.tenant()
-    first = world.ops.tenants.suspend("aki-labs")
-    assert world.ops.tenants.suspend("aki-labs") == first
+    first = world.ops.perform(SuspendTenant(tenant="aki-labs"))
+    assert world.ops.perform(SuspendTenant(tenant="aki-labs")) == first
     assert world.actions("aki-labs") == ["tenant.create", "tenant.suspend"]
 
 
@@ -208,40 +239,40 @@ def test_suspending_twice_changes_nothing(world: World) -> None:
 def test_a_wrong_reason_is_refused(world: World, reason: Any) -> None:
     world.tenant()
     with pytest.raises(InvalidArgument, match="reason"):
-        world.ops.tenants.suspend("aki-labs", reason=reason)
-    assert world.ops.tenants.get("aki-labs").status == "active"
+        world.ops.perform(SuspendTenant(tenant="aki-labs", reason=reason))
+    assert world.ops.perform(GetTenant(tenant="aki-labs")).status == "active"
 
 
 def test_a_provisioning_tenant_is_suspended_by_no_one(world: World) -> None:
     world.tenant(status=TenantStatus.PROVISIONING)
     with pytest.raises(InvalidState):
-        world.ops.tenants.suspend("aki-labs")
-    assert world.ops.tenants.activate("aki-labs").status == "active"
+        world.ops.perform(SuspendTenant(tenant="aki-labs"))
+    assert world.ops.perform(ActivateTenant(tenant="aki-labs")).status == "active"
 
 
 def test_a_deleted_tenant_is_hidden_with_all_below_it(world: World) -> None:
     path = world.place()
-    made = world.ops.tenants.get("aki-labs")
-    world.ops.documents.upsert(path, notes("a"))
-    world.ops.tenants.delete("aki-labs")
+    made = world.ops.perform(GetTenant(tenant="aki-labs"))
+    world.on(path, UpsertDocuments, documents=notes("a"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
     for hidden in (
-        lambda: world.ops.tenants.get("aki-labs"),
-        lambda: world.ops.tenants.get(made.tenant_id),
-        lambda: world.ops.tenants.update("aki-labs", TenantChanges(name="B")),
-        lambda: world.ops.tenants.usage("aki-labs"),
-        lambda: world.ops.tenants.suspend("aki-labs"),
-        lambda: world.ops.tenants.delete("aki-labs"),
-        lambda: world.ops.databases.get("aki-labs", "kb"),
-        lambda: world.ops.databases.list("aki-labs"),
-        lambda: world.ops.collections.get(*path),
-        lambda: world.ops.documents.get(path, ["a"]),
-        lambda: world.ops.documents.upsert(path, notes("b")),
+        lambda: world.ops.perform(GetTenant(tenant="aki-labs")),
+        lambda: world.ops.perform(GetTenant(tenant=made.tenant_id)),
+        lambda: world.ops.perform(UpdateTenant(tenant="aki-labs", name="B")),
+        lambda: world.ops.perform(GetUsage(tenant="aki-labs")),
+        lambda: world.ops.perform(SuspendTenant(tenant="aki-labs")),
+        lambda: world.ops.perform(DeleteTenant(tenant="aki-labs")),
+        lambda: world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")),
+        lambda: world.ops.perform(ListDatabases(tenant="aki-labs")),
+        lambda: world.on(path, GetCollection),
+        lambda: world.on(path, GetDocuments, ids=["a"]),
+        lambda: world.on(path, UpsertDocuments, documents=notes("b")),
     ):
         with pytest.raises(NotFound) as caught:
             hidden()
         assert caught.value.fields["entity"] == "tenant"
-    assert world.ops.tenants.list().items == []
-    [deleted] = world.ops.tenants.list(deleted=True).items
+    assert world.ops.perform(ListTenants()).items == []
+    [deleted] = world.ops.perform(ListTenants(deleted=True)).items
     assert (deleted.status, deleted.tenant_id) == ("decommissioned", made.tenant_id)
     with pytest.raises(AlreadyExists):
         world.tenant()
@@ -250,58 +281,58 @@ def test_a_deleted_tenant_is_hidden_with_all_below_it(world: World) -> None:
 @pytest.mark.parametrize("before", [TenantStatus.ACTIVE, TenantStatus.SUSPENDED])
 def test_a_restored_tenant_is_as_it_was(world: World, before: TenantStatus) -> None:
     path = world.place()
-    world.ops.documents.upsert(path, notes("a"))
+    world.on(path, UpsertDocuments, documents=notes("a"))
     if before is TenantStatus.SUSPENDED:
-        world.ops.tenants.suspend("aki-labs")
-    world.ops.tenants.delete("aki-labs")
-    restored = world.ops.tenants.restore("aki-labs")
+        world.ops.perform(SuspendTenant(tenant="aki-labs"))
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
+    restored = world.ops.perform(RestoreTenant(tenant="aki-labs"))
     assert (restored.status, restored.deleted_at) == (before, None)
-    world.ops.tenants.activate("aki-labs")
-    assert ids_of(world.ops.documents.get(path, ["a"])) == ["a"]
-    assert world.ops.tenants.usage("aki-labs").documents == 1
+    world.ops.perform(ActivateTenant(tenant="aki-labs"))
+    assert ids_of(world.on(path, GetDocuments, ids=["a"])) == ["a"]
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 1
 
 
 def test_only_a_deleted_tenant_is_restored_or_purged(world: World) -> None:
     world.tenant()
     with pytest.raises(NotFound):
-        world.ops.tenants.restore("aki-labs")
+        world.ops.perform(RestoreTenant(tenant="aki-labs"))
     with pytest.raises(InvalidState) as caught:
-        world.ops.tenants.purge("aki-labs")
+        world.ops.perform(PurgeTenant(tenant="aki-labs"))
     assert caught.value.fields["allowed"] == ["decommissioned"]
     with pytest.raises(NotFound):
-        world.ops.tenants.purge("other")
+        world.ops.perform(PurgeTenant(tenant="other"))
 
 
 @on_files
 def test_a_purged_tenant_leaves_its_audit_alone(world: World) -> None:
     path = world.place()
-    made = world.ops.tenants.get("aki-labs")
-    world.ops.documents.upsert(path, notes("a"))
+    made = world.ops.perform(GetTenant(tenant="aki-labs"))
+    world.on(path, UpsertDocuments, documents=notes("a"))
     assert world.store_file(made).exists()
-    world.ops.tenants.delete(made.tenant_id)
-    world.ops.tenants.purge(made.tenant_id)
+    world.ops.perform(DeleteTenant(tenant=made.tenant_id))
+    world.ops.perform(PurgeTenant(tenant=made.tenant_id))
     assert not world.store_file(made).exists()
     assert list((world.directory / "tenants").iterdir()) == []
-    assert world.ops.tenants.list(deleted=True).items == []
+    assert world.ops.perform(ListTenants(deleted=True)).items == []
     with pytest.raises(NotFound):
-        world.ops.tenants.restore(made.tenant_id)
+        world.ops.perform(RestoreTenant(tenant=made.tenant_id))
     with pytest.raises(NotFound):
-        world.ops.tenants.purge(made.tenant_id)
+        world.ops.perform(PurgeTenant(tenant=made.tenant_id))
     assert world.actions(made.tenant_id)[-2:] == ["tenant.delete", "tenant.purge"]
     again = world.tenant()
     assert again.tenant_id != made.tenant_id
     assert world.actions("aki-labs") == ["tenant.create"]
-    assert all(finding.ok for finding in world.ops.doctor())
+    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
 def test_tenants_are_listed_by_creation_in_pages(world: World) -> None:
     made = [world.tenant(f"t{number}") for number in range(7)]
-    world.ops.tenants.suspend("t3")
-    first = world.ops.tenants.list(limit=4)
-    rest = world.ops.tenants.list(limit=4, cursor=first.next_cursor)
+    world.ops.perform(SuspendTenant(tenant="t3"))
+    first = world.ops.perform(ListTenants(limit=4))
+    rest = world.ops.perform(ListTenants(limit=4, cursor=first.next_cursor))
     assert [t.slug for t in first.items + rest.items] == [t.slug for t in made]
     assert rest.next_cursor is None
-    assert [t.slug for t in world.ops.tenants.list(status=TenantStatus.SUSPENDED).items] == ["t3"]
+    assert [t.slug for t in world.ops.perform(ListTenants(status=TenantStatus.SUSPENDED)).items] == ["t3"]
 
 
 @pytest.mark.parametrize(
@@ -318,37 +349,39 @@ def test_tenants_are_listed_by_creation_in_pages(world: World) -> None:
 )
 def test_a_wrong_question_for_a_list_is_refused(world: World, arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.tenants.list(**arguments)
+        world.ops.perform(ListTenants(**arguments))
     assert caught.value.field == field
 
 
 def test_usage_is_exact(world: World) -> None:
     made = world.tenant(memory_quota_bytes=10**6, storage_quota_bytes=10**7, qps_quota=50)
-    empty = world.ops.tenants.usage("aki-labs")
+    empty = world.ops.perform(GetUsage(tenant="aki-labs"))
     assert (empty.storage_bytes.used, empty.documents, empty.databases, empty.collections) == (0, 0, 0, 0)
     assert (empty.storage_bytes.limit, empty.memory_bytes.limit, empty.qps.limit) == (10**7, 10**6, 50)
     world.database()
     world.collection()
     world.collection(name="drafts")
     path = CollectionPath("aki-labs", "kb", "notes")
-    world.ops.documents.upsert(
-        path, [{"id": "\u00e9", "text": "\u65e5", "vector": [1.0] * 16, "metadata": {"b": 1}}]
+    world.on(
+        path,
+        UpsertDocuments,
+        documents=[{"id": "\u00e9", "text": "\u65e5", "vector": [1.0] * 16, "metadata": {"b": 1}}],
     )
-    usage = world.ops.tenants.usage(made.tenant_id)
+    usage = world.ops.perform(GetUsage(tenant=made.tenant_id))
     assert (usage.storage_bytes.used, usage.memory_bytes.used) == (2 + 3 + len('{"b":1}') + 64, 0)
     assert (usage.documents, usage.databases, usage.collections) == (1, 1, 2)
-    world.ops.documents.search(path, vector=[1.0] * 16)
-    assert 0 < world.ops.tenants.usage("aki-labs").memory_bytes.used <= 10**6
-    world.ops.documents.delete(path, ids=["\u00e9"])
-    world.ops.databases.delete("aki-labs", "kb")
-    usage = world.ops.tenants.usage("aki-labs")
+    world.on(path, SearchDocuments, vector=[1.0] * 16)
+    assert 0 < world.ops.perform(GetUsage(tenant="aki-labs")).memory_bytes.used <= 10**6
+    world.on(path, DeleteDocuments, ids=["\u00e9"])
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
+    usage = world.ops.perform(GetUsage(tenant="aki-labs"))
     assert (usage.storage_bytes.used, usage.documents, usage.databases, usage.collections) == (0, 0, 0, 0)
 
 
 def test_an_unknown_tenant_is_named_as_it_was_asked_for(world: World) -> None:
     for reference in ("absent", TenantId(bytes(16))):
         with pytest.raises(NotFound) as caught:
-            world.ops.tenants.get(reference)
+            world.ops.perform(GetTenant(tenant=reference))
         assert caught.value.fields == {"entity": "tenant", "id": str(reference)}
 
 
@@ -356,9 +389,9 @@ def test_an_unknown_tenant_is_named_as_it_was_asked_for(world: World) -> None:
 def test_a_list_takes_no_other_truth_than_true_and_false(world: World, value: Any) -> None:
     world.place("Other")
     lists = (
-        lambda: world.ops.tenants.list(deleted=value),
-        lambda: world.ops.databases.list("other", deleted=value),
-        lambda: world.ops.collections.list("other", "kb", deleted=value),
+        lambda: world.ops.perform(ListTenants(deleted=value)),
+        lambda: world.ops.perform(ListDatabases(tenant="other", deleted=value)),
+        lambda: world.ops.perform(ListCollections(tenant="other", database="kb", deleted=value)),
     )
     for call in lists:
         with pytest.raises(InvalidArgument) as caught:

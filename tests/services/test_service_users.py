@@ -3,8 +3,9 @@
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,13 +22,19 @@ from akidb.domain.errors import (
 )
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
-from akidb.ports.users import UserChanges
+from akidb.operations import users as ask
+from akidb.operations.declare import OfUser, Request
+from akidb.operations.tenants import DeleteTenant, PurgeTenant, RestoreTenant, SuspendTenant
 from akidb.services import passwords
 from akidb.services.passwords import Cost, Passwords
 
 from .worlds import World, keyed, on_files
 
 SECRET = "correct horse"
+A = TypeVar("A")
+MOVES: list[type[OfUser[Any]]] = [ask.SuspendUser, ask.ActivateUser, ask.DeactivateUser]
+ABOUT_A_USER: list[type[OfUser[Any]]] = [ask.GetUser, ask.DeleteUser, *MOVES]
+"""Requests that say nothing else."""
 
 
 @pytest.fixture
@@ -39,7 +46,30 @@ def world(world: World) -> World:
 
 @pytest.fixture
 def bob(world: World) -> User:
-    return world.ops.users.create("aki-labs", "Bob@x", password=SECRET, role=UserRole.DEVELOPER)
+    return create(world, "Bob@x", role=UserRole.DEVELOPER)
+
+
+def create(world: World, email: str = "bob@x", tenant: str = "aki-labs", **fields: Any) -> User:
+    fields = {"password": SECRET, **fields}
+    return world.ops.perform(ask.CreateUser(tenant=tenant, email=email, **fields))
+
+
+def on(world: World, request: Callable[..., Request[A]], user: UserId | str = "bob@x") -> A:
+    """Ask something of a user."""
+    return world.ops.perform(request(tenant="aki-labs", user=user))
+
+
+def users(world: World, tenant: str = "aki-labs") -> list[User]:
+    return world.ops.perform(ask.ListUsers(tenant=tenant)).items
+
+
+def at_once(work: Callable[..., None], *arguments: tuple[object, ...]) -> None:
+    """Do work with each of the arguments, in as many threads."""
+    threads = [threading.Thread(target=work, args=each) for each in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def hash_of(world: World, user: User) -> str:
@@ -50,20 +80,20 @@ def hash_of(world: World, user: User) -> str:
 
 
 def verify(world: World, email: str = "bob@x", password: str = SECRET) -> User:
-    return world.ops.users.verify_password("aki-labs", email, password)
+    return world.ops.perform(ask.VerifyPassword(tenant="aki-labs", email=email, password=password))
 
 
-def update(world: World, user: User, if_version: int | None = None, **changes: Any) -> User:
-    return world.ops.users.update("aki-labs", user.user_id, UserChanges(**changes), if_version=if_version)
+def update(world: World, user: User, **changes: Any) -> User:
+    return world.ops.perform(ask.UpdateUser(tenant="aki-labs", user=user.user_id, **changes))
 
 
 def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User) -> None:
     assert (bob.email, bob.role, bob.status, bob.version) == ("Bob@x", "developer", "active", 1)
     assert (bob.last_login_at, bob.created_by) == (None, None)
     for reference in (bob.user_id, str(bob.user_id), "bob@x", "BOB@X"):
-        assert world.ops.users.get("aki-labs", reference) == bob
-    assert world.ops.users.create("aki-labs", "al@x", password=SECRET).role == "viewer"
-    assert [user.email for user in world.ops.users.list("aki-labs").items] == ["al@x", "Bob@x"]
+        assert on(world, ask.GetUser, reference) == bob
+    assert create(world, "al@x").role == "viewer"
+    assert [user.email for user in users(world)] == ["al@x", "Bob@x"]
 
 
 @on_files
@@ -77,10 +107,10 @@ def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None
 
 def test_bob_and_Bob_are_one(world: World, bob: User) -> None:  # noqa: N802
     with pytest.raises(AlreadyExists) as caught:
-        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+        create(world)
     assert caught.value.fields == {"entity": "user", "field": "email", "value": "bob@x"}
     world.tenant("Other")
-    assert world.ops.users.create("other", "bob@x", password=SECRET).user_id != bob.user_id
+    assert create(world, tenant="other").user_id != bob.user_id
 
 
 def test_a_change_is_the_next_version_and_nothing_is_none(world: World, bob: User) -> None:
@@ -101,35 +131,35 @@ def test_a_new_password_replaces_the_old_one(world: World, bob: User) -> None:
 
 
 def test_moves_follow_the_table(world: World, bob: User) -> None:
-    users = world.ops.users
-    for verb, status in [
-        ("suspend", "suspended"),
-        ("activate", "active"),
-        ("deactivate", "deactivated"),
-        ("activate", "active"),
-        ("suspend", "suspended"),
-        ("deactivate", "deactivated"),
-    ]:
-        moved: User = getattr(users, verb)("aki-labs", "bob@x")
+    moves: list[tuple[type[OfUser[User]], str]] = [
+        (ask.SuspendUser, "suspended"),
+        (ask.ActivateUser, "active"),
+        (ask.DeactivateUser, "deactivated"),
+        (ask.ActivateUser, "active"),
+        (ask.SuspendUser, "suspended"),
+        (ask.DeactivateUser, "deactivated"),
+    ]
+    for move, status in moves:
+        moved = on(world, move)
         assert moved.status == status
-        assert getattr(users, verb)("aki-labs", "bob@x") == moved  # again changes nothing
+        assert on(world, move) == moved  # again changes nothing
     with pytest.raises(InvalidState) as caught:
-        users.suspend("aki-labs", "bob@x")
+        on(world, ask.SuspendUser)
     assert caught.value.fields["allowed"] == ["active"]
     assert moved.version == 7
 
 
 def test_a_deleted_user_is_gone_for_good(world: World, bob: User) -> None:
-    world.ops.users.delete("aki-labs", "BOB@x", if_version=1)
-    for call in ("get", "delete", "suspend", "activate", "deactivate"):
+    world.ops.perform(ask.DeleteUser(tenant="aki-labs", user="BOB@x", if_version=1))
+    for request in ABOUT_A_USER:
         with pytest.raises(NotFound) as caught:
-            getattr(world.ops.users, call)("aki-labs", bob.user_id)
+            on(world, request, bob.user_id)
         assert caught.value.fields == {"entity": "user", "id": str(bob.user_id)}
     with pytest.raises(NotFound):
         update(world, bob, role="admin")
     with pytest.raises(Unauthenticated):
         verify(world)
-    again = world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+    again = create(world)
     assert again.user_id != bob.user_id
 
 
@@ -138,7 +168,7 @@ def test_a_verified_user_was_seen_at_that_time(world: World, bob: User) -> None:
     assert seen.last_login_at == seen.updated_at
     assert seen.last_login_at is not None
     assert seen.last_login_at > bob.created_at
-    assert seen == world.ops.users.get("aki-labs", "bob@x")
+    assert seen == on(world, ask.GetUser)
 
 
 def test_an_unknown_email_a_wrong_password_and_a_user_kept_out_are_told_alike(
@@ -150,15 +180,15 @@ def test_an_unknown_email_a_wrong_password_and_a_user_kept_out_are_told_alike(
         return caught.value.message, caught.value.fields
 
     answers = [told("nobody@x", SECRET), told("bob@x", "wrong"), told("bob@x", "")]
-    world.ops.users.suspend("aki-labs", "bob@x")
+    on(world, ask.SuspendUser)
     answers.append(told("bob@x", SECRET))
-    world.ops.users.deactivate("aki-labs", "bob@x")
+    on(world, ask.DeactivateUser)
     answers.append(told("bob@x", SECRET))
     assert all(answer == answers[0] for answer in answers)
     entries = [entry for entry in world.audit("aki-labs") if entry.action == "user.verify_password"]
     assert [entry.result for entry in entries] == [AuditResult.DENIED] * 5
     assert [entry.resource_type for entry in entries] == ["tenant", "user", "user", "user", "user"]
-    assert world.ops.users.get("aki-labs", "bob@x").last_login_at is None
+    assert on(world, ask.GetUser).last_login_at is None
 
 
 def test_each_of_them_is_hashed_as_often(world: World, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +207,7 @@ def test_each_of_them_is_hashed_as_often(world: World, bob: User, monkeypatch: p
     counting("verify")
     counting("hash")
     monkeypatch.setattr(Passwords, "is_outdated", lambda *_: True)
-    world.ops.users.suspend("aki-labs", "bob@x")
+    on(world, ask.SuspendUser)
     for email, password in (("nobody@x", SECRET), ("bob@x", "wrong"), ("bob@x", SECRET)):
         seen.clear()
         with pytest.raises(Unauthenticated):
@@ -234,11 +264,7 @@ def test_many_find_their_hash_outdated_at_once(
     monkeypatch.setattr(passwords, "cost_of_this_process", Cost(2, 16, 1))
     world.ops = world.connect()
     seen: list[User] = []
-    threads = [threading.Thread(target=lambda: seen.append(verify(world))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda: seen.append(verify(world)), *[()] * 8)
     assert len(seen) == 8
 
 
@@ -246,19 +272,22 @@ def test_a_user_deleted_or_kept_out_while_it_is_verified_is_not_let_in(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify_one = Passwords.verify
-    for verb in ("suspend", "delete"):
+    meanwhile: list[type[OfUser[Any]]] = [ask.SuspendUser, ask.DeleteUser]
+    for request in meanwhile:
 
-        def verify_late(self: Passwords, known: str | None, password: str, verb: str = verb) -> bool:
+        def verify_late(
+            self: Passwords, known: str | None, password: str, request: type[OfUser[Any]] = request
+        ) -> bool:
             found = verify_one(self, known, password)
-            getattr(world.ops.users, verb)("aki-labs", "bob@x")
+            on(world, request)
             return found
 
         with monkeypatch.context() as patched:
             patched.setattr(Passwords, "verify", verify_late)
             with pytest.raises(Unauthenticated):
                 verify(world)
-        if verb == "suspend":
-            world.ops.users.activate("aki-labs", "bob@x")
+        if request is ask.SuspendUser:
+            on(world, ask.ActivateUser)
 
 
 def test_hashing_holds_no_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +301,7 @@ def test_hashing_holds_no_transaction(world: World, monkeypatch: pytest.MonkeyPa
         return hash_one(self, password)
 
     monkeypatch.setattr(Passwords, "hash", slow)
-    thread = threading.Thread(target=lambda: world.ops.users.create("aki-labs", "bob@x", password=SECRET))
+    thread = threading.Thread(target=lambda: create(world))
     thread.start()
     assert hashing.wait(10)
     started = time.monotonic()
@@ -288,17 +317,13 @@ def test_of_two_concurrent_creates_of_one_email_one_wins(world: World) -> None:
 
     def race(email: str) -> None:
         try:
-            answers.append(world.ops.users.create("aki-labs", email, password=SECRET).email)
+            answers.append(create(world, email).email)
         except AlreadyExists as error:
             answers.append(error.fields["field"])
 
-    threads = [threading.Thread(target=race, args=(email,)) for email in ("bob@x", "BOB@x") * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(race, *[("bob@x",), ("BOB@x",)] * 4)
     assert answers.count("email") == 7
-    assert len(world.ops.users.list("aki-labs").items) == 1
+    assert len(users(world)) == 1
     assert world.actions("aki-labs").count("user.create") == 1
 
 
@@ -311,32 +336,28 @@ def test_many_verify_the_same_password_at_once(world: World, bob: User) -> None:
         except AkiDBError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=log_in) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(log_in, *[()] * 16)
     assert failures == []
-    assert world.ops.users.get("aki-labs", bob.user_id).version == 17
+    assert on(world, ask.GetUser, bob.user_id).version == 17
 
 
 def test_in_a_suspended_tenant_a_user_is_known_but_nothing_is_written(world: World, bob: User) -> None:
-    world.ops.tenants.suspend("aki-labs")
-    assert verify(world) == bob == world.ops.users.get("aki-labs", "bob@x")
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
+    assert verify(world) == bob == on(world, ask.GetUser)
     assert world.actions("aki-labs")[-1] == "user.verify_password"
     with pytest.raises(InvalidState):
         update(world, bob, password="another horse")
 
 
 def test_a_key_gives_the_first_answer_and_refuses_another_password(world: World) -> None:
-    def create(password: str) -> User:
+    def create_again(password: str) -> User:
         with keyed(idempotency_key="k"):
-            return world.ops.users.create("aki-labs", "bob@x", password=password)
+            return create(world, password=password)
 
-    made = create(SECRET)
-    assert create(SECRET) == made
+    made = create_again(SECRET)
+    assert create_again(SECRET) == made
     with pytest.raises(IdempotencyMismatch):
-        create(SECRET + "!")
+        create_again(SECRET + "!")
     for _ in range(2):
         with keyed(idempotency_key="u"):
             assert update(world, made, password="another horse").version == 2
@@ -354,19 +375,13 @@ def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: Wo
     from akidb.ports import wire
 
     with keyed(idempotency_key="k"):
-        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
-    quick = hashlib.sha256(
-        wire.encode_ordered({"email": "bob@x", "role": UserRole.VIEWER, "password": SECRET})
-    ).digest()
-    hard = hashlib.sha256(
-        wire.encode_ordered(
-            {
-                "email": "bob@x",
-                "role": UserRole.VIEWER,
-                "password": Passwords().fingerprint(SECRET, "k"),
-            }
-        )
-    ).digest()
+        create(world)
+
+    def digest_with(password: str) -> bytes:
+        said = {"email": "bob@x", "role": UserRole.VIEWER, "password": password}
+        return hashlib.sha256(wire.encode_ordered([said, None, None])).digest()
+
+    quick, hard = digest_with(SECRET), digest_with(Passwords().fingerprint(SECRET, "k"))
     world.ops.close()
     kept = b"".join(path.read_bytes() for path in world.directory.glob("metadata.db*"))
     assert hard in kept
@@ -387,48 +402,45 @@ def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: Wo
 def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
     world: World, bob: User, arguments: dict[str, Any], field: str
 ) -> None:
-    before = (world.ops.users.list("aki-labs").items, world.actions("aki-labs"), hash_of(world, bob))
-    given: dict[str, Any] = {"email": "new@x", "password": SECRET, **arguments}
+    before = (users(world), world.actions("aki-labs"), hash_of(world, bob))
     with pytest.raises(InvalidArgument) as caught:
-        world.ops.users.create("aki-labs", given.pop("email"), **given)
+        create(world, **{"email": "new@x", **arguments})
     assert caught.value.field == field
     with pytest.raises(InvalidArgument) as caught:
         update(world, bob, **arguments)
     assert caught.value.field == field
-    assert (world.ops.users.list("aki-labs").items, world.actions("aki-labs"), hash_of(world, bob)) == before
+    assert (users(world), world.actions("aki-labs"), hash_of(world, bob)) == before
 
 
 def test_a_foreign_user_is_answered_as_an_unknown_one(world: World, bob: User) -> None:
     world.tenant("Mallory")
-    users, unknown = world.ops.users, UserId(b"\1" * 16)
+    perform, unknown = world.ops.perform, UserId(b"\1" * 16)
 
-    def answer(call: str, user: UserId, *args: Any) -> tuple[str, dict[str, Any]]:
+    def answer(request: type[OfUser[Any]], user: UserId, **fields: Any) -> tuple[str, dict[str, Any]]:
         with pytest.raises(NotFound) as caught:
-            getattr(users, call)("mallory", user, *args)
+            perform(request(tenant="mallory", user=user, **fields))
         return caught.value.message.replace(str(user), "ID"), {**caught.value.fields, "id": "ID"}
 
-    for call in ("get", "delete", "suspend", "activate", "deactivate"):
-        assert answer(call, bob.user_id) == answer(call, unknown)
-    changes = UserChanges(role=UserRole.ADMIN)
-    assert answer("update", bob.user_id, changes) == answer("update", unknown, changes)
-    assert users.list("mallory").items == []
+    for request in ABOUT_A_USER:
+        assert answer(request, bob.user_id) == answer(request, unknown)
+    changed = {"role": UserRole.ADMIN}
+    assert answer(ask.UpdateUser, bob.user_id, **changed) == answer(ask.UpdateUser, unknown, **changed)
+    assert users(world, "mallory") == []
     with pytest.raises(Unauthenticated):
-        users.verify_password("mallory", "bob@x", SECRET)
-    cursor = None
-    users.create("aki-labs", "al@x", password=SECRET)
-    cursor = users.list("aki-labs", limit=1).next_cursor
+        perform(ask.VerifyPassword(tenant="mallory", email="bob@x", password=SECRET))
+    create(world, "al@x")
+    cursor = perform(ask.ListUsers(tenant="aki-labs", limit=1)).next_cursor
+    assert cursor is not None
     with pytest.raises(InvalidArgument, match="cursor"):
-        users.list("mallory", cursor=cursor)
-    assert users.get("aki-labs", bob.user_id) == bob
+        perform(ask.ListUsers(tenant="mallory", cursor=cursor))
+    assert on(world, ask.GetUser, bob.user_id) == bob
 
 
 def test_every_change_leaves_one_entry_without_email_or_password(world: World, bob: User) -> None:
-    users = world.ops.users
     update(world, bob, email="rob@x", role="admin", password="another horse")
-    users.suspend("aki-labs", bob.user_id)
-    users.activate("aki-labs", bob.user_id)
-    users.deactivate("aki-labs", bob.user_id)
-    users.delete("aki-labs", bob.user_id)
+    for request in MOVES:
+        on(world, request, bob.user_id)
+    on(world, ask.DeleteUser, bob.user_id)
     entries = world.audit("aki-labs")[1:]
     assert [(entry.action, entry.metadata) for entry in entries] == [
         ("user.create", {"role": "developer"}),
@@ -446,26 +458,31 @@ def test_every_change_leaves_one_entry_without_email_or_password(world: World, b
 def test_nothing_shown_holds_a_password_or_its_hash(world: World, bob: User) -> None:
     shown = [
         repr(bob),
-        repr(world.ops.users.list("aki-labs")),
-        repr(UserChanges(password=SECRET, role=UserRole.ADMIN)),
+        repr(world.ops.perform(ask.ListUsers(tenant="aki-labs"))),
+        repr(ask.UpdateUser(tenant="aki-labs", user="bob@x", password=SECRET, role=UserRole.ADMIN)),
+        repr(ask.CreateUser(tenant="aki-labs", email="bob@x", password=SECRET)),
+        repr(ask.VerifyPassword(tenant="aki-labs", email="bob@x", password=SECRET)),
         repr(verify(world)),
     ]
     with pytest.raises(AkiDBError) as caught:
-        world.ops.users.create("aki-labs", "bob@x", password=SECRET)
+        create(world)
     shown += [caught.value.message, repr(caught.value.fields)]
-    assert shown[2] == "UserChanges(email=UNSET, role=<UserRole.ADMIN: 'admin'>)"
+    assert shown[2] == (
+        "UpdateUser(tenant='aki-labs', user='bob@x', email=UNSET, role=<UserRole.ADMIN: 'admin'>,"
+        " if_version=None)"
+    )
     assert not any(word in text for text in shown for word in (SECRET, "argon2"))
 
 
 def test_users_go_with_their_tenant(world: World, bob: User) -> None:
     tenant_id: TenantId = bob.tenant_id
-    world.ops.tenants.delete(tenant_id)
+    world.ops.perform(DeleteTenant(tenant=tenant_id))
     with pytest.raises(NotFound):
-        world.ops.users.get("aki-labs", bob.user_id)
+        on(world, ask.GetUser, bob.user_id)
     with pytest.raises(NotFound):
         verify(world)
-    world.ops.tenants.restore(tenant_id)
-    assert world.ops.users.get("aki-labs", bob.user_id).status is UserStatus.ACTIVE
-    world.ops.tenants.delete(tenant_id)
-    world.ops.tenants.purge(tenant_id)
+    world.ops.perform(RestoreTenant(tenant=tenant_id))
+    assert on(world, ask.GetUser, bob.user_id).status is UserStatus.ACTIVE
+    world.ops.perform(DeleteTenant(tenant=tenant_id))
+    world.ops.perform(PurgeTenant(tenant=tenant_id))
     assert "user.create" in world.actions(tenant_id)

@@ -1,13 +1,17 @@
-"""Every service method against every state: it does what the published table says, and no more."""
+"""Every operation against every state: it does what the published table says, and no more."""
 
 import io
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 
 from akidb.domain.errors import InvalidState, NotFound, Unauthenticated
+from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import (
     ENTITY_OF,
+    MOVES,
     PERMITTED,
     Access,
     CollectionState,
@@ -16,149 +20,170 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     UserStatus,
 )
+from akidb.operations import OPERATIONS, Request
+from akidb.operations.collections import (
+    DeleteCollection,
+    ListCollections,
+    PurgeCollection,
+    RestoreCollection,
+)
+from akidb.operations.databases import (
+    DeleteDatabase,
+    ListDatabases,
+    PurgeDatabase,
+    RestoreDatabase,
+    UpdateDatabase,
+)
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetTenant,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+)
+from akidb.operations.users import ActivateUser, CreateUser, DeactivateUser, ListUsers, SuspendUser
 from akidb.ports.metadata import MetadataTransaction
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
-from akidb.ports.users import UserChanges
 
 from .worlds import World, notes, vector_of
 
 T, D, C, U = TenantStatus, DatabaseState, CollectionState, UserStatus
-KINDS = (T, D, C, U)
+HOLDERS: tuple[type[State], ...] = (T, D, C)
+"""What holds others, and stops by its state what is done to them."""
+KINDS = (*HOLDERS, U)
 PATH = CollectionPath("aki-labs", "kb", "notes")
 SECRET = "correct horse"
+NAMES: dict[type[State], str] = {T: "aki-labs", D: "kb", C: "notes", U: "bob@x"}
+"""What is brought into each state, and what requests name unless it is said otherwise below."""
+FIRST: dict[type[State], State] = {T: T.ACTIVE, D: D.READY, C: C.READY}
+HIDDEN: dict[type[State], State] = {T: T.DECOMMISSIONED, D: D.DELETING, C: C.DELETING}
+DELETE: dict[type[State], type[Request[Any]]] = {T: DeleteTenant, D: DeleteDatabase, C: DeleteCollection}
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "tenant.update": {"name": "New name"},
+    "tenant.copy": {"slug": "copied"},
+    "database.create": {"name": "new"},
+    "database.update": {"description": "new"},
+    "database.delete": {"database": "spare"},
+    "database.restore": {"database": "gone"},
+    "database.purge": {"database": "doomed"},
+    "collection.create": {"name": "new", "dimension": 16},
+    "collection.update": {"hnsw_m": 5},
+    "collection.delete": {"collection": "spare"},
+    "collection.restore": {"collection": "gone"},
+    "collection.purge": {"collection": "doomed"},
+    "user.create": {"email": "new@x", "password": SECRET},
+    "user.update": {"password": "another horse"},
+    "user.activate": {"user": "spare@x"},
+    "user.suspend": {"user": "spare@x"},
+    "user.deactivate": {"user": "spare@x"},
+    "user.delete": {"user": "spare@x"},
+    "user.verify_password": {"email": "al@x", "password": SECRET},
+    "document.get": {"ids": ["a"]},
+    "document.search": {"vector": vector_of("question")},
+    "document.upsert": {"documents": notes("b")},
+    "document.update": {"metadata": {"x": 1}, "ids": ["a"]},
+    "document.delete": {"ids": ["b"]},
+}
+"""What each request says besides the path."""
+
+ABOVE = {"get", "delete", "restore", "purge"}
+"""They look at the states above a thing alone; its own lets it be seen, or follows the table of moves."""
+
+FOLLOWS_MOVES = "it follows the table of moves"
+OUTSIDE = {
+    **dict.fromkeys(("tenant.create", "tenant.list", "tenant.count"), "there is no tenant above a tenant"),
+    "tenant.get": "it shows the state that stops the others",
+    **dict.fromkeys(
+        [f"tenant.{verb}" for verb in ("activate", "suspend", "delete", "restore", "purge")],
+        FOLLOWS_MOVES,
+    ),
+    **dict.fromkeys(
+        ("embedding.create", "model.list", "model.get", "model.pull", "tenant.import"),
+        "they are asked of no tenant",
+    ),
+    **dict.fromkeys(("backup.create", "store.check", "store.maintain"), "they are asked of all tenants"),
+    **dict.fromkeys(("migration.v1_to_v2", "migration.v2_to_v1"), "they are asked of all tenants, or none"),
+}
+"""Operations that no state stops in this way, and why."""
 
 
 class Call(NamedTuple):
-    """A method of a service, and what it is in the table."""
+    """A request, and what it is in the table."""
 
-    method: str
-    operation: Access
+    request: Request[Any]
+    name: str
+    access: Access
     path: tuple[type[State], ...]
     """Whose states it must pass."""
-    arguments: tuple[Any, ...]
-    options: dict[str, Any]
 
-    def __call__(self, world: World) -> object:
-        service, _, name = self.method.partition(".")
-        return getattr(getattr(world.ops, service), name)(*self.arguments, **self.options)
+    def perform(self, world: World) -> object:
+        ends = {"sink": io.BytesIO()} if OPERATIONS[type(self.request)].gives == "bytes" else {}
+        return world.ops.perform(self.request, **ends)
 
-
-def _metadata(
-    method: str, operation: Access, path: tuple[type[State], ...], *given: Any, **more: Any
-) -> Call:
-    return Call(method, operation, path, ("aki-labs", *given), more)
+    def names(self, kind: type[State]) -> bool:
+        """Whether it is about what is brought into the state, or something in it."""
+        return getattr(self.request, ENTITY_OF[kind], None) == NAMES[kind]
 
 
-def _documents(method: str, operation: Access, *given: Any, **more: Any) -> Call:
-    return Call(f"documents.{method}", operation, (T, D, C), (PATH, *given), more)
+def request_of(request: type[Request[Any]], **fields: Any) -> Request[Any]:
+    """A request about the usual path, but for these fields."""
+    path = {place: NAMES[kind] for kind in KINDS if (place := ENTITY_OF[kind]) in OPERATIONS[request].places}
+    return request(**path | fields)
 
 
-READ, WRITE = Access.METADATA_READ, Access.METADATA_WRITE
-CALLS = [
-    _metadata("tenants.usage", READ, (T,)),
-    _metadata("tenants.update", WRITE, (T,), TenantChanges(name="New name")),
-    _metadata("databases.get", READ, (T,), "kb"),
-    _metadata("databases.list", READ, (T,)),
-    _metadata("databases.count", READ, (T,)),
-    _metadata("databases.create", WRITE, (T,), "new"),
-    _metadata("databases.update", WRITE, (T, D), "kb", DatabaseChanges(description="new")),
-    _metadata("databases.delete", WRITE, (T,), "spare"),
-    _metadata("databases.restore", WRITE, (T,), "gone"),
-    _metadata("databases.purge", WRITE, (T,), "doomed"),
-    _metadata("collections.get", READ, (T, D), "kb", "notes"),
-    _metadata("collections.list", READ, (T, D), "kb"),
-    _metadata("collections.count", READ, (T, D), "kb"),
-    _metadata("collections.create", WRITE, (T, D), "kb", "new", dimension=16),
-    _metadata("collections.update", WRITE, (T, D, C), "kb", "notes", CollectionChanges(hnsw_m=5)),
-    _metadata("collections.delete", WRITE, (T, D), "kb", "spare"),
-    _metadata("collections.restore", WRITE, (T, D), "kb", "gone"),
-    _metadata("collections.purge", WRITE, (T, D), "kb", "doomed"),
-    _metadata("users.get", READ, (T,), "bob@x"),
-    _metadata("users.list", READ, (T,)),
-    _metadata("users.count", READ, (T,)),
-    _metadata("users.verify_password", READ, (T,), "al@x", SECRET),
-    _metadata("users.create", WRITE, (T,), "new@x", password=SECRET),
-    _metadata("users.update", WRITE, (T,), "bob@x", UserChanges(password="another horse")),
-    _metadata("users.suspend", WRITE, (T,), "spare@x"),
-    _metadata("users.activate", WRITE, (T,), "spare@x"),
-    _metadata("users.deactivate", WRITE, (T,), "spare@x"),
-    _metadata("users.delete", WRITE, (T,), "spare@x"),
-    _metadata("audit.list", Access.AUDIT_READ, (T,)),
-    _metadata("changes.watch_tenant", READ, (T,), since=0, feed=None, limit=10),
-    _metadata("archives.export", READ, (T,), io.BytesIO()),
-    _metadata("archives.copy", READ, (T,), "copied"),
-    _documents("get", Access.DOCUMENT_READ, ["a"]),
-    _documents("scan", Access.DOCUMENT_READ),
-    _documents("count", Access.DOCUMENT_READ),
-    _documents("search", Access.DOCUMENT_READ, vector=vector_of("question")),
-    Call(
-        "changes.watch_collection",
-        Access.DOCUMENT_READ,
-        (T, D, C),
-        (PATH,),
-        {"since": 0, "feed": None, "limit": 10, "include": ()},
-    ),
-    _documents("upsert", Access.DOCUMENT_WRITE, notes("b")),
-    _documents("update", Access.DOCUMENT_WRITE, {"x": 1}, ids=["a"]),
-    _documents("delete", Access.DOCUMENT_WRITE, ids=["b"]),
-]
-OUTSIDE = {
-    **dict.fromkeys(("tenants.create", "tenants.list", "tenants.count"), "there is no tenant above a tenant"),
-    "tenants.get": "it shows the state that stops the others",
-    **dict.fromkeys(
-        [f"tenants.{verb}" for verb in ("activate", "suspend", "delete", "restore", "purge")],
-        "they follow the table of moves",
-    ),
-    "embeddings.embed": "it is asked of no tenant",
-    "archives.backup": "it is asked of all tenants",
-    "archives.import_": "it is asked of no tenant",
-}
-"""Methods that no state stops in this way, and why."""
+def calls() -> Iterator[Call]:
+    """A call of each operation that is stopped by what its row of the table of operations needs."""
+    for request, row in OPERATIONS.items():
+        if row.needs is not None:
+            passed = {*row.places} - ({row.feature} if row.verb in ABOVE else set())
+            path = tuple(kind for kind in HOLDERS if ENTITY_OF[kind] in passed)
+            yield Call(request_of(request, **FIELDS.get(row.name, {})), row.name, row.needs, path)
 
 
-SERVICES = (
-    *("tenants", "databases", "collections", "users", "documents"),
-    *("embeddings", "audit", "changes", "archives"),
-)
+CALLS = list(calls())
 
 
-def test_every_method_stands_in_the_table_once(world: World) -> None:
-    methods = {
-        f"{service}.{name}"
-        for service in SERVICES
-        for name, method in vars(type(getattr(world.ops, service))).items()
-        if hasattr(method, "__wrapped__") and not name.startswith("_")
-    }
-    assert sorted([call.method for call in CALLS] + list(OUTSIDE)) == sorted(methods)
+def test_every_operation_stands_in_the_table_once() -> None:
+    names = sorted(row.name for row in OPERATIONS.values())
+    assert sorted([call.name for call in CALLS] + list(OUTSIDE)) == names
+    assert FIELDS.keys() <= {call.name for call in CALLS}
+
+
+def test_every_kind_of_work_is_done_by_some_call() -> None:
+    assert {call.access for call in CALLS} == set(Access)
+    assert {kind for call in CALLS for kind in call.path} == {*HOLDERS}
 
 
 @pytest.fixture
 def world(world: World) -> World:
     """A tenant in which all of the calls work while everything is in its first state."""
     world.place()
-    world.ops.documents.upsert(PATH, notes("a", "b"))
+    world.on(PATH, UpsertDocuments, documents=notes("a", "b"))
     for name in ("spare", "gone", "doomed"):
         world.database("aki-labs", name)
         world.collection("aki-labs", "kb", name)
     for name in ("gone", "doomed"):
-        world.ops.collections.delete("aki-labs", "kb", name)
-        world.ops.databases.delete("aki-labs", name)
+        world.ops.perform(request_of(DeleteCollection, collection=name))
+        world.ops.perform(request_of(DeleteDatabase, database=name))
     for email in ("bob@x", "al@x", "spare@x"):
-        world.ops.users.create("aki-labs", email, password=SECRET)
+        world.ops.perform(CreateUser(tenant="aki-labs", email=email, password=SECRET))
     return world
 
 
 def put(world: World, state: State) -> None:
     """Bring what is of the state's kind into the state, past the services where they cannot."""
-    if state is T.DECOMMISSIONED:
-        world.ops.tenants.delete("aki-labs")
-    elif state is D.DELETING:
-        world.ops.databases.delete("aki-labs", "kb")
-    elif state is C.DELETING:
-        world.ops.collections.delete(*PATH)
+    if is_hidden(state):
+        world.ops.perform(request_of(DELETE[type(state)]))
     else:
         with world.ops._runtime.metadata.transaction() as tx:
             _set(tx, state)
+
+
+def is_hidden(state: State) -> bool:
+    """Whether it is that of a deleted thing."""
+    return state is HIDDEN.get(type(state))
 
 
 def _set(tx: MetadataTransaction, state: State) -> None:
@@ -177,10 +202,10 @@ def _set(tx: MetadataTransaction, state: State) -> None:
             tx.users.update(tx.users.get(tenant_id, email).changed(now, status=state))
 
 
-def outcome(call: Call, world: World) -> tuple[Any, ...]:
+def outcome(call: Callable[[], object]) -> tuple[Any, ...]:
     """What a call comes to, as far as states are concerned."""
     try:
-        call(world)
+        call()
     except InvalidState as error:
         return "stopped", error.fields
     except NotFound as error:
@@ -190,47 +215,46 @@ def outcome(call: Call, world: World) -> tuple[Any, ...]:
     return ("done",)
 
 
+def stopped(state: State, operation: str, allowed: Iterable[str]) -> tuple[Any, ...]:
+    told = {"entity": ENTITY_OF[type(state)], "state": state, "operation": operation}
+    return "stopped", {**told, "allowed": list(allowed)}
+
+
 def expected(call: Call, state: State) -> tuple[Any, ...]:
     kind = type(state)
     permitted = PERMITTED[kind][state]
     if kind is U:
-        asks = call.method == "users.verify_password"
+        asks = call.name == "user.verify_password"
         return ("not let in",) if asks and not permitted else ("done",)
-    named = {T: True, D: "kb" in call.arguments or PATH in call.arguments, C: kind in call.path}[kind]
-    if state in (T.DECOMMISSIONED, D.DELETING, C.DELETING):
-        named = named or (kind is C and "notes" in call.arguments)
-        return ("not found", ENTITY_OF[kind]) if named else ("done",)
-    if kind in call.path and call.operation not in permitted:
-        return "stopped", {
-            "entity": ENTITY_OF[kind],
-            "state": state,
-            "operation": call.operation,
-            "allowed": sorted(permitted),
-        }
+    if is_hidden(state):
+        return ("not found", ENTITY_OF[kind]) if call.names(kind) else ("done",)
+    if kind in call.path and call.access not in permitted:
+        return stopped(state, call.access, sorted(permitted))
     return ("done",)
 
 
-@pytest.mark.parametrize(
-    "state", [state for kind in KINDS for state in kind], ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}"
-)
+EVERY_STATE = pytest.mark.parametrize("state", [*T, *D, *C, *U], ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}")
+
+
+@EVERY_STATE
 def test_each_state_stops_what_the_table_says_and_nothing_else(world: World, state: State) -> None:
     put(world, state)
     for call in CALLS:
-        assert outcome(call, world) == expected(call, state), call.method
+        assert outcome(partial(call.perform, world)) == expected(call, state), call.name
 
 
-@pytest.mark.parametrize("operation", Access)
-@pytest.mark.parametrize("kind", [T, D, C])
-def test_the_table_is_what_the_methods_read(
-    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[State], operation: Access
+@pytest.mark.parametrize("access", Access)
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_the_table_is_what_the_services_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[State], access: Access
 ) -> None:
-    """An operation taken out of the table is stopped everywhere, also where no state stops it today."""
-    first: Any = {T: T.ACTIVE, D: D.READY, C: C.READY}[kind]
+    """Work that is taken out of the table is stopped everywhere, also where no state stops it today."""
     permitted: Any = PERMITTED[kind]
-    monkeypatch.setitem(permitted, first, permitted[first] - {operation})
+    first = FIRST[kind]
+    monkeypatch.setitem(permitted, first, permitted[first] - {access})
     for call in CALLS:
-        stopped = call.operation is operation and kind in call.path
-        assert (outcome(call, world)[0] == "stopped") is stopped, call.method
+        is_stopped = call.access is access and kind in call.path
+        assert (outcome(partial(call.perform, world))[0] == "stopped") is is_stopped, call.name
 
 
 def test_what_is_stopped_changes_nothing(world: World) -> None:
@@ -239,17 +263,87 @@ def test_what_is_stopped_changes_nothing(world: World) -> None:
     def everything() -> list[object]:
         ops = world.ops
         return [
-            ops.tenants.get("aki-labs"),
-            ops.databases.list("aki-labs").items,
-            ops.databases.list("aki-labs", deleted=True).items,
-            ops.collections.list("aki-labs", "kb").items,
-            ops.users.list("aki-labs").items,
+            ops.perform(GetTenant(tenant="aki-labs")),
+            ops.perform(ListDatabases(tenant="aki-labs")).items,
+            ops.perform(ListDatabases(tenant="aki-labs", deleted=True)).items,
+            ops.perform(ListCollections(tenant="aki-labs", database="kb")).items,
+            ops.perform(ListUsers(tenant="aki-labs")).items,
             world.actions("aki-labs"),
         ]
 
     before = everything()
     for call in CALLS:
-        if call.operation in (Access.METADATA_WRITE, Access.DOCUMENT_WRITE):
+        if call.access in (Access.METADATA_WRITE, Access.DOCUMENT_WRITE):
             with pytest.raises(InvalidState):
-                call(world)
+                call.perform(world)
     assert everything() == before
+
+
+MOVING: list[tuple[Request[Any], State]] = [
+    (request_of(ActivateTenant), T.ACTIVE),
+    (request_of(SuspendTenant), T.SUSPENDED),
+    *((request_of(UpdateDatabase, state=state), state) for state in D if state is not D.DELETING),
+    (request_of(ActivateUser), U.ACTIVE),
+    (request_of(SuspendUser), U.SUSPENDED),
+    (request_of(DeactivateUser), U.DEACTIVATED),
+    *((request_of(request), HIDDEN[kind]) for kind, request in DELETE.items()),
+]
+"""Requests and the states to which they move what they are about; deleting comes last."""
+RESTORE: dict[type[State], type[Request[Any]]] = {T: RestoreTenant, D: RestoreDatabase, C: RestoreCollection}
+PURGE: dict[type[State], type[Request[Any]]] = {T: PurgeTenant, D: PurgeDatabase, C: PurgeCollection}
+
+
+def test_every_operation_that_moves_is_tried() -> None:
+    tried = {type(request) for request, _ in MOVING} | {*RESTORE.values(), *PURGE.values()}
+    moves = {name for name, reason in OUTSIDE.items() if reason is FOLLOWS_MOVES}
+    moves |= {f"{ENTITY_OF[kind]}.{verb}" for kind in HOLDERS for verb in ABOVE - {"get"}}
+    assert moves <= {OPERATIONS[request].name for request in tried}
+
+
+def state_of(world: World, kind: type[State]) -> State:
+    with world.ops._runtime.metadata.read() as tx:
+        tenant = tx.tenants.find("aki-labs") or tx.tenants.get("aki-labs", deleted=True)
+        if kind is T:
+            return tenant.status
+        if kind is U:
+            return tx.users.get(tenant.tenant_id, "bob@x").status
+        where = tenant.tenant_id
+        database = tx.databases.find(where, "kb") or tx.databases.get(where, "kb", deleted=True)
+        if kind is D:
+            return database.state
+        inside = (where, database.database_id, "notes")
+        return (tx.collections.find(*inside) or tx.collections.get(*inside, deleted=True)).state
+
+
+@EVERY_STATE
+def test_each_state_is_left_as_the_table_of_moves_says(world: World, state: State) -> None:
+    kind = type(state)
+    moves = MOVES[kind][state]
+    put(world, state)
+    for request, target in ((request, target) for request, target in MOVING if type(target) is kind):
+        if is_hidden(state):
+            assert outcome(partial(world.ops.perform, request)) == ("not found", ENTITY_OF[kind]), request
+            continue
+        put(world, state)
+        may = target is state or target in moves
+        want = ("done",) if may else stopped(state, f"a move to {target}", moves)
+        assert outcome(partial(world.ops.perform, request)) == want, request
+        assert state_of(world, kind) is (target if may else state), request
+
+
+@pytest.mark.parametrize("state", [*T, *D, *C], ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}")
+def test_only_what_is_deleted_is_restored_or_purged(world: World, state: State) -> None:
+    kind = type(state)
+    restore = partial(world.ops.perform, request_of(RESTORE[kind]))
+    purge = partial(world.ops.perform, request_of(PURGE[kind]))
+    put(world, state)
+    if is_hidden(state):
+        assert outcome(restore) == ("done",)
+        assert state_of(world, kind) is FIRST[kind]
+        put(world, state)
+        assert outcome(purge) == ("done",)
+        assert outcome(purge) == ("not found", ENTITY_OF[kind])
+    else:
+        assert outcome(purge) == stopped(state, "purge", [HIDDEN[kind]])
+        assert state_of(world, kind) is state
+    assert outcome(restore) == ("not found", ENTITY_OF[kind])

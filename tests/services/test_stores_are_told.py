@@ -7,14 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reaching import metadata_rows
-from worlds import World, notes, opened
 
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AkiDBError, NotFound, QuotaExceeded, Unavailable
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports.operations import CollectionChanges, CollectionPath, DatabaseChanges, TenantChanges
+from akidb.operations.collections import DeleteCollection, RestoreCollection, UpdateCollection
+from akidb.operations.databases import DeleteDatabase, RestoreDatabase, UpdateDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.migration import MigrateV1ToV2
+from akidb.operations.tenants import (
+    ActivateTenant,
+    DeleteTenant,
+    GetTenant,
+    GetUsage,
+    PurgeTenant,
+    RestoreTenant,
+    SuspendTenant,
+    UpdateTenant,
+)
+from akidb.operations.upkeep import CheckStores
+
+from .reaching import metadata_rows
+from .worlds import World, notes, opened
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 OF_1X = {name: CollectionPath(name, "default", "notes") for name in ("tenant-1", "tenant-2")}
@@ -28,13 +44,13 @@ def world(place: Path | str) -> Iterator[World]:
     """A tenant whose store is open and was told all there is to tell."""
     with opened(place) as made:
         made.place()
-        made.ops.documents.upsert(NOTES, notes("a"))
+        made.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("a")))
         yield made
 
 
 @pytest.fixture
 def tenant(world: World) -> Tenant:
-    return world.ops.tenants.get("aki-labs")
+    return world.ops.perform(GetTenant(tenant="aki-labs"))
 
 
 def when_committed(world: World, patch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
@@ -53,22 +69,22 @@ def when_committed(world: World, patch: pytest.MonkeyPatch, happens: Callable[[]
 
 
 def upsert(path: CollectionPath, *ids: str) -> Act:
-    return lambda world: world.ops.documents.upsert(path, notes(*ids)).upserted
+    return lambda world: world.ops.perform(UpsertDocuments(**path._asdict(), documents=notes(*ids))).upserted
 
 
 def count_of(path: CollectionPath) -> Act:
-    return lambda world: world.ops.documents.count(path)
+    return lambda world: world.ops.perform(CountDocuments(**path._asdict()))
 
 
 count = count_of(NOTES)
 
 
 def of_tenant(**changes: Any) -> Act:
-    return lambda world: world.ops.tenants.update("aki-labs", TenantChanges(**changes))
+    return lambda world: world.ops.perform(UpdateTenant(tenant="aki-labs", **changes))
 
 
 def of_collection(**changes: Any) -> Act:
-    return lambda world: world.ops.collections.update(*NOTES, CollectionChanges(**changes))
+    return lambda world: world.ops.perform(UpdateCollection(**NOTES._asdict(), **changes))
 
 
 def nothing(_world: World) -> None:
@@ -76,23 +92,23 @@ def nothing(_world: World) -> None:
 
 
 def suspend(world: World) -> None:
-    world.ops.tenants.suspend("aki-labs")
+    world.ops.perform(SuspendTenant(tenant="aki-labs"))
 
 
 def delete_tenant(world: World) -> None:
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
 
 
 def delete_database(world: World) -> None:
-    world.ops.databases.delete("aki-labs", "kb")
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
 
 
 def delete_collection(world: World) -> None:
-    world.ops.collections.delete(*NOTES)
+    world.ops.perform(DeleteCollection(**NOTES._asdict()))
 
 
 def migrate_database(world: World) -> None:
-    world.ops.databases.update("aki-labs", "kb", DatabaseChanges(state=DatabaseState.MIGRATING))
+    world.ops.perform(UpdateDatabase(tenant="aki-labs", database="kb", state=DatabaseState.MIGRATING))
 
 
 CHANGES: dict[str, tuple[Act, Act, Act, Any]] = {
@@ -115,24 +131,34 @@ CHANGES: dict[str, tuple[Act, Act, Act, Any]] = {
         1,
     ),
     "a new collection": (nothing, lambda world: world.collection(name="drafts"), upsert(DRAFTS, "b"), 1),
-    "a tenant that goes on": (suspend, lambda world: world.ops.tenants.activate("aki-labs"), count, 1),
-    "a tenant that is back": (delete_tenant, lambda world: world.ops.tenants.restore("aki-labs"), count, 1),
+    "a tenant that goes on": (
+        suspend,
+        lambda world: world.ops.perform(ActivateTenant(tenant="aki-labs")),
+        count,
+        1,
+    ),
+    "a tenant that is back": (
+        delete_tenant,
+        lambda world: world.ops.perform(RestoreTenant(tenant="aki-labs")),
+        count,
+        1,
+    ),
     "a database that is back": (
         delete_database,
-        lambda world: world.ops.databases.restore("aki-labs", "kb"),
+        lambda world: world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb")),
         count,
         1,
     ),
     "a collection that is back": (
         delete_collection,
-        lambda world: world.ops.collections.restore(*NOTES),
+        lambda world: world.ops.perform(RestoreCollection(**NOTES._asdict())),
         count,
         1,
     ),
     "a database that goes on": (
         migrate_database,
-        lambda world: world.ops.databases.update(
-            "aki-labs", "kb", DatabaseChanges(state=DatabaseState.READY)
+        lambda world: world.ops.perform(
+            UpdateDatabase(tenant="aki-labs", database="kb", state=DatabaseState.READY)
         ),
         upsert(NOTES, "b"),
         1,
@@ -168,7 +194,7 @@ def migrate(world: World, source: Path, status: str) -> None:
     for name in OF_1X:
         manifest = {"name": name, "created_at": TIME, "updated_at": TIME, "tenant_id": name[-1] * 32}
         (source / f"{name}.json").write_text(json.dumps({**manifest, "status": status}))
-    world.ops.migration.v1_to_v2(source, overwrite=True)
+    world.ops.perform(MigrateV1ToV2(v1_data_dir=source, overwrite=True))
 
 
 @pytest.fixture
@@ -178,7 +204,7 @@ def migrated(place: Path | str, tmp_path: Path) -> Iterator[World]:
         migrate(made, tmp_path / "v1", "active")
         for name, path in OF_1X.items():
             made.collection(name, "default")
-            made.ops.documents.upsert(path, notes("a"))
+            made.ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a")))
         migrate(made, tmp_path / "v1", "suspended")
         yield made
 
@@ -235,19 +261,19 @@ def test_a_change_cut_off_at_its_commit_is_announced_no_more_and_still_told(
 
     when_committed(world, monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=1))
+        world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=1))
     assert not world.ops._runtime.stores._announced
-    assert world.ops.tenants.get("aki-labs").storage_quota_bytes == 1
+    assert world.ops.perform(GetTenant(tenant="aki-labs")).storage_quota_bytes == 1
     with pytest.raises(QuotaExceeded):
-        world.ops.documents.upsert(NOTES, notes("b"))
+        world.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("b")))
 
 
 def test_a_change_that_fails_is_announced_no_more(world: World) -> None:
     for _ in range(2):
         with pytest.raises(AkiDBError):
-            world.ops.tenants.update("aki-labs", TenantChanges(storage_quota_bytes=1), if_version=99)
+            world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=1, if_version=99))
     assert not world.ops._runtime.stores._announced
-    assert world.ops.documents.upsert(NOTES, notes("b")).upserted == 1
+    assert world.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("b"))).upserted == 1
 
 
 def when_created(world: World, patch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
@@ -269,24 +295,24 @@ def test_a_store_made_for_a_tenant_that_is_deleted_meanwhile_does_not_stay(
 ) -> None:
     with opened(place) as world:
         path = world.place()
-        tenant = world.ops.tenants.get("aki-labs")
+        tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
 
         def delete() -> None:
-            world.ops.tenants.delete(tenant.tenant_id)
+            world.ops.perform(DeleteTenant(tenant=tenant.tenant_id))
             if purged:
-                world.ops.tenants.purge(tenant.tenant_id)
+                world.ops.perform(PurgeTenant(tenant=tenant.tenant_id))
 
         when_created(world, monkeypatch, delete)
         with pytest.raises(NotFound) as caught:
-            world.ops.documents.upsert(path, notes("a"))
+            world.ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a")))
         assert caught.value.fields["entity"] == "tenant"
         assert world.ops._runtime.tenant_stores.names() == []
         assert metadata_rows(world, "SELECT store_id FROM tenant_stores") == []
         assert metadata_rows(world, "SELECT subject FROM outbox") == []
-        assert all(finding.ok for finding in world.ops.doctor())
+        assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
         if not purged:
-            world.ops.tenants.restore(tenant.tenant_id)
-            assert world.ops.documents.upsert(path, notes("a")).upserted == 1
+            world.ops.perform(RestoreTenant(tenant=tenant.tenant_id))
+            assert world.ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a"))).upserted == 1
             assert len(world.ops._runtime.tenant_stores.names()) == 1
 
 
@@ -303,7 +329,7 @@ def test_a_store_made_while_its_tenant_is_stopped_knows_that(
         path = world.place()
         when_created(world, monkeypatch, lambda: stop(world))
         with pytest.raises(AkiDBError) as caught:
-            world.ops.documents.upsert(path, notes("a"))
+            world.ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a")))
         assert caught.value.code in {"invalid_state", "not_found"}
-        assert world.ops.tenants.usage("aki-labs").documents == 0
-        assert all(finding.ok for finding in world.ops.doctor())
+        assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 0
+        assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)

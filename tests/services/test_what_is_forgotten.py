@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, notes, on_files, opened, vector_of
 
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
-from akidb.ports.operations import CollectionPath
+from akidb.operations.collections import DeleteCollection, PurgeCollection, RestoreCollection
+from akidb.operations.databases import DeleteDatabase, PurgeDatabase, RestoreDatabase
+from akidb.operations.documents import SearchDocuments, UpsertDocuments
+from akidb.operations.tenants import DeleteTenant, GetTenant, GetUsage, PurgeTenant, RestoreTenant
+from akidb.operations.upkeep import MaintainStores
+
+from .worlds import World, notes, on_files, opened, vector_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 BESIDE = CollectionPath("beside", "kb", "notes")
@@ -23,19 +29,19 @@ def world(place: Path | str) -> Iterator[World]:
     with opened(place, retention_seconds=0) as made:
         for name, path in (("Aki Labs", NOTES), ("Beside", BESIDE)):
             made.place(name)
-            made.ops.documents.upsert(path, notes("a", "b"))
-            made.ops.documents.search(path, vector=vector_of("a"))
+            made.ops.perform(UpsertDocuments(**path._asdict(), documents=notes("a", "b")))
+            made.ops.perform(SearchDocuments(**path._asdict(), vector=vector_of("a")))
         yield made
 
 
 @pytest.fixture
 def tenant(world: World) -> Tenant:
-    return world.ops.tenants.get("aki-labs")
+    return world.ops.perform(GetTenant(tenant="aki-labs"))
 
 
 @pytest.fixture
 def beside(world: World) -> Tenant:
-    return world.ops.tenants.get("beside")
+    return world.ops.perform(GetTenant(tenant="beside"))
 
 
 def indexed(world: World) -> set[TenantId]:
@@ -54,36 +60,39 @@ def known(world: World) -> set[TenantId]:
 
 
 def delete_tenant(world: World) -> None:
-    world.ops.tenants.delete("aki-labs")
+    world.ops.perform(DeleteTenant(tenant="aki-labs"))
 
 
 def delete_database(world: World) -> None:
-    world.ops.databases.delete("aki-labs", "kb")
+    world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
 
 
 def delete_collection(world: World) -> None:
-    world.ops.collections.delete(*NOTES)
+    world.ops.perform(DeleteCollection(**NOTES._asdict()))
 
 
 def purge_tenant(world: World) -> None:
-    world.ops.tenants.purge("aki-labs")
+    world.ops.perform(PurgeTenant(tenant="aki-labs"))
 
 
 def sweep(world: World) -> None:
-    assert world.ops.maintain().tenants_purged == 1
+    assert world.ops.perform(MaintainStores()).tenants_purged == 1
 
 
 DELETIONS: dict[str, tuple[Act, Act]] = {
-    "tenant": (delete_tenant, lambda world: world.ops.tenants.restore("aki-labs")),
-    "database": (delete_database, lambda world: world.ops.databases.restore("aki-labs", "kb")),
-    "collection": (delete_collection, lambda world: world.ops.collections.restore(*NOTES)),
+    "tenant": (delete_tenant, lambda world: world.ops.perform(RestoreTenant(tenant="aki-labs"))),
+    "database": (
+        delete_database,
+        lambda world: world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb")),
+    ),
+    "collection": (delete_collection, lambda world: world.ops.perform(RestoreCollection(**NOTES._asdict()))),
 }
 
 
 PURGES: dict[str, Act] = {
     "tenant": purge_tenant,
-    "database": lambda world: world.ops.databases.purge("aki-labs", "kb"),
-    "collection": lambda world: world.ops.collections.purge(*NOTES),
+    "database": lambda world: world.ops.perform(PurgeDatabase(tenant="aki-labs", database="kb")),
+    "collection": lambda world: world.ops.perform(PurgeCollection(**NOTES._asdict())),
 }
 
 
@@ -96,9 +105,9 @@ def test_the_index_of_what_is_deleted_takes_no_more_memory(
     delete(world)
     assert indexed(world) == {beside.tenant_id}
     restore(world)
-    assert world.ops.tenants.usage("aki-labs").memory_bytes.used == 0
-    assert len(world.ops.documents.search(NOTES, vector=vector_of("a")).matches) == 2
-    assert world.ops.tenants.usage("aki-labs").memory_bytes.used > 0
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).memory_bytes.used == 0
+    assert len(world.ops.perform(SearchDocuments(**NOTES._asdict(), vector=vector_of("a"))).matches) == 2
+    assert world.ops.perform(GetUsage(tenant="aki-labs")).memory_bytes.used > 0
 
 
 @pytest.mark.parametrize("purge", [purge_tenant, sweep])
@@ -135,7 +144,7 @@ def test_the_index_goes_with_a_purged_collection(
 
 def test_a_purge_that_is_undone_keeps_no_tenant_from_its_rate(world: World, tenant: Tenant) -> None:
     with pytest.raises(AkiDBError):
-        world.ops.tenants.purge("aki-labs")  # it is not deleted
+        world.ops.perform(PurgeTenant(tenant="aki-labs"))  # it is not deleted
     assert tenant.tenant_id in limited(world)
     assert tenant.tenant_id in indexed(world)
 
@@ -194,7 +203,7 @@ def test_closing_succeeds_when_a_purge_cannot_be_finished_and_the_next_one_finis
     assert path.exists()
     world.ops = world.connect()
     assert not path.exists()
-    assert len(world.ops.documents.search(BESIDE, vector=vector_of("a")).matches) == 2
+    assert len(world.ops.perform(SearchDocuments(**BESIDE._asdict(), vector=vector_of("a"))).matches) == 2
 
 
 @pytest.mark.parametrize("what", DELETIONS)
@@ -214,5 +223,5 @@ def test_a_purge_is_unfinished_until_its_traces_are_gone(
         with pytest.raises(KeyboardInterrupt):
             PURGES[what](world)
     assert runtime.purging.unfinished
-    world.ops.maintain()
+    world.ops.perform(MaintainStores())
     assert not runtime.purging.unfinished

@@ -1,10 +1,10 @@
 """A data directory or a PostgreSQL database opened in this process, and short ways to fill it."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -12,14 +12,20 @@ from numpy.typing import NDArray
 
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import TenantId
 from akidb.observe import context
-from akidb.ports.operations import CollectionPath
+from akidb.operations.audit import ListAuditEntries
+from akidb.operations.collections import CreateCollection
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.declare import Request
+from akidb.operations.tenants import CreateTenant
 from akidb.settings import Settings
 from akidb.sql.sqlite import SqliteFile
 
 DIMENSION = 16
 Floats = NDArray[np.float32]
+A = TypeVar("A")
 
 
 class World:
@@ -48,18 +54,26 @@ class World:
         self.ops.close()
         self.ops = self.connect()
 
+    def on(self, path: CollectionPath, request: Callable[..., Request[A]], **fields: Any) -> A:
+        """Ask something of the collection at this path."""
+        return self.ops.perform(request(**path._asdict(), **fields))
+
+    def service(self, request: type[Request[Any]]) -> Any:
+        """The service that carries such a request out."""
+        return service_of(self.ops, request)
+
     def tenant(self, name: str = "Aki Labs", **fields: Any) -> Tenant:
-        return self.ops.tenants.create(name, **fields)
+        return self.ops.perform(CreateTenant(name=name, **fields))
 
     def database(self, tenant: str = "aki-labs", name: str = "kb", **fields: Any) -> Database:
-        return self.ops.databases.create(tenant, name, **fields)
+        return self.ops.perform(CreateDatabase(tenant=tenant, name=name, **fields))
 
     def collection(
         self, tenant: str = "aki-labs", database: str = "kb", name: str = "notes", **fields: Any
     ) -> Collection:
         if not fields.keys() & {"dimension", "embedding_model"}:
             fields["dimension"] = DIMENSION
-        return self.ops.collections.create(tenant, database, name, **fields)
+        return self.ops.perform(CreateCollection(tenant=tenant, database=database, name=name, **fields))
 
     def place(self, tenant: str = "Aki Labs", **fields: Any) -> CollectionPath:
         """A tenant with the database `kb` and in it the collection `notes`."""
@@ -69,7 +83,7 @@ class World:
         return CollectionPath(made.slug, "kb", "notes")
 
     def audit(self, tenant: TenantId | str) -> list[AuditEntry]:
-        return self.ops.audit.list(tenant).items
+        return self.ops.perform(ListAuditEntries(tenant=tenant)).items
 
     def actions(self, tenant: TenantId | str) -> list[str]:
         return [entry.action for entry in self.audit(tenant)]
@@ -84,6 +98,11 @@ class World:
             for statement in statements:
                 connection.exec_driver_sql(statement)
         file.close()
+
+
+def service_of(operations: LocalOperations, request: type[Request[Any]]) -> Any:
+    """The service that carries such a request out, for tests that look inside."""
+    return operations._runtime.dispatcher._handlers[request].call.__self__  # type: ignore[attr-defined]
 
 
 on_files = pytest.mark.parametrize("place", ["sqlite"], indirect=True)

@@ -12,11 +12,12 @@ from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
 from akidb.client.threads import Threads
-from akidb.ports.operations import EmbeddingResult
-from akidb.ports.upkeep import Finding, MaintenanceReport
+from akidb.domain.embedding import EmbeddingResult
+from akidb.domain.upkeep import Finding, MaintenanceReport
 
 if TYPE_CHECKING:
-    from akidb.ports.embedding import ModelInfo, Progress
+    from akidb.domain.embedding import ModelInfo
+    from akidb.domain.migration import Progress
 
 
 class Client:

@@ -14,9 +14,9 @@ from akidb.client.threads import Threads
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Document, DocumentLike, UpsertResult
 from akidb.domain.entities import Collection, Metric
+from akidb.domain.fields import CollectionRef
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
-from akidb.ports.operations import CollectionRef
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,9 +15,9 @@ from akidb.client.results import Page
 from akidb.client.threads import Threads
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import Database
+from akidb.domain.fields import DatabaseRef
 from akidb.domain.ids import DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports.operations import DatabaseRef
 
 
 class Databases:

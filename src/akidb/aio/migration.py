@@ -9,7 +9,7 @@ from akidb.client.handles import migration as sync
 from akidb.client.threads import Threads
 
 if TYPE_CHECKING:
-    from akidb.ports.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
+    from akidb.domain.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
 
 
 class Migration:

@@ -15,14 +15,14 @@ from akidb.client.handles.base import Field
 from akidb.client.handles.tenants import NewTenant, TenantFields
 from akidb.client.results import Page
 from akidb.client.threads import Threads
+from akidb.domain.archives import ImportReport
 from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
+from akidb.domain.fields import TenantRef
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
-from akidb.ports.archiving import ImportReport
-from akidb.ports.operations import TenantRef
 
 
 class Tenants:
@@ -102,11 +102,20 @@ class Tenants:
             yield TenantHandle(item, self._threads)
 
     async def count(
-        self, *, status: TenantStatus | None = None, name_contains: str | None = None, deleted: bool = False
+        self,
+        *,
+        status: TenantStatus | None = None,
+        external_id: str | None = None,
+        name_contains: str | None = None,
+        deleted: bool = False,
     ) -> int:
         """How many tenants such a list has."""
         return await self._threads(
-            self._sync.count, status=status, name_contains=name_contains, deleted=deleted
+            self._sync.count,
+            status=status,
+            external_id=external_id,
+            name_contains=name_contains,
+            deleted=deleted,
         )
 
     async def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:

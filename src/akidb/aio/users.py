@@ -14,9 +14,9 @@ from akidb.client.results import Page
 from akidb.client.threads import Threads
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import User, UserRole
+from akidb.domain.fields import UserRef
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
-from akidb.ports.users import UserRef
 
 
 class Users:

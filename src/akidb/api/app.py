@@ -1,7 +1,7 @@
 """Puts the application together: operations, routes, workers, and one handler of all errors."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -9,24 +9,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
-from akidb.api import (
-    archives,
-    audit,
-    changes,
-    collections,
-    databases,
-    docs,
-    doctor,
-    documents,
-    embeddings,
-    errors,
-    health,
-    maintenance,
-    models,
-    openapi,
-    tenants,
-    users,
-)
+from akidb.api import docs, errors, health, openai, openapi, operations
 from akidb.api.bodies import ClientDisconnected
 from akidb.api.endpoint import endpoint_of
 from akidb.api.errors import MethodNotAllowed
@@ -36,59 +19,31 @@ from akidb.api.middleware import ABORTED, Middleware
 from akidb.api.request_record import record_of
 from akidb.api.routing import Route
 from akidb.api.workers import Workers
+from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
 from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.observe.metrics import process_metrics
-from akidb.ports.operations import Operations
-from akidb.services.changes import ChangeService
 from akidb.settings import Settings
 
 if TYPE_CHECKING:
     from akidb.api.tracing import ServerTracing
 
-ROUTES: tuple[Route, ...] = (
-    *tenants.routes,
-    *databases.routes,
-    *collections.routes,
-    *documents.routes,
-    *changes.routes,
-    *embeddings.routes,
-    *models.routes,
-    *users.routes,
-    *archives.routes,
-    *audit.routes,
-    *doctor.routes,
-    *maintenance.routes,
-    *health.routes,
-)
+ROUTES: tuple[Route, ...] = (*operations.routes(), *openai.routes, *health.routes)
 """Everything that the server answers."""
 
 _logger = logger("akidb.api")
 
 
-class ServedOperations(Operations, Protocol):
-    """Operations whose process can say whether they work."""
-
-    @property
-    def changes(self) -> ChangeService:
-        """Change feeds, whose readers the server has wait on its event loop."""
-        ...
-
-    def ready(self) -> None:
-        """Raise Unavailable when a store or the default model does not work."""
-        ...
-
-
 class Application:
     """The ASGI application, and what its routes need."""
 
-    def __init__(self, operations: ServedOperations, settings: Settings) -> None:
+    def __init__(self, operations: LocalOperations, settings: Settings) -> None:
         self.operations = operations
         self.settings = settings
         self.metrics = Metrics()
         self.workers = Workers(capacity=settings.max_queued_requests)
-        self.waiting = LongPolls(self.workers)
+        self.long_polls = LongPolls(self.workers)
         self._router = Litestar(
             # In this order: a path that comes without OPTIONS is given one by Litestar.
             [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
@@ -123,7 +78,7 @@ class Application:
         self.workers.close()
 
 
-def create_app(operations: ServedOperations, settings: Settings) -> Application:
+def create_app(operations: LocalOperations, settings: Settings) -> Application:
     """Make the application that serves `operations`; the caller closes it, then the operations."""
     return Application(operations, settings)
 

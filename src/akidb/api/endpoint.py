@@ -2,27 +2,25 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
 from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
 from akidb.api.request_record import record_of
-from akidb.api.routing import Call, Nothing, Route
+from akidb.api.routing import App, Call, Nothing, Route
 from akidb.api.streams import Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.observe.context import RequestContext, bound, current
 from akidb.ports import wire
 
-if TYPE_CHECKING:
-    from akidb.api.app import Application
-
 Endpoint = Callable[[Request[Any, Any, Any]], Awaitable[ASGIResponse]]
 
 
-def endpoint_of(app: "Application", route: Route) -> Endpoint:
+def endpoint_of(app: App, route: Route) -> Endpoint:
     """The function that Litestar calls for a route."""
     takes_body = route.body is not None
 
@@ -45,7 +43,7 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
             stream.check_type()
             ends["source"] = stream
         if route.gives_stream:
-            ends["target"] = stream
+            ends["sink"] = stream
         with app.workers.admitted():
             work = partial(_carry_out, app, route, request, b"", **ends)
             return await stream.run(work, gives=route.gives_stream)
@@ -63,48 +61,46 @@ def endpoint_of(app: "Application", route: Route) -> Endpoint:
         with app.workers.admitted():
             await bodies.read(record_of(request.scope).headers, request.receive, wanted=False)
             wait = await app.workers.run(partial(_handle, app, route, request, b""))
-        return _answer(route, await app.waiting.answer(request, wait))
+        return _answer(route, await app.long_polls.answer(request, wait))
 
-    if route.waits:
+    if route.operation is not None and route.operation.waits:
         return serve_waiting
     return serve_inline if route.inline else serve
 
 
 def _carry_out(
-    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
+    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any
 ) -> ASGIResponse:
-    return _answer(route, _handle(app, route, request, body, **streams))
+    return _answer(route, _handle(app, route, request, body, **ends))
 
 
-def _handle(
-    app: "Application", route: Route, request: Request[Any, Any, Any], body: bytes, **streams: Any
-) -> Any:
+def _handle(app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any) -> Any:
     scope = request.scope
-    exchange = record_of(scope)
-    headers = exchange.headers
-    arguments: dict[str, Any] = streams
-    query = queries.read(scope["query_string"], route.query or Nothing)
-    if route.query is not None:
-        arguments["query"] = query
-    if route.body is not None:
-        decoded = bodies.decode(body, route.body, optional=route.body_optional)
-        if route.body is not Nothing:
-            arguments["body"] = decoded
-    if route.conditional:
-        arguments["if_version"] = request_headers.wanted_version(headers)
+    record = record_of(scope)
+    call = Call(app, scope["path_params"], is_local=record.is_local)
+    row = route.operation
+    in_query = () if row is None or row.in_body else row.said
+    fields = queries.read(scope["query_string"], None if row is None else row.request, in_query)
+    said = None if route.body is None else bodies.decode(body, route.body, optional=route.body_optional)
     with bound(_context(scope, route)):
-        return route.handler(Call(app, scope["path_params"], is_local=exchange.is_local), **arguments)
+        if row is None:
+            return route.handler(call) if said is None or route.body is Nothing else route.handler(call, said)
+        if said is not None:
+            fields = msgspec.structs.asdict(said)
+        if row.is_conditional:
+            fields["if_version"] = request_headers.wanted_version(record.headers)
+        return route.handler(call, fields, **ends)
 
 
 def _context(scope: Any, route: Route) -> RequestContext:
-    exchange = record_of(scope)
+    record = record_of(scope)
     client = scope.get("client")
     return RequestContext(
-        request_id=exchange.request_id,
+        request_id=record.request_id,
         trace_id=current().trace_id,
-        idempotency_key=request_headers.idempotency_key(exchange.headers) if route.takes_key else None,
+        idempotency_key=request_headers.idempotency_key(record.headers) if route.takes_key else None,
         ip_address=client[0] if client else None,
-        user_agent=request_headers.user_agent(exchange.headers),
+        user_agent=request_headers.user_agent(record.headers),
     )
 
 

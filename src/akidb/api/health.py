@@ -7,7 +7,7 @@ import msgspec
 from akidb.api import metrics as figures
 from akidb.api.routing import Call, Routes
 
-routes = Routes("operation")
+routes = Routes("server")
 
 
 class Health(msgspec.Struct):

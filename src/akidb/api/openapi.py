@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 import akidb
 from akidb.api.errors import (
     OPENAI_PATHS,
@@ -18,6 +20,7 @@ from akidb.api.streams import BYTES
 from akidb.domain import errors
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError
+from akidb.domain.fields import REFERENCES
 
 _ENTITIES = (Tenant, Database, Collection, User)
 _DESCRIPTION = """\
@@ -92,10 +95,7 @@ _PARAMETERS: Schema = {
     },
 }
 _PLACES = {
-    "tenant": "The tenant's ID or slug.",
-    "database": "The database's ID or name.",
-    "collection": "The collection's ID or name.",
-    "user": "The user's ID or email.",
+    **{kind.entity: rules.help for kind, rules in REFERENCES.items()},
     "model": "The model's name.",
 }
 
@@ -103,7 +103,9 @@ _PLACES = {
 def describe(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these routes."""
     types = list(dict.fromkeys(kind for route in routes for kind in _types(route)))
-    references, schemas = components(types)
+    rows = [route.operation for route in routes if route.operation is not None]
+    one_of = {row.schema.__name__: row.one_of for row in rows if row.one_of is not None}
+    references, schemas = components(types, one_of)
     schema_of = dict(zip(types, references, strict=True))
     paths: dict[str, Any] = {}
     for route in routes:
@@ -122,7 +124,7 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def _types(route: Route) -> Iterator[Any]:
-    yield from (kind for kind in (route.body, route.query) if kind is not None)
+    yield from (kind for kind in (route.body_schema, _query_of(route)) if kind is not None)
     if route.answer not in {type(None), bytes}:
         yield route.answer
 
@@ -143,7 +145,7 @@ def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Sc
     if route.body is not None:
         operation["requestBody"] = {
             "required": not route.body_optional,
-            "content": {"application/json": {"schema": schema_of[route.body]}},
+            "content": {"application/json": {"schema": schema_of[route.body_schema]}},
         }
     return operation
 
@@ -157,13 +159,28 @@ def _parameters(route: Route, schemas: dict[str, Schema]) -> Iterator[Schema]:
             "description": _PLACES[place],
             "schema": {"type": "string", "minLength": 1},
         }
-    if route.query is not None:
-        for name, schema in schemas[route.query.__name__]["properties"].items():
-            yield {"name": name, "in": "query", "required": False, "schema": _not_null(schema)}
-    if route.conditional:
+    query = _query_of(route)
+    if query is not None:
+        for name, schema in schemas[query.__name__]["properties"].items():
+            yield _query_parameter(name, _not_null(schema))
+    if route.is_conditional:
         yield {"$ref": "#/components/parameters/IfMatch"}
     if route.takes_key:
         yield {"$ref": "#/components/parameters/IdempotencyKey"}
+
+
+def _query_of(route: Route) -> type[msgspec.Struct] | None:
+    row = route.operation
+    return None if row is None or row.in_body or not row.said else row.schema
+
+
+def _query_parameter(name: str, schema: Schema) -> Schema:
+    parameter: Schema = {"name": name, "in": "query", "required": False, "schema": schema}
+    if (description := schema.pop("description", None)) is not None:
+        parameter["description"] = description
+    if schema.get("type") == "object":  # as JSON in a text
+        parameter["schema"] = {"type": "string"}
+    return parameter
 
 
 def _not_null(schema: Schema) -> Schema:
@@ -220,7 +237,7 @@ def _errors(route: Route) -> Iterator[type[AkiDBError]]:
         yield errors.InvalidState
     if route.status == 201 or route.method == "PATCH":
         yield errors.AlreadyExists
-    if route.conditional:
+    if route.is_conditional:
         yield errors.PreconditionFailed
     if route.takes_stream:
         yield from (RequestTimeout, UnsupportedMediaType)

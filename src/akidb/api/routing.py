@@ -1,26 +1,29 @@
-"""The declaration of a route: a function whose signature says what it takes and gives.
+"""What a route is.
 
-    @routes.post("/v1/tenants", status=201)
-    def create(call: Call, body: TenantCreation) -> Tenant: ...
+Most are made from the table of operations (`akidb.api.operations`). Those that are not, such as `/metrics`,
+are functions whose signature says what they take and return:
 
-From this one declaration come the registration with Litestar, the decoding of what is sent, and the
-OpenAPI description. A parameter `body` or `query` is a Struct, and `if_version` is what If-Match names;
-`source` is a body and `target` an answer of any size, in bytes.
+    @routes.get("/health/live", inline=True)
+    def live(call: Call) -> Health: ...
+
+A parameter `body` is a Struct. From a route come its registration with Litestar, the decoding of what is
+sent, and its description in OpenAPI.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import Any, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
-from akidb.domain.changes import ChangePage
+from akidb.api.long_poll import LongPolls
+from akidb.api.metrics import Metrics
+from akidb.api.workers import Workers
+from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError
-from akidb.ports.operations import CollectionPath, Operations
-
-if TYPE_CHECKING:
-    from akidb.api.app import Application
+from akidb.operations.declare import Operation
+from akidb.settings import Settings
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -29,43 +32,42 @@ JSON = "application/json"
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
+class App(Protocol):
+    """The application, as routes see it."""
+
+    operations: LocalOperations
+    settings: Settings
+    metrics: Metrics
+    workers: Workers
+    long_polls: LongPolls
+
+    @property
+    def description(self) -> bytes:
+        """The OpenAPI document, as JSON."""
+        ...
+
+    @property
+    def page(self) -> bytes:
+        """The same as a page for people, as HTML."""
+        ...
+
+
 class Call:
     """One request as a handler sees it."""
 
     __slots__ = ("app", "is_local", "operations", "places")
 
-    def __init__(self, app: "Application", places: Mapping[str, str], *, is_local: bool) -> None:
+    def __init__(self, app: App, places: Mapping[str, str], *, is_local: bool) -> None:
         self.app = app
-        self.operations: Operations = app.operations
+        self.operations = app.operations
         self.places = places
         """What stands in the path for `{tenant}` and the others, decoded."""
         self.is_local = is_local
         """Whether it came through the Unix socket."""
 
-    @property
-    def tenant(self) -> str:
-        """The tenant that the path names."""
-        return self.places["tenant"]
 
-    @property
-    def database(self) -> str:
-        """The database that the path names."""
-        return self.places["database"]
-
-    @property
-    def collection(self) -> str:
-        """The collection that the path names."""
-        return self.places["collection"]
-
-    @property
-    def user(self) -> str:
-        """The user that the path names."""
-        return self.places["user"]
-
-    @property
-    def collection_path(self) -> CollectionPath:
-        """The collection with all that stands above it."""
-        return CollectionPath(self.tenant, self.database, self.collection)
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a POST that has nothing to say."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,37 +78,48 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     name: str
     summary: str
-    description: str
+    description: str = ""
     handler: Callable[..., Any]
-    status: int
-    query: type[msgspec.Struct] | None
-    body: type[msgspec.Struct] | None
-    conditional: bool
-    """Whether If-Match is obeyed."""
-    takes_key: bool
-    """Whether it changes something and takes an Idempotency-Key."""
-    inline: bool
-    """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
-    aside: bool
-    """Whether it has a thread of its own, since it may wait, and is needed most when the others are taken."""
-    waits: bool
-    """Whether the handler gives a reader that may wait for a change."""
-    slow: bool
-    """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
-    media_type: str
-    takes_stream: bool
-    """Whether the handler reads a body of any size from `source`."""
-    gives_stream: bool
-    """Whether the handler writes an answer of any size to `target`."""
     answer: Any
-    """The type of what the handler gives; bytes are sent as they are."""
-    raises: tuple[type[AkiDBError], ...]
+    """The type of what the handler returns; bytes are sent as they are."""
+    status: int = 200
+    operation: Operation | None = None
+    """The row that it was made from, if any."""
+    body: type[msgspec.Struct] | None = None
+    """How a body is decoded."""
+    body_schema: type[msgspec.Struct] | None = None
+    """The same with types and bounds, for the description."""
+    takes_key: bool = False
+    """Whether it changes something and takes an Idempotency-Key."""
+    inline: bool = False
+    """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
+    aside: bool = False
+    """Whether it has a thread of its own, since it may wait, and is needed most when the others are taken."""
+    slow: bool = False
+    """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
+    media_type: str = JSON
+    raises: tuple[type[AkiDBError], ...] = ()
     """Errors that its form does not tell of, for the description."""
 
     @property
     def places(self) -> list[str]:
         """The names in braces of the path."""
         return _PLACE.findall(self.path)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether If-Match is obeyed."""
+        return self.operation is not None and self.operation.is_conditional
+
+    @property
+    def takes_stream(self) -> bool:
+        """Whether the handler reads a body of any size from `source`."""
+        return self.operation is not None and self.operation.takes == "bytes"
+
+    @property
+    def gives_stream(self) -> bool:
+        """Whether the handler writes an answer of any size to `sink`."""
+        return self.operation is not None and self.operation.gives == "bytes"
 
     @property
     def body_optional(self) -> bool:
@@ -119,17 +132,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.tag}.{self.name}"
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a POST that has nothing to say."""
-
-
 class Routes(list[Route]):
-    """The routes of one feature, in the order of their declaration."""
+    """Routes that are written by hand, in the order of their declaration."""
 
-    def __init__(self, tag: str, *, raises: tuple[type[AkiDBError], ...] = ()) -> None:
+    def __init__(self, tag: str) -> None:
         super().__init__()
         self.tag = tag
-        self.raises = raises
 
     def get(
         self, path: str, *, inline: bool = False, aside: bool = False, media_type: str = JSON
@@ -137,79 +145,32 @@ class Routes(list[Route]):
         """Declare a route that reads."""
         return self._declare("GET", path, inline=inline, aside=aside, media_type=media_type)
 
-    def watch(
-        self, path: str, *, raises: tuple[type[AkiDBError], ...] = ()
-    ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that reads a change feed: its handler gives the reader."""
-        return self._declare("GET", path, waits=True, raises=raises)
-
     def post(
-        self,
-        path: str,
-        *,
-        status: int = 200,
-        changes: bool = True,
-        slow: bool = False,
-        raises: tuple[type[AkiDBError], ...] = (),
+        self, path: str, *, changes: bool = True, raises: tuple[type[AkiDBError], ...] = ()
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that changes something, or (`changes=False`) asks more than fits a URL."""
-        return self._declare("POST", path, status=status, takes_key=changes, slow=slow, raises=raises)
+        """Declare a route that may take seconds, and changes something unless it is said not to."""
+        return self._declare("POST", path, takes_key=changes, slow=True, raises=raises)
 
-    def patch(self, path: str, *, slow: bool = False) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that changes fields."""
-        return self._declare("PATCH", path, takes_key=True, slow=slow)
-
-    def delete(self, path: str) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that deletes."""
-        return self._declare("DELETE", path, status=204, takes_key=True)
-
-    def _declare(
-        self,
-        method: str,
-        path: str,
-        *,
-        status: int = 200,
-        takes_key: bool = False,
-        inline: bool = False,
-        aside: bool = False,
-        waits: bool = False,
-        slow: bool = False,
-        media_type: str = JSON,
-        raises: tuple[type[AkiDBError], ...] = (),
-    ) -> Callable[[HandlerT], HandlerT]:
+    def _declare(self, method: str, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
         def declare(handler: HandlerT) -> HandlerT:
             hints = get_type_hints(handler)
             summary, _, description = (inspect.getdoc(handler) or "").partition("\n\n")
-            body = hints.get("body", Nothing if method == "POST" and "source" not in hints else None)
-            route = Route(
-                method=method,
-                path=path,
-                tag=self.tag,
-                name=handler.__name__.rstrip("_"),
-                summary=summary.removesuffix("."),
-                description=description,
-                handler=handler,
-                status=status,
-                query=hints.get("query"),
-                body=body,
-                conditional="if_version" in hints,
-                takes_key=takes_key,
-                inline=inline,
-                aside=aside,
-                waits=waits,
-                slow=slow,
-                media_type=media_type,
-                takes_stream="source" in hints,
-                gives_stream="target" in hints,
-                answer=bytes if "target" in hints else _answer_of(hints["return"], waits=waits),
-                raises=self.raises + raises,
+            body = hints.get("body", Nothing if method == "POST" else None)
+            self.append(
+                Route(
+                    method=method,
+                    path=path,
+                    tag=self.tag,
+                    name=handler.__name__.rstrip("_"),
+                    summary=summary.removesuffix("."),
+                    description=" ".join(description.split()),
+                    handler=handler,
+                    body=body,
+                    body_schema=body,
+                    answer=hints["return"],
+                    **options,
+                )
             )
-            self.append(route)
             return handler
 
         return declare
-
-
-def _answer_of(given: Any, *, waits: bool) -> Any:
-    """What is sent for what a handler gives: of a reader, a page of its changes."""
-    return ChangePage[get_args(given)[0]] if waits else given  # type: ignore[misc]

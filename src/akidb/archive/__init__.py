@@ -1,5 +1,13 @@
-"""The archive format: parts to bytes and back, bounded, counted, checksummed (docs/adr/0009).
+"""The format of archives: typed parts in checked frames. What may be in them is for the services."""
 
-It knows neither SQL nor what the parts mean, and never writes a file. What it reads may come from
-anybody: whatever is not exactly what the writer writes is refused.
-"""
+from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
+
+__all__ = ["FramedArchives"]
+
+
+class FramedArchives:
+    """`akidb.ports.archive.ArchiveFormat` of this version of AkiDB."""
+
+    reader = ArchiveReader
+    writer = ArchiveWriter
+    require_exportable = staticmethod(require_exportable)

@@ -13,7 +13,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.archives import fault
+from akidb.domain.errors import Unavailable
 from akidb.ports.archive import ByteSink, ByteSource
 
 MAGIC = b"AkiDB archive 1\n"
@@ -163,8 +164,3 @@ class FrameReader:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._digest.update(data)
         return data
-
-
-def fault(reason: str, path: str = "") -> InvalidArgument:
-    """The error of an archive that is refused; `path` says where in it."""
-    return InvalidArgument(f"archive{path}", reason)

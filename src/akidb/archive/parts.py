@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from akidb.archive.frames import END, JSON, PLANE, FrameReader, FrameWriter, fault
+from akidb.archive.frames import END, JSON, PLANE, FrameReader, FrameWriter
+from akidb.domain.archives import fault
 from akidb.domain.errors import Unavailable
 from akidb.ports import wire
 from akidb.ports.archive import (

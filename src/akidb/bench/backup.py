@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from akidb.bench.fixtures import DIMENSION, PATH, documents, prepare, vectors
 from akidb.bench.measure import Goal, Line, Series, rate_lines, share_of
 from akidb.deployment.local import LocalOperations, open_local, restore_local
+from akidb.operations.archives import CreateBackup
+from akidb.operations.documents import UpsertDocuments
 from akidb.settings import load
 from akidb.sql.sqlite import library
 
@@ -58,7 +60,9 @@ def _fill(operations: LocalOperations, count: int) -> None:
     prepare(operations)
     rows = vectors(count)
     for first in range(0, count, BATCH):
-        operations.documents.upsert(PATH, documents(first, rows[first : first + BATCH]))
+        operations.perform(
+            UpsertDocuments(**PATH._asdict(), documents=documents(first, rows[first : first + BATCH]))
+        )
 
 
 def _measure(
@@ -86,7 +90,7 @@ def _measure(
 
 def _back_up(operations: LocalOperations, path: Path) -> None:
     with path.open("wb") as target:
-        operations.archives.backup(target)
+        operations.perform(CreateBackup(), sink=target)
 
 
 def _restore(archive: Path, place: Path) -> None:

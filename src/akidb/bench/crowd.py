@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from akidb.bench import metadata
-from akidb.bench.fixtures import copied_schema, fresh_store
+from akidb.bench.fixtures import copied_schema, fresh_store, insert_raw, insert_rows
 from akidb.bench.measure import Goal, Line, Series, Work, in_turns, rate_lines, share_of
+from akidb.operations.tenants import CreateTenant
 
 WRITERS = 64
 SECONDS = 1.0
@@ -30,7 +30,7 @@ def _writers(suite: str, operations: Any) -> list[Line]:
     numbers = count()
 
     def create() -> None:
-        operations.tenants.create(f"Tenant {next(numbers)}")
+        operations.perform(CreateTenant(name=f"Tenant {next(numbers)}"))
 
     rates: dict[int, list[float]] = {WRITERS: [], 1: []}
     shares: list[float] = []
@@ -88,12 +88,12 @@ def _group_commit(suite: str, raw: Any) -> list[Line]:
     def in_one(_: int) -> None:
         raw.execute("BEGIN IMMEDIATE")
         for _each in range(WRITERS):
-            metadata.insert_rows(raw, next(numbers))
+            insert_rows(raw, next(numbers))
         raw.execute("COMMIT")
 
     def each_in_its_own(_: int) -> None:
         for _each in range(WRITERS):
-            metadata.insert_raw(raw, next(numbers))
+            insert_raw(raw, next(numbers))
 
     sides: dict[str, Work] = {
         "raw sqlite3, one transaction": in_one,

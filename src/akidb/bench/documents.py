@@ -13,6 +13,7 @@ from akidb.bench.fixtures import DIMENSION, PATH, copied_schema, documents, fres
 from akidb.bench.measure import Line, Work, at_most, in_turns, latency_lines, rate_lines, share_of
 from akidb.documents.sqlite import SqliteTenantStore
 from akidb.domain.ids import StoreId, TenantId
+from akidb.operations.documents import SearchDocuments, UpsertDocuments
 
 SUITE = "documents"
 BATCH = 100
@@ -42,7 +43,7 @@ def _upsert(operations: Any, raw: Any, peer: Any, rows: NDArray[np.float32]) -> 
     # The raw driver is handed rows that are ready to be bound.
     raw_batches = [_raw_rows(at * BATCH, batch) for at, batch in enumerate(batches)]
     sides: dict[str, Work] = {
-        "akidb": lambda n: operations.documents.upsert(PATH, batches[n]),
+        "akidb": lambda n: operations.perform(UpsertDocuments(**PATH._asdict(), documents=batches[n])),
         "raw sqlite3": lambda n: _raw_insert(raw, raw_batches[n]),
     }
     chroma = None if peer is None else ("chroma", lambda n: _chroma_upsert(peer, batches[n]))
@@ -62,7 +63,9 @@ def _chroma_upsert(peer: Any, batch: list[dict[str, Any]]) -> None:
 
 def _search(operations: Any, peer: Any, rows: NDArray[np.float32]) -> list[Line]:
     asked = vectors(1000, seed=11)
-    sides: dict[str, Work] = {"akidb": lambda n: operations.documents.search(PATH, vector=asked[n])}
+    sides: dict[str, Work] = {
+        "akidb": lambda n: operations.perform(SearchDocuments(**PATH._asdict(), vector=asked[n]))
+    }
     chroma: tuple[str, Work] | None = None
     if peer is not None:
         chroma = ("chroma (HNSW)", lambda n: peer.query(query_embeddings=[asked[n]], n_results=10))
@@ -71,7 +74,12 @@ def _search(operations: Any, peer: Any, rows: NDArray[np.float32]) -> list[Line]
     lines = latency_lines(SUITE, work, taken, at_most(900))
     filtered = {"year": {"$gte": 2010}}
     some = in_turns(
-        {"akidb": lambda n: operations.documents.search(PATH, vector=asked[n], filter=filtered)}, 300
+        {
+            "akidb": lambda n: operations.perform(
+                SearchDocuments(**PATH._asdict(), vector=asked[n], filter=filtered)
+            )
+        },
+        300,
     )
     return lines + latency_lines(SUITE, "the same with a filter that keeps 43 %", some)
 

@@ -1,5 +1,6 @@
 """What the suites measure on: a fresh store, documents made by a seeded generator, the raw driver."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.deployment.local import LocalOperations, open_local
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
+from akidb.operations.collections import CreateCollection
+from akidb.operations.databases import CreateDatabase
+from akidb.operations.tenants import CreateTenant
 from akidb.settings import load
 from akidb.sql.sqlite import library
 
@@ -33,9 +37,11 @@ def fresh_store() -> Iterator[LocalOperations]:
 
 def prepare(operations: Any) -> None:
     """The tenant, database and collection that the suites write to."""
-    operations.tenants.create("bench", qps_quota=UNLIMITED)
-    operations.databases.create("bench", "bench")
-    operations.collections.create("bench", "bench", "documents", dimension=DIMENSION)
+    operations.perform(CreateTenant(name="bench", qps_quota=UNLIMITED))
+    operations.perform(CreateDatabase(tenant="bench", name="bench"))
+    operations.perform(
+        CreateCollection(tenant="bench", database="bench", name="documents", dimension=DIMENSION)
+    )
 
 
 def vectors(count: int, seed: int = 7) -> NDArray[np.float32]:
@@ -87,3 +93,27 @@ def copied_schema(source: Path) -> Iterator[Any]:
             yield connection
         finally:
             connection.close()
+
+
+def insert_raw(raw: Any, number: int) -> None:
+    """The statements of `tenants.create`: a tenant and its audit entry, in one durable transaction."""
+    raw.execute("BEGIN IMMEDIATE")
+    insert_rows(raw, number)
+    raw.execute("COMMIT")
+
+
+def insert_rows(raw: Any, number: int) -> None:
+    """A tenant and its audit entry, within a transaction."""
+    now = "2026-01-31T09:15:00.123456Z"
+    tenant_id = secrets.token_bytes(16)
+    raw.execute(
+        "INSERT INTO tenants (tenant_id, name, name_folded, slug, status, memory_quota_bytes,"
+        " storage_quota_bytes, qps_quota, metadata, version, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, 'active', 34359738368, 1099511627776, 200, '{}', 1, ?, ?)",
+        (tenant_id, f"Raw {number}", f"raw {number}", f"raw-{number}", now, now),
+    )
+    raw.execute(
+        "INSERT INTO audit_entries (audit_entry_id, tenant_id, action, resource_type, resource_id, result,"
+        " metadata, created_at) VALUES (?, ?, 'tenant.create', 'tenant', ?, 'allowed', '{}', ?)",
+        (secrets.token_bytes(16), tenant_id, tenant_id.hex(), now),
+    )

@@ -18,6 +18,7 @@ from akidb.bench.measure import Line, Work, at_least, in_turns, latency_lines, o
 from akidb.client.connect import bind
 from akidb.client.http.transport import Transport
 from akidb.domain.errors import Unavailable
+from akidb.operations.documents import UpsertDocuments
 from akidb.settings import load
 
 SUITE = "http"
@@ -41,7 +42,7 @@ def run() -> list[Line]:
         prepare(remote)
         lines = _upsert(http, remote, batches)
         for at in range(0, COUNT, 1000):
-            local.documents.upsert(PATH, documents(at, rows[at : at + 1000]))
+            local.perform(UpsertDocuments(**PATH._asdict(), documents=documents(at, rows[at : at + 1000])))
         return lines + _search(http, remote, local)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from akidb.bench.fixtures import copied_schema
 from akidb.bench.measure import Line
+from akidb.operations.migration import MigrateV1ToV2
 
 SUITE = "migration"
 COUNT = 100_000
@@ -106,7 +107,7 @@ def _akidb(v1: Path, data: Path) -> Callable[[], object]:
     operations = open_local(data, load())
 
     def work() -> None:
-        operations.migration.v1_to_v2(v1)
+        operations.perform(MigrateV1ToV2(v1_data_dir=v1))
         operations.close()
 
     return work

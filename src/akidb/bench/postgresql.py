@@ -12,6 +12,7 @@ from typing import Any
 
 from akidb.bench.measure import Line, Work, in_turns, latency_lines, times
 from akidb.deployment.local import open_local
+from akidb.operations.tenants import CreateTenant, GetTenant
 from akidb.settings import load
 
 PSYCOPG = "psycopg"
@@ -26,7 +27,7 @@ def run(suite: str) -> list[Line]:
 
     with _server() as url:
         operations = open_local(url, load())
-        operations.tenants.create("bench")
+        operations.perform(CreateTenant(name="bench"))
         raw = psycopg.connect(url, autocommit=True, options="-c search_path=akidb_metadata -c timezone=UTC")
         try:
             return [*_get(suite, operations, raw), *_create(suite, operations, raw)]
@@ -55,7 +56,7 @@ def _server() -> Iterator[str]:
 def _get(suite: str, operations: Any, raw: Any) -> list[Line]:
     statement = "SELECT * FROM tenants WHERE slug = %s AND deleted_at IS NULL"
     sides: dict[str, Work] = {
-        "akidb": lambda _: operations.tenants.get("bench"),
+        "akidb": lambda _: operations.perform(GetTenant(tenant="bench")),
         PSYCOPG: lambda _: raw.execute(statement, ("bench",)).fetchall(),
     }
     taken = in_turns(sides, ROUNDS, warm_up=50)
@@ -64,7 +65,7 @@ def _get(suite: str, operations: Any, raw: Any) -> list[Line]:
 
 def _create(suite: str, operations: Any, raw: Any) -> list[Line]:
     sides: dict[str, Work] = {
-        "akidb": lambda n: operations.tenants.create(f"Tenant {n}"),
+        "akidb": lambda n: operations.perform(CreateTenant(name=f"Tenant {n}")),
         PSYCOPG: lambda n: _insert(raw, n),
     }
     taken = in_turns(sides, ROUNDS // 2, warm_up=50)

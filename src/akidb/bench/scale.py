@@ -13,6 +13,7 @@ from typing import Any
 from akidb.bench.measure import Line, Series, Work, at_most, in_turns, latency_lines, times
 from akidb.deployment.local import open_local
 from akidb.deployment.places import METADATA_NAME
+from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.settings import load
 from akidb.sql.sqlite import library
 
@@ -80,13 +81,15 @@ def _large_store() -> Iterator[Path]:
 
 def _latencies(suite: str, operations: Any, small: dict[str, Series]) -> list[Line]:
     chance = random.Random(7)
-    page = operations.tenants.list(limit=1000)
+    page = operations.perform(ListTenants(limit=1000))
     ids = [tenant.tenant_id for tenant in page.items]
     works: dict[str, Work] = {
-        "get a tenant by ID": lambda _: operations.tenants.get(chance.choice(ids)),
-        "get a tenant by slug": lambda _: operations.tenants.get(f"tenant-{chance.randrange(TENANTS)}"),
-        "create a tenant, durable": lambda n: operations.tenants.create(f"New {n}"),
-        f"list {PAGE}": lambda _: operations.tenants.list(limit=PAGE),
+        "get a tenant by ID": lambda _: operations.perform(GetTenant(tenant=chance.choice(ids))),
+        "get a tenant by slug": lambda _: operations.perform(
+            GetTenant(tenant=f"tenant-{chance.randrange(TENANTS)}")
+        ),
+        "create a tenant, durable": lambda n: operations.perform(CreateTenant(name=f"New {n}")),
+        f"list {PAGE}": lambda _: operations.perform(ListTenants(limit=PAGE)),
     }
     lines: list[Line] = []
     for name, work in works.items():
@@ -108,7 +111,7 @@ def _open_after_kill(suite: str, directory: Path) -> list[Line]:
             process.kill()
         started = time.perf_counter()
         operations = open_local(directory, load())
-        operations.tenants.get(f"before-the-kill-{number}-199")
+        operations.perform(GetTenant(tenant=f"before-the-kill-{number}-199"))
         seconds.append(time.perf_counter() - started)
         operations.close()
     taken = {"akidb": Series(seconds)}

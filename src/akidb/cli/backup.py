@@ -12,9 +12,10 @@ import typer
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command
+from akidb.domain.archives import ImportConflict
 from akidb.domain.errors import AlreadyExists, InvalidArgument
+from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
 from akidb.ports.archive import ByteSink, ByteSource
-from akidb.ports.archiving import ImportConflict
 
 STANDARD = "-"
 
@@ -35,7 +36,7 @@ def backup(session: Session, file: Written, *, force: Force = False) -> None:
     A backup keeps what it holds, also when that is purged later.
     """
     with _written(session, file, "backed up", force=force) as target:
-        session.operations.archives.backup(target)
+        session.operations.perform(CreateBackup(), sink=target)
 
 
 def restore(session: Session, file: Read) -> None:
@@ -64,7 +65,7 @@ def export(session: Session, tenant: TenantArgument, file: Written, *, force: Fo
     `akidb tenant import` takes it in at another place.
     """
     with _written(session, file, "exported", force=force) as target:
-        session.operations.archives.export(tenant, target)
+        session.operations.perform(ExportTenant(tenant=tenant), sink=target)
 
 
 @command(tenants.app, "import", makes_store=True)
@@ -79,7 +80,7 @@ def import_file(
 ) -> None:
     """Take in an exported tenant, under its own IDs; all or nothing."""
     with _source(file) as source:
-        report = session.operations.archives.import_(source, slug=slug, dry_run=dry_run)
+        report = session.operations.perform(ImportTenant(slug=slug, dry_run=dry_run), source=source)
     if report.conflicts:
         rows = [(conflict.field, conflict.value, conflict.reason) for conflict in report.conflicts]
         session.out.rows(report, ("field", "value", "reason"), rows)
@@ -113,7 +114,7 @@ def copy(
     name: Annotated[str | None, typer.Option(help="By default that of the original.")] = None,
 ) -> None:
     """Make a tenant of its own of what a tenant holds now, with new IDs and without users."""
-    session.out.record(session.operations.archives.copy(tenant, slug, name=name))
+    session.out.record(session.operations.perform(CopyTenant(tenant=tenant, slug=slug, name=name)))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from akidb.cli.output import write_bytes
 from akidb.cli.session import Session, command
 from akidb.domain.changes import ChangePage
 from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Include
+from akidb.operations.changes import GetCollectionChanges, GetTenantChanges
 
 FOLLOW_SECONDS = 30
 
@@ -52,7 +53,7 @@ def changes(
 
 
 def _read(session: Session, path: str, include: frozenset[Include], **where: Any) -> ChangePage[Any]:
-    operations = session.operations.changes
     if "/" in path:
-        return operations.of_collection(collection_path(path), include=include, **where)
-    return operations.of_tenant(path, **where)
+        request = GetCollectionChanges(**collection_path(path)._asdict(), include=include, **where)
+        return session.operations.perform(request)
+    return session.operations.perform(GetTenantChanges(tenant=path, **where))

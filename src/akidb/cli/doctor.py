@@ -7,6 +7,7 @@ import typer
 from akidb.cli.errors import EXIT_FAILED
 from akidb.cli.session import Session, command
 from akidb.domain.lifecycle import ENTITY_OF, MOVES, PERMITTED
+from akidb.operations.upkeep import CheckStores
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +30,7 @@ def doctor(
     if states:
         _print_states(session)
         return 0
-    findings = session.operations.doctor()
+    findings = session.operations.perform(CheckStores()).items
     ok = all(finding.ok for finding in findings)
     rows = [(f.store, f.check, "ok" if f.ok else "WRONG", f.detail) for f in findings]
     session.out.rows({"ok": ok, "findings": findings}, ("store", "check", "result", "detail"), rows)

@@ -1,6 +1,7 @@
 """`akidb document`: documents of a collection, one by one or by the file."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,14 @@ from akidb.cli.output import write_bytes
 from akidb.cli.session import Session, command, confirm, group
 from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Document, Include
 from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.operations.collections import GetCollection
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    ScanDocuments,
+    UpdateDocuments,
+)
 
 app = group("document", "Documents of a collection.")
 
@@ -42,7 +51,7 @@ def import_file(
     from akidb.cli import importing
 
     target = collection_path(path)
-    collection = session.operations.collections.get(*target)
+    collection = session.operations.perform(GetCollection(**target._asdict()))
     with importing.opened(file) as source:
         start = source.tell()
         count = importing.check(importing.lines(source), collection)
@@ -54,7 +63,7 @@ def import_file(
         with session.out.progress("importing", count, "texts") as advance:
             # What is added to the file by now has not been checked.
             parts = importing.batches(importing.lines(source, count))
-            written = importing.write(session.operations.documents, target, parts, advance)
+            written = importing.write(session.operations, target, parts, advance)
     seconds = time.perf_counter() - began
     rate = written / seconds if seconds else 0.0
     session.out.done(
@@ -67,8 +76,8 @@ def import_file(
 def get(session: Session, path: CollectionArgument, ids: Ids = None, *, vectors: Vectors = False) -> None:
     """Show documents; an ID that is missing makes the exit status 3."""
     wanted = _needed(ids)
-    documents = session.operations.documents.get(
-        collection_path(path), wanted, include=_include(vectors=vectors)
+    documents = session.operations.perform(
+        GetDocuments(**collection_path(path)._asdict(), ids=wanted, include=_include(vectors=vectors))
     )
     if session.out.json or documents:
         _show(session, documents)
@@ -95,16 +104,40 @@ def delete(
     if bool(ids) == (chosen is not None):
         raise InvalidArgument("ids", "give either IDs or --filter")
     if chosen is not None:
-        count = session.operations.documents.count(target, filter=chosen)
+        count = session.operations.perform(CountDocuments(**target._asdict(), filter=chosen))
         confirm(session, f"Delete {count:,} documents for good?", yes=yes)
-    deleted = session.operations.documents.delete(target, ids=ids or None, filter=chosen)
+    deleted = session.operations.perform(DeleteDocuments(**target._asdict(), ids=ids or None, filter=chosen))
     session.out.done({"deleted": deleted}, f"deleted {deleted:,} documents")
+
+
+@command(app, "update")
+def update(
+    session: Session,
+    path: CollectionArgument,
+    ids: Ids = None,
+    *,
+    metadata: Annotated[
+        str, typer.Option(metavar="JSON", help="Merged into their metadata; a null removes its key.")
+    ],
+    filter: FilterOption = None,
+) -> None:
+    """Change the metadata of the documents with these IDs, or of those that match."""
+    request = UpdateDocuments(
+        **collection_path(path)._asdict(),
+        metadata=parse_object(metadata, "metadata") or {},
+        ids=ids or None,
+        filter=parse_object(filter, "filter"),
+    )
+    updated = session.operations.perform(request)
+    session.out.done({"updated": updated}, f"updated {updated:,} documents")
 
 
 @command(app, "count")
 def count(session: Session, path: CollectionArgument, *, filter: FilterOption = None) -> None:
     """Count documents: all of them, or those that a filter finds."""
-    found = session.operations.documents.count(collection_path(path), filter=parse_object(filter, "filter"))
+    found = session.operations.perform(
+        CountDocuments(**collection_path(path)._asdict(), filter=parse_object(filter, "filter"))
+    )
     session.out.done({"count": found}, str(found))
 
 
@@ -119,11 +152,10 @@ def export(
     target, chosen, cursor = collection_path(path), parse_object(filter, "filter"), None
     include = _include(vectors=vectors)
     while True:
-        page = patiently(
-            lambda cursor=cursor: session.operations.documents.scan(  # type: ignore[misc]
-                target, filter=chosen, include=include, limit=MAX_PAGE_LIMIT, cursor=cursor
-            )
+        request = ScanDocuments(
+            **target._asdict(), filter=chosen, include=include, limit=MAX_PAGE_LIMIT, cursor=cursor
         )
+        page = patiently(partial(session.operations.perform, request))
         write_bytes(b"".join(wire.encode(document) + b"\n" for document in page.items))
         cursor = page.next_cursor
         if cursor is None:

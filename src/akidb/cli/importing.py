@@ -15,17 +15,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
-from akidb.cli.arguments import join_path
 from akidb.cli.output import Advance
 from akidb.domain.documents import DocumentInput, DocumentLike
 from akidb.domain.entities import Collection
 from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited
+from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import decode_strict
-from akidb.ports.operations import CollectionPath, DocumentOperations
+from akidb.operations.declare import Operations
+from akidb.operations.documents import UpsertDocuments
+from akidb.operations.text import below
 
 MAX_LINE_BYTES = 64 * 2**20
 BATCH_DOCUMENTS = 2_000
@@ -127,7 +130,7 @@ def batches(found: Iterator[Line]) -> Iterator[list[DocumentInput]]:
 
 
 def write(
-    documents: DocumentOperations,
+    operations: Operations,
     path: CollectionPath,
     parts: Iterable[Sequence[DocumentLike]],
     advance: Advance,
@@ -140,7 +143,8 @@ def write(
     try:
         with _interrupted_between_parts() as interrupt_if_asked:
             for part in parts:
-                patiently(lambda part=part: documents.upsert(path, part))  # type: ignore[misc]
+                request = UpsertDocuments(**path._asdict(), documents=part)
+                patiently(partial(operations.perform, request))
                 written += len(part)
                 advance(len(part))
                 interrupt_if_asked()
@@ -202,7 +206,7 @@ def _named(number: int, position: int) -> Iterator[None]:
         yield
     except InvalidArgument as error:
         inner = error.field.removeprefix("body").removeprefix("documents[0]")
-        place = join_path(f"documents[{position}]", inner)
+        place = below(f"documents[{position}]", inner)
         placed = InvalidArgument(place, error.reason)
         placed.message = f"line {number}: {placed.message}"
         placed.fields["line"] = number

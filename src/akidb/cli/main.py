@@ -7,8 +7,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import IO
 
 EXIT_FAILED = 1
@@ -25,10 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     import typer
+    from typer.main import get_command
+
+    from akidb.cli.tree import app
 
     _accept_any_character()
     try:
-        status = _commands()(arguments, prog_name="akidb", standalone_mode=False)
+        status = get_command(app).main(arguments, prog_name="akidb", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit as ended:  # the shell's completion, a reader that went away
         status = ended.code
@@ -43,16 +45,6 @@ def _run(arguments: list[str]) -> int:
             return EXIT_INTERRUPTED
         return _failed(error, json="--json" in arguments)
     return status if isinstance(status, int) else 0
-
-
-@cache
-def _commands() -> Callable[..., object]:
-    """What runs any of the commands, put together once for all runs of this process."""
-    from typer.main import get_command
-
-    from akidb.cli.tree import app
-
-    return get_command(app).main
 
 
 def _follows_an_interrupt(error: BaseException | None) -> bool:

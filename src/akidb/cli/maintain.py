@@ -5,6 +5,7 @@ from msgspec.structs import asdict
 
 from akidb.cli.errors import EXIT_FAILED
 from akidb.cli.session import Session, command
+from akidb.operations.upkeep import MaintainStores
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +19,7 @@ def maintain(session: Session) -> int:
     Whatever keeps a store open for long does so by itself every minute. The exit status is 1 when
     something could not be done.
     """
-    report = session.operations.maintain()
+    report = session.operations.perform(MaintainStores())
     for problem in report.problems:
         session.out.note(problem)
     done = [

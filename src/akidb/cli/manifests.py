@@ -12,7 +12,8 @@ import typer
 
 from akidb.cli.session import Session, command
 from akidb.domain.errors import InvalidArgument
-from akidb.ports.migration import FaultyManifests, ManifestConflicts, MigrationReport, Outcome, ReturnReport
+from akidb.domain.migration import FaultyManifests, ManifestConflicts, MigrationReport, Outcome, ReturnReport
+from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
 
 MAX_ROWS = 20
 """Shown of what is worth knowing; of what is wrong, all is shown."""
@@ -46,22 +47,22 @@ def v1_to_v2(
 
     Running it again changes nothing.
     """
+    from akidb.deployment.dry_run import read_manifests, try_on
     from akidb.services.migration import refuse_faults
-    from akidb.services.migration_plan import read_source
 
     refuse_server(session)
     with _report_file(report) as file:
         try:
             with session.out.stages("migrate", counted=True) as progress:
-                source = read_source(v1_data_dir, progress)
+                source = read_manifests(v1_data_dir, progress)
                 refuse_faults(source, dry_run=dry_run)  # before a store is made
                 if dry_run:
-                    from akidb.deployment.dry_run import try_on
-
                     done = try_on(session.stores, source, overwrite=overwrite)
                 else:
-                    done = session.operations.migration.v1_to_v2(
-                        source, overwrite=overwrite, progress=progress
+                    done = session.operations.perform(
+                        MigrateV1ToV2(v1_data_dir=v1_data_dir, overwrite=overwrite),
+                        source=source,
+                        progress=progress,
                     )
         except (FaultyManifests, ManifestConflicts) as error:
             _show(session, error.report, file)
@@ -81,7 +82,7 @@ def v2_to_v1(
     refuse_server(session)
     with _report_file(report) as file:
         with session.out.stages("migrate", counted=True) as progress:
-            done = session.operations.migration.v2_to_v1(out, progress=progress)
+            done = session.operations.perform(MigrateV2ToV1(out=out), progress=progress)
         _write_report(done, file)
         if session.out.json:
             session.out.value(done)

@@ -3,18 +3,17 @@
 The models of a machine lie outside every data directory, so none is opened for them.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from akidb.cli.output import Output
 from akidb.cli.session import Session, command, group
-from akidb.ports.operations import EmbeddingOperations, ModelOperations
+from akidb.operations.embeddings import GetModel, ListModels, PullModel
 
 if TYPE_CHECKING:
-    from akidb.embedding import LocalModels
-    from akidb.ports.embedding import ModelInfo
+    from akidb.domain.embedding import ModelInfo
+    from akidb.operations.declare import Operations
 
 app = group("model", "Embedding models.")
 
@@ -26,7 +25,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 @command(app, "list")
 def list_models(session: Session) -> None:
     """List the models that are known."""
-    models = models_of(session).list()
+    models = models_of(session).perform(ListModels())
     rows = [[getattr(model, column) for column in COLUMNS] for model in models]
     session.out.rows({"items": models, "next_cursor": None}, COLUMNS, rows)
 
@@ -34,7 +33,7 @@ def list_models(session: Session) -> None:
 @command(app, "info")
 def info(session: Session, name: Name) -> None:
     """Show a model."""
-    session.out.record(models_of(session).info(name))
+    session.out.record(models_of(session).perform(GetModel(model=name)))
 
 
 @command(app, "pull")
@@ -43,31 +42,16 @@ def pull(session: Session, name: Name) -> None:
     session.out.record(pull_with_progress(session.out, models_of(session), name))
 
 
-def models_of(session: Session) -> ModelOperations:
-    """The models of the server that the settings name, or else those of this machine."""
+def models_of(session: Session) -> "Operations":
+    """The server that the settings name, or else the models of this machine."""
     if session.is_remote:
-        return session.operations.models
-    return _local_models(session)
+        return session.operations
+    from akidb.deployment.models import ModelOperations
+
+    return ModelOperations(session.settings)
 
 
-def embeddings_of(session: Session) -> EmbeddingOperations:
-    """What makes vectors where the models are."""
-    if session.is_remote:
-        return session.operations.embeddings
-    from akidb.services.admission import Admission
-    from akidb.services.embeddings import EmbeddingService
-
-    return EmbeddingService(Admission(), _local_models(session), session.settings.default_model)
-
-
-def pull_with_progress(out: Output, models: ModelOperations, name: str) -> "ModelInfo":
-    """Fetch a model unless it is there, with a bar for each stage."""
+def pull_with_progress(out: Output, operations: "Operations", name: str) -> "ModelInfo":
+    """Download a model unless it is installed, with a bar for each stage."""
     with out.stages(name) as progress:
-        return models.pull(name, progress)
-
-
-def _local_models(session: Session) -> "LocalModels":
-    from akidb.embedding import LocalModels
-
-    source = session.settings.model_source
-    return LocalModels(session.settings.models_path, source=Path(source) if source else None)
+        return operations.perform(PullModel(model=name), progress=progress)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from akidb.ports.embedding import Progress
+    from akidb.domain.migration import Progress
 
 MAX_CELL_CHARACTERS = 120
 PIPE_WIDTH = 2_000  # wide enough that no line is broken where no one looks at it

@@ -7,9 +7,13 @@ import msgspec
 import typer
 
 from akidb.cli.arguments import CollectionArgument, FilterOption, collection_path, parse_object
-from akidb.cli.models import embeddings_of
+from akidb.cli.models import models_of
 from akidb.cli.session import Session, command
+from akidb.domain.documents import DEFAULT_INCLUDE
 from akidb.domain.errors import InvalidArgument
+from akidb.operations.documents import SearchDocuments
+from akidb.operations.embeddings import EmbedTexts
+from akidb.operations.text import parsers
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,18 +33,26 @@ def search(
     top_k: Annotated[int, typer.Option(help="The most to find, 1-10000.")] = 10,
     filter: FilterOption = None,
     score_threshold: Annotated[float | None, typer.Option(help="Leave out what scores below.")] = None,
+    ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate index.")] = None,
+    include: Annotated[
+        str | None, typer.Option(metavar="PARTS", help="Such as text,metadata,vector.")
+    ] = None,
 ) -> None:
     """Find the documents nearest to a text or vector."""
-    documents = session.operations.documents
     began = time.perf_counter()
-    result = documents.search(
-        collection_path(path),
+    request = SearchDocuments(
+        **collection_path(path)._asdict(),
         text=text,
         vector=_numbers(vector),
         top_k=top_k,
         filter=parse_object(filter, "filter"),
         score_threshold=score_threshold,
+        ef_search=ef_search,
+        include=DEFAULT_INCLUDE
+        if include is None
+        else parsers(SearchDocuments)["include"](include, "include"),
     )
+    result = session.operations.perform(request)
     milliseconds = (time.perf_counter() - began) * 1000
     rows = [(match.score, match.id, match.text, match.metadata) for match in result.matches]
     session.out.rows(result, ("score", "id", "text", "metadata"), rows)
@@ -54,7 +66,7 @@ def embed(
     model: Annotated[str | None, typer.Option(help="By default the one that the settings name.")] = None,
 ) -> None:
     """Make vectors of texts."""
-    result = embeddings_of(session).embed(text, model=model)
+    result = models_of(session).perform(EmbedTexts(texts=text, model=model))
     vectors: list[list[float]] = result.vectors.tolist()
     rows: list[tuple[Any, ...]] = [
         (f"{', '.join(f'{number:.4f}' for number in vector[:4])}, ...", len(vector), tokens, cut)

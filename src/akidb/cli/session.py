@@ -21,7 +21,7 @@ from akidb.cli.output import Output
 from akidb.domain.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from akidb.ports.operations import Operations
+    from akidb.operations.declare import Operations
     from akidb.settings import Settings
 
 P = ParamSpec("P")

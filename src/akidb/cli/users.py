@@ -6,17 +6,15 @@ from typing import Annotated
 import typer
 from msgspec import UNSET
 
-from akidb.cli.arguments import Cursor, IfVersion, Limit, TenantArgument, given, require_changes
+from akidb.cli import everyday
+from akidb.cli.arguments import IfVersion, TenantArgument
 from akidb.cli.session import Session, command, group
-from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import UserRole
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.names import MAX_PASSWORD_BYTES
-from akidb.ports.users import UserChanges
+from akidb.operations.users import CreateUser, UpdateUser, VerifyPassword
 
 app = group("user", "Users: the people who work with a tenant.")
-
-COLUMNS = ("email", "role", "status", "last_login_at", "user_id")
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's email or ID.")]
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's email.")]
@@ -36,21 +34,12 @@ def create(
 ) -> None:
     """Create an active user; asks for a password of 8-1024 bytes."""
     password = read_password(session, from_stdin=password_stdin, is_new=True)
-    session.out.record(session.operations.users.create(tenant, email, password=password, role=role))
+    session.out.record(
+        session.operations.perform(CreateUser(tenant=tenant, email=email, password=password, role=role))
+    )
 
 
-@command(app, "list")
-def list_users(
-    session: Session, tenant: TenantArgument, *, limit: Limit = DEFAULT_PAGE_LIMIT, cursor: Cursor = None
-) -> None:
-    """List a tenant's users, by email."""
-    session.out.page(session.operations.users.list(tenant, limit=limit, cursor=cursor), COLUMNS)
-
-
-@command(app, "get")
-def get(session: Session, tenant: TenantArgument, user: UserArgument) -> None:
-    """Show a user."""
-    session.out.record(session.operations.users.get(tenant, user))
+everyday.add(app, "user", "list", "count", "get")
 
 
 @command(app, "update")
@@ -69,46 +58,20 @@ def update(
     if password and password_stdin:
         raise InvalidArgument("password", "give either --password or --password-stdin")
     asked = password or password_stdin
-    changes = UserChanges(
-        email=given(email),
-        role=given(role),
+    if email is None and role is None and not asked:
+        raise InvalidArgument("arguments", "name at least one thing to change")
+    request = UpdateUser(
+        tenant=tenant,
+        user=user,
+        email=UNSET if email is None else email,
+        role=UNSET if role is None else role,
         password=read_password(session, from_stdin=password_stdin, is_new=True) if asked else UNSET,
+        if_version=if_version,
     )
-    require_changes(changes)
-    session.out.record(session.operations.users.update(tenant, user, changes, if_version=if_version))
+    session.out.record(session.operations.perform(request))
 
 
-@command(app, "activate")
-def activate(
-    session: Session, tenant: TenantArgument, user: UserArgument, *, if_version: IfVersion = None
-) -> None:
-    """Let a suspended or deactivated user in again."""
-    session.out.record(session.operations.users.activate(tenant, user, if_version=if_version))
-
-
-@command(app, "suspend")
-def suspend(
-    session: Session, tenant: TenantArgument, user: UserArgument, *, if_version: IfVersion = None
-) -> None:
-    """Keep an active user out for a while."""
-    session.out.record(session.operations.users.suspend(tenant, user, if_version=if_version))
-
-
-@command(app, "deactivate")
-def deactivate(
-    session: Session, tenant: TenantArgument, user: UserArgument, *, if_version: IfVersion = None
-) -> None:
-    """Keep a user out who is to leave."""
-    session.out.record(session.operations.users.deactivate(tenant, user, if_version=if_version))
-
-
-@command(app, "delete")
-def delete(
-    session: Session, tenant: TenantArgument, user: UserArgument, *, if_version: IfVersion = None
-) -> None:
-    """Remove a user for good; the audit entries stay."""
-    session.operations.users.delete(tenant, user, if_version=if_version)
-    session.out.done({"deleted": user}, f"deleted {user}")
+everyday.add(app, "user", "activate", "suspend", "deactivate", "delete")
 
 
 @command(app, "verify-password")
@@ -120,7 +83,9 @@ def verify_password(
     The exit status is 5 for an unknown email, a wrong password and a user who is not active.
     """
     password = read_password(session, from_stdin=password_stdin, is_new=False)
-    session.out.record(session.operations.users.verify_password(tenant, email, password))
+    session.out.record(
+        session.operations.perform(VerifyPassword(tenant=tenant, email=email, password=password))
+    )
 
 
 def read_password(session: Session, *, from_stdin: bool, is_new: bool) -> str:

@@ -11,7 +11,7 @@ from akidb.domain.errors import InvalidArgument
 from akidb.settings import Settings, load
 
 if TYPE_CHECKING:
-    from akidb.ports.operations import Operations
+    from akidb.operations.declare import Operations
 
 Target = str | os.PathLike[str]
 

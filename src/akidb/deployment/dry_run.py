@@ -14,16 +14,22 @@ from tempfile import TemporaryDirectory
 from akidb.deployment.owner import kept_closed
 from akidb.deployment.places import METADATA_NAME, TENANTS_NAME
 from akidb.domain.errors import Unavailable
+from akidb.domain.migration import MigrationReport, Progress
+from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.store import METADATA_SCHEMA, SqliteMetadataStore
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.migration import MigrationReport
 from akidb.services.migration import planned
-from akidb.services.migration_plan import ManifestSource
+from akidb.services.migration_plan import ManifestSource, read_source
 
 FIRST_SCHEMA = "0003"
 """The first that knows of manifests."""
+
+
+def read_manifests(directory: Path, progress: Progress) -> ManifestSource:
+    """Read and check every manifest, before any store is opened. Raises InvalidArgument(`v1_data_dir`)."""
+    return read_source(LegacyFiles(), directory, progress)
 
 
 def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> MigrationReport:

@@ -5,44 +5,54 @@ import secrets
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from akidb.archive import FramedArchives
+from akidb.deployment.models import local_models
 from akidb.deployment.owner import DirectoryHeld
 from akidb.deployment.places import METADATA_NAME, TENANTS_NAME, Location, open_place, prepare
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
+from akidb.domain.changes import ChangePage
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
-from akidb.embedding.models import LocalModels
+from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
 from akidb.observe import telemetry
 from akidb.observe.operations import hide, show
 from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
+from akidb.operations.declare import Request
+from akidb.operations.embeddings import EmbedTexts, GetModel
+from akidb.operations.upkeep import CheckStores
 from akidb.ports.archive import ByteSource
-from akidb.ports.upkeep import Finding, MaintenanceReport
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
 from akidb.services.archives import ArchiveScratch, ArchiveService
 from akidb.services.audit import AuditService
-from akidb.services.changes import ChangeService, Signals
+from akidb.services.changes import ChangeService, Watch
 from akidb.services.collections import CollectionService
 from akidb.services.databases import DatabaseService
-from akidb.services.doctor import examine
+from akidb.services.dispatch import Dispatcher
 from akidb.services.documents import DocumentService
-from akidb.services.embeddings import EmbeddingService, ModelService
+from akidb.services.embeddings import EmbeddingService
 from akidb.services.maintenance import Maintenance
 from akidb.services.migration import MigrationService
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
+from akidb.services.scope_cache import ScopeCache
+from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenants import TenantService
 from akidb.services.transactions import Transactions
+from akidb.services.upkeep import UpkeepService
 from akidb.services.users import UserService
 from akidb.settings import Settings
+from akidb.sql.gate import FairGate
 
 __all__ = ["METADATA_NAME", "TENANTS_NAME", "DirectoryHeld", "LocalOperations", "open_local"]
 
@@ -50,20 +60,14 @@ _SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
     *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
 )
-SERVICES = (
-    "tenants",
-    "databases",
-    "collections",
-    "documents",
-    "changes",
-    "users",
-    "embeddings",
-    "models",
-    "audit",
-    "archives",
-    "migration",
-)
 CLOSED = "the connection is closed"
+ARCHIVE_TIMEOUT_SECONDS = 60.0
+"""How long an export waits for others, where they cannot run at the same time."""
+
+Perform = Callable[..., Any]
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 def _now() -> datetime:
@@ -84,15 +88,15 @@ class _Runtime:
         self.abandoned = False
         """Whether this is the copy in a forked child, where all of it belongs to the parent."""
         self._tracing = _tracing(settings)
-        self.deployment = open_place(target, settings, restoring=restoring)
-        self.metadata, self.tenant_stores = self.deployment.metadata, self.deployment.tenant_stores
+        self.place = open_place(target, settings, restoring=restoring)
+        self.metadata, self.tenant_stores = self.place.metadata, self.place.tenant_stores
         try:
             self._put_together(settings)
-            self.purging.unfinished = self.deployment.was_killed  # perhaps before a purge's traces were gone
+            self.purging.unfinished = self.place.was_killed  # perhaps before a purge's traces were gone
             with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
                 self.stores.finish_purges()
         except BaseException:
-            self.deployment.close()
+            self.place.close()
             raise
         show(self)
         if self._tracing is not None:
@@ -114,12 +118,11 @@ class _Runtime:
         ids = IdGenerator(_unix_ms, secrets.randbits)
         index = ExactIndex()
         limiter = RateLimiter(time.monotonic)
-        source = None if settings.model_source is None else Path(settings.model_source)
-        models = LocalModels(settings.models_path, source=source)
+        models = local_models(settings)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         signals = Signals()
-        changes = Transactions(self.metadata, self.stores, ids, _now, signals)
-        copies = self.deployment.copies
+        transactions = Transactions(self.metadata, self.stores, ids, _now, signals)
+        copies = self.place.copies
         self.purging = Purging(self.metadata, self.stores, limiter, copies)
         self.maintenance = Maintenance(
             admission=self.admission,
@@ -131,59 +134,47 @@ class _Runtime:
             now=_now,
             retention=timedelta(seconds=settings.retention_seconds),
         )
-        self.embeddings = EmbeddingService(self.admission, models, settings.default_model)
-        self.models = ModelService(self.admission, models)
-        self.tenants = TenantService(
-            admission=self.admission,
-            metadata=self.metadata,
-            changes=changes,
-            stores=self.stores,
-            index=index,
-            purging=self.purging,
-            ids=ids,
-        )
-        self.databases = DatabaseService(self.admission, self.metadata, changes, self.purging, ids)
-        self.collections = CollectionService(
-            self.admission, self.metadata, changes, self.purging, models, ids
-        )
-        self.documents = DocumentService(
-            admission=self.admission,
-            metadata=self.metadata,
-            stores=self.stores,
-            index=index,
-            embeddings=self.embeddings,
-            limiter=limiter,
-            ids=ids,
-            now=_now,
-            signals=signals,
-        )
-        self.changes = ChangeService(
-            admission=self.admission,
-            metadata=self.metadata,
-            stores=self.stores,
-            limiter=limiter,
-            signals=signals,
-        )
-        self.users = UserService(self.admission, self.metadata, changes, Passwords(), ids)
-        self.audit = AuditService(self.admission, self.metadata)
-        self.archives = self._archives(changes, ids)
-        self.migration = MigrationService(self.admission, self.metadata, self.stores, ids, _now)
-        self.ids = ids
         self.default_model = settings.default_model
-
-    def _archives(self, changes: Transactions, ids: IdGenerator) -> ArchiveService:
-        self.place = ArchiveScratch(self.deployment.scratch, self.deployment.room_bytes)
-        return ArchiveService(
-            admission=self.admission,
-            metadata=self.metadata,
-            changes=changes,
-            stores=self.stores,
-            tenant_stores=self.tenant_stores,
-            ids=ids,
-            now=_now,
-            place=self.place,
-            schemas=(schema.HEAD, len(STEPS)),
+        self.ids = ids
+        self.scratch = ArchiveScratch(self.place.scratch, self.place.room_bytes)
+        embeddings = EmbeddingService(models, settings.default_model)
+        self.dispatcher = Dispatcher(
+            self.admission, self.metadata, transactions, ScopeCache(self.metadata), limiter
         )
+        for service in (
+            TenantService(self.metadata, self.stores, index, self.purging, ids),
+            DatabaseService(self.purging, ids),
+            CollectionService(self.purging, models, ids),
+            DocumentService(
+                stores=self.stores,
+                index=index,
+                embeddings=embeddings,
+                ids=ids,
+                now=_now,
+                signals=signals,
+            ),
+            ChangeService(
+                admission=self.admission, metadata=self.metadata, stores=self.stores, signals=signals
+            ),
+            UserService(self.metadata, transactions, Passwords(), ids),
+            AuditService(),
+            embeddings,
+            ArchiveService(
+                metadata=self.metadata,
+                transactions=transactions,
+                stores=self.stores,
+                tenant_stores=self.tenant_stores,
+                ids=ids,
+                now=_now,
+                scratch=self.scratch,
+                format=FramedArchives(),
+                turn=FairGate("archive", ARCHIVE_TIMEOUT_SECONDS),
+                schemas=(schema.HEAD, len(STEPS)),
+            ),
+            MigrationService(self.metadata, self.stores, LegacyFiles(), ids, _now),
+            UpkeepService(self.metadata, self.stores, self.tenant_stores, self.maintenance),
+        ):
+            self.dispatcher.add(service)
 
     def close(self) -> None:
         hide(self)
@@ -192,7 +183,7 @@ class _Runtime:
         if self.purging.unfinished:  # nobody reads any more
             with suppress(Unavailable):
                 self.purging.finish()
-        self.deployment.close()
+        self.place.close()
         _all.discard(self)
         if self._tracing is not None:
             telemetry.leave(self._tracing)
@@ -207,38 +198,26 @@ def _tracing(settings: Settings) -> Listener | None:
     return tracing()
 
 
-class _Closed:
-    """Stands where a service was when its connection is closed, which others may still share."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise Unavailable(CLOSED)
-
-
 class LocalOperations:
-    """`akidb.ports.operations.Operations` in this process: one connection to a deployment."""
+    """`akidb.operations.Operations` in this process: one connection to a place."""
 
     def __init__(self, runtime: _Runtime) -> None:
         self._runtime = runtime
         self._closed = False
-        self.directory = runtime.deployment.directory
+        self.directory = runtime.place.directory
         """The data directory, None on PostgreSQL."""
-        self.tenants = runtime.tenants
-        self.databases = runtime.databases
-        self.collections = runtime.collections
-        self.documents = runtime.documents
-        self.changes = runtime.changes
-        self.embeddings = runtime.embeddings
-        self.models = runtime.models
-        self.users = runtime.users
-        self.audit = runtime.audit
-        self.archives = runtime.archives
-        self.migration = runtime.migration
+        self._perform: Perform = runtime.dispatcher.perform
 
-    def doctor(self) -> list[Finding]:
-        """Look at every store, also while others work."""
-        with self._door():
-            runtime = self._runtime
-            return list(examine(runtime.metadata, runtime.stores, runtime.tenant_stores))
+    def perform(self, request: Request[A], **ends: Any) -> A:
+        """Carry a request out, as `akidb.operations.Operations` says."""
+        answer: A = self._perform(request, **ends)
+        return answer
+
+    def watch(self, request: Request[ChangePage[T]]) -> Watch[T]:
+        """The reader of a change feed, which may look again and again."""
+        self._require_open()
+        watch: Watch[T] = self._runtime.dispatcher.watch(request)
+        return watch
 
     def restore(self, archive: ByteSource) -> dict[str, int]:
         """Bring a backup back into an empty store, and look at every store then; gives what there was.
@@ -247,34 +226,32 @@ class LocalOperations:
         refused, Unavailable when what was restored is not sound.
         """
         runtime = self._runtime
-        with self._door(), runtime.place.seekable(archive) as seekable:
+        with self._door(), runtime.scratch.seekable(archive) as seekable:
             restoring = Restoring(
-                runtime.metadata, runtime.tenant_stores, runtime.stores, runtime.ids, runtime.place.room_bytes
+                runtime.metadata,
+                runtime.tenant_stores,
+                runtime.stores,
+                runtime.ids,
+                runtime.scratch.room_bytes,
             )
             counts = restoring.restore(seekable).counts
-        for finding in self.doctor():
+        for finding in self.perform(CheckStores()).items:
             if not finding.ok:
                 raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")
         return counts
-
-    def maintain(self) -> MaintenanceReport:
-        """Run a round of maintenance now."""
-        with self._door():
-            pass
-        return self._runtime.maintenance.run()
 
     def ready(self) -> None:
         """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
         with self._door():
             with self._runtime.metadata.read() as tx:
                 tx.outbox.depth()
-            if self.models.info(self._runtime.default_model).installed:
-                self.embeddings.embed(["Is the model ready?"])
+            if self.perform(GetModel(model=self._runtime.default_model)).installed:
+                self.perform(EmbedTexts(texts=["Is the model ready?"]))
 
     def publish_socket(self, path: Path) -> None:
         """Tell other processes where this one serves the directory."""
         with self._door():
-            self._runtime.deployment.publish(path)
+            self._runtime.place.publish(path)
 
     def begin_shutdown(self) -> None:
         """Refuse new operations, and wait for those that run."""
@@ -287,17 +264,24 @@ class LocalOperations:
             if self._closed or runtime.abandoned:
                 return
             self._closed = True
-            for name in SERVICES:
-                setattr(self, name, _Closed())
+            self._perform = _refuse
             runtime.connections -= 1
             if runtime.connections == 0:
                 _open.pop(runtime.target, None)
                 runtime.close()
 
     def _door(self) -> Admission:
+        self._require_open()
+        return self._runtime.admission
+
+    def _require_open(self) -> None:
         if self._closed:
             raise Unavailable(CLOSED)
-        return self._runtime.admission
+
+
+def _refuse(_: Request[Any], **_ends: Any) -> NoReturn:
+    """Stands where a connection was that is closed; others may still share its runtime."""
+    raise Unavailable(CLOSED)
 
 
 _open: dict[Location, _Runtime] = {}
@@ -353,7 +337,7 @@ def _after_fork_in_child() -> None:
     """Connections and locks belong to the parent: a child must connect for itself."""
     for runtime in list(_all):
         runtime.admission.abandon("the connection was opened before a fork: connect again")
-        runtime.deployment.abandon()
+        runtime.place.abandon()
         hide(runtime)
         runtime.abandoned = True
     _open.clear()

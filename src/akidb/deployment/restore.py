@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from akidb.archive.frames import fault
-from akidb.archive.parts import ArchiveReader
+from akidb.archive import FramedArchives
 from akidb.deployment.owner import LOCK_NAME
+from akidb.domain.archives import fault
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
-from akidb.ports.archive import CollectionImage, Documents, Rows, StoreHead, Tombstones
+from akidb.ports.archive import ArchiveReader, CollectionImage, Documents, Rows, StoreHead, Tombstones
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.archive_checks import Contents, check_agreement, check_archive
@@ -71,7 +71,7 @@ class Restoring:
         return contents
 
     def _reader(self, archive: IO[bytes]) -> ArchiveReader:
-        return open_archive(archive, "backup", self._room_bytes())
+        return open_archive(FramedArchives(), archive, "backup", self._room_bytes())
 
     def _bring_in(self, archive: IO[bytes], contents: Contents) -> None:
         reader = self._reader(archive)

@@ -6,6 +6,7 @@ forgets deletions after a while: those up to its tombstone floor. No I/O.
 
 import re
 from enum import StrEnum
+from math import isfinite
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -110,12 +111,21 @@ def begin(state: FeedState, since: int, token: str | None) -> str:
     return _write(state.feed_id, start)
 
 
-def check_token(value: object) -> str:
-    """The token of a feed. Raises InvalidArgument(`feed`)."""
+def check_token(value: object, field: str = "feed") -> str:
+    """The token of a feed."""
     if isinstance(value, str):
         _read(value)
         return value
-    raise InvalidArgument("feed", "is not the token of a feed")
+    raise InvalidArgument(field, "is not the token of a feed")
+
+
+def check_wait(value: object, field: str = "wait_seconds") -> float:
+    """How long to wait for a change, in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise InvalidArgument(field, "must be a number of seconds")
+    if not 0 <= value <= MAX_WAIT_SECONDS:
+        raise InvalidArgument(field, f"must be from 0 to {MAX_WAIT_SECONDS}")
+    return float(value)
 
 
 def lost(since: int) -> PreconditionFailed:

@@ -1,7 +1,7 @@
 """The shapes of names, slugs, emails, texts and sizes that users give, and the slug made from a name.
 
-Each check returns the value it was given, or raises InvalidArgument with the field's name. The
-schema holds the same rules again as CHECK constraints, for rows that come by other means.
+Each check returns the value it was given, a name or slug as a plain `str`, or raises InvalidArgument with the
+field's name. The schema holds the same rules again as CHECK constraints, for rows that come by other means.
 """
 
 import re
@@ -35,7 +35,7 @@ def check_slug(value: object, field: str = "slug") -> str:
         raise InvalidArgument(field, "must be 1-63 of a-z, 0-9 and -, starting and ending with a-z or 0-9")
     if is_uuid_shaped(value):
         raise InvalidArgument(field, "must not be shaped like a UUID")
-    return value
+    return str.__str__(value)  # also of a subclass, such as NumPy's
 
 
 def check_name(value: object, field: str = "name") -> str:
@@ -46,7 +46,7 @@ def check_name(value: object, field: str = "name") -> str:
         )
     if is_uuid_shaped(value):
         raise InvalidArgument(field, "must not be shaped like a UUID")
-    return value
+    return str.__str__(value)  # also of a subclass, such as NumPy's
 
 
 def check_email(value: object, field: str = "email") -> str:
@@ -145,7 +145,7 @@ def check_flag(value: object, field: str) -> bool:
 
 def check_word(kind: type[WordT], value: object, field: str) -> WordT:
     """One of the words of an enumeration."""
-    for word in kind:
+    for word in kind if isinstance(value, str) else ():
         if word == value:
             return word
     raise InvalidArgument(field, f"must be one of {', '.join(kind)}")

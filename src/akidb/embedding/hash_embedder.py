@@ -18,27 +18,9 @@ class HashEmbedder:
     """Sums a vector of signs for each word, then scales the sum to norm 1."""
 
     def __init__(self, model: ModelSpec) -> None:
-        self._model = model
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash over all that decides the vectors."""
-        return self._model.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length of each vector."""
-        return self._model.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        """Tokens of a text beyond this are cut off; a word is a token, and there is one more."""
-        return self._model.max_tokens
+        self.model, self.fingerprint = model.name, model.fingerprint
+        self.dimension, self.max_tokens = model.dimension, model.max_tokens
+        self._prompts = model.prompts
 
     def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
         """Embed `texts`; vectors are `(n, dimension)` float32.
@@ -46,7 +28,7 @@ class HashEmbedder:
         Raises InvalidArgument for a text that is not Unicode.
         """
         require_unicode(texts)
-        prompt = self._model.prompts[purpose]
+        prompt = self._prompts[purpose]
         words = [_WORD.findall((prompt + text).casefold()) for text in texts]
         most = self.max_tokens - 1
         vectors = np.empty((len(texts), self.dimension), np.float32)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from akidb.domain.errors import Unavailable
+from akidb.domain.migration import Progress
 from akidb.embedding import _files, sources
 from akidb.embedding.catalog import ModelFile, ModelSpec
-from akidb.ports.embedding import Progress
 
 LOCK = ".lock"
 """Held by whoever writes to a model's folder."""

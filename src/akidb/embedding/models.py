@@ -5,12 +5,14 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from akidb.domain.embedding import ModelInfo
 from akidb.domain.errors import NotFound, Unavailable
+from akidb.domain.migration import Progress
 from akidb.embedding import bert_graph, install
 from akidb.embedding.catalog import CATALOG, TOKENIZER, ModelSpec
 from akidb.embedding.hash_embedder import HashEmbedder
 from akidb.embedding.onnx_embedder import OnnxEmbedder
-from akidb.ports.embedding import Embedder, ModelInfo, Progress
+from akidb.ports.embedding import Embedder
 
 
 class LocalModels:

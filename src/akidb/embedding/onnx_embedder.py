@@ -24,7 +24,9 @@ class OnnxEmbedder:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        self._model = model
+        self.model, self.fingerprint = model.name, model.fingerprint
+        self.dimension, self.max_tokens = model.dimension, model.max_tokens
+        self._prompts = model.prompts
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         # The file asks for 128 tokens, always: what is cut and what is padded is decided here.
         self._tokenizer.no_truncation()
@@ -38,33 +40,13 @@ class OnnxEmbedder:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash over all that decides the vectors."""
-        return self._model.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length of each vector."""
-        return self._model.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        """Tokens of a text beyond this are cut off, special tokens included."""
-        return self._model.max_tokens
-
     def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
         """Embed `texts`; vectors are `(n, dimension)` float32.
 
         Raises InvalidArgument for a text that is not Unicode.
         """
         require_unicode(texts)
-        prompt = self._model.prompts[purpose]
+        prompt = self._prompts[purpose]
         encoded = [
             encoding.ids for encoding in self._tokenizer.encode_batch_fast([prompt + text for text in texts])
         ]

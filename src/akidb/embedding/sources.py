@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from akidb.domain.errors import Unavailable
+from akidb.domain.migration import Progress
 from akidb.embedding import _files
 from akidb.embedding.catalog import ModelSpec
-from akidb.ports.embedding import Progress
 
 _POLL_SECONDS = 0.2
 

@@ -8,42 +8,21 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.migration import SUFFIX
+from akidb.ports.migration import FileProblem, FoundFiles, UnreadableFile
 
 MAX_MANIFEST_BYTES = 8 * 2**20
 """Of which metadata of 1 MiB, all of it escaped, takes 6."""
-SUFFIX = ".json"
 
 
-class FileProblem(NamedTuple):
-    """What is to be said of a path."""
-
-    path: str
-    reason: str
-
-
-class Found(msgspec.Struct):
-    """What a directory holds; paths are relative to it, and sorted."""
-
-    files: list[str]
-    skipped: list[FileProblem]
-    faults: list[FileProblem]
-
-
-class UnreadableFile(Exception):
-    """A file that is there and cannot be read as a manifest; the message says why."""
-
-
-def find(directory: Path) -> Found:
+def find(directory: Path) -> FoundFiles:
     """Look through a directory, at any depth, for files named `*.json` in any case of letters.
 
     Raises InvalidArgument(`v1_data_dir`) when there is no such directory.
     """
-    found = Found([], [], [])
+    found = FoundFiles([], [], [])
     if not directory.is_dir():
         raise InvalidArgument("v1_data_dir", f"{directory} is not a directory")
     pending = [""]
@@ -61,7 +40,7 @@ def find(directory: Path) -> Found:
     return found
 
 
-def _sort_in(entry: os.DirEntry[str], path: str, found: Found, pending: list[str]) -> None:
+def _sort_in(entry: os.DirEntry[str], path: str, found: FoundFiles, pending: list[str]) -> None:
     named = entry.name.lower().endswith(SUFFIX)
     if entry.is_symlink():
         if named or entry.is_dir():
@@ -102,8 +81,3 @@ def _parts(descriptor: int) -> Iterator[bytes]:
         yield part
         if total == state.st_size:
             return
-
-
-def shown(path: str) -> str:
-    """A path that can be printed and put into JSON, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")

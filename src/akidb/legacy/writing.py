@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.legacy.reading import shown
+from akidb.domain.migration import shown
 
 STAGING = ".akidb-partial"
 """The folder, in the directory itself, of what is not in its place yet."""

@@ -3,12 +3,12 @@
 import msgspec
 import sqlalchemy as sa
 
+from akidb.domain import cursors
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry
 from akidb.domain.ids import AuditEntryId, TenantId
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import audit_entries
-from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 
 _FIELDS = AuditEntry.__struct_fields__

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from akidb.domain import cursors
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Scope, Tenant
 from akidb.domain.errors import NotFound
@@ -13,7 +14,6 @@ from akidb.metadata import versioned_rows as rows
 from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.tables import collections, databases, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
-from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 
 _OF_TENANT = collections.c.tenant_id == sa.bindparam("tenant_id")

@@ -5,13 +5,13 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from akidb.domain import cursors
 from akidb.domain.documents import Page
 from akidb.domain.entities import Database
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import DatabaseId, TenantId
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import databases, tenants
-from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(*rows.columns(Database)).where(databases.c.tenant_id == sa.bindparam("tenant_id"))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from akidb.domain import cursors
 from akidb.domain.documents import Page
 from akidb.domain.entities import Tenant
 from akidb.domain.ids import TenantId
@@ -19,7 +20,6 @@ from akidb.domain.names import fold, fold_name
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.names import CANDIDATES, contains, wanted
 from akidb.metadata.tables import tenants
-from akidb.sql import cursors
 from akidb.sql.prepared import Prepared
 from akidb.sql.types import format_instant
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from akidb.domain import cursors
 from akidb.domain.documents import Page
 from akidb.domain.entities import User
 from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
@@ -13,7 +14,6 @@ from akidb.domain.ids import TenantId, UserId
 from akidb.domain.names import email_key
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import users
-from akidb.sql import cursors
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 

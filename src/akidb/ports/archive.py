@@ -220,3 +220,43 @@ class MetadataRecords(Protocol):
     def is_empty(self) -> bool:
         """Whether there is no row of any of the tables."""
         ...
+
+
+class ArchiveReader(Protocol):
+    """An archive being read; every part is checked by itself, and that it may come where it does."""
+
+    header: Header
+    digest: bytes
+    """SHA-256 of all of it, once all was read."""
+
+    def __iter__(self) -> Iterator[Part]:
+        """The parts. Raises InvalidArgument(`archive...`) for the first that is wrong."""
+        ...
+
+
+class ArchiveWriter(Protocol):
+    """An archive being written."""
+
+    def add(self, part: StoreHead | CollectionImage | Documents | Tombstones | Rows) -> None:
+        """Write the next part."""
+        ...
+
+    def finish(self) -> object:
+        """Write the end."""
+        ...
+
+
+class ArchiveFormat(Protocol):
+    """How archives are read and written."""
+
+    def reader(self, source: ByteSource, *, room_bytes: int) -> ArchiveReader:
+        """Begin to read an archive, which may take so many bytes when it is unpacked."""
+        ...
+
+    def writer(self, sink: ByteSink, header: Header) -> ArchiveWriter:
+        """Begin to write one."""
+        ...
+
+    def require_exportable(self, rows: Sequence[Rows], collections: int) -> None:
+        """Raise Unavailable for a tenant with more metadata than an archive of one tenant may have."""
+        ...

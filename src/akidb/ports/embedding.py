@@ -1,16 +1,15 @@
 """What turns texts into vectors, and where the models of a machine are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["document", "query"]
+from akidb.domain.embedding import ModelInfo
+from akidb.domain.migration import Progress
 
-Progress = Callable[[str, int, int], None]
-"""Called as `progress(stage, done, total)` during a download or build; units are the stage's own."""
+Purpose = Literal["document", "query"]
 
 
 class Embedding(NamedTuple):
@@ -50,24 +49,6 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
         """Embed `texts` (possibly none)."""
         ...
-
-
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a model without loading it."""
-
-    name: str
-    embedder: str
-    """Which runtime serves it: `onnx` or `hash`."""
-    dimension: int
-    max_tokens: int
-    fingerprint: str
-    installed: bool
-    """Whether its files are on this machine, so that it can be loaded offline."""
-    size_bytes: int
-    """Of its files as downloaded, as far as known (0 for `hash`)."""
-    license: str
-    path: str | None
-    """Where its files lie, None when not installed."""
 
 
 class EmbeddingModels(Protocol):

@@ -1,180 +1,78 @@
-"""The move from AkiDB 1.x and back: what is reported of it, and what it needs of the metadata store.
+"""What the migration from AkiDB 1.x and back needs of files and of the metadata store."""
 
-Paths in reports are relative to the directory of the manifests; bytes that are not UTF-8 are escaped.
-"""
-
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from akidb.domain.entities import AuditEntry, Database, Tenant
-from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.domain.ids import TenantId
 
-DirectoryLike = str | os.PathLike[str]
-
 DEFAULT_DATABASE = "default"
-"""What each tenant gets that comes from 1.x."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, how many of its manifests are done, and how many there are."""
+"""The database that each tenant from 1.x gets."""
 
 
-class Outcome(StrEnum):
-    """What became of a manifest, or in a dry run what would."""
-
-    CREATED = "created"
-    UNCHANGED = "unchanged"
-    OVERWRITTEN = "overwritten"
-    CONFLICT = "conflict"
-    PURGED = "purged"
-    """Its tenant was purged, and is not brought back."""
-
-
-class ManifestFault(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is wrong with one file."""
-
-    path: str
-    field: str | None
-    """Where, such as `quotas.max_storage_bytes`; None for the file as a whole."""
-    reason: str
-
-
-class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is no manifest."""
+class FileProblem(NamedTuple):
+    """A path, and what is wrong with it."""
 
     path: str
     reason: str
 
 
-class MigratedTenant(msgspec.Struct, frozen=True, kw_only=True):
-    """One manifest and its tenant."""
+class FoundFiles(msgspec.Struct):
+    """What a directory holds; paths are relative to it, and sorted."""
 
-    path: str
-    tenant_id: TenantId
-    slug: str | None
-    """The slug in 2.0, None for a purged tenant."""
-    given_slug: str | None
-    """What the manifest gives as a slug, also when it is none; cut after 100 characters."""
-    outcome: Outcome
-    reason: str | None = None
-    """Why it is a conflict."""
-    unknown_fields: Sequence[str] = ()
-    content_hash: str | None = None
-    """SHA-256 of what was taken over, the manifest's bytes included; read back and compared."""
+    files: list[str]
+    skipped: list[FileProblem]
+    faults: list[FileProblem]
 
 
-class Counts(msgspec.Struct, kw_only=True):
-    """How many manifests had which outcome; `faulty` and `skipped` count files."""
-
-    manifests: int = 0
-    created: int = 0
-    unchanged: int = 0
-    overwritten: int = 0
-    conflicts: int = 0
-    purged: int = 0
-    faulty: int = 0
-    skipped: int = 0
+class UnreadableFile(Exception):
+    """A file that exists and cannot be read as a manifest; the message says why."""
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read back before the commit, and agreed."""
+class ManifestOutput(Protocol):
+    """A directory that manifests are written to, all of them or none."""
 
-    tenants: int
-    databases: int
-    manifests: int
+    existing: set[str]
+    """The paths of the files in it."""
 
-
-class MigrationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a migration from 1.x did, or would do."""
-
-    v1_data_dir: str
-    dry_run: bool
-    counts: Counts
-    faults: Sequence[ManifestFault] = ()
-    skipped: Sequence[SkippedFile] = ()
-    tenants: Sequence[MigratedTenant] = ()
-    """Every manifest, in the order of the tenants' IDs."""
-    verification: Verification | None = None
-    """None in a dry run, and when nothing was written."""
-
-
-class WrittenManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant and the file that it went to."""
-
-    path: str
-    tenant_id: TenantId
-    slug: str
-    origin: str
-    """`unchanged` since it came from 1.x, `changed` since, or `new` in 2.0."""
-    left_behind: Sequence[str] = ()
-    """Databases beside `default`, for which 1.x has no place."""
-    moved_from: str | None = None
-    """The path that the manifest had, where another has it now or it leads out of the directory."""
-
-
-class ReturnReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a migration back to 1.x wrote."""
-
-    out: str
-    unchanged: int
-    changed: int
-    new: int
-    tenants: Sequence[WrittenManifest] = ()
-    """Every tenant, in the order of the IDs."""
-
-
-class FaultyManifests(InvalidArgument):
-    """There are faulty files, so that nothing was written. `report` names all of them."""
-
-    def __init__(self, report: MigrationReport) -> None:
-        first = report.faults[0]
-        where = f"{first.path}: {first.field}" if first.field else first.path
-        count = report.counts.faulty
-        files = "1 file is faulty" if count == 1 else f"{count} files are faulty"
-        super().__init__("v1_data_dir", f"{files}, and nothing is migrated; {where}: {first.reason}")
-        self.report = report
-
-
-class ManifestConflicts(AlreadyExists):
-    """Manifests differ from what was migrated before, so that nothing was written. `report` names them."""
-
-    def __init__(self, report: MigrationReport) -> None:
-        first = next(each for each in report.tenants if each.outcome is Outcome.CONFLICT)
-        super().__init__("tenant", "tenant_id", first.tenant_id)
-        count = report.counts.conflicts
-        manifests = "1 manifest is in conflict" if count == 1 else f"{count} manifests are in conflict"
-        self.message = (
-            f"{manifests} with what is there, and nothing is migrated; {first.path}: {first.reason}"
-        )
-        self.args = (self.message,)
-        self.report = report
-
-
-class MigrationOperations(Protocol):
-    """From AkiDB 1.x and back. Asked of the process that has the data: a server refuses."""
-
-    def v1_to_v2(
-        self,
-        v1_data_dir: DirectoryLike,
-        *,
-        dry_run: bool = False,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> MigrationReport:
-        """Take over the tenant of every manifest in a directory, or none of them.
-
-        Raises FaultyManifests when a file is wrong, ManifestConflicts when one differs from what was
-        migrated and is not to `overwrite` it.
-        """
+    def refuse_strangers(self, paths: set[str]) -> None:
+        """Raise InvalidArgument(`out`) when there is a file that is none of these."""
         ...
 
-    def v2_to_v1(self, out: DirectoryLike, *, progress: Progress | None = None) -> ReturnReport:
-        """Write every tenant as a manifest into a directory that holds nothing else."""
+    def refuse_other(self, path: str, body: bytes) -> None:
+        """Raise InvalidArgument(`out`) when the file exists with other bytes."""
+        ...
+
+    def write(self, path: str, body: bytes) -> None:
+        """Write a file that does not exist; it gets its name in `finish`."""
+        ...
+
+    def finish(self) -> None:
+        """Make what was written durable, under its names."""
+        ...
+
+
+class ManifestFiles(Protocol):
+    """Manifests of AkiDB 1.x in directories."""
+
+    def find(self, directory: Path) -> FoundFiles:
+        """The manifests in a directory, at any depth. Raises InvalidArgument(`v1_data_dir`)."""
+        ...
+
+    def read(self, directory: Path, path: str) -> bytes:
+        """The bytes of a file that `find` found. Raises UnreadableFile."""
+        ...
+
+    def is_safe(self, path: str) -> bool:
+        """Whether a file may be written under this relative path."""
+        ...
+
+    def open_output(self, directory: Path) -> ManifestOutput:
+        """A directory to write to. Raises InvalidArgument(`out`) for anything else."""
         ...
 
 

@@ -1,15 +1,8 @@
 """Who may start an operation: all until the runtime closes, and then none."""
 
 import threading
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from akidb.domain.errors import Unavailable
-from akidb.observe.operations import Running
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Admission:
@@ -48,24 +41,3 @@ class Admission:
         with self._changed:
             self.refuse(reason)
             self._changed.wait_for(lambda: self._running == 0)
-
-
-class _Admitted(Protocol):
-    @property
-    def admission(self) -> Admission: ...
-
-
-S = TypeVar("S", bound=_Admitted)
-
-
-def operation(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make a method one that is admitted, observed (as in `tenant.create`) and waited for."""
-    service, _, verb = method.__qualname__.rpartition(".")
-    name = f"{service.removesuffix('Service').lower()}.{verb}"
-
-    @wraps(method)
-    def admitted(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with self.admission, Running(name, self.admission.slow_operation_seconds):
-            return method(self, *args, **kwargs)
-
-    return admitted

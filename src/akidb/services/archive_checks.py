@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from akidb.archive.frames import fault
-from akidb.archive.parts import ArchiveReader
+from akidb.domain.archives import fault
+from akidb.domain.batches import check_id
 from akidb.domain.documents import MAX_TEXT_BYTES, stored_size
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.fields import Field
 from akidb.domain.json import canonical_object, check_object
 from akidb.domain.names import (
     MAX_INTEGER,
-    check_email,
     check_integer,
-    check_label,
-    check_name,
-    check_slug,
     check_text,
     email_key,
 )
+from akidb.operations import OPERATIONS
+from akidb.operations.collections import CreateCollection
+from akidb.operations.databases import UpdateDatabase
+from akidb.operations.tenants import UpdateTenant
+from akidb.operations.users import CreateUser
 from akidb.ports.archive import (
+    ArchiveReader,
     CollectionImage,
     CollectionRecord,
     DatabaseRecord,
@@ -46,8 +49,7 @@ from akidb.ports.archive import (
     Tombstones,
     UserRecord,
 )
-from akidb.services.batches import check_id, refuse_faulty
-from akidb.services.databases import MAX_DESCRIPTION_BYTES
+from akidb.services.batches import refuse_faulty
 from akidb.services.passwords import Cost
 
 if TYPE_CHECKING:
@@ -229,7 +231,7 @@ def check_rows(part: Rows) -> None:
         path = f"archive.{part.table}[{at}]"
         for name in row.__struct_fields__:
             value = getattr(row, name)
-            check = _CHECKS.get((part.table, name)) or _COMMON.get(name)
+            check = _check_of(part.table, name)
             if isinstance(value, datetime):
                 _check_time(value, f"{path}.{name}")
             elif check is not None and value is not None:
@@ -288,33 +290,30 @@ def _check_raw_id(value: object, path: str) -> None:
 
 
 _Check = Callable[[Any, str], object]
-_COMMON: Mapping[str, _Check] = {
+_FIELDS: Mapping[str, Mapping[str, Field]] = {
+    "tenants": OPERATIONS[UpdateTenant].fields,
+    "databases": OPERATIONS[UpdateDatabase].fields,
+    "collections": OPERATIONS[CreateCollection].fields,
+    "users": OPERATIONS[CreateUser].fields,
+    "legacy_manifests": {"slug": OPERATIONS[UpdateTenant].fields["slug"]},
+}
+"""By table: the rules of what users write."""
+_CHECKS: Mapping[str, _Check] = {
     "version": _whole(1, _MAX_VERSION),
     "metadata": check_object,
-    "schema_version": _whole(1, 2**31 - 1),
-    "memory_quota_bytes": check_integer,
-    "storage_quota_bytes": check_integer,
-    "qps_quota": check_integer,
-    "max_document_count": check_integer,
-    "dimension": _whole(MIN_DIMENSION, MAX_DIMENSION),
-    "hnsw_m": _whole(2, 512),
-    "hnsw_ef_construction": _whole(1, 4096),
-    "external_id": check_label,
-    "slug": check_slug,
-    "email": check_email,
+    "embedding_fingerprint": _text(_MAX_WORD_BYTES),
+    "placement": _text(_MAX_WORD_BYTES),
     "password_hash": _check_hash,
     "entity_id": _check_raw_id,
 }
-"""By the field's name, whatever the table."""
-_CHECKS: Mapping[tuple[str, str], _Check] = {
-    ("tenants", "name"): check_label,
-    ("databases", "name"): check_name,
-    ("databases", "description"): _text(MAX_DESCRIPTION_BYTES),
-    ("collections", "name"): check_name,
-    ("collections", "embedding_model"): _text(_MAX_WORD_BYTES),
-    ("collections", "embedding_fingerprint"): _text(_MAX_WORD_BYTES),
-    ("tenants", "placement"): _text(_MAX_WORD_BYTES),
-}
+"""By the field's name, whatever the table: what users do not write, or not so freely."""
+
+
+def _check_of(table: str, name: str) -> _Check | None:
+    if name in _CHECKS:
+        return _CHECKS[name]
+    rules = _FIELDS.get(table, {}).get(name)
+    return None if rules is None else rules.check
 
 
 def _check_tenant(contents: Contents) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
+from akidb.domain.archives import ImportConflict, ImportReport
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AkiDBError, AlreadyExists, InvalidState
 from akidb.ports.archive import TENANT_TABLES, Rows, TenantRecord
-from akidb.ports.archiving import ImportConflict, ImportReport
 from akidb.ports.metadata import MetadataTransaction
 from akidb.services.archive_checks import Contents
 

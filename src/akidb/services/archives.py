@@ -11,22 +11,27 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Protocol, TypeVar, cast
 
 from msgspec.structs import replace
 
-from akidb.archive.frames import fault
-from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
+from akidb.domain.archives import ImportReport, fault
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound, Overloaded, Unavailable
+from akidb.domain.fields import TenantRef
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Access, require
-from akidb.domain.names import check_flag, check_label, check_slug, parse_reference
+from akidb.operations import archives as ask
+from akidb.operations.declare import OPERATIONS
 from akidb.ports import wire
+from akidb.ports.answers import RequestKey
 from akidb.ports.archive import (
     RECORDS,
     TENANT_TABLES,
+    ArchiveFormat,
     ArchiveKind,
+    ArchiveReader,
+    ArchiveWriter,
     ByteSink,
     ByteSource,
     CollectionImage,
@@ -38,22 +43,20 @@ from akidb.ports.archive import (
     StoreImage,
     Tombstones,
 )
-from akidb.ports.archiving import ImportReport
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.operations import TenantRef
-from akidb.services.admission import Admission, operation
 from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
+from akidb.services.dispatch import handles
 from akidb.services.idempotency import request_key
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenant_copy import Branch
 from akidb.services.transactions import Change, Transactions
-from akidb.sql.gate import FairGate
+
+T = TypeVar("T")
 
 COPIED_BYTES = 2**20
 ROWS_AT_ONCE = 500
-TURN_TIMEOUT_SECONDS = 60.0
 
 
 class ArchiveScratch:
@@ -84,41 +87,56 @@ class ArchiveScratch:
             yield copy
 
 
+class Turn(Protocol):
+    """A fair queue that lets in one at a time."""
+
+    def enter(self) -> object:
+        """Wait for the turn. Raises Overloaded when that takes too long."""
+        ...
+
+    def leave(self) -> None:
+        """End it."""
+        ...
+
+
 class ArchiveService:
-    """`akidb.ports.operations.ArchiveOperations` in process."""
+    """Carries out `akidb.operations.archives`."""
 
     def __init__(
         self,
         *,
-        admission: Admission,
         metadata: MetadataStore,
-        changes: Transactions,
+        transactions: Transactions,
         stores: StoreAccess,
         tenant_stores: TenantStores,
         ids: IdGenerator,
         now: Callable[[], datetime],
-        place: ArchiveScratch,
+        scratch: ArchiveScratch,
+        format: ArchiveFormat,
+        turn: Turn,
         schemas: tuple[str, int],
     ) -> None:
-        self.admission = admission
+        """Take what it works with; `turn` lets one image in at a time, in a shared database.
+
+        An image there keeps a connection of a pool of two or more, and a copy takes another one of it: with
+        one image at a time there is always one left.
+        """
         self._metadata = metadata
-        self._changes = changes
+        self._transactions = transactions
         self._stores = stores
         self._tenant_stores = tenant_stores
         self._ids = ids
         self._now = now
-        self._place = place
+        self._scratch = scratch
         self._schemas = schemas
-        # An image in a shared database keeps a connection of a pool of two or more, and a copy takes another
-        # one of it: with one image at a time there is always one left.
-        self._turn = FairGate("archive", TURN_TIMEOUT_SECONDS)
+        self._format = format
+        self._turn = turn
 
-    @operation
-    def backup(self, target: ByteSink) -> None:
-        """Write all there is."""
+    @handles(ask.CreateBackup)
+    def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - it says nothing
         with self._metadata.read() as tx:
             known = tx.stores.list()
-        writer = self._writer(target, "backup")
+        writer = self._writer(sink, "backup")
         for tenant_id, _ in known:
             with ExitStack() as opened:
                 try:
@@ -135,12 +153,10 @@ class ArchiveService:
                     writer.add(rows)
         writer.finish()
 
-    @operation
-    def export(self, tenant: TenantRef, target: ByteSink) -> None:
-        """Write one tenant."""
-        reference = parse_reference(TenantId, tenant)
+    @handles(ask.ExportTenant)
+    def export(self, asked: ask.ExportTenant, *, sink: ByteSink) -> None:
         with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(reference).tenant_id
+            tenant_id = tx.tenants.get(asked.tenant).tenant_id
         with self._image(tenant_id) as image:
             # After the store and before anything is written: what was purged between is left out.
             rows = self._rows(tenant_id)
@@ -149,64 +165,53 @@ class ArchiveService:
             }
             every = [] if image is None else image.collections()
             found = [each for each in every if each.collection_id in known]
-            require_exportable(rows, len(found))
-            writer = self._writer(target, "tenant")
+            self._format.require_exportable(rows, len(found))
+            writer = self._writer(sink, "tenant")
             if image is not None:
                 _write_store(writer, tenant_id, image, found)
             for part in rows:
                 writer.add(part)
             writer.finish()
 
-    @operation
-    def import_(self, source: ByteSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
-        """Take in an exported tenant."""
-        if slug is not None:
-            check_slug(slug)
-        check_flag(dry_run, "dry_run")
-        with self._place.seekable(source) as archive:
+    @handles(ask.ImportTenant)
+    def import_(self, asked: ask.ImportTenant, *, source: ByteSource) -> ImportReport:
+        with self._scratch.seekable(source) as archive:
             start = archive.tell()
             contents = check_archive(self._reader(archive, "tenant"))
-            tenant = contents.tenant if slug is None else replace(contents.tenant, slug=slug)
+            tenant = contents.tenant if asked.slug is None else replace(contents.tenant, slug=asked.slug)
             contents.rows["tenants"] = [tenant]
-            arguments = [contents.digest.hex(), slug]
-            if not dry_run and (done := self._answered(arguments)) is not None:
+            key = request_key(OPERATIONS[ask.ImportTenant], asked, also=contents.digest.hex())
+            if not asked.dry_run and (done := self._answered(key, ImportReport)) is not None:
                 return done
             with self._tenant_stores.exclusive(tenant.tenant_id):
                 with self._metadata.snapshot() as tx:
                     conflicts = find_conflicts(tx, contents)
-                report = report_of(contents, conflicts, dry_run=dry_run)
-                if dry_run:
+                report = report_of(contents, conflicts, dry_run=asked.dry_run)
+                if asked.dry_run:
                     return report
                 refuse(conflicts)
                 archive.seek(start)
                 with self._whole(tenant.tenant_id):
                     store_id = self._fill(archive, contents)
-                    return self._bring_in(contents, store_id, arguments, report)
+                    return self._bring_in(contents, store_id, key, report)
 
-    @operation
-    def copy(self, tenant: TenantRef, slug: str, *, name: str | None = None) -> Tenant:
-        """Make a tenant of its own of what a tenant holds now."""
-        reference = parse_reference(TenantId, tenant)
-        check_slug(slug)
-        if name is not None:
-            check_label(name, "name")
-        key = request_key("tenants.copy", (tenant,), [slug, name])
-        if key is not None:
-            with self._metadata.read() as tx:
-                if (known := tx.answers.find(key, self._now())) is not None:
-                    return wire.decode(known, Tenant)
+    @handles(ask.CopyTenant)
+    def copy(self, asked: ask.CopyTenant) -> Tenant:
+        key = request_key(OPERATIONS[ask.CopyTenant], asked)
+        if (done := self._answered(key, Tenant)) is not None:
+            return done
         with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(reference).tenant_id
-            refuse([] if is_free_slug(tx, slug) else [taken("slug", slug)])
+            tenant_id = tx.tenants.get(asked.tenant).tenant_id
+            refuse([] if is_free_slug(tx, asked.slug) else [taken("slug", asked.slug)])
         with self._image(tenant_id) as image:
             rows = self._rows(tenant_id)
-            branch = Branch(rows, self._ids, slug, name, self._now())
+            branch = Branch(rows, self._ids, asked.slug, asked.name, self._now())
             with self._tenant_stores.exclusive(branch.tenant_id), self._whole(branch.tenant_id):
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
                     renamed = branch.renamed(image.collections())
                     self._tenant_stores.branch(branch.tenant_id, store_id, image, renamed)
-                return self._bring_in_copy(tenant, branch, store_id, [slug, name])
+                return self._bring_in_copy(asked.tenant, branch, store_id, key)
 
     def _writer(self, target: ByteSink, kind: ArchiveKind) -> ArchiveWriter:
         metadata_schema, documents_schema = self._schemas
@@ -217,10 +222,10 @@ class ArchiveService:
             documents_schema=documents_schema,
             created_at=self._now(),
         )
-        return ArchiveWriter(target, header)
+        return self._format.writer(target, header)
 
     def _reader(self, archive: IO[bytes], kind: ArchiveKind) -> ArchiveReader:
-        return open_archive(archive, kind, self._place.room_bytes())
+        return open_archive(self._format, archive, kind, self._scratch.room_bytes())
 
     @contextmanager
     def _image(self, tenant_id: TenantId, *, patient: bool = False) -> Iterator[StoreImage | None]:
@@ -272,14 +277,13 @@ class ArchiveService:
             require(Access.METADATA_READ, tx.tenants.get(tenant_id).status)
             return [part for table in TENANT_TABLES for part in tx.records.read(table, tenant_id)]
 
-    def _answered(self, arguments: Any) -> ImportReport | None:
+    def _answered(self, key: RequestKey | None, kind: type[T]) -> T | None:
         """The answer that this request was given before."""
-        key = request_key("tenants.import", (), arguments)
         if key is None:
             return None
         with self._metadata.read() as tx:
             known = tx.answers.find(key, self._now())
-        return None if known is None else wire.decode(known, ImportReport)
+        return None if known is None else wire.decode(known, kind)
 
     def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:
         """Fill the tenant's store from an archive that was checked, and is checked to be that one still."""
@@ -295,7 +299,7 @@ class ArchiveService:
         return store_id
 
     def _bring_in(
-        self, contents: Contents, store_id: StoreId | None, arguments: Any, report: ImportReport
+        self, contents: Contents, store_id: StoreId | None, key: RequestKey | None, report: ImportReport
     ) -> ImportReport:
         tenant_id = contents.tenant.tenant_id
 
@@ -311,10 +315,10 @@ class ArchiveService:
             change.audit("tenant.import", tenant_id, tenant_id)
             return report
 
-        return self._changes.carry_out("tenants.import", (), arguments, ImportReport, effect)
+        return self._transactions.run(key, ImportReport, effect)
 
     def _bring_in_copy(
-        self, tenant: TenantRef, branch: "Branch", store_id: StoreId | None, arguments: Any
+        self, tenant: TenantRef, branch: Branch, store_id: StoreId | None, key: RequestKey | None
     ) -> Tenant:
         def effect(change: Change) -> Tenant:
             for part in branch.rows:
@@ -325,12 +329,14 @@ class ArchiveService:
             change.audit("tenant.copy", branch.tenant_id, branch.origin_id)
             return change.tx.tenants.get(branch.tenant_id)
 
-        return self._changes.carry_out("tenants.copy", (tenant,), arguments, Tenant, effect)
+        return self._transactions.run(key, Tenant, effect, tenant=tenant)
 
 
-def open_archive(archive: IO[bytes], kind: ArchiveKind, room_bytes: int) -> ArchiveReader:
+def open_archive(
+    format: ArchiveFormat, archive: IO[bytes], kind: ArchiveKind, room_bytes: int
+) -> ArchiveReader:
     """Begin to read an archive of that kind. Raises InvalidArgument for another."""
-    reader = ArchiveReader(archive, room_bytes=room_bytes)
+    reader = format.reader(archive, room_bytes=room_bytes)
     if reader.header.kind != kind:
         advice = "`akidb restore` takes it" if kind == "tenant" else "`akidb tenant import` takes it"
         raise fault(f"is of the kind {reader.header.kind}, not {kind}: {advice}")

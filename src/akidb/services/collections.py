@@ -2,228 +2,109 @@
 
 from typing import Any
 
-from msgspec import UNSET
-from msgspec.structs import asdict
-
-from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
-from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Database, Metric, Tenant
+from akidb.domain.documents import Page
+from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import InvalidArgument, InvalidState
-from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, TenantId
+from akidb.domain.ids import CollectionId, IdGenerator
 from akidb.domain.lifecycle import Access, CollectionState, move, require
-from akidb.domain.names import check_flag, check_integer, check_name, check_word, parse_reference
+from akidb.operations import collections as ask
+from akidb.operations.declare import OPERATIONS, InCollection, InDatabase
 from akidb.ports.embedding import EmbeddingModels
-from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.operations import CollectionChanges, CollectionRef, DatabaseRef, TenantRef
-from akidb.services.admission import Admission, operation
+from akidb.ports.metadata import MetadataTransaction
+from akidb.services.dispatch import in_read, in_transaction
 from akidb.services.purging import Purging
-from akidb.services.transactions import Change, Transactions, check_version
+from akidb.services.transactions import Change, check_version
+
+_OPTIONS = ("hnsw_m", "hnsw_ef_construction", "max_document_count")
 
 
 class CollectionService:
-    """`akidb.ports.operations.CollectionOperations` in process."""
+    """Carries out `akidb.operations.collections`."""
 
-    def __init__(
-        self,
-        admission: Admission,
-        metadata: MetadataStore,
-        changes: Transactions,
-        purging: Purging,
-        models: EmbeddingModels,
-        ids: IdGenerator,
-    ) -> None:
-        self.admission = admission
-        self._metadata = metadata
-        self._changes = changes
+    def __init__(self, purging: Purging, models: EmbeddingModels, ids: IdGenerator) -> None:
         self._purging = purging
         self._models = models
         self._ids = ids
 
-    @operation
-    def create(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        name: str,
-        *,
-        dimension: int | None = None,
-        metric: Metric = Metric.COSINE,
-        embedding_model: str | None = None,
-        hnsw_m: int | None = None,
-        hnsw_ef_construction: int | None = None,
-        max_document_count: int | None = None,
-    ) -> Collection:
-        """Create a collection."""
-        given = {
-            "hnsw_m": hnsw_m,
-            "hnsw_ef_construction": hnsw_ef_construction,
-            "max_document_count": max_document_count,
-        }
-        values = _checked({"name": name, **{k: v for k, v in given.items() if v is not None}})
-        values["metric"] = check_word(Metric, metric, "metric")
-        values.update(self._vectors(dimension, embedding_model))
-
-        def effect(change: Change) -> Collection:
-            owner, parent = _parents(change.tx, tenant, database)
-            require(Access.METADATA_WRITE, owner.status, parent.state)
-            collection = Collection(
-                collection_id=self._ids.new(CollectionId),
-                tenant_id=owner.tenant_id,
-                database_id=parent.database_id,
-                created_at=change.now,
-                updated_at=change.now,
-                **values,
-            )
-            change.tx.collections.create(collection)
-            change.audit("collection.create", owner.tenant_id, collection.collection_id)
-            change.add_to_outbox(owner.tenant_id, "collection", collection.collection_id)
-            return collection
-
-        path = (tenant, database)
-        return self._changes.carry_out("collections.create", path, values, Collection, effect)
-
-    @operation
-    def get(self, tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> Collection:
-        """One collection that is not deleted."""
-        reference = parse_reference(CollectionId, collection)
-        with self._metadata.read() as tx:
-            owner, parent = _parents(tx, tenant, database)
-            require(Access.METADATA_READ, owner.status, parent.state)
-            return tx.collections.get(owner.tenant_id, parent.database_id, reference)
-
-    @operation
-    def list(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        *,
-        deleted: bool = False,
-        limit: int = DEFAULT_PAGE_LIMIT,
-        cursor: str | None = None,
-    ) -> Page[Collection]:
-        """Collections by name."""
-        check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
-        check_flag(deleted, "deleted")
-        with self._metadata.read() as tx:
-            owner, parent = _parents(tx, tenant, database)
-            require(Access.METADATA_READ, owner.status, parent.state)
-            return tx.collections.list(
-                owner.tenant_id, parent.database_id, deleted=deleted, limit=limit, cursor=cursor
-            )
-
-    @operation
-    def count(self, tenant: TenantRef, database: DatabaseRef, *, deleted: bool = False) -> int:
-        """How many collections there are."""
-        check_flag(deleted, "deleted")
-        with self._metadata.read() as tx:
-            owner, parent = _parents(tx, tenant, database)
-            require(Access.METADATA_READ, owner.status, parent.state)
-            return tx.collections.count_in(owner.tenant_id, parent.database_id, deleted=deleted)
-
-    @operation
-    def update(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        collection: CollectionRef,
-        changes: CollectionChanges,
-        *,
-        if_version: int | None = None,
-    ) -> Collection:
-        """Change fields of a collection."""
-        values = _checked({name: value for name, value in asdict(changes).items() if value is not UNSET})
-
-        def effect(change: Change) -> Collection:
-            found = self._read(change, tenant, database, collection, if_version)
-            require(Access.METADATA_WRITE, found.state)
-            if all(getattr(found, name) == value for name, value in values.items()):
-                return found
-            changed = found.changed(change.now, **values)
-            change.tx.collections.update(changed)
-            change.audit("collection.update", found.tenant_id, found.collection_id)
-            if "max_document_count" in values:
-                change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
-            return changed
-
-        path, arguments = (tenant, database, collection), [values, if_version]
-        return self._changes.carry_out("collections.update", path, arguments, Collection, effect)
-
-    @operation
-    def delete(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        collection: CollectionRef,
-        *,
-        if_version: int | None = None,
-    ) -> None:
-        """Delete a collection, until `restore` or `purge`."""
-
-        def effect(change: Change) -> None:
-            found = self._read(change, tenant, database, collection, if_version)
-            move(found.state, CollectionState.DELETING)
-            change.tx.collections.delete(found, change.now)
-            change.audit("collection.delete", found.tenant_id, found.collection_id)
-            change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
-
-        path = (tenant, database, collection)
-        self._changes.carry_out("collections.delete", path, if_version, type(None), effect)
-
-    @operation
-    def restore(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        collection: CollectionRef,
-        *,
-        if_version: int | None = None,
-    ) -> Collection:
-        """Bring a deleted collection back, documents and all."""
-
-        def effect(change: Change) -> Collection:
-            found = self._read(change, tenant, database, collection, if_version, deleted=True)
-            restored = change.tx.collections.restore(found, change.now)
-            change.audit("collection.restore", found.tenant_id, found.collection_id)
-            change.add_to_outbox(found.tenant_id, "collection", found.collection_id)
-            return restored
-
-        path = (tenant, database, collection)
-        return self._changes.carry_out("collections.restore", path, if_version, Collection, effect)
-
-    @operation
-    def purge(
-        self,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        collection: CollectionRef,
-        *,
-        if_version: int | None = None,
-    ) -> None:
-        """Remove a deleted collection and its documents for good."""
-
-        def effect(change: Change) -> None:
-            tx = change.tx
-            owner, parent = _parents(tx, tenant, database)
-            reference = parse_reference(CollectionId, collection)
-            live = tx.collections.find(owner.tenant_id, parent.database_id, reference)
-            if live is not None:
-                raise InvalidState("collection", live.state, "purge", ["deleting"])
-            found = self._read(change, tenant, database, collection, if_version, deleted=True)
-            self._purging.collection(change, found)
-
-        path = (tenant, database, collection)
-        self._changes.carry_out("collections.purge", path, if_version, type(None), effect)
+    def finish_purges(self) -> None:
+        """Remove what the files of the stores still hold of a purged collection."""
         self._purging.finish()
+
+    @in_transaction(ask.CreateCollection)
+    def create(self, change: Change, asked: ask.CreateCollection) -> Collection:
+        vectors = self._vectors(asked.dimension, asked.embedding_model)
+        owner, parent = _parents(change.tx, asked, Access.METADATA_WRITE)
+        collection = Collection(
+            collection_id=self._ids.new(CollectionId),
+            tenant_id=owner.tenant_id,
+            database_id=parent.database_id,
+            name=asked.name,
+            metric=asked.metric,
+            created_at=change.now,
+            updated_at=change.now,
+            **vectors,
+            **{name: value for name in _OPTIONS if (value := getattr(asked, name)) is not None},
+        )
+        change.tx.collections.create(collection)
+        _record(change, "create", collection)
+        return collection
+
+    @in_read(ask.GetCollection)
+    def get(self, tx: MetadataTransaction, asked: ask.GetCollection) -> Collection:
+        owner, parent = _parents(tx, asked, Access.METADATA_READ)
+        return tx.collections.get(owner.tenant_id, parent.database_id, asked.collection)
+
+    @in_read(ask.ListCollections)
+    def list(self, tx: MetadataTransaction, asked: ask.ListCollections) -> Page[Collection]:
+        owner, parent = _parents(tx, asked, Access.METADATA_READ)
+        given = OPERATIONS[ask.ListCollections].given(asked)
+        return tx.collections.list(owner.tenant_id, parent.database_id, **given)
+
+    @in_read(ask.CountCollections)
+    def count(self, tx: MetadataTransaction, asked: ask.CountCollections) -> int:
+        owner, parent = _parents(tx, asked, Access.METADATA_READ)
+        return tx.collections.count_in(owner.tenant_id, parent.database_id, deleted=asked.deleted)
+
+    @in_transaction(ask.UpdateCollection)
+    def update(self, change: Change, asked: ask.UpdateCollection) -> Collection:
+        values = OPERATIONS[ask.UpdateCollection].given(asked)
+        found = _read(change, asked, asked.if_version)
+        require(Access.METADATA_WRITE, found.state)
+        if all(getattr(found, name) == value for name, value in values.items()):
+            return found
+        changed = found.changed(change.now, **values)
+        change.tx.collections.update(changed)
+        _record(change, "update", found, store="max_document_count" in values)
+        return changed
+
+    @in_transaction(ask.DeleteCollection)
+    def delete(self, change: Change, asked: ask.DeleteCollection) -> None:
+        found = _read(change, asked, asked.if_version)
+        move(found.state, CollectionState.DELETING)
+        change.tx.collections.delete(found, change.now)
+        _record(change, "delete", found)
+
+    @in_transaction(ask.RestoreCollection)
+    def restore(self, change: Change, asked: ask.RestoreCollection) -> Collection:
+        found = _read(change, asked, asked.if_version, deleted=True)
+        restored = change.tx.collections.restore(found, change.now)
+        _record(change, "restore", found)
+        return restored
+
+    @in_transaction(ask.PurgeCollection, after="finish_purges")
+    def purge(self, change: Change, asked: ask.PurgeCollection) -> None:
+        owner, parent = _parents(change.tx, asked, None)
+        live = change.tx.collections.find(owner.tenant_id, parent.database_id, asked.collection)
+        if live is not None:
+            raise InvalidState("collection", live.state, "purge", ["deleting"])
+        self._purging.collection(change, _read(change, asked, asked.if_version, deleted=True))
 
     def _vectors(self, dimension: int | None, model: str | None) -> dict[str, Any]:
         """The dimension, and the model's name and fingerprint."""
-        if dimension is not None:
-            check_integer(dimension, "dimension", MIN_DIMENSION, MAX_DIMENSION)
         if model is None:
             if dimension is None:
                 raise InvalidArgument("dimension", "is needed, or an embedding_model")
             return {"dimension": dimension}
-        if not isinstance(model, str):
-            raise InvalidArgument("embedding_model", "must be the name of a model")
         info = self._models.info(model)
         if dimension not in {None, info.dimension}:
             raise InvalidArgument("dimension", f"is {info.dimension} with {model}, not {dimension}")
@@ -233,41 +114,31 @@ class CollectionService:
             "embedding_fingerprint": info.fingerprint,
         }
 
-    @staticmethod
-    def _read(
-        change: Change,
-        tenant: TenantRef,
-        database: DatabaseRef,
-        collection: CollectionRef,
-        if_version: int | None,
-        *,
-        deleted: bool = False,
-    ) -> Collection:
-        """The collection, when what is above it lets its metadata be written."""
-        owner, parent = _parents(change.tx, tenant, database)
-        found = change.tx.collections.get(
-            owner.tenant_id, parent.database_id, parse_reference(CollectionId, collection), deleted=deleted
-        )
-        require(Access.METADATA_WRITE, owner.status, parent.state)
-        check_version(found, if_version)
-        change.tenant_id = owner.tenant_id
-        return found
+
+def _parents(
+    tx: MetadataTransaction, asked: InDatabase[Any], access: Access | None
+) -> tuple[Tenant, Database]:
+    """The tenant and the database, when their states permit the access."""
+    owner = tx.tenants.get(asked.tenant)
+    parent = tx.databases.get(owner.tenant_id, asked.database)
+    if access is not None:
+        require(access, owner.status, parent.state)
+    return owner, parent
 
 
-def _parents(tx: MetadataTransaction, tenant: TenantRef, database: DatabaseRef) -> tuple[Tenant, Database]:
-    owner = tx.tenants.get(parse_reference(TenantId, tenant))
-    return owner, tx.databases.get(owner.tenant_id, parse_reference(DatabaseId, database))
+def _read(
+    change: Change, asked: InCollection[Any], if_version: int | None, *, deleted: bool = False
+) -> Collection:
+    """The collection that is about to change, when what contains it permits that."""
+    owner, parent = _parents(change.tx, asked, None)
+    found = change.tx.collections.get(owner.tenant_id, parent.database_id, asked.collection, deleted=deleted)
+    require(Access.METADATA_WRITE, owner.status, parent.state)
+    check_version(found, if_version)
+    change.tenant_id = owner.tenant_id
+    return found
 
 
-def _checked(values: dict[str, Any]) -> dict[str, Any]:
-    """Check the fields that a caller gave."""
-    for name, value in values.items():
-        if name == "name":
-            check_name(value)
-        elif name == "hnsw_m":
-            check_integer(value, name, 2, 512)
-        elif name == "hnsw_ef_construction":
-            check_integer(value, name, 1, 4096)
-        else:
-            check_integer(value, name)
-    return values
+def _record(change: Change, verb: str, collection: Collection, *, store: bool = True) -> None:
+    change.audit(f"collection.{verb}", collection.tenant_id, collection.collection_id)
+    if store:
+        change.add_to_outbox(collection.tenant_id, "collection", collection.collection_id)

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
+from akidb.domain.upkeep import Finding
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.ports.upkeep import Finding
 from akidb.services.store_access import StoreAccess
 
 

@@ -1,20 +1,13 @@
 """Documents: written, read, deleted, searched, each within its tenant's limits."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Collection as AbstractCollection
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from akidb.domain import cursors
 from akidb.domain.documents import (
-    DEFAULT_INCLUDE,
-    DEFAULT_PAGE_LIMIT,
-    MAX_PAGE_LIMIT,
-    MAX_TEXT_BYTES,
-    MAX_TOP_K,
     Document,
-    DocumentLike,
     Include,
     Match,
     Page,
@@ -27,24 +20,19 @@ from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
-from akidb.domain.lifecycle import Access, require
-from akidb.domain.names import MAX_INTEGER, check_integer, check_text, check_word
+from akidb.operations import documents as ask
+from akidb.operations.declare import OPERATIONS
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
-from akidb.ports.documents import DocumentReader, DocumentWriter
-from akidb.ports.metadata import MetadataStore
-from akidb.ports.operations import CollectionPath
+from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
-from akidb.services.admission import Admission, operation
-from akidb.services.batches import check_documents, check_ids, check_selection, check_vector
-from akidb.services.changes import Signals
+from akidb.services.batches import check_documents, check_vector
+from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.idempotency import request_key
-from akidb.services.rate import RateLimiter
 from akidb.services.retries import retried
-from akidb.services.scope_cache import ScopeCache
+from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
-from akidb.sql import cursors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,37 +45,29 @@ SEARCH_ATTEMPTS = 5
 
 
 class DocumentService:
-    """`akidb.ports.operations.DocumentOperations` in process."""
+    """Carries out `akidb.operations.documents`."""
 
     def __init__(
         self,
         *,
-        admission: Admission,
-        metadata: MetadataStore,
         stores: StoreAccess,
         index: VectorIndex,
         embeddings: EmbeddingService,
-        limiter: RateLimiter,
         ids: IdGenerator,
         now: Callable[[], datetime],
         signals: Signals,
     ) -> None:
-        self.admission = admission
-        self._scopes = ScopeCache(metadata)
         self._stores = stores
         self._index = index
         self._embeddings = embeddings
-        self._limiter = limiter
         self._ids = ids
         self._now = now
         self._signals = signals
 
-    @operation
-    def upsert(self, path: CollectionPath, documents: Sequence[DocumentLike]) -> UpsertResult:
-        """Write documents, all or none."""
-        scope = self._enter(path, Access.DOCUMENT_WRITE)
-        checked = check_documents(documents, scope.collection, self._ids)
-        key = request_key("documents.upsert", path, documents)
+    @on_collection(ask.UpsertDocuments)
+    def upsert(self, scope: Scope, asked: ask.UpsertDocuments) -> UpsertResult:
+        checked = check_documents(asked.documents, scope.collection, self._ids)
+        key = request_key(OPERATIONS[ask.UpsertDocuments], asked)
         known = self._remembered(scope, key, UpsertResult)
         if known is not None:
             return known
@@ -103,127 +83,69 @@ class DocumentService:
 
         return self._write(key, scope, UpsertResult, effect)
 
-    @operation
-    def update(
-        self,
-        path: CollectionPath,
-        metadata: Mapping[str, Any],
-        *,
-        ids: Sequence[str] | None = None,
-        filter: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Merge metadata into that of the chosen documents."""
-        scope = self._enter(path, Access.DOCUMENT_WRITE)
-        patch = check_object(metadata, "metadata")
-        selection = check_selection(ids, filter)
+    @on_collection(ask.UpdateDocuments)
+    def update(self, scope: Scope, asked: ask.UpdateDocuments) -> int:
+        selection = _selection(asked)
 
         def change(id: str, old: dict[str, Any]) -> str:
-            merged = merge_patch(old, patch)
+            merged = merge_patch(old, asked.metadata)
             return canonical(check_object(merged, f"metadata of {id!r}")).decode()
 
         def effect(writer: DocumentWriter) -> int:
             return writer.update(selection, change)
 
-        key = request_key("documents.update", path, [patch, ids, filter])
+        key = request_key(OPERATIONS[ask.UpdateDocuments], asked)
         return self._write(key, scope, int, effect, without_store=0)
 
-    @operation
-    def delete(
-        self,
-        path: CollectionPath,
-        *,
-        ids: Sequence[str] | None = None,
-        filter: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Delete the chosen documents."""
-        scope = self._enter(path, Access.DOCUMENT_WRITE)
-        selection = check_selection(ids, filter)
+    @on_collection(ask.DeleteDocuments)
+    def delete(self, scope: Scope, asked: ask.DeleteDocuments) -> int:
+        selection = _selection(asked)
 
         def effect(writer: DocumentWriter) -> int:
             return writer.delete(selection)
 
-        key = request_key("documents.delete", path, [ids, filter])
+        key = request_key(OPERATIONS[ask.DeleteDocuments], asked)
         return self._write(key, scope, int, effect, without_store=0)
 
-    @operation
-    def get(
-        self,
-        path: CollectionPath,
-        ids: Sequence[str],
-        *,
-        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
-    ) -> list[Document]:
-        """The documents with these ids."""
-        scope = self._enter(path, Access.DOCUMENT_READ)
-        wanted, parts = check_ids(ids), _parts(include)
+    @on_collection(ask.GetDocuments)
+    def get(self, scope: Scope, asked: ask.GetDocuments) -> list[Document]:
         with self._read(scope) as reader:
-            return [] if reader is None else reader.get(wanted, parts)
+            return [] if reader is None else reader.get(list(asked.ids), frozenset(asked.include))
 
-    @operation
-    def scan(
-        self,
-        path: CollectionPath,
-        *,
-        filter: Mapping[str, Any] | None = None,
-        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
-        limit: int = DEFAULT_PAGE_LIMIT,
-        cursor: str | None = None,
-    ) -> Page[Document]:
-        """Documents in the order of their ids."""
-        scope = self._enter(path, Access.DOCUMENT_READ)
-        check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
-        parsed, parts = _filter(filter), _parts(include)
-        binding = ("documents", scope.collection.collection_id, None if parsed is None else parsed.canonical)
-        after = None if cursor is None else cursors.decode(cursor, str, *binding)
+    @on_collection(ask.ScanDocuments)
+    def scan(self, scope: Scope, asked: ask.ScanDocuments) -> Page[Document]:
+        filter = _filter(asked.filter)
+        binding = ("documents", scope.collection.collection_id, None if filter is None else filter.canonical)
+        after = None if asked.cursor is None else cursors.decode(asked.cursor, str, *binding)
         with self._read(scope) as reader:
             if reader is None:
                 return Page(items=[])
-            found, more = reader.scan(after=after, filter=parsed, include=parts, limit=limit)
+            found, more = reader.scan(
+                after=after, filter=filter, include=frozenset(asked.include), limit=asked.limit
+            )
         return Page(items=found, next_cursor=cursors.encode(found[-1].id, *binding) if more else None)
 
-    @operation
-    def count(self, path: CollectionPath, *, filter: Mapping[str, Any] | None = None) -> int:
-        """How many documents there are, or match."""
-        scope = self._enter(path, Access.DOCUMENT_READ)
-        parsed = _filter(filter)
+    @on_collection(ask.CountDocuments)
+    def count(self, scope: Scope, asked: ask.CountDocuments) -> int:
         with self._read(scope) as reader:
-            return 0 if reader is None else reader.count(parsed)
+            return 0 if reader is None else reader.count(_filter(asked.filter))
 
-    @operation
-    def search(
-        self,
-        path: CollectionPath,
-        *,
-        text: str | None = None,
-        vector: "Sequence[float] | NDArray[np.float32] | None" = None,
-        top_k: int = 10,
-        filter: Mapping[str, Any] | None = None,
-        score_threshold: float | None = None,
-        ef_search: int | None = None,
-        include: AbstractCollection[Include] = DEFAULT_INCLUDE,
-    ) -> SearchResult:
-        """The documents that score highest."""
-        scope = self._enter(path, Access.DOCUMENT_READ)
-        check_integer(top_k, "top_k", 1, MAX_TOP_K)
-        if ef_search is not None:
-            check_integer(ef_search, "ef_search", 1, MAX_TOP_K)
-        if score_threshold is not None and not _is_number(score_threshold):
-            raise InvalidArgument("score_threshold", "must be a finite number")
-        parsed, parts = _filter(filter), _parts(include)
-        question = self._question(scope, text, vector)
-        query = VectorQuery(question, top_k, parsed, score_threshold, ef_search)
-        return self._search(scope, query, parts)
+    @on_collection(ask.SearchDocuments)
+    def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
+        vector = self._vector(scope, asked)
+        query = VectorQuery(
+            vector, asked.top_k, _filter(asked.filter), asked.score_threshold, asked.ef_search
+        )
+        return self._search(scope, query, frozenset(asked.include))
 
-    def _question(self, scope: Scope, text: str | None, vector: object) -> "NDArray[np.float32]":
+    def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "NDArray[np.float32]":
+        """What is searched for, as a vector of shape `(dimension,)`."""
         collection = scope.collection
-        if (text is None) == (vector is None):
-            raise InvalidArgument("text", "either a text or a vector is needed, and not both")
-        if vector is not None:
-            return check_vector(vector, collection.dimension, collection.metric)
-        checked = check_text(text, "text", maximum_bytes=MAX_TEXT_BYTES)
+        if asked.text is None:
+            return check_vector(asked.vector, collection.dimension, collection.metric)
         if collection.embedding_model is None:
             raise InvalidArgument("vector", "is needed: the collection has no embedding model")
-        found: NDArray[np.float32] = self._embeddings.embed_for(collection, [checked], "query").vectors[0]
+        found: NDArray[np.float32] = self._embeddings.embed_for(collection, [asked.text], "query").vectors[0]
         return found
 
     def _search(self, scope: Scope, query: VectorQuery, include: frozenset[Include]) -> SearchResult:
@@ -249,13 +171,6 @@ class DocumentService:
             if len(matches) == len(hits):
                 break
         return SearchResult(matches=matches, statistics=statistics)
-
-    def _enter(self, path: CollectionPath, work: Access) -> Scope:
-        """Find the collection, see that its state lets the work through, and take from the rate."""
-        scope = self._scopes.find(path)
-        require(work, scope.tenant.status, scope.database.state, scope.collection.state)
-        self._limiter.take(scope.tenant)
-        return scope
 
     @contextmanager
     def _read(self, scope: Scope) -> Iterator[DocumentReader | None]:
@@ -327,19 +242,13 @@ def _match(hit: Hit, document: Document) -> Match:
     )
 
 
-def _filter(value: Mapping[str, Any] | None) -> Filter | None:
-    """A filter, None for one that every document passes."""
-    if value is None:
-        return None
-    parsed = Filter.parse(value)
-    return None if parsed.is_empty else parsed
+def _filter(value: Any) -> Filter | None:
+    """A filter that was checked; None for one that every document passes."""
+    return None if value is None or value.is_empty else value
 
 
-def _parts(include: AbstractCollection[Include]) -> frozenset[Include]:
-    if isinstance(include, str) or not isinstance(include, AbstractCollection):
-        raise InvalidArgument("include", "must be a list of parts")
-    return frozenset(check_word(Include, part, "include") for part in include)
-
-
-def _is_number(value: object) -> bool:
-    return (type(value) is int and abs(value) <= MAX_INTEGER) or (type(value) is float and isfinite(value))
+def _selection(asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
+    """Which documents, by their ids or by a filter, both checked."""
+    if asked.ids is not None:
+        return Selection(ids=list(asked.ids))
+    return Selection(filter=_filter(asked.filter))

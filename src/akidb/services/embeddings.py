@@ -1,48 +1,45 @@
-"""Embedding of texts, for documents, for questions and for `embed`, and the models of this machine."""
+"""Embedding of texts, for documents, for searches and for `embed`, and the models of this machine."""
 
 from collections.abc import Sequence
 
-from akidb.domain.documents import MAX_TEXT_BYTES
+from akidb.domain.embedding import EmbeddingResult, ModelInfo
 from akidb.domain.entities import Collection
-from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.domain.names import check_text
-from akidb.ports.embedding import Embedding, EmbeddingModels, ModelInfo, Progress, Purpose
-from akidb.ports.operations import EmbeddingResult
-from akidb.services.admission import Admission, operation
-
-MAX_TEXTS = 2_048
-
-
-def check_texts(texts: object) -> None:
-    """Refuse what is no list of 1 to 2,048 texts."""
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise InvalidArgument("texts", "must be a list of texts")
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise InvalidArgument("texts", f"must hold 1 to {MAX_TEXTS} texts")
-    for place, text in enumerate(texts):
-        check_text(text, f"texts[{place}]", maximum_bytes=MAX_TEXT_BYTES)
+from akidb.domain.errors import Unavailable
+from akidb.domain.migration import Progress
+from akidb.operations import embeddings as ask
+from akidb.ports.embedding import Embedding, EmbeddingModels, Purpose
+from akidb.services.dispatch import handles
 
 
 class EmbeddingService:
-    """`akidb.ports.operations.EmbeddingOperations` in process."""
+    """Carries out `akidb.operations.embeddings`."""
 
-    def __init__(self, admission: Admission, models: EmbeddingModels, default_model: str) -> None:
-        self.admission = admission
+    def __init__(self, models: EmbeddingModels, default_model: str) -> None:
         self._models = models
         self._default_model = default_model
 
-    @operation
-    def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
-        """Embed texts with a model, or with the default one."""
-        check_texts(texts)
-        embedder = self._models.load(model or self._default_model)
-        found = embedder.embed(texts)
+    @handles(ask.EmbedTexts)
+    def embed(self, asked: ask.EmbedTexts) -> EmbeddingResult:
+        embedder = self._models.load(asked.model or self._default_model)
+        found = embedder.embed(asked.texts)
         return EmbeddingResult(
             model=embedder.model,
             vectors=found.vectors,
             token_counts=list(found.token_counts),
             truncated=list(found.truncated),
         )
+
+    @handles(ask.ListModels)
+    def list(self, asked: ask.ListModels) -> list[ModelInfo]:  # noqa: ARG002 - it says nothing
+        return self._models.list()
+
+    @handles(ask.GetModel)
+    def get(self, asked: ask.GetModel) -> ModelInfo:
+        return self._models.info(asked.model)
+
+    @handles(ask.PullModel)
+    def pull(self, asked: ask.PullModel, *, progress: Progress | None = None) -> ModelInfo:
+        return self._models.pull(asked.model, progress)
 
     def embed_for(self, collection: Collection, texts: Sequence[str], purpose: Purpose) -> Embedding:
         """Embed with the collection's model.
@@ -57,26 +54,3 @@ class EmbeddingService:
                 f" ({collection.embedding_fingerprint}, here {embedder.fingerprint})"
             )
         return embedder.embed(texts, purpose)
-
-
-class ModelService:
-    """`akidb.ports.operations.ModelOperations` in process."""
-
-    def __init__(self, admission: Admission, models: EmbeddingModels) -> None:
-        self.admission = admission
-        self._models = models
-
-    @operation
-    def list(self) -> list[ModelInfo]:
-        """All known models."""
-        return self._models.list()
-
-    @operation
-    def info(self, name: str) -> ModelInfo:
-        """One model."""
-        return self._models.info(name)
-
-    @operation
-    def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
-        """Fetch a model, unless it is there."""
-        return self._models.pull(name, progress)

@@ -12,12 +12,12 @@ from typing import TypeVar
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
+from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.observe.telemetry import OK
 from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.upkeep import MaintenanceReport
 from akidb.services.admission import Admission
 from akidb.services.purging import PurgeableBackups, Purging
 from akidb.services.retries import retried

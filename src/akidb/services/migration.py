@@ -18,30 +18,31 @@ from akidb.domain.errors import Internal, Unavailable
 from akidb.domain.ids import AuditEntryId, DatabaseId, IdGenerator, TenantId
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.domain.manifests import Manifest, content_hash
-from akidb.domain.names import check_flag
-from akidb.legacy.reading import shown
-from akidb.observe import context
-from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.migration import (
-    DEFAULT_DATABASE,
-    DirectoryLike,
+from akidb.domain.migration import (
     FaultyManifests,
-    ImportedTenant,
-    LegacyManifest,
-    LegacyManifests,
     ManifestConflicts,
     MigrationReport,
     Outcome,
     Progress,
     ReturnReport,
     Verification,
+    shown,
 )
-from akidb.services.admission import Admission, operation
+from akidb.observe import context
+from akidb.operations import migration as ask
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.migration import (
+    DEFAULT_DATABASE,
+    ImportedTenant,
+    LegacyManifest,
+    LegacyManifests,
+    ManifestFiles,
+)
+from akidb.services.dispatch import handles
 from akidb.services.migration_plan import (
     ManifestSource,
     Step,
     decide,
-    directory_path,
     parts,
     read_again,
     read_source,
@@ -55,49 +56,47 @@ ACTION = "tenant.migrate"
 
 
 class MigrationService:
-    """`akidb.ports.operations.MigrationOperations` in process."""
+    """Carries out `akidb.operations.migration`."""
 
     def __init__(
         self,
-        admission: Admission,
         metadata: MetadataStore,
         stores: StoreAccess,
+        files: ManifestFiles,
         ids: IdGenerator,
         now: Callable[[], datetime],
     ) -> None:
-        self.admission = admission
         self._metadata = metadata
         self._stores = stores
+        self._files = files
         self._ids = ids
         self._now = now
 
-    @operation
+    @handles(ask.MigrateV1ToV2)
     def v1_to_v2(
         self,
-        v1_data_dir: DirectoryLike,
+        asked: ask.MigrateV1ToV2,
         *,
-        dry_run: bool = False,
-        overwrite: bool = False,
+        source: ManifestSource | None = None,
         progress: Progress | None = None,
     ) -> MigrationReport:
-        """Take over every tenant of a directory of 1.x, or none."""
-        check_flag(dry_run, "dry_run")
-        check_flag(overwrite, "overwrite")
         show = progress or _no_progress
-        source = read_source(v1_data_dir, show)
-        if dry_run:
+        if source is None:
+            source = read_source(self._files, Path(asked.v1_data_dir), show)
+        if asked.dry_run:
             with self._metadata.snapshot() as tx:
-                return planned(source, tx.legacy_manifests, overwrite=overwrite)
+                return planned(source, tx.legacy_manifests, overwrite=asked.overwrite)
         refuse_faults(source, dry_run=False)
-        return self._carry_out(source, overwrite=overwrite, progress=show)
+        return self._carry_out(source, overwrite=asked.overwrite, progress=show)
 
-    @operation
-    def v2_to_v1(self, out: DirectoryLike, *, progress: Progress | None = None) -> ReturnReport:
-        """Write every tenant as a manifest of 1.x."""
+    @handles(ask.MigrateV2ToV1)
+    def v2_to_v1(self, asked: ask.MigrateV2ToV1, *, progress: Progress | None = None) -> ReturnReport:
         from akidb.services.migration_back import write_manifests
 
         with self._metadata.snapshot() as tx:
-            return write_manifests(tx.legacy_manifests, directory_path(out, "out"), progress or _no_progress)
+            return write_manifests(
+                self._files, tx.legacy_manifests, Path(asked.out), progress or _no_progress
+            )
 
     def _moment(self, store: LegacyManifests) -> datetime:
         """The time of this migration, by which it knows what it wrote: no other has it, as clocks may go."""
@@ -131,7 +130,7 @@ class MigrationService:
                 steps = [step for step in source.steps if _writes(step)]
                 if not steps:
                     return told, None
-                writing = _Writing(tx, self._ids, now, source.directory)
+                writing = _Writing(tx, self._ids, now, source)
                 before = tx.legacy_manifests.count_tenants()
                 told = writing.write(steps, progress)
                 added = sum(step.outcome is Outcome.CREATED for step in steps)
@@ -171,11 +170,13 @@ def refuse_conflicts(source: ManifestSource, *, dry_run: bool) -> None:
 class _Writing:
     """Writes the steps of a plan in one transaction."""
 
-    def __init__(self, tx: MetadataTransaction, ids: IdGenerator, now: datetime, directory: Path) -> None:
+    def __init__(
+        self, tx: MetadataTransaction, ids: IdGenerator, now: datetime, source: ManifestSource
+    ) -> None:
         self._tx = tx
         self._ids = ids
         self._now = now
-        self._directory = directory
+        self._source = source
         self._request = context.current()
 
     def write(self, steps: Sequence[Step], progress: Progress) -> list[TenantId]:
@@ -196,7 +197,7 @@ class _Writing:
         return told
 
     def _arrival(self, step: Step) -> ImportedTenant:
-        again = read_again(self._directory, step)
+        again = read_again(self._source, step)
         if again is None:
             raise Unavailable(f"{shown(step.path)} changed while it was migrated; nothing is, run it again")
         manifest, body = again

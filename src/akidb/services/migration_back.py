@@ -5,19 +5,20 @@ from pathlib import Path
 
 from akidb.domain.ids import TenantId
 from akidb.domain.manifests import changed_manifest, new_manifest
-from akidb.legacy.reading import SUFFIX, shown
-from akidb.legacy.writing import OutDirectory, is_safe
-from akidb.ports.migration import ExportedTenant, LegacyManifests, Progress, ReturnReport, WrittenManifest
+from akidb.domain.migration import SUFFIX, Progress, ReturnReport, WrittenManifest, shown
+from akidb.ports.migration import ExportedTenant, LegacyManifests, ManifestFiles
 
 
-def write_manifests(store: LegacyManifests, directory: Path, progress: Progress) -> ReturnReport:
+def write_manifests(
+    files: ManifestFiles, store: LegacyManifests, directory: Path, progress: Progress
+) -> ReturnReport:
     """Write what the store holds as of now.
 
     A directory that has files is refused, unless each of them is what would be written there: then a run
     that was broken off goes on.
     """
-    paths = _paths(store)
-    out = OutDirectory(directory)
+    paths = _paths(files, store)
+    out = files.open_output(directory)
     out.refuse_strangers(set(paths.values()))
     if out.existing:
         for departure in store.departures():
@@ -43,7 +44,7 @@ def write_manifests(store: LegacyManifests, directory: Path, progress: Progress)
     )
 
 
-def _paths(store: LegacyManifests) -> dict[TenantId, str]:
+def _paths(files: ManifestFiles, store: LegacyManifests) -> dict[TenantId, str]:
     """Where each tenant goes: no two to one file, also where the file system takes `A` and `a` for one.
 
     Old paths come first. One that is taken, or that leads out of the directory, is none.
@@ -53,7 +54,7 @@ def _paths(store: LegacyManifests) -> dict[TenantId, str]:
     taken: set[str] = set()
     for tenant_id, slug, old in store.paths():
         path = None if old is None else os.fsdecode(old)
-        if path is not None and is_safe(path) and _claim(path, taken):
+        if path is not None and files.is_safe(path) and _claim(path, taken):
             paths[tenant_id] = path
         else:
             others.append((tenant_id, slug))

@@ -4,7 +4,6 @@ Nothing is written here. Of a manifest only what the plan needs is kept, so that
 fit into memory; whoever carries the plan out reads the files again.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TypeVar
 
 import msgspec
 
-from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
 from akidb.domain.manifests import (
     FaultyManifest,
@@ -22,13 +20,8 @@ from akidb.domain.manifests import (
     read_manifest,
     suffixed_slugs,
 )
-from akidb.domain.names import derive_slug
-from akidb.legacy.reading import FileProblem, UnreadableFile, find, read, shown
-from akidb.ports.migration import (
+from akidb.domain.migration import (
     Counts,
-    DirectoryLike,
-    KnownTenant,
-    LegacyManifests,
     ManifestFault,
     MigratedTenant,
     MigrationReport,
@@ -36,7 +29,10 @@ from akidb.ports.migration import (
     Progress,
     SkippedFile,
     Verification,
+    shown,
 )
+from akidb.domain.names import derive_slug
+from akidb.ports.migration import FileProblem, KnownTenant, LegacyManifests, ManifestFiles, UnreadableFile
 
 T = TypeVar("T")
 
@@ -65,23 +61,18 @@ class Step(msgspec.Struct, kw_only=True):
 class ManifestSource(msgspec.Struct, kw_only=True):
     """A directory whose manifests are read: they are in the order of their tenants' IDs."""
 
+    files: ManifestFiles
     directory: Path
     steps: list[Step]
     faults: list[ManifestFault]
     skipped: list[SkippedFile]
 
-    def __fspath__(self) -> str:
-        """The directory: it may be named by this, and is not read again then."""
-        return str(self.directory)
 
-
-def read_source(v1_data_dir: DirectoryLike, progress: Progress) -> ManifestSource:
+def read_source(files: ManifestFiles, directory: Path, progress: Progress) -> ManifestSource:
     """Read and check every file. Raises InvalidArgument(`v1_data_dir`) when there is no such directory."""
-    if isinstance(v1_data_dir, ManifestSource):
-        return v1_data_dir
-    directory = directory_path(v1_data_dir, "v1_data_dir")
-    found = find(directory)
+    found = files.find(directory)
     source = ManifestSource(
+        files=files,
         directory=directory,
         steps=[],
         faults=[_fault(remark) for remark in found.faults],
@@ -101,10 +92,10 @@ def read_source(v1_data_dir: DirectoryLike, progress: Progress) -> ManifestSourc
     return source
 
 
-def read_again(directory: Path, step: Step) -> tuple[Manifest, bytes] | None:
+def read_again(source: ManifestSource, step: Step) -> tuple[Manifest, bytes] | None:
     """The manifest of a step and its bytes; None when the file is not what it was."""
     try:
-        body = read(directory, step.path)
+        body = source.files.read(source.directory, step.path)
     except UnreadableFile:
         return None
     if sha256(body).digest() != step.sha256:
@@ -121,14 +112,6 @@ def decide(steps: Sequence[Step], store: LegacyManifests, *, overwrite: bool) ->
         for step in part:
             _judge(step, known.get(step.tenant_id), overwrite=overwrite)
     _give_slugs(steps, store)
-
-
-def directory_path(value: object, field: str) -> Path:
-    """Read the path of a directory. Raises InvalidArgument(`field`)."""
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
-    if isinstance(path, bytes) or not path or "\0" in path:
-        raise InvalidArgument(field, "must be the path of a directory")
-    return Path(path)
 
 
 def report_of(
@@ -163,7 +146,7 @@ def parts(items: Sequence[T], size: int = AT_ONCE) -> Iterator[Sequence[T]]:
 
 def _read_step(source: ManifestSource, path: str) -> Step | None:
     try:
-        body = read(source.directory, path)
+        body = source.files.read(source.directory, path)
         manifest = read_manifest(body)
     except UnreadableFile as error:
         source.faults.append(_fault(FileProblem(path, str(error))))

@@ -1,19 +1,17 @@
 """Finds collections by their path, and keeps what was found while the metadata stays as it is."""
 
 from akidb.domain.entities import Scope, Tenant
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.fields import CollectionPath, TenantRef
 from akidb.domain.lifecycle import Access, require
-from akidb.domain.names import parse_reference
 from akidb.observe.context import note_tenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.ports.operations import CollectionPath, TenantRef
 
 MAX_KEPT = 10_000
 
 
 def tenant_for(tx: MetadataTransaction, tenant: TenantRef, work: Access) -> Tenant:
     """The tenant, when its status lets this be done below it."""
-    found = tx.tenants.get(parse_reference(TenantId, tenant))
+    found = tx.tenants.get(tenant)
     require(work, found.status)
     return found
 
@@ -23,25 +21,19 @@ class ScopeCache:
 
     def __init__(self, metadata: MetadataStore) -> None:
         self._metadata = metadata
-        self._kept: tuple[int | None, dict[tuple[object, ...], Scope]] = (None, {})
+        self._kept: tuple[int | None, dict[CollectionPath, Scope]] = (None, {})
 
     def find(self, path: CollectionPath) -> Scope:
-        """The collection and all above it. Raises NotFound for the first that is missing."""
-        tenant, database, collection = path
-        references = (
-            parse_reference(TenantId, tenant),
-            parse_reference(DatabaseId, database),
-            parse_reference(CollectionId, collection),
-        )
+        """The collection and what contains it. Raises NotFound for the first that is missing."""
         # Asked before the scope is read: a transaction in between makes it useless, not wrong.
         generation = self._metadata.generation
         kept_for, kept = self._kept
         if generation is None or generation != kept_for or len(kept) >= MAX_KEPT:
             kept = {}
             self._kept = (generation, kept)
-        scope = kept.get(references)
+        scope = kept.get(path)
         if scope is None:
             with self._metadata.read() as tx:
-                scope = kept[references] = tx.collections.scope(*references)
+                scope = kept[path] = tx.collections.scope(*path)
         note_tenant(scope.tenant.tenant_id)
         return scope

@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
 from akidb.domain.errors import PreconditionFailed, Unavailable
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
-from akidb.domain.names import check_integer, parse_reference
 from akidb.observe import context
+from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxSubject
-from akidb.services.changes import Signals
 from akidb.services.idempotency import request_key
 from akidb.services.retries import retried
+from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 
-T = TypeVar("T")
+A = TypeVar("A")
 
 
 class Change:
@@ -91,31 +91,33 @@ class Transactions:
         self._now = now
         self._signals = signals
 
-    def carry_out(
-        self,
-        operation: str,
-        path: tuple[object, ...],
-        arguments: Any,
-        kind: type[T],
-        effect: Callable[[Change], T],
-        *,
-        takes_key: bool = True,
-    ) -> T:
-        """Run `effect` in a transaction and settle what it told the store.
+    def carry_out(self, row: Operation, request: Request[A], effect: Callable[[Change], A]) -> A:
+        """Run `effect` in a transaction, and apply to the tenant's store what it added to the outbox.
 
-        With an idempotency key that was used before, give the answer of then, a `kind`.
+        With an idempotency key that was used before, return the answer of then.
         """
-        key = request_key(operation, path, arguments) if takes_key else None
-        change, result = retried(lambda: self._attempt(key, path, kind, effect), "metadata")
+        key = request_key(row, request) if row.changes else None
+        return self.run(key, row.answer, effect, tenant=getattr(request, "tenant", None))
+
+    def run(
+        self,
+        key: RequestKey | None,
+        kind: Any,
+        effect: Callable[[Change], A],
+        *,
+        tenant: TenantId | str | None = None,
+    ) -> A:
+        """Do so with a given key; `kind` is the type of the answer, `tenant` what the request names."""
+        change, result = retried(lambda: self._attempt(key, tenant, kind, effect), "metadata")
         if change.concerns_store and change.tenant_id is not None:
             try:
-                self._settle(change.tenant_id)
+                self._apply_pending(change.tenant_id)
             finally:
                 self._stores.end_change(change.tenant_id)
         self._signals.notify(change.tenant_id)
         return result
 
-    def _settle(self, tenant_id: TenantId) -> None:
+    def _apply_pending(self, tenant_id: TenantId) -> None:
         """Have the store follow. Raises Unavailable when it cannot be told; the change stands even so."""
         try:
             self._stores.apply_pending(tenant_id)
@@ -127,10 +129,10 @@ class Transactions:
     def _attempt(
         self,
         key: RequestKey | None,
-        path: tuple[object, ...],
-        kind: type[T],
-        effect: Callable[[Change], T],
-    ) -> tuple[Change, T]:
+        tenant: TenantId | str | None,
+        kind: Any,
+        effect: Callable[[Change], A],
+    ) -> tuple[Change, A]:
         """The transaction of a change."""
         now = self._now()
         change = Change(now, self._ids)
@@ -146,7 +148,7 @@ class Transactions:
                 else:
                     result = wire.decode(known, kind)
                     # The first request may not have come from its commit to its store's yet, or ever.
-                    change.tenant_id, change.concerns_store = _tenant_of(tx, path, result), True
+                    change.tenant_id, change.concerns_store = _tenant_of(tx, tenant, result), True
                 if change.concerns_store and change.tenant_id is not None:
                     self._stores.begin_change(change.tenant_id)
                     announced = change.tenant_id
@@ -160,17 +162,16 @@ class Transactions:
         return change, result
 
 
-def _tenant_of(tx: MetadataTransaction, path: tuple[object, ...], result: object) -> TenantId | None:
-    """Whose store a change was about: its result says so, or else its path."""
+def _tenant_of(tx: MetadataTransaction, tenant: TenantId | str | None, result: object) -> TenantId | None:
+    """Whose store a change was about: its result says so, or else its request."""
     tenant_id: TenantId | None = getattr(result, "tenant_id", None)
-    if tenant_id is None and path:
-        reference = parse_reference(TenantId, path[0])
-        found = tx.tenants.find(reference) or tx.tenants.find(reference, deleted=True)
+    if tenant_id is None and tenant is not None:
+        found = tx.tenants.find(tenant) or tx.tenants.find(tenant, deleted=True)
         tenant_id = None if found is None else found.tenant_id
     return tenant_id
 
 
 def check_version(entity: Tenant | Database | Collection | User, if_version: int | None) -> None:
     """Raise PreconditionFailed when the caller read another version."""
-    if if_version is not None and check_integer(if_version, "if_version", 1) != entity.version:
+    if if_version is not None and if_version != entity.version:
         raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)

@@ -1,30 +1,24 @@
-"""Users: created, changed, kept out, deleted, and known by their password."""
+"""Users: created, changed, kept out, deleted, and known by their password.
 
-from collections.abc import Mapping
+Passwords are hashed before a transaction begins.
+"""
+
 from contextlib import suppress
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from akidb.domain.documents import DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Page
-from akidb.domain.entities import AuditResult, User, UserRole
+from akidb.domain.documents import Page
+from akidb.domain.entities import AuditResult, User
 from akidb.domain.errors import Unauthenticated
 from akidb.domain.ids import IdGenerator, UserId
 from akidb.domain.lifecycle import PERMITTED, Access, TenantStatus, UserStatus, move
-from akidb.domain.names import (
-    MAX_PASSWORD_BYTES,
-    check_email,
-    check_integer,
-    check_password,
-    check_text,
-    check_word,
-    parse_reference,
-)
 from akidb.observe import context
-from akidb.ports.metadata import MetadataStore
-from akidb.ports.operations import TenantRef
-from akidb.ports.users import UserChanges, UserRef
-from akidb.services.admission import Admission, operation
+from akidb.operations import users as ask
+from akidb.operations.declare import OPERATIONS, OfUser
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.passwords import Passwords
 from akidb.services.scope_cache import tenant_for
 from akidb.services.transactions import Change, Transactions, check_version
@@ -38,142 +32,104 @@ class _HashChanged(Exception):
 
 
 class UserService:
-    """`akidb.ports.users.UserOperations` in process. Passwords are hashed before a transaction begins."""
+    """Carries out `akidb.operations.users`."""
 
     def __init__(
-        self,
-        admission: Admission,
-        metadata: MetadataStore,
-        changes: Transactions,
-        passwords: Passwords,
-        ids: IdGenerator,
+        self, metadata: MetadataStore, transactions: Transactions, passwords: Passwords, ids: IdGenerator
     ) -> None:
-        self.admission = admission
         self._metadata = metadata
-        self._changes = changes
+        self._transactions = transactions
         self._passwords = passwords
         self._ids = ids
 
-    @operation
-    def create(
-        self, tenant: TenantRef, email: str, *, password: str, role: UserRole = UserRole.VIEWER
-    ) -> User:
-        """Create an active user."""
-        values: dict[str, Any] = {"email": check_email(email), "role": check_word(UserRole, role, "role")}
-        arguments = {**values, **self._fingerprint(check_password(password))}
-        password_hash = self._passwords.hash(password)
+    @handles(ask.CreateUser)
+    def create(self, asked: ask.CreateUser) -> User:
+        same = replace(asked, password=self._fingerprint(asked.password))
+        password_hash = self._passwords.hash(asked.password)
 
         def effect(change: Change) -> User:
-            owner = tenant_for(change.tx, tenant, Access.METADATA_WRITE)
+            owner = tenant_for(change.tx, asked.tenant, Access.METADATA_WRITE)
             user = User(
                 user_id=self._ids.new(UserId),
                 tenant_id=owner.tenant_id,
+                email=asked.email,
+                role=asked.role,
                 created_at=change.now,
                 updated_at=change.now,
-                **values,
             )
             change.tx.users.create(user, password_hash)
             change.audit("user.create", owner.tenant_id, user.user_id, metadata={"role": user.role})
             return user
 
-        return self._changes.carry_out("users.create", (tenant,), arguments, User, effect)
+        return self._transactions.carry_out(OPERATIONS[ask.CreateUser], same, effect)
 
-    @operation
-    def get(self, tenant: TenantRef, user: UserRef) -> User:
-        """One user."""
-        reference = parse_reference(UserId, user)
-        with self._metadata.read() as tx:
-            return tx.users.get(tenant_for(tx, tenant, Access.METADATA_READ).tenant_id, reference)
+    @in_read(ask.GetUser)
+    def get(self, tx: MetadataTransaction, asked: ask.GetUser) -> User:
+        return tx.users.get(tenant_for(tx, asked.tenant, Access.METADATA_READ).tenant_id, asked.user)
 
-    @operation
-    def list(
-        self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
-    ) -> Page[User]:
-        """Users by email."""
-        check_integer(limit, "limit", 1, MAX_PAGE_LIMIT)
-        with self._metadata.read() as tx:
-            owner = tenant_for(tx, tenant, Access.METADATA_READ)
-            return tx.users.list(owner.tenant_id, limit=limit, cursor=cursor)
+    @in_read(ask.ListUsers)
+    def list(self, tx: MetadataTransaction, asked: ask.ListUsers) -> Page[User]:
+        owner = tenant_for(tx, asked.tenant, Access.METADATA_READ)
+        return tx.users.list(owner.tenant_id, limit=asked.limit, cursor=asked.cursor)
 
-    @operation
-    def count(self, tenant: TenantRef) -> int:
-        """How many users there are."""
-        with self._metadata.read() as tx:
-            return tx.users.count(tenant_for(tx, tenant, Access.METADATA_READ).tenant_id)
+    @in_read(ask.CountUsers)
+    def count(self, tx: MetadataTransaction, asked: ask.CountUsers) -> int:
+        return tx.users.count(tenant_for(tx, asked.tenant, Access.METADATA_READ).tenant_id)
 
-    @operation
-    def update(
-        self, tenant: TenantRef, user: UserRef, changes: UserChanges, *, if_version: int | None = None
-    ) -> User:
-        """Change fields of a user, or set another password."""
-        values: dict[str, Any] = {}
-        if changes.email is not UNSET:
-            values["email"] = check_email(changes.email)
-        if changes.role is not UNSET:
-            values["role"] = check_word(UserRole, changes.role, "role")
-        arguments, password_hash = dict(values), None
-        if changes.password is not UNSET:
-            arguments |= self._fingerprint(check_password(changes.password))
-            password_hash = self._passwords.hash(changes.password)
+    @handles(ask.UpdateUser)
+    def update(self, asked: ask.UpdateUser) -> User:
+        values = OPERATIONS[ask.UpdateUser].given(asked)
+        password, password_hash, same = values.pop("password", None), None, asked
+        if asked.password is not UNSET:
+            same = replace(asked, password=self._fingerprint(asked.password))
+            password_hash = self._passwords.hash(asked.password)
 
         def effect(change: Change) -> User:
-            found = self._read(change, tenant, user, if_version)
+            found = _read(change, asked, asked.if_version)
             if password_hash is None and all(getattr(found, n) == value for n, value in values.items()):
                 return found
             changed = found.changed(change.now, **values)
             change.tx.users.update(changed, password_hash=password_hash)
-            named = [*values, *([] if password_hash is None else ["password"])]
+            named = [*values, *([] if password is None else ["password"])]
             codes = {"changed": named, **({"role": changed.role} if "role" in values else {})}
             change.audit("user.update", found.tenant_id, found.user_id, metadata=codes)
             return changed
 
-        path, given = (tenant, user), [arguments, if_version]
-        return self._changes.carry_out("users.update", path, given, User, effect)
+        return self._transactions.carry_out(OPERATIONS[ask.UpdateUser], same, effect)
 
-    @operation
-    def activate(self, tenant: TenantRef, user: UserRef, *, if_version: int | None = None) -> User:
-        """Let a suspended or deactivated user in again."""
-        return self._move(tenant, user, UserStatus.ACTIVE, "activate", if_version)
+    @in_transaction(ask.ActivateUser)
+    def activate(self, change: Change, asked: ask.ActivateUser) -> User:
+        return _move(change, _read(change, asked, asked.if_version), UserStatus.ACTIVE, "activate")
 
-    @operation
-    def suspend(self, tenant: TenantRef, user: UserRef, *, if_version: int | None = None) -> User:
-        """Keep an active user out for a while."""
-        return self._move(tenant, user, UserStatus.SUSPENDED, "suspend", if_version)
+    @in_transaction(ask.SuspendUser)
+    def suspend(self, change: Change, asked: ask.SuspendUser) -> User:
+        return _move(change, _read(change, asked, asked.if_version), UserStatus.SUSPENDED, "suspend")
 
-    @operation
-    def deactivate(self, tenant: TenantRef, user: UserRef, *, if_version: int | None = None) -> User:
-        """Keep a user out who is to leave."""
-        return self._move(tenant, user, UserStatus.DEACTIVATED, "deactivate", if_version)
+    @in_transaction(ask.DeactivateUser)
+    def deactivate(self, change: Change, asked: ask.DeactivateUser) -> User:
+        return _move(change, _read(change, asked, asked.if_version), UserStatus.DEACTIVATED, "deactivate")
 
-    @operation
-    def delete(self, tenant: TenantRef, user: UserRef, *, if_version: int | None = None) -> None:
-        """Remove a user for good."""
+    @in_transaction(ask.DeleteUser)
+    def delete(self, change: Change, asked: ask.DeleteUser) -> None:
+        found = _read(change, asked, asked.if_version)
+        change.tx.users.delete(found, change.now)
+        change.audit("user.delete", found.tenant_id, found.user_id)
 
-        def effect(change: Change) -> None:
-            found = self._read(change, tenant, user, if_version)
-            change.tx.users.delete(found, change.now)
-            change.audit("user.delete", found.tenant_id, found.user_id)
-
-        self._changes.carry_out("users.delete", (tenant, user), if_version, type(None), effect)
-
-    @operation
-    def verify_password(self, tenant: TenantRef, email: str, password: str) -> User:
-        """The active user who has this email and password."""
-        check_email(email)
-        check_text(password, "password", maximum_bytes=MAX_PASSWORD_BYTES)
+    @handles(ask.VerifyPassword)
+    def verify_password(self, asked: ask.VerifyPassword) -> User:
         for _ in range(VERIFY_ATTEMPTS):
             with suppress(_HashChanged):
-                return self._verify(tenant, email, password)
+                return self._verify(asked)
         raise Unauthenticated
 
-    def _verify(self, tenant: TenantRef, email: str, password: str) -> User:
+    def _verify(self, asked: ask.VerifyPassword) -> User:
         with self._metadata.read() as tx:
-            tenant_id = tenant_for(tx, tenant, Access.METADATA_READ).tenant_id
-            user, known_hash = tx.users.find_with_hash(tenant_id, email) or (None, None)
-        is_right = self._passwords.verify(known_hash, password) and user is not None and _is_let_in(user)
+            tenant_id = tenant_for(tx, asked.tenant, Access.METADATA_READ).tenant_id
+            user, known_hash = tx.users.find_with_hash(tenant_id, asked.email) or (None, None)
+        is_right = self._passwords.verify(known_hash, asked.password) and user is not None and _may_ask(user)
         new_hash = None
         if is_right and known_hash is not None and self._passwords.is_outdated(known_hash):
-            new_hash = self._passwords.hash(password)
+            new_hash = self._passwords.hash(asked.password)
 
         def effect(change: Change) -> list[User]:
             owner = tenant_for(change.tx, tenant_id, Access.METADATA_READ)
@@ -182,7 +138,7 @@ class UserService:
             if found is not None and found[1] != known_hash:
                 raise _HashChanged
             # The user may have been kept out, or deleted, since the password was looked at.
-            if not is_right or found is None or not _is_let_in(found[0]):
+            if not is_right or found is None or not _may_ask(found[0]):
                 change.audit("user.verify_password", tenant_id, resource, result=AuditResult.DENIED)
                 return []
             change.audit("user.verify_password", tenant_id, resource)
@@ -193,42 +149,35 @@ class UserService:
             change.tx.users.update(seen, password_hash=new_hash)
             return [seen]
 
-        verified = self._changes.carry_out(
-            "users.verify_password", (tenant_id,), None, list[User], effect, takes_key=False
-        )
+        verified = self._transactions.run(None, list[User], effect)
         if not verified:
             raise Unauthenticated
         return verified[0]
 
-    def _move(
-        self, tenant: TenantRef, user: UserRef, target: UserStatus, verb: str, if_version: int | None
-    ) -> User:
-        def effect(change: Change) -> User:
-            found = self._read(change, tenant, user, if_version)
-            if not move(found.status, target):
-                return found
-            changed = found.changed(change.now, status=target)
-            change.tx.users.update(changed)
-            change.audit(f"user.{verb}", found.tenant_id, found.user_id)
-            return changed
-
-        return self._changes.carry_out(f"users.{verb}", (tenant, user), if_version, User, effect)
-
-    @staticmethod
-    def _read(change: Change, tenant: TenantRef, user: UserRef, if_version: int | None) -> User:
-        """The user, when the tenant lets its metadata be written."""
-        owner = tenant_for(change.tx, tenant, Access.METADATA_WRITE)
-        found = change.tx.users.get(owner.tenant_id, parse_reference(UserId, user))
-        check_version(found, if_version)
-        change.tenant_id = owner.tenant_id
-        return found
-
-    def _fingerprint(self, password: str) -> Mapping[str, str]:
-        """What is remembered of a password with an idempotency key: nothing that is quick to try."""
+    def _fingerprint(self, password: str) -> str:
+        """What stands for a password in the fingerprint of a request: nothing that is quick to try."""
         key = context.current().idempotency_key
-        return {} if key is None else {"password": self._passwords.fingerprint(password, key)}
+        return "" if key is None else self._passwords.fingerprint(password, key)
 
 
-def _is_let_in(user: User) -> bool:
+def _move(change: Change, found: User, target: UserStatus, verb: str) -> User:
+    if not move(found.status, target):
+        return found
+    changed = found.changed(change.now, status=target)
+    change.tx.users.update(changed)
+    change.audit(f"user.{verb}", found.tenant_id, found.user_id)
+    return changed
+
+
+def _read(change: Change, asked: OfUser[Any], if_version: int | None) -> User:
+    """The user that is about to change, when the tenant permits that."""
+    owner = tenant_for(change.tx, asked.tenant, Access.METADATA_WRITE)
+    found = change.tx.users.get(owner.tenant_id, asked.user)
+    check_version(found, if_version)
+    change.tenant_id = owner.tenant_id
+    return found
+
+
+def _may_ask(user: User) -> bool:
     """Whether there is anything that the user may ask for."""
     return bool(PERMITTED[UserStatus][user.status])

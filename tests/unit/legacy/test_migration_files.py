@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from akidb.domain.errors import InvalidArgument, Unavailable
-from akidb.legacy.reading import MAX_MANIFEST_BYTES, FileProblem, UnreadableFile, find, read, shown
+from akidb.domain.migration import shown
+from akidb.legacy.reading import MAX_MANIFEST_BYTES, FileProblem, UnreadableFile, find, read
 from akidb.legacy.writing import STAGING, OutDirectory, is_safe
 
 

@@ -2,23 +2,31 @@
 
 import threading
 import time
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from akidb.domain.errors import Unavailable
-from akidb.services.admission import Admission, operation
+from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.operations.embeddings import GetModel
+from akidb.services.admission import Admission
+from akidb.services.dispatch import Dispatcher, handles
 
 
 class Library:
-    """Has an operation."""
+    """Carries an operation out."""
 
-    def __init__(self) -> None:
-        self.admission = Admission()
-
-    @operation
-    def lend(self, title: str, *, days: int = 14) -> str:
+    @handles(GetModel)
+    def lend(self, asked: GetModel, *, days: int = 14) -> Any:
         """Lend a book."""
-        return f"{title} for {days} days"
+        return f"{asked.model} for {days} days"
+
+
+def opened(admission: Admission) -> Dispatcher:
+    """What leads requests to a library; it has no metadata."""
+    made = Dispatcher(admission, Mock(), Mock(), Mock(), Mock())
+    made.add(Library())
+    return made
 
 
 @pytest.fixture
@@ -26,17 +34,26 @@ def admission() -> Admission:
     return Admission()
 
 
-def test_an_operation_is_itself_to_its_callers() -> None:
-    assert Library().lend("Kokoro", days=7) == "Kokoro for 7 days"
+def test_a_handler_is_itself_to_its_callers(admission: Admission) -> None:
+    assert Library().lend(GetModel(model="Kokoro"), days=7) == "Kokoro for 7 days"
     assert (Library.lend.__name__, Library.lend.__doc__) == ("lend", "Lend a book.")
+    lent: Any = opened(admission).perform(GetModel(model="Kokoro"), days=7)
+    assert lent == "Kokoro for 7 days"
 
 
-def test_after_the_door_is_closed_nobody_starts() -> None:
-    library = Library()
-    library.admission.refuse("the library is closed")
-    library.admission.refuse("for another reason")
-    with pytest.raises(Unavailable, match="the library is closed"):
-        library.lend("Kokoro")
+def test_after_the_door_is_closed_nobody_starts(admission: Admission) -> None:
+    library = opened(admission)
+    admission.refuse("the library is closed")
+    admission.refuse("for another reason")
+    for model in ("Kokoro", 7):
+        with pytest.raises(Unavailable, match="the library is closed"):
+            library.perform(GetModel(model=model))  # type: ignore[arg-type]
+
+
+def test_a_request_that_is_refused_has_ended(admission: Admission) -> None:
+    with pytest.raises(InvalidArgument):
+        opened(admission).perform(GetModel(model=7))  # type: ignore[arg-type]
+    admission.drain("closed")
 
 
 def test_an_operation_may_call_another(admission: Admission) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from akidb.domain import cursors
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
-from akidb.sql import cursors
 
 TENANT = TenantId(b"\1" * 16)
 CURSOR = cursors.encode("notes", "collections", TENANT, False)

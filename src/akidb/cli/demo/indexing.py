@@ -13,7 +13,12 @@ from akidb.cli.output import Output
 from akidb.domain.documents import MAX_PAGE_LIMIT
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
-from akidb.ports.operations import CollectionPath, Operations, TenantChanges
+from akidb.domain.fields import CollectionPath
+from akidb.operations.collections import CreateCollection, GetCollection
+from akidb.operations.databases import CreateDatabase, GetDatabase
+from akidb.operations.declare import Operations
+from akidb.operations.documents import CountDocuments, ScanDocuments
+from akidb.operations.tenants import CreateTenant, ListTenants, UpdateTenant
 
 
 class Indexed(NamedTuple):
@@ -32,7 +37,7 @@ def ensure(operations: Operations, out: Output, parts: Iterable[Part], model: st
     for part in parts:
         tenant = _tenant(operations, part)
         _collection(operations, part, model)
-        count = operations.documents.count(part.path)
+        count = operations.perform(CountDocuments(**part.path._asdict()))
         if count and tenant.metadata == _mark(count):
             texts += count
             continue
@@ -46,17 +51,17 @@ def ensure(operations: Operations, out: Output, parts: Iterable[Part], model: st
     began = time.perf_counter()
     with out.progress("indexing", written, "texts") as advance:
         for part, found, missing in work:
-            write(operations.documents, part.path, _batches(missing), advance)
-            operations.tenants.update(part.slug, TenantChanges(metadata=_mark(len(found))))
+            write(operations, part.path, _batches(missing), advance)
+            operations.perform(UpdateTenant(tenant=part.slug, metadata=_mark(len(found))))
     return Indexed(texts, written, time.perf_counter() - began)
 
 
 def _tenant(operations: Operations, part: Part) -> Tenant:
-    ours = operations.tenants.list(external_id=part.external_id).items
+    ours = operations.perform(ListTenants(external_id=part.external_id)).items
     if ours:
         return ours[0]
     try:
-        return operations.tenants.create(part.name, slug=part.slug, external_id=part.external_id)
+        return operations.perform(CreateTenant(name=part.name, slug=part.slug, external_id=part.external_id))
     except AlreadyExists:
         raise InvalidArgument(
             "data",
@@ -66,13 +71,17 @@ def _tenant(operations: Operations, part: Part) -> Tenant:
 
 def _collection(operations: Operations, part: Part, model: str) -> None:
     try:
-        operations.databases.get(part.slug, DATABASE)
+        operations.perform(GetDatabase(tenant=part.slug, database=DATABASE))
     except NotFound:
-        operations.databases.create(part.slug, DATABASE, description="Python's standard library")
+        operations.perform(
+            CreateDatabase(tenant=part.slug, name=DATABASE, description="Python's standard library")
+        )
     try:
-        operations.collections.get(*part.path)
+        operations.perform(GetCollection(**part.path._asdict()))
     except NotFound:
-        operations.collections.create(part.slug, DATABASE, COLLECTION, embedding_model=model)
+        operations.perform(
+            CreateCollection(tenant=part.slug, database=DATABASE, name=COLLECTION, embedding_model=model)
+        )
 
 
 def _mark(texts: int) -> dict[str, Any]:
@@ -83,7 +92,9 @@ def _mark(texts: int) -> dict[str, Any]:
 def _ids(operations: Operations, path: CollectionPath) -> Iterator[str]:
     cursor = None
     while True:
-        page = operations.documents.scan(path, include=(), limit=MAX_PAGE_LIMIT, cursor=cursor)
+        page = operations.perform(
+            ScanDocuments(**path._asdict(), include=(), limit=MAX_PAGE_LIMIT, cursor=cursor)
+        )
         yield from (document.id for document in page.items)
         cursor = page.next_cursor
         if cursor is None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from akidb.cli.demo import corpus
-from akidb.ports.operations import CollectionPath
+from akidb.domain.fields import CollectionPath
 
 DATABASE, COLLECTION = "python", "docs"
 

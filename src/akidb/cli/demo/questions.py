@@ -8,7 +8,10 @@ import msgspec
 from akidb.cli.demo.parts import DATABASE, Part
 from akidb.domain.documents import Match
 from akidb.domain.errors import Internal, NotFound
-from akidb.ports.operations import Operations
+from akidb.operations.collections import ListCollections
+from akidb.operations.databases import GetDatabase
+from akidb.operations.declare import Operations
+from akidb.operations.documents import SearchDocuments
 
 TOP_K = 3
 
@@ -41,7 +44,7 @@ class Isolation(msgspec.Struct, frozen=True, kw_only=True):
 def ask(operations: Operations, part: Part, question: str) -> Answer:
     """Ask one tenant one question."""
     began = time.perf_counter()
-    result = operations.documents.search(part.path, text=question, top_k=TOP_K)
+    result = operations.perform(SearchDocuments(**part.path._asdict(), text=question, top_k=TOP_K))
     milliseconds = (time.perf_counter() - began) * 1000
     return Answer(
         tenant=part.slug, question=question, milliseconds=round(milliseconds, 2), matches=result.matches
@@ -54,7 +57,7 @@ def try_isolation(operations: Operations, part: Part, other: Part, question: str
     strangers = [match.id for match in answer.matches if not _is_of(part, match)]
     if strangers:
         raise Internal(f"{part.slug} has found {strangers[0]}, which is not its own")
-    foreign = str(operations.databases.get(other.slug, DATABASE).database_id)
+    foreign = str(operations.perform(GetDatabase(tenant=other.slug, database=DATABASE)).database_id)
     unknown = _unlike(foreign)
     return Isolation(
         answer=answer,
@@ -77,7 +80,7 @@ def _unlike(foreign: str) -> str:
 
 def _refusal(operations: Operations, part: Part, database: str) -> str:
     try:
-        operations.collections.list(part.slug, database)
+        operations.perform(ListCollections(tenant=part.slug, database=database))
     except NotFound as error:
         return error.message
     raise Internal(f"{part.slug} was let into {database}, which is not its own")

@@ -9,6 +9,7 @@ from akidb.cli.demo.questions import Answer, Isolation, ask, try_isolation
 from akidb.cli.models import pull_with_progress
 from akidb.cli.output import Output
 from akidb.cli.session import Session
+from akidb.operations.embeddings import GetModel
 
 SHOWN_CHARACTERS = 72
 
@@ -16,9 +17,9 @@ SHOWN_CHARACTERS = 72
 def tell(session: Session) -> None:
     """Make the tenants, index their texts, ask, and show what one sees of the other."""
     out, operations, model = session.out, session.operations, session.settings.default_model
-    if not operations.models.info(model).installed:
+    if not operations.perform(GetModel(model=model)).installed:
         out.note(f"fetching the embedding model {model}")
-        pull_with_progress(out, operations.models, model)
+        pull_with_progress(out, operations, model)
     indexed = ensure(operations, out, PARTS, model)
     _tell_indexed(out, indexed)
 

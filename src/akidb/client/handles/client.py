@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Self
 from akidb.client.files import FileTarget, writing
 from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import Tenants
-from akidb.client.names import check_model
-from akidb.ports.operations import EmbeddingResult, Operations
-from akidb.ports.upkeep import Finding, MaintenanceReport
+from akidb.domain.embedding import EmbeddingResult, check_model
+from akidb.domain.upkeep import Finding, MaintenanceReport
+from akidb.operations.archives import CreateBackup
+from akidb.operations.declare import Operations
+from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
+from akidb.operations.upkeep import CheckStores, MaintainStores
 
 if TYPE_CHECKING:
-    from akidb.ports.embedding import ModelInfo, Progress
+    from akidb.domain.embedding import ModelInfo
+    from akidb.domain.migration import Progress
 
 
 class Client:
@@ -20,6 +24,7 @@ class Client:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._perform = operations.perform
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +56,7 @@ class Client:
         """
         if model is not None:
             check_model(model, "model")
-        return self._operations.embeddings.embed([texts] if isinstance(texts, str) else texts, model=model)
+        return self._perform(EmbedTexts(texts=[texts] if isinstance(texts, str) else texts, model=model))
 
     def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
         """Write a backup of all tenants to a file, for `akidb restore`; others may go on working.
@@ -60,18 +65,18 @@ class Client:
         AlreadyExists for a file that is there.
         """
         with writing(file, overwrite=overwrite) as target:
-            self._operations.archives.backup(target)
+            self._perform(CreateBackup(), sink=target)
 
     def doctor(self) -> list[Finding]:
         """Look at every store, also while others work: files, counters, what crosses between stores."""
-        return self._operations.doctor()
+        return self._perform(CheckStores()).items
 
     def maintain(self) -> MaintenanceReport:
         """Purge what is past its retention, and finish what a crash left; says what was done.
 
         Whatever keeps a store open for long does so by itself, once a minute.
         """
-        return self._operations.maintain()
+        return self._perform(MaintainStores())
 
     def close(self) -> None:
         """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""
@@ -83,14 +88,15 @@ class Models:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._perform = operations.perform
 
     def list(self) -> "list[ModelInfo]":
         """All models that this AkiDB knows, by name."""
-        return self._operations.models.list()
+        return self._perform(ListModels())
 
     def info(self, name: str) -> "ModelInfo":
         """One model. Raises NotFound for an unknown name."""
-        return self._operations.models.info(check_model(name, "name"))
+        return self._perform(GetModel(model=check_model(name, "name")))
 
     def pull(self, name: str, *, progress: "Progress | None" = None) -> "ModelInfo":
         """Fetch a model's files, check them and make them ready, unless they are there.
@@ -98,4 +104,4 @@ class Models:
         `progress(stage, done, total)` is called now and then, though never by a server. Raises
         Unavailable when no source has the files or they are not the expected ones.
         """
-        return self._operations.models.pull(check_model(name, "name"), progress)
+        return self._perform(PullModel(model=check_model(name, "name")), progress=progress)

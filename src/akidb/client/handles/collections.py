@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from akidb.client.handles.base import Field, IncludeLike, every, found, parts
 from akidb.client.results import Matches, Page
+from akidb.domain import documents as domain
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -16,9 +17,12 @@ from akidb.domain.documents import (
 )
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.fields import CollectionPath, CollectionRef
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
-from akidb.ports.operations import CollectionChanges, CollectionPath, CollectionRef, Operations
+from akidb.operations import changes, collections
+from akidb.operations import documents as docs
+from akidb.operations.declare import Operations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +58,8 @@ class Collections:
 
     def __init__(self, operations: Operations, tenant: TenantId, database: DatabaseId) -> None:
         self._operations = operations
-        self._tenant = tenant
-        self._database = database
+        self._perform = operations.perform
+        self._where: dict[str, Any] = {"tenant": tenant, "database": database}
 
     def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Create a collection, compared by cosine unless `metric` says otherwise.
@@ -63,13 +67,11 @@ class Collections:
         It needs a `dimension` (16-4096), or an `embedding_model`, whose dimension it has. Raises
         AlreadyExists for a name that is taken, also by a deleted collection.
         """
-        return self._handle(
-            self._operations.collections.create(self._tenant, self._database, name, **options)
-        )
+        return self._handle(self._perform(collections.CreateCollection(**self._where, name=name, **options)))
 
     def get(self, collection: CollectionRef) -> "CollectionHandle":
         """The collection with this name or ID. Raises NotFound."""
-        return self._handle(self._operations.collections.get(self._tenant, self._database, collection))
+        return self._handle(self._perform(collections.GetCollection(**self._where, collection=collection)))
 
     def find(self, collection: CollectionRef) -> "CollectionHandle | None":
         """The collection with this name or ID, or None."""
@@ -101,21 +103,20 @@ class Collections:
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page["CollectionHandle"]:
         """Up to `limit` collections by name; with `deleted` the deleted ones alone."""
-        page = self._operations.collections.list(
-            self._tenant, self._database, deleted=deleted, limit=limit, cursor=cursor
+        page = self._perform(
+            collections.ListCollections(**self._where, deleted=deleted, limit=limit, cursor=cursor)
         )
         return Page(map(self._handle, page.items), page.next_cursor)
 
     def __iter__(self) -> Iterator["CollectionHandle"]:
-        collections = self._operations.collections
-        return map(
-            self._handle,
-            every(lambda cursor: collections.list(self._tenant, self._database, cursor=cursor)),
-        )
+        return map(self._handle, every(self._page))
+
+    def _page(self, cursor: str | None) -> domain.Page[Collection]:
+        return self._perform(collections.ListCollections(**self._where, cursor=cursor))
 
     def count(self, *, deleted: bool = False) -> int:
         """How many collections there are, or deleted ones."""
-        return self._operations.collections.count(self._tenant, self._database, deleted=deleted)
+        return self._perform(collections.CountCollections(**self._where, deleted=deleted))
 
     def update(
         self,
@@ -126,30 +127,32 @@ class Collections:
     ) -> "CollectionHandle":
         """Change fields of a collection; what is left out stays."""
         return self._handle(
-            self._operations.collections.update(
-                self._tenant,
-                self._database,
-                collection,
-                CollectionChanges(**changes),
-                if_version=if_version,
+            self._perform(
+                collections.UpdateCollection(
+                    **self._where, collection=collection, **changes, if_version=if_version
+                )
             )
         )
 
     def delete(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
         """Delete a collection and its documents, until `restore` or `purge`."""
-        self._operations.collections.delete(self._tenant, self._database, collection, if_version=if_version)
+        self._perform(
+            collections.DeleteCollection(**self._where, collection=collection, if_version=if_version)
+        )
 
     def restore(self, collection: CollectionRef, *, if_version: int | None = None) -> "CollectionHandle":
         """Bring a deleted collection back, documents and all."""
         return self._handle(
-            self._operations.collections.restore(
-                self._tenant, self._database, collection, if_version=if_version
+            self._perform(
+                collections.RestoreCollection(**self._where, collection=collection, if_version=if_version)
             )
         )
 
     def purge(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
         """Remove a deleted collection and its documents for good."""
-        self._operations.collections.purge(self._tenant, self._database, collection, if_version=if_version)
+        self._perform(
+            collections.PurgeCollection(**self._where, collection=collection, if_version=if_version)
+        )
 
     def _handle(self, entity: Collection) -> "CollectionHandle":
         return CollectionHandle(self._operations, entity)
@@ -180,9 +183,10 @@ class CollectionHandle:
 
     def __init__(self, operations: Operations, entity: Collection) -> None:
         self._operations = operations
-        self._documents = operations.documents
+        self._perform = operations.perform
         self._entity = entity
-        self._path = CollectionPath(entity.tenant_id, entity.database_id, entity.collection_id)
+        path = CollectionPath(entity.tenant_id, entity.database_id, entity.collection_id)
+        self._where = path._asdict()
 
     def __repr__(self) -> str:
         return f"<collection {self.name} {self.id}>"
@@ -199,7 +203,7 @@ class CollectionHandle:
 
     def refresh(self) -> None:
         """Read the collection's fields again."""
-        self._entity = self._operations.collections.get(*self._path)
+        self._entity = self._perform(collections.GetCollection(**self._where))
 
     def upsert(self, documents: Sequence[DocumentLike]) -> UpsertResult:
         """Write up to 10,000 documents, all or none; a document with a known id is replaced.
@@ -208,7 +212,7 @@ class CollectionHandle:
         InvalidArgument naming the wrong one by its place, as in `documents[3].vector`, and
         QuotaExceeded when storage or the document count would pass its limit.
         """
-        return self._documents.upsert(self._path, documents)
+        return self._perform(docs.UpsertDocuments(**self._where, documents=documents))
 
     def get(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document:
         """The document with this id. Raises NotFound."""
@@ -227,7 +231,7 @@ class CollectionHandle:
 
     def get_many(self, ids: Sequence[str], *, include: IncludeLike = DEFAULT_INCLUDE) -> list[Document]:
         """The documents with these ids, in their order; unknown ids are left out."""
-        return self._documents.get(self._path, ids, include=parts(include))
+        return self._perform(docs.GetDocuments(**self._where, ids=ids, include=parts(include)))
 
     def scan(
         self,
@@ -238,8 +242,10 @@ class CollectionHandle:
         cursor: str | None = None,
     ) -> Page[Document]:
         """Up to `limit` documents that match, in the order of their ids (by code point)."""
-        page = self._documents.scan(
-            self._path, filter=filter, include=parts(include), limit=limit, cursor=cursor
+        page = self._perform(
+            docs.ScanDocuments(
+                **self._where, filter=filter, include=parts(include), limit=limit, cursor=cursor
+            )
         )
         return Page(page.items, page.next_cursor)
 
@@ -251,14 +257,14 @@ class CollectionHandle:
     ) -> Iterator[Document]:
         """All documents that match, in the order of their ids, read page by page."""
         return every(
-            lambda cursor: self._documents.scan(
-                self._path, filter=filter, include=parts(include), cursor=cursor
+            lambda cursor: self._perform(
+                docs.ScanDocuments(**self._where, filter=filter, include=parts(include), cursor=cursor)
             )
         )
 
     def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
         """How many documents there are, or match."""
-        return self._documents.count(self._path, filter=filter)
+        return self._perform(docs.CountDocuments(**self._where, filter=filter))
 
     def update(
         self,
@@ -271,14 +277,14 @@ class CollectionHandle:
 
         Needs either ids or a filter that is not empty; gives how many documents were chosen.
         """
-        return self._documents.update(self._path, metadata, ids=ids, filter=filter)
+        return self._perform(docs.UpdateDocuments(**self._where, metadata=metadata, ids=ids, filter=filter))
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Mapping[str, Any] | None = None) -> int:
         """Delete the chosen documents; gives how many there were.
 
         Needs either ids or a filter that is not empty.
         """
-        return self._documents.delete(self._path, ids=ids, filter=filter)
+        return self._perform(docs.DeleteDocuments(**self._where, ids=ids, filter=filter))
 
     def search(
         self,
@@ -296,15 +302,17 @@ class CollectionHandle:
         or minus the Euclidean distance. Matches below `score_threshold` are left out.
         """
         text = query if isinstance(query, str) else None
-        result = self._documents.search(
-            self._path,
-            text=text,
-            vector=None if isinstance(query, str) else query,
-            top_k=top_k,
-            filter=filter,
-            score_threshold=score_threshold,
-            ef_search=ef_search,
-            include=parts(include),
+        result = self._perform(
+            docs.SearchDocuments(
+                **self._where,
+                text=text,
+                vector=None if isinstance(query, str) else query,
+                top_k=top_k,
+                filter=filter,
+                score_threshold=score_threshold,
+                ef_search=ef_search,
+                include=parts(include),
+            )
         )
         return Matches(result.matches, result.statistics)
 
@@ -323,11 +331,13 @@ class CollectionHandle:
         answer. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
         change is given only when the time is up.
         """
-        return self._operations.changes.of_collection(
-            self._path,
-            since=since,
-            feed=feed,
-            limit=limit,
-            wait_seconds=wait_seconds,
-            include=parts(include),
+        return self._perform(
+            changes.GetCollectionChanges(
+                **self._where,
+                since=since,
+                feed=feed,
+                limit=limit,
+                wait_seconds=wait_seconds,
+                include=parts(include),
+            )
         )

@@ -7,12 +7,15 @@ from typing import TypedDict, Unpack
 from akidb.client.handles.base import Field, every, found
 from akidb.client.handles.collections import Collections
 from akidb.client.results import Page
+from akidb.domain import documents as domain
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import Database
 from akidb.domain.errors import AlreadyExists
+from akidb.domain.fields import DatabaseRef
 from akidb.domain.ids import DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState
-from akidb.ports.operations import DatabaseChanges, DatabaseRef, Operations
+from akidb.operations import databases
+from akidb.operations.declare import Operations
 
 
 class DatabaseFields(TypedDict, total=False):
@@ -29,6 +32,7 @@ class Databases:
 
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
         self._operations = operations
+        self._perform = operations.perform
         self._tenant = tenant
 
     def create(
@@ -39,12 +43,14 @@ class Databases:
         Raises AlreadyExists for a name that is taken, also by a deleted database.
         """
         return self._handle(
-            self._operations.databases.create(self._tenant, name, description=description, state=state)
+            self._perform(
+                databases.CreateDatabase(tenant=self._tenant, name=name, description=description, state=state)
+            )
         )
 
     def get(self, database: DatabaseRef) -> "DatabaseHandle":
         """The database with this name or ID. Raises NotFound."""
-        return self._handle(self._operations.databases.get(self._tenant, database))
+        return self._handle(self._perform(databases.GetDatabase(tenant=self._tenant, database=database)))
 
     def find(self, database: DatabaseRef) -> "DatabaseHandle | None":
         """The database with this name or ID, or None."""
@@ -69,28 +75,36 @@ class Databases:
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page["DatabaseHandle"]:
         """Up to `limit` databases by name; with `deleted` the deleted ones alone."""
-        page = self._operations.databases.list(self._tenant, deleted=deleted, limit=limit, cursor=cursor)
+        page = self._perform(
+            databases.ListDatabases(tenant=self._tenant, deleted=deleted, limit=limit, cursor=cursor)
+        )
         return Page(map(self._handle, page.items), page.next_cursor)
 
     def __iter__(self) -> Iterator["DatabaseHandle"]:
-        databases = self._operations.databases
-        return map(self._handle, every(lambda cursor: databases.list(self._tenant, cursor=cursor)))
+        return map(self._handle, every(self._page))
+
+    def _page(self, cursor: str | None) -> domain.Page[Database]:
+        return self._perform(databases.ListDatabases(tenant=self._tenant, cursor=cursor))
 
     def count(self, *, deleted: bool = False) -> int:
         """How many databases there are, or deleted ones."""
-        return self._operations.databases.count(self._tenant, deleted=deleted)
+        return self._perform(databases.CountDatabases(tenant=self._tenant, deleted=deleted))
 
     def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
         """Delete a database and its collections, until `restore` or `purge`."""
-        self._operations.databases.delete(self._tenant, database, if_version=if_version)
+        self._perform(databases.DeleteDatabase(tenant=self._tenant, database=database, if_version=if_version))
 
     def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
         """Bring a deleted database back."""
-        return self._handle(self._operations.databases.restore(self._tenant, database, if_version=if_version))
+        return self._handle(
+            self._perform(
+                databases.RestoreDatabase(tenant=self._tenant, database=database, if_version=if_version)
+            )
+        )
 
     def purge(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
         """Remove a deleted database for good, documents and all."""
-        self._operations.databases.purge(self._tenant, database, if_version=if_version)
+        self._perform(databases.PurgeDatabase(tenant=self._tenant, database=database, if_version=if_version))
 
     def _handle(self, entity: Database) -> "DatabaseHandle":
         return DatabaseHandle(self._operations, entity)
@@ -115,6 +129,7 @@ class DatabaseHandle:
 
     def __init__(self, operations: Operations, entity: Database) -> None:
         self._operations = operations
+        self._perform = operations.perform
         self._entity = entity
 
     def __repr__(self) -> str:
@@ -137,22 +152,28 @@ class DatabaseHandle:
 
     def refresh(self) -> None:
         """Read the database again."""
-        self._entity = self._operations.databases.get(self.tenant_id, self.id)
+        self._entity = self._perform(databases.GetDatabase(tenant=self.tenant_id, database=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[DatabaseFields]) -> None:
         """Change fields, or move the database to another state; what is left out stays."""
-        self._entity = self._operations.databases.update(
-            self.tenant_id, self.id, DatabaseChanges(**changes), if_version=if_version
+        self._entity = self._perform(
+            databases.UpdateDatabase(
+                tenant=self.tenant_id, database=self.id, **changes, if_version=if_version
+            )
         )
 
     def delete(self, *, if_version: int | None = None) -> None:
         """Delete the database and its collections, until `restore` or `purge`."""
-        self._operations.databases.delete(self.tenant_id, self.id, if_version=if_version)
+        self._perform(
+            databases.DeleteDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version)
+        )
 
     def restore(self, *, if_version: int | None = None) -> None:
         """Bring the deleted database back."""
-        self._entity = self._operations.databases.restore(self.tenant_id, self.id, if_version=if_version)
+        self._entity = self._perform(
+            databases.RestoreDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version)
+        )
 
     def purge(self, *, if_version: int | None = None) -> None:
         """Remove the deleted database for good. Raises InvalidState unless it is deleted."""
-        self._operations.databases.purge(self.tenant_id, self.id, if_version=if_version)
+        self._perform(databases.PurgeDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version))

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from akidb.ports.operations import Operations
+from akidb.operations.declare import Operations
+from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
 
 if TYPE_CHECKING:
-    from akidb.ports.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
+    from akidb.domain.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
 
 
 class Migration:
@@ -13,6 +14,7 @@ class Migration:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._perform = operations.perform
 
     def v1_to_v2(
         self,
@@ -31,8 +33,8 @@ class Migration:
         Raises FaultyManifests, an InvalidArgument, when a file is wrong, and ManifestConflicts, an
         AlreadyExists, when a manifest differs from what was migrated; both have a `report`.
         """
-        return self._operations.migration.v1_to_v2(
-            v1_data_dir, dry_run=dry_run, overwrite=overwrite, progress=progress
+        return self._perform(
+            MigrateV1ToV2(v1_data_dir=v1_data_dir, dry_run=dry_run, overwrite=overwrite), progress=progress
         )
 
     def v2_to_v1(self, out: "DirectoryLike", *, progress: "Progress | None" = None) -> "ReturnReport":
@@ -41,4 +43,4 @@ class Migration:
         What came from 1.x and was not changed since is the same byte for byte. Raises InvalidArgument(`out`)
         for a directory that holds other files.
         """
-        return self._operations.migration.v2_to_v1(out, progress=progress)
+        return self._perform(MigrateV2ToV1(out=out), progress=progress)

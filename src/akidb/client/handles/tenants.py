@@ -9,16 +9,19 @@ from akidb.client.handles.base import Field, every, found
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
 from akidb.client.results import Page
+from akidb.domain import documents as domain
+from akidb.domain.archives import ImportReport
 from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
 from akidb.domain.errors import AlreadyExists
+from akidb.domain.fields import TenantRef
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.domain.names import check_label, check_word, derive_slug
-from akidb.ports.archiving import ImportReport
-from akidb.ports.operations import Operations, TenantChanges, TenantRef
+from akidb.operations import archives, audit, changes, tenants
+from akidb.operations.declare import Operations
 
 
 class NewTenant(TypedDict, total=False):
@@ -49,6 +52,7 @@ class Tenants:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._perform = operations.perform
 
     def create(self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]) -> "TenantHandle":
         """Create a tenant, active unless `status` says `provisioning`.
@@ -56,11 +60,11 @@ class Tenants:
         Without a slug it is made from the name; quotas that are left out have their defaults. Raises
         AlreadyExists for a slug or external ID that is taken, also by a deleted tenant.
         """
-        return self._handle(self._operations.tenants.create(name, slug=slug, **options))
+        return self._handle(self._perform(tenants.CreateTenant(name=name, slug=slug, **options)))
 
     def get(self, tenant: TenantRef) -> "TenantHandle":
         """The tenant with this slug or ID. Raises NotFound."""
-        return self._handle(self._operations.tenants.get(tenant))
+        return self._handle(self._perform(tenants.GetTenant(tenant=tenant)))
 
     def find(self, tenant: TenantRef) -> "TenantHandle | None":
         """The tenant with this slug or ID, or None."""
@@ -69,7 +73,7 @@ class Tenants:
     def find_external(self, external_id: str) -> "TenantHandle | None":
         """The tenant with this external ID, or None."""
         check_label(external_id, "external_id")  # None would be no filter: it would find anybody's
-        page = self._operations.tenants.list(external_id=external_id, limit=1)
+        page = self._perform(tenants.ListTenants(external_id=external_id, limit=1))
         return self._handle(page.items[0]) if page.items else None
 
     def exists(self, tenant: TenantRef) -> bool:
@@ -109,41 +113,50 @@ class Tenants:
         `name_contains` is looked for without regard to case. `sort` is one of `created_at`, `updated_at`,
         `name` and `slug`, with a minus before it for the last first.
         """
-        page = self._operations.tenants.list(
-            status=status,
-            name_contains=name_contains,
-            sort=check_word(TenantSort, sort, "sort"),
-            deleted=deleted,
-            limit=limit,
-            cursor=cursor,
+        page = self._perform(
+            tenants.ListTenants(
+                status=status,
+                name_contains=name_contains,
+                sort=check_word(TenantSort, sort, "sort"),
+                deleted=deleted,
+                limit=limit,
+                cursor=cursor,
+            )
         )
         return Page(map(self._handle, page.items), page.next_cursor)
 
     def __iter__(self) -> Iterator["TenantHandle"]:
-        tenants = self._operations.tenants
-        return map(self._handle, every(lambda cursor: tenants.list(cursor=cursor)))
+        return map(self._handle, every(self._page))
+
+    def _page(self, cursor: str | None) -> domain.Page[Tenant]:
+        return self._perform(tenants.ListTenants(cursor=cursor))
 
     def count(
         self,
         *,
         status: TenantStatus | None = None,
+        external_id: str | None = None,
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
         """How many tenants such a list has."""
-        return self._operations.tenants.count(status=status, name_contains=name_contains, deleted=deleted)
+        return self._perform(
+            tenants.CountTenants(
+                status=status, external_id=external_id, name_contains=name_contains, deleted=deleted
+            )
+        )
 
     def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
         """Delete a tenant and all below it, until `restore` or `purge`."""
-        self._operations.tenants.delete(tenant, if_version=if_version)
+        self._perform(tenants.DeleteTenant(tenant=tenant, if_version=if_version))
 
     def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> "TenantHandle":
         """Bring a deleted tenant back in the state that it had."""
-        return self._handle(self._operations.tenants.restore(tenant, if_version=if_version))
+        return self._handle(self._perform(tenants.RestoreTenant(tenant=tenant, if_version=if_version)))
 
     def purge(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
         """Remove a deleted tenant for good, documents and all; its audit entries stay."""
-        self._operations.tenants.purge(tenant, if_version=if_version)
+        self._perform(tenants.PurgeTenant(tenant=tenant, if_version=if_version))
 
     def import_(self, file: FileSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
         """Take in a tenant that `TenantHandle.export` wrote, under its own IDs; all or nothing.
@@ -153,13 +166,13 @@ class Tenants:
         a tenant that was purged here. With `dry_run` the report tells of conflicts, and nothing is written.
         """
         with reading(file) as source:
-            return self._operations.archives.import_(source, slug=slug, dry_run=dry_run)
+            return self._perform(archives.ImportTenant(slug=slug, dry_run=dry_run), source=source)
 
     def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[AuditEntry]:
         """What was done to a tenant and below it, oldest first. A purged one is named by its ID."""
-        page = self._operations.audit.list(tenant, limit=limit, cursor=cursor)
+        page = self._perform(audit.ListAuditEntries(tenant=tenant, limit=limit, cursor=cursor))
         return Page(page.items, page.next_cursor)
 
     def _handle(self, entity: Tenant) -> "TenantHandle":
@@ -188,6 +201,7 @@ class TenantHandle:
 
     def __init__(self, operations: Operations, entity: Tenant) -> None:
         self._operations = operations
+        self._perform = operations.perform
         self._entity = entity
 
     def __repr__(self) -> str:
@@ -215,33 +229,33 @@ class TenantHandle:
 
     def refresh(self) -> None:
         """Read the tenant again."""
-        self._entity = self._operations.tenants.get(self.id)
+        self._entity = self._perform(tenants.GetTenant(tenant=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[TenantFields]) -> None:
         """Change fields; those that are left out stay. `metadata` is replaced as a whole."""
-        self._entity = self._operations.tenants.update(
-            self.id, TenantChanges(**changes), if_version=if_version
-        )
+        self._entity = self._perform(tenants.UpdateTenant(tenant=self.id, **changes, if_version=if_version))
 
     def activate(self, *, if_version: int | None = None) -> None:
         """Let a provisioning or suspended tenant work."""
-        self._entity = self._operations.tenants.activate(self.id, if_version=if_version)
+        self._entity = self._perform(tenants.ActivateTenant(tenant=self.id, if_version=if_version))
 
     def suspend(self, *, reason: str | None = None, if_version: int | None = None) -> None:
         """Stop all but reads of metadata and audit. No write commits after this returns."""
-        self._entity = self._operations.tenants.suspend(self.id, reason=reason, if_version=if_version)
+        self._entity = self._perform(
+            tenants.SuspendTenant(tenant=self.id, reason=reason, if_version=if_version)
+        )
 
     def delete(self, *, if_version: int | None = None) -> None:
         """Delete the tenant and all below it, until `restore` or `purge`."""
-        self._operations.tenants.delete(self.id, if_version=if_version)
+        self._perform(tenants.DeleteTenant(tenant=self.id, if_version=if_version))
 
     def restore(self, *, if_version: int | None = None) -> None:
         """Bring the deleted tenant back in the state that it had."""
-        self._entity = self._operations.tenants.restore(self.id, if_version=if_version)
+        self._entity = self._perform(tenants.RestoreTenant(tenant=self.id, if_version=if_version))
 
     def purge(self, *, if_version: int | None = None) -> None:
         """Remove the deleted tenant for good. Raises InvalidState unless it is deleted."""
-        self._operations.tenants.purge(self.id, if_version=if_version)
+        self._perform(tenants.PurgeTenant(tenant=self.id, if_version=if_version))
 
     def export(self, file: FileTarget, *, overwrite: bool = False) -> None:
         """Write the tenant to a file, as of one instant: databases, collections, users, documents.
@@ -250,19 +264,22 @@ class TenantHandle:
         AlreadyExists for a file that is there.
         """
         with writing(file, overwrite=overwrite) as target:
-            self._operations.archives.export(self.id, target)
+            self._perform(archives.ExportTenant(tenant=self.id), sink=target)
 
     def copy(self, slug: str, *, name: str | None = None) -> "TenantHandle":
         """Make a tenant of its own of what this one holds now, with new IDs and without users."""
-        return TenantHandle(self._operations, self._operations.archives.copy(self.id, slug, name=name))
+        return TenantHandle(
+            self._operations,
+            self._perform(archives.CopyTenant(tenant=self.id, slug=slug, name=name)),
+        )
 
     def usage(self) -> Usage:
         """Each quota with its limit and exact use."""
-        return self._operations.tenants.usage(self.id)
+        return self._perform(tenants.GetUsage(tenant=self.id))
 
     def audit(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page[AuditEntry]:
         """What was done to the tenant and below it, oldest first; also after its purge."""
-        page = self._operations.audit.list(self.id, limit=limit, cursor=cursor)
+        page = self._perform(audit.ListAuditEntries(tenant=self.id, limit=limit, cursor=cursor))
         return Page(page.items, page.next_cursor)
 
     def changes(
@@ -280,6 +297,8 @@ class TenantHandle:
         purged. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
         change is given only when the time is up.
         """
-        return self._operations.changes.of_tenant(
-            self.id, since=since, feed=feed, limit=limit, wait_seconds=wait_seconds
+        return self._perform(
+            changes.GetTenantChanges(
+                tenant=self.id, since=since, feed=feed, limit=limit, wait_seconds=wait_seconds
+            )
         )

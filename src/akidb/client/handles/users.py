@@ -6,13 +6,15 @@ from typing import TypedDict, Unpack
 
 from akidb.client.handles.base import Field, every, found
 from akidb.client.results import Page
+from akidb.domain import documents as domain
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import User, UserRole
 from akidb.domain.errors import AlreadyExists
+from akidb.domain.fields import UserRef
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
-from akidb.ports.operations import Operations
-from akidb.ports.users import UserChanges, UserRef
+from akidb.operations import users
+from akidb.operations.declare import Operations
 
 
 class UserFields(TypedDict, total=False):
@@ -28,6 +30,7 @@ class Users:
 
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
         self._operations = operations
+        self._perform = operations.perform
         self._tenant = tenant
 
     def create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
@@ -35,11 +38,13 @@ class Users:
 
         Raises AlreadyExists for an email that the tenant has, case ignored.
         """
-        return self._handle(self._operations.users.create(self._tenant, email, password=password, role=role))
+        return self._handle(
+            self._perform(users.CreateUser(tenant=self._tenant, email=email, password=password, role=role))
+        )
 
     def get(self, user: UserRef) -> "UserHandle":
         """The user with this email or ID. Raises NotFound."""
-        return self._handle(self._operations.users.get(self._tenant, user))
+        return self._handle(self._perform(users.GetUser(tenant=self._tenant, user=user)))
 
     def find(self, user: UserRef) -> "UserHandle | None":
         """The user with this email or ID, or None."""
@@ -65,27 +70,31 @@ class Users:
 
     def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
         """Up to `limit` users by email."""
-        page = self._operations.users.list(self._tenant, limit=limit, cursor=cursor)
+        page = self._perform(users.ListUsers(tenant=self._tenant, limit=limit, cursor=cursor))
         return Page(map(self._handle, page.items), page.next_cursor)
 
     def __iter__(self) -> Iterator["UserHandle"]:
-        users = self._operations.users
-        return map(self._handle, every(lambda cursor: users.list(self._tenant, cursor=cursor)))
+        return map(self._handle, every(self._page))
+
+    def _page(self, cursor: str | None) -> domain.Page[User]:
+        return self._perform(users.ListUsers(tenant=self._tenant, cursor=cursor))
 
     def count(self) -> int:
         """How many users there are."""
-        return self._operations.users.count(self._tenant)
+        return self._perform(users.CountUsers(tenant=self._tenant))
 
     def delete(self, user: UserRef, *, if_version: int | None = None) -> None:
         """Remove a user for good; the audit entries stay."""
-        self._operations.users.delete(self._tenant, user, if_version=if_version)
+        self._perform(users.DeleteUser(tenant=self._tenant, user=user, if_version=if_version))
 
     def verify_password(self, email: str, password: str) -> "UserHandle":
         """The active user who has this email and password; the time of it becomes `last_login_at`.
 
         Raises Unauthenticated for an unknown email, a wrong password and a user who is not active alike.
         """
-        return self._handle(self._operations.users.verify_password(self._tenant, email, password))
+        return self._handle(
+            self._perform(users.VerifyPassword(tenant=self._tenant, email=email, password=password))
+        )
 
     def _handle(self, entity: User) -> "UserHandle":
         return UserHandle(self._operations, entity)
@@ -110,6 +119,7 @@ class UserHandle:
 
     def __init__(self, operations: Operations, entity: User) -> None:
         self._operations = operations
+        self._perform = operations.perform
         self._entity = entity
 
     def __repr__(self) -> str:
@@ -127,26 +137,32 @@ class UserHandle:
 
     def refresh(self) -> None:
         """Read the user again."""
-        self._entity = self._operations.users.get(self.tenant_id, self.id)
+        self._entity = self._perform(users.GetUser(tenant=self.tenant_id, user=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[UserFields]) -> None:
         """Change fields, or set another password; what is left out stays."""
-        self._entity = self._operations.users.update(
-            self.tenant_id, self.id, UserChanges(**changes), if_version=if_version
+        self._entity = self._perform(
+            users.UpdateUser(tenant=self.tenant_id, user=self.id, **changes, if_version=if_version)
         )
 
     def activate(self, *, if_version: int | None = None) -> None:
         """Let the suspended or deactivated user in again."""
-        self._entity = self._operations.users.activate(self.tenant_id, self.id, if_version=if_version)
+        self._entity = self._perform(
+            users.ActivateUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
+        )
 
     def suspend(self, *, if_version: int | None = None) -> None:
         """Keep the active user out for a while."""
-        self._entity = self._operations.users.suspend(self.tenant_id, self.id, if_version=if_version)
+        self._entity = self._perform(
+            users.SuspendUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
+        )
 
     def deactivate(self, *, if_version: int | None = None) -> None:
         """Keep the user out who is to leave."""
-        self._entity = self._operations.users.deactivate(self.tenant_id, self.id, if_version=if_version)
+        self._entity = self._perform(
+            users.DeactivateUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
+        )
 
     def delete(self, *, if_version: int | None = None) -> None:
         """Remove the user for good; the audit entries stay."""
-        self._operations.users.delete(self.tenant_id, self.id, if_version=if_version)
+        self._perform(users.DeleteUser(tenant=self.tenant_id, user=self.id, if_version=if_version))

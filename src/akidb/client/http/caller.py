@@ -1,7 +1,6 @@
 """One call of AkiDB's HTTP interface: JSON out, a typed answer or the right exception back."""
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -10,17 +9,15 @@ import msgspec
 from akidb.client.http.problems import error_of
 from akidb.client.http.transport import Answer, Transport
 from akidb.domain.errors import Internal, InvalidArgument
-from akidb.domain.ids import EntityId
-from akidb.domain.names import check_integer
 from akidb.observe import context
 from akidb.observe.telemetry import current_trace
+from akidb.ports import wire
 from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.wire import dec_hook
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 2**20
-_BINARY = (bytes, bytearray, memoryview)
 
 Query = Mapping[str, object]
 
@@ -35,42 +32,26 @@ class Caller:
         """Close the connections."""
         self._transport.close()
 
-    def get(self, kind: type[T], path: str, query: Query | None = None) -> T:
-        """Read something."""
-        return self._decoded(self._send("GET", path + _query(query), safe=True), kind)
-
-    def ask(self, kind: type[T], path: str, fields: Mapping[str, object]) -> T:
-        """Read something with a POST, because what is asked for does not fit a URL."""
-        return self._decoded(self._send("POST", path, _body(fields), safe=True), kind)
-
-    def post(
+    def call(
         self,
-        kind: type[T],
+        kind: Any,
+        method: str,
         path: str,
-        fields: Mapping[str, object] | None = None,
         *,
+        query: Query | None = None,
+        fields: Mapping[str, object] | None = None,
         if_version: int | None = None,
-    ) -> T:
-        """Change something."""
+        safe: bool = False,
+    ) -> Any:
+        """Send a request and decode its answer, a `kind`. A `safe` one may be sent twice."""
         body = None if fields is None else _body(fields)
-        return self._decoded(self._send("POST", path, body, if_version=if_version), kind)
+        answer = self._send(method, path + _query(query), body, if_version=if_version, safe=safe)
+        return None if kind is type(None) else self._decoded(answer, kind)
 
-    def patch(self, kind: type[T], path: str, fields: Mapping[str, object], *, if_version: int | None) -> T:
-        """Change fields of an entity."""
-        return self._decoded(self._send("PATCH", path, _body(fields), if_version=if_version), kind)
-
-    def delete(self, path: str, *, if_version: int | None) -> None:
-        """Delete an entity."""
-        self._send("DELETE", path, if_version=if_version)
-
-    def command(self, path: str, *, if_version: int | None) -> None:
-        """Do something that has no answer."""
-        self._send("POST", path, if_version=if_version)
-
-    def fetch(self, path: str, target: ByteSink) -> None:
-        """Read bytes of any number into `target`."""
+    def fetch(self, path: str, sink: ByteSink) -> None:
+        """Read bytes of any number into `sink`."""
         headers = {"Accept": "application/octet-stream, application/json", **_marks("GET")}
-        self._succeeded(self._transport.fetch(path, headers, target))
+        self._succeeded(self._transport.fetch(path, headers, sink))
 
     def deliver(self, kind: type[T], path: str, query: Query, source: ByteSource) -> T:
         """Change something with bytes of any number."""
@@ -91,7 +72,7 @@ class Caller:
         if body is not None:
             headers["Content-Type"] = "application/json"
         if if_version is not None:
-            headers["If-Match"] = f'"{check_integer(if_version, "if_version", 1)}"'
+            headers["If-Match"] = f'"{if_version}"'
         headers |= _marks(method)
         safe = safe or "Idempotency-Key" in headers
         return self._succeeded(self._transport.send(method, path, body, headers, safe=safe))
@@ -132,57 +113,17 @@ def _marks(method: str) -> dict[str, str]:
     return marks
 
 
-def _enc_hook(value: Any) -> Any:
-    if isinstance(value, EntityId):
-        return str(value)
-    raise NotImplementedError(f"{type(value).__name__} is no JSON value")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
-
-
 def _body(fields: Mapping[str, object]) -> bytes:
-    for name, value in fields.items():
-        if isinstance(value, float) and not isfinite(value):  # it would be sent as null
-            raise InvalidArgument(name, "must be a finite number")
-        if isinstance(value, _BINARY):  # it would be sent as base64
-            raise InvalidArgument(name, f"must not be {type(value).__name__}")
-    try:
-        body = _encoder.encode(fields)
-    except (UnicodeEncodeError, TypeError, NotImplementedError, OverflowError, RecursionError) as error:
-        raise _fault(fields, error) from None
+    body = wire.encode(fields)  # of values that were checked
     if len(body) > MAX_BODY_BYTES:
         raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes as JSON, has {len(body)}")
     return body
 
 
-def _fault(fields: Mapping[str, object], error: Exception) -> InvalidArgument:
-    """Find which of the fields cannot be sent."""
-    for name, value in fields.items():
-        try:
-            _encoder.encode(value)
-        except UnicodeEncodeError:
-            return InvalidArgument(name, "must not hold lone surrogates")
-        except (TypeError, NotImplementedError, OverflowError, RecursionError) as fault:
-            return InvalidArgument(name, str(fault))
-    return InvalidArgument("body", str(error))
-
-
 def _query(query: Query | None) -> str:
-    if query is None:
-        return ""
-    given = {name: _text(name, value) for name, value in query.items() if value is not None}
+    given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
     return f"?{urlencode(given)}" if given else ""
 
 
-def _text(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, _BINARY):
-        raise InvalidArgument(name, f"must not be {type(value).__name__}")
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgument(name, "must not hold lone surrogates") from None
-    return text
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,21 +10,8 @@ from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailab
 
 _CLASSES: dict[str, type[AkiDBError]] = {
     kind.code: kind
-    for kind in (
-        errors.NotFound,
-        errors.AlreadyExists,
-        errors.InvalidArgument,
-        errors.InvalidState,
-        errors.QuotaExceeded,
-        errors.RateLimited,
-        errors.Overloaded,
-        errors.Unauthenticated,
-        errors.PermissionDenied,
-        errors.PreconditionFailed,
-        errors.IdempotencyMismatch,
-        errors.Unavailable,
-        errors.Internal,
-    )
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, AkiDBError) and kind is not AkiDBError
 }
 # Beside RFC 9457's own: `error` is what OpenAI's clients read.
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "error"})

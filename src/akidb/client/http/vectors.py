@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.domain.errors import InvalidArgument
-from akidb.services.batches import check_numbers, vector_fault
+from akidb.domain.vectors import check_numbers, vector_fault
 
 _NUMBERS = frozenset({int, float})
 
@@ -42,10 +42,13 @@ def sendable(vector: object, name: str) -> Sequence[float]:
     Raises InvalidArgument for what is no vector, NaN and infinity, as the server would for the rest.
     """
     numbers = check_numbers(vector, name)
-    if isinstance(numbers, list) and set(map(type, numbers)) <= _NUMBERS and isfinite(sum(numbers)):
-        return numbers
-    with np.errstate(over="ignore"):
-        single = np.ascontiguousarray(numbers, dtype=np.float32)
+    try:
+        if isinstance(numbers, list) and set(map(type, numbers)) <= _NUMBERS and isfinite(sum(numbers)):
+            return numbers
+        with np.errstate(over="ignore"):
+            single = np.ascontiguousarray(numbers, dtype=np.float32)
+    except OverflowError:  # of an integer that no float holds
+        raise InvalidArgument(name, "must not hold numbers that a float32 does not hold") from None
     if not np.isfinite(single).all():
         raise InvalidArgument(name, vector_fault(single))
     shorter: list[float] = shortened(single).tolist()

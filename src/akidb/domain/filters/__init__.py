@@ -35,6 +35,11 @@ class Filter:
         root = parse(value, field)
         return cls(canonical(value), root, matcher(root))
 
+    @classmethod
+    def checked(cls, value: object, field: str = "filter") -> "Filter":
+        """A filter that was parsed already, or the JSON of one."""
+        return value if isinstance(value, Filter) else cls.parse(value, field)
+
     def matches(self, id: str, text: str | None, metadata: Mapping[str, Any]) -> bool:
         """Tell whether a document with this id, text and metadata matches."""
         return self._matcher(id, text, metadata)

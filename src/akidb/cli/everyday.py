@@ -1,0 +1,194 @@
+"""Commands made from the table of operations: create, get, list, count, update, delete, transitions.
+
+A command takes the places of its operation as `T`, `T/D` or `T/D/C`, what it requires as arguments, and the
+other fields as options.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+from msgspec import UNSET
+
+from akidb.cli.arguments import Yes, parse_places, parse_size
+from akidb.cli.session import Session, command, confirm
+from akidb.domain.entities import AuditEntry, Collection, Database, Tenant, User
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.operations import OPERATIONS, Operation
+from akidb.operations.text import Parser, kinds, parsers
+
+COLUMNS: dict[Any, tuple[str, ...]] = {
+    Tenant: ("slug", "name", "status", "tenant_id"),
+    Database: ("name", "state", "description", "database_id"),
+    Collection: ("name", "state", "dimension", "metric", "embedding_model", "collection_id"),
+    User: ("email", "role", "status", "last_login_at", "user_id"),
+    AuditEntry: (
+        "created_at",
+        "action",
+        "resource_type",
+        "resource_id",
+        "result",
+        "reason",
+        "request_id",
+    ),
+}
+"""What a list shows of each entity."""
+
+_PROVISIONING = {"status": TenantStatus.PROVISIONING, "state": DatabaseState.PROVISIONING}
+_OPTIONS = {"memory_quota_bytes": "memory-quota", "storage_quota_bytes": "storage-quota", "qps_quota": "qps"}
+_PLACES = {"tenant": "T", "database": "D", "collection": "C"}
+_METAVARS = {int: "N", dict: "JSON"}
+
+
+class _Option(NamedTuple):
+    field: str
+    parameter: inspect.Parameter
+    read: Callable[[Any], Any]
+    """From what was given to the field's value; UNSET for nothing."""
+
+
+def add(app: typer.Typer, feature: str, *verbs: str) -> None:
+    """Add a command for each of these verbs of a feature."""
+    rows = {row.verb: row for row in OPERATIONS.values() if row.feature == feature}
+    for verb in verbs:
+        _add(app, rows[verb])
+
+
+def _add(app: typer.Typer, row: Operation) -> None:
+    options = list(_options(row))
+    places = [place for place in row.places if place in _PLACES]
+
+    def run(session: Session, /, **given: Any) -> None:
+        fields = _placed(given, places)
+        shown = given.get("user", "/".join(fields.values()))
+        fields |= {"user": given["user"]} if "user" in row.places else {}
+        for option in options:
+            value = option.read(given[option.parameter.name])
+            if value is not UNSET:
+                if option.field in fields:
+                    raise InvalidArgument(option.field, "is given twice")
+                fields[option.field] = value
+        if row.verb == "update" and not fields.keys() - {*row.places, "if_version"}:
+            raise InvalidArgument("arguments", "name at least one thing to change")
+        request = row.checked(row.request(**fields))  # before a store is opened, or even made
+        if row.verb == "purge":
+            confirm(
+                session, f"Remove {row.feature} {shown} and all its documents for good?", yes=given["yes"]
+            )
+        _print(session, row, shown, session.operations.perform(request))
+
+    run.__doc__ = (row.request.__doc__ or "").replace("`", "'")
+    parameters = [*_place_parameters(row, places), *(option.parameter for option in options)]
+    if row.verb == "purge":
+        parameters.append(_parameter("yes", Yes, default=False))
+    first = inspect.Parameter("session", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
+    command(app, row.verb, makes_store=row.verb == "create" and row.feature == "tenant")(run)
+
+
+def _placed(given: dict[str, Any], places: list[str]) -> dict[str, Any]:
+    """The places that a command was given."""
+    if len(places) > 1:
+        return parse_places(given["path"], places)
+    return {place: given[place] for place in places}
+
+
+def _print(session: Session, row: Operation, shown: str, answer: Any) -> None:
+    out = session.out
+    if row.verb in {"delete", "purge"}:
+        done = f"{row.verb}d"
+        back = f"; `akidb {row.feature} restore` restores it" if _can_restore(row) else ""
+        out.done({done: shown}, f"{done} {shown}{back}")
+    elif row.verb == "list":
+        (entity,) = row.answer.__args__
+        out.page(answer, COLUMNS[entity])
+    elif row.verb == "count":
+        out.done({"count": answer}, str(answer))
+    else:
+        out.record(answer)
+
+
+def _can_restore(row: Operation) -> bool:
+    return row.verb == "delete" and any(each.name == f"{row.feature}.restore" for each in OPERATIONS.values())
+
+
+def _place_parameters(row: Operation, places: list[str]) -> Iterator[inspect.Parameter]:
+    if places:
+        metavar = "/".join(_PLACES[place] for place in places)
+        help = " ".join(row.fields[place].help for place in places)
+        name = "path" if len(places) > 1 else places[0]
+        yield _parameter(name, Annotated[str, typer.Argument(metavar=metavar, help=help)])
+    if "user" in row.places:
+        yield _parameter("user", Annotated[str, typer.Argument(metavar="USER", help=row.fields["user"].help)])
+
+
+def _options(row: Operation) -> Iterator[_Option]:
+    """The arguments and options for the fields that are not places."""
+    named = msgspec.structs.fields(row.request)
+    for field in named:
+        if field.name in row.places:
+            continue
+        parse, help = parsers(row.request)[field.name], row.fields[field.name].help
+        if field.required:
+            argument = Annotated[str, typer.Argument(metavar=field.name.upper(), help=help)]
+            yield _Option(field.name, _parameter(field.name, argument), _reading(parse, field.name))
+        elif field.name in _PROVISIONING and row.verb == "create":
+            flag = _flag("provisioning", "provisioning", "Not in use yet.")
+            yield _Option(field.name, flag, _choosing(_PROVISIONING[field.name]))
+        elif field.default is False:
+            yield _Option(field.name, _flag(field.name, _dashed(field.name), help), _choosing(True))
+        else:
+            shown = "" if field.default in {None, UNSET, ""} else f"  [default: {field.default}]"
+            yield from _valued(row, field.name, parse, help + shown)
+
+
+def _valued(row: Operation, name: str, parse: Parser, help: str) -> Iterator[_Option]:
+    option = _OPTIONS.get(name, _dashed(name))
+    metavar = _metavar(row, name)
+    if name.endswith("_bytes"):
+        parse, metavar, help = parse_size, "SIZE", f"{help} Such as 32GiB, 10GB, or bytes."
+    completion = _completion(row.fields[name].words)
+    annotation = Annotated[
+        str | None, typer.Option(f"--{option}", metavar=metavar, help=help, autocompletion=completion)
+    ]
+    parameter = _parameter(option.replace("-", "_"), annotation, default=None)
+    yield _Option(name, parameter, _reading(parse, name))
+    if row.verb == "update" and name in row.nullable and name != "if_version":
+        yield _Option(name, _flag(f"no_{name}", f"no-{option}", "Remove it."), _choosing(None))
+
+
+def _reading(parse: Parser, name: str) -> Callable[[Any], Any]:
+    return lambda given: UNSET if given is None else parse(given, name)
+
+
+def _choosing(value: Any) -> Callable[[Any], Any]:
+    return lambda given: value if given else UNSET
+
+
+def _flag(name: str, option: str, help: str) -> inspect.Parameter:
+    return _parameter(name, Annotated[bool, typer.Option(f"--{option}", help=help)], default=False)
+
+
+def _metavar(row: Operation, name: str) -> str:
+    words = row.fields[name].words
+    return "|".join(words) if words else _METAVARS.get(kinds(row.request)[name], "TEXT")
+
+
+def _completion(words: Sequence[str]) -> Callable[[str], list[str]] | None:
+    """What a shell offers for a value that is one of these words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete if words else None
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

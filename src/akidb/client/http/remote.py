@@ -1,0 +1,100 @@
+"""Any operation of the table, over HTTP."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from akidb.client.http import codecs
+from akidb.client.http.caller import Caller
+from akidb.client.http.transport import Transport
+from akidb.domain.documents import Include
+from akidb.domain.errors import InvalidArgument
+from akidb.operations import OPERATIONS, Operation, Request
+from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
+
+A = TypeVar("A")
+
+
+class HttpOperations:
+    """`akidb.operations.Operations` of a server. Safe to use from several threads at once."""
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        """Connect to `http://HOST:PORT`, `https://...` or `unix:///PATH` of a server's socket."""
+        self._caller = Caller(Transport(url, timeout_seconds=timeout_seconds))
+
+    def perform(self, request: Request[A], **ends: Any) -> A:
+        """Send a request and return its answer. Raises what the server raised."""
+        row = OPERATIONS[type(request)]
+        if row.local:
+            raise InvalidArgument(
+                "url",
+                "must be the data directory or the database: stop its server, and migrate where the data is",
+            )
+        request = row.checked(request)
+        by_hand = _BY_HAND.get(type(request))
+        answer: Any = self._ask(row, request, ends) if by_hand is None else by_hand(self._caller, request)
+        return answer  # type: ignore[no-any-return]  # as the row says
+
+    def close(self) -> None:
+        """Close the connections. Later calls raise Unavailable."""
+        self._caller.close()
+
+    def _ask(self, row: Operation, request: Request[Any], ends: Mapping[str, Any]) -> Any:
+        path = row.path.format_map({name: _escaped(getattr(request, name)) for name in row.places})
+        if row.gives == "bytes":
+            return self._caller.fetch(path, ends["sink"])
+        query = {} if row.in_body else codecs.query_of(row, request)
+        if row.takes == "bytes":
+            return self._caller.deliver(row.sent, path, query, ends["source"])
+        answer = self._caller.call(
+            row.sent,
+            row.method,
+            path,
+            query=query,
+            fields=codecs.body_of(row, request) if row.in_body else None,
+            if_version=getattr(request, "if_version", None),
+            safe=not row.changes,
+        )
+        if row.member is not None:
+            answer = getattr(answer, row.member)
+        if Include.VECTOR in getattr(request, "include", ()):
+            answer = codecs.with_arrays(answer)
+        return answer
+
+
+def _escaped(value: object) -> str:
+    return quote(str(value), safe="")
+
+
+class _Models(msgspec.Struct):
+    data: list[codecs.ModelInfo]
+
+
+def _embed(caller: Caller, request: EmbedTexts) -> Any:
+    fields = {"input": request.texts, "model": request.model, "encoding_format": "base64"}
+    given = {name: value for name, value in fields.items() if value is not None}
+    sent = caller.call(codecs.Embeddings, "POST", "/v1/embeddings", fields=given, safe=True)
+    return sent.result()
+
+
+def _list_models(caller: Caller, _: ListModels) -> Any:
+    return caller.call(_Models, "GET", "/v1/models", safe=True).data
+
+
+def _get_model(caller: Caller, request: GetModel) -> Any:
+    return caller.call(codecs.ModelInfo, "GET", codecs.model_path(request.model), safe=True)
+
+
+def _pull_model(caller: Caller, request: PullModel) -> Any:
+    return caller.call(codecs.ModelInfo, "POST", f"{codecs.model_path(request.model)}/pull")
+
+
+_BY_HAND: Mapping[type[Request[Any]], Callable[[Caller, Any], Any]] = {
+    EmbedTexts: _embed,
+    ListModels: _list_models,
+    GetModel: _get_model,
+    PullModel: _pull_model,
+}
+"""Operations whose routes are those of OpenAI's API."""

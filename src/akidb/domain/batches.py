@@ -1,0 +1,121 @@
+"""Checks of documents and of what selects them, as far as their collection plays no part.
+
+Every fault is an InvalidArgument that names the place, as in `documents[3].text`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from akidb.domain.documents import (
+    MAX_BATCH_DOCUMENTS,
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    DocumentInput,
+    DocumentLike,
+    Include,
+)
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.json import canonical_object
+from akidb.domain.names import MAX_INTEGER, check_text, check_word
+
+if TYPE_CHECKING:
+    from akidb.domain.filters import Filter
+
+_FIELDS = frozenset(DocumentInput.__struct_fields__)
+
+
+def check_batch(documents: object, field: str = "documents") -> Sequence[DocumentLike]:
+    """A list of 1 to 10,000 documents, each still unchecked."""
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
+        raise InvalidArgument(field, "must be a list of documents")
+    if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument(field, f"must hold 1 to {MAX_BATCH_DOCUMENTS} documents")
+    return documents
+
+
+def check_fields(document: object, place: int) -> tuple[str | None, str | None, object, bytes]:
+    """The id, text, vector and canonical metadata of one document, as far as its collection plays no part.
+
+    The vector is given as it is, for `akidb.domain.vectors`.
+    """
+    id, text, vector, metadata = _fields(document, place)
+    if id is not None and not _is_plain(id, MAX_ID_BYTES):
+        check_id(id, f"documents[{place}].id")
+    if text is not None:
+        if not _is_plain(text, MAX_TEXT_BYTES):
+            check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+    elif vector is None:
+        raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
+    return id, text, vector, _metadata(metadata, place)
+
+
+def _is_plain(value: object, maximum_bytes: int) -> bool:
+    """Whether this is so plainly a good text that the full check, with the path it takes, can be spared."""
+    return type(value) is str and value.isascii() and 1 <= len(value) <= maximum_bytes and "\x00" not in value
+
+
+def check_id(value: object, field: str) -> str:
+    """The id of a document: 1-512 bytes of UTF-8."""
+    checked = check_text(value, field, maximum_bytes=MAX_ID_BYTES)
+    if not checked:
+        raise InvalidArgument(field, "must not be empty")
+    return checked
+
+
+def check_ids(ids: object, field: str = "ids") -> list[str]:
+    """A list of ids, each once."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
+        raise InvalidArgument(field, "must be a list of ids")
+    if not 1 <= len(ids) <= MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument(field, f"must hold 1 to {MAX_BATCH_DOCUMENTS} ids")
+    return list(dict.fromkeys(check_id(id, f"{field}[{place}]") for place, id in enumerate(ids)))
+
+
+def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
+    if isinstance(document, DocumentInput):
+        return document.id, document.text, document.vector, document.metadata
+    if type(document) is not dict and not isinstance(document, Mapping):
+        raise InvalidArgument(f"documents[{place}]", "must be an object")
+    if not document.keys() <= _FIELDS:
+        unknown = min(str(key) for key in document.keys() - _FIELDS)
+        raise InvalidArgument(f"documents[{place}].{unknown}", "is not a field of a document")
+    get = document.get
+    return get("id"), get("text"), get("vector"), get("metadata")
+
+
+def _metadata(value: object, place: int) -> bytes:
+    if value is None:
+        return b"{}"
+    return canonical_object(value, f"documents[{place}].metadata")
+
+
+def check_include(include: object, field: str = "include") -> frozenset[Include]:
+    """The parts of a document that an answer carries."""
+    if isinstance(include, str) or not isinstance(include, Collection):
+        raise InvalidArgument(field, "must be a list of parts")
+    return frozenset(check_word(Include, part, field) for part in include)
+
+
+def check_filter(value: object, field: str) -> "Filter":
+    """A filter, parsed already or as JSON."""
+    from akidb.domain.filters import Filter
+
+    return Filter.checked(value, field)
+
+
+def check_selector(value: object, field: str) -> "Filter":
+    """A filter that selects something less than every document."""
+    parsed = check_filter(value, field)
+    if parsed.is_empty:
+        raise InvalidArgument(field, "must not be empty here: it would select every document")
+    return parsed
+
+
+def check_number(value: object, field: str) -> float:
+    """A finite number that a score can be compared with."""
+    if type(value) is int and abs(value) <= MAX_INTEGER:
+        return value
+    if type(value) is float and isfinite(value):
+        return value
+    raise InvalidArgument(field, "must be a finite number")

@@ -1,0 +1,47 @@
+"""Opaque cursors: where a list goes on, bound to the list that it was made for."""
+
+import base64
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from akidb.domain.errors import InvalidArgument
+
+T = TypeVar("T")
+
+_DIGEST_BYTES = 8
+
+
+def encode(position: object, *binding: object) -> str:
+    """Make the cursor of `position`, a JSON value, within the list that `binding` describes."""
+    return _join(msgspec.json.encode(position), binding)
+
+
+def decode(cursor: str, kind: type[T], *binding: object) -> T:
+    """The position in a cursor.
+
+    Raises InvalidArgument(`cursor`) for a cursor of another list, an altered one, or none at all.
+    """
+    try:
+        body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_")
+        position = body[_DIGEST_BYTES:]
+        if cursor == _join(position, binding):
+            return msgspec.json.decode(position, type=kind)
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        pass
+    raise InvalidArgument("cursor", "is not a cursor of this list")
+
+
+def check_cursor(value: object, field: str) -> str:
+    """A text that may be a cursor; `decode` tells whether it is one."""
+    if not isinstance(value, str) or not value.isascii():
+        raise InvalidArgument(field, "is not a cursor of this list")
+    return value
+
+
+def _join(position: bytes, binding: tuple[object, ...]) -> str:
+    # The digest guards against mistakes, not against malice: a forged cursor still stays in its list.
+    described = repr([position, *map(str, binding)]).encode()
+    body = hashlib.sha256(described).digest()[:_DIGEST_BYTES] + position
+    return base64.urlsafe_b64encode(body).decode().rstrip("=")

@@ -1,0 +1,34 @@
+"""Everything that can be asked of AkiDB, as one table of requests; `declare` says what a row is."""
+
+from akidb.operations import (
+    archives,
+    audit,
+    changes,
+    collections,
+    databases,
+    documents,
+    embeddings,
+    migration,
+    tenants,
+    upkeep,
+    users,
+)
+from akidb.operations.declare import OPERATIONS, Operation, Operations, Request
+
+__all__ = [
+    "OPERATIONS",
+    "Operation",
+    "Operations",
+    "Request",
+    "archives",
+    "audit",
+    "changes",
+    "collections",
+    "databases",
+    "documents",
+    "embeddings",
+    "migration",
+    "tenants",
+    "upkeep",
+    "users",
+]

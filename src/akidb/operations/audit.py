@@ -1,0 +1,16 @@
+"""The audit: what was done, and whether it was allowed. It outlives its tenant."""
+
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
+from akidb.domain.entities import AuditEntry
+from akidb.domain.fields import Cursor, Limit
+from akidb.domain.lifecycle import Access
+from akidb.operations import tenants
+from akidb.operations.declare import InTenant, operation
+
+
+@operation("audit.list", "GET", tenants.ONE + "/audit", needs=Access.AUDIT_READ)
+class ListAuditEntries(InTenant[Page[AuditEntry]], kw_only=True, frozen=True):
+    """List the audit entries of a tenant, oldest first. A purged tenant is named by its ID."""
+
+    limit: Limit = DEFAULT_PAGE_LIMIT
+    cursor: Cursor | None = None

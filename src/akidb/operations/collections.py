@@ -1,0 +1,96 @@
+"""Collections of a database."""
+
+from msgspec import UNSET, UnsetType
+
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
+from akidb.domain.entities import Collection, Metric
+from akidb.domain.fields import (
+    Cursor,
+    Deleted,
+    Dimension,
+    DocumentCount,
+    EfConstruction,
+    HnswM,
+    Limit,
+    MetricWord,
+    Model,
+    Name,
+    Version,
+)
+from akidb.domain.lifecycle import Access
+from akidb.operations import databases
+from akidb.operations.declare import InCollection, InDatabase, operation
+
+ALL = databases.ONE + "/collections"
+ONE = ALL + "/{collection}"
+
+
+@operation("collection.create", "POST", ALL, status=201, needs=Access.METADATA_WRITE)
+class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
+    """Create a collection.
+
+    It needs a `dimension`, or an `embedding_model`, whose dimension it takes.
+    """
+
+    name: Name
+    dimension: Dimension | None = None
+    metric: MetricWord = Metric.COSINE
+    embedding_model: Model | None = None
+    hnsw_m: HnswM | None = None
+    hnsw_ef_construction: EfConstruction | None = None
+    max_document_count: DocumentCount | None = None
+
+
+@operation("collection.list", "GET", ALL, needs=Access.METADATA_READ)
+class ListCollections(InDatabase[Page[Collection]], kw_only=True, frozen=True):
+    """List the collections of a database by name; with `deleted`, only deleted ones."""
+
+    deleted: Deleted = False
+    limit: Limit = DEFAULT_PAGE_LIMIT
+    cursor: Cursor | None = None
+
+
+@operation(
+    "collection.count", "GET", databases.ONE + "/collection-count", needs=Access.METADATA_READ, member="count"
+)
+class CountCollections(InDatabase[int], kw_only=True, frozen=True):
+    """Count the collections of a database, or the deleted ones."""
+
+    deleted: Deleted = False
+
+
+@operation("collection.get", "GET", ONE, needs=Access.METADATA_READ)
+class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
+    """Get a collection by its ID or name."""
+
+
+@operation("collection.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
+class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
+    """Change fields of a collection. Dimension, metric and model cannot change."""
+
+    name: Name | UnsetType = UNSET
+    hnsw_m: HnswM | UnsetType = UNSET
+    hnsw_ef_construction: EfConstruction | UnsetType = UNSET
+    max_document_count: DocumentCount | UnsetType = UNSET
+    if_version: Version | None = None
+
+
+@operation("collection.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
+class DeleteCollection(InCollection[None], kw_only=True, frozen=True):
+    """Delete a collection and its documents, until it is restored or purged."""
+
+    if_version: Version | None = None
+
+
+@operation("collection.restore", "POST", ONE + "/restore", needs=Access.METADATA_WRITE)
+class RestoreCollection(InCollection[Collection], kw_only=True, frozen=True):
+    """Restore a deleted collection with its documents."""
+
+    if_version: Version | None = None
+
+
+@operation("collection.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE)
+class PurgeCollection(InCollection[None], kw_only=True, frozen=True):
+    """Remove a deleted collection and its documents for good."""
+
+    if_version: Version | None = None

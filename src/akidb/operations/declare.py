@@ -1,0 +1,286 @@
+"""The table of operations: one row for each thing that can be asked of AkiDB.
+
+    @operation("collection.get", "GET", ONE, needs=Access.METADATA_READ)
+    class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
+        \"\"\"Get a collection by its ID or name.\"\"\"
+
+A row is a frozen request: its fields are everything a caller can say, `Request[Collection]` names the answer.
+From the rows come routes, the OpenAPI description, the HTTP client, everyday commands, the documented tables,
+the frame of the services, and the tests that walk through every operation.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from akidb.domain.errors import AkiDBError, InvalidArgument
+from akidb.domain.fields import CollectionRef, DatabaseRef, Field, TenantRef, UserRef, rules_of
+from akidb.domain.lifecycle import Access
+
+A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
+RequestT = TypeVar("RequestT", bound="type[Request[Any]]")
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_IF_VERSION = "if_version"
+
+
+class Request(msgspec.Struct, Generic[A_co], kw_only=True, frozen=True):
+    """What is asked; `A_co` is the answer."""
+
+    def __repr__(self) -> str:
+        """Everything but a password: requests end up in logs."""
+        shown = (name for name in self.__struct_fields__ if name != "password")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+
+class InTenant(Request[A_co], Generic[A_co], kw_only=True, frozen=True):
+    """About a tenant, or something in it."""
+
+    tenant: TenantRef
+
+
+class InDatabase(InTenant[A_co], Generic[A_co], kw_only=True, frozen=True):
+    """About a database, or something in it."""
+
+    database: DatabaseRef
+
+
+class InCollection(InDatabase[A_co], Generic[A_co], kw_only=True, frozen=True):
+    """About a collection, or something in it."""
+
+    collection: CollectionRef
+
+
+class OfUser(InTenant[A_co], Generic[A_co], kw_only=True, frozen=True):
+    """About a user of a tenant."""
+
+    user: UserRef
+
+
+class Operations(Protocol):
+    """Whoever carries requests out: the services of this process, or a server that is asked over HTTP."""
+
+    def perform(self, request: Request[A], **ends: Any) -> A:
+        """Carry a request out and return its answer.
+
+        `ends` are `source` (a body of bytes), `sink` (an answer in bytes) and `progress`, for operations that
+        have them. Raises InvalidArgument, NotFound, InvalidState for a state that forbids it, Unavailable,
+        and what the operation's row names.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files and connections. Nothing may be asked afterwards."""
+        ...
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Operation:
+    """A row of the table. What is derived from its request is derived when it is first needed."""
+
+    request: type[Request[Any]]
+    name: str
+    """As in `collection.create`: in metrics, spans, audit and OpenAPI, and the scope of idempotency keys."""
+    method: str
+    path: str
+    needs: Access | None = None
+    """What the states on the path must permit, or None. `get`, `delete`, `restore` and `purge` look at those
+    above the thing alone: its own lets it be seen, or decides by the table of moves."""
+    status: int = 200
+    changes: bool
+    """Whether it changes something, and so takes an Idempotency-Key."""
+    slow: bool = False
+    """Whether it may take seconds, so that a server bounds how many run at once."""
+    waits: bool = False
+    """Whether its handler returns a reader that may wait for a change."""
+    local: bool = False
+    """Whether it works on files of the caller's machine, so that a server is not asked."""
+    takes: Literal["json", "bytes"] = "json"
+    gives: Literal["json", "bytes"] = "json"
+    """`bytes` of any number come from a `source`, or go to a `sink`."""
+    member: str | None = None
+    """The member of a JSON object that holds an answer which is no object itself."""
+    one_of: tuple[str, str] | None = None
+    """Two fields of which exactly one is given."""
+    raises: tuple[type[AkiDBError], ...] = ()
+    """Errors that its form does not tell of."""
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """The names in braces of the path."""
+        return tuple(_PLACE.findall(self.path))
+
+    @property
+    def feature(self) -> str:
+        """What it is about, as in `collection`."""
+        return self.name.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        """What it does, as in `create`."""
+        return self.name.partition(".")[2]
+
+    @cached_property
+    def summary(self) -> str:
+        """The first line of its description."""
+        return (self.request.__doc__ or "").partition("\n\n")[0]
+
+    @cached_property
+    def description(self) -> str:
+        """What follows the first line."""
+        return " ".join((self.request.__doc__ or "").partition("\n\n")[2].split())
+
+    @cached_property
+    def hints(self) -> Mapping[str, Any]:
+        """The annotation of each field."""
+        return get_type_hints(self.request, include_extras=True)
+
+    @cached_property
+    def answer(self) -> Any:
+        """The type of the answer; `type(None)` for none."""
+        (answer,) = get_args(self.request.__orig_bases__[0])  # type: ignore[attr-defined]
+        return type(None) if answer is None else answer
+
+    @cached_property
+    def sent(self) -> Any:
+        """The type of the answer in JSON."""
+        return self.answer if self.member is None else _object_of(self.member, self.answer)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Field]:
+        """The rules of each field."""
+        return {name: rules for name, hint in self.hints.items() if (rules := rules_of(hint)) is not None}
+
+    @cached_property
+    def nullable(self) -> frozenset[str]:
+        """The fields that may be None."""
+        return frozenset(name for name, hint in self.hints.items() if type(None) in get_args(hint))
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it may be asked for of one version alone (If-Match)."""
+        return _IF_VERSION in self.request.__struct_fields__
+
+    @property
+    def in_body(self) -> bool:
+        """Whether its fields are sent as a body, not in the query."""
+        return self.method in {"POST", "PATCH"} and self.takes == "json"
+
+    @cached_property
+    def said(self) -> tuple[str, ...]:
+        """The fields that are neither in the path nor in a header: those of the query or the body."""
+        elsewhere = {*self.places, _IF_VERSION}
+        return tuple(name for name in self.request.__struct_fields__ if name not in elsewhere)
+
+    @cached_property
+    def shape(self) -> type[msgspec.Struct]:
+        """How a query or body is decoded: unknown fields refused, and values left to the fields' checks."""
+        return self._struct(lambda _, rules: rules.wire if rules is not None and rules.is_decoded else Any)
+
+    @cached_property
+    def schema(self) -> type[msgspec.Struct]:
+        """The same with each field's type and bounds, for the OpenAPI description."""
+        return self._struct(_described)
+
+    def _struct(self, type_of: Callable[[Any, Field | None], Any]) -> type[msgspec.Struct]:
+        fields: list[Any] = []
+        for each in msgspec.structs.fields(self.request):
+            if each.name not in self.said:
+                continue
+            kind = type_of(self.hints[each.name], self.fields.get(each.name))
+            may_be_none = each.name in self.nullable
+            if each.required:
+                fields.append((each.name, kind | None if may_be_none else kind))
+            elif isinstance(each.default, frozenset):
+                fields.append((each.name, kind, msgspec.field(default_factory=partial(sorted, each.default))))
+            else:
+                kind = kind | None if may_be_none and kind is not Any else kind
+                kind = kind | UnsetType if each.default is UNSET and kind is not Any else kind
+                fields.append((each.name, kind, each.default))
+        made = msgspec.defstruct(self.request.__name__, fields, kw_only=True, forbid_unknown_fields=True)
+        made.__doc__ = self.request.__doc__
+        return made
+
+    def checked(self, request: Request[A]) -> Request[A]:
+        """The request with each value in the form that handlers use.
+
+        Raises InvalidArgument for the first field whose check refuses its value.
+        """
+        changed: dict[str, Any] | None = None
+        for name, check, may_be_none in self._checks:
+            value = getattr(request, name)
+            if value is UNSET or (value is None and may_be_none):
+                continue
+            found = check(value, name)
+            if found is not value:
+                changed = changed or {}
+                changed[name] = found
+        if self.one_of is not None:
+            self._check_one_of(request, *self.one_of)
+        return request if changed is None else msgspec.structs.replace(request, **changed)
+
+    def given(self, request: Request[Any]) -> dict[str, Any]:
+        """The fields of the query or body that a request says something about, filters as their JSON."""
+        found = ((name, getattr(request, name)) for name in self.said)
+        return {name: _as_json(value) for name, value in found if value is not UNSET}
+
+    @cached_property
+    def _checks(self) -> tuple[tuple[str, Callable[[Any, str], Any], bool], ...]:
+        return tuple((name, rules.check, name in self.nullable) for name, rules in self.fields.items())
+
+    @staticmethod
+    def _check_one_of(request: Request[Any], first: str, second: str) -> None:
+        if (getattr(request, first) is None) == (getattr(request, second) is None):
+            raise InvalidArgument(first, f"either {first} or {second} is needed, not both")
+
+
+def _as_json(value: Any) -> Any:
+    """The same value, but a filter as JSON: msgspec would encode the fields of the dataclass."""
+    from akidb.domain.filters import Filter
+
+    return msgspec.Raw(value.canonical) if isinstance(value, Filter) else value
+
+
+@cache
+def _object_of(member: str, answer: Any) -> type[msgspec.Struct]:
+    return msgspec.defstruct(member.title(), [(member, answer)])
+
+
+def _described(hint: Any, rules: Field | None) -> Any:
+    """A field's type in JSON, with its description and bounds."""
+    if rules is None:
+        return hint
+    (meta, inner) = _annotation_of(hint)
+    return Annotated[inner if rules.wire is None else rules.wire, meta]
+
+
+def _annotation_of(hint: Any) -> tuple[Any, Any]:
+    """The rules in an annotation, and the type that they are about."""
+    metadata = getattr(hint, "__metadata__", None)
+    if metadata is not None:
+        return metadata[0], hint.__origin__
+    return next(_annotation_of(member) for member in get_args(hint) if rules_of(member) is not None)
+
+
+OPERATIONS: dict[type[Request[Any]], Operation] = {}
+"""Everything that can be asked of AkiDB."""
+
+
+def operation(name: str, method: str = "", path: str = "", **columns: Any) -> Callable[[RequestT], RequestT]:
+    """Add a request to the table; `columns` are fields of `Operation`."""
+    columns.setdefault("changes", method != "GET")
+
+    def declare(request: RequestT) -> RequestT:
+        OPERATIONS[request] = Operation(request=request, name=name, method=method, path=path, **columns)
+        return request
+
+    return declare

@@ -1,0 +1,145 @@
+"""Documents of a collection, and search among them. Each of these counts towards the tenant's rate."""
+
+from akidb.domain.documents import (
+    DEFAULT_INCLUDE,
+    DEFAULT_PAGE_LIMIT,
+    Document,
+    Page,
+    SearchResult,
+    UpsertResult,
+)
+from akidb.domain.errors import QuotaExceeded, RateLimited
+from akidb.domain.fields import (
+    Cursor,
+    Documents,
+    EfSearch,
+    Ids,
+    JsonObject,
+    Limit,
+    Parts,
+    Query,
+    QueryVector,
+    Score,
+    Selector,
+    TopK,
+    Where,
+)
+from akidb.domain.lifecycle import Access
+from akidb.operations import collections
+from akidb.operations.declare import InCollection, operation
+
+ALL = collections.ONE + "/documents"
+IDS_OR_FILTER = ("ids", "filter")
+
+
+@operation(
+    "document.upsert",
+    "POST",
+    ALL,
+    needs=Access.DOCUMENT_WRITE,
+    slow=True,
+    raises=(RateLimited, QuotaExceeded),
+)
+class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
+    """Write up to 10,000 documents, all or none; a document with a known id is replaced."""
+
+    documents: Documents
+
+
+@operation("document.scan", "GET", ALL, needs=Access.DOCUMENT_READ, raises=(RateLimited,))
+class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
+    """List documents in the order of their ids (by code point)."""
+
+    filter: Where | None = None
+    include: Parts = DEFAULT_INCLUDE
+    limit: Limit = DEFAULT_PAGE_LIMIT
+    cursor: Cursor | None = None
+
+
+@operation(
+    "document.get",
+    "POST",
+    ALL + "/get",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    member="documents",
+    raises=(RateLimited,),
+)
+class GetDocuments(InCollection[list[Document]], kw_only=True, frozen=True):
+    """Get documents by their ids, in that order; unknown ids are left out."""
+
+    ids: Ids
+    include: Parts = DEFAULT_INCLUDE
+
+
+@operation(
+    "document.count",
+    "POST",
+    ALL + "/count",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    member="count",
+    raises=(RateLimited,),
+)
+class CountDocuments(InCollection[int], kw_only=True, frozen=True):
+    """Count all documents, or those that match."""
+
+    filter: Where | None = None
+
+
+@operation(
+    "document.delete",
+    "POST",
+    ALL + "/delete",
+    needs=Access.DOCUMENT_WRITE,
+    member="deleted",
+    one_of=IDS_OR_FILTER,
+    raises=(RateLimited,),
+)
+class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
+    """Delete documents by their ids, or all that match; returns how many there were."""
+
+    ids: Ids | None = None
+    filter: Selector | None = None
+
+
+@operation(
+    "document.update",
+    "POST",
+    ALL + "/update",
+    needs=Access.DOCUMENT_WRITE,
+    member="updated",
+    one_of=IDS_OR_FILTER,
+    raises=(RateLimited, QuotaExceeded),
+)
+class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
+    """Merge metadata into that of the selected documents (RFC 7396); a null removes its key.
+
+    Returns how many documents were selected.
+    """
+
+    metadata: JsonObject
+    ids: Ids | None = None
+    filter: Selector | None = None
+
+
+@operation(
+    "document.search",
+    "POST",
+    collections.ONE + "/search",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    slow=True,
+    one_of=("text", "vector"),
+    raises=(RateLimited,),
+)
+class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
+    """Find the documents that score highest against a text or a vector."""
+
+    text: Query | None = None
+    vector: QueryVector | None = None
+    top_k: TopK = 10
+    filter: Where | None = None
+    score_threshold: Score | None = None
+    ef_search: EfSearch | None = None
+    include: Parts = DEFAULT_INCLUDE

@@ -1,0 +1,131 @@
+"""Tenants. With `if_version` a change is made only while the tenant has that version."""
+
+from msgspec import UNSET, UnsetType
+
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
+from akidb.domain.entities import Tenant, Usage
+from akidb.domain.fields import (
+    Cursor,
+    Deleted,
+    ExternalId,
+    FirstStatus,
+    JsonObject,
+    Limit,
+    MemoryQuota,
+    NamePart,
+    QpsQuota,
+    Reason,
+    Slug,
+    Sort,
+    Status,
+    StorageQuota,
+    TenantName,
+    Version,
+)
+from akidb.domain.lifecycle import Access, TenantStatus
+from akidb.domain.lists import TenantSort
+from akidb.operations.declare import InTenant, Request, operation
+
+ALL = "/v1/tenants"
+ONE = ALL + "/{tenant}"
+
+
+@operation("tenant.create", "POST", ALL, status=201)
+class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
+    """Create a tenant, `active` or `provisioning`.
+
+    Without a slug, one is derived from the name. Quotas that are left out have their defaults.
+    """
+
+    name: TenantName
+    slug: Slug | None = None
+    external_id: ExternalId | None = None
+    status: FirstStatus = TenantStatus.ACTIVE
+    memory_quota_bytes: MemoryQuota | None = None
+    storage_quota_bytes: StorageQuota | None = None
+    qps_quota: QpsQuota | None = None
+    metadata: JsonObject | None = None
+
+
+@operation("tenant.list", "GET", ALL)
+class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
+    """List tenants, by creation unless `sort` says otherwise; with `deleted`, only deleted ones."""
+
+    status: Status | None = None
+    external_id: ExternalId | None = None
+    name_contains: NamePart | None = None
+    sort: Sort = TenantSort.CREATED_AT
+    deleted: Deleted = False
+    limit: Limit = DEFAULT_PAGE_LIMIT
+    cursor: Cursor | None = None
+
+
+# Not below /v1/tenants: there it would be the tenant whose slug is `count`.
+@operation("tenant.count", "GET", "/v1/tenant-count", member="count")
+class CountTenants(Request[int], kw_only=True, frozen=True):
+    """Count tenants, with the filters of a list."""
+
+    status: Status | None = None
+    external_id: ExternalId | None = None
+    name_contains: NamePart | None = None
+    deleted: Deleted = False
+
+
+@operation("tenant.get", "GET", ONE)
+class GetTenant(InTenant[Tenant], kw_only=True, frozen=True):
+    """Get a tenant by its ID or slug."""
+
+
+@operation("tenant.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
+class UpdateTenant(InTenant[Tenant], kw_only=True, frozen=True):
+    """Change fields of a tenant; `metadata` is replaced as a whole."""
+
+    name: TenantName | UnsetType = UNSET
+    slug: Slug | UnsetType = UNSET
+    external_id: ExternalId | UnsetType | None = UNSET
+    memory_quota_bytes: MemoryQuota | UnsetType = UNSET
+    storage_quota_bytes: StorageQuota | UnsetType = UNSET
+    qps_quota: QpsQuota | UnsetType = UNSET
+    metadata: JsonObject | UnsetType = UNSET
+    if_version: Version | None = None
+
+
+@operation("tenant.activate", "POST", ONE + "/activate")
+class ActivateTenant(InTenant[Tenant], kw_only=True, frozen=True):
+    """Activate a provisioning or suspended tenant."""
+
+    if_version: Version | None = None
+
+
+@operation("tenant.suspend", "POST", ONE + "/suspend")
+class SuspendTenant(InTenant[Tenant], kw_only=True, frozen=True):
+    """Stop everything but reads of metadata and audit. No write commits after the response."""
+
+    reason: Reason | None = None
+    if_version: Version | None = None
+
+
+@operation("tenant.delete", "DELETE", ONE, status=204)
+class DeleteTenant(InTenant[None], kw_only=True, frozen=True):
+    """Delete a tenant and everything in it, until it is restored or purged."""
+
+    if_version: Version | None = None
+
+
+@operation("tenant.restore", "POST", ONE + "/restore")
+class RestoreTenant(InTenant[Tenant], kw_only=True, frozen=True):
+    """Restore a deleted tenant, in the status that it had."""
+
+    if_version: Version | None = None
+
+
+@operation("tenant.purge", "POST", ONE + "/purge", status=204)
+class PurgeTenant(InTenant[None], kw_only=True, frozen=True):
+    """Remove a deleted tenant for good, with everything that it stored."""
+
+    if_version: Version | None = None
+
+
+@operation("tenant.usage", "GET", ONE + "/usage", needs=Access.METADATA_READ)
+class GetUsage(InTenant[Usage], kw_only=True, frozen=True):
+    """Get each quota with its limit and exact usage."""

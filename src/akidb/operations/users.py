@@ -1,0 +1,99 @@
+"""Users of a tenant. No answer holds a password or its hash."""
+
+from msgspec import UNSET, UnsetType
+
+from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
+from akidb.domain.entities import User, UserRole
+from akidb.domain.errors import Unauthenticated
+from akidb.domain.fields import Cursor, Email, GivenPassword, Limit, NewPassword, Role, Version
+from akidb.domain.lifecycle import Access
+from akidb.operations import tenants
+from akidb.operations.declare import InTenant, OfUser, operation
+
+ALL = tenants.ONE + "/users"
+ONE = ALL + "/{user}"
+
+
+@operation("user.create", "POST", ALL, status=201, slow=True, needs=Access.METADATA_WRITE)
+class CreateUser(InTenant[User], kw_only=True, frozen=True):
+    """Create an active user."""
+
+    email: Email
+    password: NewPassword
+    role: Role = UserRole.VIEWER
+
+
+@operation("user.list", "GET", ALL, needs=Access.METADATA_READ)
+class ListUsers(InTenant[Page[User]], kw_only=True, frozen=True):
+    """List the users of a tenant by email."""
+
+    limit: Limit = DEFAULT_PAGE_LIMIT
+    cursor: Cursor | None = None
+
+
+@operation("user.count", "GET", tenants.ONE + "/user-count", needs=Access.METADATA_READ, member="count")
+class CountUsers(InTenant[int], kw_only=True, frozen=True):
+    """Count the users of a tenant."""
+
+
+@operation("user.get", "GET", ONE, needs=Access.METADATA_READ)
+class GetUser(OfUser[User], kw_only=True, frozen=True):
+    """Get a user by ID or email."""
+
+
+@operation("user.update", "PATCH", ONE, slow=True, needs=Access.METADATA_WRITE)
+class UpdateUser(OfUser[User], kw_only=True, frozen=True):
+    """Change fields of a user, or set another password."""
+
+    email: Email | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    password: NewPassword | UnsetType = UNSET
+    if_version: Version | None = None
+
+
+@operation("user.activate", "POST", ONE + "/activate", needs=Access.METADATA_WRITE)
+class ActivateUser(OfUser[User], kw_only=True, frozen=True):
+    """Activate a suspended or deactivated user."""
+
+    if_version: Version | None = None
+
+
+@operation("user.suspend", "POST", ONE + "/suspend", needs=Access.METADATA_WRITE)
+class SuspendUser(OfUser[User], kw_only=True, frozen=True):
+    """Keep an active user out for a while."""
+
+    if_version: Version | None = None
+
+
+@operation("user.deactivate", "POST", ONE + "/deactivate", needs=Access.METADATA_WRITE)
+class DeactivateUser(OfUser[User], kw_only=True, frozen=True):
+    """Keep a user out who is about to leave."""
+
+    if_version: Version | None = None
+
+
+@operation("user.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
+class DeleteUser(OfUser[None], kw_only=True, frozen=True):
+    """Remove a user for good; the audit entries stay."""
+
+    if_version: Version | None = None
+
+
+@operation(
+    "user.verify_password",
+    "POST",
+    ALL + "/verify-password",
+    needs=Access.METADATA_READ,
+    changes=False,
+    slow=True,
+    raises=(Unauthenticated,),
+)
+class VerifyPassword(InTenant[User], kw_only=True, frozen=True):
+    """Get the active user who has this email and password.
+
+    An unknown email, a wrong password and a user who is not active get the same response. The time becomes
+    the user's `last_login_at`. No Idempotency-Key is taken: each request verifies the password anew.
+    """
+
+    email: Email
+    password: GivenPassword

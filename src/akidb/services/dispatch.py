@@ -1,0 +1,152 @@
+"""The frame around every operation: admitted, observed, checked, and each change one transaction.
+
+A service marks its methods with the request that each carries out:
+
+- `in_transaction`: called with the `Change` under way, and again when the database gave its transaction up.
+  Its audit and outbox entries and the answer remembered for an idempotency key are part of that transaction;
+- `in_read`: called with the metadata transaction that it reads in;
+- `on_collection`: called with the collection that the request names, once its states and the tenant's rate
+  allow it;
+- `handles`: called with the request alone, for work that has transactions of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from akidb.domain.entities import Scope
+from akidb.domain.fields import CollectionPath
+from akidb.domain.lifecycle import require
+from akidb.observe.operations import Running
+from akidb.operations.declare import OPERATIONS, InCollection, Operation, Request
+from akidb.ports.metadata import MetadataStore
+from akidb.services.admission import Admission
+from akidb.services.rate import RateLimiter
+from akidb.services.scope_cache import ScopeCache
+from akidb.services.transactions import Transactions
+
+A = TypeVar("A")
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
+
+Kind = Literal["transaction", "read", "collection", "own"]
+_MARK = "__carries_out__"
+
+
+class _Mark(NamedTuple):
+    request: type[Request[Any]]
+    kind: Kind
+    after: str | None
+
+
+class Handler(NamedTuple):
+    """A method of a service and the operation that it carries out."""
+
+    row: Operation
+    call: Callable[..., Any]
+    kind: Kind
+    after: Callable[[], None] | None
+
+
+def _marking(
+    request: type[Request[Any]], kind: Kind, after: str | None = None
+) -> Callable[[HandlerT], HandlerT]:
+    def mark(handler: HandlerT) -> HandlerT:
+        setattr(handler, _MARK, _Mark(request, kind, after))
+        return handler
+
+    return mark
+
+
+def in_transaction(
+    request: type[Request[Any]], *, after: str | None = None
+) -> Callable[[HandlerT], HandlerT]:
+    """Mark the method that makes a change; `after` names one to call once it is committed."""
+    return _marking(request, "transaction", after)
+
+
+def in_read(request: type[Request[Any]]) -> Callable[[HandlerT], HandlerT]:
+    """Mark a method that reads metadata."""
+    return _marking(request, "read")
+
+
+def on_collection(request: type[InCollection[Any]]) -> Callable[[HandlerT], HandlerT]:
+    """Mark a method that works on the documents of a collection."""
+    return _marking(request, "collection")
+
+
+def handles(request: type[Request[Any]]) -> Callable[[HandlerT], HandlerT]:
+    """Mark a method with transactions of its own, or none."""
+    return _marking(request, "own")
+
+
+def handlers_of(service: object) -> Iterator[Handler]:
+    """The marked methods of a service."""
+    for name, function in vars(type(service)).items():
+        mark: _Mark | None = getattr(function, _MARK, None)
+        if mark is not None:
+            after = None if mark.after is None else getattr(service, mark.after)
+            yield Handler(OPERATIONS[mark.request], getattr(service, name), mark.kind, after)
+
+
+class Dispatcher:
+    """Leads each request to the method that carries it out."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        metadata: MetadataStore,
+        transactions: Transactions,
+        scopes: ScopeCache,
+        limiter: RateLimiter,
+    ) -> None:
+        self._admission = admission
+        self._metadata = metadata
+        self._transactions = transactions
+        self._scopes = scopes
+        self._limiter = limiter
+        self._handlers: dict[type[Request[Any]], Handler] = {}
+
+    def add(self, service: object) -> None:
+        """Have the marked methods of a service carry their requests out."""
+        for handler in handlers_of(service):
+            self._handlers[handler.row.request] = handler
+
+    @property
+    def handled(self) -> frozenset[type[Request[Any]]]:
+        """The requests that have a handler."""
+        return frozenset(self._handlers)
+
+    def perform(self, request: Request[A], **ends: Any) -> A:
+        """Carry a request out, as `akidb.operations.Operations` says."""
+        if self._handlers[type(request)].row.waits:
+            answer: A = self.watch(request).wait(request.wait_seconds)  # type: ignore[attr-defined]
+            return answer
+        return self._run(request, ends)  # type: ignore[no-any-return]
+
+    def watch(self, request: Request[Any]) -> Any:
+        """The reader of a change feed, a `Watch`; it counts as one operation, however long it waits."""
+        return self._run(request, {})
+
+    def _run(self, request: Request[Any], ends: dict[str, Any]) -> Any:
+        handler = self._handlers[type(request)]
+        row, call, kind, after = handler
+        with self._admission, Running(row.name, self._admission.slow_operation_seconds):
+            request = row.checked(request)
+            if kind == "own":
+                return call(request, **ends)
+            if kind == "collection":
+                return call(self._scope(row, request), request)
+            if kind == "read":
+                with self._metadata.read() as tx:
+                    return call(tx, request)
+            answer = self._transactions.carry_out(row, request, lambda change: call(change, request))
+            if after is not None:
+                after()
+            return answer
+
+    def _scope(self, row: Operation, request: Any) -> Scope:
+        """Find the collection, check that its states allow the work, and take from the tenant's rate."""
+        scope = self._scopes.find(CollectionPath(request.tenant, request.database, request.collection))
+        if row.needs is not None:
+            require(row.needs, scope.tenant.status, scope.database.state, scope.collection.state)
+        self._limiter.take(scope.tenant)
+        return scope

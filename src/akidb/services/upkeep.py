@@ -1,0 +1,35 @@
+"""Checks and maintenance of the stores, asked for by a user or an operator."""
+
+from akidb.domain.documents import Page
+from akidb.domain.upkeep import Finding, MaintenanceReport
+from akidb.operations import upkeep as ask
+from akidb.ports.documents import TenantStores
+from akidb.ports.metadata import MetadataStore
+from akidb.services.dispatch import handles
+from akidb.services.doctor import examine
+from akidb.services.maintenance import Maintenance
+from akidb.services.store_access import StoreAccess
+
+
+class UpkeepService:
+    """Carries out `akidb.operations.upkeep`."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        tenant_stores: TenantStores,
+        maintenance: Maintenance,
+    ) -> None:
+        self._metadata = metadata
+        self._stores = stores
+        self._tenant_stores = tenant_stores
+        self._maintenance = maintenance
+
+    @handles(ask.CheckStores)
+    def check(self, asked: ask.CheckStores) -> Page[Finding]:  # noqa: ARG002 - it says nothing
+        return Page(items=list(examine(self._metadata, self._stores, self._tenant_stores)))
+
+    @handles(ask.MaintainStores)
+    def maintain(self, asked: ask.MaintainStores) -> MaintenanceReport:  # noqa: ARG002 - it says nothing
+        return self._maintenance.run()

@@ -1,0 +1,120 @@
+"""Every operation has the same answer in every deployment, and is observed under its name."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage import ROWS, build, every_row, local, perform
+
+from akidb.domain.errors import AkiDBError
+from akidb.observe import telemetry
+from akidb.operations import Operation, Operations
+from akidb.ports import wire
+from postgres import Server
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # its deployments serve here too
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+TIME = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
+SERVERS = ("socket", "http")
+
+
+class Listener:
+    """Notes which operations ended how."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, str]] = []
+
+    def begin(self, name: str) -> telemetry.End:
+        return lambda _seconds, code: self.ended.append((name, code))
+
+    def __getattr__(self, _: str) -> Any:  # the other events
+        return lambda *_args, **_named: lambda *_more: None
+
+
+def _plain(answer: Any, folder: Path) -> str:
+    text = wire.encode(answer).decode(errors="backslashreplace").replace(str(folder), "<folder>")
+    names: dict[str, str] = {}
+    text = ID.sub(lambda found: names.setdefault(found[0], f"<id {len(names)}>"), text)
+    text = re.sub(r'"feed":"[0-9a-f]{32}-', '"feed":"<feed>-', text)
+    text = re.sub(r'"next_cursor":"[^"]+"', '"next_cursor":"<cursor>"', text)
+    # An entry says how a request came, which is not the same everywhere.
+    text = re.sub(r'"(ip_address|user_agent|request_id)":(null|"[^"]*")', r'"\1":"<any>"', text)
+    return re.sub(r'"memory_bytes":\{"limit":\d+,"used":\d+', '"memory_bytes":{', TIME.sub("<time>", text))
+
+
+@pytest.fixture(scope="module")
+def deployments(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: Server
+) -> Iterator[dict[str, Operations]]:
+    """A directory, a server by its socket and by TCP, and a PostgreSQL database, each with a stage."""
+    from congruence_deployments import server
+
+    folder, models = tmp_path_factory.mktemp("stages"), tmp_path_factory.mktemp("no-models")
+    url = postgres_server.url()
+    with (
+        local(folder / "directory", models) as directory,
+        server(folder / "socket", models),
+        server(folder / "http", models) as tcp,
+        local(folder / "socket", models) as socket,
+        local(tcp, models) as http,
+        local(url, models) as postgresql,
+    ):
+        found = {"directory": directory, "socket": socket, "http": http, "postgresql": postgresql}
+        for operations in found.values():
+            build(operations)
+        yield found
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def answers(
+    deployments: dict[str, Operations], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], str]:
+    """The answer to each sample in each deployment, in the order of the table."""
+    found = {}
+    for name, operations in deployments.items():
+        folder = tmp_path_factory.mktemp(f"files-{name}")
+        for row in ROWS:
+            try:
+                found[name, row.name] = _plain(perform(operations, row, folder), folder)
+            except AkiDBError as error:
+                found[name, row.name] = f"{type(error).__name__}: {error.message}"
+    return found
+
+
+@pytest.mark.parametrize("deployment", ["socket", "http", "postgresql"])
+@every_row
+def test_sample_has_the_same_answer_everywhere(
+    row: Operation, deployment: str, answers: dict[tuple[str, str], str]
+) -> None:
+    expected = answers["directory", row.name]
+    assert not re.match(r"[A-Z][A-Za-z]+: ", expected), expected
+    got = answers[deployment, row.name]
+    if row.local and deployment in SERVERS:
+        assert got.startswith("InvalidArgument: url: ")
+    else:
+        assert got == expected
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    noted = Listener()
+    telemetry.listen(noted)
+    yield noted
+    telemetry.leave(noted)
+
+
+@every_row
+def test_operation_is_observed_under_its_name(
+    row: Operation, deployments: dict[str, Operations], listener: Listener, tmp_path: Path
+) -> None:
+    code = "ok"
+    try:
+        perform(deployments["directory"], row, tmp_path)
+    except AkiDBError as error:  # the second time, or before the stage was used
+        code = error.code
+    assert (row.name, code) in listener.ended
