@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that share the tests: as many as there are cores. One alone: make test WORKERS=0
-WORKERS ?= auto
+# Processes that share the tests: one more than there are cores, since tests also wait. None of them: make test WORKERS=0
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Programs that tests start by the hundred need not be compiled anew each time.

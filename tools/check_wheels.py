@@ -1,4 +1,4 @@
-"""See that everything AkiDB needs at run time has a wheel on each machine that it is meant for."""
+"""Check that every runtime dependency has a wheel for each supported platform."""
 
 import subprocess
 import sys
@@ -21,9 +21,9 @@ PYTHONS = ("3.11", "3.13")
 
 
 def main() -> int:
-    """Ask the installer for each; gives 1 when something is missing."""
+    """Dry-run the installer for each platform; return 1 if a wheel is missing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    # Its marker says where it has a wheel; the installer would read it for the machine it runs on.
+    # Its marker says where it has a wheel; pip would evaluate it for the current machine.
     needed = [line for line in project["dependencies"] if not line.startswith("pysqlite3")]
     missing = 0
     for name, platforms in PLATFORMS.items():

@@ -1,11 +1,11 @@
-"""Print the versions installed here as a constraints file, which names no address."""
+"""Print the versions installed here as a constraints file, without URLs."""
 
 import subprocess
 import sys
 
 
 def main() -> None:
-    """Everything but AkiDB itself and the installer."""
+    """Print all packages except AkiDB itself and pip."""
     command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable", "--exclude", "pip"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     print("# What `make` installs. Made by `make constraints`; ranges are in pyproject.toml.")

@@ -1,9 +1,9 @@
 """Writes `src/akidb/aio/*.py`, the awaitable twins of the handles in `src/akidb/client/handles`.
 
-Each class there becomes one that holds the synchronous handle and the threads of its client. A
-method becomes a coroutine that calls the handle's own in a thread; handles in its answer become
-twins. Properties read what is in memory, so they stay properties. `--check` writes nothing and
-fails when a file is not what would be written.
+Each twin class wraps the synchronous handle and the threads of its client. A method becomes a
+coroutine that calls the handle's method in a thread; returned handles are wrapped as twins.
+Properties only read memory, so they stay properties. `--check` writes nothing and fails if a
+file is stale.
 """
 
 import ast
@@ -42,12 +42,12 @@ def main() -> int:
         else:
             path.write_text(text)
     for path in stale:
-        print(f"{path.relative_to(ROOT)} is not what {NAME} writes", file=sys.stderr)
+        print(f"{path.relative_to(ROOT)} is stale: run {NAME}", file=sys.stderr)
     return 1 if stale else 0
 
 
 def twin_module(module: str) -> str:
-    """The source of the twin of one module of handles."""
+    """Return the source of the twin of one module of handles."""
     tree = ast.parse((HANDLES / f"{module}.py").read_text())
     origin = f"The awaitable twin of `akidb.client.handles.{module}`, generated from it by `{NAME}`."
     lines = [
@@ -69,7 +69,7 @@ def twin_module(module: str) -> str:
 
 
 def _import(node: ast.Import | ast.ImportFrom | ast.If) -> str:
-    """An import as it was, but of twins instead of handles."""
+    """Return an import, with handles replaced by twins."""
     if isinstance(node, ast.ImportFrom) and node.module is not None:
         package, _, module = node.module.rpartition(".")
         if package == "akidb.client.handles" and module in MODULES:
@@ -122,7 +122,7 @@ def _method(node: ast.FunctionDef, body: list[str]) -> str:
 
 
 def _call(node: ast.FunctionDef) -> list[str]:
-    """The body that makes the call in a thread."""
+    """Return the body that runs the call in a thread."""
     function, returned = f"self._sync.{node.name}", _returned(node)
     passed = _passed(node.args)
     if returned.startswith("Iterator["):
@@ -149,7 +149,7 @@ def _iteration(iterable: str, returned: str) -> list[str]:
 
 
 def _passed(arguments: ast.arguments) -> list[str]:
-    """The arguments of a call that passes on what a method was given."""
+    """Return the arguments of a call that forwards all parameters."""
     names = [argument.arg for argument in arguments.args[1:]]
     names += [f"{argument.arg}={argument.arg}" for argument in arguments.kwonlyargs]
     if arguments.kwarg is not None:
@@ -163,7 +163,7 @@ def _annotation(node: ast.FunctionDef) -> str:
 
 
 def _returned(node: ast.FunctionDef) -> str:
-    """What a method returns, without the quotes of a forward reference."""
+    """Return the return annotation, without the quotes of a forward reference."""
     return _annotation(node).replace("'", "")
 
 
@@ -180,7 +180,7 @@ def _indented(text: str, indent: int = 4) -> str:
 
 
 def _formatted(source: str) -> str:
-    """The source without unused imports, sorted and laid out as all else here."""
+    """Return the source without unused imports, sorted and formatted."""
     for command in (["check", "--quiet", "--fix-only", "--select", "F401,I,UP037"], ["format", "--quiet"]):
         source = subprocess.run(
             [Path(sys.executable).with_name("ruff"), *command, "--stdin-filename", TWINS / "_.py", "-"],

@@ -1,7 +1,7 @@
-"""Writes the tables of `docs/http.md`, `docs/cli.md` and `docs/states.md` from the program itself.
+"""Writes the tables of `docs/http.md`, `docs/cli.md` and `docs/states.md` from the code.
 
-Each stands between two marks; what is around them is written by hand. `--check` writes nothing and fails when
-a table is not what would be written.
+Each table is between two marks; the text around them is written manually. `--check` writes nothing and fails
+if a table is stale.
 """
 
 import sys
@@ -24,7 +24,7 @@ EVERYWHERE = frozenset({"url", "data", "json", "help"})
 
 
 def routes() -> Iterator[str]:
-    """A row for each operation that a server is asked for."""
+    """Yield a row for each operation of the HTTP API."""
     yield "| operation | route | fields | does |"
     yield "| --- | --- | --- | --- |"
     for row in OPERATIONS.values():
@@ -40,7 +40,7 @@ def _fields(row: Operation) -> str:
 
 
 def commands() -> Iterator[str]:
-    """A row for each command."""
+    """Yield a row for each command."""
     yield "| command | options | does |"
     yield "| --- | --- | --- |"
     for words, command in _walk(typer.main.get_command(app), ("akidb",)):
@@ -69,7 +69,7 @@ def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def accesses() -> Iterator[str]:
-    """A row for each kind of access, and one for the operations that no state stops by itself."""
+    """Yield a row for each kind of access, and one for the operations that no state forbids."""
     yield "| access | operations |"
     yield "| --- | --- |"
     for access in (*Access, None):
@@ -78,7 +78,7 @@ def accesses() -> Iterator[str]:
 
 
 def states() -> Iterator[str]:
-    """A row for each state of each entity."""
+    """Yield a row for each state of each entity."""
     yield "| entity | state | may become | permits |"
     yield "| --- | --- | --- | --- |"
     for kind, by_state in MOVES.items():
@@ -93,13 +93,13 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "docs/cli.md": (commands,),
     "docs/states.md": (states, accesses),
 }
-"""The tables of each page, in their order."""
+"""The tables of each page, in order."""
 
 
 def written(path: Path, tables: Sequence[Table]) -> str:
-    """A page with its tables as they should be."""
+    """Return the text of a page with up-to-date tables."""
     before, *rest = path.read_text().split(BEGIN)
-    assert len(rest) == len(tables), f"{path} has {len(rest)} times the mark {BEGIN}"
+    assert len(rest) == len(tables), f"{path} must have {len(tables)} marks {BEGIN}, not {len(rest)}"
     for table, part in zip(tables, rest, strict=True):
         _, end, after = part.partition(END)
         assert end, f"{path} has no mark {END}"
@@ -117,7 +117,7 @@ def main() -> int:
         elif path.read_text() != text:
             stale.append(name)
     for name in stale:
-        print(f"{name} is not what {NAME} writes", file=sys.stderr)
+        print(f"{name} is stale: run {NAME}", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -1,4 +1,4 @@
-"""Make `tests/data/minilm_reference.npz`: what sentence-transformers makes of `minilm_texts.json`.
+"""Make `tests/data/minilm_reference.npz`: the sentence-transformers embeddings of `minilm_texts.json`.
 
 Run it where torch and sentence-transformers are installed, which AkiDB's own environment lacks:
 

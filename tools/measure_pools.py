@@ -1,7 +1,7 @@
-"""Measure what the settings of connections and logs cost and bring, as docs/observability.md publishes it.
+"""Measure the effect of connection and log settings, as published in docs/observability.md.
 
 `python tools/measure_pools.py [PART ...] [--postgresql URL]` prints tables in Markdown. A row is one setting,
-tried on the adapters themselves; raw SQLite where a setting is not one of theirs (checkpoints).
+measured on the adapters; on raw SQLite if the adapters lack the setting (checkpoints).
 """
 
 import argparse
@@ -33,7 +33,7 @@ SECONDS = 1.0
 TURN_SECONDS = 0.4
 TURNS = 24
 ROUNDS = 5
-"""What is compared is measured in turns, and its median printed: others use the machine too."""
+"""Compared settings alternate, and medians are printed, since the machine is shared."""
 WRITERS = 8
 COMMITS_IN_1000_PAGES = 250
 """An insert into a table with two indexes writes about 4 pages to the log."""
@@ -54,7 +54,7 @@ def _cell(value: object) -> str:
 
 
 def together(threads: int, work: Callable[[], object]) -> tuple[float, float, float]:
-    """Calls a second of so many threads at once, and the median and 99th percentile of a call in us."""
+    """Return calls per second of `threads` threads, and the median and 99th percentile of a call in us."""
     taken: list[list[float]] = [[] for _ in range(threads)]
     start, until = threading.Barrier(threads), time.perf_counter() + SECONDS + 0.2
 
@@ -112,7 +112,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def changed(name: str, value: int) -> Iterator[None]:
-    """Another value of a constant of `akidb.sql.sqlite`."""
+    """Temporarily change a constant of `akidb.sql.sqlite`."""
     before = getattr(sqlite, name)
     setattr(sqlite, name, value)
     try:
@@ -136,7 +136,7 @@ def measure_idle() -> None:
                     found[idle][at].append(together(threads, partial(read_pages, store))[0])
                 store.close()
     table(
-        "SQLite: connections kept idle (`MAX_IDLE_CONNECTIONS`); snapshots of two pages, each second",
+        "SQLite: connections kept idle (`MAX_IDLE_CONNECTIONS`); snapshots of two pages per second",
         ("idle connections", *(f"{threads} threads" for threads in loads)),
         [(idle, *map(median, found[idle])) for idle in sizes],
     )
@@ -149,7 +149,7 @@ def read_pages(store: SqlMetadataStore) -> None:
 
 
 def measure_statements() -> None:
-    """Forty statements in turn, about as many as the metadata store has."""
+    """Forty statements in rotation, about as many as the metadata store has."""
     rows: list[tuple[object, ...]] = []
     texts = [f"SELECT {number}, name FROM tenants WHERE slug = ?" for number in range(40)]
     for kept in (8, 64, 256):
@@ -179,7 +179,7 @@ def _descriptors() -> int:
 
 
 def measure_stores() -> None:
-    """What an open tenant store takes, and what it saves."""
+    """The cost and the benefit of an open tenant store."""
     count = 200
     with folder() as place:
         stores = SqliteTenantStores(place, max_open=count)
@@ -211,7 +211,7 @@ def measure_stores() -> None:
 
 
 def measure_checkpoints() -> None:
-    """Who folds the log into the file, and when. In short turns, since a shared disk has its moods."""
+    """When to checkpoint, and how. In short turns, since a shared disk is noisy."""
     ways = {
         "SQLite's own, at 1,000 pages": (1000, ""),
         "SQLite's own, at 250 pages": (250, ""),
@@ -301,7 +301,7 @@ def _timed_writers(write: Callable[[], None]) -> tuple[float, float, float, floa
 
 
 def measure_postgresql(url: str) -> None:
-    """Threads as a server has them, and how many of them are served at once."""
+    """Pool sizes for the threads of a server."""
     sizes = (2, 4, 8, 16, 32)
     gets: dict[int, list[float]] = {size: [] for size in sizes}
     creates: dict[int, list[float]] = {size: [] for size in sizes}
@@ -337,8 +337,8 @@ def _measure_connecting(url: str) -> None:
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--postgresql", metavar="URL", help="an empty database to measure the pool with")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--postgresql", metavar="URL", help="an empty database for measuring the pool")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all by default")
     given = parser.parse_args()
     print(f"SQLite {sqlite.library.sqlite_version}, {os.cpu_count()} cores")
     for part in given.parts or PARTS:

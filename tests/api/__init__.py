@@ -1,1 +1,1 @@
-"""The HTTP interface, asked over real sockets."""
+"""Tests of the HTTP API over real sockets."""

@@ -1,4 +1,4 @@
-"""One server for all tests that need none of their own, and a tenant with a collection for each test."""
+"""A shared server for tests that need none of their own, and a tenant and collection per test."""
 
 import itertools
 from collections.abc import Iterator
@@ -43,19 +43,19 @@ def database(http: httpx.Client, tenant: str) -> str:
 
 @pytest.fixture
 def collection(http: httpx.Client, database: str) -> str:
-    """The path of a new collection of vectors of 16 dimensions."""
+    """The path of a new collection of 16-dimensional vectors."""
     answer = http.post(f"{database}/collections", json={"name": "notes", "dimension": DIMENSION})
     assert answer.status_code == 201, answer.text
     return f"{database}/collections/notes"
 
 
 def vector(*first: float) -> list[float]:
-    """A vector that begins with these numbers; the rest are 0."""
+    """A vector that starts with these numbers and is padded with zeros."""
     return [*first, *([0.0] * (DIMENSION - len(first)))]
 
 
 def problem(answer: httpx.Response, status: int, code: str, **fields: Any) -> dict[str, Any]:
-    """The problem of an answer, once it is known to be well-formed and to hold these fields."""
+    """The problem in a response, after checking its format and these fields."""
     assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()
     assert found["status"] == status

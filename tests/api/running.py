@@ -1,4 +1,4 @@
-"""Servers for the tests: a process of its own, or a thread of this one where a test must reach inside."""
+"""Test servers: a separate process, or a thread of this process where a test needs access to internals."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ serve(Path(sys.argv[1]), load(), port=0, on_listening=lambda at: print(at.url, a
 
 
 class Process(NamedTuple):
-    """A server that runs as a process."""
+    """A server in a separate process."""
 
     process: subprocess.Popen[str]
     url: str
@@ -41,14 +41,14 @@ class Process(NamedTuple):
     log: Path
 
     def stop(self) -> int:
-        """Send SIGTERM and wait; gives the exit status."""
+        """Send SIGTERM, wait, and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
 
 @contextmanager
 def process(directory: Path, **environment: str) -> Iterator[Process]:
-    """Serve `directory` from a process, until the test ends or stops it."""
+    """Serve `directory` from a separate process until the test ends or stops it."""
     log = directory.parent / f"{directory.name}.log"
     with (
         log.open("w") as errors,
@@ -72,7 +72,7 @@ def process(directory: Path, **environment: str) -> Iterator[Process]:
 
 
 class Threaded(NamedTuple):
-    """A server that runs in a thread, with what it serves."""
+    """A server in a thread, with its internals."""
 
     app: Application
     operations: LocalOperations
@@ -110,22 +110,23 @@ def carry_out(
     running: Threaded,
     by_request: dict[type[Request[Any]], Callable[..., Any]],
 ) -> None:
-    """Have requests of these types carried out by these functions, and all others as before."""
+    """Replace the handlers of these request types."""
     perform = running.operations.perform
 
     def chosen(request: Request[Any], **ends: Any) -> Any:
-        return by_request.get(type(request), perform)(request, **ends)
+        handler: Callable[..., Any] = by_request.get(type(request), perform)
+        return handler(request, **ends)
 
     monkeypatch.setattr(running.operations, "perform", chosen)
 
 
 def client(url: str) -> httpx.Client:
-    """A client that keeps its connection."""
+    """A client with a persistent connection."""
     return httpx.Client(base_url=url, timeout=30)
 
 
 def half_sent(url: str, body: bytes) -> socket.socket:
-    """A connection on which half of a request that makes a tenant was sent."""
+    """A connection on which half of a tenant creation request was sent."""
     address = httpx.URL(url)
     connected = socket.create_connection((address.host, address.port), timeout=30)
     head = (

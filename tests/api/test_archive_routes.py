@@ -1,4 +1,4 @@
-"""Archives over HTTP: streams of any size, refused by type, broken off where they must be."""
+"""Archives over HTTP: streams of any size, content types, and aborted transfers."""
 
 import io
 import itertools
@@ -31,7 +31,7 @@ def filled(http: httpx.Client, tenant: str, collection: str) -> str:
     return tenant
 
 
-def test_an_exported_tenant_is_an_archive(http: httpx.Client, filled: str) -> None:
+def test_export_returns_archive(http: httpx.Client, filled: str) -> None:
     answer = http.get(f"{filled}/export")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -42,7 +42,7 @@ def test_an_exported_tenant_is_an_archive(http: httpx.Client, filled: str) -> No
     assert summary.counts["documents"] == 500
 
 
-def test_a_tenant_moves_to_another_server(http: httpx.Client, filled: str, tmp_path: Path) -> None:
+def test_tenant_moves_to_another_server(http: httpx.Client, filled: str, tmp_path: Path) -> None:
     archive = http.get(f"{filled}/export").content
     with process(tmp_path / "other") as other, client(other.url) as there:
         report = there.post("/v1/import", content=archive, headers=BYTES, params={"dry_run": "true"})
@@ -57,21 +57,21 @@ def test_a_tenant_moves_to_another_server(http: httpx.Client, filled: str, tmp_p
         problem(again, 409, "already_exists", field="tenant_id")
 
 
-def test_an_archive_may_be_larger_than_a_body(http: httpx.Client, filled: str) -> None:
-    """A stream is not bounded by 64 MiB: this one is refused for what it is, not for its size."""
+def test_archive_may_exceed_body_limit(http: httpx.Client, filled: str) -> None:
+    """Streams are not limited to 64 MiB: this one is rejected for its content, not its size."""
     nonsense = (bytes(2**20) for _ in range(MORE_THAN_A_BODY // 2**20))
     answer = http.post("/v1/import", content=nonsense, headers=BYTES, timeout=60)
     problem(answer, 400, "invalid_argument", field="archive")
 
 
 @pytest.mark.parametrize("given", ["application/json", "text/plain", "multipart/form-data", None])
-def test_a_body_that_a_foreign_page_could_send_is_refused(given: str | None, http: httpx.Client) -> None:
+def test_import_rejects_content_types_of_simple_requests(given: str | None, http: httpx.Client) -> None:
     headers = {} if given is None else {"content-type": given}
     answer = http.post("/v1/import", content=b"AkiDB archive 1\n", headers=headers)
     problem(answer, 415, "unsupported_media_type", header="Content-Type")
 
 
-def test_what_is_wrong_is_told_before_a_byte_is_sent(http: httpx.Client, filled: str) -> None:
+def test_errors_are_reported_before_streaming_starts(http: httpx.Client, filled: str) -> None:
     problem(http.get("/v1/tenants/nobody-here/export"), 404, "not_found", entity="tenant")
     problem(http.get(f"{filled}/export", params={"x": "1"}), 400, "invalid_argument", field="x")
     problem(http.post("/v1/import", headers=BYTES), 400, "invalid_argument", field="archive")
@@ -80,14 +80,14 @@ def test_what_is_wrong_is_told_before_a_byte_is_sent(http: httpx.Client, filled:
     )
 
 
-def test_a_tenant_called_import_is_still_found(http: httpx.Client) -> None:
+def test_tenant_named_import_is_found(http: httpx.Client) -> None:
     for slug in ("import", "backup", "export"):
         assert http.post("/v1/tenants", json={"name": slug, "slug": slug}).status_code == 201
         assert http.get(f"/v1/tenants/{slug}").json()["slug"] == slug
         assert http.get(f"/v1/tenants/{slug}/export").status_code == 200
 
 
-def test_a_copy_is_a_tenant_of_its_own(http: httpx.Client, filled: str) -> None:
+def test_copy_creates_separate_tenant(http: httpx.Client, filled: str) -> None:
     slug = f"copy{next(_names)}"
     made = http.post(f"{filled}/copy", json={"slug": slug})
     assert made.status_code == 201
@@ -96,7 +96,7 @@ def test_a_copy_is_a_tenant_of_its_own(http: httpx.Client, filled: str) -> None:
     problem(http.post(f"{filled}/copy", json={"slug": slug}), 409, "already_exists", field="slug")
 
 
-def test_a_backup_of_a_running_server_is_restored(server: Process, filled: str, tmp_path: Path) -> None:
+def test_backup_of_running_server_is_restored(server: Process, filled: str, tmp_path: Path) -> None:
     with akidb.connect(server.url) as db:
         db.backup(tmp_path / "all.akidb")
         tenant = db.tenants.get(filled.rpartition("/")[2])
@@ -110,7 +110,7 @@ def test_a_backup_of_a_running_server_is_restored(server: Process, filled: str, 
         assert db.tenants.get(tenant.id).usage().documents == 500
 
 
-def test_a_client_that_leaves_leaves_no_work_behind(server: Process, http: httpx.Client, filled: str) -> None:
+def test_client_disconnect_ends_export_and_import(server: Process, http: httpx.Client, filled: str) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     for request in (
         f"GET {filled}/export HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -129,8 +129,8 @@ def test_a_client_that_leaves_leaves_no_work_behind(server: Process, http: httpx
     assert http.get(filled).status_code == 200
 
 
-def test_an_answer_that_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
-    """The server is killed in the midst of a backup: the caller hears of it, and no file bears the name."""
+def test_truncated_response_leaves_no_file(tmp_path: Path) -> None:
+    """The server is killed during a backup: the caller gets an error, and no target file is left."""
     with process(tmp_path / "data") as running:
         with akidb.connect(running.url) as db:
             database = db.tenants.create("Aki Labs").databases.create("kb")

@@ -1,4 +1,4 @@
-"""Change feeds over HTTP: a page, waiting on the event loop, and what ends it."""
+"""Change feeds over HTTP: pages, long polling, and how a wait ends."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ def write(http: httpx.Client, collection: str, *ids: str) -> None:
     assert http.post(f"{collection}/documents", json={"documents": documents}).status_code == 200
 
 
-def test_a_collections_changes(http: httpx.Client, collection: str) -> None:
+def test_collection_changes(http: httpx.Client, collection: str) -> None:
     assert read(http, collection) == {
         "changes": [],
         "next_since": 0,
@@ -51,7 +51,7 @@ def test_a_collections_changes(http: httpx.Client, collection: str) -> None:
     assert change == {"sequence": 2, "type": "upsert", "id": "b", "vector": vector(1.0)}
 
 
-def test_a_tenants_changes(http: httpx.Client, tenant: str, database: str) -> None:
+def test_tenant_changes(http: httpx.Client, tenant: str, database: str) -> None:
     page = read(http, tenant)
     assert [(change["entity"], change["type"]) for change in page["changes"]] == [
         ("tenant", "upsert"),
@@ -76,17 +76,17 @@ def test_a_tenants_changes(http: httpx.Client, tenant: str, database: str) -> No
         ("follow=true", "follow"),
     ],
 )
-def test_a_wrong_query_is_named(http: httpx.Client, tenant: str, query: str, field: str) -> None:
+def test_invalid_query_parameter_is_named(http: httpx.Client, tenant: str, query: str, field: str) -> None:
     problem(http.get(f"{tenant}/changes?{query}"), 400, "invalid_argument", field=field)
 
 
-def test_an_unknown_collection_or_tenant_is_not_found(http: httpx.Client, database: str) -> None:
+def test_unknown_collection_or_tenant_is_not_found(http: httpx.Client, database: str) -> None:
     problem(http.get(f"{database}/collections/none/changes"), 404, "not_found")
     problem(http.get("/v1/tenants/nobody/changes?wait_seconds=30"), 404, "not_found")
 
 
-def test_hundreds_wait_and_starve_nobody(tmp_path: Path) -> None:
-    """More of them than there are threads, and than requests may be under way."""
+def test_hundreds_of_waiting_requests_do_not_starve_others(tmp_path: Path) -> None:
+    """More waiting requests than threads, and than concurrent requests allowed."""
     with threaded(tmp_path / "data", max_queued_requests=40) as running:
         with client(running.url) as http:
             assert http.post("/v1/tenants", json={"name": "Aki Labs"}).status_code == 201
@@ -116,7 +116,7 @@ def test_hundreds_wait_and_starve_nobody(tmp_path: Path) -> None:
         assert running.app.long_polls._count == 0
 
 
-def test_waiting_ends_with_its_time_and_with_its_client(tmp_path: Path) -> None:
+def test_waiting_ends_on_timeout_or_client_disconnect(tmp_path: Path) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         http.post("/v1/tenants", json={"name": "Aki Labs"})
         since = read(http, "/v1/tenants/aki-labs")["next_since"]
@@ -141,7 +141,7 @@ def until(condition: Any, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def test_waiting_ends_with_the_server(tmp_path: Path) -> None:
+def test_waiting_ends_when_server_stops(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running, client(running.url) as http:
         http.post("/v1/tenants", json={"name": "Aki Labs"})
         since = read(http, "/v1/tenants/aki-labs")["next_since"]
@@ -159,7 +159,7 @@ def test_waiting_ends_with_the_server(tmp_path: Path) -> None:
         assert answers[0].json()["changes"] == []
 
 
-def test_there_is_an_end_to_how_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_waiting_requests_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "MAX_WAITING", 0)
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         http.post("/v1/tenants", json={"name": "Aki Labs"})
@@ -168,7 +168,7 @@ def test_there_is_an_end_to_how_many_wait(tmp_path: Path, monkeypatch: pytest.Mo
         problem(answer, 503, "overloaded", queue="waiting")
 
 
-def test_tenants_are_listed_and_counted_for_operators(http: httpx.Client, tenant: str) -> None:
+def test_operators_can_list_and_count_tenants(http: httpx.Client, tenant: str) -> None:
     marks = [f"Zebra{number} {tenant[-3:]}" for number in range(3)]
     for name in marks:
         assert http.post("/v1/tenants", json={"name": name}).status_code == 201

@@ -1,4 +1,4 @@
-"""The table from error to status, and what an error looks like."""
+"""The mapping of errors to HTTP statuses, and the format of error bodies."""
 
 import logging
 from collections.abc import Iterator
@@ -47,12 +47,12 @@ def _classes(module: Any) -> set[type[AkiDBError]]:
     }
 
 
-def test_every_error_has_its_row() -> None:
+def test_every_error_class_has_status() -> None:
     assert set(STATUS) == _classes(errors) | _classes(api_errors)
     assert {kind.code: status for kind, status in STATUS.items()} == _SPECIFIED
 
 
-def test_a_subclass_has_the_status_of_its_base() -> None:
+def test_subclass_has_status_of_its_base() -> None:
     assert status_of(DirectoryHeld.__new__(DirectoryHeld)) == 503
     assert status_of(AkiDBError("of no kind")) == 500
 
@@ -65,7 +65,7 @@ def test_retry_after_is_whole_seconds_and_at_least_one(seconds: float, header: s
     assert headers_of(MethodNotAllowed("PUT", "GET, POST")) == [("allow", "GET, POST")]
 
 
-def test_no_field_of_an_error_hides_a_member_of_the_problem() -> None:
+def test_error_fields_do_not_shadow_problem_members() -> None:
     samples: list[AkiDBError] = [
         errors.NotFound("tenant", "x"),
         errors.AlreadyExists("tenant", "slug", "x"),
@@ -83,7 +83,7 @@ def test_no_field_of_an_error_hides_a_member_of_the_problem() -> None:
         assert not set(error.fields) & {"type", "title", "status", "detail", "code", "request_id", "error"}
 
 
-def test_openai_paths_bear_both_forms() -> None:
+def test_openai_error_body_has_problem_and_openai_members() -> None:
     media_type, body = body_of(errors.InvalidArgument("input", "wrong"), "r", "/v1/embeddings")
     assert media_type == "application/json"
     assert b'"error":{"message":"input: wrong","type":"invalid_request_error","param":"input"' in body
@@ -91,7 +91,7 @@ def test_openai_paths_bear_both_forms() -> None:
     assert b'"type":"server_error"' in body_of(errors.Internal(), "r", "/v1/models/x")[1]
 
 
-def test_an_unknown_route_and_a_wrong_method_are_problems(http: httpx.Client) -> None:
+def test_unknown_route_and_wrong_method_return_problems(http: httpx.Client) -> None:
     problem(http.get("/v1/nothing"), 404, "not_found", entity="route", id="/v1/nothing")
     for method in ("PUT", "DELETE", "HEAD", "TRACE", "PROPFIND"):
         answer = http.request(method, "/v1/tenants")
@@ -107,7 +107,7 @@ def threaded_server(tmp_path: Path) -> Iterator[Threaded]:
         yield running
 
 
-def test_a_foreign_exception_is_logged_and_told_to_nobody(
+def test_unexpected_exception_is_logged_and_hidden_from_client(
     threaded_server: Threaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:

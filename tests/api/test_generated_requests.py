@@ -1,4 +1,4 @@
-"""Requests generated from the OpenAPI description: no answer is a fault, none is undocumented."""
+"""Requests generated from the OpenAPI description get no 500 and no undocumented response."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -38,14 +38,14 @@ _names = itertools.count()
 
 
 class World:
-    """A tenant with a database, a collection and a document, for requests that shall find something."""
+    """A tenant with a database, a collection and a document, so that generated requests find entities."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
         self.places: dict[str, str] = {}
 
     def renew(self) -> None:
-        """Make them anew, where requests before may have deleted or renamed them."""
+        """Recreate them if earlier requests deleted or renamed them."""
         slug = f"generated-{next(_names)}"
         self.places = {"tenant": slug, "database": "kb", "collection": "notes", "model": "hash"}
         self.places["user"] = "bob@example.org"
@@ -68,7 +68,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def _checked(route: Route, world: World, cases: int, send: Callable[[Case[Any]], None]) -> Callable[[], None]:
-    """Send cases of a route, with and without places that exist, valid and (where anything varies) not."""
+    """Send cases of a route, with existing and missing entities, valid and (where possible) invalid."""
     operation = _schema[route.path][route.method]
     places = {name: world.places[name] for name in route.places}
     described = _document["paths"][route.path][route.method.lower()]
@@ -100,7 +100,7 @@ def _checked(route: Route, world: World, cases: int, send: Callable[[Case[Any]],
     [(200, 6), pytest.param(2_000, 75, marks=pytest.mark.slow)],
     ids=["200", "2000"],
 )
-def test_generated_requests_are_answered_as_described(
+def test_generated_requests_get_documented_responses(
     server: Process, http: httpx.Client, session: requests.Session, least: int, cases_of_a_route: int
 ) -> None:
     world, sent, statuses = World(http), 0, set()

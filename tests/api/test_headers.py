@@ -1,4 +1,4 @@
-"""What headers do: versions, keys, IDs, media types, and where a request may come from."""
+"""Request headers: versions, idempotency keys, request IDs, media types, hosts and origins."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from .running import Process
 JSON = {"content-type": "application/json"}
 
 
-def test_a_stale_version_changes_nothing(http: httpx.Client, tenant: str, database: str) -> None:
+def test_stale_version_changes_nothing(http: httpx.Client, tenant: str, database: str) -> None:
     stale = {"if-match": '"7"'}
     for path in (tenant, database):
         entity = path.split("/")[-2].removesuffix("s")
@@ -30,7 +30,7 @@ def test_a_stale_version_changes_nothing(http: httpx.Client, tenant: str, databa
     assert http.get(database).json()["version"] == 1
 
 
-def test_the_version_that_was_read_is_accepted_and_so_is_any(http: httpx.Client, tenant: str) -> None:
+def test_if_match_accepts_current_version_and_wildcard(http: httpx.Client, tenant: str) -> None:
     etag = http.get(tenant).headers["etag"]
     renamed = http.patch(tenant, json={"name": "one"}, headers={"if-match": etag})
     assert renamed.headers["etag"] == '"2"'
@@ -39,13 +39,13 @@ def test_the_version_that_was_read_is_accepted_and_so_is_any(http: httpx.Client,
 
 
 @pytest.mark.parametrize("tag", ['W/"1"', "1", '"1', '""', '"0"', '"01"', '"1", "2"', '"one"', "", '"9e9"'])
-def test_a_weak_or_malformed_tag_is_refused(http: httpx.Client, tenant: str, tag: str) -> None:
+def test_weak_or_malformed_etag_is_rejected(http: httpx.Client, tenant: str, tag: str) -> None:
     answer = http.patch(tenant, json={"name": "other"}, headers={"if-match": tag})
     problem(answer, 400, "invalid_argument", field="If-Match")
     assert http.get(tenant).json()["version"] == 1
 
 
-def test_a_repeated_request_with_a_key_has_one_effect(
+def test_repeated_request_with_idempotency_key_has_one_effect(
     http: httpx.Client, tenant: str, collection: str
 ) -> None:
     key = {"idempotency-key": "k 1"}
@@ -59,7 +59,7 @@ def test_a_repeated_request_with_a_key_has_one_effect(
     assert http.post(f"{collection}/documents/count").json() == {"count": 1}
 
 
-def test_a_reused_key_with_another_body_changes_nothing(
+def test_reused_idempotency_key_with_other_body_changes_nothing(
     http: httpx.Client, tenant: str, collection: str
 ) -> None:
     key = {"idempotency-key": "k2"}
@@ -74,14 +74,14 @@ def test_a_reused_key_with_another_body_changes_nothing(
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"caf\xe9", b"a\tb"])
-def test_a_malformed_key_is_refused(http: httpx.Client, tenant: str, key: bytes) -> None:
+def test_malformed_idempotency_key_is_rejected(http: httpx.Client, tenant: str, key: bytes) -> None:
     answer = http.post(f"{tenant}/databases", json={"name": "x"}, headers=[(b"idempotency-key", key)])
     problem(answer, 400, "invalid_argument", field="Idempotency-Key")
     assert http.get(f"{tenant}/databases").json()["items"] == []
 
 
 @pytest.mark.parametrize("name", ["If-Match", "Idempotency-Key", "Content-Type"])
-def test_a_header_that_must_stand_alone_is_refused_twice(http: httpx.Client, tenant: str, name: str) -> None:
+def test_duplicate_singleton_header_is_rejected(http: httpx.Client, tenant: str, name: str) -> None:
     value = {"If-Match": '"1"', "Idempotency-Key": "k", "Content-Type": "application/json"}[name]
     rest = [] if name == "Content-Type" else [("Content-Type", "application/json")]
     answer = http.post(f"{tenant}/suspend", content=b"{}", headers=[(name, value), (name, value), *rest])
@@ -89,7 +89,7 @@ def test_a_header_that_must_stand_alone_is_refused_twice(http: httpx.Client, ten
     assert http.get(tenant).json()["status"] == "active"
 
 
-def test_a_well_formed_request_id_is_returned_and_kept_in_the_audit(http: httpx.Client, tenant: str) -> None:
+def test_valid_request_id_is_returned_and_audited(http: httpx.Client, tenant: str) -> None:
     answer = http.patch(
         tenant, json={"name": "x"}, headers={"x-request-id": "req 42", "user-agent": "tests/1"}
     )
@@ -103,7 +103,7 @@ def test_a_well_formed_request_id_is_returned_and_kept_in_the_audit(http: httpx.
 
 
 @pytest.mark.parametrize("given", [None, b"", b"x" * 129, b"caf\xe9"])
-def test_a_missing_or_malformed_request_id_is_replaced(http: httpx.Client, given: bytes | None) -> None:
+def test_missing_or_malformed_request_id_is_replaced(http: httpx.Client, given: bytes | None) -> None:
     sent = [] if given is None else [(b"x-request-id", given)]
     made = [http.get(path, headers=sent).headers["x-request-id"] for path in ("/health/live", "/nowhere")]
     assert all(len(name) == 32 for name in made)
@@ -121,12 +121,12 @@ def test_a_missing_or_malformed_request_id_is_replaced(http: httpx.Client, given
         (b"nonsense", None),
     ],
 )
-def test_the_trace_is_read_from_traceparent(sent: bytes, trace_id: str | None) -> None:
+def test_trace_id_is_read_from_traceparent(sent: bytes, trace_id: str | None) -> None:
     assert headers.trace_id({b"traceparent": sent}) == trace_id
     assert headers.trace_id({}) is None
 
 
-def test_what_a_client_calls_itself_is_made_safe_to_keep() -> None:
+def test_user_agent_is_sanitized() -> None:
     assert headers.user_agent({b"user-agent": b"caf\xe9\x1b" + b"x" * 300}) == "caf??" + "x" * 250
     assert headers.user_agent({}) is None
 
@@ -135,7 +135,7 @@ def test_what_a_client_calls_itself_is_made_safe_to_keep() -> None:
     "media_type",
     [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", ""],
 )
-def test_a_body_that_does_not_say_it_is_json_is_refused(
+def test_body_without_json_content_type_is_rejected(
     http: httpx.Client, tenant: str, media_type: str | None
 ) -> None:
     sent = {} if media_type is None else {"content-type": media_type}
@@ -144,13 +144,13 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(
     assert http.get(f"{tenant}/databases").json()["items"] == []
 
 
-def test_a_form_without_fields_is_refused_too(http: httpx.Client, tenant: str) -> None:
+def test_empty_form_is_rejected(http: httpx.Client, tenant: str) -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     problem(http.post(f"{tenant}/suspend", headers=form), 415, "unsupported_media_type")
     assert http.get(tenant).json()["status"] == "active"
 
 
-def test_a_compressed_body_is_refused(http: httpx.Client, tenant: str) -> None:
+def test_compressed_body_is_rejected(http: httpx.Client, tenant: str) -> None:
     sent = {**JSON, "content-encoding": "gzip"}
     answer = http.post(f"{tenant}/databases", content=b"\x1f\x8b", headers=sent)
     problem(answer, 415, "unsupported_media_type", header="Content-Encoding")
@@ -159,7 +159,7 @@ def test_a_compressed_body_is_refused(http: httpx.Client, tenant: str) -> None:
 @pytest.mark.parametrize(
     "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;charset=UTF-8"]
 )
-def test_json_may_name_its_charset(http: httpx.Client, tenant: str, media_type: str) -> None:
+def test_json_content_type_may_have_charset(http: httpx.Client, tenant: str, media_type: str) -> None:
     answer = http.post(f"{tenant}/databases", content=b'{"name": "x"}', headers={"content-type": media_type})
     assert answer.status_code == 201
 
@@ -169,9 +169,7 @@ def test_json_may_name_its_charset(http: httpx.Client, tenant: str, media_type: 
     ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "",
      "localhost:x", "[::2]", "::1", "localhost@evil.example", "0.0.0.0", "localhost, evil.example"],
 )  # fmt: skip
-def test_a_foreign_host_is_refused_before_anything_is_done(
-    http: httpx.Client, tenant: str, host: str
-) -> None:
+def test_foreign_host_is_rejected_before_any_work(http: httpx.Client, tenant: str, host: str) -> None:
     for answer in (
         http.delete(tenant, headers={"host": host}),
         http.get("/nowhere", headers={"host": host}),
@@ -182,12 +180,12 @@ def test_a_foreign_host_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]", "[::1]:8080"])
-def test_this_machine_has_several_names(http: httpx.Client, host: str) -> None:
+def test_loopback_host_names_are_accepted(http: httpx.Client, host: str) -> None:
     assert http.get("/health/live", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_a_missing_host_is_refused(server: Process, version: bytes) -> None:
+def test_missing_host_is_rejected(server: Process, version: bytes) -> None:
     with _connected(server) as raw:
         raw.sendall(b"GET /v1/tenants HTTP/" + version + b"\r\n\r\n")
         assert b" 400 " in raw.recv(65536).split(b"\r\n", 1)[0]
@@ -201,13 +199,13 @@ def _connected(server: Process) -> socket.socket:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "file://", "http://localhost.evil.example"]
 )
-def test_a_page_of_another_site_is_refused(http: httpx.Client, tenant: str, origin: str) -> None:
+def test_foreign_origin_is_rejected(http: httpx.Client, tenant: str, origin: str) -> None:
     answer = http.post(f"{tenant}/suspend", headers={"origin": origin})
     problem(answer, 400, "invalid_argument", field="Origin")
     assert http.get(tenant).json()["status"] == "active"
 
 
-def test_a_page_of_this_machine_may_ask(http: httpx.Client, tenant: str) -> None:
+def test_loopback_origin_is_accepted(http: httpx.Client, tenant: str) -> None:
     answer = http.post(f"{tenant}/suspend", headers={"origin": "http://localhost:3000"})
     assert answer.json()["status"] == "suspended"
 
@@ -219,7 +217,7 @@ def over_socket(server: Process) -> Iterator[httpx.Client]:
         yield connected
 
 
-def test_the_socket_serves_the_same_and_any_host(over_socket: httpx.Client, tenant: str) -> None:
+def test_unix_socket_serves_same_routes_for_any_host(over_socket: httpx.Client, tenant: str) -> None:
     assert over_socket.get(tenant).json()["slug"] == tenant.rpartition("/")[2]
     renamed = over_socket.patch(tenant, json={"name": "By socket"})
     assert renamed.status_code == 200
@@ -227,7 +225,9 @@ def test_the_socket_serves_the_same_and_any_host(over_socket: httpx.Client, tena
     assert entry["ip_address"] is None
 
 
-def test_a_repeated_change_or_deletion_with_a_key_has_one_effect(http: httpx.Client, tenant: str) -> None:
+def test_repeated_update_or_delete_with_idempotency_key_has_one_effect(
+    http: httpx.Client, tenant: str
+) -> None:
     http.post(f"{tenant}/databases", json={"name": "gone"})
     key = {"idempotency-key": "k3"}
     changes = [http.patch(f"{tenant}/databases/gone", json={"description": "x"}, headers=key) for _ in "12"]

@@ -1,4 +1,4 @@
-"""How much a server takes: the size of a body and of a head, and how many requests at once."""
+"""Server limits: body size, head size and concurrent requests."""
 
 import socket
 import time
@@ -17,7 +17,7 @@ from .running import Process, Threaded, client, half_sent, threaded
 JSON = {"content-type": "application/json"}
 
 
-def test_a_body_that_announces_too_much_is_refused_unread(http: httpx.Client, server: Process) -> None:
+def test_body_with_excessive_content_length_is_rejected_unread(http: httpx.Client, server: Process) -> None:
     url = httpx.URL(server.url)
     head = (
         f"POST /v1/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -28,7 +28,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(http: httpx.Client, se
         assert raw.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_that_grows_too_large_is_refused(http: httpx.Client) -> None:
+def test_chunked_body_over_limit_is_rejected(http: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"name": "'
         for _ in range(65):
@@ -41,20 +41,20 @@ def test_a_body_that_grows_too_large_is_refused(http: httpx.Client) -> None:
     assert http.get("/v1/tenants", params={"limit": 1000}).json()["items"] == before
 
 
-def test_a_body_in_chunks_is_taken(http: httpx.Client) -> None:
+def test_chunked_body_is_accepted(http: httpx.Client) -> None:
     answer = http.post("/v1/tenants", content=iter([b'{"na', b'me": "In chunks"}']), headers=JSON)
     assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("sent", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000])
-def test_a_head_that_does_not_end_is_refused(server: Process, sent: bytes) -> None:
+def test_unterminated_head_is_rejected(server: Process, sent: bytes) -> None:
     url = httpx.URL(server.url)
     with socket.create_connection((url.host, url.port), timeout=10) as raw:
         raw.sendall(sent)
         assert raw.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_long_head_and_a_long_body_are_taken(http: httpx.Client) -> None:
+def test_long_head_and_long_body_are_accepted(http: httpx.Client) -> None:
     assert http.get("/health/live", headers={"x-padding": "x" * 60_000}).status_code == 200
     answer = http.post("/v1/tenants", content=b" " * 200_000 + b'{"name": "Late in its body"}', headers=JSON)
     assert answer.status_code == 201
@@ -66,7 +66,7 @@ def small_server(tmp_path: Path) -> Iterator[Threaded]:
         yield running
 
 
-def test_one_request_too_many_is_told_to_come_back(small_server: Threaded) -> None:
+def test_request_over_limit_gets_retry_after(small_server: Threaded) -> None:
     body = b'{"name": "Slow"}'
     with half_sent(small_server.url, body) as slow, client(small_server.url) as http:
         _wait_until_admitted(http)
@@ -87,7 +87,7 @@ def _wait_until_admitted(http: httpx.Client) -> None:
     raise AssertionError("the slow request was never admitted")
 
 
-def test_a_client_that_leaves_early_frees_its_place(small_server: Threaded) -> None:
+def test_early_client_disconnect_frees_its_slot(small_server: Threaded) -> None:
     with client(small_server.url) as http:
         with half_sent(small_server.url, b'{"name": "Never finished"}'):
             _wait_until_admitted(http)
@@ -99,9 +99,7 @@ def test_a_client_that_leaves_early_frees_its_place(small_server: Threaded) -> N
     assert 'akidb_http_requests_total{method="POST",route="/v1/tenants",status="499"} 1.0' in figures
 
 
-def test_a_body_that_stalls_gives_its_place_up(
-    small_server: Threaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stalled_body_releases_its_slot(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "STALL_SECONDS", 0.3)
     with half_sent(small_server.url, b'{"name": "Never finished"}') as slow, client(small_server.url) as http:
         said = b"".join(iter(lambda: slow.recv(65536), b""))  # to the end: the connection is closed
@@ -110,7 +108,7 @@ def test_a_body_that_stalls_gives_its_place_up(
         assert http.get("/health/ready").status_code == 200
 
 
-def test_a_body_that_comes_slowly_is_taken(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_body_is_accepted(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "STALL_SECONDS", 0.5)
     body = b'{"name": "Slow but steady"}'
     with half_sent(small_server.url, body) as slow:

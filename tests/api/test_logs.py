@@ -1,4 +1,4 @@
-"""The log: one line a request with its IDs and figures, in two forms, and nothing that a tenant wrote."""
+"""Request logs: one line per request with IDs and timings, as JSON or text, without tenant data."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def _of(lines: list[dict[str, Any]], request_id: str) -> dict[str, Any]:
     return line
 
 
-def test_a_line_has_the_tenant_once_the_path_led_to_one(tmp_path: Path) -> None:
+def test_log_line_has_tenant_id_once_path_is_resolved(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running:
         with client(running.url) as http:
 
@@ -64,7 +64,7 @@ def test_a_line_has_the_tenant_once_the_path_led_to_one(tmp_path: Path) -> None:
     assert "secret" not in running.log.read_text().lower()
 
 
-def test_the_keys_of_a_line_are_those_on_the_page(tmp_path: Path) -> None:
+def test_log_line_keys_match_documentation(tmp_path: Path) -> None:
     with process(tmp_path / "data", AKIDB_SLOW_OPERATION_SECONDS="1e-9") as running:
         with client(running.url) as http:
             trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -84,7 +84,7 @@ def test_the_keys_of_a_line_are_those_on_the_page(tmp_path: Path) -> None:
     assert {key for line in lines for key in line} == described - {"exception"}
 
 
-def test_as_text_a_request_is_a_line_too(tmp_path: Path) -> None:
+def test_text_format_logs_one_line_per_request(tmp_path: Path) -> None:
     with process(tmp_path / "data", AKIDB_LOG_FORMAT="text") as running:
         with client(running.url) as http:
             http.get("/v1/tenants/none", headers={"x-request-id": 'with space and "quotes"'})
@@ -98,7 +98,7 @@ def test_as_text_a_request_is_a_line_too(tmp_path: Path) -> None:
     )
 
 
-def test_a_defect_is_logged_with_its_request_and_without_what_it_says(
+def test_defect_is_logged_with_request_id_and_without_its_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
@@ -127,7 +127,7 @@ def _record(message: str = "failed") -> logging.LogRecord:
         return logging.LogRecord("akidb", logging.ERROR, __file__, 1, message, (), sys.exc_info())
 
 
-def test_an_exception_is_one_field_of_its_line_with_all_that_led_to_it() -> None:
+def test_exception_is_one_log_field_including_its_causes() -> None:
     line = JsonFormatter(messages=True).format(_record())
     assert "\n" not in line
     told = json.loads(line)["exception"]
@@ -139,7 +139,7 @@ def test_an_exception_is_one_field_of_its_line_with_all_that_led_to_it() -> None
     assert "does not exist" not in untold
 
 
-def test_no_value_breaks_a_line_of_text_apart() -> None:
+def test_values_cannot_break_text_log_line() -> None:
     record = _record("a\nb")
     record.__dict__["fields"] = {"route": "x\ny", "empty": ""}
     first, _, rest = TextFormatter(messages=False).format(record).partition("\n")

@@ -1,4 +1,4 @@
-"""`/metrics` of a busy server: read by Prometheus's own parser, described in full, telling on nobody."""
+"""`/metrics` under load: parsed by the Prometheus client, fully documented, without tenant data."""
 
 import re
 import threading
@@ -22,7 +22,7 @@ Families = dict[str, Metric]
 
 
 def _work(http: httpx.Client, name: str) -> None:
-    """Everything that a tenant may do, and some that fails."""
+    """Every kind of tenant operation, some of which fail."""
     path = f"/v1/tenants/{name}"
     assert http.post("/v1/tenants", json={"name": name, "slug": name}).status_code == 201
     assert http.post("/v1/tenants", json={"name": name, "slug": name}).status_code == 409
@@ -43,7 +43,7 @@ def _work(http: httpx.Client, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What Prometheus gets of a server that eight clients keep busy."""
+    """The metrics of a server with eight concurrent clients."""
     with process(tmp_path_factory.mktemp("observed") / "data") as running:
 
         def work(number: int) -> None:
@@ -67,7 +67,7 @@ def families(text: str) -> Families:
 
 
 def _value(families: Families, sample_name: str, **labels: str) -> float:
-    """The one value of a sample with these labels, whatever others it has."""
+    """The value of the one sample with these labels; other labels are ignored."""
     found = [
         sample.value
         for family in families.values()
@@ -89,7 +89,7 @@ def _calls(families: Families, store: str, repository: str, operation: str, code
     )
 
 
-def test_repository_calls_are_counted_with_their_codes(families: Families) -> None:
+def test_repository_calls_are_counted_by_code(families: Families) -> None:
     assert _calls(families, "metadata", "tenants", "create") == 8
     assert _calls(families, "metadata", "tenants", "create", "already_exists") == 8
     assert _calls(families, "metadata", "databases", "get", "not_found") == 8
@@ -99,14 +99,14 @@ def test_repository_calls_are_counted_with_their_codes(families: Families) -> No
     assert _calls(families, "tenant", "transaction", "commit") >= 8
 
 
-def test_operations_are_counted_as_their_callers_know_them(families: Families) -> None:
+def test_operations_are_counted_by_operation_name_and_code(families: Families) -> None:
     counted = "akidb_operation_duration_seconds_count"
     assert _value(families, counted, operation="tenant.create", code="ok") == 8
     assert _value(families, counted, operation="tenant.create", code="already_exists") == 8
     assert _value(families, counted, operation="document.search", code="ok") == 8
 
 
-def test_a_call_lies_between_a_microsecond_and_ten_seconds(families: Families) -> None:
+def test_repository_call_durations_are_in_expected_buckets(families: Families) -> None:
     name = "akidb_repository_call_duration_seconds"
     labels = {"store": "metadata", "repository": "tenants", "operation": "create", "code": "ok"}
     buckets = [
@@ -120,7 +120,7 @@ def test_a_call_lies_between_a_microsecond_and_ten_seconds(families: Families) -
     assert 8e-6 < _value(families, f"{name}_sum", **labels) < 80
 
 
-def test_the_state_of_the_stores_is_shown(families: Families) -> None:
+def test_store_state_gauges_are_exported(families: Families) -> None:
     assert _value(families, "akidb_stores_open", store="metadata") == 1
     assert _value(families, "akidb_stores_open", store="tenant") == 8
     assert _value(families, "akidb_wal_bytes", store="metadata") > 100_000
@@ -134,12 +134,12 @@ def test_the_state_of_the_stores_is_shown(families: Families) -> None:
     assert _value(families, "akidb_gate_wait_seconds_count", store="metadata") >= 8 * 5
 
 
-def test_repeated_requests_are_counted_where_their_answers_lie(families: Families) -> None:
+def test_replayed_responses_are_counted_by_store(families: Families) -> None:
     assert _value(families, "akidb_answers_repeated_total", store="metadata") == 8
     assert _value(families, "akidb_answers_repeated_total", store="tenant") == 8
 
 
-def test_the_page_describes_every_metric_and_no_other(families: Families) -> None:
+def test_documentation_lists_exactly_exported_metrics(families: Families) -> None:
     rows = {name: (kind, re.findall(r"\w+", labels)) for name, kind, labels in ROW.findall(PAGE.read_text())}
     shown = {
         f"{name}_total" if family.type == "counter" else name: family
@@ -155,12 +155,12 @@ def test_the_page_describes_every_metric_and_no_other(families: Families) -> Non
         assert family.documentation
 
 
-def test_no_tenant_is_told_of(text: str) -> None:
+def test_metrics_contain_no_tenant_data(text: str) -> None:
     assert "secret" not in text
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7", text)
 
 
-def test_a_server_that_has_no_place_left_still_shows_its_figures(tmp_path: Path) -> None:
+def test_overloaded_server_still_serves_metrics(tmp_path: Path) -> None:
     with (
         process(tmp_path / "data", AKIDB_MAX_QUEUED_REQUESTS="1") as running,
         client(running.url) as http,

@@ -1,4 +1,4 @@
-"""OpenAI's own Python client, unchanged, and what it expects of an embeddings API."""
+"""The unmodified OpenAI Python client, and the OpenAI format of the embeddings API."""
 
 from base64 import b64decode
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def client(server: Process) -> Iterator[openai.OpenAI]:
         yield connected
 
 
-def test_it_embeds_texts(client: openai.OpenAI) -> None:
+def test_client_embeds_texts(client: openai.OpenAI) -> None:
     answer = client.embeddings.create(model=MODEL, input=TEXTS)
     vectors = np.array([item.embedding for item in answer.data])
     assert vectors.shape == (3, 384)
@@ -32,7 +32,7 @@ def test_it_embeds_texts(client: openai.OpenAI) -> None:
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > len(TEXTS)
 
 
-def test_it_embeds_one_text_as_numbers_with_all_options(client: openai.OpenAI) -> None:
+def test_client_embeds_single_text_as_floats_with_all_options(client: openai.OpenAI) -> None:
     whole = client.embeddings.create(model=MODEL, input=TEXTS).data[0].embedding
     [item] = client.embeddings.create(
         model=MODEL, input=TEXTS[0], encoding_format="float", dimensions=384, user="somebody"
@@ -40,14 +40,14 @@ def test_it_embeds_one_text_as_numbers_with_all_options(client: openai.OpenAI) -
     np.testing.assert_allclose(item.embedding, whole, atol=2e-6)
 
 
-def test_it_lists_and_gets_models(client: openai.OpenAI) -> None:
+def test_client_lists_and_gets_models(client: openai.OpenAI) -> None:
     models = {model.id: model for model in client.models.list()}
     assert {MODEL, "hash"} <= set(models)
     assert client.models.retrieve(MODEL).id == MODEL
     assert models[MODEL].object == "model"
 
 
-def test_its_errors_are_its_own(client: openai.OpenAI) -> None:
+def test_client_raises_openai_exceptions(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.embeddings.create(model="no-such-model", input="x")
     assert unknown.value.code == "not_found"
@@ -79,7 +79,7 @@ def test_its_errors_are_its_own(client: openai.OpenAI) -> None:
         ({}, "input"),
     ],
 )
-def test_a_wrong_request_names_its_parameter(http: httpx.Client, body: dict[str, Any], param: str) -> None:
+def test_invalid_request_error_names_parameter(http: httpx.Client, body: dict[str, Any], param: str) -> None:
     answer = http.post("/v1/embeddings", json={"model": "hash", **body})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/json"
@@ -91,7 +91,7 @@ def test_a_wrong_request_names_its_parameter(http: httpx.Client, body: dict[str,
     )
 
 
-def test_every_error_of_these_routes_has_the_form(http: httpx.Client) -> None:
+def test_all_errors_of_openai_routes_have_openai_format(http: httpx.Client) -> None:
     answers = [
         http.put("/v1/embeddings"),
         http.post("/v1/embeddings", content=b"x=1"),
@@ -105,7 +105,7 @@ def test_every_error_of_these_routes_has_the_form(http: httpx.Client) -> None:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_what_only_this_client_knows_is_there_besides(http: httpx.Client) -> None:
+def test_responses_include_akidb_extension_fields(http: httpx.Client) -> None:
     body = {"input": ["one two", "x " * 1000], "model": MODEL, "encoding_format": "base64"}
     short, long = http.post("/v1/embeddings", json=body).json()["data"]
     assert (short["token_count"], short["truncated"]) == (4, False)
@@ -116,6 +116,6 @@ def test_what_only_this_client_knows_is_there_besides(http: httpx.Client) -> Non
     assert http.post("/v1/models/hash/pull").json()["name"] == "hash"
 
 
-def test_the_default_model_serves_where_none_is_named(http: httpx.Client) -> None:
+def test_default_model_is_used_when_none_is_given(http: httpx.Client) -> None:
     answer = http.post("/v1/embeddings", json={"input": "x", "dimensions": 384}).json()
     assert answer["model"] == MODEL

@@ -1,4 +1,4 @@
-"""The description says all that the server does, and what it says is so."""
+"""The OpenAPI description is complete and matches the server."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _OPERATIONS = [
 ]
 
 
-def test_every_route_of_the_specification_is_there() -> None:
+def test_all_specified_routes_exist() -> None:
     one = "/v1/tenants/{tenant}"
     database = f"{one}/databases/{{database}}"
     collection = f"{database}/collections/{{collection}}"
@@ -56,13 +56,13 @@ def test_every_route_of_the_specification_is_there() -> None:
     assert wanted <= {(method, path) for method, path, _ in _OPERATIONS}
 
 
-def test_the_server_gives_this_description(http: httpx.Client) -> None:
+def test_server_returns_openapi_description(http: httpx.Client) -> None:
     answer = http.get("/openapi.json")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == _DOCUMENT
 
 
-def test_names_of_operations_are_unique() -> None:
+def test_operation_ids_are_unique() -> None:
     ids = [operation["operationId"] for _, _, operation in _OPERATIONS]
     assert len(set(ids)) == len(ids)
 
@@ -78,7 +78,7 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_all_references_resolve() -> None:
     for reference in set(_references(_DOCUMENT)):
         node = _DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
@@ -86,7 +86,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), _OPERATIONS, ids=lambda value: str(value)[:60])
-def test_an_operation_is_told_completely(method: str, path: str, operation: dict[str, Any]) -> None:
+def test_operation_is_fully_described(method: str, path: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     assert operation["summary"]
     assert set(re.findall(r"\{(\w+)\}", path)) == {
@@ -144,7 +144,7 @@ def _accepts(schema: dict[str, Any], text: str) -> bool:
         *("x" * n for n in (63, 64, 128, 129, 255, 256)),
     ],
 )
-def test_the_patterns_say_what_the_domain_checks(text: str) -> None:
+def test_patterns_match_domain_validation(text: str) -> None:
     schemas = _DOCUMENT["components"]["schemas"]
     for body, field, check in (
         ("CreateDatabase", "name", names.check_name),
@@ -164,7 +164,7 @@ def _read(query: bytes, request: type[Request[Any]]) -> dict[str, Any]:
     return queries.read(query, request, OPERATIONS[request].said)
 
 
-def test_a_query_is_read_by_the_types_of_its_parameters() -> None:
+def test_query_is_parsed_by_parameter_types() -> None:
     assert _read(b"", ScanDocuments) == {}
     read = _read(
         b"limit=7&include=text,vector&include=metadata&cursor=a%2Bb+c&filter=%7B%22a%22:1%7D", ScanDocuments
@@ -180,6 +180,6 @@ def test_a_query_is_read_by_the_types_of_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("query", [b"\xff=1", b"cursor=%FF", b"&".join(b"include=text" for _ in range(65))])
-def test_a_query_that_cannot_be_read_is_refused(query: bytes) -> None:
+def test_unparsable_query_is_rejected(query: bytes) -> None:
     with pytest.raises(InvalidArgument, match="query"):
         _read(query, ScanDocuments)

@@ -1,4 +1,4 @@
-"""What those who run a server see: health, metrics, the log, the page."""
+"""Endpoints for operators: health, metrics, logs, docs page."""
 
 import json
 import re
@@ -16,15 +16,13 @@ from .conftest import problem
 from .running import carry_out, client, process, threaded
 
 
-def test_health_tells_of_the_process_and_of_what_it_needs(http: httpx.Client) -> None:
+def test_health_routes_return_ok(http: httpx.Client) -> None:
     for path in ("/health/live", "/health/ready"):
         answer = http.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_model_that_is_damaged_makes_the_server_unready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_model_makes_server_unready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         from akidb.domain.errors import Unavailable
 
@@ -36,7 +34,7 @@ def test_a_model_that_is_damaged_makes_the_server_unready(
         assert http.get("/health/live").status_code == 200
 
 
-def test_the_place_of_a_models_files_is_told_through_the_unix_socket_alone(
+def test_model_path_is_returned_only_over_unix_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with threaded(tmp_path / "data") as running:
@@ -55,7 +53,7 @@ def test_the_place_of_a_models_files_is_told_through_the_unix_socket_alone(
                 assert [model["path"] for model in shown] == [path] * 3
 
 
-def test_metrics_count_by_route_and_never_by_path(tmp_path: Path) -> None:
+def test_metrics_are_labelled_by_route_not_path(tmp_path: Path) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         http.get("/v1/tenants/secret-tenant")
         http.get("/v1/tenants/another-tenant")
@@ -78,7 +76,7 @@ def _lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_each_request_is_one_line_of_the_log(tmp_path: Path) -> None:
+def test_each_request_is_one_log_line(tmp_path: Path) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     with process(tmp_path / "data") as running:
         with client(running.url) as http:
@@ -96,7 +94,7 @@ def test_each_request_is_one_line_of_the_log(tmp_path: Path) -> None:
     assert "secret" not in json.dumps(line)
 
 
-def test_the_log_level_is_obeyed(tmp_path: Path) -> None:
+def test_log_level_is_respected(tmp_path: Path) -> None:
     with process(tmp_path / "data", AKIDB_LOG_LEVEL="warning") as running:
         with client(running.url) as http:
             http.get("/health/live")
@@ -104,7 +102,7 @@ def test_the_log_level_is_obeyed(tmp_path: Path) -> None:
         assert running.log.read_text() == ""
 
 
-def test_the_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:
+def test_docs_page_loads_no_external_resources(http: httpx.Client) -> None:
     page = http.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "<script" not in page.text
@@ -115,7 +113,7 @@ def test_the_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/docs"])
-def test_no_answer_is_kept_or_guessed_at(http: httpx.Client, path: str) -> None:
+def test_responses_disable_caching_and_content_sniffing(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""What each route does, told by a life of a tenant, a database, a collection and documents."""
+"""Each route, in the lifecycle of a tenant, a database, a collection and documents."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .conftest import problem, vector
 from .running import client, threaded
 
 
-def test_a_tenant_lives_and_goes(http: httpx.Client) -> None:
+def test_tenant_lifecycle(http: httpx.Client) -> None:
     made = http.post("/v1/tenants", json={"name": "Life & Co", "metadata": {"plan": "free"}})
     assert made.status_code == 201
     assert made.headers["etag"] == '"1"'
@@ -57,7 +57,7 @@ def test_a_tenant_lives_and_goes(http: httpx.Client) -> None:
     assert actions[-1] == "tenant.purge"
 
 
-def test_tenants_are_listed_by_page_and_found_by_status_and_external_id(tmp_path: Path) -> None:
+def test_tenants_are_paged_and_filtered_by_status_and_external_id(tmp_path: Path) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         for i in range(3):
             body = {"name": f"Listed {i}", "external_id": f"crm-{i}", "status": "provisioning"}
@@ -73,7 +73,7 @@ def test_tenants_are_listed_by_page_and_found_by_status_and_external_id(tmp_path
     assert found["name"] == "Listed 1"
 
 
-def test_a_database_lives_and_goes(http: httpx.Client, tenant: str) -> None:
+def test_database_lifecycle(http: httpx.Client, tenant: str) -> None:
     made = http.post(f"{tenant}/databases", json={"name": "kb", "description": "knowledge"})
     assert (made.status_code, made.headers["etag"]) == (201, '"1"')
     database = made.json()
@@ -100,7 +100,7 @@ def test_a_database_lives_and_goes(http: httpx.Client, tenant: str) -> None:
     problem(http.post(f"{path}/restore"), 404, "not_found", entity="database")
 
 
-def test_a_collection_lives_and_goes(http: httpx.Client, database: str) -> None:
+def test_collection_lifecycle(http: httpx.Client, database: str) -> None:
     body = {"name": "notes", "dimension": 32, "metric": "l2", "max_document_count": 10}
     made = http.post(f"{database}/collections", json=body)
     assert made.status_code == 201
@@ -119,7 +119,7 @@ def test_a_collection_lives_and_goes(http: httpx.Client, database: str) -> None:
     assert http.post(f"{path}/purge").status_code == 204
 
 
-def test_documents_are_written_read_changed_searched_and_deleted(http: httpx.Client, collection: str) -> None:
+def test_document_lifecycle(http: httpx.Client, collection: str) -> None:
     documents = [
         {"id": "a", "text": "north", "vector": vector(1), "metadata": {"year": 2024, "tags": ["x"]}},
         {"id": "b", "text": "east", "vector": vector(0, 1), "metadata": {"year": 2026}},
@@ -176,7 +176,7 @@ def test_documents_are_written_read_changed_searched_and_deleted(http: httpx.Cli
     assert http.post(f"{collection}/documents/delete", json={"filter": {"$id": "a"}}).json() == {"deleted": 1}
 
 
-def test_texts_are_embedded_where_the_collection_has_a_model(http: httpx.Client, database: str) -> None:
+def test_texts_are_embedded_in_collection_with_model(http: httpx.Client, database: str) -> None:
     body = {"name": "texts", "embedding_model": "hash"}
     assert http.post(f"{database}/collections", json=body).status_code == 201
     path = f"{database}/collections/texts"
@@ -186,9 +186,7 @@ def test_texts_are_embedded_where_the_collection_has_a_model(http: httpx.Client,
     assert found[0]["id"] == "1"
 
 
-def test_one_tenant_is_answered_as_if_another_were_not_there(
-    http: httpx.Client, tenant: str, collection: str
-) -> None:
+def test_responses_do_not_reveal_other_tenants(http: httpx.Client, tenant: str, collection: str) -> None:
     other = http.post("/v1/tenants", json={"name": "Another"}).headers["location"]
     database_id = http.get(f"{tenant}/databases/kb").json()["database_id"]
     answers = [
@@ -199,7 +197,7 @@ def test_one_tenant_is_answered_as_if_another_were_not_there(
     assert {frozenset(answer.json()) for answer in answers} == {frozenset(answers[0].json())}
 
 
-def test_a_quota_is_refused_with_its_figures(http: httpx.Client, database: str) -> None:
+def test_quota_exceeded_reports_limit_usage_and_request(http: httpx.Client, database: str) -> None:
     body = {"name": "few", "dimension": 16, "max_document_count": 1}
     assert http.post(f"{database}/collections", json=body).status_code == 201
     two = [{"id": "a", "vector": vector(1)}, {"id": "b", "vector": vector(1)}]
@@ -208,7 +206,7 @@ def test_a_quota_is_refused_with_its_figures(http: httpx.Client, database: str) 
     assert http.post(f"{database}/collections/few/documents/count").json() == {"count": 0}
 
 
-def test_a_spent_rate_says_when_to_come_back(http: httpx.Client) -> None:
+def test_exceeded_rate_limit_reports_retry_after(http: httpx.Client) -> None:
     made = http.post("/v1/tenants", json={"name": "Slow", "qps_quota": 1})
     path = f"{made.headers['location']}/databases"
     http.post(path, json={"name": "kb"})
@@ -219,7 +217,7 @@ def test_a_spent_rate_says_when_to_come_back(http: httpx.Client) -> None:
     assert int(answers[-1].headers["retry-after"]) >= 1
 
 
-def test_the_stores_can_be_examined(http: httpx.Client, collection: str) -> None:
+def test_doctor_checks_stores(http: httpx.Client, collection: str) -> None:
     findings = http.get("/v1/doctor").json()["items"]
     assert findings
     assert all(finding["ok"] for finding in findings), findings

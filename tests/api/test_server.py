@@ -1,4 +1,4 @@
-"""The process: its sockets, how it starts and how it leaves."""
+"""The server process: sockets, startup and shutdown."""
 
 import signal
 import socket
@@ -23,41 +23,41 @@ from .conftest import problem
 from .running import client, half_sent, process, threaded
 
 
-def test_a_port_in_use_is_named_and_nothing_is_opened(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_and_nothing_is_opened(tmp_path: Path) -> None:
     with bind_tcp("127.0.0.1", 0) as taken:
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(Unavailable, match=f"127.0.0.1:{port}: another process listens there"):
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{port}: the address is already in use"):
             serve(tmp_path / "data", Settings(), port=port)
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "no-such-host.invalid", "a\x00b"])
-def test_only_loopback_is_listened_on(tmp_path: Path, host: str) -> None:
+def test_server_listens_only_on_loopback(tmp_path: Path, host: str) -> None:
     with pytest.raises(InvalidArgument, match="host"):
         serve(tmp_path / "data", Settings(), host, 0)
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_is_a_port(tmp_path: Path, port: int) -> None:
+def test_invalid_port_is_rejected(tmp_path: Path, port: int) -> None:
     with pytest.raises(InvalidArgument, match="port"):
         serve(tmp_path / "data", Settings(), port=port)
 
 
-def test_an_address_of_another_machine_cannot_be_had() -> None:
+def test_unbindable_address_is_unavailable() -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         _bind_privileged()
 
 
 def _bind_privileged() -> None:
-    """Port 1, which is refused to all but root; root finds it taken."""
+    """Bind port 1: permission denied for ordinary users, already in use for root."""
     with bind_tcp("127.0.0.1", 1) as first:
         first.listen()
         bind_tcp("127.0.0.1", 1).close()
 
 
-def test_names_and_version_6_have_urls() -> None:
+def test_url_of_host_name_and_ipv6_address() -> None:
     with bind_tcp("localhost", 0) as bound:
         assert url_of(bound).startswith(("http://127.0.0.1:", "http://[::1]:"))
     if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
@@ -65,7 +65,7 @@ def test_names_and_version_6_have_urls() -> None:
             assert url_of(bound) == f"http://[::1]:{bound.getsockname()[1]}"
 
 
-def test_the_socket_is_for_its_user_alone_and_told_to_other_processes(tmp_path: Path) -> None:
+def test_unix_socket_is_private_and_reported_to_other_processes(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     with process(directory) as running:
         assert running.socket == directory / "akidb.sock"
@@ -81,7 +81,7 @@ def test_the_socket_is_for_its_user_alone_and_told_to_other_processes(tmp_path: 
     open_local(directory, Settings()).close()
 
 
-def test_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
+def test_socket_is_outside_directory_with_long_path(tmp_path: Path) -> None:
     directory = tmp_path / ("x" * 120)
     with process(directory) as running:
         assert running.socket.parent.parent != directory
@@ -92,7 +92,7 @@ def test_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
         assert not running.socket.parent.exists()
 
 
-def test_a_leftover_socket_is_replaced_and_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+def test_stale_socket_is_replaced_and_missing_directory_is_reported(tmp_path: Path) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(tmp_path / "akidb.sock"))
     left.close()
@@ -103,7 +103,7 @@ def test_a_leftover_socket_is_replaced_and_a_folder_in_its_place_is_told(tmp_pat
         UnixSocket(tmp_path / "missing")
 
 
-def test_a_directory_that_is_held_is_not_served_twice(tmp_path: Path) -> None:
+def test_locked_directory_is_not_served_twice(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running:
         with pytest.raises(DirectoryHeld):
             serve(tmp_path / "data", Settings(), port=0)
@@ -111,9 +111,7 @@ def test_a_directory_that_is_held_is_not_served_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_slow_requests_finish_and_refuses_later_ones(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_signal_drains_slow_requests_and_rejects_new_ones(tmp_path: Path, number: signal.Signals) -> None:
     texts = [f"A long text about number {i} " * 40 for i in range(100)]
     with process(tmp_path / "data") as running, client(running.url) as http:
         computed: list[httpx.Response] = []
@@ -153,7 +151,7 @@ def _wait_for(http: httpx.Client, figure: str) -> None:
 
 
 def _refusals(http: httpx.Client, url: str) -> int:
-    """Ask, on the open connection and then on new ones, until no connection is taken."""
+    """Send requests, on the open connection and then on new ones, until connections are refused."""
     refusals = 0
     for _ in range(2000):
         try:
@@ -169,7 +167,7 @@ def _refusals(http: httpx.Client, url: str) -> int:
     raise AssertionError(f"{url} still takes connections")
 
 
-def test_a_draining_server_answers_that_it_is_unavailable(tmp_path: Path) -> None:
+def test_draining_server_responds_unavailable(tmp_path: Path) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         assert http.get("/health/ready").status_code == 200
         running.app.drain()
@@ -179,7 +177,7 @@ def test_a_draining_server_answers_that_it_is_unavailable(tmp_path: Path) -> Non
         assert running.operations.perform(ListTenants()).items == []
 
 
-def test_a_second_signal_does_not_wait_for_clients(tmp_path: Path) -> None:
+def test_second_signal_stops_without_waiting_for_clients(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running, half_sent(running.url, b'{"name": "Never finished"}'):
         with client(running.url) as http:
             _wait_for(http, "akidb_http_requests_in_flight 2.0")
@@ -193,8 +191,8 @@ def test_a_second_signal_does_not_wait_for_clients(tmp_path: Path) -> None:
     operations.close()
 
 
-def test_answers_are_not_held_back(tmp_path: Path) -> None:
-    """Nagle's algorithm with delayed acknowledgement would cost 40 ms for each answer."""
+def test_responses_are_not_delayed_by_nagle(tmp_path: Path) -> None:
+    """Nagle's algorithm with delayed acknowledgement would cost 40 ms per response."""
     with threaded(tmp_path / "data", log_level="warning") as running, client(running.url) as http:
         http.get("/health/live")
         begun = time.perf_counter()
@@ -203,7 +201,7 @@ def test_answers_are_not_held_back(tmp_path: Path) -> None:
         assert time.perf_counter() - begun < 50 * 0.03
 
 
-def test_files_are_for_their_user_alone(tmp_path: Path) -> None:
+def test_files_are_private_to_their_user(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running:
         with client(running.url) as http:
             assert http.post("/v1/tenants", json={"name": "x"}).status_code == 201

@@ -1,4 +1,4 @@
-"""Spans, with OpenTelemetry's own SDK: a real server in this process, and one that exports from its own."""
+"""Tracing with the OpenTelemetry SDK: an in-process server, and a server process that exports spans."""
 
 import http.server
 import logging
@@ -28,7 +28,7 @@ _exporter = InMemorySpanExporter()
 
 @pytest.fixture
 def spans() -> InMemorySpanExporter:
-    """Where the spans of this process go, from now on. A process has one tracer provider for ever."""
+    """The exporter for all spans of this process, which can have only one tracer provider."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(_exporter))
@@ -45,7 +45,7 @@ def _is_child(span: ReadableSpan, parent: ReadableSpan) -> bool:
     return span.parent is not None and span.parent.span_id == parent.context.span_id
 
 
-def test_a_request_is_a_span_with_the_operation_and_its_calls_below(
+def test_request_span_contains_operation_and_repository_call_spans(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     with threaded(tmp_path / "data", tracing="on") as running, client(running.url) as http:
@@ -80,7 +80,7 @@ def test_a_request_is_a_span_with_the_operation_and_its_calls_below(
     assert "secret" not in "".join(span.to_json() for span in spans.get_finished_spans())
 
 
-def test_an_error_is_told_by_its_code_alone(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_span_records_only_error_code(tmp_path: Path, spans: InMemorySpanExporter) -> None:
     with threaded(tmp_path / "data", tracing="on") as running, client(running.url) as http:
         spans.clear()
         assert http.get("/v1/tenants/secret").status_code == 404
@@ -96,7 +96,7 @@ def test_an_error_is_told_by_its_code_alone(tmp_path: Path, spans: InMemorySpanE
     assert "secret" not in "".join(span.to_json() for span in spans.get_finished_spans())
 
 
-def test_the_http_client_takes_the_callers_trace_along(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_http_client_propagates_callers_trace(tmp_path: Path, spans: InMemorySpanExporter) -> None:
     with threaded(tmp_path / "data", tracing="on") as running, akidb.connect(running.url) as far:
         spans.clear()
         with trace.get_tracer("test").start_as_current_span("the caller's") as caller:
@@ -109,7 +109,9 @@ def test_the_http_client_takes_the_callers_trace_along(tmp_path: Path, spans: In
     assert found["metadata.tenants.get"].context.trace_id != trace_id
 
 
-def test_in_process_the_operation_is_the_callers_child(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_in_process_operation_span_is_child_of_callers_span(
+    tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
     with akidb.connect(tmp_path / "data", tracing="on") as near:
         spans.clear()
         with trace.get_tracer("test").start_as_current_span("the caller's"):
@@ -123,7 +125,7 @@ def test_in_process_the_operation_is_the_callers_child(tmp_path: Path, spans: In
     assert _is_child(found["tenant.transaction.commit"], found["akidb.document.upsert"])
 
 
-def test_a_record_of_the_log_has_the_callers_trace(
+def test_log_record_has_callers_trace_id(
     tmp_path: Path, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     del spans
@@ -136,13 +138,13 @@ def test_a_record_of_the_log_has_the_callers_trace(
     assert vars(record)["trace_id"] == f"{caller.get_span_context().trace_id:032x}"
 
 
-def test_with_tracing_off_no_span_is_made(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_tracing_off_creates_no_spans(tmp_path: Path, spans: InMemorySpanExporter) -> None:
     with threaded(tmp_path / "data") as running, client(running.url) as http:
         http.post("/v1/tenants", json={"name": "Aki"})
     assert spans.get_finished_spans() == ()
 
 
-def test_with_tracing_off_nothing_of_opentelemetry_is_loaded(tmp_path: Path) -> None:
+def test_tracing_off_does_not_import_opentelemetry(tmp_path: Path) -> None:
     program = (
         "import sys, akidb; from akidb.api.app import create_app; import akidb.api.server\n"
         f"near = akidb.connect({str(tmp_path / 'data')!r})\n"
@@ -152,7 +154,7 @@ def test_with_tracing_off_nothing_of_opentelemetry_is_loaded(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_without_opentelemetry_the_setting_is_refused_by_name(tmp_path: Path) -> None:
+def test_tracing_setting_is_rejected_without_opentelemetry(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "import akidb\n"
@@ -166,7 +168,7 @@ def test_without_opentelemetry_the_setting_is_refused_by_name(tmp_path: Path) ->
 
 @contextmanager
 def _collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """What takes spans over OTLP/HTTP, and what it got."""
+    """An OTLP/HTTP collector, and the requests it received."""
     got: list[ExportTraceServiceRequest] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -191,7 +193,7 @@ def _collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             thread.join()
 
 
-def test_a_server_sends_its_spans_to_the_collector_that_the_environment_names(tmp_path: Path) -> None:
+def test_server_exports_spans_to_collector_from_environment(tmp_path: Path) -> None:
     with _collector() as (url, got):
         environment = {"AKIDB_TRACING": "on", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
         with process(tmp_path / "data", **environment) as running:
@@ -213,7 +215,7 @@ def test_a_server_sends_its_spans_to_the_collector_that_the_environment_names(tm
     assert f'"trace_id":"{TRACE}"' in log
 
 
-def test_a_collector_that_is_gone_keeps_no_server_from_its_work(tmp_path: Path) -> None:
+def test_unreachable_collector_does_not_block_server(tmp_path: Path) -> None:
     environment = {"AKIDB_TRACING": "on", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     with process(tmp_path / "data", OTEL_EXPORTER_OTLP_TIMEOUT="1", **environment) as running:
         with client(running.url) as http:

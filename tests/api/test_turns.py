@@ -1,4 +1,4 @@
-"""Slow work leaves threads to the rest, and nobody's slow work keeps another's from its turn."""
+"""Per-tenant round-robin slots for slow work, which leave threads for other requests."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ NOTES = "/v1/tenants/busy/databases/kb/collections/notes"
 
 
 class Blocked:
-    """Stands in for an operation that takes long: it ends when `release` is set."""
+    """A slow operation: it ends when `release` is set."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -50,7 +50,7 @@ class Blocked:
         (PullModel, "/v1/models/hash/pull", None),
     ],
 )
-def test_slow_work_leaves_threads_to_the_rest(
+def test_slow_work_leaves_threads_for_other_requests(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     asked: type[Request[Any]],
@@ -76,7 +76,7 @@ def test_slow_work_leaves_threads_to_the_rest(
     assert blocked.most == THREADS // 2
 
 
-def test_tenants_that_wait_have_places_in_rotation() -> None:
+def test_waiting_tenants_get_slots_round_robin() -> None:
     had: list[str] = []
 
     async def work(turns: FairSlots, whose: str) -> None:
@@ -95,7 +95,7 @@ def test_tenants_that_wait_have_places_in_rotation() -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_who_leaves_while_waiting_takes_no_place(at_once: bool) -> None:
+def test_cancelled_waiter_takes_no_slot(at_once: bool) -> None:
     async def hold(turns: FairSlots, let_go: asyncio.Event) -> None:
         async with turns.place("a"):
             await let_go.wait()

@@ -1,4 +1,4 @@
-"""Routes of users: what they answer, and what no answer or log ever holds."""
+"""User routes: responses, and the secrets that responses and logs never contain."""
 
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ SECRET = "correct horse"
 
 @pytest.fixture
 def users(tenant: str) -> str:
-    """The path of the users of a new tenant."""
+    """The users path of a new tenant."""
     return f"{tenant}/users"
 
 
@@ -23,7 +23,7 @@ def create(http: httpx.Client, users: str, email: str = "Bob@x", **more: object)
     return http.post(users, json={"email": email, "password": SECRET, **more})
 
 
-def test_a_user_lives_and_goes(http: httpx.Client, users: str) -> None:
+def test_user_lifecycle(http: httpx.Client, users: str) -> None:
     made = create(http, users, role="developer")
     assert (made.status_code, made.headers["etag"]) == (201, '"1"')
     bob = made.json()
@@ -51,7 +51,7 @@ def test_a_user_lives_and_goes(http: httpx.Client, users: str) -> None:
     problem(http.get(path), 404, "not_found", entity="user")
 
 
-def test_a_password_leads_to_its_user(http: httpx.Client, users: str) -> None:
+def test_verify_password_returns_user_and_hides_failure_reason(http: httpx.Client, users: str) -> None:
     bob = create(http, users).json()
     verify = f"{users}/verify-password"
     known = http.post(verify, json={"email": "BOB@X", "password": SECRET})
@@ -71,12 +71,12 @@ def test_a_password_leads_to_its_user(http: httpx.Client, users: str) -> None:
 
 
 @pytest.mark.parametrize("email", ["a+b%41?c#d&e=f@x", "\u00dcn\u00ef@ex\u00e4mple.org", "~!$*^{}|`'@x-y.z"])
-def test_an_email_in_a_path_is_escaped(http: httpx.Client, users: str, email: str) -> None:
+def test_email_in_path_is_percent_encoded(http: httpx.Client, users: str, email: str) -> None:
     made = create(http, users, email).json()
     assert http.get(f"{users}/{quote(email, safe='')}").json() == made
 
 
-def test_a_key_gives_the_first_answer(http: httpx.Client, users: str) -> None:
+def test_idempotency_key_replays_first_response(http: httpx.Client, users: str) -> None:
     def repeated(password: str) -> httpx.Response:
         body = {"email": "bob@x", "password": password}
         return http.post(users, json=body, headers={"Idempotency-Key": "k"})
@@ -99,14 +99,14 @@ def test_a_key_gives_the_first_answer(http: httpx.Client, users: str) -> None:
         ({"email": "bob@x", "password": SECRET, "password_hash": "$argon2id$"}, "password_hash"),
     ],
 )
-def test_a_wrong_user_is_refused_by_name(
+def test_invalid_user_field_is_rejected_and_named(
     http: httpx.Client, users: str, body: dict[str, object], field: str
 ) -> None:
     problem(http.post(users, json=body), 400, "invalid_argument", field=field)
     assert http.get(users).json()["items"] == []
 
 
-def test_no_answer_and_no_log_holds_a_password_its_hash_or_an_email(
+def test_responses_and_logs_contain_no_password_hash_or_email(
     server: Process, http: httpx.Client, users: str
 ) -> None:
     secret, email = "a very secret horse", "very.private@example.org"

@@ -1,4 +1,4 @@
-"""Runs commands in this process, with a directory and settings of their own."""
+"""Runs commands in this process, each test with its own directory and settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +17,13 @@ class Result(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The one JSON value on standard output."""
+        """The JSON value on standard output."""
         assert self.status == 0, self.err
         return self._only(self.out)
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The one JSON object on standard error, with nothing on standard output."""
+        """The JSON object on standard error; standard output must be empty."""
         assert self.status != 0
         assert self.out == ""
         problem: dict[str, Any] = self._only(self.err)
@@ -41,7 +41,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the settings of who runs it, or writes outside its directory."""
+    """Isolate tests from the developer's settings and directories."""
     import os
 
     for name in list(os.environ):
@@ -66,7 +66,7 @@ def akidb(capfd: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def notes(akidb: Run) -> str:
-    """The path of a collection for texts, embedded by hashing."""
+    """The path of a text collection with hash embeddings."""
     assert akidb("tenant", "create", "Aki Labs").status == 0
     assert akidb("database", "create", "aki-labs", "kb").status == 0
     assert akidb("collection", "create", "aki-labs/kb", "notes", "--embedding-model", "hash").status == 0
@@ -75,7 +75,7 @@ def notes(akidb: Run) -> str:
 
 @pytest.fixture
 def points(akidb: Run) -> str:
-    """The path of a collection for vectors of 16 numbers."""
+    """The path of a collection of 16-dimensional vectors."""
     assert akidb("tenant", "create", "Aki Labs").status == 0
     assert akidb("database", "create", "aki-labs", "kb").status == 0
     assert akidb("collection", "create", "aki-labs/kb", "points", "--dimension", "16").status == 0

@@ -1,4 +1,4 @@
-"""Sizes, paths and JSON objects as they are written on the command line."""
+"""Parsing of sizes, paths and JSON objects given on the command line."""
 
 import os
 import sys
@@ -36,13 +36,13 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "-1", "1.", ".5GB", "1e3", "10XB", "\uff11GB", "10GBs", "1 2", "nan"]
 )
-def test_what_is_no_size_is_refused_by_name(text: str) -> None:
+def test_invalid_size_is_rejected_and_named(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         parse_size(text, "storage_quota_bytes")
     assert caught.value.field == "storage_quota_bytes"
 
 
-def test_a_size_beyond_63_bits_is_refused() -> None:
+def test_size_over_63_bits_is_rejected() -> None:
     assert parse_size(str(2**63 - 1), "x") == 2**63 - 1
     for text in (str(2**63), "8388608TiB", "9" * 400):
         with pytest.raises(InvalidArgument, match="at most"):
@@ -58,7 +58,7 @@ def test_paths() -> None:
 @pytest.mark.parametrize(
     "text", ["", "aki", "aki/kb", "aki//notes", "/kb/notes", "aki/kb/notes/x", "aki/kb/"]
 )
-def test_a_path_of_another_length_is_refused(text: str) -> None:
+def test_path_with_wrong_number_of_parts_is_rejected(text: str) -> None:
     with pytest.raises(InvalidArgument, match="tenant/database/collection"):
         collection_path(text)
 
@@ -81,7 +81,7 @@ def test_json_objects() -> None:
         ('{"a": "\udcff"}', "metadata"),
     ],
 )
-def test_what_is_no_json_object_is_refused_by_its_path(text: str, field: str) -> None:
+def test_invalid_json_object_is_rejected_with_its_path(text: str, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         parse_object(text, "metadata")
     assert caught.value.field == field
@@ -91,7 +91,7 @@ def test_what_is_no_json_object_is_refused_by_its_path(text: str, field: str) ->
     ("place", "called"),
     [("env/bin/akidb", "env/bin/akidb"), ("akidb", "./akidb"), ("../other/akidb", "{parent}/other/akidb")],
 )
-def test_the_program_is_named_such_that_a_shell_finds_it(
+def test_program_name_is_runnable_from_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, called: str
 ) -> None:
     directory = tmp_path / "here"
@@ -107,7 +107,7 @@ def test_the_program_is_named_such_that_a_shell_finds_it(
     assert this_program() == ["akidb"]
 
 
-def test_a_program_without_a_script_is_called_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_without_script_is_named_as_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["akidb/__main__.py"])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "")

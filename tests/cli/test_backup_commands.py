@@ -1,4 +1,4 @@
-"""`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`, as they are typed."""
+"""`akidb backup`, `restore`, and `akidb tenant export`, `import`, `copy`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def three(akidb: Run, points: str) -> str:
     return points
 
 
-def test_a_backup_is_restored(akidb: Run, three: str) -> None:
+def test_backup_is_restored(akidb: Run, three: str) -> None:
     said = akidb("backup", "all.akidb", "--json").json
     assert said["file"] == "all.akidb"
     assert said["bytes"] == Path("all.akidb").stat().st_size
@@ -32,12 +32,12 @@ def test_a_backup_is_restored(akidb: Run, three: str) -> None:
     assert "restored 1 tenants" in akidb("--data", "newer", "restore", "all.akidb").out
 
 
-def test_a_file_that_is_there_is_not_replaced_without_force(akidb: Run, three: str) -> None:
+def test_existing_file_is_not_replaced_without_force(akidb: Run, three: str) -> None:
     Path("kept").write_text("letter")
     for command in (["backup"], ["tenant", "export", "aki-labs"]):
         refused = akidb(*command, "kept", "--json")
         assert (refused.status, refused.problem["code"]) == (4, "already_exists")
-        assert refused.problem["detail"].endswith("already exists; --force replaces it")
+        assert refused.problem["detail"].endswith("already exists; --force overwrites it")
         assert Path("kept").read_text() == "letter"
     assert akidb("backup", "kept", "--force").status == 0
     assert Path("kept").read_bytes().startswith(b"AkiDB archive 1\n")
@@ -45,7 +45,7 @@ def test_a_file_that_is_there_is_not_replaced_without_force(akidb: Run, three: s
 
 
 @pytest.mark.parametrize("options", [(), ("--force",)])
-def test_what_is_no_regular_file_is_never_replaced(
+def test_non_regular_file_is_never_replaced(
     akidb: Run, three: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     os.mkfifo("pipe")
@@ -58,12 +58,12 @@ def test_what_is_no_regular_file_is_never_replaced(
         for command in (["backup"], ["tenant", "export", "aki-labs"]):
             refused = akidb(*command, name, *options, "--json")
             assert (refused.status, refused.problem["field"]) == (2, "file")
-            assert refused.problem["reason"] == f"{name} is no regular file, and is not replaced"
+            assert refused.problem["reason"] == f"{name} is not a regular file and is never replaced"
     assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
     assert Path("kept").read_text() == "letter"
 
 
-def test_a_restore_into_what_is_not_empty_is_a_conflict(akidb: Run, three: str) -> None:
+def test_restore_into_non_empty_directory_is_conflict(akidb: Run, three: str) -> None:
     assert akidb("backup", "all.akidb").status == 0
     refused = akidb("restore", "all.akidb", "--json")
     assert (refused.status, refused.problem["code"]) == (4, "already_exists")
@@ -72,7 +72,7 @@ def test_a_restore_into_what_is_not_empty_is_a_conflict(akidb: Run, three: str) 
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
-def test_what_is_no_archive_is_a_wrong_argument(content: bytes | None, akidb: Run) -> None:
+def test_non_archive_is_invalid_argument(content: bytes | None, akidb: Run) -> None:
     if content is not None:
         Path("wrong").write_bytes(content)
     for command in (["restore", "wrong"], ["tenant", "import", "wrong"]):
@@ -82,17 +82,17 @@ def test_what_is_no_archive_is_a_wrong_argument(content: bytes | None, akidb: Ru
         assert not Path("new/tenants").exists() or command[0] == "tenant"
 
 
-def test_a_restore_is_made_of_a_directory_alone(akidb: Run) -> None:
+def test_restore_through_server_url_is_rejected(akidb: Run) -> None:
     Path("any").write_bytes(b"x")
     assert akidb("--url", "http://localhost:1", "restore", "any", "--json").problem["field"] == "url"
 
 
-def test_a_directory_that_cannot_be_written_is_named(akidb: Run, three: str) -> None:
+def test_unwritable_directory_is_named(akidb: Run, three: str) -> None:
     refused = akidb("backup", "no/such/place", "--json")
     assert (refused.status, refused.problem["field"]) == (2, "file")
 
 
-def test_a_tenant_moves_and_its_conflicts_are_shown(akidb: Run, three: str) -> None:
+def test_tenant_export_import_and_conflicts(akidb: Run, three: str) -> None:
     assert akidb("tenant", "export", "aki-labs", "aki").status == 0
     trial = akidb("--data", "new", "tenant", "import", "aki", "--dry-run")
     assert (trial.status, trial.out) == (
@@ -120,7 +120,7 @@ def test_a_tenant_moves_and_its_conflicts_are_shown(akidb: Run, three: str) -> N
     assert (refused.status, refused.problem["field"]) == (4, "tenant_id")
 
 
-def test_an_archive_goes_through_a_pipe(akidb: Run, three: str) -> None:
+def test_archive_is_streamed_through_pipe(akidb: Run, three: str) -> None:
     program = [sys.executable, "-m", "akidb"]
     export = subprocess.run([*program, "tenant", "export", "aki-labs", "-"], capture_output=True, check=True)
     taken = subprocess.run(
@@ -135,14 +135,14 @@ def test_an_archive_goes_through_a_pipe(akidb: Run, three: str) -> None:
     assert akidb("--data", "whole", "document", "count", three, "--json").json == {"count": 3}
 
 
-def test_a_copy_is_shown(akidb: Run, three: str) -> None:
+def test_copy_creates_separate_tenant(akidb: Run, three: str) -> None:
     made = akidb("tenant", "copy", "aki-labs", "branch", "--name", "Branch", "--json").json
     assert (made["slug"], made["name"]) == ("branch", "Branch")
     assert akidb("document", "count", three.replace("aki-labs", "branch"), "--json").json == {"count": 3}
     assert akidb("tenant", "copy", "aki-labs", "branch").status == 4
 
 
-def test_the_commands_of_the_page_run_as_typed(akidb: Run) -> None:
+def test_documented_commands_run(akidb: Run) -> None:
     page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
     commands = [
         line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
@@ -154,7 +154,7 @@ def test_the_commands_of_the_page_run_as_typed(akidb: Run) -> None:
     assert akidb("--data", "elsewhere", "tenant", "get", "aki").status == 0
 
 
-def test_a_backup_is_restored_into_postgresql(akidb: Run, three: str, postgres_url: str) -> None:
+def test_backup_is_restored_into_postgresql(akidb: Run, three: str, postgres_url: str) -> None:
     assert akidb("backup", "all.akidb").status == 0
     assert akidb("--url", postgres_url, "restore", "all.akidb", "--json").json["restored"]["documents"] == 3
     assert akidb("--url", postgres_url, "document", "count", three, "--json").json == {"count": 3}

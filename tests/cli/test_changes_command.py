@@ -1,4 +1,4 @@
-"""`akidb changes` and the lists of `akidb tenant list`."""
+"""`akidb changes`, and filters and sorting of `akidb tenant list`."""
 
 import json
 import signal
@@ -45,14 +45,16 @@ def test_metadata_and_documents_as_json_lines(akidb: Run, tmp_path: Path) -> Non
         (("aki-labs", "--feed", "x"), 2, "invalid_argument"),
     ],
 )
-def test_errors(akidb: Run, arguments: tuple[str, ...], status: int, code: str) -> None:
+def test_errors_have_exit_status_and_code(
+    akidb: Run, arguments: tuple[str, ...], status: int, code: str
+) -> None:
     akidb("tenant", "create", "Aki Labs")
     failed = akidb("--json", "changes", *arguments)
     assert failed.status == status
     assert failed.problem["code"] == code
 
 
-def test_following_prints_changes_as_they_come(tmp_path: Path) -> None:
+def test_follow_prints_changes_as_they_arrive(tmp_path: Path) -> None:
     data = tmp_path / "data"
     akidb = [sys.executable, "-m", "akidb", "--data", str(data)]
     subprocess.run([*akidb, "tenant", "create", "Aki Labs"], check=True, capture_output=True)
@@ -85,7 +87,7 @@ def test_following_prints_changes_as_they_come(tmp_path: Path) -> None:
                 process.communicate()
 
 
-def test_tenants_by_name_and_order(akidb: Run) -> None:
+def test_tenant_list_filters_by_name_and_sorts(akidb: Run) -> None:
     for name in ("Alpha Corp", "beta CORP", "Gamma"):
         akidb("tenant", "create", name)
     found = akidb("--json", "tenant", "list", "--name-contains", "corp", "--sort", "-name").json

@@ -1,4 +1,4 @@
-"""What the shells are told."""
+"""Shell completion."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def _ask(variables: Mapping[str, str]) -> str:
 @pytest.mark.parametrize(
     ("shell", "mark"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete")]
 )
-def test_each_shell_gets_its_script(shell: str, mark: str) -> None:
+def test_completion_script_for_each_shell(shell: str, mark: str) -> None:
     script = _ask({"_AKIDB_COMPLETE": f"source_{shell}"})
     assert mark in script
     assert "akidb" in script

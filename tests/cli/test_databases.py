@@ -11,7 +11,7 @@ def aki(akidb: Run) -> str:
     return "aki"
 
 
-def test_a_database_is_made_shown_listed_and_changed(akidb: Run, aki: str) -> None:
+def test_database_is_created_shown_listed_and_updated(akidb: Run, aki: str) -> None:
     made = akidb("database", "create", aki, "kb", "--description", "notes", "--json").json
     assert (made["name"], made["description"], made["state"]) == ("kb", "notes", "ready")
     assert akidb("database", "get", f"{aki}/kb", "--json").json == made
@@ -30,14 +30,14 @@ def test_a_database_is_made_shown_listed_and_changed(akidb: Run, aki: str) -> No
     assert akidb("database", "create", "nobody", "x").status == 3
 
 
-def test_a_database_that_is_provisioned(akidb: Run, aki: str) -> None:
+def test_database_provisioning_states(akidb: Run, aki: str) -> None:
     made = akidb("database", "create", aki, "kb", "--provisioning", "--json").json
     assert made["state"] == "provisioning"
     assert akidb("database", "update", f"{aki}/kb", "--state", "migrating").status == 4
     assert akidb("database", "update", f"{aki}/kb", "--state", "ready", "--json").json["state"] == "ready"
 
 
-def test_a_database_goes_and_comes_back(akidb: Run, aki: str) -> None:
+def test_database_is_deleted_and_restored(akidb: Run, aki: str) -> None:
     made = akidb("database", "create", aki, "kb", "--json").json
     assert akidb("database", "purge", f"{aki}/kb", "--yes").status == 4
     assert akidb("database", "delete", f"{aki}/kb", "--if-version", "9").status == 4
@@ -52,7 +52,7 @@ def test_a_database_goes_and_comes_back(akidb: Run, aki: str) -> None:
     assert akidb("database", "list", aki, "--deleted", "--json").json["items"] == []
 
 
-def test_a_collection_is_made_shown_listed_and_changed(akidb: Run, aki: str) -> None:
+def test_collection_is_created_shown_listed_and_updated(akidb: Run, aki: str) -> None:
     assert akidb("database", "create", aki, "kb").status == 0
     made = akidb(
         "collection", "create", f"{aki}/kb", "points", "--dimension", "32", "--metric", "l2", "--hnsw-m", "8",
@@ -80,7 +80,7 @@ def test_databases_and_collections_are_counted(akidb: Run, points: str) -> None:
     assert akidb("collection", "count", "aki-labs/none").status == 3
 
 
-def test_a_collection_takes_its_dimension_from_its_model(akidb: Run, aki: str) -> None:
+def test_collection_takes_dimension_from_model(akidb: Run, aki: str) -> None:
     assert akidb("database", "create", aki, "kb").status == 0
     made = akidb("collection", "create", f"{aki}/kb", "n", "--embedding-model", "hash", "--json").json
     info = akidb("model", "info", "hash", "--json").json
@@ -96,13 +96,13 @@ def test_a_collection_takes_its_dimension_from_its_model(akidb: Run, aki: str) -
         (["--embedding-model", "nope"], 3),
     ],
 )
-def test_a_wrong_collection_is_refused(akidb: Run, aki: str, options: list[str], status: int) -> None:
+def test_invalid_collection_is_rejected(akidb: Run, aki: str, options: list[str], status: int) -> None:
     assert akidb("database", "create", aki, "kb").status == 0
     assert akidb("collection", "create", f"{aki}/kb", "n", *options).status == status
     assert akidb("collection", "list", f"{aki}/kb", "--json").json["items"] == []
 
 
-def test_a_collection_goes_and_comes_back_with_its_documents(
+def test_collection_is_deleted_and_restored_with_its_documents(
     akidb: Run, notes: str, tmp_path: object
 ) -> None:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""`akidb demo`, with embedding by hashing: the story is the same, the answers are worse."""
+"""`akidb demo`, with hash embeddings: same steps, less relevant results."""
 
 import shlex
 import sys
@@ -22,7 +22,7 @@ def _quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AKIDB_DEFAULT_MODEL", "hash")
 
 
-def test_the_demo_indexes_answers_and_goes_on_where_it_was_interrupted(akidb: Run) -> None:
+def test_demo_indexes_searches_and_resumes_after_interruption(akidb: Run) -> None:
     first = akidb("demo", "--json").json
     assert first["written"] == first["texts"] > 3_000
     assert first["texts_per_second"] > 0
@@ -62,22 +62,24 @@ def test_the_demo_indexes_answers_and_goes_on_where_it_was_interrupted(akidb: Ru
     assert match["metadata"]["line"] > 1
 
 
-def test_a_tenant_that_a_person_made_is_left_alone(akidb: Run) -> None:
+def test_demo_leaves_existing_tenant_unchanged(akidb: Run) -> None:
     assert akidb("tenant", "create", "Aki Labs").status == 0
     result = akidb("demo")
     assert (result.status, result.out) == (2, "")
-    assert "name another directory with --data" in result.err
+    assert "use another directory with --data" in result.err
     assert akidb("database", "list", "aki-labs", "--json").json["items"] == []
 
 
-def test_a_stranger_among_the_answers_is_a_defect(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_from_another_tenant_raises_internal_error(
+    akidb: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = [text for text in corpus.read(("csv", "json")) if text.kind != "method"]
     monkeypatch.setattr(corpus, "read", lambda modules: small)
     assert akidb("demo").status == 0
     narrow = Part("Aki Labs", "aki-labs", "csv", ("csv",), ())
     operations = bind("akidb-data", load())
     try:
-        with pytest.raises(Internal, match="not its own"):
+        with pytest.raises(Internal, match="belongs to another tenant"):
             try_isolation(operations, narrow, BUNKA, "json")
     finally:
         operations.close()
@@ -88,7 +90,7 @@ def texts() -> dict[str, corpus.Text]:
     return {text.name: text for part in PARTS for text in corpus.read(part.modules)}
 
 
-def test_the_corpus_is_real_text_of_useful_length(texts: dict[str, corpus.Text]) -> None:
+def test_corpus_is_real_text_of_useful_length(texts: dict[str, corpus.Text]) -> None:
     assert 3_000 < len(texts) < 5_000
     for text in texts.values():
         assert text.text.startswith(f"{text.name}: ")
@@ -98,13 +100,13 @@ def test_the_corpus_is_real_text_of_useful_length(texts: dict[str, corpus.Text])
     assert Counter(text.kind for text in texts.values()).keys() == {"module", "class", "function", "method"}
 
 
-def test_the_corpus_holds_public_names_alone(texts: dict[str, corpus.Text]) -> None:
+def test_corpus_contains_only_public_names(texts: dict[str, corpus.Text]) -> None:
     for text in texts.values():
         assert not any(step.startswith("_") for step in text.name.split(".")), text
         assert text.module.partition(".")[0] in AKI.modules + BUNKA.modules
 
 
-def test_the_corpus_has_python_code_and_c_code(texts: dict[str, corpus.Text]) -> None:
+def test_corpus_covers_python_and_c_modules(texts: dict[str, corpus.Text]) -> None:
     assert texts["gzip"].kind == "module"
     assert texts["json.decoder.JSONDecoder.decode"].kind == "method"
     assert texts["str.upper"] == corpus.Text(
@@ -118,7 +120,7 @@ def test_the_corpus_has_python_code_and_c_code(texts: dict[str, corpus.Text]) ->
     assert texts["decimal.Decimal.rotate"].module == "decimal"
 
 
-def test_no_module_is_run_to_read_its_documentation() -> None:
+def test_reading_documentation_does_not_import_modules() -> None:
     import subprocess
 
     program = (
@@ -131,5 +133,5 @@ def test_no_module_is_run_to_read_its_documentation() -> None:
     assert set(ended.stdout.split()) <= {"math"}
 
 
-def test_the_parts_share_no_module() -> None:
+def test_parts_share_no_module() -> None:
     assert not set(AKI.modules) & set(BUNKA.modules)

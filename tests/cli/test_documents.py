@@ -22,7 +22,7 @@ def filled(akidb: Run, notes: str, tmp_path: Path) -> str:
     return notes
 
 
-def test_get_shows_documents_in_the_order_asked_for(akidb: Run, filled: str) -> None:
+def test_get_returns_documents_in_requested_order(akidb: Run, filled: str) -> None:
     assert akidb("document", "get", filled, "c", "a", "--json").json == {
         "documents": [DOCUMENTS[2], DOCUMENTS[0]]
     }
@@ -34,7 +34,7 @@ def test_get_shows_documents_in_the_order_asked_for(akidb: Run, filled: str) -> 
     assert "[" in akidb("document", "get", filled, "b", "--vectors").out
 
 
-def test_get_of_a_missing_document_shows_the_others_and_fails(akidb: Run, filled: str) -> None:
+def test_get_with_missing_document_shows_others_and_fails(akidb: Run, filled: str) -> None:
     result = akidb("document", "get", filled, "a", "x", "y", "--json")
     assert result.status == 3
     assert json.loads(result.out) == {"documents": [DOCUMENTS[0]]}
@@ -51,7 +51,7 @@ def test_count(akidb: Run, filled: str) -> None:
     assert found.json == {"count": 1}
 
 
-def test_a_wrong_filter_is_refused_with_its_path(akidb: Run, filled: str) -> None:
+def test_invalid_filter_is_rejected_with_its_path(akidb: Run, filled: str) -> None:
     wrong = '{"$and": [{"a": 1}, {"year": {"$gte": []}}]}'
     assert (
         akidb("document", "count", filled, "--filter", wrong, "--json")
@@ -69,7 +69,7 @@ def test_delete_by_id(akidb: Run, filled: str) -> None:
     assert akidb("document", "delete", filled, "c", "--filter", '{"year": 1}', "--yes").status == 2
 
 
-def test_delete_by_filter_needs_yes_where_nobody_can_be_asked(akidb: Run, filled: str) -> None:
+def test_delete_by_filter_requires_yes_without_terminal(akidb: Run, filled: str) -> None:
     chosen = ["--filter", '{"year": {"$exists": true}}']
     assert akidb("document", "delete", filled, *chosen).status == 2
     assert akidb("document", "count", filled, "--json").json == {"count": 3}
@@ -92,7 +92,7 @@ def test_update_merges_metadata(akidb: Run, filled: str) -> None:
     assert akidb(*update, "a", "--metadata", "[]", "--json").problem["field"] == "metadata"
 
 
-def test_export_is_json_lines_that_import_takes(akidb: Run, filled: str, tmp_path: Path) -> None:
+def test_exported_json_lines_can_be_imported(akidb: Run, filled: str, tmp_path: Path) -> None:
     plain = akidb("document", "export", filled)
     assert [json.loads(line) for line in plain.out.splitlines()] == DOCUMENTS
     assert akidb("--json", "document", "export", filled).out == plain.out
@@ -107,7 +107,7 @@ def test_export_is_json_lines_that_import_takes(akidb: Run, filled: str, tmp_pat
     assert akidb("document", "export", copy, "--vectors").out == whole.out
 
 
-def test_export_goes_over_all_pages(akidb: Run, points: str, tmp_path: Path) -> None:
+def test_export_reads_all_pages(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "points.jsonl"
     vector = [1.0] * 16
     file.write_text("".join(f'{{"id": "{i:05}", "vector": {vector}}}\n' for i in range(2_345)))
@@ -128,7 +128,7 @@ def test_search_by_text(akidb: Run, filled: str) -> None:
     assert table.err.startswith("3 matches in ")
 
 
-def test_search_takes_a_filter_and_a_threshold(akidb: Run, filled: str) -> None:
+def test_search_with_filter_and_threshold(akidb: Run, filled: str) -> None:
     found = akidb("search", filled, "vectors", "--filter", '{"year": 1999}', "--json").json
     assert [match["id"] for match in found["matches"]] == ["b"]
     found = akidb("search", filled, "vectors live in SQL", "--score-threshold", "0.9", "--json").json
@@ -137,7 +137,7 @@ def test_search_takes_a_filter_and_a_threshold(akidb: Run, filled: str) -> None:
     assert akidb("search", filled).status == 2
 
 
-def test_search_returns_the_parts_that_are_asked_for(akidb: Run, filled: str) -> None:
+def test_search_returns_only_included_fields(akidb: Run, filled: str) -> None:
     search = ["search", filled, "vectors live in SQL", "--top-k", "1", "--ef-search", "50", "--json"]
     [match] = akidb(*search, "--include", "metadata,vector").json["matches"]
     assert set(match) == {"id", "score", "metadata", "vector"}

@@ -1,4 +1,4 @@
-"""Exit statuses and the one line of an error."""
+"""Exit statuses and one-line error messages."""
 
 import errno
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def _subclasses(kind: type[AkiDBError]) -> Iterator[type[AkiDBError]]:
         yield from _subclasses(subclass)
 
 
-def test_every_error_class_of_the_domain_has_its_row() -> None:
+def test_every_domain_error_class_has_exit_status() -> None:
     of_the_domain = {kind for kind in _subclasses(AkiDBError) if kind.__module__ == errors.__name__}
     assert set(EXIT_STATUS) == of_the_domain
 
@@ -36,30 +36,30 @@ def test_every_error_class_of_the_domain_has_its_row() -> None:
         (5, {"permission_denied", "unauthenticated", "quota_exceeded", "rate_limited"}),
     ],
 )
-def test_statuses_are_the_published_ones(status: int, codes: set[str]) -> None:
+def test_exit_statuses_match_documentation(status: int, codes: set[str]) -> None:
     assert {kind.code for kind, its in EXIT_STATUS.items() if its == status} == codes
 
 
-def test_an_error_of_another_layer_has_the_status_of_its_base() -> None:
+def test_error_of_another_layer_has_exit_status_of_its_base() -> None:
     held = DirectoryHeld.__new__(DirectoryHeld)
     assert exit_status(held) == EXIT_STATUS[Unavailable]
     assert exit_status(AkiDBError("?")) == 1
 
 
-def test_an_error_is_one_line_whatever_it_holds() -> None:
+def test_error_is_one_line_regardless_of_content() -> None:
     line = one_line(NotFound("tenant", "a\nb\x1b[31m\u202e"))
     assert line == r"error: not_found: tenant 'a\nb\x1b[31m\u202e' does not exist"
     line = one_line(Unavailable("a\nb\x1b[31m\u202e\x85"))
     assert line == r"error: unavailable: a\nb\x1b[31m\u202e\x85"
 
 
-def test_notes_stand_behind_the_message() -> None:
+def test_notes_are_appended_to_message() -> None:
     error = NotFound("document", "a")
-    error.add_note("nor do 2 more")
-    assert one_line(error) == "error: not_found: document 'a' does not exist; nor do 2 more"
+    error.add_note("2 more missing")
+    assert one_line(error) == "error: not_found: document 'a' does not exist; 2 more missing"
 
 
-def test_a_problem_has_the_fields_of_the_error() -> None:
+def test_problem_has_fields_of_error() -> None:
     assert problem(InvalidArgument("name", "is wrong")) == {
         "type": "urn:akidb:error:invalid_argument",
         "title": "Invalid argument",
@@ -70,13 +70,13 @@ def test_a_problem_has_the_fields_of_the_error() -> None:
     }
 
 
-def test_a_problem_can_be_encoded_also_with_lone_surrogates() -> None:
+def test_problem_with_lone_surrogates_can_be_encoded() -> None:
     fields = problem(NotFound("tenant", "a\udcff"))
     assert fields["id"] == r"a\udcff"
     assert "\udcff" not in fields["detail"]
 
 
-def test_a_full_disk_and_a_missing_file_are_unavailable() -> None:
+def test_full_disk_and_missing_file_are_unavailable() -> None:
     full = as_domain_error(OSError(errno.ENOSPC, "No space left on device"))
     assert (type(full), full.message) == (Unavailable, "no space is left on the device")
     missing = as_domain_error(PermissionError(errno.EACCES, "Permission denied", "/x"))
@@ -84,7 +84,7 @@ def test_a_full_disk_and_a_missing_file_are_unavailable() -> None:
     assert type(as_domain_error(MemoryError())) is Unavailable
 
 
-def test_a_defect_is_internal_and_says_where_it_was() -> None:
+def test_defect_is_internal_error_with_location() -> None:
     try:
         EXIT_STATUS[1]  # type: ignore[index]
     except KeyError as error:
@@ -101,7 +101,7 @@ def test_a_defect_is_internal_and_says_where_it_was() -> None:
         (Path("/clones/akidb/src/some.py"), "ZeroDivisionError: division by zero"),
     ],
 )
-def test_the_place_of_a_defect_is_in_the_package_whatever_else_bears_its_name(file: Path, said: str) -> None:
+def test_defect_location_is_reported_only_inside_package(file: Path, said: str) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         exec(compile("\n\n1 / 0", file, "exec"))
     assert as_domain_error(caught.value).message == said
@@ -127,8 +127,6 @@ def test_the_place_of_a_defect_is_in_the_package_whatever_else_bears_its_name(fi
         (["tenant", "get", "a", "b"], "arguments", "Got unexpected extra argument(s) (b)"),
     ],
 )
-def test_a_fault_of_the_call_names_its_option(
-    akidb: Run, arguments: list[str], field: str, reason: str
-) -> None:
+def test_usage_error_names_option(akidb: Run, arguments: list[str], field: str, reason: str) -> None:
     result = akidb(*arguments, "--json")
     assert (result.status, result.problem["field"], result.problem["reason"]) == (2, field, reason)

@@ -1,4 +1,4 @@
-"""The tree of commands: each has help, none needs heavy modules for it, the documentation names all."""
+"""The command tree: every command has help and is documented; help imports no heavy modules."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ user activate|count|create|deactivate|delete|get|list|suspend|update|verify-pass
 """
 
 
-def test_the_commands_are_the_published_ones() -> None:
+def test_commands_match_published_list() -> None:
     published: set[tuple[str, ...]] = {()}
     for line in COMMANDS.split("\n")[1:-1]:
         name, _, verbs = line.partition(" ")
@@ -69,7 +69,7 @@ def test_the_commands_are_the_published_ones() -> None:
     assert set(PATHS) == published
 
 
-def test_the_documentation_names_every_command() -> None:
+def test_documentation_lists_every_command() -> None:
     text = (ROOT / "docs" / "cli.md").read_text()
     for path in PATHS:
         name = " ".join(("akidb", *path))
@@ -77,7 +77,7 @@ def test_the_documentation_names_every_command() -> None:
         assert name in text or short in text, name
 
 
-def test_the_documentation_names_every_status() -> None:
+def test_documentation_lists_every_exit_status() -> None:
     from akidb.cli.errors import EXIT_STATUS
 
     rows = [line for line in (ROOT / "docs" / "cli.md").read_text().splitlines() if line.startswith("| ")]
@@ -86,7 +86,7 @@ def test_the_documentation_names_every_status() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["document", "import", "--help"], ["demo", "--help"]])
-def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom akidb.cli.main import main\nstatus = main(sys.argv[1:])\n"
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\nsys.exit(status)"
@@ -98,14 +98,14 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["tenant"], ["migrate"]])
-def test_a_call_without_a_command_gets_the_help(akidb: Run, arguments: list[str]) -> None:
+def test_call_without_command_shows_help(akidb: Run, arguments: list[str]) -> None:
     result = akidb(*arguments)
     assert (result.status, result.out) == (2, "")
     assert "Commands:" in result.err
     assert akidb("--json", *arguments).problem["field"] == "command"
 
 
-def test_the_version(akidb: Run) -> None:
+def test_version(akidb: Run) -> None:
     from importlib.metadata import version
 
     assert akidb("--version").out == f"akidb {version('akidb')}\n"
@@ -126,7 +126,7 @@ def test_the_version(akidb: Run) -> None:
     ],
     ids=" ".join,
 )
-def test_a_wrong_call_is_one_line_and_status_2(akidb: Run, arguments: list[str]) -> None:
+def test_usage_error_is_one_line_and_status_2(akidb: Run, arguments: list[str]) -> None:
     result = akidb(*arguments)
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("error: invalid_argument: ")
@@ -134,7 +134,7 @@ def test_a_wrong_call_is_one_line_and_status_2(akidb: Run, arguments: list[str])
     assert akidb(*arguments, "--json").problem["code"] == "invalid_argument"
 
 
-def test_the_bench_gets_its_own_options(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_receives_its_own_options(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
     def bench(arguments: list[str]) -> int:

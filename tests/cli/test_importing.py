@@ -1,4 +1,4 @@
-"""`akidb document import`: all of a file is checked before any of it is written."""
+"""`akidb document import`: the whole file is validated before anything is written."""
 
 import io
 import json
@@ -41,7 +41,7 @@ GOOD = '{"id": "a", "text": "one", "metadata": {"n": 1}}\n'
         ('{"id": "x", "text": "' + "t" * (2**20 + 1) + '"}', "documents[2].text", ""),
     ],
 )
-def test_a_fault_names_its_line_and_nothing_is_written(
+def test_import_error_names_line_and_writes_nothing(
     akidb: Run, notes: str, tmp_path: Path, line: str, place: str, words: str
 ) -> None:
     file = tmp_path / "faulty.jsonl"
@@ -55,7 +55,7 @@ def test_a_fault_names_its_line_and_nothing_is_written(
     assert akidb("document", "count", notes, "--json").json == {"count": 0}
 
 
-def test_empty_lines_are_passed_over_and_the_last_needs_no_end(
+def test_empty_lines_are_skipped_and_final_newline_is_optional(
     akidb: Run, notes: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "x.jsonl"
@@ -66,32 +66,30 @@ def test_empty_lines_are_passed_over_and_the_last_needs_no_end(
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
-def test_a_file_without_a_document_is_refused_unless_it_may_be_empty(
-    akidb: Run, notes: str, tmp_path: Path, content: str
-) -> None:
+def test_empty_file_is_rejected_unless_allowed(akidb: Run, notes: str, tmp_path: Path, content: str) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(content, encoding="utf-8")
     refused = akidb("document", "import", notes, file)
     assert (refused.status, refused.out) == (2, "")
-    assert refused.err.startswith("error: invalid_argument: file: holds no document")
+    assert refused.err.startswith("error: invalid_argument: file: contains no documents")
     again = akidb("document", "import", notes, file, "--allow-empty")
     assert again.out.startswith("imported 0 documents in ")
 
 
-def test_a_byte_order_mark_is_passed_over(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_byte_order_mark_is_skipped(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(GOOD, encoding="utf-8-sig")
     assert akidb("document", "import", notes, file, "--json").json["imported"] == 1
     assert akidb("document", "get", notes, "a").status == 0
 
 
-def test_a_text_for_a_collection_without_a_model_is_refused(akidb: Run, points: str, tmp_path: Path) -> None:
+def test_text_for_collection_without_model_is_rejected(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(GOOD)
     assert akidb("document", "import", points, file).status == 2
 
 
-def test_files_that_cannot_be_read(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_unreadable_files(akidb: Run, notes: str, tmp_path: Path) -> None:
     missing = akidb("document", "import", notes, tmp_path / "none.jsonl")
     assert missing.status == 2
     assert missing.err.endswith("none.jsonl: No such file or directory\n")
@@ -99,7 +97,7 @@ def test_files_that_cannot_be_read(akidb: Run, notes: str, tmp_path: Path) -> No
     assert akidb("document", "import", "aki-labs/kb/none", tmp_path / "none.jsonl").status == 3
 
 
-def test_a_file_that_is_no_text_is_refused(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_non_text_file_is_rejected(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_bytes(b'{"id": "a", "text": "\xff\xfe"}\n')
     assert akidb("document", "import", notes, file).status == 2
@@ -107,7 +105,7 @@ def test_a_file_that_is_no_text_is_refused(akidb: Run, notes: str, tmp_path: Pat
     assert akidb("document", "import", notes, file).status == 2
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+def test_overlong_line_is_rejected(
     akidb: Run, notes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "MAX_LINE_BYTES", 1000)
@@ -116,7 +114,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     assert "longer than" in akidb("document", "import", notes, file).err
 
 
-def test_a_pipe_is_read_once(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_pipe_is_read_once(akidb: Run, notes: str, tmp_path: Path) -> None:
     import os
 
     pipe = tmp_path / "pipe"
@@ -136,14 +134,14 @@ def test_standard_input(akidb: Run, notes: str, tmp_path: Path, monkeypatch: pyt
         assert akidb("document", "import", notes, "-", "--json").json["imported"] == 1
 
 
-def test_a_full_quota_says_what_was_written(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_exceeded_quota_reports_documents_written(akidb: Run, notes: str, tmp_path: Path) -> None:
     assert akidb("collection", "update", notes, "--max-document-count", "300").status == 0
     file = tmp_path / "x.jsonl"
     file.write_text("".join(f'{{"id": "{i}", "text": "text {i}"}}\n' for i in range(600)))
     result = akidb("document", "import", notes, file)
     assert result.status == 5
     assert result.err.startswith("error: quota_exceeded: ")
-    assert result.err.endswith(f"; {importing.BATCH_TEXTS} documents were written before\n")
+    assert result.err.endswith(f"; {importing.BATCH_TEXTS} documents had been written\n")
     assert akidb("document", "count", notes, "--json").json == {"count": importing.BATCH_TEXTS}
 
 
@@ -162,12 +160,12 @@ def test_batches_are_bounded_by_texts_documents_and_bytes() -> None:
     assert list(importing.batches(iter([]))) == []
 
 
-def test_no_more_lines_are_read_than_were_checked() -> None:
+def test_lines_stops_after_checked_count() -> None:
     stream = io.BytesIO(b'{"text": "a"}\n\n{"text": "b"}\n{"text": "c"}\n')
     assert [line.number for line in importing.lines(stream, 2)] == [1, 3]
 
 
-def test_a_refusal_for_want_of_capacity_is_waited_out() -> None:
+def test_rate_limit_and_overload_are_retried() -> None:
     answers = iter([RateLimited(1, 0.0), Overloaded("requests", 0.001), None])
 
     def call() -> str:

@@ -44,7 +44,7 @@ def change(v1: Path, **fields: Any) -> None:
 
 
 def files(directory: Path) -> dict[str, str]:
-    """Every file below a directory, by the hash of its bytes."""
+    """The hash of every file below a directory."""
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.rglob("*")
@@ -52,7 +52,7 @@ def files(directory: Path) -> dict[str, str]:
     }
 
 
-def test_the_report_for_people(migrate: Run) -> None:
+def test_text_report(migrate: Run) -> None:
     result = migrate()
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("36 manifests in ")
@@ -61,31 +61,29 @@ def test_the_report_for_people(migrate: Run) -> None:
         assert said in result.out
     again = migrate()
     assert again.status == 0
-    assert ": 36 there already\n" in again.out
+    assert ": 36 unchanged\n" in again.out
 
 
 @pytest.mark.parametrize(("slug", "shown"), [("Not_A_Slug!", "Not_A_Slug!"), ("", '""'), (None, "-")])
-def test_a_slug_that_is_none_is_reported_as_it_was(
-    migrate: Run, v1: Path, slug: str | None, shown: str
-) -> None:
+def test_invalid_slug_is_reported_verbatim(migrate: Run, v1: Path, slug: str | None, shown: str) -> None:
     change(v1, slug=slug)
     report = migrate("--dry-run", "--json").json
     assert (report["tenants"][0]["given_slug"], report["tenants"][0]["slug"]) == (slug, "angstrom-ab")
     (row,) = (
         line.split()
-        for line in migrate().out.partition("Slugs made")[2].splitlines()
+        for line in migrate().out.partition("Generated slugs")[2].splitlines()
         if line.startswith("Manifest-000.json")
     )
     assert row == ["Manifest-000.json", shown, "angstrom-ab"]
 
 
-def test_the_report_for_programs(migrate: Run, akidb: Run, tmp_path: Path) -> None:
+def test_json_report(migrate: Run, akidb: Run, tmp_path: Path) -> None:
     report = migrate("--json", "--report", "report.json").json
     assert msgspec.json.decode((tmp_path / "report.json").read_bytes()) == report
     assert stat.S_IMODE((tmp_path / "report.json").stat().st_mode) == 0o600
     assert report["counts"]["created"] == 36
     assert report["verification"] == {"tenants": 36, "databases": 36, "manifests": 36}
-    assert report["skipped"] == [{"path": "notes.json", "reason": "has no tenant_id: it is no manifest"}]
+    assert report["skipped"] == [{"path": "notes.json", "reason": "has no tenant_id: not a manifest"}]
     first = report["tenants"][0]
     assert (first["tenant_id"], first["path"], first["slug"]) == (FIRST, "Manifest-000.json", "angstrom-ab")
     assert len(first["content_hash"]) == 64
@@ -95,7 +93,7 @@ def test_the_report_for_programs(migrate: Run, akidb: Run, tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["akidb-data", "report.json", "v1"]
 
 
-def test_a_dry_run_makes_nothing(migrate: Run, tmp_path: Path) -> None:
+def test_dry_run_creates_nothing(migrate: Run, tmp_path: Path) -> None:
     report = migrate("--dry-run", "--json").json
     assert report["dry_run"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["v1"]
@@ -107,7 +105,7 @@ def test_a_dry_run_makes_nothing(migrate: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log", ["folded", "left"])
-def test_a_dry_run_leaves_every_file_byte_for_byte(migrate: Run, v1: Path, tmp_path: Path, log: str) -> None:
+def test_dry_run_leaves_files_byte_identical(migrate: Run, v1: Path, tmp_path: Path, log: str) -> None:
     data = tmp_path / "akidb-data"
     assert migrate().status == 0
     if log == "left":  # as after a kill: what was committed last is in the log alone
@@ -132,7 +130,7 @@ def test_a_dry_run_leaves_every_file_byte_for_byte(migrate: Run, v1: Path, tmp_p
     assert files(data) == before
 
 
-def test_a_dry_run_does_not_disturb_who_has_the_directory_open(migrate: Run, tmp_path: Path) -> None:
+def test_dry_run_on_directory_in_use_is_unavailable(migrate: Run, tmp_path: Path) -> None:
     assert migrate().status == 0
     lock = os.open(tmp_path / "akidb-data/owner.lock", os.O_RDWR)
     try:
@@ -143,7 +141,9 @@ def test_a_dry_run_does_not_disturb_who_has_the_directory_open(migrate: Run, tmp
     assert (result.status, "is in use" in result.err) == (1, True)
 
 
-def test_faults_are_told_all_at_once_and_nothing_is_made(migrate: Run, v1: Path, tmp_path: Path) -> None:
+def test_all_faults_are_reported_together_and_nothing_is_created(
+    migrate: Run, v1: Path, tmp_path: Path
+) -> None:
     change(v1, quotas={"max_storage_bytes": -1})
     (v1 / "region-eu/bad.JSON").write_text("{")
     for options in ((), ("--dry-run",)):
@@ -161,13 +161,13 @@ def test_faults_are_told_all_at_once_and_nothing_is_made(migrate: Run, v1: Path,
     assert not (tmp_path / "akidb-data").exists()
 
 
-def test_a_changed_manifest_is_a_conflict(migrate: Run, akidb: Run, v1: Path) -> None:
+def test_changed_manifest_is_conflict_unless_overwritten(migrate: Run, akidb: Run, v1: Path) -> None:
     assert migrate().status == 0
     change(v1, name="Changed")
     for options in ((), ("--dry-run",)):
         result = migrate(*options)
         assert result.status == 4
-        assert result.err.startswith("error: already_exists: 1 manifest is in conflict")
+        assert result.err.startswith("error: already_exists: 1 manifest conflicts")
         assert "Manifest-000.json" in result.out
         assert "the manifest has changed since it was migrated" in result.out
     assert akidb("tenant", "get", FIRST, "--json").json["name"] == "Ångström AB"
@@ -178,22 +178,22 @@ def test_a_changed_manifest_is_a_conflict(migrate: Run, akidb: Run, v1: Path) ->
     assert (tenant["name"], tenant["version"], tenant["slug"]) == ("Changed", 2, "changed")
 
 
-def test_what_was_purged_stays_away(migrate: Run, akidb: Run) -> None:
+def test_purged_tenant_is_not_migrated_again(migrate: Run, akidb: Run) -> None:
     assert migrate().status == 0
     assert akidb("tenant", "delete", FIRST).status == 0
     assert akidb("tenant", "purge", FIRST, "--yes").status == 0
     result = migrate()
-    assert (result.status, "1 purged before and left out" in result.out) == (0, True)
+    assert (result.status, "1 purged earlier and skipped" in result.out) == (0, True)
     assert akidb("tenant", "get", FIRST).status == 3
 
 
-def test_back_and_forth(migrate: Run, akidb: Run, v1: Path, tmp_path: Path) -> None:
+def test_round_trip(migrate: Run, akidb: Run, v1: Path, tmp_path: Path) -> None:
     assert migrate().status == 0
     assert akidb("tenant", "create", "Born in 2.0").status == 0
     assert akidb("database", "create", "born-in-2-0", "kb").status == 0
     result = akidb("migrate", "v2-to-v1", "--out", "back")
     assert result.status == 0
-    assert "36 as they came from 1.x, 0 changed since, 1 of tenants that were made in 2.0" in result.out
+    assert "36 identical to 1.x, 0 changed since, 1 of tenants created in 2.0" in result.out
     assert "kb" in result.out
     (v1 / "notes.json").unlink()
     (v1 / "README.txt").unlink()
@@ -217,19 +217,21 @@ def test_back_and_forth(migrate: Run, akidb: Run, v1: Path, tmp_path: Path) -> N
         (("v2-to-v1", "--out", "back", "--url", "http://127.0.0.1:9"), "url"),
     ],
 )
-def test_wrong_calls(akidb: Run, v1: Path, tmp_path: Path, options: tuple[str, ...], field: str) -> None:
+def test_invalid_options_are_rejected(
+    akidb: Run, v1: Path, tmp_path: Path, options: tuple[str, ...], field: str
+) -> None:
     problem = akidb("migrate", *options, "--json")
     assert problem.status == 2
     assert problem.problem["field"] == field
     assert list(tmp_path.iterdir()) == [v1]
 
 
-def test_going_back_needs_a_store(akidb: Run, tmp_path: Path) -> None:
+def test_v2_to_v1_requires_existing_store(akidb: Run, tmp_path: Path) -> None:
     assert akidb("migrate", "v2-to-v1", "--out", "back").status == 3
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_terminal_sees_how_far_it_is(v1: Path, tmp_path: Path) -> None:
+def test_progress_is_shown_on_terminal(v1: Path, tmp_path: Path) -> None:
     terminal, inner = pty.openpty()
     command = [sys.executable, "-m", "akidb", "migrate", "v1-to-v2", "--v1-data-dir", str(v1), "--json"]
     try:
@@ -253,7 +255,7 @@ def test_a_terminal_sees_how_far_it_is(v1: Path, tmp_path: Path) -> None:
     assert b"36/36" in shown
 
 
-def test_the_commands_of_the_guide_run_as_they_stand(akidb: Run, v1: Path, tmp_path: Path) -> None:
+def test_migration_guide_commands_run(akidb: Run, v1: Path, tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs/migration.md").read_text()
     commands = [line.split()[1:] for line in guide.splitlines() if line.startswith("    akidb ")]
     assert len(commands) == 3

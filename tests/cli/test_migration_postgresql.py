@@ -1,4 +1,4 @@
-"""The migration into a PostgreSQL database, and back."""
+"""Migration into a PostgreSQL database, and back."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def rows(url: str) -> list[Any]:
         ]
 
 
-def test_there_and_back(akidb: Run, empty_postgres_url: str, tmp_path: Path) -> None:
+def test_migration_round_trip(akidb: Run, empty_postgres_url: str, tmp_path: Path) -> None:
     migrate = ("--url", empty_postgres_url, "--json", "migrate", "v1-to-v2", "--v1-data-dir", SAMPLES)
     tried = akidb(*migrate, "--dry-run").json
     assert schemas(empty_postgres_url) == []
@@ -45,12 +45,12 @@ def test_there_and_back(akidb: Run, empty_postgres_url: str, tmp_path: Path) -> 
             assert (tmp_path / "back" / path.relative_to(SAMPLES)).read_bytes() == path.read_bytes()
 
 
-def test_the_report_is_the_one_of_a_directory(akidb: Run, postgres_url: str) -> None:
+def test_report_equals_report_for_directory(akidb: Run, postgres_url: str) -> None:
     migrate = ("--json", "migrate", "v1-to-v2", "--v1-data-dir", SAMPLES)
     assert akidb(*migrate, "--url", postgres_url).json == akidb(*migrate, "--data", "data").json
 
 
-def test_a_database_that_cannot_be_reached(akidb: Run, tmp_path: Path) -> None:
+def test_unreachable_database(akidb: Run, tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
     url = "postgresql://nobody:secret@127.0.0.1:9/none"
     for options in ((), ("--dry-run",)):

@@ -17,7 +17,7 @@ from akidb.settings import load
 from .conftest import Run
 
 
-def test_doctor_finds_a_sound_directory_sound(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_doctor_passes_healthy_directory(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text('{"id": "a", "text": "one"}\n')
     assert akidb("document", "import", notes, file).status == 0
@@ -30,7 +30,7 @@ def test_doctor_finds_a_sound_directory_sound(akidb: Run, notes: str, tmp_path: 
     assert "WRONG" not in table.out
 
 
-def test_doctor_says_what_is_wrong(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_doctor_reports_problems(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text('{"id": "a", "text": "one"}\n')
     assert akidb("document", "import", notes, file).status == 0
@@ -48,7 +48,7 @@ def test_doctor_says_what_is_wrong(akidb: Run, notes: str, tmp_path: Path) -> No
     assert akidb("document", "count", notes).status == 1
 
 
-def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
+def test_doctor_prints_state_tables(akidb: Run, tmp_path: Path) -> None:
     tables = akidb("doctor", "--states", "--json").json
     assert sum(len(states) for states in tables.values()) == sum(len(moves) for moves in MOVES.values())
     for kind, entity in zip(MOVES, ("tenant", "database", "collection", "user"), strict=True):
@@ -59,7 +59,7 @@ def test_doctor_prints_the_tables_of_states(akidb: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "akidb-data").exists()
 
 
-def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> None:
+def test_migrate_reports_and_creates_schema(akidb: Run, tmp_path: Path) -> None:
     tried = akidb("migrate", "schema", "--dry-run", "--json").json
     assert (tried["from"], tried["changed"], tried["dry_run"]) == (None, False, True)
     assert not (tmp_path / "akidb-data" / "metadata.db").exists()
@@ -78,7 +78,7 @@ def test_migrate_reports_and_makes_the_schema(akidb: Run, tmp_path: Path) -> Non
     assert akidb("migrate", "schema").out == f"the schema is {tried['to']}, the newest\n"
 
 
-def test_migrate_goes_back_and_forward(akidb: Run, tmp_path: Path) -> None:
+def test_migrate_downgrades_and_upgrades(akidb: Run, tmp_path: Path) -> None:
     assert akidb("tenant", "create", "a").status == 0
     newest = akidb("migrate", "schema", "--json").json["to"]
     assert (
@@ -96,7 +96,7 @@ def test_migrate_goes_back_and_forward(akidb: Run, tmp_path: Path) -> None:
     assert (wrong.status, wrong.problem["field"]) == (2, "to")
 
 
-def test_the_way_back_says_what_is_lost_and_asks(akidb: Run, tmp_path: Path) -> None:
+def test_downgrade_reports_losses_and_asks_for_confirmation(akidb: Run, tmp_path: Path) -> None:
     assert akidb("tenant", "create", "a").status == 0
     assert akidb("database", "create", "a", "kb").status == 0
     operations = open_local(tmp_path / "akidb-data", load())
@@ -116,7 +116,7 @@ def test_the_way_back_says_what_is_lost_and_asks(akidb: Run, tmp_path: Path) -> 
     refused = akidb("migrate", "schema", "--to", "0001")
     assert (refused.status, refused.out) == (2, "")
     assert refused.err.splitlines()[:-1] == losses(users=2)
-    assert refused.err.splitlines()[-1].endswith("yes: this cannot be undone: say --yes")
+    assert refused.err.splitlines()[-1].endswith("yes: this cannot be undone: confirm with --yes")
     assert akidb("migrate", "schema", "--to", "0001", "--json").problem["field"] == "yes"
     assert akidb("migrate", "schema", "--json").json["from"] == newest
     fewer = akidb("migrate", "schema", "--to", "0003", "--yes", "--json").json["lost"]
@@ -124,37 +124,37 @@ def test_the_way_back_says_what_is_lost_and_asks(akidb: Run, tmp_path: Path) -> 
     assert akidb("migrate", "schema", "--to", "0004").status == 0
 
 
-DELETED = "which tenants 1.x deleted: those will be purged like others"
+DELETED = "which tenants were deleted by 1.x: those will be purged like others"
 
 
 def losses(*, users: int) -> list[str]:
-    """What is said to be lost on the way to the first version."""
+    """The expected losses of a downgrade to the first version."""
     return [
-        "lost with 0005: the index of tenants' names, which is made anew on the way forward",
-        "lost with 0004: the change feeds of tenants, whose readers start again from nothing",
-        f"lost with 0003: 0 manifests of AkiDB 1.x, and with them {DELETED}",
+        "lost with 0005: the index of tenants' names, which is rebuilt when migrating forward",
+        "lost with 0004: the change feeds of tenants, whose readers must start over",
+        f"lost with 0003: 0 manifests of AkiDB 1.x, and {DELETED}",
         f"lost with 0002: {users} users of tenants",
     ]
 
 
-def test_each_version_that_is_left_says_what_it_takes_along() -> None:
+def test_each_downgraded_version_lists_its_losses() -> None:
     losing_nothing = {"0006"}
     later = {f"{number:04}" for number in range(2, int(HEAD) + 1)}
     assert {version for version, _, _ in _LOSSES} == later - losing_nothing
 
 
-def test_maintain_says_what_it_did(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintain_reports_its_work(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert akidb("maintain").status == 3
     assert akidb("tenant", "create", "a").status == 0
     assert akidb("tenant", "delete", "a").status == 0
-    assert akidb("maintain").out == "nothing was to be done\n"
+    assert akidb("maintain").out == "nothing to do\n"
     monkeypatch.setenv("AKIDB_RETENTION_SECONDS", "0")
     assert akidb("maintain").out == "1 tenants purged\n"
     report = akidb("maintain", "--json").json
     assert (report["tenants_purged"], report["traces_remain"], report["problems"]) == (0, False, [])
 
 
-def test_a_newer_schema_is_refused(akidb: Run, tmp_path: Path) -> None:
+def test_newer_schema_is_rejected(akidb: Run, tmp_path: Path) -> None:
     assert akidb("migrate", "schema").status == 0
     connection = sqlite3.connect(tmp_path / "akidb-data" / "metadata.db")
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -166,13 +166,13 @@ def test_a_newer_schema_is_refused(akidb: Run, tmp_path: Path) -> None:
         assert "9999" in result.err
 
 
-def test_a_server_has_no_directory_here(akidb: Run) -> None:
+def test_migrate_schema_through_server_url_is_rejected(akidb: Run) -> None:
     result = akidb("--url", "http://127.0.0.1:9", "migrate", "schema")
     assert result.status == 2
     assert "must be a data directory" in result.err
 
 
-def test_a_damaged_store_is_one_line(akidb: Run, tmp_path: Path) -> None:
+def test_damaged_store_is_one_line_error(akidb: Run, tmp_path: Path) -> None:
     assert akidb("migrate", "schema").status == 0
     for path in (tmp_path / "akidb-data").glob("metadata.db*"):
         path.unlink()
@@ -181,7 +181,7 @@ def test_a_damaged_store_is_one_line(akidb: Run, tmp_path: Path) -> None:
     assert (result.status, result.err.count("\n")) == (1, 1)
 
 
-def test_models_are_listed_without_a_directory(akidb: Run, tmp_path: Path) -> None:
+def test_models_are_listed_without_directory(akidb: Run, tmp_path: Path) -> None:
     models = akidb("model", "list", "--json").json
     assert {model["name"] for model in models["items"]} == {"all-minilm-l6-v2", "hash"}
     assert "all-minilm-l6-v2" in akidb("model", "list").out
@@ -192,7 +192,7 @@ def test_models_are_listed_without_a_directory(akidb: Run, tmp_path: Path) -> No
     assert not (tmp_path / "akidb-data").exists()
 
 
-def test_a_model_that_no_source_has_is_unavailable(
+def test_model_missing_from_all_sources_is_unavailable(
     akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AKIDB_MODELS_DIR", str(tmp_path / "models"))
@@ -202,7 +202,7 @@ def test_a_model_that_no_source_has_is_unavailable(
     assert akidb("embed", "x").status == 1
 
 
-def test_embed_gives_the_vectors_of_the_model(akidb: Run, tmp_path: Path) -> None:
+def test_embed_returns_vectors_of_model(akidb: Run, tmp_path: Path) -> None:
     found = akidb("embed", "one", "two words", "--model", "hash", "--json").json
     expected = LocalModels(tmp_path).load("hash").embed(["one", "two words"])
     assert found["vectors"] == expected.vectors.tolist()

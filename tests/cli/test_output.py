@@ -1,4 +1,4 @@
-"""Tables, JSON, colour, and what is escaped in them."""
+"""Tables, JSON, colour and escaping."""
 
 import os
 import pty
@@ -30,16 +30,16 @@ from .conftest import Run
         ("x" * 1000, "x" * (MAX_CELL_CHARACTERS - 1) + "…"),
     ],
 )
-def test_cells(value: object, text: str) -> None:
+def test_cell_formatting(value: object, text: str) -> None:
     assert shown(value) == text
 
 
-def test_stored_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_terminal_control_characters_in_stored_text_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     Output(json=False).rows({}, ("text",), [["\x1b[2J\r\n[bold]x"]])
     assert capsys.readouterr().out.split() == ["text", r"\x1b[2J\r\n[bold]x"]
 
 
-def test_a_table_that_goes_into_a_pipe_is_neither_broken_nor_coloured(
+def test_piped_table_is_not_wrapped_or_coloured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Output(json=False).rows({}, [f"column{i}" for i in range(8)], [["x" * 60] * 8])
@@ -48,7 +48,7 @@ def test_a_table_that_goes_into_a_pipe_is_neither_broken_nor_coloured(
     assert lines[1].split() == ["x" * 60] * 8
 
 
-def test_a_page_says_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_shows_next_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     Output(json=False).page(Page(items=[], next_cursor="abc"), ("slug",))
     assert capsys.readouterr().err == "there are more: --cursor abc\n"
     Output(json=True).page(Page(items=[], next_cursor="abc"), ("slug",))
@@ -56,7 +56,7 @@ def test_a_page_says_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> Non
     assert (captured.out, captured.err) == ('{"items":[],"next_cursor":"abc"}\n', "")
 
 
-def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_progress_bar_without_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     out = Output(json=False)
     with out.progress("importing", 2, "texts") as advance:
         advance(2)
@@ -66,7 +66,7 @@ def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) 
 
 
 def _on_a_terminal(program: str, *arguments: str | Path) -> str:
-    """Run Python on a pseudo-terminal and give all that it wrote."""
+    """Run Python on a pseudo-terminal and return its output."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
@@ -85,13 +85,13 @@ def _on_a_terminal(program: str, *arguments: str | Path) -> str:
     return written.decode()
 
 
-def test_on_a_terminal_tables_have_colour() -> None:
+def test_tables_are_coloured_on_terminal() -> None:
     program = "import sys; from akidb.cli.main import main; sys.exit(main(sys.argv[1:]))"
     assert "\x1b[" in _on_a_terminal(program, "model", "list")
     assert "\x1b[" not in _on_a_terminal(program, "model", "list", "--json")
 
 
-def test_on_a_terminal_there_are_bars_with_the_rate() -> None:
+def test_progress_bars_show_rate_on_terminal() -> None:
     program = """
 import time
 from akidb.cli.output import Output
@@ -112,7 +112,7 @@ with out.stages("mini") as progress:
     assert "mini: verify" in written
 
 
-def test_a_name_that_the_encoding_lacks_is_escaped(akidb: Run, tmp_path: Path) -> None:
+def test_unencodable_characters_are_escaped(akidb: Run, tmp_path: Path) -> None:
     import subprocess
 
     assert akidb("tenant", "create", "日本", "--slug", "nihon").status == 0

@@ -1,4 +1,4 @@
-"""`akidb --url postgresql://...`: every kind of command works, and what is wrong with the URL is one line."""
+"""`akidb --url postgresql://...`: all kinds of commands work, and URL errors are one line."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def database_of(url: str) -> str:
     return url.partition("?")[0].rpartition("/")[2]
 
 
-def test_every_kind_of_command_works(on: Run, tmp_path: Path) -> None:
+def test_all_kinds_of_commands_work(on: Run, tmp_path: Path) -> None:
     file = tmp_path / "notes.jsonl"
     rows = [
         {"id": f"{number:02}", "text": f"note {number}", "metadata": {"n": number}} for number in range(20)
@@ -84,7 +84,7 @@ def test_two_servers_serve_one_database(on: Run, akidb: Run, postgres_url: str) 
         assert akidb("--url", other, "tenant", "get", "aki-labs", "--json").json["status"] == "suspended"
 
 
-def test_a_password_opens_the_database(
+def test_password_authenticates_to_database(
     akidb: Run, postgres_server: Server, empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres_server.as_user(empty_postgres_url, "SUPERUSER", password=SECRET)
@@ -97,7 +97,7 @@ def test_a_password_opens_the_database(
     assert SECRET not in shown.out + shown.err
 
 
-def test_the_set_up_of_the_documentation_works(akidb: Run, postgres_server: Server) -> None:
+def test_documented_setup_works(akidb: Run, postgres_server: Server) -> None:
     page = Path(__file__).parents[2] / "docs" / "postgresql.md"
     [block] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
     for statement in block.replace("change-me", SECRET).strip().split(";\n"):
@@ -120,7 +120,7 @@ def test_the_set_up_of_the_documentation_works(akidb: Run, postgres_server: Serv
         f"postgresql://u@db.example.com/akidb?sslpassword={SECRET}&sslmode=require",
     ],
 )
-def test_what_is_shown_of_a_url_has_no_password(url: str) -> None:
+def test_displayed_url_has_no_password(url: str) -> None:
     session = Session(Shared(url=url), makes_store=True)
     for shown in (session.program, session.shown_place):
         assert SECRET not in shown
@@ -129,7 +129,7 @@ def test_what_is_shown_of_a_url_has_no_password(url: str) -> None:
 
 
 def refused(result: Result, status: int, pattern: str) -> None:
-    """One line that says what is wrong, and no password."""
+    """The error is one line without the password."""
     assert result.status == status
     assert result.out == ""
     assert result.err.count("\n") == 1, result.err
@@ -151,14 +151,12 @@ def refused(result: Result, status: int, pattern: str) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [("tenant", "list"), ("doctor",), ("serve", "--no-auth", "--port", "0")])
-def test_a_url_that_cannot_be_read_is_refused(
-    akidb: Run, url: str, pattern: str, command: tuple[str, ...]
-) -> None:
+def test_malformed_url_is_rejected(akidb: Run, url: str, pattern: str, command: tuple[str, ...]) -> None:
     result = akidb("--url", url, *command)
     refused(result, 2 if "invalid_argument" in result.err else 1, pattern)
 
 
-def test_a_wrong_password_is_refused(akidb: Run, postgres_server: Server, empty_postgres_url: str) -> None:
+def test_wrong_password_is_rejected(akidb: Run, postgres_server: Server, empty_postgres_url: str) -> None:
     url = postgres_server.as_user(empty_postgres_url, "", password="right")
     wrong = akidb("--url", url.replace(":right@", f":{SECRET}@"), "tenant", "list")
     refused(wrong, 1, "unavailable: PostgreSQL database .*password authentication failed")
@@ -169,7 +167,7 @@ def test_a_wrong_password_is_refused(akidb: Run, postgres_server: Server, empty_
     assert SECRET not in json.dumps(problem)
 
 
-def test_an_unknown_host_is_refused(akidb: Run) -> None:
+def test_unknown_host_is_rejected(akidb: Run) -> None:
     refused(
         akidb("--url", f"postgresql://u:{SECRET}@nowhere.invalid/db", "tenant", "list"),
         1,
@@ -177,7 +175,7 @@ def test_an_unknown_host_is_refused(akidb: Run) -> None:
     )
 
 
-def test_a_port_where_nobody_listens_is_refused(akidb: Run) -> None:
+def test_closed_port_is_rejected(akidb: Run) -> None:
     refused(
         akidb("--url", f"postgresql://u:{SECRET}@127.0.0.1:1/db", "tenant", "list"),
         1,
@@ -185,24 +183,24 @@ def test_a_port_where_nobody_listens_is_refused(akidb: Run) -> None:
     )
 
 
-def test_an_unknown_database_is_refused(akidb: Run, postgres_url: str) -> None:
+def test_unknown_database_is_rejected(akidb: Run, postgres_url: str) -> None:
     url = postgres_url.replace(database_of(postgres_url), "nowhere")
     refused(akidb("--url", url, "tenant", "list"), 1, 'unavailable: .*database "nowhere" does not exist')
 
 
-def test_a_database_that_is_not_utf_8_is_refused(akidb: Run, postgres_server: Server) -> None:
+def test_database_with_other_encoding_than_utf_8_is_rejected(akidb: Run, postgres_server: Server) -> None:
     name = "test_latin"
     postgres_server.run(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
     url = postgres_server.base.replace("/postgres?", f"/{name}?")
     try:
         refused(
-            akidb("--url", url, "tenant", "list"), 1, "its encoding is LATIN1; make it with ENCODING 'UTF8'"
+            akidb("--url", url, "tenant", "list"), 1, "its encoding is LATIN1; create it with ENCODING 'UTF8'"
         )
     finally:
         postgres_server.drop(url)
 
 
-def test_a_user_who_may_not_make_schemas_is_told(
+def test_user_without_create_privilege_is_rejected(
     akidb: Run, postgres_server: Server, empty_postgres_url: str
 ) -> None:
     url = postgres_server.as_user(empty_postgres_url, "")

@@ -1,4 +1,4 @@
-"""What only real processes show: signals, pipes that close, disks that are full, owners of a directory."""
+"""Behaviour that needs real processes: signals, closed pipes, full disks, locked directories."""
 
 import contextlib
 import json
@@ -24,14 +24,14 @@ def _run(*arguments: str | Path, **more: object) -> subprocess.CompletedProcess[
     )
 
 
-def test_the_console_script_and_the_module_are_the_same() -> None:
+def test_console_script_and_module_are_equivalent() -> None:
     script = subprocess.run(
         [Path(sys.executable).with_name("akidb"), "--help"], capture_output=True, text=True, check=True
     )
     assert _run("--help").stdout == script.stdout
 
 
-def test_a_reader_that_goes_away_leaves_no_complaint(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_closed_output_pipe_prints_no_error(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text("".join(json.dumps({"id": f"{i:05}", "text": "x" * 500}) + "\n" for i in range(3_000)))
     assert akidb("document", "import", notes, file).status == 0
@@ -46,7 +46,7 @@ def test_a_reader_that_goes_away_leaves_no_complaint(akidb: Run, notes: str, tmp
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_full_disk_under_the_output_is_one_line(options: list[str]) -> None:
+def test_full_disk_on_output_is_one_line_error(options: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [*AKIDB, "model", "list", *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -56,7 +56,7 @@ def test_a_full_disk_under_the_output_is_one_line(options: list[str]) -> None:
     assert "no space is left on the device" in ended.stderr
 
 
-def test_ctrl_c_ends_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     process = subprocess.Popen(
@@ -70,7 +70,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path:
 
 
 @pytest.mark.parametrize("module", ["typer", "akidb.cli.tree", "akidb.cli.session"])
-def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module: str) -> None:
+def test_ctrl_c_during_startup_prints_no_traceback(module: str) -> None:
     program = (
         "import builtins, os, signal, sys\n"
         "from akidb.cli.main import main\n"
@@ -86,7 +86,7 @@ def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module: str) -> None
     assert (ended.returncode, ended.stderr) == (130, b"")
 
 
-def test_ctrl_c_during_the_writing_says_what_was_written(akidb: Run, notes: str, tmp_path: Path) -> None:
+def test_ctrl_c_during_import_reports_documents_written(akidb: Run, notes: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text("".join(f'{{"id": "{i}", "text": "{i}"}}\n' for i in range(20_000)))
     process = subprocess.Popen(
@@ -100,13 +100,13 @@ def test_ctrl_c_during_the_writing_says_what_was_written(akidb: Run, notes: str,
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, b"")
-    said = re.fullmatch(rb"interrupted: (\d+) documents were written before\n", err)
+    said = re.fullmatch(rb"interrupted: (\d+) documents had been written\n", err)
     assert said is not None
     assert int(said[1]) == akidb("document", "count", notes, "--json").json["count"]
     assert 0 < int(said[1]) < 20_000
 
 
-def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+def test_unwritable_directory(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     assert _run("--data", file, "tenant", "list").returncode == 2
@@ -116,7 +116,7 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[int]:
-    """A process that holds the directory, and is no server."""
+    """A process that locks the directory and is not a server."""
     program = (
         "import sys, akidb\nwith akidb.connect('akidb-data'):\n print('open', flush=True)\n sys.stdin.read()"
     )
@@ -133,7 +133,7 @@ def holder(tmp_path: Path) -> Iterator[int]:
             process.wait(20)
 
 
-def test_a_directory_of_another_process_is_refused_naming_it(akidb: Run, holder: int) -> None:
+def test_directory_locked_by_another_process_is_rejected_with_its_pid(akidb: Run, holder: int) -> None:
     for arguments in (["tenant", "list"], ["doctor"], ["migrate", "schema", "--dry-run"], ["serve"]):
         result = akidb(*arguments)
         assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
@@ -144,7 +144,7 @@ def test_a_directory_of_another_process_is_refused_naming_it(akidb: Run, holder:
     assert akidb("embed", "x", "--model", "hash").status == 0
 
 
-def test_what_nobody_can_be_asked_is_asked_on_a_terminal(akidb: Run, tmp_path: Path) -> None:
+def test_purge_asks_for_confirmation_on_terminal(akidb: Run, tmp_path: Path) -> None:
     import pty
 
     assert akidb("tenant", "create", "Aki").status == 0

@@ -48,9 +48,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def test_commands_reach_a_served_directory_through_its_socket(
-    akidb: Run, served: Served, tmp_path: Path
-) -> None:
+def test_commands_use_socket_of_served_directory(akidb: Run, served: Served, tmp_path: Path) -> None:
     assert akidb("tenant", "create", "Aki Labs").status == 0
     assert akidb("database", "create", "aki-labs", "kb").status == 0
     assert akidb("collection", "create", "aki-labs/kb", "notes", "--embedding-model", "hash").status == 0
@@ -75,7 +73,7 @@ def test_commands_reach_a_served_directory_through_its_socket(
         assert akidb(*place, "tenant", "list").out.count("aki-labs") == 1
 
 
-def test_the_same_answer_in_process_and_through_the_server(akidb: Run, tmp_path: Path) -> None:
+def test_output_is_same_in_process_and_through_server(akidb: Run, tmp_path: Path) -> None:
     questions = (
         ["tenant", "get", "aki"],
         ["tenant", "list"],
@@ -92,7 +90,7 @@ def test_the_same_answer_in_process_and_through_the_server(akidb: Run, tmp_path:
     assert before == after
 
 
-def test_the_models_of_a_server(akidb: Run, served: Served) -> None:
+def test_models_of_server(akidb: Run, served: Served) -> None:
     there = akidb("--url", served.url, "model", "list", "--json").json
     assert {model["name"] for model in there["items"]} >= {"hash"}
     assert akidb("--url", served.url, "model", "info", "hash", "--json").json["name"] == "hash"
@@ -102,7 +100,7 @@ def test_the_models_of_a_server(akidb: Run, served: Served) -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(akidb: Run, served: Served, stop: signal.Signals) -> None:
+def test_signal_stops_server_cleanly(akidb: Run, served: Served, stop: signal.Signals) -> None:
     assert akidb("tenant", "create", "aki").status == 0
     served.process.send_signal(stop)
     out, err = served.process.communicate(timeout=30)
@@ -112,7 +110,7 @@ def test_a_signal_ends_it_in_order(akidb: Run, served: Served, stop: signal.Sign
     assert akidb("tenant", "get", "aki").status == 0
 
 
-def test_people_are_told_where_it_listens(tmp_path: Path) -> None:
+def test_serve_prints_listening_address(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*AKIDB, "--data", str(tmp_path / "d"), "serve", "--port", "0", "--no-auth"],
         stdout=subprocess.PIPE,
@@ -127,10 +125,10 @@ def test_people_are_told_where_it_listens(tmp_path: Path) -> None:
         assert process.communicate(timeout=30) == ("", "")
 
 
-def test_what_cannot_be_served_is_one_line(akidb: Run, served: Served) -> None:
+def test_serve_errors_are_one_line(akidb: Run, served: Served) -> None:
     refused = akidb("serve", "--port", "0")
     assert (refused.status, refused.err.count("\n")) == (1, 1)
-    assert f"process {served.process.pid} (akidb serve); that is a server" in refused.err
+    assert f"process {served.process.pid} (akidb serve); it is a server" in refused.err
     assert refused.err.endswith(f" at unix://{served.socket}\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

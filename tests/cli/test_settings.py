@@ -1,4 +1,4 @@
-"""Where a command takes its settings from, and that each is documented."""
+"""Sources and precedence of settings, and their documentation."""
 
 import re
 from pathlib import Path
@@ -19,19 +19,19 @@ def test_every_setting_is_documented() -> None:
     assert rows == {name: f"AKIDB_{name.upper()}" for name in names}
 
 
-def test_the_documented_defaults_are_the_real_ones() -> None:
+def test_documented_defaults_match_code() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `AKIDB_\w+` \| `([^`]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
     for field in msgspec.structs.fields(Settings):
         if field.default is not None:
             assert rows[field.name] == str(field.default)
 
 
-def test_the_default_is_a_directory_under_the_current_one(akidb: Run, tmp_path: Path) -> None:
+def test_default_store_is_directory_in_current_directory(akidb: Run, tmp_path: Path) -> None:
     assert akidb("tenant", "create", "a").status == 0
     assert (tmp_path / "akidb-data" / "metadata.db").is_file()
 
 
-def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+def test_command_line_overrides_environment_overrides_file(
     akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slugs(*options: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert slugs() == ["option"]
 
 
-def test_a_directory_may_look_like_a_url(akidb: Run, tmp_path: Path) -> None:
+def test_directory_name_may_look_like_url(akidb: Run, tmp_path: Path) -> None:
     assert akidb("--data", "http:", "tenant", "create", "a").status == 0
     assert (tmp_path / "http:" / "metadata.db").is_file()
 
@@ -73,7 +73,7 @@ def test_a_directory_may_look_like_a_url(akidb: Run, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_mistyped_directory_does_not_become_a_store(
+def test_mistyped_directory_creates_no_store(
     akidb: Run, tmp_path: Path, arguments: list[str], exists: bool
 ) -> None:
     directory = tmp_path / "typo"
@@ -84,7 +84,7 @@ def test_a_mistyped_directory_does_not_become_a_store(
         assert (result.status, result.out) == (3, "")
         assert result.err == (
             "error: not_found: store 'typo' does not exist; "
-            "`akidb tenant create`, `akidb serve` and `akidb demo` make one\n"
+            "`akidb tenant create`, `akidb serve` and `akidb demo` create one\n"
         )
     assert directory.exists() == exists
     assert not exists or list(directory.iterdir()) == []
@@ -93,19 +93,19 @@ def test_a_mistyped_directory_does_not_become_a_store(
 @pytest.mark.parametrize(
     "text", ["[akidb]\nnope = 1\n", '[akidb]\nsynchronous = "off"\n', "[akidb\n", '[akidb]\nurl = ["a"]\n']
 )
-def test_a_wrong_file_of_settings_is_refused(akidb: Run, tmp_path: Path, text: str) -> None:
+def test_invalid_settings_file_is_rejected(akidb: Run, tmp_path: Path, text: str) -> None:
     (tmp_path / "akidb.toml").write_text(text)
     result = akidb("tenant", "list")
     assert (result.status, result.err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://u:p@h", "", "sqlite://x"])
-def test_a_wrong_url_is_refused(akidb: Run, url: str) -> None:
+def test_invalid_url_is_rejected(akidb: Run, url: str) -> None:
     problem = akidb("--json", "--url", url, "tenant", "list").problem
     assert (problem["code"], problem["field"]) == ("invalid_argument", "url")
 
 
-def test_a_server_that_is_not_there_is_unavailable(akidb: Run) -> None:
+def test_unreachable_server_is_unavailable(akidb: Run) -> None:
     result = akidb("--url", "http://127.0.0.1:9", "tenant", "list")
     assert (result.status, result.err.count("\n")) == (1, 1)
     assert result.err.startswith("error: unavailable: ")

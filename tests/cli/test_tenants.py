@@ -5,7 +5,7 @@ import pytest
 from .conftest import Run
 
 
-def test_create_shows_the_tenant(akidb: Run) -> None:
+def test_create_shows_tenant(akidb: Run) -> None:
     tenant = akidb("--json", "tenant", "create", "Aki Labs").json
     assert (tenant["slug"], tenant["status"], tenant["version"]) == ("aki-labs", "active", 1)
     assert tenant["created_at"].endswith("Z")
@@ -30,7 +30,7 @@ def test_create_takes_every_field(akidb: Run) -> None:
     assert tenant["status"] == "provisioning"
 
 
-def test_a_slug_that_is_taken_is_a_conflict(akidb: Run) -> None:
+def test_taken_slug_is_conflict(akidb: Run) -> None:
     assert akidb("tenant", "create", "Aki Labs").status == 0
     again = akidb("tenant", "create", "Other", "--slug", "aki-labs")
     assert (again.status, again.out) == (4, "")
@@ -42,7 +42,7 @@ def test_a_slug_that_is_taken_is_a_conflict(akidb: Run) -> None:
 @pytest.mark.parametrize(
     "slug", ["", "../x", "x" * 300, "a\n", "A", "-a", "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"]
 )
-def test_a_wrong_slug_is_refused_and_nothing_is_stored(akidb: Run, slug: str) -> None:
+def test_invalid_slug_is_rejected_and_stores_nothing(akidb: Run, slug: str) -> None:
     assert akidb("tenant", "create", "Aki", f"--slug={slug}").status == 2
     assert akidb("tenant", "list").status == 3  # there is no store yet
     assert akidb("migrate", "schema").status == 0
@@ -52,7 +52,7 @@ def test_a_wrong_slug_is_refused_and_nothing_is_stored(akidb: Run, slug: str) ->
 
 
 @pytest.mark.parametrize("reference", ["nobody", "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"])
-def test_an_unknown_tenant_is_not_found(akidb: Run, reference: str) -> None:
+def test_unknown_tenant_is_not_found(akidb: Run, reference: str) -> None:
     assert akidb("migrate", "schema").status == 0
     result = akidb("tenant", "get", reference)
     assert (result.status, result.out) == (3, "")
@@ -82,7 +82,7 @@ def test_list_pages_and_filters(akidb: Run) -> None:
     assert akidb("tenant", "list", "--cursor", "nonsense").status == 2
 
 
-def test_update_changes_what_is_named(akidb: Run) -> None:
+def test_update_changes_only_given_fields(akidb: Run) -> None:
     before = akidb("tenant", "create", "Aki", "--external-id", "x", "--json").json
     after = akidb(
         "tenant", "update", "aki", "--name", "Aki Labs", "--slug", "labs", "--no-external-id", "--qps", "9",
@@ -97,7 +97,7 @@ def test_update_changes_what_is_named(akidb: Run) -> None:
     assert (after["version"], after["tenant_id"]) == (2, before["tenant_id"])
 
 
-def test_update_refuses_what_it_cannot_do(akidb: Run) -> None:
+def test_invalid_update_is_rejected(akidb: Run) -> None:
     assert akidb("tenant", "create", "Aki").status == 0
     assert akidb("tenant", "update", "aki").status == 2
     assert akidb("tenant", "update", "aki", "--external-id", "a", "--no-external-id").status == 2
@@ -108,7 +108,7 @@ def test_update_refuses_what_it_cannot_do(akidb: Run) -> None:
     assert akidb("tenant", "get", "aki", "--json").json["name"] == "Aki"
 
 
-def test_the_whole_lifecycle(akidb: Run) -> None:
+def test_tenant_lifecycle(akidb: Run) -> None:
     tenant_id = akidb("tenant", "create", "Aki", "--provisioning", "--json").json["tenant_id"]
     assert akidb("tenant", "suspend", "aki").status == 4
     assert akidb("tenant", "activate", "aki", "--json").json["status"] == "active"
@@ -129,12 +129,12 @@ def test_the_whole_lifecycle(akidb: Run) -> None:
     assert len(actions) >= 7
 
 
-def test_a_purge_needs_yes_where_nobody_can_be_asked(akidb: Run) -> None:
+def test_purge_requires_yes_without_terminal(akidb: Run) -> None:
     assert akidb("tenant", "create", "Aki").status == 0
     assert akidb("tenant", "delete", "aki").status == 0
     result = akidb("tenant", "purge", "aki")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: invalid_argument: yes: this cannot be undone: say --yes\n"
+    assert result.err == "error: invalid_argument: yes: this cannot be undone: confirm with --yes\n"
     assert akidb("tenant", "restore", "aki").status == 0
 
 
@@ -149,7 +149,7 @@ def test_usage_shows_each_quota(akidb: Run) -> None:
     assert lines[1].split() == ["storage_bytes", "0", "1,000"]
 
 
-def test_the_audit_shows_what_was_done(akidb: Run) -> None:
+def test_audit_lists_changes(akidb: Run) -> None:
     assert akidb("tenant", "create", "Aki").status == 0
     assert akidb("tenant", "suspend", "aki", "--reason", "unpaid").status == 0
     entries = akidb("audit", "list", "aki", "--json").json

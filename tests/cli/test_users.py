@@ -1,4 +1,4 @@
-"""`akidb user`: users shown, changed and known; their passwords piped in or typed, never arguments."""
+"""`akidb user`: users are shown, updated and verified; passwords are piped or typed, never arguments."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ SECRET = "correct horse"
 
 
 class Piped:
-    """Standard input with something in it."""
+    """Standard input with preset content."""
 
     def __init__(self, content: bytes, *, is_terminal: bool = False) -> None:
         self.buffer = io.BytesIO(content)
@@ -40,7 +40,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> "Pipe":
 
 
 class Pipe:
-    """Puts something into standard input for the next command."""
+    """Set standard input for the next command."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -50,7 +50,7 @@ class Pipe:
         self._monkeypatch.setattr(sys, "stdin", Piped(encoded, is_terminal=is_terminal))
 
 
-def test_a_user_lives_and_goes(akidb: Run, aki: str, pipe: Pipe) -> None:
+def test_user_lifecycle(akidb: Run, aki: str, pipe: Pipe) -> None:
     pipe(SECRET + "\n")
     made = akidb("user", "create", aki, "Bob@x", "--role", "admin", "--password-stdin", "--json").json
     assert (made["email"], made["role"], made["status"], made["version"]) == ("Bob@x", "admin", "active", 1)
@@ -69,7 +69,7 @@ def test_a_user_lives_and_goes(akidb: Run, aki: str, pipe: Pipe) -> None:
     assert akidb("user", "get", aki, "rob@x").status == 3
 
 
-def test_a_password_that_was_piped_in_is_known_again(akidb: Run, aki: str, pipe: Pipe) -> None:
+def test_piped_password_is_verified(akidb: Run, aki: str, pipe: Pipe) -> None:
     pipe(SECRET + "\r\n")
     assert akidb("user", "create", aki, "bob@x", "--password-stdin").status == 0
     pipe(SECRET)
@@ -86,7 +86,7 @@ def test_a_password_that_was_piped_in_is_known_again(akidb: Run, aki: str, pipe:
 
 
 def at_a_terminal(*arguments: str, typed: list[tuple[str, str]]) -> tuple[int, str]:
-    """Run a command at a real terminal, and type each answer when its question has been shown."""
+    """Run a command on a real terminal and type each answer after its prompt appears."""
     own, its = pty.openpty()
     shown = ""
 
@@ -116,7 +116,7 @@ def at_a_terminal(*arguments: str, typed: list[tuple[str, str]]) -> tuple[int, s
     return process.returncode, shown
 
 
-def test_a_password_is_typed_twice_at_a_terminal_and_not_shown(akidb: Run, aki: str, pipe: Pipe) -> None:
+def test_password_is_prompted_twice_without_echo_on_terminal(akidb: Run, aki: str, pipe: Pipe) -> None:
     asked, again = "Password: ", "confirmation: "  # the last space comes when nothing typed is shown
     status, shown = at_a_terminal(
         *("user", "create", aki, "bob@x"),
@@ -131,7 +131,7 @@ def test_a_password_is_typed_twice_at_a_terminal_and_not_shown(akidb: Run, aki: 
     assert akidb("user", "verify-password", aki, "bob@x", "--password-stdin").status == 0
 
 
-def test_a_program_of_its_own_hashes_at_the_second_choice_of_rfc_9106(aki: str, tmp_path: Path) -> None:
+def test_separate_process_hashes_with_second_recommended_option_of_rfc_9106(aki: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "akidb", "user", "create", aki, "bob@x", "--password-stdin"]
     subprocess.run(command, input=SECRET, text=True, check=True, capture_output=True)
     with contextlib.closing(sqlite3.connect(tmp_path / "akidb-data" / "metadata.db")) as metadata:
@@ -147,7 +147,7 @@ def test_a_program_of_its_own_hashes_at_the_second_choice_of_rfc_9106(aki: str, 
         ["update", "aki", "bob@x", "--password"],
     ],
 )
-def test_without_a_terminal_a_password_must_be_piped_in(
+def test_password_must_be_piped_without_terminal(
     akidb: Run, aki: str, pipe: Pipe, arguments: list[str]
 ) -> None:
     pipe(SECRET)
@@ -156,21 +156,23 @@ def test_without_a_terminal_a_password_must_be_piped_in(
     assert "--password-stdin" in problem["detail"]
 
 
-def test_no_command_takes_a_password_as_an_argument(akidb: Run, aki: str) -> None:
+def test_no_command_takes_password_as_argument(akidb: Run, aki: str) -> None:
     for arguments in (["create", aki, "bob@x"], ["update", aki, "bob@x"], ["verify-password", aki, "bob@x"]):
         for given in (["--password-stdin=" + SECRET], ["--password", SECRET], ["--password=" + SECRET]):
             assert akidb("user", *arguments, *given).status == 2, given
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"p" * 1025, b"p" * 5000, b"\xff" * 10])
-def test_a_password_that_cannot_be_is_refused(akidb: Run, aki: str, pipe: Pipe, content: bytes) -> None:
+def test_invalid_password_is_rejected(akidb: Run, aki: str, pipe: Pipe, content: bytes) -> None:
     pipe(content)
     problem = akidb("user", "create", aki, "bob@x", "--password-stdin", "--json").problem
     assert (problem["code"], problem["field"]) == ("invalid_argument", "password")
     assert akidb("user", "list", aki, "--json").json["items"] == []
 
 
-def test_wrong_calls_have_their_status(akidb: Run, aki: str, pipe: Pipe, tmp_path: Path) -> None:
+def test_failed_user_commands_have_expected_exit_status(
+    akidb: Run, aki: str, pipe: Pipe, tmp_path: Path
+) -> None:
     pipe(SECRET)
     assert akidb("user", "create", aki, "bob@x", "--password-stdin").status == 0
     pipe(SECRET)

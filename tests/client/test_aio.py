@@ -1,4 +1,4 @@
-"""The awaitable twins: complete, in step with the handles, and fit for many awaits at once."""
+"""The async handles: complete, in sync with the generator, and safe for many concurrent awaits."""
 
 import asyncio
 import inspect
@@ -17,13 +17,13 @@ from akidb.client.threads import Threads
 TOOL = Path(__file__).parents[2] / "tools/generate_aio.py"
 
 
-def test_the_twins_are_what_the_generator_writes() -> None:
+def test_async_handles_match_generator_output() -> None:
     done = subprocess.run([sys.executable, TOOL, "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", [name for name in akidb.aio.__all__ if name != "connect"])
-def test_every_method_has_an_awaitable_twin(name: str) -> None:
+def test_every_method_has_async_counterpart(name: str) -> None:
     handle, twin = getattr(akidb, name), getattr(akidb.aio, name)
     assert twin is not handle
     for member, value in vars(handle).items():
@@ -41,7 +41,7 @@ def _client(path: Path, **options: Any) -> Any:
     return akidb.aio.connect(path / "data", models_dir=str(path / "models"), **options)
 
 
-def test_a_connection_is_awaited_or_entered(tmp_path: Path) -> None:
+def test_connection_is_awaited_or_used_as_context_manager(tmp_path: Path) -> None:
     async def main() -> None:
         client = await _client(tmp_path)
         await client.tenants.create("Aki Labs")
@@ -60,7 +60,7 @@ def test_a_connection_is_awaited_or_entered(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_handles_lead_to_handles(tmp_path: Path) -> None:
+def test_async_handles_return_async_handles(tmp_path: Path) -> None:
     async def main() -> None:
         async with _client(tmp_path) as db:
             tenant = await db.tenants.create("Aki Labs")
@@ -81,7 +81,7 @@ def test_handles_lead_to_handles(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_thousand_awaits_at_once_share_a_few_threads(tmp_path: Path) -> None:
+def test_thousand_concurrent_awaits_share_few_threads(tmp_path: Path) -> None:
     async def main() -> None:
         async with _client(tmp_path, threads=4) as db:
             await db.tenants.create("Aki Labs", qps_quota=1_000_000)
@@ -93,7 +93,7 @@ def test_a_thousand_awaits_at_once_share_a_few_threads(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_call_has_the_context_of_its_caller(tmp_path: Path) -> None:
+def test_call_runs_in_context_of_its_caller(tmp_path: Path) -> None:
     async def create(db: Any, key: str) -> Any:
         with akidb.request(idempotency_key=key, request_id=f"request-{key}"):
             return await db.tenants.create(f"Tenant {key}")
@@ -109,7 +109,7 @@ def test_a_call_has_the_context_of_its_caller(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_closing_waits_for_what_has_begun() -> None:
+def test_close_waits_for_running_calls() -> None:
     ended = []
 
     async def main() -> None:
@@ -132,7 +132,7 @@ def test_closing_waits_for_what_has_begun() -> None:
     assert ended == ["work", "last"]
 
 
-def test_a_cancelled_caller_stops_waiting() -> None:
+def test_cancelled_caller_stops_waiting() -> None:
     async def main() -> None:
         threads = Threads(1)
         go = threading.Event()

@@ -1,4 +1,4 @@
-"""Handles on a directory: what they do beyond passing calls on. `conformance` compares the rest."""
+"""Handles on a directory: behaviour beyond delegating calls. `conformance` covers the rest."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def _blocks(language: str) -> list[str]:
     ]
 
 
-def test_the_page_for_users_runs_as_it_stands(
+def test_user_guide_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,7 @@ def test_the_page_for_users_runs_as_it_stands(
     assert capsys.readouterr().out == "kb 2\n"
 
 
-def test_a_handle_survives_renaming(kb: akidb.DatabaseHandle) -> None:
+def test_handle_survives_rename(kb: akidb.DatabaseHandle) -> None:
     notes = kb.collections.create("notes", dimension=16)
     kb.update(name="renamed")
     changed = kb.collections.update("notes", name="pages", max_document_count=7, if_version=1)
@@ -62,7 +62,7 @@ def test_a_handle_survives_renaming(kb: akidb.DatabaseHandle) -> None:
     assert (notes.name, notes.version, notes.max_document_count) == ("pages", 2, 7)
 
 
-def test_a_handle_shows_every_field_of_its_entity(db: akidb.Client, kb: akidb.DatabaseHandle) -> None:
+def test_handle_exposes_every_field_of_its_entity(db: akidb.Client, kb: akidb.DatabaseHandle) -> None:
     tenant = db.tenants.get(kb.tenant_id)
     notes = kb.collections.create("notes", dimension=16)
     for handle, own in ((tenant, "tenant_id"), (kb, "database_id"), (notes, "collection_id")):
@@ -74,7 +74,7 @@ def test_a_handle_shows_every_field_of_its_entity(db: akidb.Client, kb: akidb.Da
         assert str(handle.id) in repr(handle)
 
 
-def test_lists_go_over_all_pages(db: akidb.Client) -> None:
+def test_lists_read_all_pages(db: akidb.Client) -> None:
     slugs = [db.tenants.create(f"T{n:03}", status=akidb.TenantStatus.PROVISIONING).slug for n in range(105)]
     assert [tenant.slug for tenant in db.tenants] == slugs
     assert db.tenants.count() == 105
@@ -83,7 +83,7 @@ def test_lists_go_over_all_pages(db: akidb.Client) -> None:
     assert [t.slug for t in db.tenants.list(cursor=page.next_cursor)] == slugs[100:]
 
 
-def test_scanning_goes_over_all_pages(kb: akidb.DatabaseHandle) -> None:
+def test_scan_reads_all_pages(kb: akidb.DatabaseHandle) -> None:
     notes = kb.collections.create("notes", dimension=16)
     ids = [f"d{n:04}" for n in range(250)]
     notes.upsert([{"id": id, "vector": VECTOR, "metadata": {"odd": int(id[1:]) % 2}} for id in ids])
@@ -94,7 +94,7 @@ def test_scanning_goes_over_all_pages(kb: akidb.DatabaseHandle) -> None:
     assert odd[0].text is None
 
 
-def test_find_is_about_the_thing_itself_not_what_holds_it(kb: akidb.DatabaseHandle) -> None:
+def test_find_returns_none_only_for_missing_entity_not_missing_parent(kb: akidb.DatabaseHandle) -> None:
     assert kb.collections.find("notes") is None
     kb.delete()
     with pytest.raises(akidb.NotFound) as caught:
@@ -102,7 +102,7 @@ def test_find_is_about_the_thing_itself_not_what_holds_it(kb: akidb.DatabaseHand
     assert caught.value.fields["entity"] == "database"
 
 
-def test_get_or_create_is_one_thing_for_all_who_call_at_once(db: akidb.Client) -> None:
+def test_concurrent_get_or_create_returns_one_entity(db: akidb.Client) -> None:
     found: list[tuple[object, ...]] = []
     barrier = threading.Barrier(8)
 
@@ -121,9 +121,7 @@ def test_get_or_create_is_one_thing_for_all_who_call_at_once(db: akidb.Client) -
     assert len(set(found)) == 1
 
 
-def test_get_or_create_does_not_bring_back_what_was_deleted(
-    db: akidb.Client, kb: akidb.DatabaseHandle
-) -> None:
+def test_get_or_create_does_not_restore_deleted_entity(db: akidb.Client, kb: akidb.DatabaseHandle) -> None:
     kb.collections.create("notes", dimension=16)
     kb.collections.delete("notes")
     with pytest.raises(akidb.AlreadyExists):
@@ -137,14 +135,14 @@ def test_get_or_create_does_not_bring_back_what_was_deleted(
         db.tenants.get_or_create("Aki Labs")
 
 
-def test_get_or_create_refuses_a_blank_name_rather_than_find_another_tenant(db: akidb.Client) -> None:
+def test_get_or_create_rejects_blank_name(db: akidb.Client) -> None:
     db.tenants.create("Tenant", slug="tenant")
     with pytest.raises(akidb.InvalidArgument) as caught:
         db.tenants.get_or_create("")
     assert caught.value.field == "name"
 
 
-def test_get_or_create_refuses_a_collection_that_is_another(kb: akidb.DatabaseHandle) -> None:
+def test_get_or_create_rejects_collection_with_different_options(kb: akidb.DatabaseHandle) -> None:
     kb.collections.create("notes", embedding_model="hash")
     same = kb.collections.get_or_create("notes", embedding_model="hash", metric=akidb.Metric.COSINE)
     assert same.embedding_model == "hash"
@@ -154,12 +152,12 @@ def test_get_or_create_refuses_a_collection_that_is_another(kb: akidb.DatabaseHa
         assert caught.value.field in options
 
 
-def test_an_unknown_field_is_a_wrong_call(kb: akidb.DatabaseHandle) -> None:
+def test_unknown_field_raises_type_error(kb: akidb.DatabaseHandle) -> None:
     with pytest.raises(TypeError, match="nmae"):
         kb.update(nmae="x")  # type: ignore[call-arg]
 
 
-def test_two_connections_of_a_process_share_a_directory(tmp_path: Path) -> None:
+def test_two_connections_in_one_process_share_directory(tmp_path: Path) -> None:
     with akidb.connect(tmp_path / "data") as one, akidb.connect(f"sqlite:///{tmp_path}/data") as two:
         one.tenants.create("Aki Labs")
         one.close()
@@ -167,7 +165,7 @@ def test_two_connections_of_a_process_share_a_directory(tmp_path: Path) -> None:
         assert two.tenants.exists("aki-labs")
 
 
-def test_a_directory_in_use_by_another_program_says_by_which(tmp_path: Path) -> None:
+def test_directory_in_use_error_names_process(tmp_path: Path) -> None:
     program = (
         "import sys, akidb\nwith akidb.connect(sys.argv[1]):\n    print('open', flush=True); sys.stdin.read()"
     )
@@ -183,14 +181,14 @@ def test_a_directory_in_use_by_another_program_says_by_which(tmp_path: Path) -> 
     akidb.connect(tmp_path / "data").close()
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_uncreatable_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(akidb.Unavailable, match=re.escape(os.fspath(tmp_path))):
         akidb.connect(tmp_path / "file" / "data")
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", 5])
-def test_no_external_id_is_nobodys(db: akidb.Client, nothing: Any) -> None:
+def test_find_external_rejects_empty_id(db: akidb.Client, nothing: Any) -> None:
     db.tenants.create("Somebody", external_id="crm-1")
     with pytest.raises(akidb.InvalidArgument, match="external_id"):
         db.tenants.find_external(nothing)

@@ -1,4 +1,4 @@
-"""The migration through the handles: in process, awaited, and refused by a server."""
+"""Migration through the handles: in process, async, and rejected through a server."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def v1(tmp_path: Path) -> Path:
     return directory
 
 
-def test_in_process(v1: Path, tmp_path: Path) -> None:
+def test_migration_in_process(v1: Path, tmp_path: Path) -> None:
     with akidb.connect(tmp_path / "data") as db:
         report = db.migration.v1_to_v2(v1, dry_run=True)
         assert (report.counts.created, db.tenants.count()) == (1, 0)
@@ -35,7 +35,7 @@ def test_in_process(v1: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out/aki.json").read_bytes() == (v1 / "aki.json").read_bytes()
 
 
-def test_errors_have_the_report(v1: Path, tmp_path: Path) -> None:
+def test_migration_errors_carry_report(v1: Path, tmp_path: Path) -> None:
     with akidb.connect(tmp_path / "data") as db:
         db.migration.v1_to_v2(v1)
         (v1 / "aki.json").write_text(json.dumps({**MANIFEST, "name": "Other"}))
@@ -60,13 +60,13 @@ async def awaited(v1: Path, tmp_path: Path) -> None:
         assert (await db.migration.v2_to_v1(tmp_path / "out")).unchanged == 1
 
 
-def test_awaited(v1: Path, tmp_path: Path) -> None:
+def test_migration_with_async_client(v1: Path, tmp_path: Path) -> None:
     import asyncio
 
     asyncio.run(awaited(v1, tmp_path))
 
 
-def test_a_server_refuses(v1: Path, tmp_path: Path) -> None:
+def test_migration_through_server_is_rejected(v1: Path, tmp_path: Path) -> None:
     with akidb.connect("http://127.0.0.1:9") as db:
         with pytest.raises(akidb.InvalidArgument, match="url"):
             db.migration.v1_to_v2(v1)
@@ -74,7 +74,7 @@ def test_a_server_refuses(v1: Path, tmp_path: Path) -> None:
             db.migration.v2_to_v1(tmp_path / "out")
 
 
-def test_nothing_is_done_by_a_closed_connection(v1: Path, tmp_path: Path) -> None:
+def test_migration_with_closed_connection_is_unavailable(v1: Path, tmp_path: Path) -> None:
     db = akidb.connect(tmp_path / "data")
     db.close()
     with pytest.raises(akidb.Unavailable):

@@ -1,4 +1,4 @@
-"""What importing the package loads and offers."""
+"""What importing the package loads and exports."""
 
 import subprocess
 import sys
@@ -28,21 +28,21 @@ def _loaded(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_akidb_loads_nothing_heavy() -> None:
+def test_importing_akidb_imports_no_heavy_modules() -> None:
     assert _loaded("import akidb; akidb.connect, akidb.NotFound, akidb.Tenant") == set()
 
 
-def test_a_connection_to_a_server_loads_no_store_and_no_model_runtime() -> None:
+def test_server_connection_imports_no_store_or_model_runtime() -> None:
     loaded = _loaded("import akidb; akidb.connect('http://localhost:1').close()")
     assert loaded <= {"numpy", "ssl"}
 
 
-def test_all_published_names_are_there() -> None:
+def test_all_public_names_exist() -> None:
     for name in akidb.__all__:
         assert getattr(akidb, name) is not None
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = akidb.nothing_like_it  # type: ignore[attr-defined]
 
 
-def test_the_version_is_that_of_the_distribution() -> None:
+def test_version_matches_distribution() -> None:
     assert akidb.__version__ == version("akidb")

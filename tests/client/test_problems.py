@@ -1,4 +1,4 @@
-"""Every error of the domain passes over HTTP and back."""
+"""Every domain error survives a round trip over HTTP."""
 
 from email.message import Message
 from http.client import HTTPMessage
@@ -13,7 +13,7 @@ from akidb.client.http.transport import Answer
 ERRORS = [
     akidb.NotFound("tenant", "aki-labs"),
     akidb.AlreadyExists("tenant", "slug", "aki-labs"),
-    akidb.InvalidArgument("documents[3].vector", "must not hold NaN"),
+    akidb.InvalidArgument("documents[3].vector", "must not contain NaN"),
     akidb.InvalidState("tenant", "suspended", "document_write", ["audit_read"]),
     akidb.QuotaExceeded("storage_quota_bytes", 10, 9, 2),
     akidb.RateLimited(5, 3.0),
@@ -27,7 +27,7 @@ ERRORS = [
 ]
 
 
-def test_no_error_is_forgotten() -> None:
+def test_all_public_errors_are_covered() -> None:
     published = {getattr(akidb, name) for name in akidb.__all__}
     kinds = {kind for kind in published if isinstance(kind, type) and issubclass(kind, akidb.AkiDBError)}
     # A migration works on files where the data is, and never over HTTP.
@@ -37,7 +37,7 @@ def test_no_error_is_forgotten() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/tenants", "/v1/embeddings"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
-def test_an_error_comes_back_as_it_was(error: akidb.AkiDBError, path: str) -> None:
+def test_error_round_trips_over_http(error: akidb.AkiDBError, path: str) -> None:
     headers = HTTPMessage()
     for name, value in headers_of(error):
         Message.add_header(headers, name, value)

@@ -1,4 +1,4 @@
-"""What `connect` makes of a target, and of those that are wrong."""
+"""How `connect` resolves targets, and which ones it rejects."""
 
 import socket
 from pathlib import Path
@@ -25,7 +25,7 @@ from akidb.client.connect import resolve
         ("UNIX:///run/akidb.sock", "unix:///run/akidb.sock"),
     ],
 )
-def test_a_target_is_a_directory_or_the_url_of_a_server(target: str | Path, meant: str | Path) -> None:
+def test_target_is_directory_or_server_url(target: str | Path, meant: str | Path) -> None:
     assert resolve(target) == meant
 
 
@@ -56,7 +56,7 @@ def test_a_target_is_a_directory_or_the_url_of_a_server(target: str | Path, mean
         "ftp://localhost",
     ],
 )
-def test_a_wrong_target_is_refused_by_name(target: str) -> None:
+def test_invalid_target_is_rejected_and_named(target: str) -> None:
     with pytest.raises(akidb.InvalidArgument) as caught:
         akidb.connect(target)
     assert caught.value.field == "url"
@@ -64,20 +64,20 @@ def test_a_wrong_target_is_refused_by_name(target: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "postgres"])
-def test_every_name_of_postgresql_is_known(scheme: str, postgres_url: str) -> None:
+def test_all_postgresql_url_schemes_are_accepted(scheme: str, postgres_url: str) -> None:
     with akidb.connect(postgres_url.replace("postgresql", scheme, 1)) as client:
         client.tenants.create("Aki Labs")
     with akidb.connect(postgres_url) as client:
         assert client.tenants.get("aki-labs").name == "Aki Labs"
 
 
-def test_a_server_of_postgresql_that_cannot_be_reached_is_named_without_its_password() -> None:
+def test_unreachable_postgresql_error_omits_password() -> None:
     with pytest.raises(akidb.Unavailable, match="PostgreSQL database akidb: ") as caught:
         akidb.connect("postgresql://aki:secret@127.0.0.1:1/akidb")
     assert "secret" not in str(caught.value)
 
 
-def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
+def test_file_is_rejected_as_data_directory(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for target in (tmp_path / "notes.txt", f"sqlite:///{tmp_path}/notes.txt"):
         with pytest.raises(akidb.InvalidArgument, match="is a file, not a directory"):
@@ -85,18 +85,18 @@ def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_socket_is_a_server(tmp_path: Path) -> None:
+def test_socket_path_resolves_to_server(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         assert resolve(tmp_path / "s") == f"unix://{tmp_path}/s"
 
 
-def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
+def test_unknown_setting_is_rejected_and_named(tmp_path: Path) -> None:
     with pytest.raises(akidb.InvalidArgument, match="model_dir"):
         akidb.connect(tmp_path, model_dir="x")
 
 
-def test_a_timeout_must_be_positive() -> None:
+def test_timeout_must_be_positive() -> None:
     with pytest.raises(akidb.InvalidArgument) as caught:
         akidb.connect("http://localhost:1", timeout_seconds=0)
     assert caught.value.field == "timeout_seconds"

@@ -1,4 +1,4 @@
-"""The connection to a server that behaves badly, played by a few lines on a socket."""
+"""The HTTP transport against misbehaving servers, scripted on raw sockets."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def _problem(line: str, /, *headers: str, **members: object) -> bytes:
 
 @contextmanager
 def _server(*scripts: Script) -> Iterator[str]:
-    """A server that plays one script for each connection; a script gets it after a whole request."""
+    """A server that runs one script per connection, in order."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def play() -> None:
@@ -77,7 +77,7 @@ def _raised(answer: bytes) -> akidb.AkiDBError:
     return caught.value
 
 
-def test_a_problem_becomes_the_exception_with_its_message_and_fields() -> None:
+def test_problem_becomes_exception_with_message_and_fields() -> None:
     error = _raised(
         _problem(
             "409 Conflict",
@@ -106,14 +106,14 @@ def test_a_problem_becomes_the_exception_with_its_message_and_fields() -> None:
 @pytest.mark.parametrize(
     ("header", "seconds"), [("Retry-After: 7", 7.0), ("Retry-After: soon", 1.0), ("X-Other: 1", 1.0)]
 )
-def test_the_time_to_wait_is_kept(header: str, seconds: float) -> None:
+def test_retry_after_header_sets_retry_after_seconds(header: str, seconds: float) -> None:
     members = {"code": "rate_limited", "detail": "more than 5 operations per second", "limit": 5}
     error = _raised(_problem("429 Too Many Requests", header, **members))
     assert isinstance(error, akidb.RateLimited)
     assert (error.retry_after_seconds, error.fields) == (seconds, {"limit": 5})
 
 
-def test_a_body_too_large_for_the_server_is_a_wrong_argument() -> None:
+def test_body_too_large_for_server_is_invalid_argument() -> None:
     error = _raised(_problem("413 Content Too Large", code="payload_too_large", detail="over 64 MiB"))
     assert isinstance(error, akidb.InvalidArgument)
     assert error.field == "body"
@@ -130,13 +130,13 @@ def test_a_body_too_large_for_the_server_is_a_wrong_argument() -> None:
         (b"SSH-2.0-OpenSSH\r\n", akidb.Unavailable),
     ],
 )
-def test_a_server_that_is_not_akidb_is_told(answer: bytes, kind: type[akidb.AkiDBError]) -> None:
+def test_non_akidb_server_is_reported(answer: bytes, kind: type[akidb.AkiDBError]) -> None:
     error = _raised(answer)
     assert type(error) is kind
     assert "127.0.0.1" in str(error)
 
 
-def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+def test_unreachable_server_is_unavailable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     for url in (f"http://127.0.0.1:{port}", f"unix://{tmp_path}/no.sock"):
@@ -144,7 +144,7 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
             client.tenants.list()
 
 
-def test_a_server_that_does_not_answer_in_time_is_unavailable() -> None:
+def test_server_timeout_is_unavailable() -> None:
     done = threading.Event()
 
     def wait(connection: socket.socket) -> None:
@@ -160,7 +160,7 @@ def test_a_server_that_does_not_answer_in_time_is_unavailable() -> None:
 _EMPTY = _answer("200 OK", b'{"items": [], "next_cursor": null}')
 
 
-def test_a_connection_is_kept_and_a_read_survives_its_end() -> None:
+def test_connection_is_kept_alive_and_read_survives_its_close() -> None:
     with _server(_say(_EMPTY, _EMPTY), _say(_EMPTY)) as url, akidb.connect(url) as client:
         for _ in range(3):
             assert client.tenants.list() == []
@@ -172,16 +172,16 @@ def _hang_up(connection: socket.socket) -> None:
     _read(connection)  # the next request arrives, and is answered by nobody
 
 
-def test_a_read_is_asked_again_when_a_kept_connection_breaks() -> None:
+def test_read_is_retried_when_kept_connection_breaks() -> None:
     with _server(_hang_up, _say(_EMPTY)) as url, akidb.connect(url) as client:
         assert client.tenants.list() == []
         assert client.tenants.list() == []
 
 
-def test_a_write_is_not_sent_twice_unless_it_has_an_idempotency_key() -> None:
+def test_write_is_retried_only_with_idempotency_key() -> None:
     with _server(_hang_up) as url, akidb.connect(url) as client:
         assert client.tenants.list() == []
-        with pytest.raises(akidb.Unavailable, match="broke off"):
+        with pytest.raises(akidb.Unavailable, match="closed the connection"):
             client.tenants.create("Aki Labs")
     taken = _problem("409 Conflict", code="already_exists", detail="taken")
     with _server(_hang_up, _say(taken)) as url, akidb.connect(url) as client:
@@ -190,7 +190,7 @@ def test_a_write_is_not_sent_twice_unless_it_has_an_idempotency_key() -> None:
             client.tenants.create("Aki Labs")
 
 
-def test_what_a_request_carries() -> None:
+def test_request_line_headers_and_body() -> None:
     seen: list[bytes] = []
 
     def record(connection: socket.socket) -> None:
@@ -214,7 +214,7 @@ def test_what_a_request_carries() -> None:
     assert b'If-Match: "4"\r\nX-Request-ID' in seen[1]
 
 
-def test_a_closed_connection_says_so() -> None:
+def test_closed_client_is_unavailable() -> None:
     client = akidb.connect("http://127.0.0.1:1")
     client.close()
     client.close()
@@ -222,7 +222,7 @@ def test_a_closed_connection_says_so() -> None:
         client.tenants.list()
 
 
-def test_a_forked_process_makes_connections_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forked_process_opens_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with _server(_say(b"HTTP/1.1 204 No Content\r\n\r\n"), _say(b"HTTP/1.1 204 No Content\r\n\r\n")) as url:
         transport = Transport(url, timeout_seconds=10)
         transport.send("GET", "/", None, {}, safe=True)
@@ -235,7 +235,7 @@ def test_a_forked_process_makes_connections_of_its_own(monkeypatch: pytest.Monke
         transport.close()
 
 
-def test_a_body_over_the_limit_is_not_sent() -> None:
+def test_body_over_limit_is_not_sent() -> None:
     documents = [{"id": str(n), "text": "x" * 2**20} for n in range(65)]
     operations = HttpOperations("http://127.0.0.1:1", timeout_seconds=1)
     path = CollectionPath("t", "d", "c")
@@ -243,7 +243,7 @@ def test_a_body_over_the_limit_is_not_sent() -> None:
         operations.perform(UpsertDocuments(**path._asdict(), documents=documents))
 
 
-def test_a_server_without_tls_is_not_taken_for_one_with_it() -> None:
+def test_https_url_does_not_fall_back_to_plain_http() -> None:
     with _server(lambda connection: connection.close()) as url:
         secure = url.replace("http:", "https:")
         with (
@@ -253,7 +253,7 @@ def test_a_server_without_tls_is_not_taken_for_one_with_it() -> None:
             client.tenants.list()
 
 
-def test_an_interrupted_call_gives_its_connection_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_call_discards_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with _server(_say(_EMPTY, _EMPTY), _say(_EMPTY)) as url, akidb.connect(url) as client:
         assert client.tenants.list() == []
 

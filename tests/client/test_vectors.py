@@ -1,4 +1,4 @@
-"""Every float32 survives the nine digits it is sent with."""
+"""Every float32 survives encoding with nine digits."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FINITE = st.integers(0, 2**32 - 1).filter(lambda bits: (bits >> 23) & 0xFF != 0x
 
 
 @given(st.lists(FINITE, min_size=1, max_size=50))
-def test_every_finite_float32_is_read_back_as_it_was(bits: list[int]) -> None:
+def test_every_finite_float32_round_trips(bits: list[int]) -> None:
     vectors = np.array(bits, np.uint32).view(np.float32)
     read = np.array(msgspec.json.decode(msgspec.json.encode(shortened(vectors).tolist())), np.float32)
     # Bit by bit, so that minus zero stays minus zero.
@@ -23,7 +23,7 @@ def test_every_finite_float32_is_read_back_as_it_was(bits: list[int]) -> None:
 
 
 @pytest.mark.parametrize("dimension", [16, 384])
-def test_unit_vectors_take_no_more_than_nine_digits(dimension: int) -> None:
+def test_unit_vectors_use_at_most_nine_digits(dimension: int) -> None:
     vector = np.random.default_rng(7).standard_normal(dimension).astype(np.float32)
     vector /= np.linalg.norm(vector)
     for number in sendable(vector, "vector"):
@@ -41,9 +41,9 @@ def test_vectors_of_any_number_type_and_layout_become_lists() -> None:
 
 @pytest.mark.parametrize("fault", ["NaN", "infinity"])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, list])
-def test_what_json_cannot_carry_is_refused(fault: str, kind: Any) -> None:
+def test_numbers_not_representable_in_json_are_rejected(fault: str, kind: Any) -> None:
     vector = [1.0, float(fault), 2.0]
-    with pytest.raises(InvalidArgument, match=rf"^documents\[3\]\.vector: must not hold {fault}"):
+    with pytest.raises(InvalidArgument, match=rf"^documents\[3\]\.vector: must not contain {fault}"):
         sendable(vector if kind is list else np.array(vector, kind), "documents[3].vector")
-    with pytest.raises(InvalidArgument, match="numbers that a float32 does not hold"):
+    with pytest.raises(InvalidArgument, match="numbers outside the range of float32"):
         sendable([1e308, 1e308], "vector")

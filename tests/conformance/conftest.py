@@ -1,6 +1,6 @@
-"""The adapters under test, and what a test needs beside them: a clock, IDs, raw SQL.
+"""Adapters under test, and shared fixtures: clock, IDs, raw SQL.
 
-A suite is run against every adapter of its port: another one joins by one more name in `params`.
+Each suite runs against every adapter of its port. To add an adapter, add its name to `params`.
 """
 
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlMeta
 
 @pytest.fixture
 def raw(metadata: SqlMetadataStore) -> RawSql:
-    """Statements on the metadata store's own connection, past the repositories."""
+    """Execute raw SQL on the metadata store's connection, bypassing the repositories."""
     return RawSql(metadata._database)
 
 
 @pytest.fixture
 def library(metadata: MetadataStore, clock: Clock, ids: IdGenerator) -> Library:
-    """Makes tenants, databases and collections in the metadata store."""
+    """Create tenants, databases and collections in the metadata store."""
     return Library(metadata, clock, ids)
 
 
@@ -63,5 +63,5 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TenantSto
 
 @pytest.fixture
 def shelf(stores: TenantStores, clock: Clock, ids: IdGenerator) -> Shelf:
-    """A tenant with a store that holds one empty collection of dimension 16."""
+    """A tenant whose store has one empty collection of dimension 16."""
     return Shelf(stores, clock, ids)

@@ -1,4 +1,4 @@
-"""Calls about archives to make on every deployment, right ones and wrong ones."""
+"""Valid and invalid archive calls, run on every deployment."""
 
 import io
 import tempfile

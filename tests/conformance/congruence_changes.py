@@ -1,4 +1,4 @@
-"""Change feeds and lists for operators, called on every deployment, rightly and wrongly."""
+"""Valid and invalid calls to change feeds and operator lists, run on every deployment."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""The ways to reach AkiDB, each as one synchronous client, and what its answers have in common.
+"""Deployments of AkiDB behind one synchronous client, with normalized results.
 
-A server is a process of its own; the awaitable twins are driven from a loop in a thread.
+Servers run in a separate process; async clients run on an event loop in a thread.
 """
 
 import asyncio

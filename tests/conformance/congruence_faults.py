@@ -1,4 +1,4 @@
-"""Wrong calls to make on every deployment: each must be refused alike, and change nothing."""
+"""Invalid calls, run on every deployment: each must fail identically and change nothing."""
 
 from typing import Any
 

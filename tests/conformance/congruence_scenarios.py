@@ -1,4 +1,4 @@
-"""Calls to make on every deployment. A scenario uses tenants of its own, so that one server serves all."""
+"""Calls run on every deployment. Each scenario has its own tenants, so all can share one server."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

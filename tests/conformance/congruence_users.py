@@ -1,4 +1,4 @@
-"""Calls about users to make on every deployment, right ones and wrong ones."""
+"""Valid and invalid user calls, run on every deployment."""
 
 from typing import Any
 

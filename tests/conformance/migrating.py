@@ -1,4 +1,4 @@
-"""What the tests of the migration share: a directory of manifests, and the service on a store."""
+"""Helpers for migration tests: a manifest directory and the migration service on a store."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Tenants, databases and collections under one shape, for what all three repositories promise alike."""
+"""A common interface to tenants, databases and collections, for behavior shared by their repositories."""
 
 from typing import Any, Protocol
 

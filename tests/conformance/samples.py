@@ -1,4 +1,4 @@
-"""What the suites of the stores share: a clock, raw SQL, entities, documents."""
+"""Helpers shared by the store suites: clock, raw SQL, entities, documents."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence

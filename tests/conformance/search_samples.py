@@ -1,4 +1,4 @@
-"""What the suites of the search index share: asking it, and what an answer must be."""
+"""Helpers shared by the search index suites: queries and expected results."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tenant stores read, filled and copied as a whole."""
+"""Images, filling and branching of whole tenant stores."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +29,7 @@ def parts(image: StoreImage, *collections: CollectionId) -> Iterator[Any]:
 
 @pytest.fixture
 def filled(shelf: Shelf) -> Shelf:
-    """Two collections; deletions in one of them."""
+    """A store with two collections, one of which has deletions."""
     other = shelf.new_collection("other")
     shelf.apply(other)
     shelf.upsert(*(document(f"d{n}") for n in range(1200)))
@@ -39,7 +39,7 @@ def filled(shelf: Shelf) -> Shelf:
     return shelf
 
 
-def test_an_image_is_of_one_instant(filled: Shelf) -> None:
+def test_image_is_consistent_snapshot(filled: Shelf) -> None:
     own = filled.collection.collection_id
     with filled.open() as store, store.image() as image:
         before = list(parts(image, own))
@@ -52,7 +52,7 @@ def test_an_image_is_of_one_instant(filled: Shelf) -> None:
     assert sum(len(part[1]) for part in before if isinstance(part, tuple)) == 1199
 
 
-def test_a_filled_store_holds_the_same(filled: Shelf) -> None:
+def test_filled_store_equals_source_image(filled: Shelf) -> None:
     tenant_id, store_id = filled.ids.new(TenantId), filled.ids.new(StoreId)
     with filled.open() as store, store.image() as image:
         collections = [each.collection_id for each in image.collections()]
@@ -71,7 +71,7 @@ def test_a_filled_store_holds_the_same(filled: Shelf) -> None:
         assert made.control_state().tenant_version == 0
 
 
-def test_what_was_filled_and_never_told_of_its_tenant_is_removed(filled: Shelf) -> None:
+def test_filled_store_without_applied_tenant_is_removed(filled: Shelf) -> None:
     tenant_id, store_id = filled.ids.new(TenantId), filled.ids.new(StoreId)
     with filled.stores.filling(tenant_id, store_id):
         pass
@@ -80,7 +80,7 @@ def test_what_was_filled_and_never_told_of_its_tenant_is_removed(filled: Shelf) 
         pass
 
 
-def test_a_store_whose_filling_is_broken_off_is_gone(filled: Shelf) -> None:
+def test_failed_filling_leaves_no_store(filled: Shelf) -> None:
     tenant_id, store_id = filled.ids.new(TenantId), filled.ids.new(StoreId)
     with filled.open() as store, store.image() as image:
         found = image.collections()[0]
@@ -91,7 +91,7 @@ def test_a_store_whose_filling_is_broken_off_is_gone(filled: Shelf) -> None:
     filled.stores.create(tenant_id, store_id)
 
 
-def test_a_branch_has_new_ids_and_leaves_out_what_is_not_named(filled: Shelf) -> None:
+def test_branch_maps_collection_ids_and_omits_unlisted_collections(filled: Shelf) -> None:
     tenant_id, store_id = filled.ids.new(TenantId), filled.ids.new(StoreId)
     own, new = filled.collection.collection_id, filled.ids.new(CollectionId)
     with filled.open() as store, store.image() as image:

@@ -1,4 +1,4 @@
-"""Cases of the metadata layer that no other suite has on both databases, through the services."""
+"""Metadata edge cases on both databases, tested through the services."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -94,7 +94,7 @@ def documents(*ids: str, seed: int = 0) -> list[dict[str, Any]]:
     return [{"id": id, "vector": vector} for id, vector in zip(ids, made, strict=True)]
 
 
-def test_of_two_fields_that_clash_both_databases_name_the_same(ops: LocalOperations) -> None:
+def test_both_databases_report_same_field_for_two_conflicts(ops: LocalOperations) -> None:
     ops.perform(CreateTenant(name="First", slug="first", external_id="crm-1"))
     second = ops.perform(CreateTenant(name="Second", slug="second", external_id="crm-2"))
     with pytest.raises(AlreadyExists) as caught:
@@ -109,7 +109,7 @@ def test_of_two_fields_that_clash_both_databases_name_the_same(ops: LocalOperati
     assert ops.perform(GetTenant(tenant="second")) == second
 
 
-def test_a_quota_of_zero_is_zero_and_not_unlimited(ops: LocalOperations) -> None:
+def test_zero_quota_means_zero_not_unlimited(ops: LocalOperations) -> None:
     fill(ops, storage_quota_bytes=0)
     with pytest.raises(QuotaExceeded) as caught:
         ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
@@ -124,7 +124,7 @@ def test_a_quota_of_zero_is_zero_and_not_unlimited(ops: LocalOperations) -> None
         ops.perform(CountDocuments(**NOTES._asdict()))
 
 
-def test_a_failed_create_gives_its_quota_back(ops: LocalOperations) -> None:
+def test_failed_create_releases_its_quota(ops: LocalOperations) -> None:
     """The storage is taken first, then the count refuses: nothing stays taken."""
     fill(ops)
     ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a")))
@@ -149,7 +149,7 @@ def test_a_failed_create_gives_its_quota_back(ops: LocalOperations) -> None:
     )
 
 
-def test_what_is_deleted_is_counted_no_more(ops: LocalOperations) -> None:
+def test_deleted_entities_are_not_counted(ops: LocalOperations) -> None:
     fill(ops)
     ops.perform(UpsertDocuments(**NOTES._asdict(), documents=documents("a", "b")))
     assert ops.perform(DeleteDocuments(**NOTES._asdict(), ids=["a", "b"])) == 2
@@ -174,7 +174,7 @@ def test_what_is_deleted_is_counted_no_more(ops: LocalOperations) -> None:
     assert all(finding.ok for finding in ops.perform(CheckStores()).items)
 
 
-def test_what_is_gone_cannot_be_updated(ops: LocalOperations) -> None:
+def test_update_of_deleted_or_purged_entity_is_not_found(ops: LocalOperations) -> None:
     """Deleted or purged, by name or by ID, with the version that was read or without."""
     fill(ops)
     tenant = ops.perform(GetTenant(tenant="aki-labs"))
@@ -210,7 +210,9 @@ def test_what_is_gone_cannot_be_updated(ops: LocalOperations) -> None:
                 assert caught.value.fields["id"] == str(reference)
 
 
-def test_the_clock_steps_back(ops: LocalOperations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_entity_times_do_not_go_backwards_when_clock_does(
+    ops: LocalOperations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Times of one thing never run backwards; a list by creation goes by the clock, then by ID."""
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     target = ops._runtime.target
@@ -234,7 +236,7 @@ def test_the_clock_steps_back(ops: LocalOperations, monkeypatch: pytest.MonkeyPa
         ops.close()
 
 
-def test_a_copy_that_is_written_until_its_sequences_overlap_answers_like_brute_force(
+def test_search_in_copy_with_overlapping_sequences_matches_brute_force(
     ops: LocalOperations,
 ) -> None:
     fill(ops)
@@ -272,9 +274,7 @@ def test_a_copy_that_is_written_until_its_sequences_overlap_answers_like_brute_f
             assert found == sorted(scores, key=lambda each: -scores[each])
 
 
-def test_the_metadata_of_yesterday_restored_alone_deletes_no_document(
-    postgres_url: str, tmp_path: Path
-) -> None:
+def test_restoring_older_metadata_only_deletes_no_documents(postgres_url: str, tmp_path: Path) -> None:
     """On PostgreSQL the two kinds of store are two schemas; on SQLite files, as another suite has it."""
     ops = open_local(postgres_url, settings(tmp_path))
     fill(ops)
@@ -330,7 +330,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", list(DAMAGE))
 @pytest.mark.parametrize("metadata", ["sqlite"], indirect=True)
-def test_a_corrupt_row_hides_no_other(metadata: MetadataStore, library: Library, kind: str) -> None:
+def test_corrupt_row_does_not_hide_other_rows(metadata: MetadataStore, library: Library, kind: str) -> None:
     """PostgreSQL's types leave no way to write such a row; tenants are in another suite."""
     tenant = library.tenant()
     parent = library.database(tenant, "kb")
@@ -382,7 +382,7 @@ def test_a_corrupt_row_hides_no_other(metadata: MetadataStore, library: Library,
     assert [finding.startswith(f"{told[kind]} ") for finding in named] == [True]
 
 
-def test_the_audit_outlives_its_tenant_and_cannot_be_changed(ops: LocalOperations) -> None:
+def test_audit_entries_survive_tenant_purge_and_are_immutable(ops: LocalOperations) -> None:
     fill(ops)
     tenant_id = ops.perform(GetTenant(tenant="aki-labs")).tenant_id
     ops.perform(DeleteTenant(tenant="aki-labs"))

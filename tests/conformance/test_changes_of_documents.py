@@ -1,4 +1,4 @@
-"""The change feed of a collection: writes and deletions in the order of their sequences."""
+"""The change feed of a collection: writes and deletions in sequence order."""
 
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ def as_document(change: DocumentChange) -> Document:
     return Document(id=change.id, text=change.text, metadata=change.metadata, vector=change.vector)
 
 
-def test_writes_and_deletions_come_in_their_order(shelf: Shelf) -> None:
+def test_feed_orders_writes_and_deletions_by_sequence(shelf: Shelf) -> None:
     one, two, three = (document(id, text=f"text {id}", metadata={"id": id}) for id in ("a", "b", "c"))
     shelf.upsert(one, two)
     shelf.delete("a")
@@ -44,7 +44,7 @@ def test_writes_and_deletions_come_in_their_order(shelf: Shelf) -> None:
     assert read(shelf, since=6) == []
 
 
-def test_only_what_is_asked_for_is_there(shelf: Shelf) -> None:
+def test_feed_includes_only_requested_parts(shelf: Shelf) -> None:
     shelf.upsert(document("a", text="words", metadata={"n": 1}))
     (bare,) = read(shelf, include=frozenset())
     assert (bare.text, bare.metadata, bare.vector) == (None, None, None)
@@ -55,7 +55,7 @@ def test_only_what_is_asked_for_is_there(shelf: Shelf) -> None:
     assert vector.vector.dtype == np.dtype("float32")
 
 
-def test_every_page_size_gives_the_same_changes(shelf: Shelf) -> None:
+def test_feed_is_same_for_every_page_size(shelf: Shelf) -> None:
     shelf.upsert(*(document(f"d{number}") for number in range(9)))
     shelf.delete("d3", "d4", "d8")
     shelf.upsert(document("d4"))
@@ -74,7 +74,7 @@ def test_every_page_size_gives_the_same_changes(shelf: Shelf) -> None:
         assert shown(seen) == whole
 
 
-def test_other_collections_are_not_told_of(shelf: Shelf) -> None:
+def test_feed_excludes_other_collections(shelf: Shelf) -> None:
     other = shelf.new_collection("other")
     shelf.apply(other)
     shelf.upsert(document("a"))
@@ -82,7 +82,7 @@ def test_other_collections_are_not_told_of(shelf: Shelf) -> None:
     assert shown(read(shelf)) == [(1, "upsert", "a")]
 
 
-def test_a_replica_of_the_feed_is_the_collection(shelf: Shelf, monkeypatch: Any) -> None:
+def test_replica_built_from_feed_equals_collection(shelf: Shelf, monkeypatch: Any) -> None:
     """Also when old deletions are forgotten: the floor stays behind the reader here."""
     monkeypatch.setattr(writing, "TOMBSTONES_KEPT", 60)
     random = Random(3)

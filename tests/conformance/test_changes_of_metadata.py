@@ -1,4 +1,4 @@
-"""The change feed of a tenant's metadata: what the triggers note, whoever changes a row."""
+"""The change feed of a tenant's metadata, recorded by triggers for every row change."""
 
 from random import Random
 from typing import Any
@@ -44,7 +44,7 @@ LAST_STEP = 119
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
 
 
-def test_each_thing_comes_once_as_it_is_now(metadata: MetadataStore, library: Library) -> None:
+def test_feed_lists_each_entity_once_with_current_state(metadata: MetadataStore, library: Library) -> None:
     tenant = library.tenant()
     database = library.database(tenant)
     collection = library.collection(database)
@@ -75,7 +75,7 @@ def test_each_thing_comes_once_as_it_is_now(metadata: MetadataStore, library: Li
     assert read(metadata, tenant.tenant_id, since=5) == []
 
 
-def test_a_page_says_how_far_it_came(metadata: MetadataStore, library: Library) -> None:
+def test_page_returns_last_sequence(metadata: MetadataStore, library: Library) -> None:
     tenant = library.tenant()
     for number in range(5):
         library.database(tenant, f"d{number}")
@@ -91,7 +91,7 @@ def test_a_page_says_how_far_it_came(metadata: MetadataStore, library: Library) 
     assert [change.sequence for change in seen] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_is_deleted_stays_until_it_is_purged(metadata: MetadataStore, library: Library) -> None:
+def test_deleted_entity_stays_in_feed_until_purge(metadata: MetadataStore, library: Library) -> None:
     tenant = library.tenant()
     database = library.database(tenant)
     library.collection(database)
@@ -112,7 +112,7 @@ def test_what_is_deleted_stays_until_it_is_purged(metadata: MetadataStore, libra
     }
 
 
-def test_a_purged_tenant_leaves_no_feed(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
+def test_tenant_purge_removes_its_feed(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
     other = library.tenant("other")
     library.database(other)
     tenant = library.tenant()
@@ -130,7 +130,7 @@ def test_a_purged_tenant_leaves_no_feed(metadata: MetadataStore, library: Librar
         assert tx.feed.state(tenant.tenant_id) is None
 
 
-def test_a_change_by_other_means_is_noted(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
+def test_raw_sql_change_appears_in_feed(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
     tenant = library.tenant()
     library.database(tenant)
     before = state(metadata, tenant.tenant_id).sequence
@@ -140,7 +140,7 @@ def test_a_change_by_other_means_is_noted(metadata: MetadataStore, library: Libr
     assert (change.database.description, change.database.version) == ("by hand", 2)
 
 
-def test_what_is_rolled_back_is_not_noted(metadata: MetadataStore, library: Library) -> None:
+def test_rolled_back_change_is_not_in_feed(metadata: MetadataStore, library: Library) -> None:
     tenant = library.tenant()
 
     def fail() -> None:
@@ -153,7 +153,7 @@ def test_what_is_rolled_back_is_not_noted(metadata: MetadataStore, library: Libr
     assert shown(read(metadata, tenant.tenant_id)) == [(1, "tenant", "upsert")]
 
 
-def test_old_deletions_are_forgotten_and_the_floor_says_so(
+def test_old_deletions_are_pruned_and_floor_advances(
     metadata: MetadataStore, library: Library, raw: RawSql
 ) -> None:
     tenant = library.tenant()
@@ -175,16 +175,14 @@ def test_old_deletions_are_forgotten_and_the_floor_says_so(
     assert shown(found) == [(1, "tenant", "upsert"), (100_008, "database", "delete")]
 
 
-def test_feeds_differ_and_one_tenant_sees_nothing_of_another(
-    metadata: MetadataStore, library: Library
-) -> None:
+def test_feeds_of_tenants_are_isolated(metadata: MetadataStore, library: Library) -> None:
     one, two = library.tenant("one"), library.tenant("two")
     library.database(two)
     assert state(metadata, one.tenant_id).feed_id != state(metadata, two.tenant_id).feed_id
     assert shown(read(metadata, one.tenant_id)) == [(1, "tenant", "upsert")]
 
 
-def test_a_replica_of_the_feed_is_the_metadata(metadata: MetadataStore, library: Library) -> None:
+def test_replica_built_from_feed_equals_metadata(metadata: MetadataStore, library: Library) -> None:
     """Random changes, read now and then from where the reader was; in the end both hold the same."""
     random = Random(11)
     tenant = library.tenant()

@@ -1,4 +1,4 @@
-"""The same calls give the same answers and errors, however AkiDB is reached."""
+"""The same calls give the same results and errors on every deployment."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ Connect = Callable[[], AbstractContextManager[akidb.Client]]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models directory without a model, so that only `hash` is installed."""
+    """An empty models directory, so only the `hash` model is installed."""
     return tmp_path_factory.mktemp("models")
 
 
@@ -30,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, models: Path, postgres_server: Server
 ) -> Iterator[dict[str, Connect]]:
-    """The ways to connect; each leads to data of its own, since all scenarios run on each of them."""
+    """Connections by deployment name. Each deployment has its own data, as every scenario runs on each."""
     places = {name: tmp_path_factory.mktemp(name) for name in ("one", "two", "three", "four", "five", "six")}
     databases = [postgres_server.url() for _ in range(2)]
     local: dict[str, Any] = {"models_dir": str(models)}
@@ -56,7 +56,7 @@ def deployments(
 
 @pytest.fixture(scope="module")
 def expected(deployments: dict[str, Connect]) -> Callable[[Scenario], list[Any]]:
-    """What a scenario gives on a directory in this process."""
+    """Results of a scenario on an in-process directory, as the reference."""
     return cache(lambda scenario: _run(scenario, deployments["directory"]))
 
 
@@ -75,7 +75,7 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
     [*SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
     ids=lambda it: f"{it.__module__[11:]}-{it.__name__}",
 )
-def test_a_scenario_gives_the_same_everywhere(
+def test_scenario_gives_same_results_on_every_deployment(
     scenario: Scenario,
     deployment: str,
     deployments: dict[str, Connect],
@@ -87,7 +87,7 @@ def test_a_scenario_gives_the_same_everywhere(
         assert have == want, f"entry {number}"
 
 
-def test_the_scenarios_meet_every_error_that_a_caller_can_cause(
+def test_scenarios_cover_every_caller_error(
     expected: Callable[[Scenario], list[Any]],
 ) -> None:
     raised = {

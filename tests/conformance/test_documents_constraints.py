@@ -1,4 +1,4 @@
-"""What the schema of tenant stores refuses, in a file and in shared tables, when rows come by other means."""
+"""Constraints of the tenant store schema against raw SQL, in files and in shared tables."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +36,7 @@ WRONG: list[tuple[str, str, Any]] = [
 
 @pytest.fixture
 def raw(shelf: Shelf, stores: TenantStores) -> Iterator[RawSql]:
-    """Statements on a store with one document and one tombstone."""
+    """Execute raw SQL on a store with one document and one tombstone."""
     shelf.upsert(document("kept"), document("gone"))
     shelf.delete("gone")
     if isinstance(stores, PostgresTenantStores):
@@ -47,7 +47,7 @@ def raw(shelf: Shelf, stores: TenantStores) -> Iterator[RawSql]:
 
 
 @pytest.mark.parametrize(("table", "column", "value"), WRONG)
-def test_a_wrong_value_is_refused(raw: RawSql, table: str, column: str, value: Any) -> None:
+def test_invalid_value_is_refused(raw: RawSql, table: str, column: str, value: Any) -> None:
     before = raw(f"SELECT * FROM {table}")
     assert len(before) == 1
     with pytest.raises(REFUSED):
@@ -64,7 +64,7 @@ def copy_document(raw: RawSql, id: str, sequence: str) -> None:
     )
 
 
-def test_an_id_and_a_sequence_are_given_once(raw: RawSql) -> None:
+def test_document_id_and_sequence_are_unique(raw: RawSql) -> None:
     with pytest.raises(REFUSED):
         copy_document(raw, "id", "100")
     with pytest.raises(REFUSED):
@@ -73,7 +73,7 @@ def test_an_id_and_a_sequence_are_given_once(raw: RawSql) -> None:
 
 
 @pytest.mark.parametrize("fingerprint", [Blob(31), Blob(33), None])
-def test_a_fingerprint_has_32_bytes(raw: RawSql, shelf: Shelf, fingerprint: Any) -> None:
+def test_fingerprint_must_have_32_bytes(raw: RawSql, shelf: Shelf, fingerprint: Any) -> None:
     [(key,)] = raw("SELECT collection_key FROM collections")
     values: list[Any] = ["s", "k", fingerprint, Blob(), key, NOW]
     names = ANSWER
@@ -86,13 +86,13 @@ def test_a_fingerprint_has_32_bytes(raw: RawSql, shelf: Shelf, fingerprint: Any)
     raw(f"INSERT INTO remembered_answers ({names}) VALUES ({places})", *values)
 
 
-def test_a_collection_with_rows_cannot_be_deleted(raw: RawSql) -> None:
+def test_collection_with_rows_cannot_be_deleted(raw: RawSql) -> None:
     with pytest.raises(REFUSED):
         raw("DELETE FROM collections")
     assert len(raw("SELECT 1 FROM collections")) == 1
 
 
-def test_a_file_has_one_control_row(raw: RawSql) -> None:
+def test_store_has_exactly_one_control_row(raw: RawSql) -> None:
     if raw.system == "sqlite":
         columns = (
             "store_id, tenant_id, tenant_version, tenant_status, storage_quota_bytes, storage_used_bytes"
@@ -104,7 +104,7 @@ def test_a_file_has_one_control_row(raw: RawSql) -> None:
 
 
 @pytest.mark.parametrize("table", ["control", "collections", "documents", "tombstones"])
-def test_no_row_changes_to_a_tenant_without_a_store(raw: RawSql, table: str) -> None:
+def test_row_cannot_move_to_tenant_without_store(raw: RawSql, table: str) -> None:
     """Where rows of several tenants stand together; a file has no such column but in its control row."""
     if raw.system == "sqlite":
         with pytest.raises(REFUSED):

@@ -1,4 +1,4 @@
-"""The control row: what a store was told of its tenant decides what may be read and written."""
+"""The control row: the applied tenant state decides what may be read and written."""
 
 import threading
 from collections.abc import Callable
@@ -52,7 +52,7 @@ STOPPED = [
 @pytest.mark.parametrize(
     ("change", "stopped", "named"), STOPPED, ids=[f"{row[2][0]} {row[2][1]}" for row in STOPPED]
 )
-def test_a_state_stops_what_the_table_says(
+def test_states_block_reads_and_writes_as_specified(
     shelf: Shelf, change: Callable[[Shelf], None], stopped: set[str], named: tuple[str, str]
 ) -> None:
     change(shelf)
@@ -78,7 +78,7 @@ def test_a_state_stops_what_the_table_says(
     ids=["tenant", "database", "collection"],
 )
 @pytest.mark.parametrize("work", [reads, writes])
-def test_below_a_deleted_one_nothing_is_found(
+def test_collection_under_deleted_parent_is_not_found(
     shelf: Shelf, delete: Callable[[Shelf], None], work: Callable[[Shelf], AbstractContextManager[Any]]
 ) -> None:
     delete(shelf)
@@ -87,12 +87,12 @@ def test_below_a_deleted_one_nothing_is_found(
     assert caught.value.fields["entity"] == "collection"
 
 
-def test_a_collection_that_the_store_was_not_told_of_is_not_found(shelf: Shelf) -> None:
+def test_unapplied_collection_is_not_found(shelf: Shelf) -> None:
     with pytest.raises(NotFound), shelf.open() as store, store.read(CollectionId(bytes(16))):
         pytest.fail("it was let through")
 
 
-def test_restored_collections_have_their_documents_again(shelf: Shelf) -> None:
+def test_restored_collection_keeps_its_documents(shelf: Shelf) -> None:
     shelf.set_collection(state=CollectionState.DELETING)
     assert shelf.usage() == (size_of(document("a", "x")), 0)  # bytes stay taken, documents do not count
     shelf.set_collection(state=CollectionState.READY)
@@ -100,7 +100,7 @@ def test_restored_collections_have_their_documents_again(shelf: Shelf) -> None:
     assert shelf.all_ids() == ["a"]
 
 
-def test_purged_collections_give_back_their_storage(shelf: Shelf) -> None:
+def test_purged_collection_releases_its_storage(shelf: Shelf) -> None:
     drafts = shelf.new_collection("drafts", Metric.DOT)
     shelf.apply(drafts)
     shelf.upsert(document("b"), document("c"), collection=drafts)
@@ -117,7 +117,7 @@ def test_purged_collections_give_back_their_storage(shelf: Shelf) -> None:
     assert shelf.check() == []
 
 
-def test_telling_twice_changes_nothing(shelf: Shelf) -> None:
+def test_apply_is_idempotent(shelf: Shelf) -> None:
     with shelf.reading() as found:
         before = found.control
     shelf.apply()
@@ -126,7 +126,7 @@ def test_telling_twice_changes_nothing(shelf: Shelf) -> None:
         assert found.control == before
 
 
-def test_metadata_that_were_put_back_to_an_older_state_count(shelf: Shelf) -> None:
+def test_apply_accepts_older_metadata_after_restore(shelf: Shelf) -> None:
     tenant, collection = shelf.tenant, shelf.collection
     shelf.set_tenant(status=TenantStatus.SUSPENDED)
     shelf.set_collection(max_document_count=7)
@@ -136,7 +136,7 @@ def test_metadata_that_were_put_back_to_an_older_state_count(shelf: Shelf) -> No
         assert [each.max_document_count for each in store.controls()] == [collection.max_document_count]
 
 
-def test_a_database_changes_without_its_collections(shelf: Shelf) -> None:
+def test_database_state_change_updates_collection_controls(shelf: Shelf) -> None:
     shelf.set_database(state=DatabaseState.DELETING)
     with shelf.open() as store:
         assert [each.database_state for each in store.controls()] == [DatabaseState.DELETING]
@@ -145,14 +145,14 @@ def test_a_database_changes_without_its_collections(shelf: Shelf) -> None:
         assert [each.database_state for each in store.controls()] == [DatabaseState.READY]
 
 
-def test_the_store_says_what_it_was_told(shelf: Shelf) -> None:
+def test_control_state_returns_applied_values(shelf: Shelf) -> None:
     shelf.set_tenant(status=TenantStatus.SUSPENDED, storage_quota_bytes=7)
     with shelf.open() as store:
         state = store.control_state()
     assert state == (2, "suspended", 7, size_of(document("a", "x")))
 
 
-def test_no_write_is_committed_after_a_suspension_was_applied(shelf: Shelf) -> None:
+def test_no_write_commits_after_suspension_is_applied(shelf: Shelf) -> None:
     """32 clients write; once `apply` has returned nothing more is let in."""
     acknowledged: list[int] = []
     suspended = threading.Event()
@@ -185,7 +185,7 @@ def test_no_write_is_committed_after_a_suspension_was_applied(shelf: Shelf) -> N
         assert store.usage()[1] == count == len(acknowledged) + 1
 
 
-def test_an_answer_is_remembered_beside_its_effect_for_a_day(shelf: Shelf, clock: Clock) -> None:
+def test_idempotency_answer_is_kept_for_24_hours(shelf: Shelf, clock: Clock) -> None:
     with shelf.writing() as writing:
         assert writing.answers.find(key(), clock.now) is None
         writing.upsert(batch([document("b")]))
@@ -197,7 +197,7 @@ def test_an_answer_is_remembered_beside_its_effect_for_a_day(shelf: Shelf, clock
             writing.answers.find(key(arguments=b"other"), clock.now)
 
 
-def test_an_answer_goes_with_an_effect_that_is_rolled_back(shelf: Shelf, clock: Clock) -> None:
+def test_rollback_discards_idempotency_answer(shelf: Shelf, clock: Clock) -> None:
     with pytest.raises(KeyError), shelf.writing() as writing:  # noqa: PT012
         writing.upsert(batch([document("b")]))
         writing.answers.add(key(), b"1", None, clock.now)

@@ -1,4 +1,4 @@
-"""Tenant stores as files: refused when they are not what they should be, and a bounded number open."""
+"""Tenant stores as files: invalid files are refused, and the number of open stores is bounded."""
 
 import shutil
 import threading
@@ -32,7 +32,7 @@ def path(tmp_path: Path, shelf: Shelf) -> Path:
 
 @pytest.fixture
 def fresh(tmp_path: Path, stores: SqliteTenantStores) -> Iterator[SqliteTenantStores]:
-    """The same directory after everything was closed, as another process would find it."""
+    """The same directory after all stores were closed, as another process would open it."""
     stores.close()
     made = SqliteTenantStores(tmp_path, max_open=8)
     yield made
@@ -56,9 +56,7 @@ def execute(path: Path, *statements: str) -> None:
     file.close()
 
 
-def test_a_store_holds_its_documents_when_it_is_opened_again(
-    shelf: Shelf, stores: SqliteTenantStores, tmp_path: Path
-) -> None:
+def test_documents_persist_across_reopen(shelf: Shelf, stores: SqliteTenantStores, tmp_path: Path) -> None:
     shelf.upsert(document("a", "x"))
     stores.close()
     assert [each.name for each in tmp_path.iterdir()] == [f"{shelf.tenant.tenant_id}.db"]
@@ -67,31 +65,31 @@ def test_a_store_holds_its_documents_when_it_is_opened_again(
     shelf.stores.close()
 
 
-def test_its_files_may_be_read_by_their_owner_alone(shelf: Shelf, path: Path) -> None:
+def test_store_files_are_readable_by_owner_only(shelf: Shelf, path: Path) -> None:
     shelf.upsert(document("a"))
     assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
 
 
-def test_a_vanished_file_is_missed(shelf: Shelf, fresh: SqliteTenantStores, path: Path) -> None:
+def test_missing_file_is_refused(shelf: Shelf, fresh: SqliteTenantStores, path: Path) -> None:
     path.unlink()
     refused(fresh, shelf, f"{path.name}: the tenant's store is missing")
     assert not path.exists()
 
 
-def test_another_incarnation_is_refused(shelf: Shelf, fresh: SqliteTenantStores) -> None:
-    refused(fresh, shelf, "is not the store that the metadata names", StoreId(bytes(16)))
+def test_different_store_id_is_refused(shelf: Shelf, fresh: SqliteTenantStores) -> None:
+    refused(fresh, shelf, "is not the store named in the metadata", StoreId(bytes(16)))
 
 
-def test_the_store_of_another_tenant_is_refused(
+def test_store_of_another_tenant_is_refused(
     shelf: Shelf, stores: SqliteTenantStores, path: Path, tmp_path: Path
 ) -> None:
     other = Shelf(stores, Clock(), shelf.ids)
     stores.close()
     shutil.copy(tmp_path / f"{other.tenant.tenant_id}.db", path)
-    refused(SqliteTenantStores(tmp_path, max_open=8), shelf, "is not the store that the metadata names")
+    refused(SqliteTenantStores(tmp_path, max_open=8), shelf, "is not the store named in the metadata")
 
 
-def test_a_newer_schema_is_refused_and_left_alone(
+def test_newer_schema_is_refused_and_file_unchanged(
     shelf: Shelf, fresh: SqliteTenantStores, path: Path
 ) -> None:
     execute(path, f"PRAGMA user_version = {len(schema.STEPS) + 1}")
@@ -100,7 +98,7 @@ def test_a_newer_schema_is_refused_and_left_alone(
     assert path.read_bytes() == before
 
 
-def test_an_older_schema_is_brought_forward(
+def test_older_schema_is_migrated(
     shelf: Shelf, fresh: SqliteTenantStores, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = ("CREATE TABLE later (number INTEGER) STRICT", "INSERT INTO later VALUES (7)")
@@ -114,7 +112,7 @@ def test_an_older_schema_is_brought_forward(
     file.close()
 
 
-def test_a_step_that_fails_changes_nothing(
+def test_failed_migration_step_changes_nothing(
     shelf: Shelf, fresh: SqliteTenantStores, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = path.read_bytes()
@@ -128,7 +126,7 @@ def test_a_step_that_fails_changes_nothing(
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, 4096, 0.5])
-def test_a_truncated_file_is_refused_or_found(
+def test_truncated_file_is_refused_or_reported_by_check(
     shelf: Shelf, stores: SqliteTenantStores, path: Path, tmp_path: Path, left: float
 ) -> None:
     fill(shelf)
@@ -146,7 +144,7 @@ def test_a_truncated_file_is_refused_or_found(
     assert found
 
 
-def test_a_page_of_garbage_is_refused_or_found(
+def test_garbage_page_is_reported_by_check(
     shelf: Shelf, stores: SqliteTenantStores, path: Path, tmp_path: Path
 ) -> None:
     fill(shelf)
@@ -168,18 +166,18 @@ def test_a_page_of_garbage_is_refused_or_found(
         ("UPDATE collections SET document_count = document_count + 1", "documents, counted as"),
         ("UPDATE collections SET storage_used_bytes = 7", "bytes, counted as 7"),
         ("UPDATE collections SET sequence = 1", "beyond 1"),
-        ("UPDATE documents SET vector = zeroblob(60) WHERE id = 'd3'", "1 vectors have another dimension"),
+        ("UPDATE documents SET vector = zeroblob(60) WHERE id = 'd3'", "1 vectors have the wrong dimension"),
         ("DELETE FROM documents WHERE id = 'd3'", "499 documents, counted as 500"),
     ],
 )
-def test_a_counter_that_lies_is_found(shelf: Shelf, path: Path, statement: str, found: str) -> None:
+def test_check_reports_wrong_counters(shelf: Shelf, path: Path, statement: str, found: str) -> None:
     fill(shelf)
     assert shelf.check() == []
     execute(path, statement)
     assert any(found in each for each in shelf.check())
 
 
-def test_a_store_is_prepared_once_until_it_goes_stale(shelf: Shelf, fresh: SqliteTenantStores) -> None:
+def test_store_is_prepared_once_until_marked_stale(shelf: Shelf, fresh: SqliteTenantStores) -> None:
     prepared: list[TenantStore] = []
 
     def use() -> None:
@@ -195,9 +193,7 @@ def test_a_store_is_prepared_once_until_it_goes_stale(shelf: Shelf, fresh: Sqlit
     assert len(prepared) == 2
 
 
-def test_what_goes_stale_while_it_is_prepared_is_prepared_again(
-    shelf: Shelf, fresh: SqliteTenantStores
-) -> None:
+def test_store_marked_stale_during_prepare_is_prepared_again(shelf: Shelf, fresh: SqliteTenantStores) -> None:
     calls: list[int] = []
 
     def prepare(_store: TenantStore) -> None:
@@ -211,9 +207,7 @@ def test_what_goes_stale_while_it_is_prepared_is_prepared_again(
     assert len(calls) == 2
 
 
-def test_a_failed_preparation_lets_nobody_in_and_is_tried_again(
-    shelf: Shelf, fresh: SqliteTenantStores
-) -> None:
+def test_failed_prepare_blocks_open_and_is_retried(shelf: Shelf, fresh: SqliteTenantStores) -> None:
     def fail(_store: TenantStore) -> None:
         raise Unavailable("not now")
 
@@ -225,7 +219,7 @@ def test_a_failed_preparation_lets_nobody_in_and_is_tried_again(
         assert len(prepared) == 1
 
 
-def test_only_so_many_stores_stay_open_and_none_is_closed_in_use(tmp_path: Path) -> None:
+def test_open_stores_are_bounded_and_none_is_closed_while_in_use(tmp_path: Path) -> None:
     """50 tenants on 8 places, 16 threads, each thread going through them in an order of its own."""
     stores = SqliteTenantStores(tmp_path, max_open=8, synchronous="normal")
     ids = make_ids()
@@ -258,7 +252,7 @@ def test_only_so_many_stores_stay_open_and_none_is_closed_in_use(tmp_path: Path)
     assert stores.open_count() == 0
 
 
-def test_more_stores_than_places_may_be_in_use(tmp_path: Path) -> None:
+def test_stores_in_use_may_exceed_max_open(tmp_path: Path) -> None:
     stores = SqliteTenantStores(tmp_path, max_open=2)
     ids = make_ids()
     shelves = [Shelf(stores, Clock(), ids) for _ in range(4)]
@@ -273,9 +267,7 @@ def test_more_stores_than_places_may_be_in_use(tmp_path: Path) -> None:
     stores.close()
 
 
-def test_a_removed_store_takes_no_more_writes(
-    shelf: Shelf, stores: SqliteTenantStores, tmp_path: Path
-) -> None:
+def test_removed_store_rejects_writes(shelf: Shelf, stores: SqliteTenantStores, tmp_path: Path) -> None:
     shelf.upsert(document("a"))
     acknowledged: list[str] = []
     refusals: list[AkiDBError] = []
@@ -305,7 +297,7 @@ def test_a_removed_store_takes_no_more_writes(
     stores.remove(shelf.tenant.tenant_id)  # again is harmless
 
 
-def test_nobody_opens_a_store_that_is_held_exclusively(shelf: Shelf, stores: SqliteTenantStores) -> None:
+def test_open_waits_while_store_is_held_exclusively(shelf: Shelf, stores: SqliteTenantStores) -> None:
     opened = threading.Event()
     stores.mark_stale(shelf.tenant.tenant_id)
 
@@ -321,7 +313,7 @@ def test_nobody_opens_a_store_that_is_held_exclusively(shelf: Shelf, stores: Sql
     assert opened.is_set()
 
 
-def test_what_a_crash_left_of_making_a_store_is_replaced(
+def test_leftover_of_crashed_store_creation_is_replaced(
     shelf: Shelf, stores: SqliteTenantStores, path: Path
 ) -> None:
     for leftover in (b"", None):
@@ -336,16 +328,16 @@ def test_what_a_crash_left_of_making_a_store_is_replaced(
         assert shelf.all_ids() == ["a"]
 
 
-def test_a_store_that_was_used_is_never_replaced(shelf: Shelf, fresh: SqliteTenantStores, path: Path) -> None:
+def test_used_store_is_never_replaced(shelf: Shelf, fresh: SqliteTenantStores, path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(Unavailable, match="there is a store that the metadata does not know"):
+    with pytest.raises(Unavailable, match="the store is unknown to the metadata"):
         fresh.create(shelf.tenant.tenant_id, StoreId(bytes(16)))
     assert path.read_bytes() == before
     assert not fresh.remove_unused(shelf.tenant.tenant_id)
     assert path.read_bytes() == before
 
 
-def test_only_an_unused_store_is_removed_as_such(
+def test_remove_unused_removes_only_unused_store(
     shelf: Shelf, stores: SqliteTenantStores, path: Path
 ) -> None:
     assert not stores.remove_unused(shelf.tenant.tenant_id)  # open, hence in use
@@ -356,7 +348,7 @@ def test_only_an_unused_store_is_removed_as_such(
     assert not path.exists()
 
 
-def test_a_damaged_store_can_still_be_removed(shelf: Shelf, stores: SqliteTenantStores, path: Path) -> None:
+def test_damaged_store_can_still_be_removed(shelf: Shelf, stores: SqliteTenantStores, path: Path) -> None:
     with shelf.open() as store:
         execute(path, "DROP TABLE control")
         stores.remove(shelf.tenant.tenant_id)

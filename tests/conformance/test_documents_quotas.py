@@ -1,4 +1,4 @@
-"""Exact accounting: what documents weigh, and that limits hold under concurrency."""
+"""Exact quota accounting: document sizes, and limits under concurrency."""
 
 import threading
 from collections.abc import Callable
@@ -52,13 +52,13 @@ def at_once(count: int, work: Callable[[int], None]) -> None:
         (document("a", "", {"b": [1, None], "a": "\u00e9"}), 1 + len(b'{"a":"\xc3\xa9","b":[1,null]}') + 64),
     ],
 )
-def test_a_document_weighs_what_the_specification_says(shelf: Shelf, made: Document, size: int) -> None:
+def test_document_size_matches_specification(shelf: Shelf, made: Document, size: int) -> None:
     shelf.upsert(made)
     assert size_of(made) == size
     assert shelf.usage() == (size, 1)
 
 
-def test_deletion_and_replacement_give_back_what_was_used(shelf: Shelf) -> None:
+def test_deletion_and_replacement_release_storage(shelf: Shelf) -> None:
     long, short = document("a", "x" * 1000), document("a", "x")
     shelf.upsert(long, document("b"))
     shelf.upsert(short)
@@ -67,7 +67,7 @@ def test_deletion_and_replacement_give_back_what_was_used(shelf: Shelf) -> None:
     assert shelf.usage() == (0, 0)
 
 
-def test_storage_fills_to_the_last_byte(shelf: Shelf) -> None:
+def test_storage_quota_can_be_filled_to_last_byte(shelf: Shelf) -> None:
     made = document("a", "x" * 100)
     shelf.set_tenant(storage_quota_bytes=size_of(made) - 1)
     with pytest.raises(QuotaExceeded) as caught:
@@ -87,7 +87,7 @@ def test_storage_fills_to_the_last_byte(shelf: Shelf) -> None:
         writing.update(Selection(ids=["a"]), replaced({"a": 1}))
 
 
-def test_the_document_count_fills_to_the_last_one(shelf: Shelf) -> None:
+def test_document_count_quota_can_be_filled_exactly(shelf: Shelf) -> None:
     shelf.set_collection(max_document_count=2)
     shelf.upsert(document("a"))
     with pytest.raises(QuotaExceeded) as caught:
@@ -97,7 +97,7 @@ def test_the_document_count_fills_to_the_last_one(shelf: Shelf) -> None:
     assert shelf.all_ids() == ["a", "b"]
 
 
-def test_below_what_is_used_only_shrinking_writes_pass(shelf: Shelf) -> None:
+def test_only_non_growing_writes_are_accepted_when_quota_is_below_usage(shelf: Shelf) -> None:
     shelf.upsert(document("a", "x" * 100), document("b", "x" * 100), document("c"))
     used, _ = shelf.usage()
     shelf.set_tenant(storage_quota_bytes=used // 2)
@@ -115,7 +115,7 @@ def test_below_what_is_used_only_shrinking_writes_pass(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("quota", ["max_document_count", "storage_quota_bytes"])
-def test_of_more_writers_than_the_quota_holds_exactly_the_quota_succeeds(shelf: Shelf, quota: str) -> None:
+def test_concurrent_writers_fill_quota_exactly(shelf: Shelf, quota: str) -> None:
     """16 threads of 4 documents each for 40 places."""
     made = [document(f"{number:02}", "x" * 20) for number in range(64)]
     if quota == "max_document_count":
@@ -142,7 +142,7 @@ def test_of_more_writers_than_the_quota_holds_exactly_the_quota_succeeds(shelf: 
     assert shelf.check() == []
 
 
-def test_counts_and_sequences_are_exact_after_many_threads_wrote_and_deleted(shelf: Shelf) -> None:
+def test_counts_and_sequences_are_exact_after_concurrent_writes_and_deletions(shelf: Shelf) -> None:
     def write(number: int) -> None:
         for round in range(10):
             mine = [f"{number}-{round}-{n}" for n in range(3)]

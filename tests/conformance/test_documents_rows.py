@@ -1,4 +1,4 @@
-"""Documents of one collection: written, read, chosen, changed, deleted; sequences and tombstones."""
+"""Documents of one collection: write, read, filter, update, delete; sequences and tombstones."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ TRICKY_IDS = [
 
 @pytest.fixture
 def books(shelf: Shelf) -> list[Document]:
-    """Three documents that are stored."""
+    """Three stored documents."""
     made = [
         document("kokoro", "A friendship.", {"year": 1914, "tags": ["novel"]}),
         document("botchan", "A teacher.", {"year": 1906}),
@@ -54,7 +54,7 @@ def changes(shelf: Shelf, since: int) -> tuple[list[tuple[int, str]], list[tuple
         return list(answer.deleted), [(row.sequence, row.id) for row in answer.rows]
 
 
-def test_what_was_written_is_read_back_in_the_order_asked_for(shelf: Shelf, books: list[Document]) -> None:
+def test_get_returns_documents_in_requested_order(shelf: Shelf, books: list[Document]) -> None:
     found = shelf.get("sanshiro", "absent", "kokoro", "botchan")
     assert [each.id for each in found] == ["sanshiro", "kokoro", "botchan"]
     for each, original in zip(found, (books[2], books[0], books[1]), strict=True):
@@ -62,14 +62,14 @@ def test_what_was_written_is_read_back_in_the_order_asked_for(shelf: Shelf, book
 
 
 @pytest.mark.parametrize("part", list(Include))
-def test_only_the_parts_asked_for_are_read(shelf: Shelf, books: list[Document], part: Include) -> None:
+def test_get_returns_only_requested_parts(shelf: Shelf, books: list[Document], part: Include) -> None:
     with shelf.reading() as found:
         [each] = found.get(["kokoro"], {part})
     present = {name for name in ("text", "metadata", "vector") if getattr(each, name) is not None}
     assert present == {part.value}
 
 
-def test_any_text_can_be_an_id(shelf: Shelf) -> None:
+def test_any_text_is_accepted_as_id(shelf: Shelf) -> None:
     shelf.upsert(*(document(id, id) for id in TRICKY_IDS))
     assert [each.text for each in shelf.get(*TRICKY_IDS)] == TRICKY_IDS
     assert shelf.all_ids() == sorted(TRICKY_IDS)
@@ -77,7 +77,7 @@ def test_any_text_can_be_an_id(shelf: Shelf) -> None:
     assert shelf.all_ids() == sorted(TRICKY_IDS[5:])
 
 
-def test_a_known_id_is_replaced_as_a_whole(shelf: Shelf, books: list[Document]) -> None:
+def test_upsert_replaces_whole_document(shelf: Shelf, books: list[Document]) -> None:
     shelf.upsert(document("kokoro", vector=vector_of("other")), document("mon", "A couple."))
     [found] = shelf.get("kokoro")
     assert (found.text, found.metadata) == (None, {})
@@ -86,7 +86,7 @@ def test_a_known_id_is_replaced_as_a_whole(shelf: Shelf, books: list[Document]) 
     assert shelf.all_ids() == ["botchan", "kokoro", "mon", "sanshiro"]
 
 
-def test_vectors_come_back_bit_for_bit(shelf: Shelf) -> None:
+def test_vectors_round_trip_bit_for_bit(shelf: Shelf) -> None:
     values = np.array([1e-45, -1e-30, 3e38, -0.0, 1 / 3, 2**-149, 1, 0] * 2, dtype=np.float32)
     shelf.upsert(document("odd", vector=values))
     [found] = shelf.get("odd")
@@ -96,7 +96,7 @@ def test_vectors_come_back_bit_for_bit(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
 @pytest.mark.parametrize("rows_at_a_time", [1, 2, 1000])
-def test_a_scan_goes_through_all_by_id(
+def test_scan_returns_all_documents_ordered_by_id(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, limit: int, rows_at_a_time: int
 ) -> None:
     monkeypatch.setattr(reader, "SCAN_ROWS", rows_at_a_time)
@@ -125,7 +125,7 @@ def test_a_scan_goes_through_all_by_id(
         ({}, ["botchan", "kokoro", "sanshiro"]),
     ],
 )
-def test_a_filter_chooses_the_same_documents_everywhere(
+def test_filter_selects_same_documents_in_every_operation(
     shelf: Shelf, books: list[Document], filter: dict[str, Any], expected: list[str]
 ) -> None:
     parsed = Filter.parse(filter)
@@ -140,7 +140,7 @@ def test_a_filter_chooses_the_same_documents_everywhere(
     assert shelf.all_ids() == sorted({"botchan", "kokoro", "sanshiro"} - set(expected))
 
 
-def test_metadata_alone_is_replaced_by_an_update(shelf: Shelf, books: list[Document]) -> None:
+def test_update_replaces_only_metadata(shelf: Shelf, books: list[Document]) -> None:
     with shelf.writing() as writing:
         changed = writing.update(Selection(ids=["kokoro", "absent"]), replaced({"year": 2000}))
     assert changed == 1
@@ -148,7 +148,7 @@ def test_metadata_alone_is_replaced_by_an_update(shelf: Shelf, books: list[Docum
     assert same(found, document("kokoro", "A friendship.", {"year": 2000}))
 
 
-def test_unknown_ids_are_neither_deleted_nor_counted(shelf: Shelf, books: list[Document]) -> None:
+def test_delete_ignores_unknown_ids(shelf: Shelf, books: list[Document]) -> None:
     before = sequences(shelf)
     assert shelf.delete("absent", "gone") == 0
     assert shelf.delete("kokoro", "absent") == 1
@@ -156,7 +156,7 @@ def test_unknown_ids_are_neither_deleted_nor_counted(shelf: Shelf, books: list[D
     assert {id: n for id, n in before.items() if id != "kokoro"} == sequences(shelf)
 
 
-def test_an_exception_undoes_every_write_of_the_transaction(shelf: Shelf, books: list[Document]) -> None:
+def test_exception_rolls_back_all_writes_of_transaction(shelf: Shelf, books: list[Document]) -> None:
     before = (sequences(shelf), shelf.usage())
     with pytest.raises(KeyError), shelf.writing() as writing:  # noqa: PT012
         writing.upsert(batch([document("mon"), document("kokoro", "changed")]))
@@ -167,7 +167,7 @@ def test_an_exception_undoes_every_write_of_the_transaction(shelf: Shelf, books:
     assert shelf.check() == []
 
 
-def test_a_sequence_grows_by_one_with_every_write(shelf: Shelf, books: list[Document]) -> None:
+def test_each_write_increments_sequence_by_one(shelf: Shelf, books: list[Document]) -> None:
     assert sequences(shelf) == {"kokoro": 1, "botchan": 2, "sanshiro": 3}
     shelf.upsert(document("botchan"), document("mon"))
     assert sequences(shelf) == {"kokoro": 1, "sanshiro": 3, "botchan": 4, "mon": 5}
@@ -181,7 +181,7 @@ def test_a_sequence_grows_by_one_with_every_write(shelf: Shelf, books: list[Docu
     assert changes(shelf, 0)[0] == [(9, "botchan"), (10, "mon")]
 
 
-def test_a_transaction_sees_what_it_wrote_itself(shelf: Shelf) -> None:
+def test_transaction_reads_its_own_writes(shelf: Shelf) -> None:
     with shelf.writing() as writing:
         writing.upsert(batch([document("kokoro", "first")]))
         writing.upsert(batch([document("kokoro", "second"), document("botchan")]))
@@ -192,7 +192,7 @@ def test_a_transaction_sees_what_it_wrote_itself(shelf: Shelf) -> None:
     assert shelf.check() == []
 
 
-def test_collections_count_for_themselves(shelf: Shelf, books: list[Document]) -> None:
+def test_collections_have_independent_sequences_and_counts(shelf: Shelf, books: list[Document]) -> None:
     drafts = shelf.new_collection("drafts", Metric.L2)
     shelf.apply(drafts)
     shelf.upsert(document("kokoro", "A draft."), collection=drafts)
@@ -203,7 +203,7 @@ def test_collections_count_for_themselves(shelf: Shelf, books: list[Document]) -
     assert shelf.get("kokoro")[0].text == "A friendship."
 
 
-def test_changes_tell_what_happened_since(shelf: Shelf, books: list[Document]) -> None:
+def test_changes_returns_writes_and_deletions_since_sequence(shelf: Shelf, books: list[Document]) -> None:
     assert changes(shelf, 0) == ([], [(1, "kokoro"), (2, "botchan"), (3, "sanshiro")])
     assert changes(shelf, 3) == ([], [])
     shelf.delete("botchan")
@@ -214,7 +214,7 @@ def test_changes_tell_what_happened_since(shelf: Shelf, books: list[Document]) -
     assert changes(shelf, 3) == ([(4, "botchan")], [(5, "kokoro"), (6, "mon"), (7, "botchan")])
 
 
-def test_changes_bring_contents_when_asked(shelf: Shelf, books: list[Document]) -> None:
+def test_changes_include_contents_on_request(shelf: Shelf, books: list[Document]) -> None:
     with shelf.reading() as found:
         bare = list(found.changes(2, contents=False).rows)
         full = list(found.changes(1, contents=True).rows)
@@ -226,7 +226,7 @@ def test_changes_bring_contents_when_asked(shelf: Shelf, books: list[Document]) 
     assert all(len(row.vector) == 4 * DIMENSION for row in bare + full)
 
 
-def test_rows_are_fetched_by_their_keys(shelf: Shelf, books: list[Document]) -> None:
+def test_fetch_returns_rows_by_key(shelf: Shelf, books: list[Document]) -> None:
     with shelf.reading() as found:
         keys = {row.id: row.document_key for row in found.changes(0, contents=False).rows}
         fetched = found.fetch([keys["kokoro"], keys["sanshiro"], 10**9], EVERYTHING)
@@ -236,9 +236,7 @@ def test_rows_are_fetched_by_their_keys(shelf: Shelf, books: list[Document]) -> 
     }
 
 
-def test_old_tombstones_are_forgotten_and_the_floor_says_so(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_tombstones_are_pruned_and_floor_advances(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 5)
     shelf.upsert(*(document(f"d{n}") for n in range(10)))
     shelf.delete("d0", "d1", "d2")
@@ -254,7 +252,7 @@ def test_old_tombstones_are_forgotten_and_the_floor_says_so(
     assert shelf.check() == []
 
 
-def test_a_reader_sees_one_state(shelf: Shelf, books: list[Document]) -> None:
+def test_reader_sees_consistent_snapshot(shelf: Shelf, books: list[Document]) -> None:
     with shelf.reading() as before:
         shelf.upsert(document("mon"))
         shelf.delete("kokoro")

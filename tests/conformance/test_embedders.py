@@ -1,4 +1,4 @@
-"""What every embedder promises, checked on each; and all-MiniLM-L6-v2 against sentence-transformers."""
+"""The contract of every embedder, and all-MiniLM-L6-v2 compared with sentence-transformers."""
 
 import json
 import random
@@ -43,7 +43,7 @@ def assert_close(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_it_is_what_the_catalog_says(embedder: Embedder, models: EmbeddingModels) -> None:
+def test_embedder_matches_catalog(embedder: Embedder, models: EmbeddingModels) -> None:
     info = models.info(embedder.model)
     assert info.installed
     assert (embedder.model, embedder.dimension) == (info.name, info.dimension)
@@ -51,7 +51,7 @@ def test_it_is_what_the_catalog_says(embedder: Embedder, models: EmbeddingModels
     assert models.load(embedder.model) is embedder
 
 
-def test_each_text_has_a_row_of_norm_1(embedder: Embedder, together: Embedding) -> None:
+def test_each_text_gets_vector_of_norm_1(embedder: Embedder, together: Embedding) -> None:
     vectors = together.vectors
     assert vectors.shape == (len(TEXTS), embedder.dimension)
     assert vectors.dtype == np.float32
@@ -59,7 +59,7 @@ def test_each_text_has_a_row_of_norm_1(embedder: Embedder, together: Embedding) 
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
 
 
-def test_tokens_are_counted_and_truncation_is_told(embedder: Embedder, together: Embedding) -> None:
+def test_tokens_are_counted_and_truncation_is_reported(embedder: Embedder, together: Embedding) -> None:
     assert len(together.token_counts) == len(together.truncated) == len(TEXTS)
     assert all(1 <= count <= embedder.max_tokens for count in together.token_counts)
     for count, truncated in zip(together.token_counts, together.truncated, strict=True):
@@ -68,18 +68,18 @@ def test_tokens_are_counted_and_truncation_is_told(embedder: Embedder, together:
     assert not all(together.truncated)
 
 
-def test_no_texts_give_no_rows(embedder: Embedder) -> None:
+def test_empty_input_gives_no_vectors(embedder: Embedder) -> None:
     answer = embedder.embed([])
     assert answer.vectors.shape == (0, embedder.dimension)
     assert answer.vectors.dtype == np.float32
     assert list(answer.token_counts) == list(answer.truncated) == []
 
 
-def test_the_same_texts_give_the_same_bytes(embedder: Embedder, together: Embedding) -> None:
+def test_same_texts_give_identical_bytes(embedder: Embedder, together: Embedding) -> None:
     assert embedder.embed(TEXTS).vectors.tobytes() == together.vectors.tobytes()
 
 
-def test_neither_order_nor_batch_mates_change_a_vector(embedder: Embedder, together: Embedding) -> None:
+def test_vector_is_independent_of_order_and_batch(embedder: Embedder, together: Embedding) -> None:
     order = list(range(len(TEXTS)))
     random.Random(3).shuffle(order)
     shuffled = embedder.embed([TEXTS[index] for index in order])
@@ -88,13 +88,13 @@ def test_neither_order_nor_batch_mates_change_a_vector(embedder: Embedder, toget
     assert_close(alone, together.vectors)
 
 
-def test_every_purpose_is_taken(embedder: Embedder, together: Embedding) -> None:
+def test_every_purpose_is_accepted(embedder: Embedder, together: Embedding) -> None:
     for purpose in get_args(Purpose):
         # None of these models has prompts, so a query is embedded as a document is.
         assert_close(embedder.embed(TEXTS[-9:], purpose).vectors, together.vectors[-9:])
 
 
-def test_threads_may_share_it(embedder: Embedder, together: Embedding) -> None:
+def test_embedder_is_thread_safe(embedder: Embedder, together: Embedding) -> None:
     def embed(start: int) -> NDArray[np.float32]:
         return embedder.embed(TEXTS[start : start + 20]).vectors
 
@@ -106,13 +106,13 @@ def test_threads_may_share_it(embedder: Embedder, together: Embedding) -> None:
 
 @pytest.fixture(scope="session")
 def reference() -> tuple[NDArray[np.float32], Sequence[int]]:
-    """What `tools/make_reference_vectors.py` got from sentence-transformers."""
+    """Reference vectors made with sentence-transformers by `tools/make_reference_vectors.py`."""
     with np.load(DATA / "minilm_reference.npz") as stored:
         return stored["vectors"], [int(count) for count in stored["token_counts"]]
 
 
 @pytest.mark.parametrize("composition", ["alone", "shuffled", "together"])
-def test_minilm_is_what_sentence_transformers_makes(
+def test_minilm_matches_sentence_transformers(
     models: EmbeddingModels, reference: tuple[NDArray[np.float32], Sequence[int]], composition: str
 ) -> None:
     models.pull("all-minilm-l6-v2")

@@ -1,4 +1,4 @@
-"""Lists for operators: a part of a name, every order, every filter, against a plain list; and damage."""
+"""Operator lists: name search, sort orders and filters against a reference list; damaged rows."""
 
 import logging
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def expected(
 
 @pytest.fixture
 def tenants(metadata: MetadataStore, library: Library) -> list[Tenant]:
-    """More of them than are indexed in one go on SQLite, with equal times and a clock that steps back."""
+    """More tenants than SQLite indexes in one batch, with equal times and a clock that goes backwards."""
     random = Random(5)
     made = []
     with metadata.transaction() as tx:
@@ -99,7 +99,7 @@ def tenants(metadata: MetadataStore, library: Library) -> list[Tenant]:
 
 
 @pytest.mark.parametrize("bounds", [(2_000, 4_000), (20, 4_000), (20, 3), (0, 0)])
-def test_every_filter_in_every_order_gives_what_a_plain_list_gives(
+def test_all_filters_and_sort_orders_match_reference_list(
     metadata: MetadataStore, tenants: list[Tenant], monkeypatch: pytest.MonkeyPatch, bounds: tuple[int, int]
 ) -> None:
     """Whether it is read in its order, from the index, or both."""
@@ -119,7 +119,7 @@ def test_every_filter_in_every_order_gives_what_a_plain_list_gives(
 
 
 @pytest.mark.parametrize("sort", list(TenantSort))
-def test_every_page_size_gives_the_same_list(
+def test_list_is_same_for_every_page_size(
     metadata: MetadataStore, library: Library, sort: TenantSort
 ) -> None:
     made = [library.tenant(f"t{number}", name=f"Name {number % 3}") for number in range(9)]
@@ -128,7 +128,7 @@ def test_every_page_size_gives_the_same_list(
 
 
 @pytest.mark.parametrize("sort", list(TenantSort))
-def test_what_existed_throughout_is_neither_skipped_nor_repeated(
+def test_paging_neither_skips_nor_repeats_unchanged_tenants_during_writes(
     metadata: MetadataStore, library: Library, sort: TenantSort
 ) -> None:
     there = [library.tenant(f"m{number:02}", name=f"m corp {number:02}") for number in range(20)]
@@ -157,7 +157,7 @@ def test_what_existed_throughout_is_neither_skipped_nor_repeated(
     assert kept == expected(there, None, None, sort)
 
 
-def test_a_cursor_is_bound_to_its_order_and_to_its_needle(metadata: MetadataStore, library: Library) -> None:
+def test_cursor_is_bound_to_sort_order_and_search_text(metadata: MetadataStore, library: Library) -> None:
     for number in range(3):
         library.tenant(f"t{number}", name="Corp")
     filters: dict[str, Any] = {"status": None, "external_id": None, "deleted": False}
@@ -174,7 +174,9 @@ def test_a_cursor_is_bound_to_its_order_and_to_its_needle(metadata: MetadataStor
             assert caught.value.field == "cursor"
 
 
-def test_a_new_name_is_found_and_an_old_one_is_not(metadata: MetadataStore, library: Library) -> None:
+def test_name_search_finds_new_name_and_not_old_name_after_rename(
+    metadata: MetadataStore, library: Library
+) -> None:
     """Before the index has it, and after."""
     made = [library.new_tenant(f"t{number}", name=f"Plain {number}") for number in range(600)]
     with metadata.transaction() as tx:
@@ -197,7 +199,7 @@ def test_a_new_name_is_found_and_an_old_one_is_not(metadata: MetadataStore, libr
         assert listed(metadata, name_contains="zyzzyva", deleted=True) == []
 
 
-def test_deleted_ones_are_listed_and_counted_by_themselves(metadata: MetadataStore, library: Library) -> None:
+def test_deleted_tenants_are_listed_and_counted_separately(metadata: MetadataStore, library: Library) -> None:
     made = [library.tenant(f"t{number}", name=f"Name {number}") for number in range(6)]
     for tenant in made[:4]:
         with metadata.transaction() as tx:
@@ -225,9 +227,7 @@ def test_databases_and_collections_are_counted(metadata: MetadataStore, library:
         assert tx.collections.count_in(tenant.tenant_id, databases[1].database_id) == 0
 
 
-def test_a_name_that_folds_into_a_thousand_characters_is_kept(
-    metadata: MetadataStore, library: Library
-) -> None:
+def test_name_with_very_long_case_folding_is_stored(metadata: MetadataStore, library: Library) -> None:
     """One character of these becomes 18; an index of PostgreSQL holds 2,700 bytes."""
     tenant = library.tenant("long", name="\ufdfa" * 255)
     assert listed(metadata, sort=TenantSort.NAME) == [tenant]
@@ -243,7 +243,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", list(DAMAGE))
 @pytest.mark.parametrize("metadata", ["sqlite"], indirect=True)
-def test_a_row_that_cannot_be_read_hides_no_other(
+def test_unreadable_row_does_not_hide_other_tenants(
     metadata: MetadataStore, library: Library, raw: RawSql, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """PostgreSQL's types leave no way to write such a row."""
@@ -268,7 +268,7 @@ def test_a_row_that_cannot_be_read_hides_no_other(
     assert any(f"tenant {made[1].tenant_id} cannot be read" in finding for finding in metadata.check())
 
 
-def test_a_sound_store_has_no_findings_and_a_name_changed_by_other_means_is_one(
+def test_check_reports_only_name_changed_by_raw_sql(
     metadata: MetadataStore, library: Library, raw: RawSql
 ) -> None:
     tenant = library.tenant(name="Straße")

@@ -1,4 +1,4 @@
-"""What the schema itself refuses or repairs, when rows come by other means than this program."""
+"""Constraints and triggers of the metadata schema against raw SQL."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -87,12 +87,12 @@ def refused(raw: RawSql, table: str, column: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("column", "value"), WRONG_TENANTS)
-def test_a_wrong_tenant_is_refused(raw: RawSql, tenant: Tenant, column: str, value: Any) -> None:
+def test_invalid_tenant_is_refused(raw: RawSql, tenant: Tenant, column: str, value: Any) -> None:
     refused(raw, "tenants", column, value)
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
-def test_a_time_is_kept_in_one_form_alone(raw: RawSql, tenant: Tenant, form: str) -> None:
+def test_times_are_stored_in_one_format_only(raw: RawSql, tenant: Tenant, form: str) -> None:
     """SQLite, whose times are text, refuses other forms; PostgreSQL reads the instant that they name."""
     if raw.system == "sqlite":
         refused(raw, "tenants", "created_at", form)
@@ -103,12 +103,12 @@ def test_a_time_is_kept_in_one_form_alone(raw: RawSql, tenant: Tenant, form: str
 
 
 @pytest.mark.parametrize(("column", "value"), WRONG_DATABASES)
-def test_a_wrong_database_is_refused(raw: RawSql, database: Database, column: str, value: Any) -> None:
+def test_invalid_database_is_refused(raw: RawSql, database: Database, column: str, value: Any) -> None:
     refused(raw, "databases", column, value)
 
 
 @pytest.mark.parametrize(("column", "value"), WRONG_COLLECTIONS)
-def test_a_wrong_collection_is_refused(raw: RawSql, collection: Collection, column: str, value: Any) -> None:
+def test_invalid_collection_is_refused(raw: RawSql, collection: Collection, column: str, value: Any) -> None:
     refused(raw, "collections", column, value)
 
 
@@ -120,7 +120,7 @@ def test_a_wrong_collection_is_refused(raw: RawSql, collection: Collection, colu
         ("collections", "state", "deleting"),
     ],
 )
-def test_a_deleted_state_and_a_time_of_deletion_come_together(
+def test_deleted_state_requires_deletion_time(
     raw: RawSql, collection: Collection, table: str, state: str, deleted: str
 ) -> None:
     for wrong in (f"{state} = '{deleted}'", f"deleted_at = '{NOW}'", f"state_before_deletion = '{deleted}'"):
@@ -130,7 +130,9 @@ def test_a_deleted_state_and_a_time_of_deletion_come_together(
     assert raw(f"SELECT count(*) FROM {table} WHERE deleted_at IS NOT NULL") == [(1,)]
 
 
-def test_a_collection_cannot_mix_two_tenants(raw: RawSql, library: Library, collection: Collection) -> None:
+def test_collection_cannot_reference_two_tenants(
+    raw: RawSql, library: Library, collection: Collection
+) -> None:
     other = library.tenant("other")
     elsewhere = library.database(other)
     with pytest.raises(sa.exc.IntegrityError, match=r"(?i)foreign key"):
@@ -141,15 +143,13 @@ def test_a_collection_cannot_mix_two_tenants(raw: RawSql, library: Library, coll
         tx.collections.create(replace(library.new_collection(elsewhere), tenant_id=collection.tenant_id))
 
 
-def test_only_a_unique_value_that_clashes_is_a_clash_of_names(
-    library: Library, metadata: MetadataStore
-) -> None:
+def test_only_unique_violation_raises_already_exists(library: Library, metadata: MetadataStore) -> None:
     """What else the schema refuses is a defect of the program, and is not hidden as something else."""
     with pytest.raises(sa.exc.IntegrityError), metadata.transaction() as tx:
         tx.tenants.create(library.new_tenant(memory_quota_bytes=-1))
 
 
-def test_purging_a_tenant_takes_all_that_is_below_it(
+def test_tenant_purge_removes_its_databases_and_collections(
     raw: RawSql, metadata: MetadataStore, library: Library, collection: Collection, clock: Clock
 ) -> None:
     kept = library.collection(library.database(library.tenant("other")))
@@ -161,7 +161,7 @@ def test_purging_a_tenant_takes_all_that_is_below_it(
 
 
 @pytest.mark.parametrize("table", ["tenants", "databases", "collections"])
-def test_a_row_changed_by_other_means_gets_the_next_version_and_time(
+def test_raw_update_increments_version_and_sets_updated_at(
     raw: RawSql, collection: Collection, clock: Clock, table: str
 ) -> None:
     started = format_instant(datetime.now(UTC).replace(microsecond=0))
@@ -174,7 +174,7 @@ def test_a_row_changed_by_other_means_gets_the_next_version_and_time(
 
 
 @pytest.mark.parametrize("table", ["tenants", "databases", "collections"])
-def test_its_time_never_runs_backwards(raw: RawSql, collection: Collection, table: str) -> None:
+def test_updated_at_never_goes_backwards(raw: RawSql, collection: Collection, table: str) -> None:
     future = "2999-01-31T09:15:00.123456Z"
     raw(f"UPDATE {table} SET version = version + 1, updated_at = ?", future)
     raw(f"UPDATE {table} SET name = 'renamed'")
@@ -184,9 +184,7 @@ def test_its_time_never_runs_backwards(raw: RawSql, collection: Collection, tabl
 
 
 @pytest.mark.parametrize("table", ["tenants", "databases", "collections"])
-def test_a_row_written_by_this_program_is_left_as_it_was_written(
-    raw: RawSql, collection: Collection, table: str
-) -> None:
+def test_versioned_update_keeps_given_updated_at(raw: RawSql, collection: Collection, table: str) -> None:
     past = "2001-01-31T09:15:00.123456Z"
     raw(f"UPDATE {table} SET version = 7, updated_at = ?", past)
     assert raw(f"SELECT version, updated_at FROM {table}") == [(7, past)]
@@ -201,7 +199,7 @@ def test_a_row_written_by_this_program_is_left_as_it_was_written(
         "DELETE FROM audit_entries WHERE action = 'tenant.create'",
     ],
 )
-def test_audit_entries_are_never_changed_or_deleted(
+def test_audit_entries_cannot_be_changed_or_deleted(
     raw: RawSql, library: Library, tenant: Tenant, statement: str
 ) -> None:
     library.audit(tenant)
@@ -250,7 +248,7 @@ def test_audit_entries_cannot_be_truncated(raw: RawSql, library: Library, tenant
         (f"audit_entries ({ENTRY})", (bytes(16), "a", "t", "i", "denied", "[]", NOW)),
     ],
 )
-def test_wrong_rows_of_the_other_tables_are_refused(
+def test_invalid_rows_of_other_tables_are_refused(
     raw: RawSql, insert: str, values: tuple[object, ...]
 ) -> None:
     places = ", ".join("?" * len(values))
@@ -258,7 +256,7 @@ def test_wrong_rows_of_the_other_tables_are_refused(
         raw(f"INSERT INTO {insert} VALUES ({places})", *values)
 
 
-def test_right_rows_of_the_other_tables_are_taken(raw: RawSql, tenant: Tenant) -> None:
+def test_valid_rows_of_other_tables_are_accepted(raw: RawSql, tenant: Tenant) -> None:
     """So that nothing above is refused for how it is written."""
     for insert, values in (
         ("outbox (tenant_id, subject, subject_id)", (bytes(16), "tenant", Blob(16))),

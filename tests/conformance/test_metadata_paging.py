@@ -1,4 +1,4 @@
-"""Lists: their order, and cursors that skip and repeat nothing while others write."""
+"""List order, and cursors that neither skip nor repeat rows during concurrent writes."""
 
 from datetime import timedelta
 from typing import Any
@@ -43,7 +43,7 @@ def walk(metadata: MetadataStore, place: Place, limit: int, **how: Any) -> list[
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 6, 7, 100])
-def test_every_page_size_gives_the_same_list(metadata: MetadataStore, place: Place, limit: int) -> None:
+def test_list_is_same_for_every_page_size(metadata: MetadataStore, place: Place, limit: int) -> None:
     made = create(metadata, place, "b", "a-z", "a", "0", "c", "ab")
     if place.entity == "tenant":
         expected = sorted(made, key=lambda each: (each.created_at, id_of(each)))
@@ -52,14 +52,14 @@ def test_every_page_size_gives_the_same_list(metadata: MetadataStore, place: Pla
     assert walk(metadata, place, limit) == expected
 
 
-def test_a_page_that_holds_the_last_item_names_no_next_one(metadata: MetadataStore, place: Place) -> None:
+def test_last_page_has_no_next_cursor(metadata: MetadataStore, place: Place) -> None:
     create(metadata, place, "a", "b")
     with metadata.read() as tx:
         assert place.page(tx, limit=2).next_cursor is None
         assert place.page(tx, limit=1).next_cursor is not None
 
 
-def test_names_sort_by_their_bytes(metadata: MetadataStore, library: Library) -> None:
+def test_names_sort_by_bytes(metadata: MetadataStore, library: Library) -> None:
     place = PLACES["databases"](library)
     create(metadata, place, "a", "B", "Z", "b", "0", "a.b", "a-b", "a_b")
     with metadata.read() as tx:
@@ -69,7 +69,7 @@ def test_names_sort_by_their_bytes(metadata: MetadataStore, library: Library) ->
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
-def test_tenants_sort_by_the_code_points_of_folded_names(
+def test_tenants_sort_by_code_points_of_folded_names(
     metadata: MetadataStore, library: Library, limit: int
 ) -> None:
     names = [
@@ -99,7 +99,7 @@ def test_tenants_sort_by_the_code_points_of_folded_names(
     assert by_slug == sorted(by_slug)
 
 
-def test_tenants_come_by_creation_and_ties_by_id(metadata: MetadataStore, library: Library) -> None:
+def test_tenants_sort_by_creation_time_then_id(metadata: MetadataStore, library: Library) -> None:
     place = PLACES["tenants"](library)
     late = [
         library.new_tenant(f"late{n}", created_at=library.clock.now + timedelta(days=1)) for n in range(5)
@@ -112,7 +112,7 @@ def test_tenants_come_by_creation_and_ties_by_id(metadata: MetadataStore, librar
         assert [each.slug for each in walk(metadata, place, limit)] == [t.slug for t in early + late]
 
 
-def test_rows_that_existed_throughout_are_neither_skipped_nor_repeated(
+def test_paging_neither_skips_nor_repeats_unchanged_rows_during_writes(
     metadata: MetadataStore, place: Place, clock: Clock
 ) -> None:
     """While a list is read, others are added before and behind the cursor, and some are deleted."""
@@ -138,7 +138,7 @@ def test_rows_that_existed_throughout_are_neither_skipped_nor_repeated(
 
 
 @pytest.mark.parametrize("how", [{"deleted": True}, {"status": TenantStatus.ACTIVE}, {"external_id": "x"}])
-def test_a_cursor_is_bound_to_the_filter_of_its_list(
+def test_cursor_is_bound_to_filter_of_its_list(
     metadata: MetadataStore, library: Library, how: dict[str, Any]
 ) -> None:
     place = PLACES["tenants"](library)
@@ -151,7 +151,7 @@ def test_a_cursor_is_bound_to_the_filter_of_its_list(
 
 
 @pytest.mark.parametrize("kind", ["databases", "collections"])
-def test_a_cursor_is_bound_to_its_parent(metadata: MetadataStore, library: Library, kind: str) -> None:
+def test_cursor_is_bound_to_its_parent(metadata: MetadataStore, library: Library, kind: str) -> None:
     place = PLACES[kind](library)
     create(metadata, place, "a", "b")
     library_of_others = Library(metadata, library.clock, library.ids)
@@ -180,9 +180,7 @@ def test_tenants_are_listed_by_status_and_by_external_id(metadata: MetadataStore
 @pytest.mark.parametrize(
     "filters", [{"status": TenantStatus.ACTIVE}, {"status": TenantStatus.ACTIVE, "external_id": None}]
 )
-def test_a_filtered_list_is_paged_too(
-    metadata: MetadataStore, library: Library, filters: dict[str, Any]
-) -> None:
+def test_filtered_list_is_paged(metadata: MetadataStore, library: Library, filters: dict[str, Any]) -> None:
     place = PLACES["tenants"](library)
     active = [library.tenant(f"a{number}") for number in range(5)]
     library.tenant("s", status=TenantStatus.SUSPENDED)

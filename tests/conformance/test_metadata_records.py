@@ -1,4 +1,4 @@
-"""Audit entries, the outbox, the registry of stores, remembered answers, whole paths and counts."""
+"""Audit entries, the outbox, the store registry, idempotency answers, full paths and counts."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def collection(library: Library, database: Database) -> Collection:
     return library.collection(database)
 
 
-def test_audit_entries_come_oldest_first_in_pages(
+def test_audit_entries_are_paged_oldest_first(
     metadata: MetadataStore, library: Library, tenant: Tenant
 ) -> None:
     other = library.tenant("other")
@@ -43,7 +43,7 @@ def test_audit_entries_come_oldest_first_in_pages(
     assert rest.next_cursor is None
 
 
-def test_audit_entries_outlive_their_tenant(
+def test_audit_entries_survive_tenant_purge(
     metadata: MetadataStore, library: Library, tenant: Tenant, clock: Clock
 ) -> None:
     entry = library.audit(tenant, reason="unpaid", metadata={"invoice": "7"})
@@ -55,7 +55,7 @@ def test_audit_entries_outlive_their_tenant(
         assert not tx.audit.knows(TenantId(bytes(16)))
 
 
-def test_the_outbox_keeps_what_each_store_was_not_told(
+def test_outbox_keeps_pending_entries_per_tenant(
     metadata: MetadataStore, library: Library, tenant: Tenant, database: Database
 ) -> None:
     other = library.tenant("other")
@@ -77,7 +77,7 @@ def test_the_outbox_keeps_what_each_store_was_not_told(
         assert len(tx.outbox.pending(other.tenant_id)) == 1
 
 
-def test_a_sequence_of_the_outbox_is_never_used_again(metadata: MetadataStore, tenant: Tenant) -> None:
+def test_outbox_sequence_is_never_reused(metadata: MetadataStore, tenant: Tenant) -> None:
     def add() -> int:
         with metadata.transaction() as tx:
             tx.outbox.add(tenant.tenant_id, "tenant", tenant.tenant_id)
@@ -89,7 +89,7 @@ def test_a_sequence_of_the_outbox_is_never_used_again(metadata: MetadataStore, t
     assert add() > first
 
 
-def test_purges_wait_in_the_outbox_after_their_tenant_is_gone(
+def test_purge_entries_stay_in_outbox_after_tenant_purge(
     metadata: MetadataStore, tenant: Tenant, clock: Clock
 ) -> None:
     with metadata.transaction() as tx:
@@ -99,7 +99,7 @@ def test_purges_wait_in_the_outbox_after_their_tenant_is_gone(
         assert [entry.tenant_id for entry in tx.outbox.purges()] == [tenant.tenant_id]
 
 
-def test_the_registry_knows_the_store_of_each_tenant(
+def test_registry_maps_tenant_to_store_id(
     metadata: MetadataStore, library: Library, tenant: Tenant, clock: Clock
 ) -> None:
     store_id = library.ids.new(StoreId)
@@ -118,7 +118,9 @@ def test_the_registry_knows_the_store_of_each_tenant(
         assert tx.stores.list() == []
 
 
-def test_an_answer_is_given_again_for_a_day(metadata: MetadataStore, tenant: Tenant, clock: Clock) -> None:
+def test_idempotency_answer_is_kept_for_24_hours(
+    metadata: MetadataStore, tenant: Tenant, clock: Clock
+) -> None:
     with metadata.transaction() as tx:
         assert tx.answers.find(key(), clock.now) is None
         tx.answers.add(key(), b'{"a":1}', tenant.tenant_id, clock.now)
@@ -130,7 +132,7 @@ def test_an_answer_is_given_again_for_a_day(metadata: MetadataStore, tenant: Ten
         assert tx.answers.find(key(), clock.now + timedelta(hours=24, microseconds=1)) is None
 
 
-def test_a_key_used_with_other_arguments_is_a_mismatch(
+def test_idempotency_key_with_other_arguments_is_refused(
     metadata: MetadataStore, tenant: Tenant, clock: Clock
 ) -> None:
     with metadata.transaction() as tx:
@@ -139,7 +141,7 @@ def test_a_key_used_with_other_arguments_is_a_mismatch(
             tx.answers.find(key(arguments=b"other"), clock.now)
 
 
-def test_answers_older_than_a_day_are_forgotten_when_one_is_added(
+def test_adding_answer_removes_answers_older_than_24_hours(
     metadata: MetadataStore, raw: RawSql, tenant: Tenant, clock: Clock
 ) -> None:
     with metadata.transaction() as tx:
@@ -154,7 +156,7 @@ def test_answers_older_than_a_day_are_forgotten_when_one_is_added(
     ]
 
 
-def test_answers_go_with_their_tenant(
+def test_tenant_purge_removes_its_answers(
     metadata: MetadataStore, raw: RawSql, tenant: Tenant, clock: Clock
 ) -> None:
     with metadata.transaction() as tx:
@@ -164,7 +166,7 @@ def test_answers_go_with_their_tenant(
     assert raw("SELECT key FROM remembered_answers") == [("purge",)]
 
 
-def test_a_collection_is_found_by_its_whole_path(
+def test_collection_is_found_by_full_path(
     metadata: MetadataStore, tenant: Tenant, database: Database, collection: Collection
 ) -> None:
     with metadata.read() as tx:
@@ -185,7 +187,7 @@ def test_a_collection_is_found_by_its_whole_path(
         (("other", "kb", "notes"), "database"),
     ],
 )
-def test_the_first_that_is_missing_on_a_path_is_named(
+def test_not_found_names_first_missing_path_element(
     metadata: MetadataStore,
     library: Library,
     collection: Collection,
@@ -199,7 +201,7 @@ def test_the_first_that_is_missing_on_a_path_is_named(
 
 
 @pytest.mark.parametrize("hidden", ["tenant", "database", "collection"])
-def test_nothing_below_a_deleted_one_has_a_path(
+def test_path_through_deleted_entity_is_not_found(
     metadata: MetadataStore,
     tenant: Tenant,
     database: Database,
@@ -219,7 +221,7 @@ def test_nothing_below_a_deleted_one_has_a_path(
     assert caught.value.fields["entity"] == hidden
 
 
-def test_the_ids_of_another_tenant_lead_nowhere(
+def test_ids_of_another_tenant_are_not_found(
     metadata: MetadataStore, library: Library, database: Database, collection: Collection
 ) -> None:
     """They are answered exactly as unknown ones."""
@@ -241,7 +243,7 @@ def test_the_ids_of_another_tenant_lead_nowhere(
         tx.databases.purge(other, database.database_id, library.clock.now)
 
 
-def test_counts_leave_out_what_is_deleted(
+def test_counts_exclude_deleted_entities(
     metadata: MetadataStore, library: Library, tenant: Tenant, database: Database, clock: Clock
 ) -> None:
     notes, drafts = library.collection(database), library.collection(database, "drafts")
@@ -259,7 +261,7 @@ def test_counts_leave_out_what_is_deleted(
         assert tx.collections.find_with_database(tenant.tenant_id, notes.collection_id) == (database, notes)
 
 
-def test_an_external_id_belongs_to_one_tenant(library: Library) -> None:
+def test_external_id_is_unique(library: Library) -> None:
     library.tenant("one", external_id="crm/1")
     with pytest.raises(AlreadyExists) as caught:
         library.tenant("two", external_id="crm/1")
@@ -268,7 +270,7 @@ def test_an_external_id_belongs_to_one_tenant(library: Library) -> None:
     library.tenant("four")  # any number may have none
 
 
-def test_equal_names_live_in_different_parents(library: Library, database: Database) -> None:
+def test_same_name_is_allowed_in_different_parents(library: Library, database: Database) -> None:
     other = library.tenant("other")
     assert library.database(other, database.name).name == database.name
     first = library.collection(database, "notes")
@@ -276,7 +278,7 @@ def test_equal_names_live_in_different_parents(library: Library, database: Datab
     assert first.name == second.name
 
 
-def test_an_exception_rolls_back_every_entity(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
+def test_exception_rolls_back_all_entities(metadata: MetadataStore, library: Library, raw: RawSql) -> None:
     tenant = library.new_tenant()
     database = library.new_database(tenant)
     with pytest.raises(KeyError), metadata.transaction() as tx:  # noqa: PT012
@@ -292,7 +294,7 @@ def test_an_exception_rolls_back_every_entity(metadata: MetadataStore, library: 
         assert raw(f"SELECT count(*) FROM {table}") == [(0,)]
 
 
-def test_a_clash_in_the_middle_rolls_back_what_came_before(metadata: MetadataStore, library: Library) -> None:
+def test_conflict_rolls_back_earlier_writes(metadata: MetadataStore, library: Library) -> None:
     library.tenant("taken")
     with pytest.raises(AlreadyExists), metadata.transaction() as tx:  # noqa: PT012
         tx.tenants.create(library.new_tenant("fresh"))
@@ -301,7 +303,7 @@ def test_a_clash_in_the_middle_rolls_back_what_came_before(metadata: MetadataSto
         assert tx.tenants.find("fresh") is None
 
 
-def test_a_snapshot_sees_one_state_and_a_read_the_newest(metadata: MetadataStore, library: Library) -> None:
+def test_snapshot_is_consistent_and_read_sees_latest_state(metadata: MetadataStore, library: Library) -> None:
     with metadata.snapshot() as snapshot, metadata.read() as newest:
         assert snapshot.tenants.find("aki-labs") is None
         library.tenant()
@@ -309,7 +311,7 @@ def test_a_snapshot_sees_one_state_and_a_read_the_newest(metadata: MetadataStore
         assert newest.tenants.find("aki-labs") is not None
 
 
-def test_the_generation_changes_with_every_transaction(metadata: MetadataStore, library: Library) -> None:
+def test_generation_changes_with_every_transaction(metadata: MetadataStore, library: Library) -> None:
     before = metadata.generation
     library.tenant()
     between = metadata.generation

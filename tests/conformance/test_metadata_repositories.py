@@ -1,4 +1,4 @@
-"""What the repositories of tenants, databases and collections promise alike."""
+"""Behavior shared by the repositories of tenants, databases and collections."""
 
 import threading
 from datetime import timedelta
@@ -23,7 +23,7 @@ def place(request: pytest.FixtureRequest, library: Library) -> Place:
 
 @pytest.fixture
 def kept(place: Place, metadata: MetadataStore) -> Any:
-    """An entity called `first` that is stored."""
+    """A stored entity named `first`."""
     return create(metadata, place, "first")
 
 
@@ -45,9 +45,7 @@ def delete(metadata: MetadataStore, place: Place, entity: Any, clock: Clock) -> 
     return stored(metadata, place, entity, deleted=True)
 
 
-def test_what_was_created_is_found_by_id_and_by_name(
-    metadata: MetadataStore, place: Place, kept: Any
-) -> None:
+def test_created_entity_is_found_by_id_and_name(metadata: MetadataStore, place: Place, kept: Any) -> None:
     with metadata.read() as tx:
         assert place.get(tx, id_of(kept)) == kept
         assert place.get(tx, "first") == kept
@@ -55,7 +53,9 @@ def test_what_was_created_is_found_by_id_and_by_name(
         assert place.find(tx, "first") == kept
 
 
-def test_get_raises_what_find_does_not_find(metadata: MetadataStore, place: Place, kept: Any) -> None:
+def test_get_raises_not_found_where_find_returns_none(
+    metadata: MetadataStore, place: Place, kept: Any
+) -> None:
     unknown = ID_KINDS[place.entity](bytes(16))
     for reference in (unknown, "second", "FIRST", "first\n"):
         with metadata.read() as tx:
@@ -65,7 +65,7 @@ def test_get_raises_what_find_does_not_find(metadata: MetadataStore, place: Plac
         assert caught.value.fields == {"entity": place.entity, "id": str(reference)}
 
 
-def test_a_name_that_is_taken_is_named(metadata: MetadataStore, place: Place, kept: Any) -> None:
+def test_duplicate_name_error_names_field_and_value(metadata: MetadataStore, place: Place, kept: Any) -> None:
     with pytest.raises(AlreadyExists) as caught:
         create(metadata, place, "first")
     assert caught.value.fields == {"entity": place.entity, "field": place.name_field, "value": "first"}
@@ -73,7 +73,7 @@ def test_a_name_that_is_taken_is_named(metadata: MetadataStore, place: Place, ke
         assert place.page(tx).items.count(kept) == 1
 
 
-def test_a_name_stays_taken_until_purge(
+def test_name_stays_reserved_until_purge(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     delete(metadata, place, kept, clock)
@@ -84,7 +84,7 @@ def test_a_name_stays_taken_until_purge(
     assert create(metadata, place, "first").version == 1
 
 
-def test_of_two_concurrent_creates_of_one_name_one_wins(metadata: MetadataStore, place: Place) -> None:
+def test_concurrent_creates_of_same_name_succeed_once(metadata: MetadataStore, place: Place) -> None:
     outcomes: list[str] = []
     start = threading.Barrier(8)
 
@@ -104,9 +104,7 @@ def test_of_two_concurrent_creates_of_one_name_one_wins(metadata: MetadataStore,
     assert sorted(outcomes) == ["created"] + ["taken"] * 7
 
 
-def test_an_update_stores_the_next_version(
-    metadata: MetadataStore, place: Place, kept: Any, clock: Clock
-) -> None:
+def test_update_increments_version(metadata: MetadataStore, place: Place, kept: Any, clock: Clock) -> None:
     changed = kept.changed(clock.advance(minutes=1), **{place.name_field: "renamed"})
     with metadata.transaction() as tx:
         place.repository(tx).update(changed)
@@ -117,7 +115,7 @@ def test_an_update_stores_the_next_version(
         assert place.find(tx, "renamed") == changed
 
 
-def test_an_update_to_a_name_that_is_taken_is_refused(
+def test_update_to_taken_name_is_refused(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     other = create(metadata, place, "second")
@@ -128,7 +126,7 @@ def test_an_update_to_a_name_that_is_taken_is_refused(
 
 
 @pytest.mark.parametrize("verb", ["update", "delete"])
-def test_a_stale_version_is_refused_and_changes_nothing(
+def test_stale_version_is_refused_and_changes_nothing(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock, verb: str
 ) -> None:
     current = kept.changed(clock.now, **{place.name_field: "renamed"})
@@ -142,7 +140,7 @@ def test_a_stale_version_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("verb", ["update", "delete", "restore"])
-def test_what_is_not_there_cannot_be_changed(
+def test_change_of_unknown_entity_is_not_found(
     metadata: MetadataStore, place: Place, clock: Clock, verb: str
 ) -> None:
     absent = place.new("absent")
@@ -152,7 +150,7 @@ def test_what_is_not_there_cannot_be_changed(
     assert caught.value.fields == {"entity": place.entity, "id": str(id_of(absent))}
 
 
-def test_of_two_concurrent_updates_of_one_version_one_wins(
+def test_concurrent_updates_of_same_version_succeed_once(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     outcomes: list[str] = []
@@ -175,7 +173,7 @@ def test_of_two_concurrent_updates_of_one_version_one_wins(
     assert [getattr(stored(metadata, place, kept), place.name_field)] == outcomes
 
 
-def test_a_deleted_one_is_hidden_but_from_those_who_ask_for_it(
+def test_deleted_entity_is_hidden_unless_requested(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     other = create(metadata, place, "second")
@@ -194,7 +192,7 @@ def test_a_deleted_one_is_hidden_but_from_those_who_ask_for_it(
     assert stored(metadata, place, other) == other
 
 
-def test_a_restored_one_has_the_state_that_it_had(
+def test_restore_returns_entity_to_previous_state(
     metadata: MetadataStore, place: Place, clock: Clock
 ) -> None:
     state_field = "status" if place.entity == "tenant" else "state"
@@ -211,7 +209,7 @@ def test_a_restored_one_has_the_state_that_it_had(
     assert stored(metadata, place, made) == restored
 
 
-def test_times_of_deletion_and_restore_never_run_backwards(
+def test_deletion_and_restore_times_never_go_backwards(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     with metadata.transaction() as tx:
@@ -223,7 +221,7 @@ def test_times_of_deletion_and_restore_never_run_backwards(
     assert restored.updated_at == kept.updated_at
 
 
-def test_a_second_delete_from_the_same_version_is_stale(
+def test_second_delete_of_same_version_is_refused(
     metadata: MetadataStore, place: Place, kept: Any, clock: Clock
 ) -> None:
     found = delete(metadata, place, kept, clock)
@@ -232,7 +230,9 @@ def test_a_second_delete_from_the_same_version_is_stale(
     assert stored(metadata, place, kept, deleted=True) == found
 
 
-def test_purge_removes_for_good(metadata: MetadataStore, place: Place, kept: Any, clock: Clock) -> None:
+def test_purge_removes_entity_permanently(
+    metadata: MetadataStore, place: Place, kept: Any, clock: Clock
+) -> None:
     delete(metadata, place, kept, clock)
     with metadata.transaction() as tx:
         place.purge(tx, id_of(kept))
@@ -242,7 +242,7 @@ def test_purge_removes_for_good(metadata: MetadataStore, place: Place, kept: Any
         place.purge(tx, id_of(kept))
 
 
-def test_an_id_of_another_kind_is_a_mistake_of_the_program(metadata: MetadataStore, library: Library) -> None:
+def test_id_of_wrong_type_raises_type_error(metadata: MetadataStore, library: Library) -> None:
     database = library.database(library.tenant())
     wrong: Any = database.database_id
     with metadata.read() as tx:
@@ -253,5 +253,5 @@ def test_an_id_of_another_kind_is_a_mistake_of_the_program(metadata: MetadataSto
             lambda: tx.outbox.pending(wrong),
             lambda: tx.stores.find(wrong),
         ):
-            with pytest.raises((TypeError, sa.exc.StatementError), match="TenantId wanted, not DatabaseId"):
+            with pytest.raises((TypeError, sa.exc.StatementError), match="expected TenantId, not DatabaseId"):
                 wrong_call()

@@ -1,4 +1,4 @@
-"""The metadata store on SQLite: its schema, and the files that it refuses."""
+"""The metadata store on SQLite: its schema, and the files it refuses."""
 
 import shutil
 import subprocess
@@ -52,7 +52,7 @@ def declared(column: sa.Column[object]) -> str:
     return "INTEGER"
 
 
-def test_the_tables_of_the_queries_are_those_of_the_migrations(raw: RawSql) -> None:
+def test_query_tables_match_migrated_schema(raw: RawSql) -> None:
     names = raw(
         "SELECT name FROM pragma_table_list"
         " WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -82,23 +82,21 @@ def test_every_table_is_strict(raw: RawSql) -> None:
     assert {name for (name,) in lax} == {"sqlite_schema", "sqlite_sequence", "alembic_version"}
 
 
-def test_the_newest_migration_is_the_head() -> None:
+def test_newest_migration_is_head() -> None:
     versions = Path(str(migrations.__file__)).parent / "versions"
     numbers = sorted(path.name[1:5] for path in versions.glob("v*.py"))
     assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
     assert numbers[-1] == schema.HEAD
 
 
-def test_a_new_store_has_the_newest_schema_and_private_files(store: SqliteMetadataStore, path: Path) -> None:
+def test_new_store_has_newest_schema_and_private_files(store: SqliteMetadataStore, path: Path) -> None:
     with store._file.read() as connection:
         assert schema.version(connection) == schema.HEAD
     assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
     assert store.check() == []
 
 
-def test_what_was_stored_is_there_when_the_store_is_opened_again(
-    store: SqliteMetadataStore, path: Path
-) -> None:
+def test_data_persists_across_reopen(store: SqliteMetadataStore, path: Path) -> None:
     tenant = Library(store, Clock(), make_ids()).tenant()
     store.close()
     again = SqliteMetadataStore(path)
@@ -107,14 +105,14 @@ def test_what_was_stored_is_there_when_the_store_is_opened_again(
     again.close()
 
 
-def test_an_empty_file_is_a_new_store(path: Path) -> None:
+def test_empty_file_is_initialized_as_new_store(path: Path) -> None:
     path.touch()
     store = SqliteMetadataStore(path)
     assert store.check() == []
     store.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(
+def test_newer_schema_is_refused_and_file_unchanged(
     store: SqliteMetadataStore, raw: RawSql, path: Path
 ) -> None:
     raw("UPDATE alembic_version SET version_num = '9999'")
@@ -125,7 +123,7 @@ def test_a_newer_schema_is_refused_and_left_alone(
     assert path.read_bytes() == before
 
 
-def test_a_step_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_migration_step_is_rolled_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -140,7 +138,7 @@ def test_a_step_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest
     store.close()
 
 
-def test_an_overwritten_header_is_refused(store: SqliteMetadataStore, path: Path) -> None:
+def test_overwritten_header_is_refused(store: SqliteMetadataStore, path: Path) -> None:
     fill(store)
     store.close()
     damaged = b"garbage!" * 64 + path.read_bytes()[512:]
@@ -151,7 +149,9 @@ def test_an_overwritten_header_is_refused(store: SqliteMetadataStore, path: Path
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_a_page_of_garbage_is_refused_or_found(store: SqliteMetadataStore, path: Path, share: float) -> None:
+def test_garbage_page_is_refused_or_reported_by_check(
+    store: SqliteMetadataStore, path: Path, share: float
+) -> None:
     fill(store)
     store.close()
     content = bytearray(path.read_bytes())
@@ -169,7 +169,7 @@ def test_a_page_of_garbage_is_refused_or_found(store: SqliteMetadataStore, path:
     assert any("damaged" in each or "page" in each.lower() for each in found)
 
 
-def test_a_truncated_file_is_refused_or_found(store: SqliteMetadataStore, path: Path) -> None:
+def test_truncated_file_is_refused_or_reported_by_check(store: SqliteMetadataStore, path: Path) -> None:
     fill(store)
     store.close()
     content = path.read_bytes()
@@ -183,7 +183,7 @@ def test_a_truncated_file_is_refused_or_found(store: SqliteMetadataStore, path: 
     assert found
 
 
-def test_a_broken_reference_is_found(store: SqliteMetadataStore, raw: RawSql) -> None:
+def test_check_reports_broken_foreign_key(store: SqliteMetadataStore, raw: RawSql) -> None:
     with store._file.read() as connection:
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql("INSERT INTO tenant_stores VALUES (zeroblob(16), zeroblob(16))")
@@ -191,7 +191,7 @@ def test_a_broken_reference_is_found(store: SqliteMetadataStore, raw: RawSql) ->
     assert store.check() == ["row 1 of tenant_stores refers to a missing row of tenants"]
 
 
-def test_a_closed_store_is_found_unavailable_by_its_check(store: SqliteMetadataStore) -> None:
+def test_check_reports_closed_store(store: SqliteMetadataStore) -> None:
     store.close()
     assert store.check() == ["metadata.db is closed"]
 
@@ -231,7 +231,7 @@ def probe(path: Path, scratch: Path) -> str:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory that another user can reach."""
+    """A directory accessible to other users."""
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     yield made
@@ -239,14 +239,14 @@ def public_directory() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def test_a_read_only_directory_is_refused(public_directory: Path, tmp_path: Path) -> None:
+def test_read_only_directory_is_refused(public_directory: Path, tmp_path: Path) -> None:
     path = public_directory / "metadata.db"
     public_directory.chmod(0o555)
     assert probe(path, tmp_path / "scratch.db").startswith("metadata.db: ")
     assert list(public_directory.iterdir()) == []
 
 
-def test_a_read_only_store_is_refused(public_directory: Path, tmp_path: Path) -> None:
+def test_read_only_store_is_refused(public_directory: Path, tmp_path: Path) -> None:
     path = public_directory / "metadata.db"
     SqliteMetadataStore(path).close()
     path.chmod(0o444)

@@ -1,4 +1,4 @@
-"""The schemas of the two databases say the same: tables, columns, keys, checks, indexes, order of texts."""
+"""The SQLite and PostgreSQL schemas match: tables, columns, keys, checks, indexes, collation."""
 
 import re
 from collections.abc import Iterator
@@ -124,14 +124,14 @@ def constraints(connection: sa.Connection, kind: str) -> set[str]:
     )
 
 
-def test_the_metadata_schemas_have_the_same_tables(tmp_path: Path, postgres_url: str) -> None:
+def test_metadata_schemas_have_same_tables(tmp_path: Path, postgres_url: str) -> None:
     with metadata_schemas(tmp_path, postgres_url) as (first, second):
         on_file = shapes(first)
         assert {name: shape for name, shape in on_file.items() if name not in NAMES_ALONE} == shapes(second)
     assert len(on_file) > 10
 
 
-def test_the_metadata_schemas_have_the_same_checks(tmp_path: Path, postgres_url: str) -> None:
+def test_metadata_schemas_have_same_check_constraints(tmp_path: Path, postgres_url: str) -> None:
     with metadata_schemas(tmp_path, postgres_url) as (first, second):
         on_file = sqlite_names(first, r"CONSTRAINT\s+(\w+)\s+CHECK")
         on_server = constraints(second, "c")
@@ -140,13 +140,13 @@ def test_the_metadata_schemas_have_the_same_checks(tmp_path: Path, postgres_url:
     assert len(on_server) > 30
 
 
-def test_the_metadata_schemas_have_the_same_foreign_keys_by_name(tmp_path: Path, postgres_url: str) -> None:
+def test_metadata_schemas_have_same_foreign_key_names(tmp_path: Path, postgres_url: str) -> None:
     with metadata_schemas(tmp_path, postgres_url) as (first, second):
         on_server = constraints(second, "f")
         assert sqlite_names(first, r"CONSTRAINT\s+(\w+)\s+(?:REFERENCES|FOREIGN)") == on_server
 
 
-def test_the_metadata_schemas_have_the_same_indexes(tmp_path: Path, postgres_url: str) -> None:
+def test_metadata_schemas_have_same_indexes(tmp_path: Path, postgres_url: str) -> None:
     """Those of unique constraints aside."""
     with metadata_schemas(tmp_path, postgres_url) as (first, second):
         on_server = postgres_names(
@@ -158,7 +158,7 @@ def test_the_metadata_schemas_have_the_same_indexes(tmp_path: Path, postgres_url
     assert on_server - {"tenants_name_grams"} == on_file
 
 
-def test_the_metadata_schemas_have_the_same_triggers(tmp_path: Path, postgres_url: str) -> None:
+def test_metadata_schemas_have_same_triggers(tmp_path: Path, postgres_url: str) -> None:
     """PostgreSQL has one for all verbs, and one against TRUNCATE; SQLite one against REPLACE."""
     with metadata_schemas(tmp_path, postgres_url) as (first, second):
         on_server = postgres_names(
@@ -175,7 +175,7 @@ def test_the_metadata_schemas_have_the_same_triggers(tmp_path: Path, postgres_ur
     }
 
 
-def test_tenant_stores_have_the_same_tables(tmp_path: Path, postgres_url: str) -> None:
+def test_tenant_stores_have_same_tables(tmp_path: Path, postgres_url: str) -> None:
     """But for the tenant in every row of the shared ones, and the one row of a file's control table."""
     create_file(tmp_path / "tenant.db")
     file = SqliteFile(tmp_path / "tenant.db")
@@ -201,7 +201,7 @@ def reading_documents(url: str) -> Iterator[sa.Connection]:
 
 
 @pytest.mark.parametrize("schema", ["akidb_metadata", "akidb_documents"])
-def test_every_text_sorts_by_its_code_points(postgres_url: str, schema: str) -> None:
+def test_every_text_column_sorts_by_code_points(postgres_url: str, schema: str) -> None:
     """By the column's own collation: the database's default is another one."""
     with reading_documents(postgres_url) as connection:
         (default,) = connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""Users in the metadata store: found by ID or email, versioned, apart from other tenants and their hashes."""
+"""Users in the metadata store: lookup by ID or email, versions, tenant isolation, password hashes."""
 
 import threading
 from typing import Any
@@ -74,7 +74,7 @@ def staff(library: Library) -> Staff:
     return Staff(library)
 
 
-def test_a_user_comes_back_as_it_was_stored(staff: Staff, clock: Clock) -> None:
+def test_user_round_trips(staff: Staff, clock: Clock) -> None:
     creator = staff.user("admin@x", role=UserRole.ADMIN)
     made = staff.user(
         "\u00dcn\u00ef@ex\u00e4mple.org",
@@ -89,7 +89,7 @@ def test_a_user_comes_back_as_it_was_stored(staff: Staff, clock: Clock) -> None:
             assert tx.users.find_with_hash(staff.tenant.tenant_id, reference) == (made, HASH)
 
 
-def test_what_is_not_there_is_not_found(staff: Staff) -> None:
+def test_unknown_user_is_not_found(staff: Staff) -> None:
     staff.user()
     for reference in (UNKNOWN, "bob@y"):
         assert staff.find(reference) is None
@@ -99,7 +99,7 @@ def test_what_is_not_there_is_not_found(staff: Staff) -> None:
         assert caught.value.fields == {"entity": "user", "id": str(reference)}
 
 
-def test_a_user_of_another_tenant_is_not_found(staff: Staff, library: Library) -> None:
+def test_user_of_another_tenant_is_not_found(staff: Staff, library: Library) -> None:
     other = Staff(library, "other")
     foreign = other.user()
     assert staff.find(foreign.user_id) is None
@@ -114,9 +114,7 @@ def test_a_user_of_another_tenant_is_not_found(staff: Staff, library: Library) -
 
 
 @pytest.mark.parametrize("email", ["bob@x", "BOB@X", "Bob@x"])
-def test_an_email_is_unique_in_its_tenant_with_case_ignored(
-    staff: Staff, library: Library, email: str
-) -> None:
+def test_email_is_unique_per_tenant_case_insensitively(staff: Staff, library: Library, email: str) -> None:
     staff.user("Bob@x")
     with pytest.raises(AlreadyExists) as caught:
         staff.user(email)
@@ -125,14 +123,14 @@ def test_an_email_is_unique_in_its_tenant_with_case_ignored(
 
 
 @pytest.mark.parametrize(("one", "other"), [("stra\u00dfe@x", "STRASSE@x"), ("\u0416@x", "\u0436@x")])
-def test_letters_of_other_scripts_fold_alike_on_both_databases(staff: Staff, one: str, other: str) -> None:
+def test_non_latin_emails_fold_identically_on_both_databases(staff: Staff, one: str, other: str) -> None:
     made = staff.user(one)
     with pytest.raises(AlreadyExists):
         staff.user(other)
     assert staff.find(other) == made
 
 
-def test_of_two_concurrent_creates_of_one_email_one_wins(staff: Staff) -> None:
+def test_concurrent_creates_of_same_email_succeed_once(staff: Staff) -> None:
     answers: list[str] = []
     start = threading.Barrier(8)
 
@@ -152,7 +150,7 @@ def test_of_two_concurrent_creates_of_one_email_one_wins(staff: Staff) -> None:
     assert sorted(answers) == ["email"] * 7 + ["made"]
 
 
-def test_users_come_by_email_with_case_ignored_in_pages(staff: Staff) -> None:
+def test_users_are_paged_by_email_case_insensitively(staff: Staff) -> None:
     emails = ["b@x", "A@x", "a-b@x", "Z@x", "a.b@x", "\u00e4@x", "B2@x", "a@y", "ab@x"]
     for email in emails:
         staff.user(email)
@@ -169,7 +167,7 @@ def test_users_come_by_email_with_case_ignored_in_pages(staff: Staff) -> None:
     assert seen == wanted
 
 
-def test_a_cursor_is_bound_to_its_tenant(staff: Staff, library: Library) -> None:
+def test_cursor_is_bound_to_its_tenant(staff: Staff, library: Library) -> None:
     for email in ("a@x", "b@x"):
         staff.user(email)
     with staff.metadata.read() as tx:
@@ -178,7 +176,7 @@ def test_a_cursor_is_bound_to_its_tenant(staff: Staff, library: Library) -> None
         Staff(library, "other").emails(cursor=cursor)
 
 
-def test_an_update_stores_the_next_version(staff: Staff, clock: Clock) -> None:
+def test_update_increments_version(staff: Staff, clock: Clock) -> None:
     made = staff.user()
     changed = made.changed(
         clock.advance(seconds=1), email="rob@x", role=UserRole.ADMIN, last_login_at=clock.now
@@ -193,7 +191,7 @@ def test_an_update_stores_the_next_version(staff: Staff, clock: Clock) -> None:
     assert staff.hash_of("rob@x") == OTHER_HASH
 
 
-def test_a_stale_version_changes_nothing(staff: Staff, clock: Clock) -> None:
+def test_stale_version_changes_nothing(staff: Staff, clock: Clock) -> None:
     made = staff.user()
     newer = made.changed(clock.now, role=UserRole.ADMIN)
     with staff.metadata.transaction() as tx:
@@ -207,7 +205,7 @@ def test_a_stale_version_changes_nothing(staff: Staff, clock: Clock) -> None:
     assert (staff.find(made.user_id), staff.hash_of(made.user_id)) == (newer, HASH)
 
 
-def test_an_update_of_what_is_gone_is_not_found(staff: Staff, clock: Clock) -> None:
+def test_update_of_deleted_user_is_not_found(staff: Staff, clock: Clock) -> None:
     made = staff.user()
     with staff.metadata.transaction() as tx:
         tx.users.delete(made, clock.now)
@@ -218,7 +216,7 @@ def test_an_update_of_what_is_gone_is_not_found(staff: Staff, clock: Clock) -> N
         tx.users.delete(made, clock.now)
 
 
-def test_an_email_that_is_taken_stays_with_whom_it_is(staff: Staff, clock: Clock) -> None:
+def test_update_to_taken_email_is_refused(staff: Staff, clock: Clock) -> None:
     bob, al = staff.user("bob@x"), staff.user("al@x")
     with pytest.raises(AlreadyExists) as caught, staff.metadata.transaction() as tx:
         tx.users.update(al.changed(clock.now, email="BOB@x"))
@@ -228,7 +226,7 @@ def test_an_email_that_is_taken_stays_with_whom_it_is(staff: Staff, clock: Clock
     assert staff.emails() == ["al@x", "BOB@x"]
 
 
-def test_who_was_created_by_a_deleted_user_has_no_creator(staff: Staff, clock: Clock) -> None:
+def test_deleting_user_clears_created_by_of_its_users(staff: Staff, clock: Clock) -> None:
     creator = staff.user("admin@x")
     made = staff.user("bob@x", created_by=creator.user_id)
     future = staff.user("al@x", created_by=creator.user_id, updated_at=clock.now.replace(year=2999))
@@ -238,9 +236,7 @@ def test_who_was_created_by_a_deleted_user_has_no_creator(staff: Staff, clock: C
     assert staff.find("al@x") == future.changed(clock.now, created_by=None)
 
 
-def test_a_creator_of_another_tenant_is_refused_by_the_schema(
-    staff: Staff, library: Library, raw: RawSql
-) -> None:
+def test_schema_rejects_creator_from_another_tenant(staff: Staff, library: Library, raw: RawSql) -> None:
     foreign, own = Staff(library, "other").user(), staff.user()
     with pytest.raises(sa.exc.IntegrityError):
         staff.user("al@x", created_by=foreign.user_id)
@@ -256,7 +252,7 @@ def test_a_creator_of_another_tenant_is_refused_by_the_schema(
     assert staff.find(own.user_id) == own
 
 
-def test_a_user_goes_with_its_tenant(staff: Staff, library: Library, raw: RawSql, clock: Clock) -> None:
+def test_tenant_purge_removes_its_users(staff: Staff, library: Library, raw: RawSql, clock: Clock) -> None:
     creator = staff.user("admin@x")
     staff.user("bob@x", created_by=creator.user_id)
     kept = Staff(library, "other").user()
@@ -266,7 +262,7 @@ def test_a_user_goes_with_its_tenant(staff: Staff, library: Library, raw: RawSql
 
 
 @pytest.mark.parametrize(("column", "value"), WRONG)
-def test_a_wrong_user_is_refused_by_the_schema(staff: Staff, raw: RawSql, column: str, value: Any) -> None:
+def test_schema_rejects_invalid_user(staff: Staff, raw: RawSql, column: str, value: Any) -> None:
     staff.user()
     before = raw("SELECT * FROM users")
     with pytest.raises(REFUSED):
@@ -274,13 +270,13 @@ def test_a_wrong_user_is_refused_by_the_schema(staff: Staff, raw: RawSql, column
     assert raw("SELECT * FROM users") == before
 
 
-def test_only_a_taken_email_is_a_clash(staff: Staff) -> None:
+def test_only_duplicate_email_raises_already_exists(staff: Staff) -> None:
     """What else the schema refuses is a defect of the program, and is not hidden as something else."""
     with pytest.raises(sa.exc.IntegrityError), staff.metadata.transaction() as tx:
         tx.users.create(staff.new(), "not a hash")
 
 
-def test_a_row_changed_by_other_means_gets_the_next_version(staff: Staff, raw: RawSql) -> None:
+def test_raw_update_increments_version(staff: Staff, raw: RawSql) -> None:
     made = staff.user()
     raw("UPDATE users SET role = 'admin'")
     found = staff.find(made.user_id)
@@ -289,7 +285,7 @@ def test_a_row_changed_by_other_means_gets_the_next_version(staff: Staff, raw: R
     assert found.updated_at > made.updated_at
 
 
-def test_several_entities_are_one_unit_of_work(
+def test_failed_transaction_rolls_back_all_entities(
     staff: Staff, library: Library, metadata: MetadataStore
 ) -> None:
     def work(tx: MetadataTransaction) -> None:
@@ -304,7 +300,7 @@ def test_several_entities_are_one_unit_of_work(
         assert tx.databases.count(staff.tenant.tenant_id) == 0
 
 
-def test_no_error_shows_a_hash(staff: Staff, clock: Clock) -> None:
+def test_errors_do_not_reveal_password_hash(staff: Staff, clock: Clock) -> None:
     made = staff.user()
     with pytest.raises(AlreadyExists) as taken, staff.metadata.transaction() as tx:
         tx.users.create(staff.new("bob@x"), HASH)

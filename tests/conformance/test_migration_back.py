@@ -1,4 +1,4 @@
-"""The way back to 1.x, from each database: the same bytes, or what changed, and nothing outside."""
+"""Migration back to 1.x from each database: original bytes or current state, only in the output directory."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: S
     return Migration(metadata, ids, clock, source)
 
 
-def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_path: Path) -> None:
+def test_samples_round_trip_byte_for_byte(migration: Migration, tmp_path: Path) -> None:
     report = migration.bring(SAMPLES)
     assert report.counts.manifests == report.counts.created == 36
     assert [each.path for each in report.skipped] == ["notes.json"]
@@ -39,14 +39,16 @@ def test_the_samples_come_and_go_back_byte_for_byte(migration: Migration, tmp_pa
     assert len(written) == 36
 
 
-def test_paths_need_not_be_utf_8(migration: Migration, tmp_path: Path) -> None:
+def test_non_utf_8_paths_round_trip(migration: Migration, tmp_path: Path) -> None:
     path = migration.source.put(1, "A", path="caf\udce9.json")
     assert migration().tenants[0].path == "caf\\xe9.json"
     migration.back(tmp_path / "out")
     assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_what_changed_goes_back_as_it_is_now(migration: Migration, library: Library, tmp_path: Path) -> None:
+def test_migrate_back_writes_current_state_of_changed_tenants(
+    migration: Migration, library: Library, tmp_path: Path
+) -> None:
     original = migration.source.put(1, "A", x_unknown={"n": 1.50}, path="eu/1.JSON", slug="a")
     migration.source.put(2, "B", slug="b")
     migration()
@@ -72,7 +74,7 @@ def test_what_changed_goes_back_as_it_is_now(migration: Migration, library: Libr
     ]
 
 
-def test_what_went_back_comes_again_into_another_store(
+def test_manifests_migrated_back_import_into_another_store(
     migration: Migration, library: Library, tmp_path: Path, raw: RawSql, clock: Clock
 ) -> None:
     migration.source.put(1, "A", status="deleted")
@@ -91,7 +93,7 @@ def test_what_went_back_comes_again_into_another_store(
     ] == [(t.tenant_id, t.name, t.slug, t.status, t.metadata, t.qps_quota, t.created_at) for t in before]
 
 
-def test_a_directory_that_is_not_empty_is_refused_and_a_second_run_goes_on(
+def test_foreign_files_in_output_are_refused_and_interrupted_run_resumes(
     migration: Migration, tmp_path: Path
 ) -> None:
     for number in (1, 2, 3):
@@ -113,7 +115,7 @@ def test_a_directory_that_is_not_empty_is_refused_and_a_second_run_goes_on(
         (out / "y.txt").write_text(stranger)
 
 
-def test_hostile_paths_stay_within_the_directory(migration: Migration, tmp_path: Path) -> None:
+def test_hostile_paths_stay_within_output_directory(migration: Migration, tmp_path: Path) -> None:
     hostile = [
         b"../escaped.json",
         b"/tmp/escaped.json",
@@ -142,7 +144,9 @@ def test_hostile_paths_stay_within_the_directory(migration: Migration, tmp_path:
     ]
 
 
-def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path) -> None:
+def test_path_used_by_two_migrations_is_written_under_distinct_names(
+    migration: Migration, tmp_path: Path
+) -> None:
     migration.source.put(1, "A", path="tenant.json")
     migration()
     other = Source(tmp_path / "v1-b")
@@ -155,7 +159,7 @@ def test_two_migrations_may_bring_one_path(migration: Migration, tmp_path: Path)
     ]
 
 
-def test_the_least_and_the_greatest_id_are_ids_as_others(migration: Migration, tmp_path: Path) -> None:
+def test_minimum_and_maximum_tenant_ids_round_trip(migration: Migration, tmp_path: Path) -> None:
     for number in (0, 1, 2**128 - 1):
         migration.source.put(number, "A")
     assert migration().counts.created == 3

@@ -1,4 +1,4 @@
-"""The migration from 1.x, on each database: what it makes of manifests, and of what is there already."""
+"""Migration from 1.x on each database: imported manifests, and conflicts with existing tenants."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,12 +30,12 @@ def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, source: S
 
 @pytest.fixture
 def everything(raw: RawSql) -> Callable[[], list[Any]]:
-    """All rows of what a migration may write."""
+    """All rows of the tables that a migration may write."""
     tables = ("tenants", "databases", "legacy_manifests", "audit_entries", "purged", "outbox")
     return lambda: [raw(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
 
 
-def test_a_tenant_is_what_its_manifest_says(migration: Migration, clock: Clock) -> None:
+def test_tenant_fields_match_manifest(migration: Migration, clock: Clock) -> None:
     migration.source.put(
         1,
         "Ünï & Co",
@@ -60,7 +60,7 @@ def test_a_tenant_is_what_its_manifest_says(migration: Migration, clock: Clock) 
     assert (entry.action, entry.resource_id, entry.metadata) == ("tenant.migrate", str(tenant_id(1)), {})
 
 
-def test_partial_quotas_and_no_metadata_are_the_defaults(migration: Migration) -> None:
+def test_missing_quotas_and_metadata_get_defaults(migration: Migration) -> None:
     migration.source.put(1, "A", quotas={"max_storage_bytes": 2**63 - 1})
     migration.source.put(2, "B", quotas={"api_rate_limit_per_second": 0}, metadata=None)
     migration.source.put(3, "C")
@@ -71,7 +71,7 @@ def test_partial_quotas_and_no_metadata_are_the_defaults(migration: Migration) -
     assert [t.metadata for t in tenants] == [{}, {}, {}]
 
 
-def test_slugs_are_made_of_names(migration: Migration) -> None:
+def test_slugs_are_derived_from_names(migration: Migration) -> None:
     names = ["日本語", "Café", "A/B", "AB", "...", "Case", "cASE", "x" * 255, "x" * 255, "Ж", "😀"]
     for number, name in enumerate(names, start=1):
         migration.source.put(number, name)
@@ -86,7 +86,7 @@ def test_slugs_are_made_of_names(migration: Migration) -> None:
     assert slugs[1].isascii()
 
 
-def test_slugs_that_are_given_come_first_then_the_order_of_ids(migration: Migration) -> None:
+def test_given_slugs_take_precedence_then_id_order(migration: Migration) -> None:
     migration.source.put(1, "Taken")  # its slug would be made, and is given to another
     migration.source.put(2, "Same")
     migration.source.put(3, "Same")
@@ -109,9 +109,7 @@ def test_slugs_that_are_given_come_first_then_the_order_of_ids(migration: Migrat
     assert (one(report, 6).given_slug, one(report, 7).given_slug) == ("twice", "In valid!")
 
 
-def test_a_slug_that_is_taken_in_the_store_is_left_to_its_tenant(
-    migration: Migration, library: Library
-) -> None:
+def test_slug_taken_in_store_gets_suffix(migration: Migration, library: Library) -> None:
     live, deleted = library.tenant("acme"), library.tenant("gone")
     with migration.metadata.transaction() as tx:
         tx.tenants.delete(deleted, library.clock.now)
@@ -127,7 +125,7 @@ def test_a_slug_that_is_taken_in_the_store_is_left_to_its_tenant(
         assert tx.tenants.get("acme") == live
 
 
-def test_again_nothing_changes(
+def test_second_migration_changes_nothing(
     migration: Migration, everything: Callable[[], list[Any]], clock: Clock
 ) -> None:
     migration.source.put(1, "Same")
@@ -142,7 +140,7 @@ def test_again_nothing_changes(
     assert everything() == before
 
 
-def test_again_with_more_leaves_slugs_as_they_are(migration: Migration) -> None:
+def test_second_migration_with_new_manifests_keeps_existing_slugs(migration: Migration) -> None:
     migration.source.put(5, "Same")
     migration()
     migration.source.put(1, "Same")
@@ -152,7 +150,7 @@ def test_again_with_more_leaves_slugs_as_they_are(migration: Migration) -> None:
     assert migration.slugs() == {1: suffixed("same", 1), 2: suffixed("same", 2), 5: "same"}
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(
+def test_dry_run_reports_same_result_and_writes_nothing(
     migration: Migration, everything: Callable[[], list[Any]]
 ) -> None:
     migration.source.put(1, "A", x_unknown=1)
@@ -166,7 +164,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(
     assert one(done, 1).unknown_fields == ["x_unknown"] or one(done, 1).unknown_fields == ("x_unknown",)
 
 
-def test_all_faults_are_told_before_anything_is_written(
+def test_all_faults_are_reported_and_nothing_is_written(
     migration: Migration, everything: Callable[[], list[Any]]
 ) -> None:
     migration.source.put(1, "Sound")
@@ -195,7 +193,7 @@ def test_all_faults_are_told_before_anything_is_written(
     assert everything() == before
 
 
-def test_a_manifest_that_has_changed_is_a_conflict_until_told_otherwise(
+def test_changed_manifest_is_conflict_unless_overwrite(
     migration: Migration, everything: Callable[[], list[Any]]
 ) -> None:
     migration.source.put(1, "Before", slug="kept")
@@ -222,7 +220,7 @@ def test_a_manifest_that_has_changed_is_a_conflict_until_told_otherwise(
 
 
 @pytest.mark.parametrize("field", ["api_key_hash", "x_unknown"])
-def test_any_byte_that_has_changed_is_a_conflict(migration: Migration, field: str) -> None:
+def test_changed_unmapped_field_is_conflict(migration: Migration, field: str) -> None:
     migration.source.put(1, "A", **{field: "1"})
     migration()
     migration.source.put(1, "A", **{field: "2"})
@@ -230,7 +228,7 @@ def test_any_byte_that_has_changed_is_a_conflict(migration: Migration, field: st
         migration()
 
 
-def test_overwriting_takes_the_new_slug_and_keeps_a_suffixed_one(migration: Migration) -> None:
+def test_overwrite_applies_new_slug_and_keeps_suffixed_slug(migration: Migration) -> None:
     migration.source.put(1, "A", slug="same")
     migration.source.put(2, "B", slug="same")
     migration()
@@ -240,7 +238,7 @@ def test_overwriting_takes_the_new_slug_and_keeps_a_suffixed_one(migration: Migr
     assert migration.slugs() == {1: "other", 2: suffixed("same", 2)}
 
 
-def test_overwriting_deletes_and_brings_back(migration: Migration, clock: Clock) -> None:
+def test_overwrite_deletes_and_restores_tenants(migration: Migration, clock: Clock) -> None:
     migration.source.put(1, "A")
     migration.source.put(2, "B", status="deleted")
     migration()
@@ -252,7 +250,7 @@ def test_overwriting_deletes_and_brings_back(migration: Migration, clock: Clock)
     assert (migration.get(2).status, migration.get(2).deleted_at) == (TenantStatus.ACTIVE, None)
 
 
-def test_a_tenant_that_did_not_come_from_1x_is_a_conflict(migration: Migration, library: Library) -> None:
+def test_existing_tenant_not_from_1x_is_conflict(migration: Migration, library: Library) -> None:
     there = library.tenant("there", external_id="crm-1", memory_quota_bytes=5)
     number = int.from_bytes(there.tenant_id.raw, "big")
     migration.source.put(number, "From 1.x")
@@ -270,7 +268,7 @@ def test_a_tenant_that_did_not_come_from_1x_is_a_conflict(migration: Migration, 
     assert [database.name for database in migration.databases(number)] == ["default"]
 
 
-def test_what_was_purged_does_not_come_back(
+def test_purged_tenant_is_not_migrated_again(
     migration: Migration, everything: Callable[[], list[Any]], raw: RawSql, clock: Clock
 ) -> None:
     path = migration.source.put(1, "Purged", api_key_hash="to-be-forgotten")
@@ -290,7 +288,7 @@ def test_what_was_purged_does_not_come_back(
     assert everything() == before
 
 
-def test_what_changed_in_2_0_is_left_as_it_is(migration: Migration, clock: Clock) -> None:
+def test_changes_made_in_2_0_are_kept(migration: Migration, clock: Clock) -> None:
     migration.source.put(1, "A")
     migration()
     with migration.metadata.transaction() as tx:
@@ -299,7 +297,7 @@ def test_what_changed_in_2_0_is_left_as_it_is(migration: Migration, clock: Clock
     assert migration.get(1).name == "Renamed"
 
 
-def test_a_tenant_deleted_in_1x_stays_until_it_is_deleted_again(migration: Migration, clock: Clock) -> None:
+def test_tenant_deleted_in_1x_expires_only_after_second_delete(migration: Migration, clock: Clock) -> None:
     migration.source.put(1, "A", status="deleted", slug="gone")
     migration()
     tenant = migration.get(1, deleted=True)
@@ -316,7 +314,7 @@ def test_a_tenant_deleted_in_1x_stays_until_it_is_deleted_again(migration: Migra
         ]
 
 
-def test_a_file_that_changes_meanwhile_stops_the_migration(
+def test_file_changed_during_migration_aborts_it(
     migration: Migration, everything: Callable[[], list[Any]]
 ) -> None:
     paths = [migration.source.put(number, "A") for number in range(1, 4)]
@@ -331,7 +329,7 @@ def test_a_file_that_changes_meanwhile_stops_the_migration(
     assert everything() == before
 
 
-def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> None:
+def test_more_than_1000_manifests_are_migrated_in_batches(migration: Migration, tmp_path: Path) -> None:
     seen = []
     for number in range(1, 1202):
         migration.source.put(
@@ -349,18 +347,18 @@ def test_more_than_one_part_of_them(migration: Migration, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["", b"x", 5, None, "a\0b"])
-def test_directories_are_named_by_paths(migration: Migration, wrong: Any) -> None:
+def test_invalid_directory_argument_is_refused(migration: Migration, wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="v1_data_dir"):
         migration.bring(wrong)
     with pytest.raises(InvalidArgument, match="out"):
         migration.back(wrong)
 
 
-def test_an_empty_directory_is_nothing_to_do(migration: Migration) -> None:
+def test_empty_directory_migrates_nothing(migration: Migration) -> None:
     assert migration().counts.manifests == 0
 
 
-def test_the_schema_refuses_other_manifests(migration: Migration, raw: RawSql) -> None:
+def test_schema_rejects_invalid_manifests(migration: Migration, raw: RawSql) -> None:
     migration.source.put(1, "A")
     migration()
     for change in ("sha256 = path", "slug = ''", "manifest = NULL", "migrated_at = NULL", "path = NULL"):

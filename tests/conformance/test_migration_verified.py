@@ -1,4 +1,4 @@
-"""What is read back after a migration: a store that kept something else, or not all of it, undoes it."""
+"""Verification after a migration: missing or different data in the store rolls it back."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,31 +21,31 @@ FIRST = LAST.replace("DESC", "ASC")
 LOST = {
     "a name": (
         f"UPDATE tenants SET version = 9, name = 'Other' WHERE {LAST}",
-        r"3\.json was not stored as it is",
+        r"3\.json was not stored unchanged",
     ),
     "a quota": (
         f"UPDATE tenants SET version = 9, qps_quota = 1 WHERE {FIRST}",
-        r"1\.json was not stored as it is",
+        r"1\.json was not stored unchanged",
     ),
     "a status": (
         f"UPDATE tenants SET version = 9, status = 'suspended' WHERE {FIRST}",
-        r"1\.json was not stored as it is",
+        r"1\.json was not stored unchanged",
     ),
     "some metadata": (
         f"""UPDATE tenants SET version = 9, metadata = '{{"a":2}}' WHERE {LAST}""",
-        r"3\.json was not stored as it is",
+        r"3\.json was not stored unchanged",
     ),
     "the time of a change": (
         f"UPDATE tenants SET version = 9, updated_at = created_at WHERE {LAST}",
-        r"3\.json was not stored as it is",
+        r"3\.json was not stored unchanged",
     ),
     "a slug": (
         f"UPDATE tenants SET version = 9, slug = 'other' WHERE {LAST}",
-        r"3\.json was not stored as it is",
+        r"3\.json was not stored unchanged",
     ),
     "the digest of a manifest": (
         f"UPDATE legacy_manifests SET sha256 = {{digest}} WHERE {LAST}",
-        r"3\.json was not stored as it is",
+        r"3\.json was not stored unchanged",
     ),
     "the bytes of a manifest": (
         f"UPDATE legacy_manifests SET manifest = {{bytes}} WHERE {LAST}",
@@ -57,15 +57,15 @@ LOST = {
     ),
     "the first manifest": (
         f"DELETE FROM legacy_manifests WHERE {FIRST}",
-        r"1\.json was not stored as it is",
+        r"1\.json was not stored unchanged",
     ),
     "the last manifest": (
         f"DELETE FROM legacy_manifests WHERE {LAST}",
-        r"another number of manifests",
+        r"manifests differ in number",
     ),
     "a tenant that was there": (
         "DELETE FROM tenants WHERE slug = 'there'",
-        "there are 3 tenants where 4 should be",
+        "found 3 tenants, expected 4",
     ),
     "a default database": (
         f"DELETE FROM databases WHERE {LAST}",
@@ -84,7 +84,7 @@ LOST = {
 
 @pytest.fixture
 def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, tmp_path: Path) -> Migration:
-    """Three manifests, and a tenant that is there already."""
+    """A migration of three manifests."""
     made = Migration(metadata, ids, clock, Source(tmp_path / "v1"))
     for number in (1, 2, 3):
         made.source.put(number, f"Tenant {number}", metadata={"a": 1}, updated_at="2025-04-01T10:00:00Z")
@@ -93,7 +93,7 @@ def migration(metadata: MetadataStore, ids: IdGenerator, clock: Clock, tmp_path:
 
 @pytest.fixture
 def everything(raw: RawSql) -> Callable[[], list[Any]]:
-    """All rows of what a migration may write."""
+    """All rows of the tables that a migration may write."""
     tables = ("tenants", "databases", "legacy_manifests", "audit_entries", "purged", "outbox")
     return lambda: [raw(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
 
@@ -115,7 +115,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_a_store_that_did_not_keep_what_it_was_given_gets_nothing(
+def test_migration_is_rolled_back_when_stored_data_differs(
     lost: str,
     migration: Migration,
     everything: Callable[[], list[Any]],
@@ -127,13 +127,13 @@ def test_a_store_that_did_not_keep_what_it_was_given_gets_nothing(
     statement, message = LOST[lost]
     with monkeypatch.context() as patch:
         spoil(patch, statement)
-        with pytest.raises(Internal, match=f"{message}.*nothing is migrated"):
+        with pytest.raises(Internal, match=f"{message}.*nothing was migrated"):
             migration()
     assert everything() == before
     assert migration().counts.created == 3
 
 
-def test_a_tenant_that_nobody_brought_undoes_a_migration(
+def test_unexpected_tenant_rolls_back_migration(
     migration: Migration,
     everything: Callable[[], list[Any]],
     library: Library,
@@ -148,12 +148,12 @@ def test_a_tenant_that_nobody_brought_undoes_a_migration(
         SqlTenantCatalog(store._connection).create(stranger)
 
     monkeypatch.setattr(SqlLegacyManifests, "add", add_one_more)
-    with pytest.raises(Internal, match="there are 4 tenants where 3 should be; nothing is migrated"):
+    with pytest.raises(Internal, match="found 4 tenants, expected 3; nothing was migrated"):
         migration()
     assert everything() == before
 
 
-def test_what_overwrites_is_read_back_too(
+def test_overwritten_tenant_is_verified(
     migration: Migration, everything: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migration()
@@ -168,7 +168,24 @@ def test_what_overwrites_is_read_back_too(
         )
 
     monkeypatch.setattr(SqlLegacyManifests, "replace", replace_otherwise)
-    with pytest.raises(Internal, match=r"2\.json was not stored as it is; nothing is migrated"):
+    with pytest.raises(Internal, match=r"2\.json was not stored unchanged; nothing was migrated"):
         migration(overwrite=True)
     assert everything() == before
     assert migration.get(2).name == "Tenant 2"
+
+
+def test_missing_new_default_database_is_detected_despite_overwritten_tenant(
+    migration: Migration, everything: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migration()
+    for number, name in ((2, "Renamed"), (4, "New")):
+        migration.source.put(number, name)
+    before = everything()
+    with monkeypatch.context() as patch:
+        spoil(patch, f"DELETE FROM databases WHERE {LAST}")
+        with pytest.raises(Internal, match="1 databases are missing; nothing was migrated"):
+            migration(overwrite=True)
+    assert everything() == before
+    verified = migration(overwrite=True).verification
+    assert verified is not None
+    assert verified.databases == 2

@@ -1,4 +1,4 @@
-"""What the repositories of each adapter report of their calls, and how their stores say they stand."""
+"""Telemetry of the repositories of each adapter, and the gauges of their stores."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _is_sqlite(metadata: SqlMetadataStore) -> bool:
     return metadata._database.system == "sqlite"
 
 
-def test_each_call_is_told_with_its_code_and_each_transaction_with_its_commit(
+def test_calls_and_commits_are_reported_with_result_code(
     metadata: SqlMetadataStore, library: Library, heard: Heard
 ) -> None:
     tenant = library.new_tenant()
@@ -82,9 +82,7 @@ def test_each_call_is_told_with_its_code_and_each_transaction_with_its_commit(
     assert heard.systems == {metadata._database.system}
 
 
-def test_writers_tell_how_long_they_waited(
-    metadata: SqlMetadataStore, library: Library, heard: Heard
-) -> None:
+def test_write_wait_times_are_reported(metadata: SqlMetadataStore, library: Library, heard: Heard) -> None:
     library.tenant()
     assert (metadata.figures().wal_bytes > 0) == _is_sqlite(metadata)
     if _is_sqlite(metadata):
@@ -93,7 +91,7 @@ def test_writers_tell_how_long_they_waited(
         assert heard.waits == {("pool", "metadata"): 1}
 
 
-def test_connections_are_counted_in_use_and_idle(metadata: SqlMetadataStore, heard: Heard) -> None:
+def test_in_use_and_idle_connections_are_counted(metadata: SqlMetadataStore, heard: Heard) -> None:
     were_idle = metadata.figures().connections_idle
     readers = were_idle + 2
     with ExitStack() as stack:
@@ -109,14 +107,14 @@ def test_connections_are_counted_in_use_and_idle(metadata: SqlMetadataStore, hea
     assert metadata.figures().connections_idle == 0
 
 
-def test_a_connection_that_fails_is_in_use_no_more(metadata: SqlMetadataStore) -> None:
+def test_connection_is_released_after_failed_transaction(metadata: SqlMetadataStore) -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), metadata.transaction():
             _ = 1 / 0
     assert metadata.figures().connections_in_use == 0
 
 
-def test_the_tenant_that_was_found_is_noted(metadata: SqlMetadataStore, library: Library) -> None:
+def test_work_subject_records_found_tenant(metadata: SqlMetadataStore, library: Library) -> None:
     tenant = library.tenant()
     with WorkSubject() as work, metadata.read() as tx:
         with pytest.raises(NotFound):
@@ -126,7 +124,7 @@ def test_the_tenant_that_was_found_is_noted(metadata: SqlMetadataStore, library:
         assert work.tenant_id == tenant.tenant_id
 
 
-def test_a_tenants_store_tells_of_its_documents_and_of_itself(
+def test_tenant_store_reports_document_and_store_calls(
     stores: TenantStores, shelf: Shelf, heard: Heard
 ) -> None:
     batch = DocumentBatch(["a"], ["text"], ["{}"], [70], np.ones((1, 16), np.float32))

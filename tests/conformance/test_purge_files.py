@@ -1,4 +1,4 @@
-"""Erasing a SQLite file: nothing of deleted rows is left in it, whatever SQLite did with its pages."""
+"""Erasing SQLite files: no data of deleted rows remains in any page."""
 
 import re
 import subprocess
@@ -62,7 +62,9 @@ def found(path: Path) -> set[int]:
 
 
 @pytest.mark.parametrize(("seed", "longest"), [(1, 3), (2, 40), (3, 400)])
-def test_no_trace_of_deleted_rows_is_left(file: SqliteFile, path: Path, seed: int, longest: int) -> None:
+def test_erase_removes_all_traces_of_deleted_rows(
+    file: SqliteFile, path: Path, seed: int, longest: int
+) -> None:
     random = Random(seed)
     rows: Rows = {}
     for turn in range(4):
@@ -75,7 +77,7 @@ def test_no_trace_of_deleted_rows_is_left(file: SqliteFile, path: Path, seed: in
 
 
 @pytest.mark.parametrize("seed", [7, 9])
-def test_a_connection_does_not_bring_back_what_it_read_before(
+def test_cached_pages_do_not_restore_erased_rows(
     file: SqliteFile, path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page is remembered between the end of the log and the clearing of its gap, then written again."""
@@ -101,7 +103,7 @@ def test_a_connection_does_not_bring_back_what_it_read_before(
     assert found(path) == rows.keys()
 
 
-def test_erasing_waits_for_nobody_who_reads_on(file: SqliteFile, path: Path) -> None:
+def test_erase_does_not_wait_for_long_reader(file: SqliteFile, path: Path) -> None:
     rows = insert(file, Random(5), range(100), 10)
     with file.read(snapshot=True) as connection:
         connection.exec_driver_sql("SELECT count(*) FROM things").all()
@@ -125,7 +127,7 @@ except library.OperationalError as error:
 """
 
 
-def test_erasing_drops_none_of_sqlites_locks(file: SqliteFile, path: Path) -> None:
+def test_erase_keeps_sqlite_locks(file: SqliteFile, path: Path) -> None:
     """Else another program could take the file for its own, and fold in a log that is still written."""
     with file.read(snapshot=True) as connection:
         rows = connection.exec_driver_sql("SELECT count(*) FROM things").scalar_one()
@@ -138,7 +140,9 @@ def test_erasing_drops_none_of_sqlites_locks(file: SqliteFile, path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", [b"\xff" * 64, b"\x05\x00\x00\xff\xff\x00\x00\x00"])
-def test_a_damaged_page_is_refused_and_left_alone(file: SqliteFile, path: Path, damage: bytes) -> None:
+def test_erase_refuses_damaged_page_and_leaves_file_unchanged(
+    file: SqliteFile, path: Path, damage: bytes
+) -> None:
     insert(file, Random(6), range(500), 10)
     assert file.erase()
     file.close()
@@ -152,7 +156,7 @@ def test_a_damaged_page_is_refused_and_left_alone(file: SqliteFile, path: Path, 
     assert path.read_bytes() == bytes(content)
 
 
-def test_erasing_among_writers_and_readers(file: SqliteFile, path: Path) -> None:
+def test_erase_is_safe_during_concurrent_reads_and_writes(file: SqliteFile, path: Path) -> None:
     """It takes its turn at the gate, and what they write stays."""
     random = Random(8)
     rows = insert(file, random, range(500), 10)

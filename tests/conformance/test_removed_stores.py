@@ -1,4 +1,4 @@
-"""Nobody's write is acknowledged into a store that is removed, however long it was held."""
+"""No write to a removed store is acknowledged, even through a handle opened before the removal."""
 
 import threading
 import time
@@ -38,7 +38,7 @@ USES: dict[str, Callable[[TenantStore, Shelf], Any]] = {
 
 
 @pytest.mark.parametrize("name", USES)
-def test_who_holds_a_removed_store_is_refused(name: str, shelf: Shelf, stores: TenantStores) -> None:
+def test_open_handle_to_removed_store_is_refused(name: str, shelf: Shelf, stores: TenantStores) -> None:
     shelf.upsert(document("a"))
     with shelf.open() as held:
         stores.remove(shelf.tenant.tenant_id)
@@ -82,7 +82,7 @@ class Late:
         return self.answer
 
 
-def test_who_waits_behind_the_removal_of_a_store_finds_it_deleted(
+def test_write_queued_behind_store_removal_raises_not_found(
     files: SqliteTenantStores, clock: Clock, ids: IdGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "MAX_SECONDS", 600)  # all of them share a commit, however slow
@@ -104,7 +104,7 @@ def test_who_waits_behind_the_removal_of_a_store_finds_it_deleted(
     assert list((tmp_path / "stores").iterdir()) == []
 
 
-def test_a_store_is_closed_to_writers_before_its_files_go(
+def test_store_rejects_writes_before_files_are_removed(
     files: SqliteTenantStores, clock: Clock, ids: IdGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when it cannot be marked: a full disk, a damaged file."""

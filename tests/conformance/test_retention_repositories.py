@@ -1,4 +1,4 @@
-"""What is past its retention, as the metadata store finds it for a sweeper, on both databases."""
+"""Expired entities, as the metadata store returns them to the sweeper, on both databases."""
 
 from contextlib import closing
 from datetime import timedelta
@@ -20,7 +20,7 @@ def delete(library: Library, tenant: Tenant) -> Tenant:
         return tx.tenants.get(tenant.tenant_id, deleted=True)
 
 
-def test_the_longest_deleted_come_first(library: Library, clock: Clock) -> None:
+def test_expired_tenants_are_ordered_by_deletion_time(library: Library, clock: Clock) -> None:
     tenants = [library.tenant(slug) for slug in ("first", "second", "third", "live")]
     for tenant in tenants[:3]:
         delete(library, tenant)
@@ -33,14 +33,14 @@ def test_the_longest_deleted_come_first(library: Library, clock: Clock) -> None:
         assert tx.tenants.expired(clock.now - timedelta(hours=4), 10) == []
 
 
-def test_what_was_restored_is_not_expired(library: Library, clock: Clock) -> None:
+def test_restored_tenant_is_not_expired(library: Library, clock: Clock) -> None:
     deleted = delete(library, library.tenant())
     with library.metadata.transaction() as tx:
         tx.tenants.restore(deleted, clock.now)
         assert tx.tenants.expired(clock.now, 10) == []
 
 
-def test_what_goes_with_its_tenant_is_not_swept_by_itself(library: Library, clock: Clock) -> None:
+def test_children_of_deleted_parent_are_not_expired_separately(library: Library, clock: Clock) -> None:
     tenant = library.tenant()
     database = library.database(tenant)
     collection = library.collection(database)
@@ -56,7 +56,7 @@ def test_what_goes_with_its_tenant_is_not_swept_by_itself(library: Library, cloc
 
 
 @pytest.mark.parametrize("status", [TenantStatus.SUSPENDED, TenantStatus.PROVISIONING])
-def test_a_state_that_stops_changes_stops_the_sweeper(
+def test_nothing_expires_in_state_that_blocks_changes(
     library: Library, clock: Clock, status: TenantStatus
 ) -> None:
     """Nobody could restore it meanwhile."""
@@ -72,7 +72,9 @@ def test_a_state_that_stops_changes_stops_the_sweeper(
         assert [each.name for each in tx.databases.expired(clock.now, 10)] == expected
 
 
-def test_those_that_1x_had_deleted_stay(metadata: SqlMetadataStore, library: Library, clock: Clock) -> None:
+def test_tenants_deleted_in_1x_do_not_expire(
+    metadata: SqlMetadataStore, library: Library, clock: Clock
+) -> None:
     tenant = delete(library, library.tenant())
     manifest = {"path": b"a.json", "manifest": b"{}", "sha256": bytes(32), "slug": "aki-labs"}
     with metadata._database.write() as connection:
@@ -87,7 +89,7 @@ def test_those_that_1x_had_deleted_stay(metadata: SqlMetadataStore, library: Lib
         assert len(tx.tenants.expired(clock.now, 10)) == 1
 
 
-def test_the_last_purge_is_remembered(library: Library, clock: Clock) -> None:
+def test_last_purge_time_is_recorded(library: Library, clock: Clock) -> None:
     with library.metadata.read() as tx:
         assert tx.tenants.last_purge() is None
     tenants = [library.tenant(slug) for slug in ("one", "two")]
@@ -98,7 +100,7 @@ def test_the_last_purge_is_remembered(library: Library, clock: Clock) -> None:
         assert tx.tenants.last_purge() == clock.now
 
 
-def test_answers_about_what_is_purged_are_forgotten(
+def test_purge_removes_remembered_answers_of_purged_entities(
     metadata: MetadataStore, library: Library, clock: Clock
 ) -> None:
     tenant = library.tenant()
@@ -119,7 +121,7 @@ def test_answers_about_what_is_purged_are_forgotten(
     assert left == ["of another"]
 
 
-def test_the_outbox_tells_whose_stores_wait(library: Library) -> None:
+def test_outbox_lists_tenants_with_pending_entries(library: Library) -> None:
     one, two = library.tenant("one"), library.tenant("two")
     with library.metadata.transaction() as tx:
         tx.outbox.add(one.tenant_id, "tenant", one.tenant_id)
@@ -132,7 +134,7 @@ def test_the_outbox_tells_whose_stores_wait(library: Library) -> None:
         }
 
 
-def test_several_sweepers_share_the_work(postgres_url: str, clock: Clock) -> None:
+def test_concurrent_sweepers_get_disjoint_tenants(postgres_url: str, clock: Clock) -> None:
     """Each has what no other has locked; a restore waits for neither."""
     with (
         closing(PostgresMetadataStore(postgres_url)) as one,

@@ -1,4 +1,4 @@
-"""Search answers: those of brute force, whatever was written before, and in whatever way it is planned."""
+"""Search results equal brute force after any writes and under every query plan."""
 
 from itertools import count
 from typing import Any
@@ -59,7 +59,7 @@ WRITES = st.lists(
 @METRICS
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=WRITES, ties=st.booleans(), top_k=st.integers(1, 40), question=st.integers(0, 10**6))
-def test_after_any_writes_the_answer_is_that_of_brute_force(
+def test_search_matches_brute_force_after_any_writes(
     librarian: Librarian, metric: Metric, writes: list[Any], ties: bool, top_k: int, question: int
 ) -> None:
     collection = librarian.new_collection(f"c{next(_numbers)}", metric)
@@ -89,9 +89,7 @@ def test_after_any_writes_the_answer_is_that_of_brute_force(
 
 
 @METRICS
-def test_rows_that_take_the_places_of_deleted_ones_keep_their_scores(
-    librarian: Librarian, metric: Metric
-) -> None:
+def test_rows_reusing_deleted_slots_have_correct_scores(librarian: Librarian, metric: Metric) -> None:
     collection = librarian.new_collection("holes", metric)
     made = [document(f"d{n:03}", vector=of_any_length(n)) for n in range(300)]
     librarian.shelf.upsert(*made, collection=collection)
@@ -107,7 +105,7 @@ def test_rows_that_take_the_places_of_deleted_ones_keep_their_scores(
 
 
 @METRICS
-def test_ids_and_order_are_those_of_brute_force_among_thousands(librarian: Librarian, metric: Metric) -> None:
+def test_ids_and_order_match_brute_force_for_thousands_of_rows(librarian: Librarian, metric: Metric) -> None:
     collection, made = fill(librarian, 3_000, metric)
     for number in range(20):
         question = vector_of(f"question {number}")
@@ -120,7 +118,7 @@ def test_ids_and_order_are_those_of_brute_force_among_thousands(librarian: Libra
 
 @METRICS
 @pytest.mark.parametrize("dimension", [16, 17, 384])
-def test_identical_rows_have_identical_scores_and_come_by_id(
+def test_identical_rows_have_identical_scores_and_are_ordered_by_id(
     librarian: Librarian, metric: Metric, dimension: int
 ) -> None:
     """Thousands of equal rows among others: no place in a block changes a score."""
@@ -145,7 +143,7 @@ def test_identical_rows_have_identical_scores_and_come_by_id(
 
 @METRICS
 @pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e-22, 3e-22, 1e-21, 1e-20, 1e-8, 1e8, 1e17])
-def test_very_short_and_very_long_vectors_are_compared(
+def test_vectors_with_extreme_norms_match_brute_force(
     librarian: Librarian, metric: Metric, scale: float
 ) -> None:
     collection = librarian.new_collection("odd", metric)
@@ -163,7 +161,7 @@ def test_very_short_and_very_long_vectors_are_compared(
 
 
 @pytest.mark.parametrize("question_scale", [1.0, 1e10])
-def test_of_short_rows_that_are_nearly_equal_none_is_lost_to_a_long_question(
+def test_nearly_equal_tiny_rows_are_ranked_correctly_for_large_query(
     librarian: Librarian, question_scale: float
 ) -> None:
     """Their squares are 0 as float32, so that a bound on rounding must not rest on those alone."""
@@ -179,7 +177,7 @@ def test_of_short_rows_that_are_nearly_equal_none_is_lost_to_a_long_question(
     assert scored(from_disk) == scored(answer)
 
 
-def test_vectors_of_all_lengths_keep_their_direction(librarian: Librarian) -> None:
+def test_cosine_ignores_vector_norm(librarian: Librarian) -> None:
     collection = librarian.new_collection("lengths")
     lengths = [1e-30, 1e-10, 1.0, 1e10, 1e17]
     made = [
@@ -192,7 +190,7 @@ def test_vectors_of_all_lengths_keep_their_direction(librarian: Librarian) -> No
 
 
 @METRICS
-def test_a_vector_finds_itself_with_the_best_score_there_is(librarian: Librarian, metric: Metric) -> None:
+def test_vector_finds_itself_with_best_score(librarian: Librarian, metric: Metric) -> None:
     collection, _ = fill(librarian, 50, metric)
     best = librarian.ask(vector_of("d00007"), 1, collection=collection).hits[0]
     assert best.id == "d00007"
@@ -214,7 +212,7 @@ def test_a_vector_finds_itself_with_the_best_score_there_is(librarian: Librarian
         ({"$id": {"$in": ["d00003", "absent"]}}, 1),
     ],
 )
-def test_a_filter_lets_through_what_matches_and_the_best_of_that_is_found(
+def test_filtered_search_returns_best_matching_rows(
     librarian: Librarian, metric: Metric, filter: dict[str, Any], allowed: int
 ) -> None:
     collection, made = fill(librarian, 500, metric)
@@ -230,7 +228,7 @@ def test_a_filter_lets_through_what_matches_and_the_best_of_that_is_found(
             assert answer.statistics.allowed == len(expected)
 
 
-def test_kept_filters_stay_right_after_writes(librarian: Librarian) -> None:
+def test_cached_filters_are_correct_after_writes(librarian: Librarian) -> None:
     """The same index, asked with the same filters after each write, and a new one, agree."""
     collection, _ = fill(librarian, 60)
     filters: list[dict[str, Any]] = [{"even": True}, {"n": {"$lt": 7}}, {"$text": {"$contains": "new"}}]
@@ -260,7 +258,7 @@ def test_kept_filters_stay_right_after_writes(librarian: Librarian) -> None:
     check()
 
 
-def test_more_filters_than_are_kept_stay_right(librarian: Librarian) -> None:
+def test_filters_beyond_cache_size_give_correct_answers(librarian: Librarian) -> None:
     collection, made = fill(librarian, 100)
     question = vector_of("question")
     for _ in range(2):
@@ -269,7 +267,7 @@ def test_more_filters_than_are_kept_stay_right(librarian: Librarian) -> None:
             assert_best(answer, true_scores(made[bound:], question, Metric.COSINE), 5)
 
 
-def test_scores_below_the_threshold_are_left_out(librarian: Librarian) -> None:
+def test_scores_below_threshold_are_left_out(librarian: Librarian) -> None:
     collection, _ = fill(librarian, 100)
     question = vector_of("question")
     everything = scored(librarian.ask(question, 100, collection=collection))
@@ -280,14 +278,14 @@ def test_scores_below_the_threshold_are_left_out(librarian: Librarian) -> None:
 
 
 @pytest.mark.parametrize("quota", [2**30, NO_MEMORY])
-def test_an_empty_collection_has_no_matches(librarian: Librarian, quota: int) -> None:
+def test_empty_collection_has_no_matches(librarian: Librarian, quota: int) -> None:
     for filter in (None, {"n": 1}):
         answer = librarian.ask(vector_of("question"), 10, filter, quota=quota)
         assert answer.hits == []
         assert (answer.statistics.scanned, answer.statistics.allowed) == (0, 0)
 
 
-def test_deletions_that_are_forgotten_are_still_heeded(
+def test_deletions_with_pruned_tombstones_are_excluded(
     librarian: Librarian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 3)
@@ -300,7 +298,7 @@ def test_deletions_that_are_forgotten_are_still_heeded(
     assert_best(answer, true_scores(made[20:], question, Metric.COSINE), 40)
 
 
-def test_a_row_that_takes_the_place_of_a_deleted_one_is_told_from_it(librarian: Librarian) -> None:
+def test_row_reusing_deleted_key_is_distinguished_by_sequence(librarian: Librarian) -> None:
     """A new row may get the key of the newest that was deleted; its sequence is another."""
     collection, _ = fill(librarian, 3)
     before = librarian.ask(vector_of("d00002"), 1, collection=collection).hits[0]

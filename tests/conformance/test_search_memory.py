@@ -1,4 +1,4 @@
-"""What a search index keeps: within the quota, up to date, let go of when told, safe for threads."""
+"""Memory of the search index: quota, freshness, eviction, thread safety."""
 
 import threading
 from itertools import cycle
@@ -34,18 +34,18 @@ def collections(librarian: Librarian) -> list[Collection]:
 
 @pytest.fixture
 def each_takes(librarian: Librarian, collections: list[Collection]) -> int:
-    """Bytes that one of them takes in memory."""
+    """Memory size of one collection, in bytes."""
     index = ExactIndex()
     librarian.ask(QUESTION, collection=collections[0], index=index)
     return index.memory_bytes(librarian.shelf.tenant.tenant_id)
 
 
-def test_nothing_is_kept_before_the_first_search(librarian: Librarian) -> None:
+def test_index_uses_no_memory_before_first_search(librarian: Librarian) -> None:
     assert librarian.memory_bytes == 0
     assert librarian.index.memory_bytes(TenantId(bytes(16))) == 0
 
 
-def test_what_is_kept_is_counted(
+def test_memory_usage_is_accounted(
     librarian: Librarian, collections: list[Collection], each_takes: int
 ) -> None:
     assert each_takes >= 100 * ROW_BYTES
@@ -58,14 +58,14 @@ def test_what_is_kept_is_counted(
     assert librarian.memory_bytes > 3 * each_takes  # a filter's rows are kept too
 
 
-def test_a_collection_is_read_once(librarian: Librarian, collections: list[Collection]) -> None:
+def test_collection_is_loaded_once(librarian: Librarian, collections: list[Collection]) -> None:
     librarian.ask(QUESTION, collection=collections[0])
     assert librarian.asked == [0]
     librarian.ask(QUESTION, collection=collections[0])
     assert librarian.asked == []
 
 
-def test_only_what_is_new_is_read(librarian: Librarian, collections: list[Collection]) -> None:
+def test_only_new_rows_are_loaded(librarian: Librarian, collections: list[Collection]) -> None:
     librarian.ask(QUESTION, collection=collections[0])
     librarian.shelf.upsert(document("new"), collection=collections[0])
     assert librarian.ask(vector_of("new"), 1, collection=collections[0]).hits[0].id == "new"
@@ -73,7 +73,7 @@ def test_only_what_is_new_is_read(librarian: Librarian, collections: list[Collec
 
 
 @pytest.mark.parametrize("quota", ["none", "too small"])
-def test_what_does_not_fit_is_answered_from_disk_the_same(
+def test_search_from_disk_equals_search_from_memory_over_quota(
     librarian: Librarian, collections: list[Collection], each_takes: int, quota: str
 ) -> None:
     limit = 0 if quota == "none" else each_takes - 1
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_answered_from_disk_the_same(
         assert librarian.memory_bytes == 0
 
 
-def test_the_longest_unused_is_let_go(
+def test_least_recently_used_collection_is_evicted(
     librarian: Librarian, collections: list[Collection], each_takes: int
 ) -> None:
     one, two, three = collections
@@ -102,7 +102,7 @@ def test_the_longest_unused_is_let_go(
     assert librarian.asked == [0]
 
 
-def test_a_smaller_quota_lets_go_at_the_next_search(
+def test_reduced_quota_evicts_at_next_search(
     librarian: Librarian, collections: list[Collection], each_takes: int
 ) -> None:
     for collection in collections:
@@ -113,7 +113,7 @@ def test_a_smaller_quota_lets_go_at_the_next_search(
     assert librarian.memory_bytes == 0
 
 
-def test_memory_stays_within_the_quota_while_collections_grow(
+def test_memory_stays_within_quota_while_collections_grow(
     librarian: Librarian, collections: list[Collection], each_takes: int
 ) -> None:
     quota = 3 * each_takes
@@ -126,7 +126,7 @@ def test_memory_stays_within_the_quota_while_collections_grow(
             assert answer.hits[0].id == f"{number}-3"
 
 
-def test_a_tenant_has_its_own_memory(librarian: Librarian, collections: list[Collection]) -> None:
+def test_tenants_have_separate_index_memory(librarian: Librarian, collections: list[Collection]) -> None:
     librarian.ask(QUESTION, collection=collections[0])
     kept = librarian.memory_bytes
     other = Librarian(Shelf(librarian.shelf.stores, Clock(), librarian.shelf.ids), librarian.index)
@@ -140,15 +140,13 @@ def test_a_tenant_has_its_own_memory(librarian: Librarian, collections: list[Col
     assert librarian.asked == [0]
 
 
-def test_another_incarnation_of_the_store_is_read_anew(
-    librarian: Librarian, collections: list[Collection]
-) -> None:
+def test_new_store_id_reloads_collection(librarian: Librarian, collections: list[Collection]) -> None:
     librarian.ask(QUESTION, collection=collections[0])
     librarian.ask(QUESTION, collection=collections[0], store_id=StoreId(bytes(16)))
     assert librarian.asked == [0]
 
 
-def test_a_reader_of_an_older_state_is_answered_after_a_newer_one(
+def test_older_snapshot_is_searched_correctly_after_newer_one(
     librarian: Librarian, collections: list[Collection]
 ) -> None:
     """Another search has taken the index further than this reader sees."""
@@ -168,7 +166,7 @@ def test_a_reader_of_an_older_state_is_answered_after_a_newer_one(
             assert found == {id: n for id, n in known.items() if filter.matches(id, None, {})}
 
 
-def test_searches_and_writes_at_once_give_consistent_answers(librarian: Librarian) -> None:
+def test_concurrent_searches_and_writes_give_consistent_answers(librarian: Librarian) -> None:
     """Writers replace and delete documents; each hit is a row that had that score when it was read."""
     ids = [f"d{n:02}" for n in range(40)]
     librarian.shelf.upsert(*(document(id, "0", {"round": 0}, vector_of(f"{id} 0")) for id in ids))
@@ -214,7 +212,7 @@ def test_searches_and_writes_at_once_give_consistent_answers(librarian: Libraria
     assert scored(librarian.ask(QUESTION, 100)) == scored(fresh)
 
 
-def test_what_deletions_leave_unused_is_given_back(
+def test_deletions_release_index_memory(
     librarian: Librarian, collections: list[Collection], each_takes: int
 ) -> None:
     librarian.ask(QUESTION, collection=collections[0])

@@ -1,4 +1,4 @@
-"""Scores stay in their range: rounding puts a cosine beyond 1 or -1, and nobody sees that."""
+"""Cosine scores are clamped to [-1, 1] despite rounding errors."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def librarian(shelf: Shelf) -> Librarian:
 
 @pytest.mark.parametrize("quota", [PLENTY, NO_MEMORY], ids=["from memory", "from disk"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_no_cosine_is_beyond_1_or_minus_1(librarian: Librarian, quota: int, sign: int) -> None:
+def test_cosine_score_is_between_minus_1_and_1(librarian: Librarian, quota: int, sign: int) -> None:
     vectors = [vector_of(f"d{number}") for number in range(ROWS)]
     beyond = [at for at, product in enumerate(products(vectors)) if product > 1]
     assert beyond, "no product is beyond 1: this test would prove nothing"
@@ -48,7 +48,7 @@ def test_no_cosine_is_beyond_1_or_minus_1(librarian: Librarian, quota: int, sign
 
 
 @pytest.mark.parametrize("quota", [PLENTY, NO_MEMORY], ids=["from memory", "from disk"])
-def test_a_product_and_a_distance_are_told_as_they_are(librarian: Librarian, quota: int) -> None:
+def test_dot_and_l2_scores_are_not_clamped(librarian: Librarian, quota: int) -> None:
     long = np.float32(3) * vector_of("long")
     dot = librarian.new_collection("dot", Metric.DOT)
     far = librarian.new_collection("far", Metric.L2)

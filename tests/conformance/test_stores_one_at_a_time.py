@@ -1,4 +1,4 @@
-"""A store is told by one at a time: who else wants to tell, make or remove it waits, in any process."""
+"""Preparing, creating and removing a store are mutually exclusive across processes."""
 
 import threading
 import time
@@ -61,7 +61,7 @@ ACTS: dict[str, Act] = {
 
 @pytest.fixture
 def pair(postgres_url: str) -> Iterator[tuple[PostgresTenantStores, PostgresTenantStores]]:
-    """The stores as two processes have them."""
+    """The stores as opened by two processes."""
     one, other = (PostgresTenantStores(postgres_url, max_open=8) for _ in range(2))
     yield one, other
     one.close()
@@ -106,7 +106,7 @@ def waits_on_server(url: str) -> bool:
 
 @pytest.mark.parametrize("name", ACTS)
 @pytest.mark.parametrize("held", ["told", "held", "filled"])
-def test_another_process_waits_while_a_store_is_told_or_held(
+def test_other_process_waits_while_store_is_prepared_or_exclusive(
     name: str,
     held: str,
     pair: tuple[PostgresTenantStores, PostgresTenantStores],
@@ -156,7 +156,7 @@ def seen_by_another(stores: SqliteTenantStores, tenant_id: TenantId) -> bool:
     return found[0]
 
 
-def test_in_a_directory_nobody_else_has_a_store_while_it_is_told_made_or_removed(
+def test_file_store_is_locked_while_prepared_created_or_removed(
     tmp_path: Any, clock: Clock, ids: IdGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores = SqliteTenantStores(tmp_path, max_open=8)
@@ -193,7 +193,7 @@ def test_in_a_directory_nobody_else_has_a_store_while_it_is_told_made_or_removed
     stores.close()
 
 
-def test_a_store_that_goes_stale_while_it_is_told_is_told_again(shelf: Shelf, stores: TenantStores) -> None:
+def test_store_marked_stale_during_prepare_is_prepared_again(shelf: Shelf, stores: TenantStores) -> None:
     tenant_id = shelf.tenant.tenant_id
     told: list[int] = []
 
@@ -208,9 +208,7 @@ def test_a_store_that_goes_stale_while_it_is_told_is_told_again(shelf: Shelf, st
             assert told == expected
 
 
-def test_a_store_that_could_not_be_told_is_told_before_the_next_use(
-    shelf: Shelf, stores: TenantStores
-) -> None:
+def test_failed_prepare_is_retried_before_next_use(shelf: Shelf, stores: TenantStores) -> None:
     shelf.upsert(document("a"))
     tenant_id = shelf.tenant.tenant_id
     told: list[int] = []

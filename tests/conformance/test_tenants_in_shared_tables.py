@@ -1,7 +1,7 @@
-"""In shared tables a tenant is served as if it were alone, and leaves the rows of others as they are.
+"""Tenant isolation in shared tables: results and rows are unaffected by other tenants.
 
-Everything that a store can do is done beside a tenant with the same keys, and compared with the same done in
-a file of the tenant's own.
+Every store operation runs beside a tenant with the same keys, and is compared with the same operation in a
+separate file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ def shared_url(postgres_server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def shared(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresTenantStores]:
-    """Shared tables, empty. Nobody waits for another here: who does is told so at once."""
+    """Empty shared tables, with a short lock timeout."""
     monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_SECONDS", 2)
     made = PostgresTenantStores(shared_url, max_open=8)
     with made._database.write() as connection:
@@ -49,7 +49,7 @@ def shared(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgre
 
 @pytest.fixture(params=[(0, 1), (1, 0)], ids=["", "turned"])
 def pair(request: pytest.FixtureRequest, shared: PostgresTenantStores, clock: Clock) -> tuple[Twin, Twin]:
-    """The tenant and its twin; which of them has the lower ID and came first must not matter."""
+    """The tenant and its twin, in both ID and creation orders."""
     own, other = (Twin(shared, clock, TENANTS[number]) for number in request.param)
     fillings = [(own, Twin.fill_as_own), (other, Twin.fill_as_twin)]
     for twin, fill in fillings if request.param[0] else reversed(fillings):
@@ -60,7 +60,7 @@ def pair(request: pytest.FixtureRequest, shared: PostgresTenantStores, clock: Cl
 
 @pytest.fixture
 def alone(pair: tuple[Twin, Twin], tmp_path: Path, clock: Clock) -> Iterator[Twin]:
-    """The tenant in a file of its own."""
+    """The tenant in a separate file."""
     stores = SqliteTenantStores(tmp_path, max_open=8)
     made = Twin(stores, clock, pair[0].tenant.tenant_id)
     made.fill_as_own()
@@ -264,7 +264,7 @@ ACTS: dict[str, Act] = {
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_beside_a_twin_a_tenant_is_served_as_if_it_were_alone(
+def test_operation_beside_twin_matches_isolated_store_and_leaves_twin_unchanged(
     name: str, pair: tuple[Twin, Twin], alone: Twin, clock: Clock
 ) -> None:
     own, twin = pair
@@ -276,7 +276,7 @@ def test_beside_a_twin_a_tenant_is_served_as_if_it_were_alone(
     assert twin.rows() == before
 
 
-def test_with_a_twin_alone_a_tenant_has_no_store(pair: tuple[Twin, Twin]) -> None:
+def test_removed_store_is_not_found_while_twin_exists(pair: tuple[Twin, Twin]) -> None:
     own, _ = pair
     with own.open() as store:
         own.stores.remove(own.tenant.tenant_id)
@@ -295,7 +295,7 @@ def test_with_a_twin_alone_a_tenant_has_no_store(pair: tuple[Twin, Twin]) -> Non
     assert own.stores.remove_unused(own.tenant.tenant_id)
 
 
-def test_beside_a_twin_a_tenants_own_store_is_opened(pair: tuple[Twin, Twin], shared_url: str) -> None:
+def test_open_beside_twin_opens_own_store_only(pair: tuple[Twin, Twin], shared_url: str) -> None:
     own, twin = pair
     stores = PostgresTenantStores(shared_url, max_open=8)
     for each, other in ((own, twin), (twin, own)):
@@ -309,7 +309,7 @@ def test_beside_a_twin_a_tenants_own_store_is_opened(pair: tuple[Twin, Twin], sh
     stores.close()
 
 
-def test_beside_a_twin_an_empty_store_takes_the_id_that_the_metadata_names(pair: tuple[Twin, Twin]) -> None:
+def test_empty_store_beside_twin_adopts_store_id_from_metadata(pair: tuple[Twin, Twin]) -> None:
     own, twin = pair
     before = twin.rows()
     own.stores.remove(own.tenant.tenant_id)
@@ -326,7 +326,7 @@ def test_beside_a_twin_an_empty_store_takes_the_id_that_the_metadata_names(pair:
     assert twin.rows() == before
 
 
-def test_nobody_waits_for_a_transaction_of_another_tenant(pair: tuple[Twin, Twin]) -> None:
+def test_transaction_does_not_block_other_tenant(pair: tuple[Twin, Twin]) -> None:
     own, twin = pair
     twin.set_tenant(status=TenantStatus.ACTIVE)
     tenant_id = twin.tenant.tenant_id
@@ -343,7 +343,7 @@ def test_nobody_waits_for_a_transaction_of_another_tenant(pair: tuple[Twin, Twin
             pass
 
 
-def test_nobody_waits_for_who_prepares_the_store_of_another_tenant(pair: tuple[Twin, Twin]) -> None:
+def test_preparing_store_does_not_block_other_tenant(pair: tuple[Twin, Twin]) -> None:
     own, twin = pair
     done = []
 

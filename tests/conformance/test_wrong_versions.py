@@ -1,4 +1,4 @@
-"""Each operation that takes `if_version` refuses a version other than the present one and changes nothing."""
+"""Operations with `if_version` refuse any other than the current version and change nothing."""
 
 import inspect
 import itertools
@@ -44,7 +44,7 @@ _numbers = itertools.count()
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[akidb.Client]:
-    """AkiDB in this process, then a server."""
+    """AkiDB in process, then through a server."""
     directory, models = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("models")
     if request.param == "directory":
         with akidb.connect(directory, models_dir=str(models)) as made:
@@ -131,7 +131,7 @@ class Family:
 
 
 @pytest.mark.parametrize(("of", "verb"), CONDITIONAL, ids=[".".join(pair) for pair in CONDITIONAL])
-def test_a_wrong_version_is_refused_and_changes_nothing(of: str, verb: str, client: akidb.Client) -> None:
+def test_wrong_version_is_refused_and_changes_nothing(of: str, verb: str, client: akidb.Client) -> None:
     kind = next(kind for prefix, kind in KINDS.items() if of.startswith(prefix))
     family = Family(client)
     family.prepare(kind, verb)
@@ -145,7 +145,7 @@ def test_a_wrong_version_is_refused_and_changes_nothing(of: str, verb: str, clie
     assert family.found() != before
 
 
-def test_each_kind_has_its_conditional_operations() -> None:
+def test_each_entity_has_expected_conditional_operations() -> None:
     assert {(of.removesuffix("Handle"), verb) for of, verb in CONDITIONAL if of.endswith("Handle")} == {
         *(("Tenant", verb) for verb in ("update", "activate", "suspend", "delete", "restore", "purge")),
         *(("Database", verb) for verb in ("update", "delete", "restore", "purge")),

@@ -1,7 +1,7 @@
-"""Two tenants in shared tables whose rows differ in nothing but the tenant, and what each of them holds.
+"""Two tenants in shared tables whose rows differ only in the tenant ID, and their contents.
 
-In life no two tenants share a key of a collection or a document: a query that forgets the tenant would find
-nothing of another by chance alone. Here it finds the twin's.
+In production, tenants never share collection or document keys, so a query without a tenant condition could
+pass unnoticed. Here it returns the twin's rows.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Runs what the README and its neighbours tell people to type."""
+"""Runs the commands of the README and checks the links of the other top-level documents."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 def run_shell(script: str, cwd: Path) -> str:
-    """Run a block; a command that it leaves in the background is stopped afterwards."""
+    """Run a block, then stop the commands it left in the background."""
     with subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=cwd,
@@ -50,7 +50,7 @@ def run_shell(script: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which the Python example has run."""
+    """A directory in which the Python example was run."""
     place = tmp_path_factory.mktemp("readme")
     for block in blocks("python"):
         done = subprocess.run(
@@ -67,13 +67,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_commands_find_what_the_example_wrote(place: Path) -> None:
+def test_readme_commands_find_documents_of_example(place: Path) -> None:
     output = run_shell(blocks("sh")[0], place)
     assert "Vectors live in SQL." in output
     assert "aki-labs" not in output.splitlines()[0]
 
 
-def test_the_server_answers_as_shown(place: Path) -> None:
+def test_server_responds_as_shown_in_readme(place: Path) -> None:
     output = run_shell(blocks("sh")[1].replace("8080", str(free_port())), place)
     assert "Cats sleep most of the day." in output
     assert "aki-labs" in output
@@ -83,7 +83,7 @@ def test_the_server_answers_as_shown(place: Path) -> None:
         time.sleep(0.1)
 
 
-def test_every_make_target_that_is_named_is_there() -> None:
+def test_all_mentioned_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in ("README.md", "CONTRIBUTING.md"):
         named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / document).read_text()))
@@ -94,7 +94,7 @@ DOCUMENTS = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), 
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_and_named_pages_lead_somewhere(document: str) -> None:
+def test_links_and_mentioned_pages_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in LINK.findall(text):
         assert ((ROOT / document).parent / target).exists(), target
@@ -102,7 +102,7 @@ def test_links_and_named_pages_lead_somewhere(document: str) -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_every_decision_is_numbered_and_has_a_status() -> None:
+def test_every_decision_is_numbered_and_has_status() -> None:
     decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
     for number, decision in enumerate(decisions, start=1):
         text = decision.read_text()

@@ -1,4 +1,4 @@
-"""The pages' first request to a server that was just started waits until it listens."""
+"""The first request on each page that starts a server retries until the server listens."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/http.md"])
-def test_the_first_request_waits_for_the_server(page: str) -> None:
+def test_first_request_retries_until_server_listens(page: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     firsts = [
         re.search(r"^curl .*", block.partition(" serve ")[2], re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Processes that restore, import or back up until they are killed, or with few descriptors."""
+"""Child processes that restore, import or back up until killed, or with few file descriptors."""
 
 import io
 import resource

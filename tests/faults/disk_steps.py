@@ -1,4 +1,4 @@
-"""Fault points: every step by which a change reaches the disk, counted, and one of them made to fail."""
+"""Fault points: counts the disk steps of a change and makes one of them fail."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

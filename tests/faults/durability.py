@@ -1,4 +1,4 @@
-"""The rule of durability: what happened to files, in order, and what of it a power loss could take back.
+"""The durability rule: given file events in order, finds what a power loss could undo.
 
 An event names what was done to a path. `violations` reads them from the beginning; recordings that make
 events are `recorded_calls.py`, for this process, and `recorded_system_calls.py`, for any program.

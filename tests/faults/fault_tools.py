@@ -1,4 +1,4 @@
-"""What the fault tests share: documents to write, and what must hold of a directory after any fault."""
+"""Shared helpers of the fault tests: documents to write, and invariants of a directory after any fault."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

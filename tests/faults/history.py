@@ -1,4 +1,4 @@
-"""What processes of `writing_child` said that they did, compared with what a directory holds."""
+"""Compares the operations reported by `writing_child` processes with the contents of a directory."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A process that holds a data directory until it is ended."""
+"""A process that keeps a data directory open until it is terminated."""
 
 import threading
 from multiprocessing.connection import Connection

@@ -1,4 +1,4 @@
-"""What a power loss takes: every byte of a store file that was not made durable.
+"""Simulates a power loss: removes every byte of a store file that was not durable.
 
 SQLite publishes a commit in the wal-index (`-shm`) only after it has synced the log, so the index says how
 much of the log is durable; and a checkpoint counts its frames there only after it has synced the file.

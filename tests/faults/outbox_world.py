@@ -1,4 +1,4 @@
-"""A small world with something for every change that crosses between the two kinds of store."""
+"""A small data set that covers every change spanning the metadata and tenant stores."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Processes that work on one PostgreSQL database, each on its own connections, and do what they are told."""
+"""Worker processes on one PostgreSQL database, each with its own connections, that run given functions."""
 
 import multiprocessing
 import threading

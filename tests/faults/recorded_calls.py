@@ -1,4 +1,4 @@
-"""What this process does to the files below a directory, as events of `durability.py`.
+"""Records what this process does to files below a directory, as events of `durability.py`.
 
 Python's calls that sync, rename and remove stand recorded; before and after each of them the directory is
 looked through, so that what was written, made and removed is seen whoever did it, SQLite too. What SQLite

@@ -1,4 +1,4 @@
-"""What a program and its children do to the files below a directory, as events of `durability.py`.
+"""Records what a program and its children do to files below a directory, as events of `durability.py`.
 
 `strace` records the system calls, so that SQLite's are among them. What is written to standard output is
 an acknowledgement.

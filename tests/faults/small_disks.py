@@ -1,4 +1,4 @@
-"""Disks that are full when a test says so.
+"""Disks that tests can fill on demand.
 
 A limit on the size of files works everywhere, and SQLite says IOERR; a limit on its pages works everywhere
 and it says FULL; a small file system of its own is the real thing, where the machine allows it.

@@ -1,4 +1,4 @@
-"""What a tenant's store is filled with: a collection with documents and a deletion."""
+"""Sample contents of a tenant's store: a collection with documents and a deletion."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Restores and imports that are killed at any moment, and backups of many tenants with few descriptors."""
+"""Restores and imports killed at random moments, and backups of many tenants with few file descriptors."""
 
 import io
 import random
@@ -66,13 +66,14 @@ def _killed(work: Any, directory: Path, archive: Path, seconds: float) -> bool:
     return done
 
 
-def test_a_restore_that_is_killed_leaves_nothing_or_a_place_that_refuses(
+def test_killed_restore_leaves_nothing_or_a_directory_that_refuses_to_open(
     source: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(3)
-    outcomes = set()
-    for number in range(12):
-        place = tmp_path / f"place{number}"
+    outcomes, number = set[str](), 0
+    while number < 12 or "unfinished" not in outcomes:
+        assert number < 100, outcomes
+        place, number = tmp_path / f"place{number}", number + 1
         if _killed(archive_children.restore, place, source / "all", rng.uniform(0, 0.5)):
             outcomes.add("done")
             operations = open_local(place, settings())
@@ -81,22 +82,24 @@ def test_a_restore_that_is_killed_leaves_nothing_or_a_place_that_refuses(
         elif place.exists() and any(place.iterdir()):
             outcomes.add("unfinished")
             assert (place / MARKER_NAME).exists()
-            with pytest.raises(Unavailable, match="broken off"):
+            with pytest.raises(Unavailable, match="interrupted"):
                 open_local(place, settings())
             with pytest.raises(AlreadyExists), (source / "all").open("rb") as archive:
                 restore_local(place, settings(), archive)
         else:
             outcomes.add("nothing")
-    assert "unfinished" in outcomes
 
 
-def test_an_import_that_is_killed_is_done_or_never_was(source: Path, tmp_path: Path) -> None:
+def test_killed_import_is_atomic(source: Path, tmp_path: Path) -> None:
     rng = random.Random(4)
-    outcomes = set()
-    for number in range(12):
-        place = tmp_path / f"place{number}"
+    outcomes, number, longest = set[str](), 0, 0.15
+    while number < 12 or outcomes != {"there", "absent"}:
+        assert number < 100, outcomes
+        if outcomes == {"absent"} and number % 12 == 0:
+            longest *= 2  # the machine is busy
+        place, number = tmp_path / f"place{number}", number + 1
         open_local(place, settings()).close()
-        acknowledged = _killed(archive_children.take_in, place, source / "one", rng.uniform(0, 0.15))
+        acknowledged = _killed(archive_children.take_in, place, source / "one", rng.uniform(0, longest))
         operations = open_local(place, settings())
         try:
             assert operations.perform(CountDocuments(**NOTES._asdict())) == DOCUMENTS
@@ -111,10 +114,13 @@ def test_an_import_that_is_killed_is_done_or_never_was(source: Path, tmp_path: P
         assert operations.perform(GetUsage(tenant="t0")).documents == DOCUMENTS
         operations.close()
         assert list(place.rglob("tmp/*")) == []
-    assert outcomes == {"there", "absent"}
 
 
-def test_five_hundred_tenants_are_backed_up_and_restored_with_256_descriptors(tmp_path: Path) -> None:
-    _fill(tmp_path / "many", 500, 2)
+@pytest.mark.slow
+def test_500_tenants_are_backed_up_and_restored_with_256_descriptors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("five-hundred")  # in memory: nothing of this is about a disk
+    _fill(folder / "many", 500, 2)
     work = archive_children.with_few_descriptors
-    assert exit_code(work, tmp_path / "many", tmp_path / "restored", 500, timeout_seconds=120) == 0
+    assert exit_code(work, folder / "many", folder / "restored", 500, timeout_seconds=120) == 0

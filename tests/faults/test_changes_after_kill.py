@@ -1,4 +1,4 @@
-"""`kill -9` of a writer, and of a reader: a replica made from the feed is the collection."""
+"""`kill -9` of writer and reader: a replica built from the feed equals the collection."""
 
 import random
 import time
@@ -12,7 +12,7 @@ from akidb.settings import Settings
 from children import child
 
 
-def test_a_replica_survives_the_death_of_the_writer_and_of_the_reader(tmp_path: Path) -> None:
+def test_replica_survives_kill_of_writer_and_reader(tmp_path: Path) -> None:
     directory, place = tmp_path / "data", tmp_path / "replica.json"
     settings = Settings()
     operations = open_local(directory, settings)

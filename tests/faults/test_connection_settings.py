@@ -1,4 +1,4 @@
-"""What every kind of connection to a SQLite file is set to, read back where it is used.
+"""PRAGMA settings of every kind of SQLite connection, read back where they are used.
 
 `fullfsync` matters on macOS alone, and covers checkpoints too; `cell_size_check` finds damage earlier.
 """
@@ -109,23 +109,23 @@ def used(file: SqliteFile, kind: str) -> Settings:
 
 
 @pytest.mark.parametrize("kind", ["reader", "snapshot", "writer", "kept reader", "migration", "image"])
-def test_a_connection_is_set_as_its_use_needs(path: Path, kind: str) -> None:
+def test_connection_pragmas_match_its_use(path: Path, kind: str) -> None:
     with closing(path) as file:
         assert used(file, kind) == EXPECTED[kind]
 
 
 @pytest.mark.parametrize("kind", ["reader", "writer"])
-def test_normal_synchronisation_changes_nothing_else(path: Path, kind: str) -> None:
+def test_synchronous_normal_changes_no_other_pragma(path: Path, kind: str) -> None:
     with closing(path, "normal") as file:
         assert used(file, kind) == EXPECTED[f"{kind}, normal"]
 
 
-def test_a_store_that_is_filled_syncs_once_at_the_end(path: Path) -> None:
+def test_filling_store_syncs_once_at_end(path: Path) -> None:
     with durable(path) as file:
         assert used(file, "writer") == EXPECTED["filling"]
 
 
-def test_erasing_waits_shortly(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_erase_uses_short_busy_timeout(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Settings] = []
 
     def clear(*_: object) -> int:
@@ -141,9 +141,7 @@ def test_erasing_waits_shortly(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("kind", ["copying", "copying an image"])
-def test_a_copy_is_synced_unless_it_is_to_be_read_and_thrown_away(
-    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_is_synced_unless_temporary(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Settings] = []
 
     class Noted(library.Connection):  # type: ignore[misc]
@@ -165,8 +163,8 @@ def test_a_copy_is_synced_unless_it_is_to_be_read_and_thrown_away(
     assert said[-1] == EXPECTED[kind]
 
 
-def test_nothing_that_is_known_is_written_without_syncing(tmp_path: Path) -> None:
-    """Every connection of a whole place is set as promised; without syncing, in scratch files alone."""
+def test_only_scratch_files_are_written_without_sync(tmp_path: Path) -> None:
+    """Every connection of a data directory has the documented settings; only scratch files are not synced."""
     said: list[tuple[Path, Settings]] = []
 
     def connected(connection: Any, _record: object) -> None:

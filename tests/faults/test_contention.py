@@ -1,4 +1,4 @@
-"""Many threads, few stores: nothing is refused, miscounted or starved."""
+"""Many threads on few stores: no spurious errors, wrong counts or starvation."""
 
 import threading
 import time
@@ -89,7 +89,7 @@ def test_64_threads_write_to_8_tenants(seconds: float, max_open_stores: int, tmp
     assert disagreements(tmp_path) == []
 
 
-def test_concurrent_creates_at_a_quota_of_n_give_n(tmp_path: Path) -> None:
+def test_concurrent_creates_stop_at_quota(tmp_path: Path) -> None:
     limit = 20
     with opened(tmp_path) as operations:
         one = size_bytes(document("00"))
@@ -118,7 +118,7 @@ def test_concurrent_creates_at_a_quota_of_n_give_n(tmp_path: Path) -> None:
         assert operations.perform(GetUsage(tenant="full")).storage_bytes.used == limit * one
 
 
-def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> None:
+def test_concurrent_creates_of_same_resources_create_each_once(tmp_path: Path) -> None:
     outcomes: list[str] = []
     with opened(tmp_path) as operations:
         add_tenant(operations, "shared")
@@ -149,7 +149,7 @@ def test_threads_that_make_the_same_things_make_each_once(tmp_path: Path) -> Non
     assert disagreements(tmp_path) == []
 
 
-def test_doctor_finds_nothing_wrong_while_everything_changes(tmp_path: Path) -> None:
+def test_doctor_passes_during_concurrent_changes(tmp_path: Path) -> None:
     stop = threading.Event()
     errors: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, lost or from the future: a clear error, and only who needs them is affected."""
+"""Damaged, missing or newer-schema files: a clear error that affects only the tenants that need them."""
 
 import os
 import random
@@ -83,7 +83,9 @@ WRECKS = [_first_page, _half, _noise, _empty, _text]
 
 
 @pytest.mark.parametrize("wreck", WRECKS)
-def test_damaged_metadata_is_refused_and_left_alone(wreck: Callable[[Path], None], directory: Path) -> None:
+def test_damaged_metadata_is_rejected_and_not_modified(
+    wreck: Callable[[Path], None], directory: Path
+) -> None:
     metadata = directory / METADATA_NAME
     sound = metadata.read_bytes()
     wreck(metadata)
@@ -96,7 +98,7 @@ def test_damaged_metadata_is_refused_and_left_alone(wreck: Callable[[Path], None
     _is_whole(directory)
 
 
-def test_any_page_of_the_metadata_may_be_lost_and_doctor_tells(directory: Path) -> None:
+def test_doctor_detects_loss_of_any_metadata_page(directory: Path) -> None:
     metadata = directory / METADATA_NAME
     sound = metadata.read_bytes()
     for page in range(1, len(sound) // PAGE_BYTES):
@@ -107,7 +109,7 @@ def test_any_page_of_the_metadata_may_be_lost_and_doctor_tells(directory: Path) 
     _is_whole(directory)
 
 
-def test_metadata_that_is_gone_is_not_made_anew_beside_stores(directory: Path) -> None:
+def test_missing_metadata_is_not_recreated_next_to_stores(directory: Path) -> None:
     metadata = directory / METADATA_NAME
     kept = metadata.rename(directory / "kept")
     with pytest.raises(Unavailable, match="missing or empty"), opened(directory):
@@ -117,7 +119,7 @@ def test_metadata_that_is_gone_is_not_made_anew_beside_stores(directory: Path) -
     _is_whole(directory)
 
 
-def test_metadata_whose_log_is_lost_is_not_made_anew_beside_stores(directory: Path) -> None:
+def test_metadata_with_missing_wal_is_not_recreated_next_to_stores(directory: Path) -> None:
     """What SQLite leaves in the file itself before the first checkpoint is a page without a table."""
     metadata = directory / METADATA_NAME
     kept = metadata.rename(directory / "kept")
@@ -155,7 +157,7 @@ def _is_whole(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("wreck", [*WRECKS, Path.unlink])
-def test_a_damaged_store_affects_its_tenant_alone(wreck: Callable[[Path], None], directory: Path) -> None:
+def test_damaged_store_affects_only_its_tenant(wreck: Callable[[Path], None], directory: Path) -> None:
     store = _store(directory, "one")
     sound = store.read_bytes()
     wreck(store)
@@ -183,9 +185,7 @@ def test_a_damaged_store_affects_its_tenant_alone(wreck: Callable[[Path], None],
 
 
 @pytest.mark.parametrize("wreck", [*WRECKS, Path.unlink])
-def test_a_tenant_whose_store_is_damaged_can_be_purged(
-    wreck: Callable[[Path], None], directory: Path
-) -> None:
+def test_tenant_with_damaged_store_can_be_purged(wreck: Callable[[Path], None], directory: Path) -> None:
     store = _store(directory, "one")
     wreck(store)
     with opened(directory) as operations:
@@ -197,7 +197,7 @@ def test_a_tenant_whose_store_is_damaged_can_be_purged(
     assert disagreements(directory) == []
 
 
-def test_any_page_of_a_store_may_be_lost_and_doctor_tells(directory: Path) -> None:
+def test_doctor_detects_loss_of_any_store_page(directory: Path) -> None:
     store = _store(directory, "one")
     sound = store.read_bytes()
     pages = range(1, len(sound) // PAGE_BYTES)
@@ -210,7 +210,7 @@ def test_any_page_of_a_store_may_be_lost_and_doctor_tells(directory: Path) -> No
     _is_whole(directory)
 
 
-def test_a_store_that_vanishes_or_changes_while_it_is_not_open_is_missed(directory: Path) -> None:
+def test_store_removed_or_replaced_while_closed_is_detected(directory: Path) -> None:
     one, two = _store(directory, "one"), _store(directory, "two")
     one.write_bytes(two.read_bytes())  # a copy of another tenant's
     with opened(directory) as operations, pytest.raises(Unavailable, match="is not the store"):
@@ -220,7 +220,7 @@ def test_a_store_that_vanishes_or_changes_while_it_is_not_open_is_missed(directo
         operations.perform(CountDocuments(**at("one")._asdict()))
 
 
-def test_a_used_store_that_the_metadata_does_not_know_is_kept(directory: Path) -> None:
+def test_store_with_data_unknown_to_metadata_is_kept(directory: Path) -> None:
     """As after the metadata alone was restored from a backup that is older than the store."""
     store = _store(directory, "one")
     with _database(directory / METADATA_NAME) as metadata:
@@ -230,13 +230,13 @@ def test_a_used_store_that_the_metadata_does_not_know_is_kept(directory: Path) -
     kept = store.read_bytes()
     with opened(directory) as operations:
         assert [store.stem in line for line in unsound(operations)] == [True]
-        with pytest.raises(Unavailable, match="does not know"):
+        with pytest.raises(Unavailable, match="unknown to the metadata"):
             operations.perform(UpsertDocuments(**at("one")._asdict(), documents=[document("x")]))
         operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("x1")]))
     assert store.read_bytes() == kept
 
 
-def test_metadata_of_a_newer_schema_is_refused(directory: Path) -> None:
+def test_metadata_with_newer_schema_is_rejected(directory: Path) -> None:
     with _database(directory / METADATA_NAME) as metadata:
         metadata.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(Unavailable, match=r"has schema 9999.*use a newer AkiDB"), opened(directory):
@@ -245,7 +245,7 @@ def test_metadata_of_a_newer_schema_is_refused(directory: Path) -> None:
         assert metadata.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
-def test_a_store_of_a_newer_schema_is_refused_and_left_alone(directory: Path) -> None:
+def test_store_with_newer_schema_is_rejected_and_not_modified(directory: Path) -> None:
     store = _store(directory, "one")
     with _database(store) as database:
         database.execute("PRAGMA user_version = 99")
@@ -272,7 +272,7 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(directory: Path) ->
         "DELETE FROM documents WHERE id = 'x7'",
     ],
 )
-def test_doctor_counts_again(change: str, directory: Path) -> None:
+def test_doctor_detects_wrong_counters(change: str, directory: Path) -> None:
     store = _store(directory, "one")
     with _database(store) as database:
         database.execute(change)
@@ -282,7 +282,7 @@ def test_doctor_counts_again(change: str, directory: Path) -> None:
     assert found[0].startswith(store.stem)
 
 
-def test_a_store_that_cannot_be_marked_is_purged_all_the_same(
+def test_store_that_cannot_be_retired_is_still_purged(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_store: SqliteTenantStore) -> None:

@@ -1,4 +1,4 @@
-"""The rule of durability finds what it is for, and nothing else."""
+"""The durability rule reports violations and nothing else."""
 
 import pytest
 from durability import (
@@ -40,7 +40,7 @@ PLACE = "/d/a: it took its place before its content was synced"
         [DONE, Written("/d/a")],
     ],
 )
-def test_what_is_durable_is_no_violation(events: list[Event]) -> None:
+def test_durable_events_are_no_violation(events: list[Event]) -> None:
     assert violations(events) == []
 
 
@@ -80,11 +80,11 @@ def test_what_is_durable_is_no_violation(events: list[Event]) -> None:
         ),
     ],
 )
-def test_what_a_power_loss_could_take_is_named(events: list[Event], expected: list[str]) -> None:
+def test_path_at_risk_of_power_loss_is_named(events: list[Event], expected: list[str]) -> None:
     assert violations(events) == expected
 
 
-def test_a_deciding_name_is_removed_when_all_before_is_durable() -> None:
+def test_deciding_name_is_removed_after_all_data_is_durable() -> None:
     deciding = frozenset({"unfinished"})
     before: list[Event] = [Written("/d/a"), Removed("/d/unfinished")]
     after: list[Event] = [Synced("/d/a"), Synced("/d"), DONE]
@@ -94,7 +94,7 @@ def test_a_deciding_name_is_removed_when_all_before_is_durable() -> None:
     assert violations([Written("/d/a"), Synced("/d/a"), Removed("/d/unfinished"), *after], {}, deciding) == []
 
 
-def test_what_is_volatile_may_be_lost_but_not_what_it_becomes() -> None:
+def test_volatile_file_may_be_lost_unless_moved_into_place() -> None:
     volatile = {"*/tmp/*": "made anew"}
     scratch: list[Event] = [Named("/d/tmp/t"), Written("/d/tmp/t")]
     assert violations([*scratch, DONE], volatile) == []

@@ -1,4 +1,4 @@
-"""A disk that is full: a clear error, nothing half stored, and all goes on when there is space again."""
+"""Full disk: a clear error, no partial writes, and recovery when space is available again."""
 
 import re
 import tempfile
@@ -28,6 +28,7 @@ from akidb.operations.tenants import (
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+pytestmark = pytest.mark.usefixtures("made_metadata")
 Disk = tuple[Path, Fill]
 REASON = re.compile(
     r"there is no space left on the disk|it may be full|No space left on device|File too large"
@@ -60,7 +61,7 @@ def _refusal(write: Callable[[int], object], number: int) -> str | None:
     return None
 
 
-def test_documents_are_refused_whole_until_there_is_space(disk: Disk) -> None:
+def test_document_batches_are_rejected_whole_until_space_is_free(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
@@ -91,7 +92,7 @@ def test_documents_are_refused_whole_until_there_is_space(disk: Disk) -> None:
     assert disagreements(directory) == []
 
 
-def test_metadata_changes_are_refused_whole_until_there_is_space(disk: Disk) -> None:
+def test_metadata_changes_are_rejected_whole_until_space_is_free(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
@@ -123,7 +124,7 @@ def _rename(operations: LocalOperations) -> None:
     operations.perform(UpdateTenant(tenant="t", metadata={"version": version, "fill": "x" * 2000}))
 
 
-def test_the_first_document_of_a_tenant_waits_for_space(disk: Disk) -> None:
+def test_first_document_of_tenant_is_rejected_until_space_is_free(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
@@ -139,7 +140,7 @@ def test_the_first_document_of_a_tenant_waits_for_space(disk: Disk) -> None:
     assert disagreements(directory) == []
 
 
-def test_a_process_that_ends_on_a_full_disk_has_lost_nothing(disk: Disk) -> None:
+def test_process_exit_on_full_disk_loses_nothing(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
@@ -156,7 +157,7 @@ def test_a_process_that_ends_on_a_full_disk_has_lost_nothing(disk: Disk) -> None
     assert disagreements(directory) == []
 
 
-def test_a_tenant_can_be_purged_to_make_space(disk: Disk) -> None:
+def test_tenant_can_be_purged_on_full_disk(disk: Disk) -> None:
     directory, fill = disk
     with opened(directory) as operations:
         add_tenant(operations, "t", "c")
@@ -172,7 +173,7 @@ def test_a_tenant_can_be_purged_to_make_space(disk: Disk) -> None:
     assert disagreements(directory) == []
 
 
-def test_a_directory_cannot_be_made_on_a_full_disk(disk: Disk) -> None:
+def test_directory_cannot_be_created_on_full_disk(disk: Disk) -> None:
     directory, fill = disk
     fill(True)
     directory = directory / "new"

@@ -1,4 +1,4 @@
-"""`kill -9` of a writing process: what was acknowledged is there, what was not is whole or absent."""
+"""`kill -9` of a writer: acknowledged writes survive, others are complete or absent."""
 
 import random
 import time
@@ -43,15 +43,18 @@ def _rest(reading: Connection) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("kills", [50, pytest.param(200, marks=pytest.mark.slow)])
-def test_what_was_acknowledged_survives_kills_at_random_moments(kills: int, tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_kills_at_random_moments(kills: int, tmp_path: Path) -> None:
     rng = random.Random(SEED + kills)
     with opened(tmp_path) as operations:
         for tenant in TENANTS:
             add_tenant(operations, tenant, "x", "y", storage_quota_bytes=10**12)
-    history = History()
-    for number in range(kills):
+    history, number = History(), 0
+    # A busy machine may need more of them until enough was written.
+    while number < kills or history.acknowledged <= 10 * kills or history.done_unsaid == 0:
+        assert number < 10 * kills, "it writes next to nothing"
         _kill_after(tmp_path, history, number, rng.uniform(0, 0.4))
         history.check(tmp_path)
-    print(f"{kills} kills, {history.acknowledged} writes acknowledged, {history.done_unsaid} done and unsaid")
-    assert history.acknowledged > 10 * kills
-    assert history.done_unsaid > 0
+        number += 1
+    print(
+        f"{number} kills, {history.acknowledged} writes acknowledged, {history.done_unsaid} done and unsaid"
+    )

@@ -1,4 +1,4 @@
-"""`kill -9` of a server that is written to and read from: commands on its socket, lists, counts, `doctor`."""
+"""`kill -9` of a server under reads and writes: socket commands, lists, counts, `doctor`."""
 
 import json
 import random
@@ -129,7 +129,7 @@ def _kill_after(directory: Path, history: History, seed: int, seconds: float) ->
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_server_that_is_killed_while_all_use_it_has_lost_nothing(kills: int, tmp_path: Path) -> None:
+def test_server_killed_under_load_loses_nothing(kills: int, tmp_path: Path) -> None:
     rng = random.Random(f"server {kills}")
     data = tmp_path / "data"
     with opened(data) as operations:

@@ -1,4 +1,4 @@
-"""A migration that is killed at any moment, and run again, ends where one that was not killed does."""
+"""A migration killed at any moment and rerun gives the same result as an uninterrupted one."""
 
 import json
 import os
@@ -97,7 +97,9 @@ def expected(v1: Path, tmp_path: Path) -> State:
     [("check", 500), ("check", COUNT), ("write", 500), ("write", COUNT), ("verify", 1), ("verify", COUNT)],
     ids=lambda at: f"{at[0]}-{at[1]}",
 )
-def test_killed_at_a_point(v1: Path, tmp_path: Path, expected: State, die_at: tuple[str, int]) -> None:
+def test_migration_killed_at_given_point_is_completed_by_rerun(
+    v1: Path, tmp_path: Path, expected: State, die_at: tuple[str, int]
+) -> None:
     data = tmp_path / "data"
     assert exit_code(migrate, v1, data, die_at) == -signal.SIGKILL
     assert count(data) == 0
@@ -105,7 +107,10 @@ def test_killed_at_a_point(v1: Path, tmp_path: Path, expected: State, die_at: tu
     assert state(data) == expected
 
 
-def test_killed_at_any_moment(v1: Path, tmp_path: Path, expected: State) -> None:
+@pytest.mark.slow
+def test_migration_killed_at_random_moment_is_completed_by_rerun(
+    v1: Path, tmp_path: Path, expected: State
+) -> None:
     started = time.monotonic()
     assert exit_code(migrate, v1, tmp_path / "timed") == 0
     taken = time.monotonic() - started
@@ -125,7 +130,7 @@ def test_killed_at_any_moment(v1: Path, tmp_path: Path, expected: State) -> None
 
 
 @pytest.mark.parametrize("die_at", [1, 700, COUNT])
-def test_the_way_back_is_killed(v1: Path, tmp_path: Path, die_at: int) -> None:
+def test_rollback_killed_at_given_point_is_completed_by_rerun(v1: Path, tmp_path: Path, die_at: int) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     migrate(v1, data)
     assert exit_code(go_back, data, out, die_at) == -signal.SIGKILL
@@ -135,7 +140,8 @@ def test_the_way_back_is_killed(v1: Path, tmp_path: Path, die_at: int) -> None:
     assert {path.name for path in out.iterdir()} == {path.name for path in v1.iterdir()}
 
 
-def test_the_way_back_is_killed_at_any_moment(v1: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_rollback_killed_at_random_moment_is_completed_by_rerun(v1: Path, tmp_path: Path) -> None:
     data, expected = tmp_path / "data", read(v1)
     migrate(v1, data)
     started = time.monotonic()
@@ -157,7 +163,7 @@ def read(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.glob("*.json")}
 
 
-def test_interrupted_nothing_is_migrated(v1: Path, tmp_path: Path) -> None:
+def test_interrupted_migration_writes_nothing(v1: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
 
     def interrupt(stage: str) -> Callable[[str, int, int], None]:

@@ -1,4 +1,4 @@
-"""A process that dies at any step of a change leaves all of the change or nothing, in both stores."""
+"""A change is atomic across both stores when the process dies at any step."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_change_is_whole_whatever_step_the_process_dies_at(
+def test_change_is_atomic_when_process_dies_at_any_step(
     action: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after, steps = undisturbed(action, world, tmp_path, monkeypatch)
@@ -36,7 +36,7 @@ def test_a_change_is_whole_whatever_step_the_process_dies_at(
 
 
 @pytest.mark.parametrize("action", ["write the first document", "purge a tenant"])
-def test_files_that_a_crash_leaves_are_no_fault(
+def test_doctor_passes_with_files_left_by_crash(
     action: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, steps = undisturbed(action, world, tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""A disk error or an interrupt at any step of a change: what comes next settles it."""
+"""A disk error or interrupt at any step of a change is resolved by the next operation."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def _fail(step: str) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_process_goes_on_after_a_step_that_failed(
+def test_process_continues_after_failed_step(
     action: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after, steps = undisturbed(action, world, tmp_path, monkeypatch)
@@ -53,7 +53,7 @@ def test_a_process_goes_on_after_a_step_that_failed(
         assert disagreements(directory) == [], step
 
 
-def test_who_holds_a_store_that_could_not_be_told_writes_no_more(
+def test_open_store_with_pending_suspension_rejects_writes(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(world, tmp_path / "data")

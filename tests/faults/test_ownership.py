@@ -1,4 +1,4 @@
-"""A data directory belongs to one process, as long as that process lives and no longer."""
+"""A data directory is locked by one process for exactly as long as that process lives."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def _refusal(directory: Path) -> DirectoryHeld:
     return raised.value
 
 
-def test_another_process_is_told_who_holds_the_directory(tmp_path: Path) -> None:
+def test_error_names_process_owning_directory(tmp_path: Path) -> None:
     with held(tmp_path) as holder:
         refusal = _refusal(tmp_path)
         assert refusal.pid == holder.pid
@@ -48,7 +48,7 @@ def test_another_process_is_told_who_holds_the_directory(tmp_path: Path) -> None
         assert stat.S_IMODE((tmp_path / LOCK_NAME).stat().st_mode) == 0o600
 
 
-def test_the_directory_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
+def test_lock_is_released_when_owner_is_killed(tmp_path: Path) -> None:
     with held(tmp_path) as holder:
         holder.kill()
         holder.join()
@@ -58,7 +58,7 @@ def test_the_directory_is_free_when_its_holder_was_killed(tmp_path: Path) -> Non
             assert unsound(operations) == []
 
 
-def test_a_holder_that_is_stopped_still_holds(tmp_path: Path) -> None:
+def test_stopped_owner_keeps_lock(tmp_path: Path) -> None:
     with held(tmp_path) as holder:
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGSTOP)
@@ -70,14 +70,14 @@ def test_a_holder_that_is_stopped_still_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\x00", b"[1]", b'{"pid": "x"}', b'{"pid": 1, "socket": "/s"}', b"{" * 70000]
 )
-def test_what_an_old_lock_file_says_does_not_matter(content: bytes, tmp_path: Path) -> None:
+def test_stale_lock_file_content_is_ignored(content: bytes, tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).write_bytes(content)
     with opened(tmp_path) as operations:
         add_tenant(operations, "t")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[1]", b"{" * 70000])
-def test_a_holder_whose_name_cannot_be_read_still_holds(content: bytes, tmp_path: Path) -> None:
+def test_owner_keeps_lock_when_lock_file_content_is_unreadable(content: bytes, tmp_path: Path) -> None:
     with held(tmp_path):
         (tmp_path / LOCK_NAME).write_bytes(content)
         refusal = _refusal(tmp_path)
@@ -85,7 +85,7 @@ def test_a_holder_whose_name_cannot_be_read_still_holds(content: bytes, tmp_path
         assert "process 0" not in refusal.message
 
 
-def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(Unavailable, match="Is a directory") as raised, opened(tmp_path):
         pass
@@ -95,7 +95,7 @@ def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         assert unsound(operations) == []
 
 
-def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
+def test_path_that_is_not_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(Unavailable, match="not a directory"), opened(tmp_path / "file"):
         pass
@@ -103,7 +103,7 @@ def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_connections_of_one_process_share_the_directory(tmp_path: Path) -> None:
+def test_connections_of_one_process_share_directory(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         add_tenant(first, "t", "c")
         with opened(tmp_path / ".." / tmp_path.name) as second:
@@ -120,7 +120,7 @@ def _must_be_refused(directory: Path) -> None:
     _refusal(directory)
 
 
-def test_threads_that_open_and_close_at_once_share_it_too(tmp_path: Path) -> None:
+def test_threads_opening_and_closing_concurrently_share_directory(tmp_path: Path) -> None:
     errors: list[BaseException] = []
 
     def use(number: int) -> None:
@@ -142,7 +142,7 @@ def test_threads_that_open_and_close_at_once_share_it_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what this is about
-def test_a_forked_child_neither_uses_nor_loses_the_directory(tmp_path: Path) -> None:
+def test_forked_child_neither_uses_nor_releases_directory(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         add_tenant(operations, "t", "c")
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database agree: quotas, names, states, purges, repeated requests."""
+"""Consistency between processes on one PostgreSQL database: quotas, names, states, purges, idempotency."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def settled(operations: LocalOperations) -> None:
 
 
 @pytest.mark.parametrize("quota", ["storage_quota_bytes", "max_document_count"])
-def test_one_more_concurrent_create_than_the_quota_gives_the_quota(
+def test_concurrent_creates_over_quota_stop_at_quota(
     operations: LocalOperations, others: list[Worker], quota: str
 ) -> None:
     limit = 31
@@ -133,7 +133,7 @@ def delete_the_collection(operations: LocalOperations) -> Any:
         (delete_the_collection, "NotFound"),
     ],
 )
-def test_no_process_writes_after_another_stopped_it(
+def test_writes_stop_in_all_processes_after_state_change(
     operations: LocalOperations, others: list[Worker], stop: Any, refusal: str
 ) -> None:
     add_tenant(operations, SLUG, "c")
@@ -162,7 +162,7 @@ def create(operations: LocalOperations, name: str, **fields: Any) -> Tenant:
     return operations.perform(CreateTenant(name=name, **fields))
 
 
-def test_of_two_processes_that_create_one_slug_one_wins(
+def test_only_one_of_two_processes_creates_same_slug(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     for turn in range(10):
@@ -185,7 +185,7 @@ def create_collection(operations: LocalOperations) -> Any:
     return operations.perform(CreateCollection(tenant=SLUG, database="d", name="made", dimension=DIMENSION))
 
 
-def test_a_key_used_at_once_in_several_processes_has_one_effect(
+def test_idempotency_key_used_concurrently_in_several_processes_has_one_effect(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     add_tenant(operations, SLUG, "c")
@@ -219,7 +219,7 @@ def stop_untold(operations: LocalOperations, stop: Any) -> NoReturn:
     ("stop", "refusal"),
     [(suspend, "InvalidState"), (lower_the_storage, "QuotaExceeded"), (delete_the_collection, "NotFound")],
 )
-def test_what_a_killed_process_did_not_tell_the_next_one_applies(
+def test_pending_change_of_killed_process_is_applied_by_next_process(
     operations: LocalOperations, others: list[Worker], stop: Any, refusal: str
 ) -> None:
     add_tenant(operations, SLUG, "c")
@@ -249,7 +249,7 @@ def make_half_a_store(operations: LocalOperations) -> NoReturn:
         raise AssertionError
 
 
-def test_half_a_store_that_a_killed_process_left_is_replaced(
+def test_incomplete_store_left_by_killed_process_is_replaced(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     add_tenant(operations, SLUG, "c")
@@ -265,7 +265,7 @@ def test_half_a_store_that_a_killed_process_left_is_replaced(
     settled(operations)
 
 
-def test_the_first_writes_of_several_processes_make_one_store(
+def test_concurrent_first_writes_of_several_processes_create_one_store(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     for turn in range(5):
@@ -276,7 +276,7 @@ def test_the_first_writes_of_several_processes_make_one_store(
     settled(operations)
 
 
-def test_nothing_is_left_of_a_tenant_purged_while_others_write(
+def test_tenant_purged_during_concurrent_writes_leaves_nothing(
     operations: LocalOperations, others: list[Worker], postgres_url: str
 ) -> None:
     for worker in others:
@@ -297,12 +297,15 @@ def test_nothing_is_left_of_a_tenant_purged_while_others_write(
     settled(operations)
 
 
-def test_whoever_reads_a_tenant_that_is_purged_finds_it_or_nothing(
+def test_concurrent_reads_of_tenant_being_purged_are_complete_or_not_found(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     for worker in others:
         worker.do(ready)
-    for _ in range(3):
+    answers, rounds = Counter[str](), 0
+    while rounds < 3 or set(answers) != {"read", "NotFound"}:
+        assert rounds < 30, answers
+        rounds += 1
         add_tenant(operations, SLUG, "c")
         operations.perform(UpsertDocuments(**at(SLUG)._asdict(), documents=[document("x")]))
         for worker in others:
@@ -310,8 +313,8 @@ def test_whoever_reads_a_tenant_that_is_purged_finds_it_or_nothing(
         time.sleep(0.2)
         operations.perform(DeleteTenant(tenant=SLUG))
         operations.perform(PurgeTenant(tenant=SLUG))
-        answers = sum((worker.result() for worker in others), Counter[str]())
-        assert set(answers) == {"read", "NotFound"}
+        answers += sum((worker.result() for worker in others), Counter[str]())
+        assert set(answers) <= {"read", "NotFound"}
 
 
 def read_for(operations: LocalOperations, seconds: float) -> Counter[str]:
@@ -347,7 +350,7 @@ def kept_in_memory(operations: LocalOperations, tenant_id: TenantId) -> int:
     return operations._runtime.stores._index.memory_bytes(tenant_id)
 
 
-def test_the_index_of_a_tenant_that_another_process_deleted_is_forgotten(
+def test_delete_in_another_process_removes_index_from_memory(
     operations: LocalOperations, others: list[Worker]
 ) -> None:
     add_tenant(operations, SLUG, "c")
@@ -381,7 +384,7 @@ def create_own(operations: LocalOperations) -> str:
     return operations.perform(CreateTenant(name=f"Process {os.getpid()}")).slug
 
 
-def test_processes_that_start_at_once_on_an_empty_database_make_the_tables_once(
+def test_concurrent_start_on_empty_database_creates_tables_once(
     empty_postgres_url: str,
 ) -> None:
     with workers(empty_postgres_url, PROCESSES, postgresql_pool_size=4) as those:

@@ -1,4 +1,4 @@
-"""What several processes on one PostgreSQL database do at the same instant, each step where it hurts."""
+"""Race conditions between processes on one PostgreSQL database, with each critical step forced."""
 
 import json
 import random
@@ -35,7 +35,7 @@ SECONDS = 30
 
 @pytest.fixture
 def pair(postgres_url: str) -> Iterator[tuple[LocalOperations, LocalOperations]]:
-    """Two that know nothing of each other, as in two processes."""
+    """Two independent instances, as in two processes."""
     one, other = (LocalOperations(_Runtime(postgres_url, Settings())) for _ in range(2))
     yield one, other
     one.close()
@@ -81,7 +81,7 @@ def locks_held(url: str) -> int:
     return int(found[0])
 
 
-def test_an_interrupt_when_the_lock_is_taken_leaves_it_to_nobody(
+def test_interrupt_while_acquiring_lock_releases_it(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = PostgresDatabase(postgres_url, "akidb_documents")
@@ -108,7 +108,7 @@ def test_an_interrupt_when_the_lock_is_taken_leaves_it_to_nobody(
     database.close()
 
 
-def test_sweepers_of_mixed_tenants_do_not_stop_each_other(
+def test_concurrent_sweepers_of_mixed_tenants_do_not_fail(
     pair: tuple[LocalOperations, LocalOperations], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = pair[0]
@@ -138,7 +138,7 @@ def test_sweepers_of_mixed_tenants_do_not_stop_each_other(
     assert unsound(one) == []
 
 
-def test_a_database_is_purged_whose_collection_a_sweeper_purged_first(
+def test_database_purge_succeeds_when_sweeper_purged_its_collection_first(
     pair: tuple[LocalOperations, LocalOperations], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = pair[0]
@@ -159,7 +159,7 @@ def test_a_database_is_purged_whose_collection_a_sweeper_purged_first(
     assert one.perform(ListDatabases(tenant=SLUG, deleted=True)).items == []
 
 
-def test_a_migration_that_overwrites_waits_for_an_update(
+def test_overwriting_migration_waits_for_concurrent_update(
     pair: tuple[LocalOperations, LocalOperations], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = pair
@@ -243,7 +243,7 @@ def delete_database(operations: LocalOperations) -> None:
         (restore_database, delete_database, NotFound),
     ],
 )
-def test_who_lost_the_lock_does_not_tell_a_store_what_was_before(
+def test_process_that_lost_lock_does_not_apply_stale_state_to_store(
     pair: tuple[LocalOperations, LocalOperations],
     postgres_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +271,7 @@ def test_who_lost_the_lock_does_not_tell_a_store_what_was_before(
 
 
 @pytest.mark.parametrize("first_registers", [True, False])
-def test_two_who_make_a_store_after_a_lost_lock_end_with_one(
+def test_concurrent_store_creation_after_lost_lock_leaves_one_store(
     pair: tuple[LocalOperations, LocalOperations], postgres_url: str, first_registers: bool
 ) -> None:
     one, other = pair
@@ -308,7 +308,7 @@ def test_two_who_make_a_store_after_a_lost_lock_end_with_one(
     assert unsound(one) == []
 
 
-def test_who_lost_the_lock_makes_and_removes_no_store(
+def test_process_that_lost_lock_does_not_remove_store(
     pair: tuple[LocalOperations, LocalOperations], postgres_url: str
 ) -> None:
     one, other = pair

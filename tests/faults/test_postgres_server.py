@@ -1,4 +1,4 @@
-"""What a PostgreSQL server does to its clients: restarts, limits, deadlocks, and settings of its own."""
+"""Effects of a PostgreSQL server on its clients: restarts, limits, deadlocks and server settings."""
 
 import gc
 import itertools
@@ -111,7 +111,7 @@ def everything(read: Callable[[str | None], Page[T]]) -> list[T]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_loses_nothing_that_was_acknowledged(durable_server: Server, mode: str) -> None:
+def test_server_restart_loses_no_acknowledged_write(durable_server: Server, mode: str) -> None:
     with opened(durable_server.url(), postgresql_pool_size=4) as operations:
         add_tenant(operations, SLUG, "c")
         with Writers(operations, 8) as writers:
@@ -130,7 +130,7 @@ def test_a_restart_loses_nothing_that_was_acknowledged(durable_server: Server, m
         assert unsound(operations) == []
 
 
-def test_a_restart_costs_who_was_idle_nothing(durable_server: Server) -> None:
+def test_server_restart_causes_no_error_for_idle_client(durable_server: Server) -> None:
     with opened(durable_server.url(), postgresql_pool_size=4) as operations:
         add_tenant(operations, SLUG, "c")
         assert write_each(operations, SLUG, ["a", "b", "c", "d"]) == {"written": 4}
@@ -140,7 +140,7 @@ def test_a_restart_costs_who_was_idle_nothing(durable_server: Server) -> None:
         assert operations.perform(CountDocuments(**at(SLUG)._asdict())) == 8
 
 
-def test_a_lost_connection_costs_one_error_at_most(postgres_server: Server, postgres_url: str) -> None:
+def test_lost_connection_causes_at_most_one_error(postgres_server: Server, postgres_url: str) -> None:
     """Each of the pools notices it once: with the first of its connections the others go."""
     with opened(postgres_url, postgresql_pool_size=4) as operations:
         add_tenant(operations, SLUG, "c")
@@ -162,7 +162,7 @@ def test_a_lost_connection_costs_one_error_at_most(postgres_server: Server, post
         assert operations.perform(CountDocuments(**at(SLUG)._asdict())) >= 16 + 12 - refused
 
 
-def test_64_threads_share_a_pool_of_8(postgres_url: str) -> None:
+def test_64_threads_share_pool_of_8_connections(postgres_url: str) -> None:
     with opened(postgres_url, postgresql_pool_size=8) as operations:
         add_tenant(operations, SLUG, "c")
         peak = 0
@@ -193,7 +193,7 @@ def test_64_threads_share_a_pool_of_8(postgres_url: str) -> None:
         assert 2 <= peak <= 8
 
 
-def test_a_server_without_a_free_connection_is_unavailable(
+def test_server_without_free_connection_is_unavailable(
     postgres_server: Server, empty_postgres_url: str
 ) -> None:
     limited = postgres_server.as_user(empty_postgres_url, "")
@@ -217,7 +217,7 @@ def meeting(database: PostgresMetadataStore, one: TenantId, other: TenantId, mee
         tx.outbox.add(one, "tenant", other)
 
 
-def test_a_deadlock_is_resolved_unseen(postgres_url: str) -> None:
+def test_deadlock_is_retried_transparently(postgres_url: str) -> None:
     with opened(postgres_url) as operations:
         first, second = (operations.perform(CreateTenant(name=name)).tenant_id for name in ("One", "Two"))
         store = operations._runtime.metadata
@@ -249,7 +249,7 @@ def test_a_deadlock_is_resolved_unseen(postgres_url: str) -> None:
             assert tx.outbox.depth() == 2
 
 
-def test_a_deadlock_that_does_not_end_is_told_in_the_end(postgres_url: str) -> None:
+def test_persistent_deadlock_is_reported_after_retries(postgres_url: str) -> None:
     store = PostgresMetadataStore(postgres_url)
     attempts = 0
 
@@ -281,7 +281,7 @@ def test_a_deadlock_that_does_not_end_is_told_in_the_end(postgres_url: str) -> N
         "standard_conforming_strings = on",
     ],
 )
-def test_no_default_of_a_database_changes_what_happens(
+def test_database_level_settings_do_not_change_behaviour(
     postgres_server: Server, postgres_url: str, setting: str
 ) -> None:
     name = postgres_url.partition("?")[0].rpartition("/")[2]
@@ -303,13 +303,15 @@ def test_no_default_of_a_database_changes_what_happens(
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
 
 
-def test_a_server_that_is_too_old_is_refused(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_server_version_is_rejected(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "MINIMUM_VERSION", 990_000)
     with pytest.raises(Unavailable, match="the server is older than PostgreSQL 16"):
         PostgresMetadataStore(postgres_url)
 
 
-def test_who_may_not_make_schemas_may_be_given_them(postgres_server: Server, empty_postgres_url: str) -> None:
+def test_user_without_create_privilege_can_use_precreated_schemas(
+    postgres_server: Server, empty_postgres_url: str
+) -> None:
     url = postgres_server.as_user(empty_postgres_url, "")
     user = url.partition("//")[2].partition(":")[0]
     with pytest.raises(Unavailable, match="permission denied"):
@@ -322,7 +324,7 @@ def test_who_may_not_make_schemas_may_be_given_them(postgres_server: Server, emp
         assert write_each(operations, SLUG, ["x"]) == {"written": 1}
 
 
-def test_a_forked_child_leaves_the_connections_to_its_parent(postgres_url: str) -> None:
+def test_forked_child_does_not_use_connections_of_parent(postgres_url: str) -> None:
     with opened(postgres_url) as operations:
         add_tenant(operations, SLUG, "c")
         reading, writing = os.pipe()

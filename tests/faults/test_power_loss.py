@@ -1,4 +1,4 @@
-"""A power loss takes what was not synced, and nothing that was acknowledged."""
+"""A power loss may lose unsynced data, but never acknowledged writes."""
 
 import os
 import random
@@ -46,9 +46,7 @@ def _connections() -> Iterator[list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize(("synchronous", "number"), [("full", 2), ("normal", 1)])
-def test_every_connection_of_every_store_syncs_its_commits(
-    synchronous: str, number: int, tmp_path: Path
-) -> None:
+def test_every_store_connection_syncs_commits(synchronous: str, number: int, tmp_path: Path) -> None:
     with _connections() as said:
         for _ in range(2):
             with opened(tmp_path / "data", synchronous=synchronous) as operations:
@@ -60,7 +58,7 @@ def test_every_connection_of_every_store_syncs_its_commits(
     assert set(said) == {("wal", number)}
 
 
-def test_the_library_syncs_the_directory_of_a_log_that_it_makes() -> None:
+def test_sqlite_is_built_with_directory_sync() -> None:
     connection = library.connect(":memory:")
     options = {row[0] for row in connection.execute("PRAGMA compile_options")}
     connection.close()
@@ -77,7 +75,7 @@ def _stores(directory: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("moments", [15, pytest.param(100, marks=pytest.mark.slow)])
-def test_what_was_acknowledged_survives_the_loss_of_what_was_not_synced(moments: int, tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_loss_of_unsynced_data(moments: int, tmp_path: Path) -> None:
     rng = random.Random(f"power {moments}")
     data = tmp_path / "data"
     with opened(data) as operations:
@@ -109,8 +107,8 @@ def test_what_was_acknowledged_survives_the_loss_of_what_was_not_synced(moments:
     assert spoilt > 0
 
 
-def test_a_loss_of_what_was_synced_would_be_seen(tmp_path: Path) -> None:
-    """The test above can fail: a log that is taken away as a whole takes acknowledged writes."""
+def test_loss_of_synced_data_is_detected(tmp_path: Path) -> None:
+    """Proves that the test above can fail: removing the whole WAL loses acknowledged writes."""
     data = tmp_path / "data"
     with opened(data) as operations:
         for tenant in TENANTS:

@@ -1,4 +1,4 @@
-"""Directories and files that may not be written: a clear refusal, and nothing changed."""
+"""Read-only directories and files: a clear error, and nothing changed."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def _forbid_writing(*paths: Path) -> None:
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
 
 
-def test_a_directory_that_may_not_be_written_is_not_opened(directory: Path) -> None:
+def test_read_only_directory_is_not_opened(directory: Path) -> None:
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     _forbid_writing(*directory.rglob("*"), directory)
     with without_privileges(), pytest.raises(Unavailable, match=REASON) as raised, opened(directory):
@@ -68,13 +68,13 @@ def test_a_directory_that_may_not_be_written_is_not_opened(directory: Path) -> N
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
 
 
-def test_a_directory_is_not_made_where_nothing_may_be(directory: Path) -> None:
+def test_directory_is_not_created_in_read_only_parent(directory: Path) -> None:
     _forbid_writing(directory.parent)
     with without_privileges(), pytest.raises(Unavailable, match=REASON), opened(directory.parent / "other"):
         pass
 
 
-def test_metadata_that_may_not_be_written_serves_no_change(directory: Path) -> None:
+def test_read_only_metadata_rejects_changes(directory: Path) -> None:
     _forbid_writing(directory / METADATA_NAME)
     with (
         without_privileges(),
@@ -85,7 +85,7 @@ def test_metadata_that_may_not_be_written_serves_no_change(directory: Path) -> N
     assert METADATA_NAME in raised.value.message
 
 
-def test_a_store_that_may_not_be_written_stops_its_tenant_alone(directory: Path) -> None:
+def test_read_only_store_affects_only_its_tenant(directory: Path) -> None:
     with opened(directory) as operations:
         tenant_id = operations.perform(GetTenant(tenant="one")).tenant_id
     store = directory / TENANTS_NAME / f"{tenant_id}.db"
@@ -102,7 +102,7 @@ def test_a_store_that_may_not_be_written_stops_its_tenant_alone(directory: Path)
     assert disagreements(directory) == []
 
 
-def test_stores_are_not_made_where_none_may_be(directory: Path) -> None:
+def test_stores_are_not_created_in_read_only_directory(directory: Path) -> None:
     tenants = directory / TENANTS_NAME
     with without_privileges(), opened(directory) as operations:
         _forbid_writing(tenants)
@@ -115,7 +115,7 @@ def test_stores_are_not_made_where_none_may_be(directory: Path) -> None:
     assert disagreements(directory) == []
 
 
-def test_a_store_that_may_not_be_removed_is_removed_later(directory: Path) -> None:
+def test_store_that_cannot_be_removed_is_removed_later(directory: Path) -> None:
     tenants = directory / TENANTS_NAME
     with without_privileges(), opened(directory) as operations:
         operations.perform(DeleteTenant(tenant="one"))

@@ -1,4 +1,4 @@
-"""A change that stops writes has stopped them all when it is answered, however many are on their way."""
+"""A change that blocks writes has blocked all of them when it returns, including those in flight."""
 
 import threading
 import time
@@ -150,7 +150,7 @@ def _delete_tenant(operations: LocalOperations) -> None:
         (_delete_tenant, lambda o: o.perform(RestoreTenant(tenant=SLUG)), "NotFound"),
     ],
 )
-def test_not_one_commit_after_what_forbids_it_is_answered(
+def test_no_commit_happens_after_blocking_change_returns(
     change: Callable[[LocalOperations], None],
     undo: Callable[[LocalOperations], object],
     answer: str,
@@ -172,7 +172,7 @@ def test_not_one_commit_after_what_forbids_it_is_answered(
     assert disagreements(tmp_path) == []
 
 
-def test_a_purge_while_clients_write_leaves_no_file(tmp_path: Path) -> None:
+def test_purge_during_concurrent_writes_leaves_no_file(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         for _ in range(ROUNDS):
             add_tenant(operations, SLUG, "c")
@@ -184,7 +184,7 @@ def test_a_purge_while_clients_write_leaves_no_file(tmp_path: Path) -> None:
     assert disagreements(tmp_path) == []
 
 
-def test_a_tenant_that_is_purged_before_its_first_document_leaves_no_file(tmp_path: Path) -> None:
+def test_tenant_purged_before_first_document_leaves_no_file(tmp_path: Path) -> None:
     """The store is made by writers that found the tenant when it was still there."""
     with opened(tmp_path) as operations:
         for _ in range(ROUNDS):
@@ -202,7 +202,7 @@ def test_a_tenant_that_is_purged_before_its_first_document_leaves_no_file(tmp_pa
     assert disagreements(tmp_path) == []
 
 
-def test_a_collection_purged_while_clients_write_keeps_nothing(tmp_path: Path) -> None:
+def test_collection_purged_during_concurrent_writes_keeps_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         add_tenant(operations, SLUG, "c", "other")
         operations.perform(UpsertDocuments(**at(SLUG, "other")._asdict(), documents=[document("kept")]))

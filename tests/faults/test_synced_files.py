@@ -1,6 +1,6 @@
-"""Whatever writes files beside SQLite has them on the disk before it says that it is done.
+"""Files written outside SQLite are synced to disk before completion is reported.
 
-What SQLite syncs itself is looked for in the system calls, by `test_synced_system_calls.py`.
+SQLite's own syncs are checked in the system calls, by `test_synced_system_calls.py`.
 """
 
 import hashlib
@@ -62,18 +62,14 @@ def fill(directory: Path, look: Callable[[], None]) -> None:
             look()
 
 
-def test_a_store_that_is_filled_is_on_the_disk_before_it_is_registered(
-    calls: RecordedCalls, tmp_path: Path
-) -> None:
+def test_filled_store_is_durable_before_registration(calls: RecordedCalls, tmp_path: Path) -> None:
     fill(tmp_path, calls.look)
     calls.acknowledge()
     assert written(calls) >= {f"{TENANT_ID}.db", f"{TENANT_ID}.db-wal"}
     assert lost(calls) == []
 
 
-def test_a_store_that_is_filled_piece_by_piece_may_be_lost_but_not_half(
-    calls: RecordedCalls, tmp_path: Path
-) -> None:
+def test_partially_filled_store_is_not_durable_until_complete(calls: RecordedCalls, tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     SqliteTenantStore.create(path, TENANT_ID, STORE_ID, synchronous="off")
     with filled(path) as filler:
@@ -83,7 +79,7 @@ def test_a_store_that_is_filled_piece_by_piece_may_be_lost_but_not_half(
     assert lost(calls) == []
 
 
-def test_the_store_of_a_copied_tenant_is_on_the_disk_before_it_is_registered(tmp_path: Path) -> None:
+def test_store_of_copied_tenant_is_durable_before_registration(tmp_path: Path) -> None:
     fill(tmp_path, lambda: None)
     with recorded(tmp_path) as calls:
         original = SqliteTenantStore(tmp_path / f"{TENANT_ID}.db", TENANT_ID, STORE_ID)
@@ -95,9 +91,7 @@ def test_the_store_of_a_copied_tenant_is_on_the_disk_before_it_is_registered(tmp
     assert lost(calls) == []
 
 
-def test_a_copy_before_a_schema_changes_is_on_the_disk_with_its_name(
-    calls: RecordedCalls, tmp_path: Path
-) -> None:
+def test_schema_backup_and_its_directory_entry_are_durable(calls: RecordedCalls, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     create_file(data / METADATA_NAME)
@@ -114,7 +108,7 @@ def test_a_copy_before_a_schema_changes_is_on_the_disk_with_its_name(
 
 
 @pytest.mark.parametrize("place", ["data", "above/it/data"])
-def test_a_restore_is_marked_before_it_begins_and_whole_before_the_mark_goes(
+def test_restore_marker_is_durable_before_start_and_removed_after_data_is_durable(
     calls: RecordedCalls, tmp_path: Path, place: str
 ) -> None:
     directory = tmp_path / place
@@ -126,15 +120,15 @@ def test_a_restore_is_marked_before_it_begins_and_whole_before_the_mark_goes(
     assert lost(calls) == []
 
 
-def test_what_a_restore_left_unsynced_keeps_its_mark_from_going(calls: RecordedCalls, tmp_path: Path) -> None:
-    """The test above can fail."""
+def test_unsynced_file_of_restore_is_reported_at_marker_removal(calls: RecordedCalls, tmp_path: Path) -> None:
+    """Proves that the test above can fail."""
     with empty_directory(tmp_path / "data"):
         (tmp_path / "data" / "store.db").write_bytes(b"half of it")
     calls.acknowledge()
     assert [line for line in lost(calls) if line.endswith(f"at: the removal of {MARKER_NAME}")] != []
 
 
-def test_a_restore_that_fails_is_gone_before_its_mark_is(calls: RecordedCalls, tmp_path: Path) -> None:
+def test_failed_restore_is_removed_before_its_marker(calls: RecordedCalls, tmp_path: Path) -> None:
     directory = tmp_path / "data"
 
     def fail() -> None:
@@ -150,9 +144,7 @@ def test_a_restore_that_fails_is_gone_before_its_mark_is(calls: RecordedCalls, t
     assert violations(calls.events, VOLATILE, DECIDING) == []
 
 
-def test_manifests_are_on_the_disk_before_they_take_their_places_and_then_these(
-    calls: RecordedCalls, tmp_path: Path
-) -> None:
+def test_manifests_are_durable_before_and_after_rename(calls: RecordedCalls, tmp_path: Path) -> None:
     out = OutDirectory(tmp_path / "out" / "v1")
     for number in range(3):
         out.write(f"below/{number}.json", b"{}")
@@ -162,7 +154,7 @@ def test_manifests_are_on_the_disk_before_they_take_their_places_and_then_these(
     assert lost(calls) == []
 
 
-def test_what_a_purge_clears_in_the_pages_is_on_the_disk(tmp_path: Path) -> None:
+def test_pages_cleared_by_purge_are_durable(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     create_file(path)
     file = SqliteFile(path)
@@ -189,8 +181,8 @@ def file_erased(path: Path) -> bool:
         file.close()
 
 
-def test_a_log_that_a_purge_cuts_off_stays_so(tmp_path: Path) -> None:
-    """Else it could come back with what was purged."""
+def test_wal_truncation_by_purge_is_durable(tmp_path: Path) -> None:
+    """Otherwise it could reappear with purged data."""
     path = tmp_path / "store.db"
     create_file(path)
     file = SqliteFile(path)
@@ -205,7 +197,7 @@ def test_a_log_that_a_purge_cuts_off_stays_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_file_that_a_caller_names_is_on_the_disk_with_its_name(
+def test_file_named_by_caller_and_its_directory_entry_are_durable(
     calls: RecordedCalls, tmp_path: Path, overwrite: bool
 ) -> None:
     with writing(tmp_path / "file.akidb", overwrite=overwrite) as target:
@@ -217,7 +209,7 @@ def test_a_file_that_a_caller_names_is_on_the_disk_with_its_name(
 
 
 @pytest.mark.parametrize("direction", ["v1-to-v2", "v2-to-v1"])
-def test_the_report_of_a_migration_is_on_the_disk_with_its_name(tmp_path: Path, direction: str) -> None:
+def test_migration_report_and_its_directory_entry_are_durable(tmp_path: Path, direction: str) -> None:
     data, manifests, report = tmp_path / "data", tmp_path / "manifests", tmp_path / "report.json"
     manifests.mkdir()
     option = "--v1-data-dir" if direction == "v1-to-v2" else "--out"
@@ -232,7 +224,7 @@ def test_the_report_of_a_migration_is_on_the_disk_with_its_name(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_the_files_of_a_model_are_on_the_disk_before_it_is_installed(tmp_path: Path, known: bool) -> None:
+def test_model_files_are_durable_before_installation(tmp_path: Path, known: bool) -> None:
     """The folders are not synced: a model that is lost is fetched again."""
     source, models = tmp_path / "source", tmp_path / "models"
     source.mkdir()
@@ -262,7 +254,7 @@ def test_the_files_of_a_model_are_on_the_disk_before_it_is_installed(tmp_path: P
     assert lost(calls) == []
 
 
-def test_the_names_of_a_data_directory_are_on_the_disk(calls: RecordedCalls, tmp_path: Path) -> None:
+def test_directory_entries_of_data_directory_are_durable(calls: RecordedCalls, tmp_path: Path) -> None:
     data = tmp_path / "above" / "data"
     with opened(data) as operations:
         calls.acknowledge("open")
@@ -276,7 +268,7 @@ def test_the_names_of_a_data_directory_are_on_the_disk(calls: RecordedCalls, tmp
     assert lost(calls, sqlite=False) == []
 
 
-def test_the_directory_of_the_stores_is_on_the_disk_when_it_is_made_anew(tmp_path: Path) -> None:
+def test_recreated_tenants_directory_is_durable(tmp_path: Path) -> None:
     """Tools that copy directories may leave out one that is empty."""
     data = tmp_path / "data"
     with opened(data) as operations:

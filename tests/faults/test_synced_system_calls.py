@@ -1,4 +1,4 @@
-"""Nothing is acknowledged before the disk has it: seen in the system calls, SQLite's among them."""
+"""Nothing is acknowledged before it is synced, checked in the system calls, including SQLite's."""
 
 import os
 import sys
@@ -26,9 +26,7 @@ SAMPLES = Path(__file__).parents[1] / "data/v1-manifests"
 
 
 @pytest.mark.slow
-def test_nothing_is_acknowledged_before_the_disk_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_acknowledged_before_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs `strace`, and fails where there is none."""
     for setting in [name for name in os.environ if name.startswith("AKIDB_")]:
         monkeypatch.delenv(setting)
@@ -95,7 +93,7 @@ RECORD = """\
 """
 
 
-def test_system_calls_are_read_as_events() -> None:
+def test_system_calls_are_parsed_as_events() -> None:
     assert list(events(RECORD.splitlines(keepends=True), Path("/d"), {"old"})) == [
         Named("a"),
         Written("old"),
@@ -125,7 +123,7 @@ INTERRUPTED = """\
 """
 
 
-def test_what_is_written_while_another_thread_syncs_is_not_taken_for_synced() -> None:
+def test_write_during_sync_of_another_thread_is_not_counted_as_synced() -> None:
     found = list(events(INTERRUPTED.splitlines(keepends=True), Path("/d")))
     assert found == [Synced("a"), Written("a"), Acknowledged(r"done\n")]
     assert violations(found) == [r"a: the content is not synced at: done\n"]

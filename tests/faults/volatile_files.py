@@ -1,4 +1,4 @@
-"""Files that need not survive a power loss, and why; every other one must."""
+"""Files that need not survive a power loss, with reasons; all others must."""
 
 from akidb.deployment.owner import LOCK_NAME
 from akidb.deployment.restore import MARKER_NAME

@@ -1,4 +1,4 @@
-"""A writer that never stops, and a replica that is made from a change feed and saved with its place."""
+"""A continuous writer, and a replica built from a change feed and saved with its position."""
 
 import json
 import random

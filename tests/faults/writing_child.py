@@ -1,6 +1,6 @@
-"""A process that writes until it is killed, and tells through a pipe what it begins and what it finished.
+"""A process that writes until killed and reports through a pipe what it started and finished.
 
-Each of its threads owns one tenant, so that what it did is a sequence with at most one step in the air.
+Each thread owns one tenant, so its operations are a sequence with at most one step in flight.
 Every step is a plain tuple, which the test applies to its own model.
 """
 

@@ -1,4 +1,4 @@
-"""What a tenant must hold after steps of `writing_child`, and what it does hold."""
+"""Expected and actual contents of a tenant after steps of `writing_child`."""
 
 import copy
 from collections import Counter

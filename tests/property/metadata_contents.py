@@ -1,4 +1,4 @@
-"""Users, documents and copies on the model: the rest of what every call answers."""
+"""Users, documents and copies in the model."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The program as the state machine drives it: real stores, two connections, a clock that the test sets."""
+"""The system under test of the state machine: real stores, two connections, a controllable clock."""
 
 import itertools
 import shutil

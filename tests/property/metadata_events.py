@@ -1,4 +1,4 @@
-"""What may happen besides: documents, copies, requests made twice, wrong ones, time, upkeep, restarts."""
+"""Further rules: documents, copies, repeated and invalid requests, time, maintenance, restarts."""
 
 from collections import Counter
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What the rules of the state machine stand on: calls that are compared, and reading all of it back."""
+"""Base of the state machine: compared calls, and a full comparison of state."""
 
 from collections import Counter
 from collections.abc import Callable

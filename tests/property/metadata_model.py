@@ -1,7 +1,7 @@
-"""What AkiDB's metadata is to be, in plain dicts: rows, their states, quotas, audit, feeds and answers.
+"""Reference model of AkiDB's metadata in plain dicts: rows, states, quotas, audit, feeds, results.
 
-It is written from the specification and shares no table, query or rule with the program; only the classes of
-errors are the program's. One row holds the fields that a caller sees; what begins with `_` is seen by none.
+It is written from the specification and shares no table, query or rule with the program, only its error
+classes. Rows hold the fields visible to callers; names that begin with `_` are internal.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What may happen to tenants, databases, collections, users and their documents.
+"""Rules for tenants, databases, collections, users and their documents.
 
-Each rule is one call, on one of two connections, that must come out as the model says: the same answer, or
-the same error with the same fields.
+Each rule is one call on one of two connections. It must match the model: the same result, or the same error
+with the same fields.
 """
 
 from typing import Any

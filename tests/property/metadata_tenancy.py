@@ -1,8 +1,7 @@
-"""Tenants, databases and collections on the model.
+"""Tenants, databases and collections in the model.
 
-Each method is named after an operation and takes the fields of its request. It refers to things by text, and
-raises what the program is to raise. Fields are valid, but for `if_version`. A list is all of it; its pages
-are the program's affair.
+Each method is named after an operation and takes the fields of its request. It refers to entities by text and
+raises the errors expected of the program. All fields but `if_version` are valid. Lists are not paged.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Laws of the filter language on random filters and documents, and a second, naive evaluator."""
+"""Algebraic laws of the filter language on random inputs, and comparison with a naive evaluator."""
 
 import operator
 from collections.abc import Callable
@@ -122,49 +122,49 @@ def _naive(value: dict[str, Any], document: Document) -> bool:
 
 
 @given(FILTERS, DOCUMENTS)
-def test_agrees_with_a_naive_evaluator(value: dict[str, Any], document: Document) -> None:
+def test_filter_matches_naive_evaluator(value: dict[str, Any], document: Document) -> None:
     assert _matches(value, document) is _naive(value, document)
 
 
 @given(FIELDS, SCALARS, DOCUMENTS)
-def test_ne_is_the_negation_of_eq(field: str, operand: Any, document: Document) -> None:
+def test_ne_is_negation_of_eq(field: str, operand: Any, document: Document) -> None:
     assert _matches({field: {"$ne": operand}}, document) is not _matches({field: operand}, document)
 
 
 @given(FIELDS, st.lists(SCALARS), DOCUMENTS)
-def test_nin_is_the_negation_of_in(field: str, operands: list[Any], document: Document) -> None:
+def test_nin_is_negation_of_in(field: str, operands: list[Any], document: Document) -> None:
     assert _matches({field: {"$nin": operands}}, document) is not _matches(
         {field: {"$in": operands}}, document
     )
 
 
 @given(FIELDS, st.lists(SCALARS, min_size=1, max_size=4), DOCUMENTS)
-def test_in_is_a_disjunction_of_eq(field: str, operands: list[Any], document: Document) -> None:
+def test_in_is_disjunction_of_eq(field: str, operands: list[Any], document: Document) -> None:
     either = {"$or": [{field: operand} for operand in operands]}
     assert _matches({field: {"$in": operands}}, document) is _matches(either, document)
 
 
 @given(st.lists(FILTERS, min_size=1, max_size=3), DOCUMENTS)
-def test_de_morgan(parts: list[dict[str, Any]], document: Document) -> None:
+def test_not_follows_de_morgan(parts: list[dict[str, Any]], document: Document) -> None:
     negated = [{"$not": part} for part in parts]
     assert _matches({"$not": {"$and": parts}}, document) is _matches({"$or": negated}, document)
     assert _matches({"$not": {"$or": parts}}, document) is _matches({"$and": negated}, document)
 
 
 @given(FILTERS, DOCUMENTS)
-def test_an_empty_filter_matches_everything(value: dict[str, Any], document: Document) -> None:
+def test_empty_filter_matches_everything(value: dict[str, Any], document: Document) -> None:
     assert not Filter.parse(value).is_empty or _matches(value, document)
 
 
 @given(FILTERS)
-def test_to_json_gives_the_value_back(value: dict[str, Any]) -> None:
+def test_to_json_round_trips(value: dict[str, Any]) -> None:
     parsed = Filter.parse(value)
     assert parsed.to_json() == value
     assert Filter.parse(parsed.to_json()) == parsed
 
 
 @given(FILTERS)
-def test_canonical_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
+def test_canonical_form_is_independent_of_key_order(value: dict[str, Any]) -> None:
     assert Filter.parse(_reversed(value)).canonical == Filter.parse(value).canonical
 
 
@@ -175,7 +175,7 @@ def _reversed(value: Any) -> Any:
 
 
 @given(FILTERS, DOCUMENTS, st.sampled_from(["a", "b", "c"]))
-def test_a_field_that_it_does_not_read_does_not_matter(
+def test_unreferenced_field_does_not_affect_match(
     value: dict[str, Any], document: Document, key: str
 ) -> None:
     if key not in Filter.parse(value).fields:

@@ -1,7 +1,6 @@
-"""Whatever is done to tenants, databases, collections and users comes out as it does in plain dicts.
+"""Random operations on tenants, databases, collections and users match a model in plain dicts.
 
-A failure prints the steps that lead to it, and the seed. The short run takes the same steps each time, the
-long run others.
+A failure prints its steps and the seed. The short run is deterministic; the long run uses random seeds.
 """
 
 import itertools
@@ -90,7 +89,7 @@ def run(place: Place, clock: Clock, number: int, *, steps: int, shrink: bool = T
     return tally
 
 
-def test_a_thousand_steps_come_out_as_the_model_says(place: Place, clock: Clock) -> None:
+def test_1_000_steps_match_model(place: Place, clock: Clock) -> None:
     tally: Tally = Counter()
     for number in range(3):
         tally += run(place, clock, number, steps=100)
@@ -98,7 +97,7 @@ def test_a_thousand_steps_come_out_as_the_model_says(place: Place, clock: Clock)
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_steps_come_out_as_the_model_says(place: Place, clock: Clock) -> None:
+def test_100_000_steps_match_model(place: Place, clock: Clock) -> None:
     tally: Tally = Counter()
     numbers = itertools.count(random.randrange(10**9))
     while tally[STEPS] < 100_000:
@@ -191,7 +190,7 @@ def search(place: Place, clock: Clock) -> None:
         pytest.param(a_name_of_another_database_is_found, marks=SLOW),
     ],
 )
-def test_a_fault_is_found(
+def test_injected_fault_is_detected(
     fault: Fault, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Files(tmp_path)

@@ -1,4 +1,4 @@
-"""A schema as its database describes it: tables, columns, constraints, indexes, triggers, functions."""
+"""Schema introspection: tables, columns, constraints, indexes, triggers, functions."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A migration in a process that dies after so many statements."""
+"""A migration in a process that exits after a given number of statements."""
 
 import os
 from collections.abc import Callable

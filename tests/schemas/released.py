@@ -1,6 +1,6 @@
-"""Small stores with data, as each released version made them: plain SQL, nothing of the present program.
+"""Small stores with data, as created by each released version, in plain SQL without current code.
 
-A release adds its own, and changes none of those that are there.
+Each release adds its own stores and never changes existing ones.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How steps of a schema are taken: after a copy, all or none, back where there is a way."""
+"""Schema migration steps: backed up first, atomic, and reversible where a downgrade exists."""
 
 import shutil
 import sqlite3
@@ -50,14 +50,14 @@ PATH = CollectionPath("aki-labs", "kb", "notes")
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """As the first release made it."""
+    """A directory created by the first release."""
     make_directory(tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.fixture
 def next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second step for tenants' files."""
+    """A second migration step for tenant files."""
     monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, NEXT))
 
 
@@ -78,7 +78,7 @@ def copies(directory: Path) -> list[Path]:
     return sorted((directory / "backups").glob("*"))
 
 
-def test_opening_takes_copies_first(directory: Path, next_step: None) -> None:
+def test_open_backs_up_before_migrating(directory: Path, next_step: None) -> None:
     open_local(directory, SETTINGS).close()
     [copy] = copies(directory)
     assert copy.name.startswith("metadata-0001-")
@@ -96,12 +96,12 @@ def test_opening_takes_copies_first(directory: Path, next_step: None) -> None:
     assert store_version(directory / "tenants" / STORE) == 2
 
 
-def test_a_new_store_needs_no_copy(tmp_path: Path) -> None:
+def test_new_store_is_not_backed_up(tmp_path: Path) -> None:
     open_local(tmp_path, SETTINGS).close()
     assert not (tmp_path / "backups").exists()
 
 
-def test_copies_end_with_the_retention(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backups_are_removed_after_retention(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     operations = open_local(directory, SETTINGS)
     (directory / "backups" / "notes.txt").write_text("not one of them")
     (directory / "backups" / "mine.db").write_text("not one of them")
@@ -120,7 +120,7 @@ def test_copies_end_with_the_retention(directory: Path, monkeypatch: pytest.Monk
     assert [path.name for path in copies(directory)] == ["mine.db", "notes.txt"]
 
 
-def test_a_purge_takes_the_copies_along(directory: Path, next_step: None) -> None:
+def test_purge_removes_backups(directory: Path, next_step: None) -> None:
     operations = open_local(directory, SETTINGS)
     assert operations.perform(CountDocuments(**PATH._asdict())) == 2
     assert len(copies(directory)) == 2
@@ -130,7 +130,7 @@ def test_a_purge_takes_the_copies_along(directory: Path, next_step: None) -> Non
     operations.close()
 
 
-def test_the_purge_of_another_tenant_leaves_the_copy_of_a_store(directory: Path, next_step: None) -> None:
+def test_purge_of_another_tenant_keeps_store_backup(directory: Path, next_step: None) -> None:
     operations = open_local(directory, SETTINGS)
     assert operations.perform(CountDocuments(**PATH._asdict())) == 2
     operations.perform(PurgeTenant(tenant="gone"))
@@ -141,7 +141,7 @@ def test_the_purge_of_another_tenant_leaves_the_copy_of_a_store(directory: Path,
     operations.close()
 
 
-def test_a_copy_that_cannot_be_taken_stops_the_migration(directory: Path) -> None:
+def test_failed_backup_aborts_migration(directory: Path) -> None:
     (directory / "backups").write_text("in the way")
     with pytest.raises(Unavailable):
         open_local(directory, SETTINGS)
@@ -149,7 +149,7 @@ def test_a_copy_that_cannot_be_taken_stops_the_migration(directory: Path) -> Non
     assert not list((directory / "tmp").glob("*"))
 
 
-def test_a_directory_goes_forward_and_back(directory: Path, next_step: None) -> None:
+def test_directory_upgrades_and_downgrades(directory: Path, next_step: None) -> None:
     seen: list[tuple[int, int]] = []
     metadata, store = directory / "metadata.db", directory / "tenants" / STORE
     tried = migrate(directory, SETTINGS, dry_run=True)
@@ -170,20 +170,22 @@ def test_a_directory_goes_forward_and_back(directory: Path, next_step: None) -> 
     operations.close()
 
 
-def test_a_step_without_a_way_back_stops_all_of_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_irreversible_tenant_step_aborts_whole_downgrade(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     final = Step(schema.HEAD, NEXT.forward, None)
     monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, final))
     migrate(directory, SETTINGS)
     before = copies(directory)
     for dry_run in (True, False):
-        with pytest.raises(InvalidArgument, match="no way back from version 2") as caught:
+        with pytest.raises(InvalidArgument, match="no downgrade from version 2") as caught:
             migrate(directory, SETTINGS, to="0001", dry_run=dry_run)
         assert caught.value.field == "to"
     assert metadata_version(directory / "metadata.db") == schema.HEAD
     assert copies(directory) == before
 
 
-def test_there_is_no_way_back_from_a_step_of_the_metadata_that_has_none(
+def test_irreversible_metadata_step_aborts_downgrade(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(directory, SETTINGS)
@@ -192,25 +194,25 @@ def test_there_is_no_way_back_from_a_step_of_the_metadata_that_has_none(
     [newest] = (scripts / "versions").glob(f"v{schema.HEAD}_*.py")
     newest.write_text(newest.read_text().replace("def downgrade()", "def no_way()"))
     monkeypatch.setattr(schema, "_MIGRATIONS", scripts)
-    with pytest.raises(InvalidArgument, match=f"no way back from version {schema.HEAD}"):
+    with pytest.raises(InvalidArgument, match=f"no downgrade from version {schema.HEAD}"):
         migrate(directory, SETTINGS, to="0001")
 
 
 @pytest.mark.parametrize("to", ["0000", "9999", "1", "base", "", "\uff10\uff10\uff10\uff11", "head"])
-def test_an_unknown_version_is_refused(directory: Path, to: str) -> None:
+def test_unknown_version_is_refused(directory: Path, to: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         migrate(directory, SETTINGS, to=to)
     assert caught.value.field == "to"
     assert metadata_version(directory / "metadata.db") == "0001"
 
 
-def test_no_store_is_made_at_an_old_version(tmp_path: Path) -> None:
+def test_migrate_to_old_version_creates_no_store(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         migrate(tmp_path, SETTINGS, to="0001")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_in_use_is_left_alone(directory: Path) -> None:
+def test_directory_in_use_is_not_migrated(directory: Path) -> None:
     lock = OwnerLock(directory)
     with pytest.raises(DirectoryHeld):
         migrate(directory, SETTINGS)
@@ -218,7 +220,7 @@ def test_a_directory_in_use_is_left_alone(directory: Path) -> None:
     assert metadata_version(directory / "metadata.db") == "0001"
 
 
-def test_a_newer_tenant_file_stops_all_of_it(directory: Path) -> None:
+def test_newer_tenant_file_aborts_whole_migration(directory: Path) -> None:
     with closing(sqlite3.connect(directory / "tenants" / STORE)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(Unavailable, match=r"has schema 99.*use a newer AkiDB"):
@@ -227,7 +229,7 @@ def test_a_newer_tenant_file_stops_all_of_it(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(("to", "stride"), [(schema.HEAD, 23), ("0001", 7)])
-def test_a_migration_that_is_killed_leaves_the_old_or_the_new(
+def test_killed_migration_leaves_old_or_new_schema(
     directory: Path, to: str, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, LATER))
@@ -274,7 +276,7 @@ def rebuild(file: SqliteFile, *more: str) -> None:
             connection.exec_driver_sql(statement)
 
 
-def test_a_table_is_rebuilt_without_its_children(file: SqliteFile) -> None:
+def test_table_rebuild_keeps_child_rows(file: SqliteFile) -> None:
     rebuild(file)
     with file.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM collections").scalar_one() == 2
@@ -282,7 +284,7 @@ def test_a_table_is_rebuilt_without_its_children(file: SqliteFile) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
 
 
-def test_a_step_that_loses_a_parent_is_not_taken(file: SqliteFile) -> None:
+def test_step_that_breaks_foreign_key_is_rolled_back(file: SqliteFile) -> None:
     with pytest.raises(Unavailable, match="refers to a missing row of databases"):
         rebuild(file, "DELETE FROM databases")
     with file.read() as connection:
@@ -290,7 +292,7 @@ def test_a_step_that_loses_a_parent_is_not_taken(file: SqliteFile) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
 
 
-def test_a_database_goes_forward_and_back(empty_postgres_url: str) -> None:
+def test_postgres_database_upgrades_and_downgrades(empty_postgres_url: str) -> None:
     make_metadata_database(empty_postgres_url)
     url = f"postgresql:{empty_postgres_url.partition(':')[2]}"
     assert migrate(url, SETTINGS, dry_run=True).found == "0001"
@@ -303,7 +305,7 @@ def test_a_database_goes_forward_and_back(empty_postgres_url: str) -> None:
     operations.close()
 
 
-def test_a_newer_schema_is_refused_in_a_database_too(empty_postgres_url: str) -> None:
+def test_newer_postgres_schema_is_refused(empty_postgres_url: str) -> None:
     PostgresMetadataStore(empty_postgres_url).close()
     PostgresTenantStores(empty_postgres_url, max_open=1).close()
     for name in (METADATA_SCHEMA, shared.SCHEMA):
@@ -317,7 +319,7 @@ def test_a_newer_schema_is_refused_in_a_database_too(empty_postgres_url: str) ->
         migrate(f"postgresql:{empty_postgres_url.partition(':')[2]}", SETTINGS, dry_run=True)
 
 
-def test_copies_tell_their_store_and_their_time(tmp_path: Path) -> None:
+def test_backup_names_record_store_and_time(tmp_path: Path) -> None:
     make_tenant_file(tmp_path / STORE)
     taken_at = datetime(2026, 1, 31, 9, 15, 0, 123456, tzinfo=UTC)
     kept = SchemaBackups(tmp_path / "backups", lambda: taken_at)

@@ -1,4 +1,4 @@
-"""From every released schema to the newest with data in it, and back: the same schema, the same data."""
+"""Upgrades from every released schema to the newest and back keep the schema and the data."""
 
 from contextlib import closing
 from pathlib import Path
@@ -83,7 +83,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def fresh(place: Place) -> dict[str, Description]:
-    """What an empty store has at each version."""
+    """The schema of an empty store at each version."""
     with closing(place.fresh()) as database:
         described = {}
         for version in ALL_VERSIONS:
@@ -93,7 +93,7 @@ def fresh(place: Place) -> dict[str, Description]:
 
 
 @pytest.mark.parametrize("version", METADATA_VERSIONS)
-def test_a_released_store_comes_to_the_newest_schema_with_its_data(
+def test_released_store_upgrades_to_newest_schema_with_its_data(
     place: Place, fresh: dict[str, Description], version: str
 ) -> None:
     with closing(place.released(version)) as database:
@@ -104,7 +104,7 @@ def test_a_released_store_comes_to_the_newest_schema_with_its_data(
         assert rows_of(database, list(METADATA), COLUMNS) == before
 
 
-def test_each_step_can_be_taken_back_and_again(place: Place, fresh: dict[str, Description]) -> None:
+def test_each_step_can_be_downgraded_and_upgraded_again(place: Place, fresh: dict[str, Description]) -> None:
     with closing(place.released("0001")) as database:
         before = rows_of(database, list(METADATA), COLUMNS)
         for target in (*ALL_VERSIONS, *reversed(ALL_VERSIONS), *ALL_VERSIONS):
@@ -113,7 +113,7 @@ def test_each_step_can_be_taken_back_and_again(place: Place, fresh: dict[str, De
             assert rows_of(database, list(METADATA), COLUMNS) == before, target
 
 
-def test_all_the_way_at_once_is_the_same(place: Place, fresh: dict[str, Description]) -> None:
+def test_direct_upgrade_and_downgrade_give_same_schemas(place: Place, fresh: dict[str, Description]) -> None:
     with closing(place.released("0001")) as database:
         schema.go(database, schema.HEAD)
         schema.go(database, "0001")
@@ -122,7 +122,7 @@ def test_all_the_way_at_once_is_the_same(place: Place, fresh: dict[str, Descript
         assert describe(database) == fresh[schema.HEAD]
 
 
-def test_a_released_tenant_file_comes_to_the_newest_schema(tmp_path: Path) -> None:
+def test_released_tenant_file_upgrades_to_newest_schema(tmp_path: Path) -> None:
     create_file(tmp_path / "fresh.db")
     make_tenant_file(tmp_path / "released.db")
     with (
@@ -136,7 +136,7 @@ def test_a_released_tenant_file_comes_to_the_newest_schema(tmp_path: Path) -> No
         assert describe(released) == describe(fresh)
 
 
-def test_a_released_directory_works(tmp_path: Path) -> None:
+def test_released_directory_opens_and_works(tmp_path: Path) -> None:
     make_directory(tmp_path)
     operations = open_local(tmp_path, Settings(models_dir=str(tmp_path / "models")))
     try:

@@ -1,4 +1,4 @@
-"""Archives of a world's tenants: taken, taken apart, put together again otherwise, and compared."""
+"""Helpers that create, take apart, reassemble and compare archives of a world's tenants."""
 
 import io
 from collections.abc import Callable

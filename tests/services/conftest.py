@@ -1,4 +1,4 @@
-"""The world that tests of the services stand in; a file that wants it filled does so under the same name."""
+"""The default `world` fixture of the service tests; files override it under the same name to fill it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Texts and vectors that stand nowhere but where a test put them, and the search for them in files."""
+"""Unique marker texts and vectors, and a search for them in files."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows of a world's stores, past the services: on files and on PostgreSQL alike."""
+"""Direct access to the rows of a world's stores, bypassing the services, on SQLite and PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""An archive from anybody: whatever breaks a rule is refused by its path, and nothing of it is kept."""
+"""Untrusted archives: any rule violation is rejected by its path, and nothing is stored."""
 
 import hashlib
 import io
@@ -52,7 +52,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """Where the archive is to go: there is somebody already."""
+    """The import target, which already has a tenant."""
     with opened(tmp_path / "data") as made:
         made.place("Neighbour")
         yield made
@@ -195,12 +195,13 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
         (lambda archive: _with_rows(archive, "collections", 0), "archive.*"),
         (lambda archive: archive[:-50], "archive"),
         (lambda archive: archive + b"\0", "archive"),
-        (lambda archive: archive.replace(b"tenant", b"tennis", 1), "archive"),
+        (lambda archive: _of_kind(archive, "tennis"), "archive"),
+        (lambda archive: archive[:30] + bytes([archive[30] ^ 1]) + archive[31:], "archive"),
         (lambda _: b"", "archive"),
         (lambda _: b"SQLite format 3\0" + bytes(4096), "archive"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_by_its_path(
+def test_rule_violation_is_rejected_by_path(
     change: Callable[[bytes], bytes], field: str, archive: bytes, world: World
 ) -> None:
     error = _refused(world, change(archive))
@@ -208,6 +209,11 @@ def test_what_breaks_a_rule_is_refused_by_its_path(
     begin, _, end = field.partition("*")
     assert error.field.startswith(begin), error.field
     assert error.field.endswith(end.rstrip("*")) or end.endswith("*"), error.field
+
+
+def _of_kind(archive: bytes, kind: Any) -> bytes:
+    header, parts = parts_of(archive)
+    return put_together(replace(header, kind=kind), parts)
 
 
 def _with_rows(archive: bytes, table: str, times: int) -> bytes:
@@ -218,7 +224,7 @@ def _with_rows(archive: bytes, table: str, times: int) -> bytes:
     return put_together(header, made)
 
 
-def test_rows_that_are_there_twice_are_refused(archive: bytes, world: World) -> None:
+def test_duplicate_rows_are_rejected(archive: bytes, world: World) -> None:
     for table in ("databases", "collections", "users"):
         before = files_of(world.directory)
         with pytest.raises(AkiDBError):
@@ -229,12 +235,12 @@ def test_rows_that_are_there_twice_are_refused(archive: bytes, world: World) -> 
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_a_backup_is_no_tenant(world: World) -> None:
+def test_backup_archive_is_rejected_by_import(world: World) -> None:
     error = _refused(world, backed_up(world))
     assert "akidb restore" in error.message
 
 
-def test_more_than_there_is_room_for_is_refused(
+def test_import_without_enough_disk_space_is_rejected(
     archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world.ops._runtime.scratch, "room_bytes", lambda: 1000)
@@ -249,7 +255,7 @@ def test_more_than_there_is_room_for_is_refused(
         ("MAX_TENANT_FRAME_BYTES", 100, "more than 100 bytes of rows in one frame"),
     ],
 )
-def test_more_metadata_than_one_tenant_may_have_is_refused(
+def test_metadata_over_tenant_limit_is_rejected(
     bound: str, most: int, reason: str, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
@@ -259,19 +265,19 @@ def test_more_metadata_than_one_tenant_may_have_is_refused(
 
 
 @pytest.mark.parametrize(("bound", "most"), [("MAX_TENANT_ROWS", 4), ("MAX_TENANT_ROWS_BYTES", 1500)])
-def test_what_could_not_be_taken_in_is_not_exported(
+def test_tenant_too_large_to_import_is_not_exported(
     bound: str, most: int, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
     monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
     target = io.BytesIO()
-    with pytest.raises(Unavailable, match="a backup has it"):
+    with pytest.raises(Unavailable, match="use a backup instead"):
         world.ops.perform(ExportTenant(tenant="aki-labs"), sink=target)
     assert not target.getvalue()
     world.ops.perform(CreateBackup(), sink=target)
 
 
-def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: bytes, world: World) -> None:
+def test_file_modified_between_its_two_reads_is_rejected(archive: bytes, world: World) -> None:
     class Altered(io.BytesIO):
         """Another archive, as good as the first, from the second reading on."""
 
@@ -297,7 +303,7 @@ def test_a_file_that_is_altered_between_its_two_readings_is_refused(archive: byt
         ({"slug": "A/B"}, "slug"),
     ],
 )
-def test_a_manifest_of_1x_leads_nowhere_else(fields: dict[str, Any], field: str) -> None:
+def test_1x_manifest_with_invalid_field_is_rejected(fields: dict[str, Any], field: str) -> None:
     manifest = b'{"tenant_id":"x"}'
     row: Any = LegacyRecord(
         tenant_id=OTHER,
@@ -313,7 +319,7 @@ def test_a_manifest_of_1x_leads_nowhere_else(fields: dict[str, Any], field: str)
     assert caught.value.field == f"archive.legacy_manifests[0].{field}"
 
 
-def test_what_the_audit_tells_can_be_stored() -> None:
+def test_audit_metadata_that_cannot_be_stored_is_rejected() -> None:
     row: Any = AuditRecord(
         audit_entry_id=AuditEntryId(bytes(16)),
         tenant_id=OTHER,
@@ -330,7 +336,7 @@ def test_what_the_audit_tells_can_be_stored() -> None:
     assert caught.value.field == "archive.audit_entries[0].metadata.a"
 
 
-def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World) -> None:
+def test_timestamps_with_any_offset_keep_their_instant(archive: bytes, world: World) -> None:
     at = datetime(2026, 1, 31, 18, 15, tzinfo=timezone(timedelta(hours=9)))
     report = world.ops.perform(ImportTenant(), source=io.BytesIO(_row("tenants", created_at=at)(archive)))
     assert world.ops.perform(GetTenant(tenant="aki-labs")).created_at == datetime(
@@ -340,9 +346,7 @@ def test_times_of_any_offset_are_the_same_instants(archive: bytes, world: World)
 
 
 @pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
-def test_the_first_and_the_last_time_that_there_is_come_in(
-    at: datetime, archive: bytes, world: World
-) -> None:
+def test_minimum_and_maximum_timestamps_are_imported(at: datetime, archive: bytes, world: World) -> None:
     world.ops.perform(ImportTenant(), source=io.BytesIO(_row("tenants", created_at=at)(archive)))
     assert [
         tenant.created_at for tenant in world.ops.perform(ListTenants()).items if tenant.slug == "aki-labs"
@@ -350,7 +354,7 @@ def test_the_first_and_the_last_time_that_there_is_come_in(
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_is_left_of_a_tenant_when_anything_breaks_it_off(
+def test_aborted_import_or_copy_leaves_no_store(
     error: type[BaseException], archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **_named: object) -> None:
@@ -366,7 +370,7 @@ def test_nothing_is_left_of_a_tenant_when_anything_breaks_it_off(
     assert {path.name for path in (world.directory / "tenants").glob("*.db")} == stores
 
 
-def test_numbers_at_their_bounds_come_in_and_go_on(archive: bytes, world: World) -> None:
+def test_maximum_versions_and_sequences_are_imported_and_stay_writable(archive: bytes, world: World) -> None:
     archive = _row("tenants", version=2**31 - 2)(_row("collections", version=2**31 - 2)(archive))
     world.ops.perform(ImportTenant(), source=io.BytesIO(_image(version=2**31 - 2, sequence=2**62)(archive)))
     world.on(NOTES, UpsertDocuments, documents=notes("new"))
@@ -397,9 +401,7 @@ def _hash(memory_kib: int, passes: int, lanes: int, salt: str = "c2FsdHNhbHQ", t
         (_hash(1024, 1, 1, tag="A" * 87), False),
     ],
 )
-def test_what_the_check_of_a_password_may_cost_is_bounded(
-    password_hash: str, taken: bool, archive: bytes, world: World
-) -> None:
+def test_password_hash_cost_is_bounded(password_hash: str, taken: bool, archive: bytes, world: World) -> None:
     changed_archive = _row("users", password_hash=password_hash)(archive)
     if taken:
         assert world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(changed_archive)).users == 1

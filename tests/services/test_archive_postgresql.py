@@ -1,4 +1,4 @@
-"""Archives between SQLite and PostgreSQL, and on PostgreSQL alone: the same rows, bytes and errors."""
+"""Archives between SQLite and PostgreSQL, and within PostgreSQL: same rows, bytes and errors."""
 
 import io
 import threading
@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 def places(
     request: pytest.FixtureRequest, postgres_url: str, tmp_path: Path, settings: Settings
 ) -> Iterator[tuple[LocalOperations, Path | str]]:
-    """A filled place of one kind, and an empty one of the other."""
+    """A filled deployment on one database type and an empty one on the other."""
     directory = tmp_path / "data"
     origin, target = (
         (directory, postgres_url) if request.param == "to postgresql" else (postgres_url, directory)
@@ -84,7 +84,7 @@ def exported(operations: LocalOperations, tenant: str = "aki-labs") -> bytes:
     return target.getvalue()
 
 
-def test_a_tenant_moves_between_the_databases(
+def test_tenant_moves_between_sqlite_and_postgresql(
     places: tuple[LocalOperations, Path | str], settings: Settings
 ) -> None:
     origin, target = places
@@ -111,7 +111,7 @@ def test_a_tenant_moves_between_the_databases(
         there.close()
 
 
-def test_a_backup_is_restored_on_the_other_database(
+def test_backup_is_restored_on_other_database(
     places: tuple[LocalOperations, Path | str], settings: Settings
 ) -> None:
     origin, target = places
@@ -132,7 +132,7 @@ def test_a_backup_is_restored_on_the_other_database(
         there.close()
 
 
-def test_a_copy_on_postgresql(postgres_url: str, settings: Settings) -> None:
+def test_tenant_is_copied_on_postgresql(postgres_url: str, settings: Settings) -> None:
     operations = open_local(postgres_url, settings)
     try:
         fill(operations)
@@ -165,7 +165,7 @@ class Stalled:
 
 @pytest.fixture
 def narrow(postgres_url: str, settings: Settings) -> Iterator[LocalOperations]:
-    """A tenant in a place with the fewest connections that there may be."""
+    """A tenant on a deployment with the minimum number of connections."""
     operations = open_local(postgres_url, msgspec.structs.replace(settings, postgresql_pool_size=2))
     operations.perform(CreateTenant(name="Aki Labs"))
     operations.perform(CreateDatabase(tenant="aki-labs", name="kb"))
@@ -175,7 +175,7 @@ def narrow(postgres_url: str, settings: Settings) -> Iterator[LocalOperations]:
     operations.close()
 
 
-def test_as_many_copies_as_there_are_connections_do_not_wait_for_each_other(narrow: LocalOperations) -> None:
+def test_copies_using_every_connection_do_not_deadlock(narrow: LocalOperations) -> None:
     with ThreadPoolExecutor(6) as threads:
         made = list(
             threads.map(
@@ -186,7 +186,7 @@ def test_as_many_copies_as_there_are_connections_do_not_wait_for_each_other(narr
         assert narrow.perform(CountDocuments(**NOTES._replace(tenant=tenant.slug)._asdict())) == 50
 
 
-def test_exports_that_nobody_takes_leave_a_connection_to_others(
+def test_stalled_exports_leave_connections_for_other_operations(
     narrow: LocalOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_of(narrow, ExportTenant)._turn, "_timeout_seconds", 0.2)

@@ -1,4 +1,4 @@
-"""One tenant as a file: exported, taken in elsewhere, refused where it clashes, copied."""
+"""Tenant archives: export, import, conflicts and copies."""
 
 import io
 import zlib
@@ -110,7 +110,7 @@ def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
     return world.ops.perform(ImportTenant(**how), source=io.BytesIO(archive))
 
 
-def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> None:
+def test_export_and_import_preserve_all_tenant_data(world: World, there: World) -> None:
     archive = exported(world)
     report = take_in(there, archive)
     before = world.ops.perform(GetTenant(tenant="aki-labs"))
@@ -142,13 +142,13 @@ def test_a_tenant_moves_with_all_that_is_its_own(world: World, there: World) -> 
     assert rows_of(there.store_file(before)) == rows_of(world.store_file(before))
 
 
-def test_what_was_deleted_can_be_restored_there_too(world: World, there: World) -> None:
+def test_deleted_resources_can_be_restored_after_import(world: World, there: World) -> None:
     take_in(there, exported(world))
     restored = there.ops.perform(RestoreCollection(tenant="aki-labs", database="kb", collection="deleted"))
     assert (restored.state, restored.dimension) == ("ready", 32)
 
 
-def test_nothing_of_another_tenant_is_in_the_archive(world: World) -> None:
+def test_archive_contains_no_data_of_other_tenants(world: World) -> None:
     archive = exported(world)
     texts = archive
     for at in range(len(archive)):  # whatever is deflated anywhere in it
@@ -160,7 +160,7 @@ def test_nothing_of_another_tenant_is_in_the_archive(world: World) -> None:
     assert b"neighbour" not in texts.lower()
 
 
-def test_a_tenant_without_documents_moves(there: World, tmp_path: Path) -> None:
+def test_tenant_without_documents_is_exported_and_imported(there: World, tmp_path: Path) -> None:
     with opened(tmp_path / "bare") as bare:
         made = bare.tenant()
         archive = exported(bare)
@@ -171,12 +171,12 @@ def test_a_tenant_without_documents_moves(there: World, tmp_path: Path) -> None:
     assert there.on(NOTES, CountDocuments) == 1
 
 
-def test_the_import_can_be_read_from_a_pipe(world: World, there: World) -> None:
+def test_import_reads_from_pipe(world: World, there: World) -> None:
     assert there.ops.perform(ImportTenant(), source=Pipe(exported(world))).documents == 1500
     assert not any((there.directory / "tmp").iterdir())
 
 
-def test_the_slug_can_be_another(world: World, there: World) -> None:
+def test_import_accepts_different_slug(world: World, there: World) -> None:
     there.tenant()
     archive = exported(world)
     with pytest.raises(AlreadyExists) as caught:
@@ -189,12 +189,12 @@ def test_the_slug_can_be_another(world: World, there: World) -> None:
     assert wrong.value.field == "slug"
 
 
-def test_an_import_writes_an_audit_entry(world: World, there: World) -> None:
+def test_import_writes_audit_entry(world: World, there: World) -> None:
     report = take_in(there, exported(world))
     assert there.actions(report.tenant.tenant_id) == ["tenant.import"]
 
 
-def test_a_dry_run_tells_the_same_and_leaves_every_file_as_it_is(world: World, there: World) -> None:
+def test_dry_run_reports_same_result_and_changes_no_file(world: World, there: World) -> None:
     archive = exported(world)
     there.tenant("Other")
     before = files_of(there.directory)
@@ -204,7 +204,7 @@ def test_a_dry_run_tells_the_same_and_leaves_every_file_as_it_is(world: World, t
     assert replace(report, dry_run=False) == take_in(there, archive)
 
 
-def test_a_dry_run_lists_every_conflict_and_the_import_refuses_the_first(world: World) -> None:
+def test_dry_run_lists_every_conflict_and_import_rejects_first(world: World) -> None:
     archive = exported(world)
     before = files_of(world.directory)
     report = take_in(world, archive, dry_run=True)
@@ -224,7 +224,7 @@ def test_a_dry_run_lists_every_conflict_and_the_import_refuses_the_first(world: 
     assert files_of(world.directory) == before
 
 
-def test_ids_that_belong_to_somebody_else_here_are_a_conflict(world: World) -> None:
+def test_ids_of_another_existing_tenant_are_a_conflict(world: World) -> None:
     """Foreign IDs: an archive of a new tenant that claims a collection of another one."""
     new = {"tenant_id": TenantId(bytes(15) + b"1"), "slug": "new", "external_id": None}
     archive = _as_tenant(exported(world), new, DatabaseId(bytes(15) + b"2"))
@@ -256,7 +256,7 @@ def _as_tenant(archive: bytes, new: dict[str, Any], database_id: Any) -> bytes:
     return put_together(header, made)
 
 
-def test_a_deleted_tenant_is_a_conflict_and_a_purged_one_does_not_come_back(world: World) -> None:
+def test_deleted_tenant_is_a_conflict_and_purged_tenant_cannot_be_imported(world: World) -> None:
     archive = exported(world)
     tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.perform(DeleteTenant(tenant="aki-labs"))
@@ -271,7 +271,7 @@ def test_a_deleted_tenant_is_a_conflict_and_a_purged_one_does_not_come_back(worl
     assert not world.store_file(tenant).exists()
 
 
-def test_a_purged_collection_does_not_come_back_under_another_tenant(world: World, there: World) -> None:
+def test_purged_collection_cannot_be_imported_under_another_tenant(world: World, there: World) -> None:
     archive = exported(world)
     take_in(there, archive)
     tenant = there.ops.perform(GetTenant(tenant="aki-labs"))
@@ -282,7 +282,7 @@ def test_a_purged_collection_does_not_come_back_under_another_tenant(world: Worl
     assert ("collection_id", "purged") in {(each.field, each.reason) for each in report.conflicts}
 
 
-def test_a_repeated_import_with_a_key_gives_the_first_answer(world: World, there: World) -> None:
+def test_repeated_import_with_idempotency_key_returns_first_response(world: World, there: World) -> None:
     archive = exported(world)
     with keyed(idempotency_key="k"):
         first = take_in(there, archive)
@@ -293,7 +293,7 @@ def test_a_repeated_import_with_a_key_gives_the_first_answer(world: World, there
         take_in(there, archive)
 
 
-def test_states_of_a_tenant_that_can_be_exported(world: World, there: World) -> None:
+def test_suspended_tenant_is_exported_and_deleted_tenant_is_not(world: World, there: World) -> None:
     world.ops.perform(SuspendTenant(tenant="aki-labs"))
     assert take_in(there, exported(world)).tenant.status is TenantStatus.SUSPENDED
     with pytest.raises(InvalidState):
@@ -305,7 +305,7 @@ def test_states_of_a_tenant_that_can_be_exported(world: World, there: World) -> 
         exported(world, "nobody")
 
 
-def test_a_tenant_over_its_quota_comes_in_and_may_only_shrink(world: World, there: World) -> None:
+def test_imported_tenant_over_quota_may_only_shrink(world: World, there: World) -> None:
     """A limit may lie below what is used: an archive of such a tenant is no fault."""
     world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10))
     take_in(there, exported(world))
@@ -315,7 +315,7 @@ def test_a_tenant_over_its_quota_comes_in_and_may_only_shrink(world: World, ther
     assert there.ops.perform(GetUsage(tenant="aki-labs")).documents == 1499
 
 
-def test_a_copy_goes_its_own_way(world: World) -> None:
+def test_copy_is_independent_of_original(world: World) -> None:
     original = world.ops.perform(GetTenant(tenant="aki-labs"))
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch", name="The branch"))
     assert (made.slug, made.name, made.version, made.external_id) == ("branch", "The branch", 1, None)
@@ -340,7 +340,7 @@ def test_a_copy_goes_its_own_way(world: World) -> None:
     assert "tenant.copy" in world.actions(made.tenant_id)
 
 
-def test_a_copy_keeps_sequences_and_tombstones(world: World) -> None:
+def test_copy_keeps_sequences_and_tombstones(world: World) -> None:
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     original = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
@@ -351,7 +351,7 @@ def test_a_copy_keeps_sequences_and_tombstones(world: World) -> None:
     assert [row[3:] for row in one["collections"]] == [row[3:] for row in two["collections"]]
 
 
-def test_a_copy_is_refused_where_its_slug_is_taken(world: World) -> None:
+def test_copy_to_existing_slug_is_rejected(world: World) -> None:
     before = files_of(world.directory)
     with pytest.raises(AlreadyExists) as caught:
         world.ops.perform(CopyTenant(tenant="aki-labs", slug="neighbour"))
@@ -363,7 +363,7 @@ def test_a_copy_is_refused_where_its_slug_is_taken(world: World) -> None:
     assert files_of(world.directory) == before
 
 
-def test_a_repeated_copy_with_a_key_gives_the_first_answer(world: World) -> None:
+def test_repeated_copy_with_idempotency_key_returns_first_response(world: World) -> None:
     with keyed(idempotency_key="k"):
         assert world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch")) == world.ops.perform(
             CopyTenant(tenant="aki-labs", slug="branch")
@@ -371,7 +371,7 @@ def test_a_repeated_copy_with_a_key_gives_the_first_answer(world: World) -> None
 
 
 @pytest.mark.parametrize("how", ["import", "copy"])
-def test_written_until_the_sequences_overlap_it_answers_like_brute_force(
+def test_search_matches_brute_force_when_sequences_overlap_original(
     how: str, world: World, there: World
 ) -> None:
     """An index is of one incarnation: that of the original must not serve the other."""
@@ -401,7 +401,7 @@ def test_written_until_the_sequences_overlap_it_answers_like_brute_force(
             assert best(target, at, question) == brute_force(held, question)
 
 
-def test_an_import_into_a_place_with_a_leftover_of_a_broken_one(world: World, there: World) -> None:
+def test_import_replaces_leftover_store_of_crashed_import(world: World, there: World) -> None:
     """What a crash leaves is a store that no metadata know: the next import takes its place."""
     archive = exported(world)
     tenant = world.ops.perform(GetTenant(tenant="aki-labs"))

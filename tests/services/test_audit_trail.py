@@ -1,4 +1,4 @@
-"""Audit entries: one for each change, in its transaction, with who asked."""
+"""Audit entries: one per change, written in its transaction, with the actor."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from .worlds import World, keyed, notes
 PATH = CollectionPath("aki-labs", "kb", "notes")
 
 
-def test_every_change_leaves_one_entry(world: World) -> None:
+def test_every_change_writes_one_audit_entry(world: World) -> None:
     tenant = world.tenant(status=TenantStatus.PROVISIONING)
     world.ops.perform(ActivateTenant(tenant="aki-labs"))
     database, collection = world.database(), world.collection()
@@ -91,7 +91,7 @@ def test_every_change_leaves_one_entry(world: World) -> None:
     assert [entry.created_at for entry in entries] == sorted(entry.created_at for entry in entries)
 
 
-def test_documents_leave_no_entries(world: World) -> None:
+def test_document_operations_write_no_audit_entries(world: World) -> None:
     world.place()
     before = world.audit("aki-labs")
     world.on(PATH, UpsertDocuments, documents=notes("a"))
@@ -99,7 +99,7 @@ def test_documents_leave_no_entries(world: World) -> None:
     assert world.audit("aki-labs") == before
 
 
-def test_an_entry_says_which_request_it_was_of(world: World) -> None:
+def test_audit_entry_contains_request_id(world: World) -> None:
     with keyed(request_id="r-1"):
         world.tenant()
     asked = RequestContext(request_id="r-2", ip_address="127.0.0.1", user_agent="curl/8")
@@ -122,7 +122,7 @@ def test_an_entry_says_which_request_it_was_of(world: World) -> None:
         lambda world: world.ops.perform(PurgeTenant(tenant="aki-labs")),
     ],
 )
-def test_what_fails_leaves_none(world: World, fails: Any) -> None:
+def test_failed_operation_writes_no_audit_entry(world: World, fails: Any) -> None:
     world.place()
     before = world.audit("aki-labs")
     with pytest.raises(AkiDBError):
@@ -130,7 +130,7 @@ def test_what_fails_leaves_none(world: World, fails: Any) -> None:
     assert world.audit("aki-labs") == before
 
 
-def test_entries_are_paged(world: World) -> None:
+def test_audit_entries_are_paged(world: World) -> None:
     world.tenant()
     for number in range(6):
         world.database(name=f"d{number}")
@@ -140,7 +140,7 @@ def test_entries_are_paged(world: World) -> None:
     assert (len(first.items), len(rest.items), rest.next_cursor) == (4, 3, None)
 
 
-def test_a_deleted_or_purged_tenant_is_named_by_its_id(world: World) -> None:
+def test_audit_entries_of_deleted_or_purged_tenant_are_found_by_id(world: World) -> None:
     tenant_id = world.tenant().tenant_id
     world.ops.perform(DeleteTenant(tenant="aki-labs"))
     with pytest.raises(NotFound):
@@ -153,7 +153,7 @@ def test_a_deleted_or_purged_tenant_is_named_by_its_id(world: World) -> None:
     assert caught.value.fields["entity"] == "tenant"
 
 
-def test_entries_hold_ids_and_codes_and_no_texts_of_the_tenant(world: World) -> None:
+def test_audit_entries_contain_ids_and_codes_but_no_tenant_texts(world: World) -> None:
     world.tenant("Secret Name", external_id="secret-external", metadata={"secret": "secret"})
     world.database("secret-name", "secret-db", description="secret")
     for entry in world.audit("secret-name"):

@@ -1,4 +1,4 @@
-"""All tenants in one file, and back: row for row, while others work, and whole or not at all."""
+"""Backup and restore of all tenants: identical rows, during concurrent writes, and atomic."""
 
 import io
 import threading
@@ -76,7 +76,7 @@ def tables_of(world: World) -> dict[str, list[Any]]:
         return {table: [row for part in tx.records.read(table) for row in part.rows] for table in RECORDS}
 
 
-def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:
+def test_restored_data_is_identical_row_for_row(world: World) -> None:
     new = restored(world, backed_up(world))
     assert tables_of(new) == tables_of(world)
     assert len(tables_of(new)["tenants"]) == 5
@@ -97,7 +97,7 @@ def test_a_restored_place_is_row_for_row_the_same(world: World) -> None:
         assert rows_of(new.store_file(tenant)) == rows_of(world.store_file(tenant))
 
 
-def test_a_restored_store_is_another_incarnation(world: World) -> None:
+def test_restored_store_has_new_incarnation(world: World) -> None:
     new = restored(world, backed_up(world))
     found = []
     for each in (world, new):
@@ -108,7 +108,7 @@ def test_a_restored_store_is_another_incarnation(world: World) -> None:
     new.ops.close()
 
 
-def test_states_are_what_they_were_and_deleted_tenants_come_back(world: World) -> None:
+def test_restore_keeps_states_and_deleted_tenants(world: World) -> None:
     new = restored(world, backed_up(world))
     with pytest.raises(InvalidState):
         new.on(NOTES._replace(tenant="suspended"), UpsertDocuments, documents=notes("x"))
@@ -121,7 +121,7 @@ def test_states_are_what_they_were_and_deleted_tenants_come_back(world: World) -
     new.ops.close()
 
 
-def test_a_backup_is_taken_while_others_write(world: World) -> None:
+def test_backup_is_consistent_during_concurrent_writes(world: World) -> None:
     """Each tenant as of one instant: a batch is in it whole or not at all, and the last one seen is in it."""
     stop = threading.Event()
     acknowledged: list[int] = []
@@ -153,7 +153,7 @@ def test_a_backup_is_taken_while_others_write(world: World) -> None:
     new.ops.close()
 
 
-def test_what_is_purged_between_a_store_and_the_metadata_is_not_restored(world: World) -> None:
+def test_data_purged_between_store_and_metadata_reads_is_not_restored(world: World) -> None:
     """The stores come first: what was purged after one was read is in it still, and among what was purged."""
     collection = world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection="notes"))
     header, before = parts_of(backed_up(world))
@@ -174,7 +174,7 @@ def test_what_is_purged_between_a_store_and_the_metadata_is_not_restored(world: 
     new.ops.close()
 
 
-def test_what_came_after_a_store_was_read_is_there_and_empty(world: World) -> None:
+def test_collections_and_tenants_created_after_store_read_are_restored_empty(world: World) -> None:
     header, before = parts_of(backed_up(world))
     world.collection(name="later")
     world.on(NOTES._replace(collection="later"), UpsertDocuments, documents=notes("x"))
@@ -194,7 +194,7 @@ def test_what_came_after_a_store_was_read_is_there_and_empty(world: World) -> No
     new.ops.close()
 
 
-def test_a_store_that_the_metadata_never_knew_is_refused(world: World) -> None:
+def test_store_unknown_to_metadata_is_rejected(world: World) -> None:
     header, parts = parts_of(backed_up(world))
     rows = [part for part in parts if isinstance(part, Rows) and part.table == "purged"]
     assert isinstance(rows[0].rows[0], PurgedRecord)
@@ -218,7 +218,7 @@ def _refused(world: World, archive: bytes, reason: str) -> None:
     assert not place.exists()
 
 
-def test_a_backup_that_is_damaged_leaves_nothing_behind(world: World) -> None:
+def test_damaged_backup_leaves_nothing_behind(world: World) -> None:
     archive = backed_up(world)
     altered = archive[:5000] + bytes([archive[5000] ^ 1]) + archive[5001:]
     for wrong in (archive[:-1], archive[: len(archive) // 2], archive + b"x", b"", altered):
@@ -226,7 +226,7 @@ def test_a_backup_that_is_damaged_leaves_nothing_behind(world: World) -> None:
     _refused(world, exported(world), "akidb tenant import")
 
 
-def test_an_empty_directory_is_left_empty_when_it_is_refused(world: World) -> None:
+def test_rejected_restore_leaves_empty_directory_empty(world: World) -> None:
     place = world.directory.with_name("empty")
     place.mkdir()
     with pytest.raises(InvalidArgument):
@@ -235,7 +235,7 @@ def test_an_empty_directory_is_left_empty_when_it_is_refused(world: World) -> No
 
 
 @pytest.mark.parametrize("kind", ["store", "anything"])
-def test_only_an_empty_place_is_restored_into(kind: str, world: World, tmp_path: Path) -> None:
+def test_restore_requires_empty_target(kind: str, world: World, tmp_path: Path) -> None:
     archive = backed_up(world)
     place = tmp_path / "taken"
     if kind == "store":
@@ -252,11 +252,11 @@ def test_only_an_empty_place_is_restored_into(kind: str, world: World, tmp_path:
         world.ops.restore(io.BytesIO(archive))
 
 
-def test_a_directory_in_which_a_restore_was_broken_off_is_not_opened(world: World, tmp_path: Path) -> None:
+def test_directory_with_interrupted_restore_is_not_opened(world: World, tmp_path: Path) -> None:
     place = tmp_path / "broken"
     place.mkdir()
     (place / MARKER_NAME).touch()
-    with pytest.raises(Unavailable, match="broken off"):
+    with pytest.raises(Unavailable, match="interrupted"):
         open_local(place, world.settings)
     with pytest.raises(AlreadyExists):
         restore_local(place, world.settings, io.BytesIO(backed_up(world)))
@@ -264,7 +264,7 @@ def test_a_directory_in_which_a_restore_was_broken_off_is_not_opened(world: Worl
     open_local(place, world.settings).close()
 
 
-def test_a_place_without_anything_is_backed_up_and_restored(tmp_path: Path) -> None:
+def test_empty_data_directory_is_backed_up_and_restored(tmp_path: Path) -> None:
     with opened(tmp_path / "nothing") as nothing:
         new = restored(nothing, backed_up(nothing))
         assert new.ops.perform(ListTenants()).items == []
@@ -272,7 +272,7 @@ def test_a_place_without_anything_is_backed_up_and_restored(tmp_path: Path) -> N
         new.ops.close()
 
 
-def test_metadata_of_yesterday_restored_alone_deletes_no_document(world: World) -> None:
+def test_restoring_only_older_metadata_deletes_no_documents(world: World) -> None:
     """A store holds collections that older metadata do not know: they stay, and are heard of again."""
     world.ops.close()
     metadata = world.directory / "metadata.db"
@@ -298,7 +298,7 @@ def test_metadata_of_yesterday_restored_alone_deletes_no_document(world: World) 
     world.ops = world.connect()
 
 
-def test_a_backup_keeps_what_is_purged_later(world: World) -> None:
+def test_backup_keeps_data_purged_later(world: World) -> None:
     archive = backed_up(world)
     tenant = world.ops.perform(GetTenant(tenant="second"))
     world.ops.perform(DeleteTenant(tenant="second"))
@@ -309,7 +309,7 @@ def test_a_backup_keeps_what_is_purged_later(world: World) -> None:
     new.ops.close()
 
 
-def test_no_image_is_left_behind(world: World) -> None:
+def test_temporary_images_are_removed(world: World) -> None:
     backed_up(world)
     exported(world)
     assert list(world.directory.rglob("tmp/*")) == []
@@ -319,9 +319,7 @@ def test_no_image_is_left_behind(world: World) -> None:
     assert not scratch.exists()
 
 
-def test_a_tenant_that_is_purged_during_a_backup_is_left_out(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tenant_purged_during_backup_is_excluded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in the list that a backup begins with, and gone when its turn comes."""
     gone = world.ops.perform(GetTenant(tenant="second")).tenant_id
     stores = world.ops._runtime.stores
@@ -341,7 +339,7 @@ def test_a_tenant_that_is_purged_during_a_backup_is_left_out(
     assert gone not in heads
 
 
-def test_a_store_that_is_missing_makes_the_backup_fail_and_is_named(world: World) -> None:
+def test_backup_fails_and_names_missing_store(world: World) -> None:
     tenant = world.ops.perform(GetTenant(tenant="second"))
     world.ops.close()
     world.store_file(tenant).unlink()

@@ -1,4 +1,4 @@
-"""Change feeds in process: going on, starting again, waiting, and what stops a reader."""
+"""Change feeds in process: resuming, restarting, waiting, and what blocks a reader."""
 
 import threading
 import time
@@ -49,7 +49,7 @@ def replicate(world: World, path: CollectionPath, limit: int = 2) -> dict[str, s
     return found
 
 
-def test_a_reader_goes_on_where_it_was(world: World) -> None:
+def test_reader_resumes_from_its_position(world: World) -> None:
     path = world.place()
     empty = world.on(path, GetCollectionChanges)
     assert (empty.changes, empty.next_since, empty.feed, empty.more) == ([], 0, None, False)
@@ -64,7 +64,7 @@ def test_a_reader_goes_on_where_it_was(world: World) -> None:
     assert [(change.type, change.id) for change in more.changes] == [("delete", "a")]
 
 
-def test_metadata_is_told_of_with_what_is_deleted(world: World) -> None:
+def test_tenant_feed_reports_metadata_changes_and_deletions(world: World) -> None:
     world.place()
     first = world.ops.perform(GetTenantChanges(tenant="aki-labs"))
     assert [change.entity for change in first.changes] == ["tenant", "database", "collection"]
@@ -87,7 +87,7 @@ def test_metadata_is_told_of_with_what_is_deleted(world: World) -> None:
         world.ops.perform(GetTenantChanges(tenant="aki-labs"))
 
 
-def test_a_reader_behind_the_floor_starts_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_behind_tombstone_floor_must_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 3)
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes(*(f"d{number}" for number in range(6))))
@@ -103,7 +103,7 @@ def test_a_reader_behind_the_floor_starts_again(world: World, monkeypatch: pytes
     assert replicate(world, path) == {"d5": "text of d5"}
 
 
-def test_a_reader_that_starts_comes_past_a_floor_that_was_there_before(
+def test_new_reader_passes_tombstone_floor_set_before_it_started(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its pages end below the floor, but nothing that it was told of was deleted and forgotten."""
@@ -123,7 +123,7 @@ def test_a_reader_that_starts_comes_past_a_floor_that_was_there_before(
         world.on(path, GetCollectionChanges, since=page.next_since, feed=page.feed)
 
 
-def test_a_reader_of_another_store_or_beyond_the_end_starts_again(world: World) -> None:
+def test_reader_of_another_store_or_beyond_end_must_restart(world: World) -> None:
     path = world.place()
     with pytest.raises(PreconditionFailed):
         world.on(path, GetCollectionChanges, since=1)
@@ -150,7 +150,7 @@ def test_a_reader_of_another_store_or_beyond_the_end_starts_again(world: World) 
         *[("include", value) for value in ("text", ["texts"], 5)],
     ],
 )
-def test_what_is_wrong_is_named(world: World, field: str, wrong: Any) -> None:
+def test_invalid_argument_is_named(world: World, field: str, wrong: Any) -> None:
     path = world.place()
     with pytest.raises(InvalidArgument) as caught:
         world.on(path, GetCollectionChanges, **{field: wrong})
@@ -161,7 +161,7 @@ def test_what_is_wrong_is_named(world: World, field: str, wrong: Any) -> None:
         assert caught.value.field == field
 
 
-def test_a_wait_ends_with_the_change(world: World) -> None:
+def test_wait_ends_on_change(world: World) -> None:
     path = world.place()
     writing = later(0.2, lambda: world.on(path, UpsertDocuments, documents=notes("a")))
     began = time.monotonic()
@@ -178,7 +178,7 @@ def test_a_wait_ends_with_the_change(world: World) -> None:
     writing.join()
 
 
-def test_a_wait_ends_with_its_time(world: World) -> None:
+def test_wait_ends_on_timeout(world: World) -> None:
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes("a"))
     known = world.on(path, GetCollectionChanges)
@@ -188,7 +188,7 @@ def test_a_wait_ends_with_its_time(world: World) -> None:
     assert (page.changes, page.next_since, page.more) == ([], 1, False)
 
 
-def test_what_nobody_woke_for_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poll_finds_change_without_notification(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a write of another process on PostgreSQL."""
     path = world.place()
     monkeypatch.setattr(Signals, "notify", lambda _self, _tenant: None)
@@ -198,7 +198,7 @@ def test_what_nobody_woke_for_is_found(world: World, monkeypatch: pytest.MonkeyP
     writing.join()
 
 
-def test_a_wait_ends_when_the_process_closes(world: World) -> None:
+def test_wait_ends_on_close(world: World) -> None:
     path = world.place()
     closing = later(0.2, world.ops.close)
     began = time.monotonic()
@@ -208,7 +208,7 @@ def test_a_wait_ends_when_the_process_closes(world: World) -> None:
     closing.join()
 
 
-def test_a_wait_ends_when_its_collection_goes(world: World) -> None:
+def test_wait_ends_when_collection_is_deleted(world: World) -> None:
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes("a"))
     known = world.on(path, GetCollectionChanges)
@@ -218,7 +218,7 @@ def test_a_wait_ends_when_its_collection_goes(world: World) -> None:
     deleting.join()
 
 
-def test_a_state_stops_a_reader(world: World) -> None:
+def test_suspended_tenant_rejects_collection_changes(world: World) -> None:
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes("a"))
     world.ops.perform(SuspendTenant(tenant="aki-labs"))
@@ -227,7 +227,7 @@ def test_a_state_stops_a_reader(world: World) -> None:
     assert world.ops.perform(GetTenantChanges(tenant="aki-labs")).changes
 
 
-def test_each_read_takes_from_the_rate(world: World) -> None:
+def test_each_read_counts_against_rate_limit(world: World) -> None:
     path = world.place()
     world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=1))
 
@@ -239,7 +239,7 @@ def test_each_read_takes_from_the_rate(world: World) -> None:
         read_all()
 
 
-def test_other_tenants_changes_wake_nobody(world: World) -> None:
+def test_changes_of_other_tenants_do_not_wake_readers(world: World) -> None:
     path = world.place()
     other = world.place("Other")
     looks: list[None] = []

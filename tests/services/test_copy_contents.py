@@ -1,4 +1,4 @@
-"""What a copy of a tenant takes along, and what it leaves with the original."""
+"""What a copy of a tenant includes and excludes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ NOTES = CollectionPath("aki-labs", "kb", "notes")
 
 @pytest.fixture
 def world(place: Path | str) -> Iterator[World]:
-    """A tenant that has everything a tenant can have."""
+    """A tenant with every kind of data."""
     with opened(place) as made:
         with keyed(idempotency_key="of the original"):
             made.tenant(external_id="crm-1", metadata={"a": 1})
@@ -40,7 +40,7 @@ def original(world: World) -> Tenant:
     return world.ops.perform(GetTenant(tenant="aki-labs"))
 
 
-def test_a_copy_leaves_out_users(world: World, original: Tenant) -> None:
+def test_copy_excludes_users(world: World, original: Tenant) -> None:
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     of_tenant = "SELECT email FROM users WHERE tenant_id = {tenant}"
     assert metadata_rows(world, of_tenant, made.tenant_id) == []
@@ -49,7 +49,7 @@ def test_a_copy_leaves_out_users(world: World, original: Tenant) -> None:
     assert world.ops.perform(ListUsers(tenant="branch")).items == []
 
 
-def test_a_copy_leaves_out_remembered_answers(world: World, original: Tenant) -> None:
+def test_copy_excludes_remembered_responses(world: World, original: Tenant) -> None:
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     assert len(store_rows(world, original.tenant_id, "remembered_answers")) == 1
     assert store_rows(world, made.tenant_id, "remembered_answers") == []
@@ -58,7 +58,7 @@ def test_a_copy_leaves_out_remembered_answers(world: World, original: Tenant) ->
     assert metadata_rows(world, of_tenant, made.tenant_id) == []
 
 
-def test_a_key_of_the_original_is_a_new_one_in_the_copy(world: World) -> None:
+def test_idempotency_key_of_original_is_unused_in_copy(world: World) -> None:
     world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     branch = NOTES._replace(tenant="branch")
     with keyed(idempotency_key="of the original"):
@@ -71,7 +71,7 @@ def test_a_key_of_the_original_is_a_new_one_in_the_copy(world: World) -> None:
     assert world.ops.perform(CountDocuments(**branch._asdict())) == 5
 
 
-def test_a_copy_leaves_out_the_audit_and_the_external_id(world: World, original: Tenant) -> None:
+def test_copy_excludes_audit_and_external_id(world: World, original: Tenant) -> None:
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     assert world.actions(made.tenant_id) == ["tenant.copy"]
     assert made.external_id is None
@@ -82,7 +82,7 @@ def test_a_copy_leaves_out_the_audit_and_the_external_id(world: World, original:
     assert made.metadata == original.metadata
 
 
-def test_a_copy_holds_documents_and_deletions(world: World, original: Tenant) -> None:
+def test_copy_contains_documents_and_deletions(world: World, original: Tenant) -> None:
     world.ops.perform(DeleteDocuments(**NOTES._asdict(), ids=["a"]))
     made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
     for table, rows in (("documents", 1), ("tombstones", 1), ("collections", 1), ("control", 1)):
@@ -95,7 +95,7 @@ def test_a_copy_holds_documents_and_deletions(world: World, original: Tenant) ->
     ] == ["b"]
 
 
-def test_an_export_leaves_out_remembered_answers(world: World) -> None:
+def test_export_excludes_remembered_responses(world: World) -> None:
     _, parts = parts_of(exported(world))
     assert parts
     assert not any("of the original" in repr(part) for part in parts)

@@ -1,4 +1,4 @@
-"""A transaction that PostgreSQL gave up in a real deadlock is run again, unseen by its caller but counted."""
+"""A transaction aborted by a real PostgreSQL deadlock is retried transparently and counted."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from akidb.settings import Settings
 
 @pytest.fixture
 def figures() -> Iterator[prometheus_client.CollectorRegistry]:
-    """The figures from now on."""
+    """Metrics from now on."""
     metrics = ProcessMetrics()
     registry = prometheus_client.CollectorRegistry()
     registry.register(metrics)
@@ -33,7 +33,7 @@ def _waiting(raw: psycopg.Connection) -> int:
     return int(found[0])
 
 
-def test_a_deadlock_is_run_again_and_counted(
+def test_deadlocked_transaction_is_retried_and_counted(
     postgres_url: str, figures: prometheus_client.CollectorRegistry
 ) -> None:
     operations = open_local(postgres_url, Settings(default_model="hash"))

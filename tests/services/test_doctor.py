@@ -1,4 +1,4 @@
-"""`doctor`: it passes a sound directory, also while others write, and finds what is wrong with another."""
+"""`doctor` passes a sound directory, also during concurrent writes, and detects damage."""
 
 import shutil
 import threading
@@ -34,13 +34,13 @@ def wrong(world: World) -> list[Finding]:
     return [finding for finding in world.ops.perform(CheckStores()).items if not finding.ok]
 
 
-def test_a_sound_directory_passes(world: World, tenant: Tenant) -> None:
+def test_sound_directory_passes(world: World, tenant: Tenant) -> None:
     findings = world.ops.perform(CheckStores()).items
     assert {finding.store for finding in findings} == {"metadata", str(tenant.tenant_id)}
     assert all(finding.ok and finding.detail for finding in findings)
 
 
-def test_it_passes_after_every_kind_of_change(world: World) -> None:
+def test_doctor_passes_after_every_kind_of_change(world: World) -> None:
     world.on(PATH, DeleteCollection)
     assert wrong(world) == []
     world.on(PATH, PurgeCollection)
@@ -51,7 +51,7 @@ def test_it_passes_after_every_kind_of_change(world: World) -> None:
     assert wrong(world) == []
 
 
-def test_it_passes_while_others_write(world: World) -> None:
+def test_doctor_passes_during_concurrent_writes(world: World) -> None:
     done = threading.Event()
 
     def write() -> None:
@@ -79,14 +79,14 @@ def test_it_passes_while_others_write(world: World) -> None:
         ("UPDATE collections SET document_count = 7", "200 documents, counted as 7"),
         ("DELETE FROM documents WHERE id = 'd7'", "199 documents, counted as 200"),
         ("UPDATE collections SET sequence = 3", "beyond 3"),
-        ("UPDATE control SET tenant_status = 'suspended'", "its store says suspended"),
-        ("UPDATE control SET storage_quota_bytes = 7", "its store says 7"),
-        ("UPDATE collections SET state = 'deleting'", "its store says deleting"),
-        ("UPDATE collections SET database_state = 'migrating'", "its store says migrating"),
-        ("UPDATE collections SET max_document_count = 9", "its store says 9"),
+        ("UPDATE control SET tenant_status = 'suspended'", "suspended in the store"),
+        ("UPDATE control SET storage_quota_bytes = 7", "7 in the store"),
+        ("UPDATE collections SET state = 'deleting'", "deleting in the store"),
+        ("UPDATE collections SET database_state = 'migrating'", "migrating in the store"),
+        ("UPDATE collections SET max_document_count = 9", "9 in the store"),
     ],
 )
-def test_a_store_altered_by_other_means_is_found(
+def test_externally_modified_store_is_detected(
     world: World, tenant: Tenant, statement: str, said: str
 ) -> None:
     world.execute(world.store_file(tenant), statement)
@@ -96,7 +96,7 @@ def test_a_store_altered_by_other_means_is_found(
 
 
 @on_files
-def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant: Tenant) -> None:
+def test_damaged_store_is_detected_and_remaining_stores_are_checked(world: World, tenant: Tenant) -> None:
     other = world.place("Other")
     world.on(other, UpsertDocuments, documents=notes("a"))
     world.ops.close()
@@ -110,7 +110,7 @@ def test_a_damaged_store_is_found_and_the_rest_is_looked_at(world: World, tenant
 
 
 @on_files
-def test_a_vanished_store_is_found(world: World, tenant: Tenant) -> None:
+def test_missing_store_is_detected(world: World, tenant: Tenant) -> None:
     world.ops.close()
     world.store_file(tenant).unlink()
     world.ops = world.connect()
@@ -120,7 +120,7 @@ def test_a_vanished_store_is_found(world: World, tenant: Tenant) -> None:
 
 
 @on_files
-def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
+def test_stray_file_is_detected(world: World, tenant: Tenant) -> None:
     tenants = world.directory / "tenants"
     world.reopen()  # so that the file holds what was in its log
     shutil.copy(world.store_file(tenant), tenants / "00000000-0000-7000-8000-000000000000.db")
@@ -133,7 +133,7 @@ def test_a_stray_file_is_found(world: World, tenant: Tenant) -> None:
 
 
 @on_files
-def test_what_is_wrong_with_the_metadata_is_found(world: World) -> None:
+def test_damaged_metadata_is_detected(world: World) -> None:
     world.ops.close()
     path = world.directory / "metadata.db"
     content = bytearray(path.read_bytes())

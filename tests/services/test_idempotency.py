@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -69,7 +67,6 @@ from akidb.operations.users import (
     UpdateUser,
 )
 from akidb.ports import wire
-from akidb.services.passwords import Cost, Passwords
 from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import SqliteFile
 
@@ -133,14 +130,13 @@ EACH = pytest.mark.parametrize(
 )
 
 
-def test_every_operation_that_changes_something_is_tried() -> None:
+def test_every_mutating_operation_is_covered() -> None:
     tried = {OPERATIONS[type(request)].name for request, _, _ in CASES}
     assert sorted([*tried, *ELSEWHERE]) == sorted(row.name for row in OPERATIONS.values() if row.changes)
 
 
 @pytest.fixture
-def world(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(runtime, "Passwords", partial(Passwords, Cost(1, 8, 1)))
+def world(world: World) -> World:
     world.place()
     world.on(PATH, UpsertDocuments, documents=notes("a", "b", "c"))
     world.ops.perform(CreateUser(tenant="aki-labs", email="bob@x", password="first horse"))
@@ -168,7 +164,7 @@ def snapshot(world: World, tenant_id: object) -> bytes:
 
 @EACH
 @pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart"])
-def test_a_repeated_call_has_one_effect_and_the_first_answer(
+def test_repeated_call_has_one_effect_and_returns_first_response(
     world: World,
     request_: Request[Any],
     otherwise: dict[str, Any],
@@ -204,7 +200,7 @@ def without_memory(found: bytes) -> list[object]:
 
 
 @EACH
-def test_a_key_used_for_another_request_is_a_mismatch(
+def test_key_reused_for_different_request_is_a_mismatch(
     world: World, request_: Request[Any], otherwise: dict[str, Any], before: list[Request[Any]]
 ) -> None:
     tenant_id = world.ops.perform(GetTenant(tenant="aki-labs")).tenant_id
@@ -219,7 +215,7 @@ def test_a_key_used_for_another_request_is_a_mismatch(
 
 
 @on_files
-def test_a_repeated_call_tells_the_store_what_the_first_could_not(
+def test_repeated_call_applies_pending_change_of_first_call_to_store(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first is committed and fails on its way to the tenant's store."""
@@ -244,7 +240,7 @@ def test_a_repeated_call_tells_the_store_what_the_first_could_not(
         file.close()
 
 
-def test_another_key_is_another_request(world: World) -> None:
+def test_different_key_is_a_different_request(world: World) -> None:
     for key in ("k1", "k2"):
         with keyed(idempotency_key=key):
             world.on(PATH, UpsertDocuments, documents=[{"text": "x", "vector": [1.0] * 16}])
@@ -255,7 +251,7 @@ def test_another_key_is_another_request(world: World) -> None:
         world.tenant("New")
 
 
-def test_the_order_of_the_keys_of_an_object_makes_no_other_request(world: World) -> None:
+def test_object_key_order_does_not_change_request_hash(world: World) -> None:
     path = world.place("Other")
     with keyed(idempotency_key="k1"):
         first = world.on(path, UpsertDocuments, documents=[{"id": "a", "text": None, "vector": [1.0] * 16}])
@@ -264,7 +260,7 @@ def test_the_order_of_the_keys_of_an_object_makes_no_other_request(world: World)
     assert again == first
 
 
-def test_one_key_may_serve_several_paths(world: World) -> None:
+def test_same_key_may_be_used_for_several_paths(world: World) -> None:
     world.collection(name="other")
     with keyed(idempotency_key="k1"):
         for path in (PATH, PATH._replace(collection="other")):
@@ -273,13 +269,13 @@ def test_one_key_may_serve_several_paths(world: World) -> None:
     assert world.on(PATH, CountDocuments) == 3
 
 
-def test_without_a_key_nothing_is_remembered(world: World) -> None:
+def test_no_response_is_stored_without_key(world: World) -> None:
     for _ in range(2):
         world.on(PATH, UpsertDocuments, documents=[{"text": "x", "vector": [1.0] * 16}])
     assert world.on(PATH, CountDocuments) == 5
 
 
-def test_a_failure_is_not_remembered(world: World) -> None:
+def test_failure_is_not_stored(world: World) -> None:
     with keyed(idempotency_key="k1"):
         with pytest.raises(InvalidArgument):
             world.on(PATH, UpsertDocuments, documents=notes("x", vector=[1.0]))
@@ -292,7 +288,7 @@ def test_a_failure_is_not_remembered(world: World) -> None:
     assert world.on(PATH, CountDocuments) == 4
 
 
-def test_a_key_in_flight_is_waited_for(world: World) -> None:
+def test_concurrent_calls_with_same_key_wait_for_first(world: World) -> None:
     """Eight threads ask the same with one key: one effect, eight equal answers."""
     answers: list[object] = []
     failures: list[AkiDBError] = []
@@ -319,7 +315,7 @@ def test_a_key_in_flight_is_waited_for(world: World) -> None:
     assert world.on(PATH, CountDocuments) == 4
 
 
-def test_a_key_is_forgotten_after_a_day(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_expires_after_one_day(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with keyed(idempotency_key="k1"):
         first = world.tenant("New")
         ids = world.on(PATH, UpsertDocuments, documents=[{"vector": [1.0] * 16}]).ids
@@ -339,21 +335,21 @@ def test_a_key_is_forgotten_after_a_day(world: World, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\n", "\0"])
-def test_a_wrong_key_is_refused(key: str) -> None:
+def test_invalid_key_is_rejected(key: str) -> None:
     with pytest.raises(InvalidArgument) as caught, keyed(idempotency_key=key):
         pytest.fail("it was taken")
     assert caught.value.field == "idempotency_key"
 
 
 @pytest.mark.parametrize("reference", ["\ud800", "a\0", "x" * 300, "../x"])
-def test_what_can_be_no_name_is_refused_with_a_key_as_without(world: World, reference: str) -> None:
+def test_invalid_name_is_rejected_with_and_without_key(world: World, reference: str) -> None:
     for context in (keyed(), keyed(idempotency_key="k1")):
         with context, pytest.raises(InvalidArgument) as caught:
             world.ops.perform(UpdateDatabase(tenant="aki-labs", database=reference, name="x"))
         assert caught.value.field == "database"
 
 
-def test_purging_a_collection_forgets_its_answers_and_no_others(world: World) -> None:
+def test_purge_of_collection_removes_only_its_stored_responses(world: World) -> None:
     world.collection(name="doomed")
     doomed = CollectionPath("aki-labs", "kb", "doomed")
     for path in (PATH, doomed):
@@ -371,7 +367,7 @@ def test_purging_a_collection_forgets_its_answers_and_no_others(world: World) ->
     assert len(world.on(doomed, GetDocuments, ids=["a"])) == 1
 
 
-def test_a_repeated_request_embeds_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_request_does_not_embed_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.place("Texts", embedding_model="hash")
     with keyed(idempotency_key="k"):
         first = world.on(path, UpsertDocuments, documents=[{"text": "hello"}])

@@ -1,4 +1,4 @@
-"""A conflict that arises while an archive is read is found in the transaction that would bring it in."""
+"""A conflict that arises while an archive is read is detected in the transaction that imports it."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ ARISING: dict[str, tuple[Arise, type[AkiDBError], dict[str, Any]]] = {
 
 @pytest.fixture
 def archive(tmp_path: Path) -> tuple[bytes, Tenant]:
-    """A tenant of elsewhere."""
+    """An archived tenant of another deployment."""
     with opened(tmp_path / "elsewhere") as made:
         tenant = made.tenant(external_id="crm-1")
         made.database()
@@ -86,7 +86,7 @@ def when_filled(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) ->
 
 
 @pytest.mark.parametrize("arising", ARISING)
-def test_a_conflict_that_arises_meanwhile_is_refused_and_nothing_is_written(
+def test_conflict_arising_during_import_is_rejected_and_nothing_is_written(
     arising: str, world: World, archive: tuple[bytes, Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, tenant = archive
@@ -107,7 +107,7 @@ def test_a_conflict_that_arises_meanwhile_is_refused_and_nothing_is_written(
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_without_a_conflict_it_comes_in_after_all(
+def test_import_succeeds_after_conflict_is_avoided(
     world: World, archive: tuple[bytes, Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, _ = archive
@@ -119,7 +119,7 @@ def test_without_a_conflict_it_comes_in_after_all(
     assert world.ops.perform(CountDocuments(**NOTES._replace(tenant="second")._asdict())) == 2
 
 
-def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written(
+def test_slug_taken_during_copy_is_rejected_and_nothing_is_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.place()
@@ -142,7 +142,7 @@ def test_a_slug_taken_while_a_tenant_is_copied_is_refused_and_nothing_is_written
     assert stores.names() == names
 
 
-def test_a_dry_run_lists_what_deleted_tenants_have(world: World, archive: tuple[bytes, Tenant]) -> None:
+def test_dry_run_lists_conflicts_with_deleted_tenants(world: World, archive: tuple[bytes, Tenant]) -> None:
     data, _ = archive
     world.tenant("Aki Labs")
     world.tenant("Other", external_id="crm-1")

@@ -1,4 +1,4 @@
-"""What a migration has to do with tenants that have a store, with operators' lists, and with upkeep."""
+"""Migration and tenants with an existing store, listings, and maintenance."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def put(v1: Path, **fields: Any) -> Path:
     return v1
 
 
-def test_a_migrated_tenant_works(world: World, tmp_path: Path) -> None:
+def test_migrated_tenant_accepts_operations(world: World, tmp_path: Path) -> None:
     world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", quotas={"max_storage_bytes": 1000})))
     world.collection("aki", "default")
     world.on(PATH, UpsertDocuments, documents=notes("a"))
@@ -58,7 +58,7 @@ def test_a_migrated_tenant_works(world: World, tmp_path: Path) -> None:
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_overwriting_reaches_the_tenants_store(world: World, tmp_path: Path) -> None:
+def test_overwriting_migration_updates_tenant_store(world: World, tmp_path: Path) -> None:
     v1 = put(tmp_path / "v1")
     world.ops.perform(MigrateV1ToV2(v1_data_dir=v1))
     world.collection("aki", "default")
@@ -78,7 +78,7 @@ def test_overwriting_reaches_the_tenants_store(world: World, tmp_path: Path) -> 
     assert world.actions(ID) == ["tenant.migrate", "collection.create", *4 * ["tenant.migrate"]]
 
 
-def test_a_tenant_deleted_in_1x_is_not_swept(world: World, tmp_path: Path) -> None:
+def test_tenant_deleted_in_1x_is_not_swept(world: World, tmp_path: Path) -> None:
     world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", status="deleted")))
     assert world.ops.perform(MaintainStores()).tenants_purged == 0
     restored = world.ops.perform(RestoreTenant(tenant=ID))
@@ -89,7 +89,7 @@ def test_a_tenant_deleted_in_1x_is_not_swept(world: World, tmp_path: Path) -> No
     assert world.ops.perform(MigrateV1ToV2(v1_data_dir=tmp_path / "v1")).counts.purged == 1
 
 
-def test_a_purge_forgets_the_manifest(world: World, tmp_path: Path) -> None:
+def test_purge_removes_legacy_manifest(world: World, tmp_path: Path) -> None:
     world.ops.perform(
         MigrateV1ToV2(
             v1_data_dir=put(tmp_path / "v1", api_key_hash="5ecret-0f-1x", name="Aki To Be Forgotten")
@@ -106,13 +106,13 @@ def test_a_purge_forgets_the_manifest(world: World, tmp_path: Path) -> None:
     world.ops = world.connect()
 
 
-def test_migrated_tenants_are_found_by_their_names(world: World, tmp_path: Path) -> None:
+def test_migrated_tenants_are_found_by_name(world: World, tmp_path: Path) -> None:
     world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", name="Ångström & Söhne")))
     for part in ("ångström", "SÖHNE", "m & s"):
         assert [t.tenant_id for t in world.ops.perform(ListTenants(name_contains=part)).items] == [ID], part
 
 
-def test_a_name_that_2_0_would_refuse_does_not_stand_in_the_way(world: World, tmp_path: Path) -> None:
+def test_migrated_tenant_with_name_invalid_in_2_0_can_be_updated(world: World, tmp_path: Path) -> None:
     world.ops.perform(MigrateV1ToV2(v1_data_dir=put(tmp_path / "v1", name="two\nlines")))
     tenant = world.ops.perform(UpdateTenant(tenant=ID, qps_quota=5))
     assert (tenant.name, tenant.qps_quota) == ("two\nlines", 5)

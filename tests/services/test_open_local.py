@@ -1,4 +1,4 @@
-"""Opening and closing a data directory: shared within a process, held against others, none after a fork."""
+"""Opening and closing a data directory: shared in a process, locked against others, refused after a fork."""
 
 import gc
 import os
@@ -72,14 +72,14 @@ def in_child(work: Callable[[], Any]) -> str:
     return said
 
 
-def test_a_new_directory_is_made_for_its_owner_alone(directory: Path) -> None:
+def test_new_directory_is_accessible_only_to_owner(directory: Path) -> None:
     with opened(directory):
         assert directory.stat().st_mode & 0o777 == 0o700
         assert (directory / "tenants").stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in directory.iterdir() if path.is_file()} == {0o600}
 
 
-def test_one_process_opens_a_directory_once(world: World, directory: Path) -> None:
+def test_connections_of_one_process_share_one_open_directory(world: World, directory: Path) -> None:
     other = world.connect()
     through_another_name = open_local(directory / ".." / "data", world.settings)
     assert ids_of(other.perform(GetDocuments(**PATH._asdict(), ids=["a"]))) == ["a"]
@@ -92,7 +92,7 @@ def test_one_process_opens_a_directory_once(world: World, directory: Path) -> No
 
 
 @pytest.mark.parametrize("others", [0, 1], ids=["the last", "one of two"])
-def test_a_closed_connection_refuses(world: World, others: int) -> None:
+def test_closed_connection_rejects_calls(world: World, others: int) -> None:
     left = [world.connect() for _ in range(others)]
     world.ops.close()
     world.ops.close()  # again is harmless
@@ -112,7 +112,7 @@ def test_a_closed_connection_refuses(world: World, others: int) -> None:
         other.close()
 
 
-def test_closing_folds_every_log_and_frees_the_directory(world: World, directory: Path) -> None:
+def test_close_checkpoints_every_wal_and_releases_directory(world: World, directory: Path) -> None:
     tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
     left = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
@@ -121,14 +121,14 @@ def test_closing_folds_every_log_and_frees_the_directory(world: World, directory
     assert world.on(PATH, CountDocuments) == 1
 
 
-def test_closing_twice_does_not_take_the_directory_from_another_connection(world: World) -> None:
+def test_second_close_does_not_release_directory_of_another_connection(world: World) -> None:
     other = world.connect()
     other.close()
     other.close()
     assert world.on(PATH, CountDocuments) == 1
 
 
-def test_closing_waits_for_what_runs(world: World) -> None:
+def test_close_waits_for_running_operations(world: World) -> None:
     started, failures = threading.Event(), list[BaseException]()
 
     def write() -> None:
@@ -151,7 +151,7 @@ def test_closing_waits_for_what_runs(world: World) -> None:
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_a_shutdown_refuses_the_new_and_finishes_the_old(world: World) -> None:
+def test_shutdown_rejects_new_and_finishes_running_operations(world: World) -> None:
     world.ops.begin_shutdown()
     with pytest.raises(Unavailable, match="shutting down"):
         world.on(PATH, CountDocuments)
@@ -159,12 +159,12 @@ def test_a_shutdown_refuses_the_new_and_finishes_the_old(world: World) -> None:
         world.ops.ready()
 
 
-def test_it_is_ready_when_stores_and_model_work(world: World) -> None:
+def test_ready_when_stores_and_model_work(world: World) -> None:
     world.ops.ready()
 
 
 @pytest.mark.parametrize("content", [None, "x"])
-def test_what_is_no_directory_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_path_that_is_not_a_directory_is_rejected(tmp_path: Path, content: str | None) -> None:
     place = tmp_path / "file"
     place.write_text("x")
     with pytest.raises(Unavailable):
@@ -173,7 +173,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, content: str | None) ->
 
 
 @pytest.mark.parametrize("left", ["missing", "empty"])
-def test_metadata_lost_beside_tenant_stores_are_missed(world: World, directory: Path, left: str) -> None:
+def test_missing_metadata_next_to_tenant_stores_is_detected(world: World, directory: Path, left: str) -> None:
     world.ops.close()
     (directory / "metadata.db").unlink()
     if left == "empty":
@@ -184,7 +184,7 @@ def test_metadata_lost_beside_tenant_stores_are_missed(world: World, directory: 
     assert sorted(path.name for path in directory.rglob("*")) == before
 
 
-def test_a_directory_that_cannot_be_opened_is_not_held(world: World, directory: Path) -> None:
+def test_directory_that_fails_to_open_is_not_locked(world: World, directory: Path) -> None:
     world.ops.close()
     metadata = (directory / "metadata.db").read_bytes()
     (directory / "metadata.db").write_bytes(b"garbage!" * 1000)
@@ -211,12 +211,12 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("socket", [None, "/run/akidb.sock"])
-def test_another_process_is_named_with_its_socket(directory: Path, socket: str | None) -> None:
+def test_error_names_owning_process_and_its_socket(directory: Path, socket: str | None) -> None:
     command = [sys.executable, "-c", HOLDER, str(directory), *([socket] if socket else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
-        advice = "`akidb serve` lets" if socket is None else "answers at unix:///run/akidb.sock"
+        advice = "`akidb serve` lets" if socket is None else "listening at unix:///run/akidb.sock"
         with pytest.raises(DirectoryHeld, match=advice) as caught:
             open_local(directory, HASH)
         assert caught.value.pid == holder.pid
@@ -229,7 +229,7 @@ def test_another_process_is_named_with_its_socket(directory: Path, socket: str |
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_is_refused_and_the_parent_goes_on(world: World) -> None:
+def test_forked_child_is_rejected_and_parent_continues(world: World) -> None:
     for work in (
         lambda: world.ops.perform(ListTenants()),
         lambda: world.on(PATH, UpsertDocuments, documents=notes("b")),
@@ -245,7 +245,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(world: World) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_that_closes_takes_nothing_from_its_parent(world: World) -> None:
+def test_close_in_forked_child_does_not_affect_parent(world: World) -> None:
     """As a child does that leaves the `with` block in which it was forked."""
 
     def close_and_reuse() -> None:
@@ -261,7 +261,7 @@ def test_a_forked_child_that_closes_takes_nothing_from_its_parent(world: World) 
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_may_drop_what_it_inherited(world: World, directory: Path) -> None:
+def test_garbage_collection_in_forked_child_does_not_affect_parent(world: World, directory: Path) -> None:
     def forget() -> None:
         world.ops.__dict__.clear()
         runtime._all.clear()
@@ -278,7 +278,7 @@ def test_a_forked_child_may_drop_what_it_inherited(world: World, directory: Path
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_leaves_alone_what_took_the_place_of_a_closed_connection(world: World) -> None:
+def test_fork_does_not_close_descriptors_reused_after_connection_close(world: World) -> None:
     world.ops.close()
     spares = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
     try:
@@ -288,7 +288,7 @@ def test_a_fork_leaves_alone_what_took_the_place_of_a_closed_connection(world: W
             os.close(spare)
 
 
-def test_a_store_that_cannot_be_removed_keeps_no_other_tenant_out(
+def test_store_that_cannot_be_removed_does_not_block_other_tenants(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.place("Other")
@@ -309,16 +309,16 @@ def test_a_store_that_cannot_be_removed_keeps_no_other_tenant_out(
     assert not list((world.directory / "tenants").glob("*.db"))
 
 
-def test_metadata_that_do_not_say_their_schema_are_refused(world: World, directory: Path) -> None:
+def test_metadata_without_schema_version_is_rejected(world: World, directory: Path) -> None:
     world.ops.close()
     world.execute(directory / "metadata.db", "DELETE FROM alembic_version")
-    with pytest.raises(Unavailable, match="does not say which schema"):
+    with pytest.raises(Unavailable, match="has no schema version"):
         open_local(directory, HASH)
 
 
-def test_a_connection_with_other_settings_is_refused(world: World, directory: Path) -> None:
+def test_connection_with_different_settings_is_rejected(world: World, directory: Path) -> None:
     other = msgspec.structs.replace(world.settings, synchronous="normal")
-    with pytest.raises(InvalidArgument, match="is 'full' in the connection") as caught:
+    with pytest.raises(InvalidArgument, match="is 'full' in a connection") as caught:
         open_local(directory, other)
     assert caught.value.field == "synchronous"
     world.ops.close()

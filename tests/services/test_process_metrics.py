@@ -1,4 +1,4 @@
-"""The figures of an application that uses AkiDB in process: what it does, waits for and holds open."""
+"""Metrics of an application that uses AkiDB in process: operations, waits and open resources."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ from .worlds import World, keyed, notes, opened
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[prometheus_client.CollectorRegistry]:
-    """The figures from now on, of what is opened from now on, in a registry as an application has one."""
+    """Metrics of everything opened from now on, in a registry as an application would use."""
     monkeypatch.setattr(places, "sources", ())
     metrics = ProcessMetrics()
     registry = prometheus_client.CollectorRegistry()
@@ -42,7 +42,7 @@ def _counted(figures: prometheus_client.CollectorRegistry, name: str, **labels: 
     return figures.get_sample_value(name, labels) or 0.0
 
 
-def test_what_an_application_asks_for_is_counted(
+def test_operations_are_counted_by_result_code(
     tmp_path: Path, figures: prometheus_client.CollectorRegistry
 ) -> None:
     with opened(tmp_path) as world:
@@ -57,7 +57,9 @@ def test_what_an_application_asks_for_is_counted(
     assert figures.get_sample_value("akidb_connections", {"store": "metadata", "state": "idle"}) is None
 
 
-def test_two_open_places_are_summed_up(tmp_path: Path, figures: prometheus_client.CollectorRegistry) -> None:
+def test_metrics_of_two_open_directories_are_summed(
+    tmp_path: Path, figures: prometheus_client.CollectorRegistry
+) -> None:
     with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
         for world in (one, two):
             world.on(world.place(), UpsertDocuments, documents=notes("a"))
@@ -70,7 +72,7 @@ def test_two_open_places_are_summed_up(tmp_path: Path, figures: prometheus_clien
         )
 
 
-def test_what_waits_in_the_outbox_is_shown(
+def test_pending_outbox_entries_are_reported(
     tmp_path: Path, figures: prometheus_client.CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as world:
@@ -95,7 +97,7 @@ def test_what_waits_in_the_outbox_is_shown(
         held.set()
 
 
-def test_a_repeated_request_is_counted_in_the_store_that_remembers_it(
+def test_replayed_request_is_counted_for_store_holding_its_response(
     tmp_path: Path, figures: prometheus_client.CollectorRegistry
 ) -> None:
     with opened(tmp_path) as world:
@@ -108,7 +110,7 @@ def test_a_repeated_request_is_counted_in_the_store_that_remembers_it(
     assert _counted(figures, "akidb_answers_repeated_total", store="tenant") == 2
 
 
-def test_waits_and_timeouts_at_the_gate_are_told(figures: prometheus_client.CollectorRegistry) -> None:
+def test_gate_waits_and_timeouts_are_reported(figures: prometheus_client.CollectorRegistry) -> None:
     gate = FairGate("kb.db", timeout_seconds=0.05, kind="metadata")
     with gate.pass_through(), pytest.raises(Overloaded), gate.pass_through():
         raise AssertionError
@@ -130,7 +132,7 @@ def test_waits_and_timeouts_at_the_gate_are_told(figures: prometheus_client.Coll
     assert 0.05 <= _counted(figures, "akidb_gate_wait_seconds_sum", store="tenant") < 5
 
 
-def test_writers_in_the_queue_are_shown_with_the_store_they_wait_for(tmp_path: Path) -> None:
+def test_queued_writers_are_reported_per_store(tmp_path: Path) -> None:
     create_file(tmp_path / "kb.db")
     file = SqliteFile(tmp_path / "kb.db")
 
@@ -168,7 +170,7 @@ def test_checkpoints_are_counted(tmp_path: Path, figures: prometheus_client.Coll
     file.close()
 
 
-def test_the_figures_of_the_package_count_from_the_first_call_on() -> None:
+def test_package_metrics_count_from_first_call() -> None:
     code = (
         "import sys, tempfile, akidb, prometheus_client\n"
         "with akidb.connect(tempfile.mkdtemp()) as near:\n"
@@ -183,7 +185,7 @@ def test_the_figures_of_the_package_count_from_the_first_call_on() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_programs_on_the_page_run(tmp_path: Path) -> None:
+def test_programs_in_docs_page_run(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs/observability.md"
     metrics, logs = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     use = "with akidb.connect('data', slow_operation_seconds=1e-9) as near: near.tenants.create('Aki')\n"
@@ -202,7 +204,7 @@ def _output(program: str, place: Path) -> str:
     return done.stdout
 
 
-def test_a_slow_operation_is_logged_with_its_request_and_tenant(
+def test_slow_operation_is_logged_with_request_and_tenant(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path, slow_operation_seconds=1e-9) as world:
@@ -222,7 +224,7 @@ def test_a_slow_operation_is_logged_with_its_request_and_tenant(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
-def test_what_is_quick_enough_is_not_logged(
+def test_fast_operation_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     with opened(tmp_path, slow_operation_seconds=seconds) as world:
@@ -230,7 +232,7 @@ def test_what_is_quick_enough_is_not_logged(
     assert not caplog.records
 
 
-def test_connections_of_one_process_agree_on_what_is_observed(tmp_path: Path) -> None:
+def test_connections_of_one_process_must_share_observability_settings(tmp_path: Path) -> None:
     with opened(tmp_path) as world:
         for name, value in (("slow_operation_seconds", 7.0), ("tracing", "on")):
             with pytest.raises(InvalidArgument, match=f"^{name}: is "):

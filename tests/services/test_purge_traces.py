@@ -1,4 +1,4 @@
-"""A purge leaves no byte of what was purged in any file of the directory, and takes nothing else with it."""
+"""A purge removes every byte of the purged data from all files of the directory, and nothing else."""
 
 import subprocess
 import sys
@@ -75,7 +75,7 @@ def everything(world: World) -> list[object]:
 
 
 @pytest.mark.parametrize("purge", [purge_tenant, sweep])
-def test_a_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+def test_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
     goes = Marks()
     fill_crowd(world)
     path = fill_tenant(world, goes)
@@ -95,7 +95,7 @@ def test_a_purged_tenant_leaves_no_trace(world: World, tmp_path: Path, purge: Pu
 
 
 @pytest.mark.parametrize("purge", [purge_database, sweep])
-def test_a_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+def test_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
     goes = Marks()
     kept = fill_tenant(world, Marks())
     path = fill_database(world, goes, str(kept.tenant))
@@ -112,7 +112,7 @@ def test_a_purged_database_leaves_no_trace(world: World, tmp_path: Path, purge: 
 
 
 @pytest.mark.parametrize("purge", [purge_collection, sweep])
-def test_a_purged_collection_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
+def test_purged_collection_leaves_no_trace(world: World, tmp_path: Path, purge: Purge) -> None:
     goes = Marks()
     kept = fill_tenant(world, Marks())
     path = fill_collection(world, goes, str(kept.tenant), str(kept.database))
@@ -126,7 +126,7 @@ def test_a_purged_collection_leaves_no_trace(world: World, tmp_path: Path, purge
     assert traces(tmp_path, goes) == []
 
 
-def test_the_answers_of_what_is_not_purged_stay(world: World) -> None:
+def test_purge_keeps_remembered_responses_of_other_databases(world: World) -> None:
     """A request about another database is answered as before."""
     world.tenant()
     with keyed(idempotency_key="one"):
@@ -139,7 +139,7 @@ def test_the_answers_of_what_is_not_purged_stay(world: World) -> None:
         assert world.database(name="one") == one
 
 
-def test_the_answer_to_a_purge_outlives_it(world: World) -> None:
+def test_response_to_purge_is_replayed_after_purge(world: World) -> None:
     world.tenant()
     world.ops.perform(DeleteTenant(tenant="aki-labs"))
     for _ in range(2):
@@ -147,7 +147,7 @@ def test_the_answer_to_a_purge_outlives_it(world: World) -> None:
             world.ops.perform(PurgeTenant(tenant="aki-labs"))
 
 
-def test_a_long_read_delays_the_end_of_a_purge_but_not_the_purge(world: World, tmp_path: Path) -> None:
+def test_long_read_delays_trace_removal_but_not_purge(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
     world.ops.perform(DeleteTenant(tenant=path.tenant))
@@ -161,7 +161,7 @@ def test_a_long_read_delays_the_end_of_a_purge_but_not_the_purge(world: World, t
     assert traces(tmp_path, goes) == []
 
 
-def test_closing_ends_a_purge(world: World, tmp_path: Path) -> None:
+def test_close_finishes_pending_purge(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
     world.ops.perform(DeleteTenant(tenant=path.tenant))
@@ -185,7 +185,7 @@ operations.perform(PurgeTenant(tenant=sys.argv[2]))
 """
 
 
-def test_a_purge_that_was_killed_is_finished(world: World, tmp_path: Path) -> None:
+def test_killed_purge_is_finished_by_maintenance(world: World, tmp_path: Path) -> None:
     goes = Marks()
     path = fill_tenant(world, goes)
     world.ops.perform(DeleteTenant(tenant=path.tenant))
@@ -198,7 +198,7 @@ def test_a_purge_that_was_killed_is_finished(world: World, tmp_path: Path) -> No
     assert traces(tmp_path, goes) == []
 
 
-def test_the_manifest_of_a_tenant_from_1x_goes_with_it(world: World, tmp_path: Path) -> None:
+def test_purge_removes_1x_manifest_of_tenant(world: World, tmp_path: Path) -> None:
     goes = Marks()
     fill_crowd(world)
     tenant = world.tenant()

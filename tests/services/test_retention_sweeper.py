@@ -1,4 +1,4 @@
-"""The sweeper: what is deleted is purged when its time has come, by itself, by whoever gets there first."""
+"""The sweeper purges deleted resources after their retention, automatically and exactly once."""
 
 import threading
 import time
@@ -94,7 +94,7 @@ def did(**counts: Any) -> MaintenanceReport:
     return MaintenanceReport(**{**NOTHING, **counts})
 
 
-def test_a_deleted_tenant_is_kept_for_a_week_and_purged_then(ops: LocalOperations, now: Now) -> None:
+def test_deleted_tenant_is_purged_after_one_week(ops: LocalOperations, now: Now) -> None:
     path = fill(ops)
     tenant = ops.perform(GetTenant(tenant=path.tenant))
     ops.perform(DeleteTenant(tenant=path.tenant))
@@ -112,7 +112,9 @@ def test_a_deleted_tenant_is_kept_for_a_week_and_purged_then(ops: LocalOperation
     assert [finding.detail for finding in ops.perform(CheckStores()).items if not finding.ok] == []
 
 
-def test_databases_and_collections_are_swept_with_their_documents(ops: LocalOperations, now: Now) -> None:
+def test_expired_databases_and_collections_are_purged_with_their_documents(
+    ops: LocalOperations, now: Now
+) -> None:
     fill(ops)
     ops.perform(CreateDatabase(tenant="aki-labs", name="second"))
     ops.perform(CreateCollection(tenant="aki-labs", database="second", name="notes", dimension=16))
@@ -136,7 +138,7 @@ def test_databases_and_collections_are_swept_with_their_documents(ops: LocalOper
     assert reasons == {"database.purge": RETENTION_PASSED, "collection.purge": RETENTION_PASSED}
 
 
-def test_what_is_restored_in_time_stays(ops: LocalOperations, now: Now) -> None:
+def test_resource_restored_before_expiry_is_kept(ops: LocalOperations, now: Now) -> None:
     fill(ops)
     ops.perform(DeleteTenant(tenant="aki-labs"))
     now.time += WEEK
@@ -147,7 +149,7 @@ def test_what_is_restored_in_time_stays(ops: LocalOperations, now: Now) -> None:
     assert ops.perform(MaintainStores()) == did()
 
 
-def test_a_store_is_told_what_a_process_that_ended_did_not_tell_it(
+def test_sweep_applies_pending_changes_of_ended_process(
     ops: LocalOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(ops)
@@ -162,7 +164,7 @@ def test_a_store_is_told_what_a_process_that_ended_did_not_tell_it(
         assert store.control_state().tenant_status == TenantStatus.SUSPENDED
 
 
-def test_many_are_swept_in_batches(ops: LocalOperations, now: Now) -> None:
+def test_sweep_runs_in_batches(ops: LocalOperations, now: Now) -> None:
     for number in range(maintenance.BATCH + 20):
         ops.perform(CreateTenant(name=f"t {number}"))
         ops.perform(DeleteTenant(tenant=f"t-{number}"))
@@ -170,7 +172,7 @@ def test_many_are_swept_in_batches(ops: LocalOperations, now: Now) -> None:
     assert ops.perform(MaintainStores()) == did(tenants_purged=maintenance.BATCH + 20)
 
 
-def test_sweepers_at_once_purge_each_thing_once(ops: LocalOperations, now: Now) -> None:
+def test_concurrent_sweepers_purge_each_resource_once(ops: LocalOperations, now: Now) -> None:
     tenants = []
     for number in range(150):
         tenants.append(ops.perform(CreateTenant(name=f"t {number}")).tenant_id)
@@ -202,7 +204,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def test_a_store_that_fails_is_named_and_keeps_no_other(world: World) -> None:
+def test_failing_store_is_reported_and_does_not_block_others(world: World) -> None:
     for name in ("one", "two"):
         path = world.place(name)
         world.on(path, UpsertDocuments, documents=notes("a"))
@@ -218,9 +220,10 @@ def test_a_store_that_fails_is_named_and_keeps_no_other(world: World) -> None:
     assert world.ops.perform(GetUsage(tenant="two")).documents == 0
 
 
-def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_background_thread_sweeps_automatically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "FIRST_ROUND_SECONDS", 0.05)
     monkeypatch.setattr(maintenance, "ROUND_SECONDS", 0.05)
+    before = threading.enumerate()
     with opened(tmp_path, retention_seconds=0) as world:
         for name in ("first", "second"):  # in two rounds
             world.tenant(name)
@@ -230,12 +233,12 @@ def test_the_background_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
     for thread in threading.enumerate():
-        if thread.name == "akidb-maintenance":
+        if thread.name == "akidb-maintenance" and thread not in before:
             thread.join(60)
             assert not thread.is_alive()
 
 
-def test_a_round_that_fails_is_logged_and_followed_by_the_next(
+def test_failed_sweep_is_logged_and_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(maintenance, "FIRST_ROUND_SECONDS", 0.02)
@@ -258,7 +261,7 @@ def test_a_round_that_fails_is_logged_and_followed_by_the_next(
     assert "a round of maintenance failed" in caplog.text
 
 
-def test_closing_waits_for_a_batch_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_waits_only_for_current_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "BATCH", 5)
     with opened(tmp_path, retention_seconds=0) as world:
         for number in range(200):
@@ -296,13 +299,13 @@ def test_closing_waits_for_a_batch_and_no_more(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("seconds", [-1, 100 * 365 * 24 * 3600 + 1, "a week"])
-def test_a_wrong_retention_is_refused(seconds: object) -> None:
+def test_invalid_retention_is_rejected(seconds: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         load(retention_seconds=seconds)
     assert caught.value.field == "retention_seconds"
 
 
-def test_connections_to_one_directory_agree_on_the_retention(world: World) -> None:
+def test_connections_to_one_directory_must_share_retention(world: World) -> None:
     with pytest.raises(InvalidArgument) as caught:
         open_local(world.directory, Settings(models_dir=world.settings.models_dir, default_model="hash"))
     assert caught.value.field == "retention_seconds"

@@ -1,4 +1,4 @@
-"""Databases and collections in process: made, found, changed, deleted, restored, purged."""
+"""Databases and collections in process: create, get, update, delete, restore, purge."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def path(world: World) -> CollectionPath:
     return made
 
 
-def test_a_database_is_found_by_name_and_id(world: World) -> None:
+def test_database_is_found_by_name_and_id(world: World) -> None:
     world.tenant()
     made = world.database(description="What we know.")
     assert (made.state, made.schema_version, made.version) == ("ready", 1, 1)
@@ -69,7 +69,7 @@ def test_a_database_is_found_by_name_and_id(world: World) -> None:
     assert world.ops.perform(ListDatabases(tenant="aki-labs")).items == [made]
 
 
-def test_a_collection_is_found_by_name_and_id(world: World) -> None:
+def test_collection_is_found_by_name_and_id(world: World) -> None:
     path = world.place(metric=Metric.DOT, hnsw_m=8, hnsw_ef_construction=64, max_document_count=5)
     made = world.on(path, GetCollection)
     assert (made.dimension, made.metric, made.hnsw_m, made.max_document_count) == (16, "dot", 8, 5)
@@ -82,7 +82,7 @@ def test_a_collection_is_found_by_name_and_id(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
-def test_a_wrong_name_is_refused_and_nothing_is_stored(world: World, name: Any) -> None:
+def test_invalid_name_is_rejected_and_nothing_is_stored(world: World, name: Any) -> None:
     world.tenant()
     world.database()
     with pytest.raises(InvalidArgument) as caught:
@@ -96,9 +96,7 @@ def test_a_wrong_name_is_refused_and_nothing_is_stored(world: World, name: Any) 
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG_NAMES if name != UUID])
-def test_what_can_be_neither_a_name_nor_an_id_is_refused(
-    world: World, path: CollectionPath, name: Any
-) -> None:
+def test_value_that_is_neither_name_nor_id_is_rejected(world: World, path: CollectionPath, name: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(GetDatabase(tenant="aki-labs", database=name))
     assert caught.value.field == "database"
@@ -122,7 +120,7 @@ def test_what_can_be_neither_a_name_nor_an_id_is_refused(
         ({"embedding_model": 7}, "embedding_model"),
     ],
 )
-def test_a_wrong_setting_of_a_collection_is_named(world: World, fields: dict[str, Any], field: str) -> None:
+def test_invalid_collection_setting_is_named(world: World, fields: dict[str, Any], field: str) -> None:
     world.tenant()
     world.database()
     with pytest.raises(InvalidArgument) as caught:
@@ -140,14 +138,14 @@ def test_a_wrong_setting_of_a_collection_is_named(world: World, fields: dict[str
         ({"state": "gone"}, "state"),
     ],
 )
-def test_a_wrong_setting_of_a_database_is_named(world: World, fields: dict[str, Any], field: str) -> None:
+def test_invalid_database_setting_is_named(world: World, fields: dict[str, Any], field: str) -> None:
     world.tenant()
     with pytest.raises(InvalidArgument) as caught:
         world.database(**fields)
     assert caught.value.field == field
 
 
-def test_names_that_are_taken_are_named(world: World, path: CollectionPath) -> None:
+def test_duplicate_names_are_reported(world: World, path: CollectionPath) -> None:
     for clash, entity in ((world.database, "database"), (world.collection, "collection")):
         with pytest.raises(AlreadyExists) as caught:
             clash()
@@ -156,7 +154,7 @@ def test_names_that_are_taken_are_named(world: World, path: CollectionPath) -> N
     world.collection(database="other")
 
 
-def test_a_database_changes_fields_and_states(world: World, path: CollectionPath) -> None:
+def test_database_update_changes_fields_and_states(world: World, path: CollectionPath) -> None:
     changed = world.ops.perform(
         UpdateDatabase(tenant="aki-labs", database="kb", name="base", description="x", schema_version=2)
     )
@@ -192,7 +190,7 @@ def test_a_database_changes_fields_and_states(world: World, path: CollectionPath
         ({"schema_version": 0}, InvalidArgument),
     ],
 )
-def test_a_change_that_is_not_allowed_is_not_made(
+def test_disallowed_state_change_is_rejected(
     world: World, path: CollectionPath, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     before = world.ops.perform(GetDatabase(tenant="aki-labs", database="kb"))
@@ -201,7 +199,7 @@ def test_a_change_that_is_not_allowed_is_not_made(
     assert world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")) == before
 
 
-def test_a_provisioning_database_takes_collections_but_no_documents(world: World) -> None:
+def test_provisioning_database_accepts_collections_but_not_documents(world: World) -> None:
     world.tenant()
     world.database(state=DatabaseState.PROVISIONING)
     world.collection()
@@ -212,7 +210,7 @@ def test_a_provisioning_database_takes_collections_but_no_documents(world: World
     world.on(path, UpsertDocuments, documents=notes("a"))
 
 
-def test_a_collection_changes_what_may_change(world: World, path: CollectionPath) -> None:
+def test_collection_update_changes_mutable_fields(world: World, path: CollectionPath) -> None:
     changed = world.on(path, UpdateCollection, name="texts", max_document_count=2)
     assert (changed.name, changed.max_document_count, changed.version) == ("texts", 2, 2)
     moved = path._replace(collection="texts")
@@ -243,7 +241,7 @@ NOTES = {**KB, "collection": "notes"}
     ],
     ids=lambda request: OPERATIONS[type(request)].name,
 )
-def test_a_stale_version_is_refused(
+def test_stale_version_is_rejected(
     world: World, path: CollectionPath, before: Request[Any], change: Request[Any]
 ) -> None:
     world.ops.perform(before)
@@ -253,7 +251,7 @@ def test_a_stale_version_is_refused(
     world.ops.perform(replace(change, if_version=2))
 
 
-def test_a_deleted_collection_is_hidden_until_it_is_restored(world: World, path: CollectionPath) -> None:
+def test_deleted_collection_is_hidden_until_restored(world: World, path: CollectionPath) -> None:
     world.on(path, DeleteCollection)
     for hidden in (
         lambda: world.on(path, GetCollection),
@@ -279,7 +277,7 @@ def test_a_deleted_collection_is_hidden_until_it_is_restored(world: World, path:
     assert ids_of(world.on(path, ScanDocuments).items) == ["a", "b"]
 
 
-def test_a_deleted_database_hides_its_collections(world: World, path: CollectionPath) -> None:
+def test_deleted_database_hides_its_collections(world: World, path: CollectionPath) -> None:
     world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
     for hidden in (
         lambda: world.ops.perform(GetDatabase(tenant="aki-labs", database="kb")),
@@ -299,7 +297,9 @@ def test_a_deleted_database_hides_its_collections(world: World, path: Collection
     assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 2
 
 
-def test_a_collection_deleted_before_its_database_stays_deleted(world: World, path: CollectionPath) -> None:
+def test_collection_deleted_before_database_stays_deleted_after_restore(
+    world: World, path: CollectionPath
+) -> None:
     world.on(path, DeleteCollection)
     world.ops.perform(DeleteDatabase(tenant="aki-labs", database="kb"))
     world.ops.perform(RestoreDatabase(tenant="aki-labs", database="kb"))
@@ -317,7 +317,7 @@ def test_a_collection_deleted_before_its_database_stays_deleted(world: World, pa
     ],
     ids=["database", "collection"],
 )
-def test_purge_removes_documents_and_gives_back_the_storage(
+def test_purge_removes_documents_and_frees_storage(
     world: World, path: CollectionPath, delete: Request[Any], restore: Request[Any], purge: Request[Any]
 ) -> None:
     with pytest.raises(InvalidState):
@@ -336,7 +336,9 @@ def test_purge_removes_documents_and_gives_back_the_storage(
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_a_collection_made_before_the_store_is_known_to_it(world: World, path: CollectionPath) -> None:
+def test_documents_are_stored_in_collections_created_before_and_after_store(
+    world: World, path: CollectionPath
+) -> None:
     """The first write makes the store; it learns of everything that there is by then."""
     other = world.place("Other")
     world.collection("other", name="second")
@@ -347,7 +349,7 @@ def test_a_collection_made_before_the_store_is_known_to_it(world: World, path: C
     assert world.ops.perform(GetUsage(tenant="other")).documents == 3
 
 
-def test_a_collection_with_a_model_embeds_texts(world: World) -> None:
+def test_collection_with_model_embeds_texts(world: World) -> None:
     path = world.place(embedding_model="hash")
     made = world.on(path, GetCollection)
     assert (made.dimension, made.embedding_model) == (64, "hash")
@@ -364,7 +366,7 @@ def test_a_collection_with_a_model_embeds_texts(world: World) -> None:
     assert ids_of(world.on(path, SearchDocuments, vector=[1.0] * 64, top_k=1).matches) == ["3"]
 
 
-def test_an_unknown_model_is_not_found(world: World) -> None:
+def test_unknown_model_is_not_found(world: World) -> None:
     world.tenant()
     world.database()
     with pytest.raises(NotFound) as caught:
@@ -373,7 +375,7 @@ def test_an_unknown_model_is_not_found(world: World) -> None:
 
 
 @on_files
-def test_a_model_of_another_fingerprint_is_refused(world: World) -> None:
+def test_model_with_different_fingerprint_is_rejected(world: World) -> None:
     path = world.place(embedding_model="hash")
     world.on(path, UpsertDocuments, documents=[{"id": "a", "text": "x"}])
     world.ops.close()
@@ -392,7 +394,7 @@ def test_a_model_of_another_fingerprint_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1001, None, "7"])
-def test_a_wrong_limit_is_refused(world: World, path: CollectionPath, limit: Any) -> None:
+def test_invalid_limit_is_rejected(world: World, path: CollectionPath, limit: Any) -> None:
     for listing in (
         lambda: world.ops.perform(ListDatabases(tenant="aki-labs", limit=limit)),
         lambda: world.ops.perform(ListCollections(tenant="aki-labs", database="kb", limit=limit)),

@@ -1,4 +1,4 @@
-"""Documents and search in process: what is refused, what is answered, and that writes are seen at once."""
+"""Documents and search in process: validation, responses, and immediate visibility of writes."""
 
 import threading
 from typing import Any
@@ -80,7 +80,7 @@ WRONG_DOCUMENTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "where"), WRONG_DOCUMENTS)
-def test_a_wrong_document_is_named_by_its_place_and_nothing_is_stored(
+def test_invalid_document_is_named_by_index_and_nothing_is_stored(
     world: World, path: CollectionPath, wrong: Any, where: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -91,13 +91,13 @@ def test_a_wrong_document_is_named_by_its_place_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("documents", [[], None, "x", b"x", {}, 7, [{}] * 10_001])
-def test_a_wrong_batch_is_refused(world: World, path: CollectionPath, documents: Any) -> None:
+def test_invalid_batch_is_rejected(world: World, path: CollectionPath, documents: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
         world.on(path, ask.UpsertDocuments, documents=documents)
     assert caught.value.field in {"documents", "documents[0]"}
 
 
-def test_a_batch_and_an_id_and_a_text_may_be_as_large_as_is_said(world: World, path: CollectionPath) -> None:
+def test_batch_id_and_text_are_accepted_at_documented_maximum(world: World, path: CollectionPath) -> None:
     large = [{"id": "\u00e9" * 256, "text": "x" * 2**20, "vector": GOOD}]
     assert world.on(path, ask.UpsertDocuments, documents=large).ids == ["\u00e9" * 256]
     many = [{"id": str(number), "vector": GOOD} for number in range(10_000)]
@@ -106,7 +106,7 @@ def test_a_batch_and_an_id_and_a_text_may_be_as_large_as_is_said(world: World, p
     assert len(world.on(path, ask.SearchDocuments, vector=GOOD, top_k=10_000, include=()).matches) == 10_000
 
 
-def test_vectors_are_taken_in_every_form(world: World, path: CollectionPath) -> None:
+def test_vectors_are_accepted_in_every_form(world: World, path: CollectionPath) -> None:
     forms: list[Any] = [
         GOOD,
         GOOD.tolist(),
@@ -127,7 +127,7 @@ def test_vectors_are_taken_in_every_form(world: World, path: CollectionPath) -> 
         assert np.array_equal(np.asarray(each.vector), np.asarray(form, np.float32))
 
 
-def test_a_document_without_an_id_gets_one(world: World, path: CollectionPath) -> None:
+def test_document_without_id_gets_generated_id(world: World, path: CollectionPath) -> None:
     result = world.on(
         path, ask.UpsertDocuments, documents=[{"vector": GOOD}, {"id": "a", "vector": GOOD}, {"vector": GOOD}]
     )
@@ -138,27 +138,27 @@ def test_a_document_without_an_id_gets_one(world: World, path: CollectionPath) -
     assert ids_of(world.on(path, ask.GetDocuments, ids=result.ids)) == result.ids
 
 
-def test_a_struct_is_a_document_too(world: World, path: CollectionPath) -> None:
+def test_struct_is_accepted_as_document(world: World, path: CollectionPath) -> None:
     made = DocumentInput(id="a", text="x", vector=GOOD.tolist(), metadata={"b": 1})
     world.on(path, ask.UpsertDocuments, documents=[made])
     [found] = world.on(path, ask.GetDocuments, ids=["a"])
     assert (found.text, found.metadata, found.vector) == ("x", {"b": 1}, None)
 
 
-def test_a_text_alone_needs_a_model(world: World, path: CollectionPath) -> None:
+def test_text_without_vector_requires_model(world: World, path: CollectionPath) -> None:
     with pytest.raises(InvalidArgument, match="has no embedding model"):
         world.on(path, ask.UpsertDocuments, documents=[{"text": "x"}])
     with pytest.raises(InvalidArgument, match="has no embedding model"):
         world.on(path, ask.SearchDocuments, text="x")
 
 
-def test_get_gives_each_known_id_once_in_the_order_asked_for(world: World, path: CollectionPath) -> None:
+def test_get_returns_each_known_id_once_in_requested_order(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", "b", "c"))
     assert ids_of(world.on(path, ask.GetDocuments, ids=["c", "x", "a", "c"])) == ["c", "a"]
 
 
 @pytest.mark.parametrize("ids", [[], None, "abc", [7], [""], ["a"] * 10_001, ["a", None]])
-def test_wrong_ids_are_refused(world: World, path: CollectionPath, ids: Any) -> None:
+def test_invalid_ids_are_rejected(world: World, path: CollectionPath, ids: Any) -> None:
     for call in (
         lambda: world.on(path, ask.GetDocuments, ids=ids),
         lambda: world.on(path, ask.DeleteDocuments, ids=ids),
@@ -170,7 +170,7 @@ def test_wrong_ids_are_refused(world: World, path: CollectionPath, ids: Any) -> 
 
 
 @on_files
-def test_before_the_first_write_there_is_nothing_and_no_store(world: World, path: CollectionPath) -> None:
+def test_reads_before_first_write_are_empty_and_create_no_store(world: World, path: CollectionPath) -> None:
     assert world.on(path, ask.GetDocuments, ids=["a"]) == []
     assert world.on(path, ask.ScanDocuments).items == []
     assert world.on(path, ask.CountDocuments) == 0
@@ -179,7 +179,7 @@ def test_before_the_first_write_there_is_nothing_and_no_store(world: World, path
     assert list((world.directory / "tenants").iterdir()) == []
 
 
-def test_a_scan_is_paged_by_id(world: World, path: CollectionPath) -> None:
+def test_scan_is_paged_by_id(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes(*(f"d{n}" for n in range(9)), metadata={"a": 1}))
     world.on(path, ask.UpsertDocuments, documents=notes("d4"))
     seen: list[str] = []
@@ -194,7 +194,7 @@ def test_a_scan_is_paged_by_id(world: World, path: CollectionPath) -> None:
     assert seen == [f"d{n}" for n in range(9) if n != 4]
 
 
-def test_a_cursor_of_a_scan_is_bound_to_its_filter_and_collection(world: World, path: CollectionPath) -> None:
+def test_scan_cursor_is_bound_to_filter_and_collection(world: World, path: CollectionPath) -> None:
     world.collection(name="other")
     for place in (path, path._replace(collection="other")):
         world.on(place, ask.UpsertDocuments, documents=notes("a", "b"))
@@ -212,7 +212,7 @@ def test_a_cursor_of_a_scan_is_bound_to_its_filter_and_collection(world: World, 
         assert caught.value.field == "cursor"
 
 
-def test_an_update_merges_metadata(world: World, path: CollectionPath) -> None:
+def test_update_merges_metadata(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", "b", metadata={"x": 1, "y": {"z": 1}}))
     patch = {"x": None, "y": {"w": 2}, "new": None, "v": [1]}
     assert world.on(path, ask.UpdateDocuments, metadata=patch, ids=["a", "c"]) == 1
@@ -225,7 +225,7 @@ def test_an_update_merges_metadata(world: World, path: CollectionPath) -> None:
     assert world.on(path, ask.CountDocuments, filter={"seen": True}) == 1
 
 
-def test_a_merge_that_grows_too_large_changes_nothing(world: World, path: CollectionPath) -> None:
+def test_merge_over_size_limit_changes_nothing(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", metadata={"x": "x" * 600_000}))
     with pytest.raises(InvalidArgument, match="metadata of 'a'"):
         world.on(path, ask.UpdateDocuments, metadata={"y": "y" * 600_000}, ids=["a"])
@@ -236,7 +236,7 @@ def test_a_merge_that_grows_too_large_changes_nothing(world: World, path: Collec
 @pytest.mark.parametrize(
     "choice", [{}, {"ids": ["a"], "filter": {"x": 1}}, {"filter": {}}, {"filter": {"$and": [{}]}}]
 )
-def test_what_would_choose_everything_or_nothing_is_refused(
+def test_selection_of_all_or_no_documents_is_rejected(
     world: World, path: CollectionPath, choice: dict[str, Any]
 ) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a"))
@@ -257,7 +257,7 @@ def test_what_would_choose_everything_or_nothing_is_refused(
         ({"$nope": 1}, "filter.$nope"),
     ],
 )
-def test_a_wrong_filter_is_refused_where_it_is_wrong(
+def test_invalid_filter_is_rejected_at_its_path(
     world: World, path: CollectionPath, filter: Any, field: str
 ) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a"))
@@ -296,7 +296,7 @@ def test_a_wrong_filter_is_refused_where_it_is_wrong(
         ({"vector": GOOD, "include": 7}, "include"),
     ],
 )
-def test_a_wrong_question_is_refused(
+def test_invalid_search_is_rejected(
     world: World, path: CollectionPath, question: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -304,7 +304,7 @@ def test_a_wrong_question_is_refused(
     assert caught.value.field == field
 
 
-def test_a_search_gives_the_parts_asked_for(world: World, path: CollectionPath) -> None:
+def test_search_returns_requested_parts(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", metadata={"x": 1}))
     [plain] = world.on(path, ask.SearchDocuments, vector=GOOD).matches
     assert (plain.id, plain.text, plain.metadata, plain.vector) == ("a", "text of a", {"x": 1}, None)
@@ -314,7 +314,7 @@ def test_a_search_gives_the_parts_asked_for(world: World, path: CollectionPath) 
     assert np.array_equal(np.asarray(full.vector), vector_of("a"))
 
 
-def test_a_write_is_found_by_the_very_next_search(world: World, path: CollectionPath) -> None:
+def test_write_is_visible_to_next_search(world: World, path: CollectionPath) -> None:
     for number in range(50):
         world.on(path, ask.UpsertDocuments, documents=notes(f"d{number}"))
         found = world.on(path, ask.SearchDocuments, vector=vector_of(f"d{number}"), top_k=1).matches
@@ -325,7 +325,7 @@ def test_a_write_is_found_by_the_very_next_search(world: World, path: Collection
             assert f"d{number}" not in ids_of(found)
 
 
-def test_a_tenant_without_memory_is_answered_from_disk(world: World, path: CollectionPath) -> None:
+def test_search_without_memory_quota_reads_from_disk(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes(*(f"d{n}" for n in range(30))))
     fast = world.on(path, ask.SearchDocuments, vector=GOOD)
     world.ops.perform(UpdateTenant(tenant="aki-labs", memory_quota_bytes=0))
@@ -352,7 +352,7 @@ class Ahead:
 
 
 @pytest.mark.parametrize(("times", "calls", "found"), [(0, 1, 3), (1, 2, 3), (4, 5, 3), (9, 5, 0)])
-def test_a_search_begins_again_when_rows_change_under_it(
+def test_search_restarts_when_rows_change_during_it(
     world: World, path: CollectionPath, monkeypatch: pytest.MonkeyPatch, times: int, calls: int, found: int
 ) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", "b", "c"))
@@ -363,7 +363,7 @@ def test_a_search_begins_again_when_rows_change_under_it(
     assert index.calls == calls
 
 
-def test_every_match_carries_the_text_of_its_vector(world: World, path: CollectionPath) -> None:
+def test_every_match_has_text_belonging_to_its_vector(world: World, path: CollectionPath) -> None:
     """Writers replace documents while others search: text and score of a match belong together."""
     ids = [f"d{n}" for n in range(20)]
     done = threading.Event()
@@ -405,7 +405,7 @@ def test_every_match_carries_the_text_of_its_vector(world: World, path: Collecti
     assert failures == []
 
 
-def test_documents_take_from_the_rate_of_their_tenant(world: World, path: CollectionPath) -> None:
+def test_documents_count_against_rate_limit_of_tenant(world: World, path: CollectionPath) -> None:
     world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=0))
     other = world.place("Other")
     for call in (
@@ -426,9 +426,7 @@ def test_documents_take_from_the_rate_of_their_tenant(world: World, path: Collec
     assert world.on(path, ask.CountDocuments) == 0
 
 
-def test_a_quota_lowered_below_what_is_used_lets_only_shrinking_writes_pass(
-    world: World, path: CollectionPath
-) -> None:
+def test_quota_below_usage_allows_only_shrinking_writes(world: World, path: CollectionPath) -> None:
     world.on(path, ask.UpsertDocuments, documents=notes("a", "b"))
     world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=10))
     with pytest.raises(QuotaExceeded) as caught:
@@ -440,7 +438,7 @@ def test_a_quota_lowered_below_what_is_used_lets_only_shrinking_writes_pass(
 
 
 @on_files
-def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) -> None:
+def test_noop_change_creates_no_store(world: World, path: CollectionPath) -> None:
     assert world.on(path, ask.DeleteDocuments, ids=["a"]) == 0
     assert world.on(path, ask.UpdateDocuments, metadata={"a": 1}, ids=["a"]) == 0
     assert not list((world.directory / "tenants").glob("*.db"))
@@ -454,7 +452,7 @@ def test_a_change_of_nothing_makes_no_store(world: World, path: CollectionPath) 
         ({"id": "a", "text": np.str_("a"), "vector": [1.0] * 16}, "documents[0].text"),
     ],
 )
-def test_foreign_values_are_refused_by_name(
+def test_unsupported_values_are_rejected_by_field(
     world: World, path: CollectionPath, document: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:

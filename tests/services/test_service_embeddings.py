@@ -1,4 +1,4 @@
-"""Embedding of texts in process, and the models of this machine."""
+"""Text embedding in process, and the installed models."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) -> None:
+def test_texts_are_embedded_with_default_or_named_model(world: World) -> None:
     found = world.ops.perform(EmbedTexts(texts=["cats purr", "", "cats purr"]))
     named = world.ops.perform(EmbedTexts(texts=["cats purr"], model="hash"))
     assert found.model == named.model == "hash"
@@ -27,7 +27,7 @@ def test_texts_are_embedded_with_the_default_model_or_a_named_one(world: World) 
     assert (found.token_counts, found.truncated) == ([3, 1, 3], [False, False, False])
 
 
-def test_a_text_that_is_cut_is_reported(world: World) -> None:
+def test_truncated_text_is_reported(world: World) -> None:
     found = world.ops.perform(EmbedTexts(texts=["word " * 300, "word"]))
     assert found.truncated == [True, False]
     assert found.token_counts == [256, 2]
@@ -46,29 +46,29 @@ def test_a_text_that_is_cut_is_reported(world: World) -> None:
         (["x" * (2**20 + 1)], "texts[0]"),
     ],
 )
-def test_wrong_texts_are_refused(world: World, texts: Any, field: str) -> None:
+def test_invalid_texts_are_rejected(world: World, texts: Any, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(EmbedTexts(texts=texts))
     assert caught.value.field == field
 
 
-def test_as_many_texts_as_are_allowed_are_embedded(world: World) -> None:
+def test_maximum_number_of_texts_is_embedded(world: World) -> None:
     assert len(world.ops.perform(EmbedTexts(texts=["x"] * 2048)).vectors) == 2048
 
 
-def test_an_unknown_model_is_not_found(world: World) -> None:
+def test_unknown_model_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         world.ops.perform(EmbedTexts(texts=["x"], model="absent"))
     with pytest.raises(NotFound):
         world.ops.perform(GetModel(model="absent"))
 
 
-def test_a_model_that_is_not_installed_says_how_to_get_it(world: World) -> None:
+def test_error_for_uninstalled_model_says_how_to_install_it(world: World) -> None:
     with pytest.raises(Unavailable, match="akidb model pull all-minilm-l6-v2"):
         world.ops.perform(EmbedTexts(texts=["x"], model="all-minilm-l6-v2"))
 
 
-def test_the_models_of_the_machine_are_listed(world: World) -> None:
+def test_installed_models_are_listed(world: World) -> None:
     listed = {model.name: model.installed for model in world.ops.perform(ListModels())}
     assert listed == {"all-minilm-l6-v2": False, "hash": True}
     assert world.ops.perform(PullModel(model="hash")) == world.ops.perform(GetModel(model="hash"))

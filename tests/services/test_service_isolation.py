@@ -1,4 +1,4 @@
-"""One tenant asks with the identifiers of another, and is answered exactly as with unknown ones."""
+"""A tenant that uses another tenant's identifiers gets the same response as for unknown ones."""
 
 from collections.abc import Callable
 from functools import partial
@@ -85,7 +85,7 @@ ABOUT_A_COLLECTION: list[tuple[type[InCollection[Any]], dict[str, Any]]] = [
 ]
 
 
-def test_every_operation_about_a_database_or_a_collection_is_tried() -> None:
+def test_every_database_and_collection_operation_is_covered() -> None:
     tried = {request for request, _ in [*ABOUT_A_DATABASE, *ABOUT_A_COLLECTION]}
     assert tried == {request for request, row in OPERATIONS.items() if "database" in row.places}
 
@@ -124,7 +124,7 @@ def everything(world: World, *, deleted: bool = False) -> list[object]:
 
 @pytest.mark.parametrize(("request_type", "fields"), ABOUT_A_DATABASE)
 @pytest.mark.parametrize("deleted", [False, True], ids=["live", "deleted"])
-def test_a_foreign_database_is_answered_as_an_unknown_one(
+def test_foreign_database_is_reported_like_unknown_database(
     world: World, request_type: type[InDatabase[Any]], fields: dict[str, Any], deleted: bool
 ) -> None:
     def asked(database: DatabaseId | str) -> object:
@@ -143,7 +143,7 @@ def test_a_foreign_database_is_answered_as_an_unknown_one(
 
 @pytest.mark.parametrize(("request_type", "fields"), ABOUT_A_COLLECTION)
 @pytest.mark.parametrize("through", ["own database", "foreign database"])
-def test_a_foreign_collection_is_answered_as_an_unknown_one(
+def test_foreign_collection_is_reported_like_unknown_collection(
     world: World, request_type: type[InCollection[Any]], fields: dict[str, Any], through: str
 ) -> None:
     foreign = world.ops.perform(GetCollection(tenant="aki-labs", database="kb", collection="notes"))
@@ -160,7 +160,7 @@ def test_a_foreign_collection_is_answered_as_an_unknown_one(
     assert everything(world) == before
 
 
-def test_equal_names_lead_each_tenant_to_its_own(world: World) -> None:
+def test_equal_names_resolve_within_each_tenant(world: World) -> None:
     own = CollectionPath("mallory", "kb", "notes")
     assert world.on(own, GetDocuments, ids=["a", "b"]) == []
     world.on(own, UpsertDocuments, documents=notes("a", metadata={"whose": "mallory"}))
@@ -171,7 +171,7 @@ def test_equal_names_lead_each_tenant_to_its_own(world: World) -> None:
     assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 2
 
 
-def test_a_cursor_of_one_tenant_is_none_of_another(world: World) -> None:
+def test_cursor_of_one_tenant_is_rejected_for_another(world: World) -> None:
     for name in ("x", "y"):
         world.database("aki-labs", name)
         world.database("mallory", name)
@@ -182,7 +182,7 @@ def test_a_cursor_of_one_tenant_is_none_of_another(world: World) -> None:
             world.ops.perform(listing(tenant="mallory", limit=1, cursor=cursor))
 
 
-def test_audit_entries_are_those_of_the_tenant(world: World) -> None:
+def test_audit_entries_are_scoped_to_tenant(world: World) -> None:
     ids = {world.ops.perform(GetTenant(tenant=slug)).tenant_id for slug in ("aki-labs", "mallory")}
     found = {slug: {entry.tenant_id for entry in world.audit(slug)} for slug in ("aki-labs", "mallory")}
     assert found == {slug: {world.ops.perform(GetTenant(tenant=slug)).tenant_id} for slug in found}
@@ -190,7 +190,7 @@ def test_audit_entries_are_those_of_the_tenant(world: World) -> None:
 
 
 @on_files
-def test_each_tenant_has_a_file_of_its_own(world: World) -> None:
+def test_each_tenant_has_its_own_file(world: World) -> None:
     world.ops.perform(
         UpsertDocuments(
             tenant="mallory", database="kb", collection="notes", documents=notes("secret-of-mallory")

@@ -1,4 +1,4 @@
-"""Tenants in process: made, found, changed, suspended, deleted, restored, purged."""
+"""Tenants in process: create, get, update, suspend, delete, restore, purge."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ from .worlds import World, ids_of, notes, on_files
 UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
 
 
-def test_a_tenant_gets_a_slug_and_the_default_quotas(world: World) -> None:
+def test_tenant_gets_slug_and_default_quotas(world: World) -> None:
     made = world.tenant("Caf\u00e9 \u65e5\u672c")
     assert (made.name, made.slug, made.status, made.version) == (
         "Caf\u00e9 \u65e5\u672c",
@@ -52,7 +52,7 @@ def test_a_tenant_gets_a_slug_and_the_default_quotas(world: World) -> None:
     assert world.ops.perform(GetTenant(tenant="cafe-riben")) == made
 
 
-def test_every_field_that_was_given_is_kept(world: World) -> None:
+def test_every_given_field_is_stored(world: World) -> None:
     made = world.tenant(
         "Aki",
         slug="a",
@@ -92,7 +92,7 @@ def test_every_field_that_was_given_is_kept(world: World) -> None:
         ({"status": "gone"}, "status"),
     ],
 )
-def test_a_wrong_argument_is_named_and_nothing_is_stored(
+def test_invalid_argument_is_named_and_nothing_is_stored(
     world: World, fields: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -101,7 +101,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_stored(
     assert world.ops.perform(ListTenants()).items == []
 
 
-def test_a_slug_or_external_id_that_is_taken_is_named(world: World) -> None:
+def test_duplicate_slug_or_external_id_is_named(world: World) -> None:
     world.tenant("Aki", external_id="crm/7")
     with pytest.raises(AlreadyExists) as caught:
         world.tenant("AKI")
@@ -114,13 +114,13 @@ def test_a_slug_or_external_id_that_is_taken_is_named(world: World) -> None:
 @pytest.mark.parametrize(
     "reference", ["", "../x", "A", UUID.upper(), "{" + UUID + "}", "x" * 300, "a\n", None, 7]
 )
-def test_what_can_be_no_tenant_is_refused(world: World, reference: Any) -> None:
+def test_invalid_tenant_reference_is_rejected(world: World, reference: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(GetTenant(tenant=reference))
     assert caught.value.field == "tenant"
 
 
-def test_an_update_changes_what_it_names_and_nothing_else(world: World) -> None:
+def test_update_changes_only_given_fields(world: World) -> None:
     made = world.tenant()
     changed = world.ops.perform(UpdateTenant(tenant="aki-labs", name="Aki", external_id="crm/7", qps_quota=7))
     assert (changed.name, changed.external_id, changed.qps_quota, changed.version) == ("Aki", "crm/7", 7, 2)
@@ -131,13 +131,13 @@ def test_an_update_changes_what_it_names_and_nothing_else(world: World) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"name": "Aki Labs"}, {"metadata": {}}])
-def test_an_update_that_changes_nothing_leaves_no_trace(world: World, changes: dict[str, Any]) -> None:
+def test_noop_update_leaves_no_trace(world: World, changes: dict[str, Any]) -> None:
     made = world.tenant()
     assert world.ops.perform(UpdateTenant(tenant="aki-labs", **changes)) == made
     assert world.actions("aki-labs") == ["tenant.create"]
 
 
-def test_metadata_that_differ_only_in_the_kind_of_a_value_are_stored(world: World) -> None:
+def test_metadata_differing_only_in_value_type_is_stored(world: World) -> None:
     """To Python 1, 1.0 and True are equal; to JSON they are not."""
     world.tenant(metadata={"a": 1, "b": [0]})
     for metadata in ({"a": True, "b": [0]}, {"a": 1.0, "b": [0]}, {"a": 1.0, "b": [False]}):
@@ -156,7 +156,7 @@ def test_metadata_that_differ_only_in_the_kind_of_a_value_are_stored(world: Worl
         ({"metadata": {"a": "\ud800"}}, "metadata.a"),
     ],
 )
-def test_a_wrong_change_is_named_and_not_made(world: World, changes: dict[str, Any], field: str) -> None:
+def test_invalid_change_is_named_and_not_applied(world: World, changes: dict[str, Any], field: str) -> None:
     made = world.tenant()
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(UpdateTenant(tenant="aki-labs", **changes))
@@ -175,7 +175,7 @@ def test_a_wrong_change_is_named_and_not_made(world: World, changes: dict[str, A
     ],
     ids=lambda change: OPERATIONS[type(change)].verb,
 )
-def test_a_stale_version_is_refused_and_changes_nothing(world: World, change: Request[Any]) -> None:
+def test_stale_version_is_rejected_and_changes_nothing(world: World, change: Request[Any]) -> None:
     world.tenant()
     deleted = isinstance(change, RestoreTenant)
     if deleted:
@@ -191,14 +191,14 @@ def test_a_stale_version_is_refused_and_changes_nothing(world: World, change: Re
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True])
-def test_what_is_no_version_is_refused(world: World, version: Any) -> None:
+def test_invalid_version_is_rejected(world: World, version: Any) -> None:
     world.tenant()
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(DeleteTenant(tenant="aki-labs", if_version=version))
     assert caught.value.field == "if_version"
 
 
-def test_a_suspended_tenant_answers_reads_of_metadata_and_audit_alone(world: World) -> None:
+def test_suspended_tenant_allows_only_metadata_and_audit_reads(world: World) -> None:
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes("a"))
     suspended = world.ops.perform(SuspendTenant(tenant="aki-labs", reason="unpaid"))
@@ -236,21 +236,21 @@ def test_suspending_twice_changes_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("reason", ["x" * 4097, "\0", 7])
-def test_a_wrong_reason_is_refused(world: World, reason: Any) -> None:
+def test_invalid_reason_is_rejected(world: World, reason: Any) -> None:
     world.tenant()
     with pytest.raises(InvalidArgument, match="reason"):
         world.ops.perform(SuspendTenant(tenant="aki-labs", reason=reason))
     assert world.ops.perform(GetTenant(tenant="aki-labs")).status == "active"
 
 
-def test_a_provisioning_tenant_is_suspended_by_no_one(world: World) -> None:
+def test_provisioning_tenant_cannot_be_suspended(world: World) -> None:
     world.tenant(status=TenantStatus.PROVISIONING)
     with pytest.raises(InvalidState):
         world.ops.perform(SuspendTenant(tenant="aki-labs"))
     assert world.ops.perform(ActivateTenant(tenant="aki-labs")).status == "active"
 
 
-def test_a_deleted_tenant_is_hidden_with_all_below_it(world: World) -> None:
+def test_deleted_tenant_is_hidden_with_its_contents(world: World) -> None:
     path = world.place()
     made = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.on(path, UpsertDocuments, documents=notes("a"))
@@ -279,7 +279,7 @@ def test_a_deleted_tenant_is_hidden_with_all_below_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("before", [TenantStatus.ACTIVE, TenantStatus.SUSPENDED])
-def test_a_restored_tenant_is_as_it_was(world: World, before: TenantStatus) -> None:
+def test_restored_tenant_is_unchanged(world: World, before: TenantStatus) -> None:
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes("a"))
     if before is TenantStatus.SUSPENDED:
@@ -292,7 +292,7 @@ def test_a_restored_tenant_is_as_it_was(world: World, before: TenantStatus) -> N
     assert world.ops.perform(GetUsage(tenant="aki-labs")).documents == 1
 
 
-def test_only_a_deleted_tenant_is_restored_or_purged(world: World) -> None:
+def test_only_deleted_tenant_can_be_restored_or_purged(world: World) -> None:
     world.tenant()
     with pytest.raises(NotFound):
         world.ops.perform(RestoreTenant(tenant="aki-labs"))
@@ -304,7 +304,7 @@ def test_only_a_deleted_tenant_is_restored_or_purged(world: World) -> None:
 
 
 @on_files
-def test_a_purged_tenant_leaves_its_audit_alone(world: World) -> None:
+def test_purge_of_tenant_keeps_its_audit_entries(world: World) -> None:
     path = world.place()
     made = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.on(path, UpsertDocuments, documents=notes("a"))
@@ -325,7 +325,7 @@ def test_a_purged_tenant_leaves_its_audit_alone(world: World) -> None:
     assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
 
 
-def test_tenants_are_listed_by_creation_in_pages(world: World) -> None:
+def test_tenants_are_listed_by_creation_time_in_pages(world: World) -> None:
     made = [world.tenant(f"t{number}") for number in range(7)]
     world.ops.perform(SuspendTenant(tenant="t3"))
     first = world.ops.perform(ListTenants(limit=4))
@@ -347,7 +347,7 @@ def test_tenants_are_listed_by_creation_in_pages(world: World) -> None:
         ({"status": "gone"}, "status"),
     ],
 )
-def test_a_wrong_question_for_a_list_is_refused(world: World, arguments: dict[str, Any], field: str) -> None:
+def test_invalid_list_arguments_are_rejected(world: World, arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         world.ops.perform(ListTenants(**arguments))
     assert caught.value.field == field
@@ -378,7 +378,7 @@ def test_usage_is_exact(world: World) -> None:
     assert (usage.storage_bytes.used, usage.documents, usage.databases, usage.collections) == (0, 0, 0, 0)
 
 
-def test_an_unknown_tenant_is_named_as_it_was_asked_for(world: World) -> None:
+def test_unknown_tenant_error_names_given_reference(world: World) -> None:
     for reference in ("absent", TenantId(bytes(16))):
         with pytest.raises(NotFound) as caught:
             world.ops.perform(GetTenant(tenant=reference))
@@ -386,7 +386,7 @@ def test_an_unknown_tenant_is_named_as_it_was_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
-def test_a_list_takes_no_other_truth_than_true_and_false(world: World, value: Any) -> None:
+def test_list_rejects_non_boolean_deleted_flag(world: World, value: Any) -> None:
     world.place("Other")
     lists = (
         lambda: world.ops.perform(ListTenants(deleted=value)),

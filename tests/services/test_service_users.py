@@ -1,4 +1,4 @@
-"""Users through the services: their life, their passwords, and what each call tells and leaves behind."""
+"""User services: lifecycle, passwords, responses and audit entries."""
 
 import hashlib
 import threading
@@ -87,7 +87,7 @@ def update(world: World, user: User, **changes: Any) -> User:
     return world.ops.perform(ask.UpdateUser(tenant="aki-labs", user=user.user_id, **changes))
 
 
-def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User) -> None:
+def test_created_user_is_active_and_found_by_id_and_email(world: World, bob: User) -> None:
     assert (bob.email, bob.role, bob.status, bob.version) == ("Bob@x", "developer", "active", 1)
     assert (bob.last_login_at, bob.created_by) == (None, None)
     for reference in (bob.user_id, str(bob.user_id), "bob@x", "BOB@X"):
@@ -97,7 +97,7 @@ def test_a_user_is_made_active_and_found_by_id_and_email(world: World, bob: User
 
 
 @on_files
-def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None:
+def test_only_hash_of_password_is_stored(world: World, bob: User) -> None:
     assert hash_of(world, bob).startswith("$argon2id$")
     assert Passwords().verify(hash_of(world, bob), SECRET)
     world.ops.close()
@@ -105,7 +105,7 @@ def test_what_is_kept_of_a_password_is_its_hash(world: World, bob: User) -> None
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
 
 
-def test_bob_and_Bob_are_one(world: World, bob: User) -> None:  # noqa: N802
+def test_email_is_unique_per_tenant_ignoring_case(world: World, bob: User) -> None:
     with pytest.raises(AlreadyExists) as caught:
         create(world)
     assert caught.value.fields == {"entity": "user", "field": "email", "value": "bob@x"}
@@ -113,7 +113,7 @@ def test_bob_and_Bob_are_one(world: World, bob: User) -> None:  # noqa: N802
     assert create(world, tenant="other").user_id != bob.user_id
 
 
-def test_a_change_is_the_next_version_and_nothing_is_none(world: World, bob: User) -> None:
+def test_change_increments_version_and_noop_does_not(world: World, bob: User) -> None:
     changed = update(world, bob, email="Rob@x", role="admin", if_version=1)
     assert (changed.email, changed.role, changed.version) == ("Rob@x", "admin", 2)
     assert update(world, bob, email="Rob@x") == update(world, bob) == changed
@@ -122,7 +122,7 @@ def test_a_change_is_the_next_version_and_nothing_is_none(world: World, bob: Use
     assert verify(world, "rob@x").version == 3
 
 
-def test_a_new_password_replaces_the_old_one(world: World, bob: User) -> None:
+def test_new_password_replaces_old_one(world: World, bob: User) -> None:
     changed = update(world, bob, password="another horse")
     assert changed.version == 2
     with pytest.raises(Unauthenticated):
@@ -130,7 +130,7 @@ def test_a_new_password_replaces_the_old_one(world: World, bob: User) -> None:
     assert verify(world, password="another horse").user_id == bob.user_id
 
 
-def test_moves_follow_the_table(world: World, bob: User) -> None:
+def test_user_state_transitions_follow_table(world: World, bob: User) -> None:
     moves: list[tuple[type[OfUser[User]], str]] = [
         (ask.SuspendUser, "suspended"),
         (ask.ActivateUser, "active"),
@@ -149,7 +149,7 @@ def test_moves_follow_the_table(world: World, bob: User) -> None:
     assert moved.version == 7
 
 
-def test_a_deleted_user_is_gone_for_good(world: World, bob: User) -> None:
+def test_deleted_user_is_removed_permanently(world: World, bob: User) -> None:
     world.ops.perform(ask.DeleteUser(tenant="aki-labs", user="BOB@x", if_version=1))
     for request in ABOUT_A_USER:
         with pytest.raises(NotFound) as caught:
@@ -163,7 +163,7 @@ def test_a_deleted_user_is_gone_for_good(world: World, bob: User) -> None:
     assert again.user_id != bob.user_id
 
 
-def test_a_verified_user_was_seen_at_that_time(world: World, bob: User) -> None:
+def test_verification_updates_last_login_time(world: World, bob: User) -> None:
     seen = verify(world, "BOB@x")
     assert seen.last_login_at == seen.updated_at
     assert seen.last_login_at is not None
@@ -171,9 +171,7 @@ def test_a_verified_user_was_seen_at_that_time(world: World, bob: User) -> None:
     assert seen == on(world, ask.GetUser)
 
 
-def test_an_unknown_email_a_wrong_password_and_a_user_kept_out_are_told_alike(
-    world: World, bob: User
-) -> None:
+def test_unknown_email_wrong_password_and_inactive_user_give_same_error(world: World, bob: User) -> None:
     def told(email: str, password: str) -> tuple[str, dict[str, Any]]:
         with pytest.raises(Unauthenticated) as caught:
             verify(world, email, password)
@@ -191,7 +189,9 @@ def test_an_unknown_email_a_wrong_password_and_a_user_kept_out_are_told_alike(
     assert on(world, ask.GetUser).last_login_at is None
 
 
-def test_each_of_them_is_hashed_as_often(world: World, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failed_verification_hashes_exactly_once(
+    world: World, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once, with today's parameters: also for a user kept out whose hash is outdated."""
     seen: list[str] = []
 
@@ -215,7 +215,7 @@ def test_each_of_them_is_hashed_as_often(world: World, bob: User, monkeypatch: p
         assert seen == ["verify"]
 
 
-def test_an_outdated_hash_is_made_anew_when_its_password_is_known(
+def test_outdated_hash_is_replaced_on_successful_verification(
     world: World, bob: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = hash_of(world, bob)
@@ -233,7 +233,7 @@ def test_an_outdated_hash_is_made_anew_when_its_password_is_known(
 
 
 @pytest.mark.parametrize("new", ["another horse", SECRET])
-def test_a_hash_replaced_while_it_is_verified_is_looked_at_again(
+def test_hash_replaced_during_verification_is_rechecked(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch, new: str
 ) -> None:
     """Another password is wrong then; the same one, whose hash another made anew, is right."""
@@ -257,7 +257,7 @@ def test_a_hash_replaced_while_it_is_verified_is_looked_at_again(
     assert Passwords().verify(hash_of(world, bob), new)
 
 
-def test_many_find_their_hash_outdated_at_once(
+def test_concurrent_verifications_with_outdated_hash_all_succeed(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.ops.close()
@@ -268,7 +268,7 @@ def test_many_find_their_hash_outdated_at_once(
     assert len(seen) == 8
 
 
-def test_a_user_deleted_or_kept_out_while_it_is_verified_is_not_let_in(
+def test_user_deleted_or_suspended_during_verification_is_rejected(
     world: World, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify_one = Passwords.verify
@@ -290,7 +290,7 @@ def test_a_user_deleted_or_kept_out_while_it_is_verified_is_not_let_in(
             on(world, ask.ActivateUser)
 
 
-def test_hashing_holds_no_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashing_runs_outside_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another writer commits while a password is being hashed."""
     hashing, done = threading.Event(), threading.Event()
     hash_one = Passwords.hash
@@ -312,7 +312,7 @@ def test_hashing_holds_no_transaction(world: World, monkeypatch: pytest.MonkeyPa
     assert world.actions("aki-labs")[-2:] == ["database.create", "user.create"]
 
 
-def test_of_two_concurrent_creates_of_one_email_one_wins(world: World) -> None:
+def test_only_one_of_two_concurrent_creates_of_same_email_succeeds(world: World) -> None:
     answers: list[object] = []
 
     def race(email: str) -> None:
@@ -327,7 +327,7 @@ def test_of_two_concurrent_creates_of_one_email_one_wins(world: World) -> None:
     assert world.actions("aki-labs").count("user.create") == 1
 
 
-def test_many_verify_the_same_password_at_once(world: World, bob: User) -> None:
+def test_concurrent_verifications_of_same_password_succeed(world: World, bob: User) -> None:
     failures: list[BaseException] = []
 
     def log_in() -> None:
@@ -341,7 +341,7 @@ def test_many_verify_the_same_password_at_once(world: World, bob: User) -> None:
     assert on(world, ask.GetUser, bob.user_id).version == 17
 
 
-def test_in_a_suspended_tenant_a_user_is_known_but_nothing_is_written(world: World, bob: User) -> None:
+def test_suspended_tenant_allows_verification_but_no_writes(world: World, bob: User) -> None:
     world.ops.perform(SuspendTenant(tenant="aki-labs"))
     assert verify(world) == bob == on(world, ask.GetUser)
     assert world.actions("aki-labs")[-1] == "user.verify_password"
@@ -349,7 +349,7 @@ def test_in_a_suspended_tenant_a_user_is_known_but_nothing_is_written(world: Wor
         update(world, bob, password="another horse")
 
 
-def test_a_key_gives_the_first_answer_and_refuses_another_password(world: World) -> None:
+def test_idempotency_key_replays_first_response_and_rejects_other_password(world: World) -> None:
     def create_again(password: str) -> User:
         with keyed(idempotency_key="k"):
             return create(world, password=password)
@@ -370,7 +370,7 @@ def test_a_key_gives_the_first_answer_and_refuses_another_password(world: World)
 
 
 @on_files
-def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: World) -> None:
+def test_idempotency_record_does_not_allow_fast_password_guessing(world: World) -> None:
     """A hash of the arguments would be tried a million times a second."""
     from akidb.ports import wire
 
@@ -399,7 +399,7 @@ def test_what_is_remembered_with_a_key_is_no_quick_way_to_the_password(world: Wo
         ({"role": "owner"}, "role"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
+def test_invalid_value_is_rejected_by_field_and_changes_nothing(
     world: World, bob: User, arguments: dict[str, Any], field: str
 ) -> None:
     before = (users(world), world.actions("aki-labs"), hash_of(world, bob))
@@ -412,7 +412,7 @@ def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
     assert (users(world), world.actions("aki-labs"), hash_of(world, bob)) == before
 
 
-def test_a_foreign_user_is_answered_as_an_unknown_one(world: World, bob: User) -> None:
+def test_foreign_user_is_reported_like_unknown_user(world: World, bob: User) -> None:
     world.tenant("Mallory")
     perform, unknown = world.ops.perform, UserId(b"\1" * 16)
 
@@ -436,7 +436,7 @@ def test_a_foreign_user_is_answered_as_an_unknown_one(world: World, bob: User) -
     assert on(world, ask.GetUser, bob.user_id) == bob
 
 
-def test_every_change_leaves_one_entry_without_email_or_password(world: World, bob: User) -> None:
+def test_every_user_change_writes_one_audit_entry_without_email_or_password(world: World, bob: User) -> None:
     update(world, bob, email="rob@x", role="admin", password="another horse")
     for request in MOVES:
         on(world, request, bob.user_id)
@@ -455,7 +455,7 @@ def test_every_change_leaves_one_entry_without_email_or_password(world: World, b
         assert not any(word in repr(entry) for word in ("@", "horse", "argon2"))
 
 
-def test_nothing_shown_holds_a_password_or_its_hash(world: World, bob: User) -> None:
+def test_repr_and_errors_never_contain_password_or_hash(world: World, bob: User) -> None:
     shown = [
         repr(bob),
         repr(world.ops.perform(ask.ListUsers(tenant="aki-labs"))),
@@ -474,7 +474,7 @@ def test_nothing_shown_holds_a_password_or_its_hash(world: World, bob: User) -> 
     assert not any(word in text for text in shown for word in (SECRET, "argon2"))
 
 
-def test_users_go_with_their_tenant(world: World, bob: User) -> None:
+def test_purge_of_tenant_removes_its_users(world: World, bob: User) -> None:
     tenant_id: TenantId = bob.tenant_id
     world.ops.perform(DeleteTenant(tenant=tenant_id))
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""Every operation against every state: it does what the published table says, and no more."""
+"""Every operation in every state behaves as the published table says."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -145,20 +145,20 @@ def calls() -> Iterator[Call]:
 CALLS = list(calls())
 
 
-def test_every_operation_stands_in_the_table_once() -> None:
+def test_every_operation_is_in_table_once() -> None:
     names = sorted(row.name for row in OPERATIONS.values())
     assert sorted([call.name for call in CALLS] + list(OUTSIDE)) == names
     assert FIELDS.keys() <= {call.name for call in CALLS}
 
 
-def test_every_kind_of_work_is_done_by_some_call() -> None:
+def test_every_access_kind_is_covered_by_a_call() -> None:
     assert {call.access for call in CALLS} == set(Access)
     assert {kind for call in CALLS for kind in call.path} == {*HOLDERS}
 
 
 @pytest.fixture
 def world(world: World) -> World:
-    """A tenant in which all of the calls work while everything is in its first state."""
+    """A tenant in which every call succeeds while everything is in its initial state."""
     world.place()
     world.on(PATH, UpsertDocuments, documents=notes("a", "b"))
     for name in ("spare", "gone", "doomed"):
@@ -237,7 +237,7 @@ EVERY_STATE = pytest.mark.parametrize("state", [*T, *D, *C, *U], ids=lambda s: f
 
 
 @EVERY_STATE
-def test_each_state_stops_what_the_table_says_and_nothing_else(world: World, state: State) -> None:
+def test_each_state_blocks_exactly_the_operations_in_table(world: World, state: State) -> None:
     put(world, state)
     for call in CALLS:
         assert outcome(partial(call.perform, world)) == expected(call, state), call.name
@@ -245,7 +245,7 @@ def test_each_state_stops_what_the_table_says_and_nothing_else(world: World, sta
 
 @pytest.mark.parametrize("access", Access)
 @pytest.mark.parametrize("kind", HOLDERS)
-def test_the_table_is_what_the_services_read(
+def test_services_enforce_permissions_from_table(
     world: World, monkeypatch: pytest.MonkeyPatch, kind: type[State], access: Access
 ) -> None:
     """Work that is taken out of the table is stopped everywhere, also where no state stops it today."""
@@ -257,7 +257,7 @@ def test_the_table_is_what_the_services_read(
         assert (outcome(partial(call.perform, world))[0] == "stopped") is is_stopped, call.name
 
 
-def test_what_is_stopped_changes_nothing(world: World) -> None:
+def test_blocked_operation_changes_nothing(world: World) -> None:
     put(world, T.SUSPENDED)
 
     def everything() -> list[object]:
@@ -293,7 +293,7 @@ RESTORE: dict[type[State], type[Request[Any]]] = {T: RestoreTenant, D: RestoreDa
 PURGE: dict[type[State], type[Request[Any]]] = {T: PurgeTenant, D: PurgeDatabase, C: PurgeCollection}
 
 
-def test_every_operation_that_moves_is_tried() -> None:
+def test_every_state_transition_operation_is_covered() -> None:
     tried = {type(request) for request, _ in MOVING} | {*RESTORE.values(), *PURGE.values()}
     moves = {name for name, reason in OUTSIDE.items() if reason is FOLLOWS_MOVES}
     moves |= {f"{ENTITY_OF[kind]}.{verb}" for kind in HOLDERS for verb in ABOVE - {"get"}}
@@ -316,7 +316,7 @@ def state_of(world: World, kind: type[State]) -> State:
 
 
 @EVERY_STATE
-def test_each_state_is_left_as_the_table_of_moves_says(world: World, state: State) -> None:
+def test_state_transitions_follow_table(world: World, state: State) -> None:
     kind = type(state)
     moves = MOVES[kind][state]
     put(world, state)
@@ -332,7 +332,7 @@ def test_each_state_is_left_as_the_table_of_moves_says(world: World, state: Stat
 
 
 @pytest.mark.parametrize("state", [*T, *D, *C], ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}")
-def test_only_what_is_deleted_is_restored_or_purged(world: World, state: State) -> None:
+def test_only_deleted_resources_can_be_restored_or_purged(world: World, state: State) -> None:
     kind = type(state)
     restore = partial(world.ops.perform, request_of(RESTORE[kind]))
     purge = partial(world.ops.perform, request_of(PURGE[kind]))

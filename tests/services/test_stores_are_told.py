@@ -1,4 +1,4 @@
-"""Who sees a change in the metadata meets a store that was told of it, before the change is answered."""
+"""A committed metadata change is applied to the tenant's store before any caller can observe it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ Act = Callable[[World], Any]
 
 @pytest.fixture
 def world(place: Path | str) -> Iterator[World]:
-    """A tenant whose store is open and was told all there is to tell."""
+    """A tenant with an open store and no pending outbox entries."""
     with opened(place) as made:
         made.place()
         made.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("a")))
@@ -175,7 +175,7 @@ def outcome(act: Act, world: World) -> Any:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_who_comes_between_the_commit_and_the_answer_meets_a_store_that_was_told(
+def test_call_between_commit_and_response_sees_change_applied_to_store(
     name: str, world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, change, act, expected = CHANGES[name]
@@ -199,7 +199,7 @@ def migrate(world: World, source: Path, status: str) -> None:
 
 @pytest.fixture
 def migrated(place: Path | str, tmp_path: Path) -> Iterator[World]:
-    """Two tenants that came from 1.x, have a store, and were suspended in 1.x then."""
+    """Two tenants migrated from 1.x that have a store and were then suspended by another migration."""
     with opened(place) as made:
         migrate(made, tmp_path / "v1", "active")
         for name, path in OF_1X.items():
@@ -214,7 +214,7 @@ def counts(world: World) -> list[Any]:
     return [outcome(count_of(path), world) for path in OF_1X.values()]
 
 
-def test_who_comes_between_the_commit_and_the_end_of_a_migration_meets_stores_that_were_told(
+def test_call_between_commit_and_end_of_migration_sees_change_applied_to_stores(
     migrated: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -226,7 +226,7 @@ def test_who_comes_between_the_commit_and_the_end_of_a_migration_meets_stores_th
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Unavailable("the disk failed")])
-def test_a_migration_cut_off_at_its_commit_is_announced_no_more_and_still_told(
+def test_migration_interrupted_at_commit_clears_announcement_and_is_still_applied(
     error: BaseException, migrated: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -239,7 +239,7 @@ def test_a_migration_cut_off_at_its_commit_is_announced_no_more_and_still_told(
     assert counts(migrated) == [1, 1]
 
 
-def test_one_store_that_cannot_be_told_leaves_no_other_untold(
+def test_failure_to_apply_change_to_one_store_does_not_block_other_stores(
     migrated: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_tenant_id: TenantId) -> None:
@@ -253,7 +253,7 @@ def test_one_store_that_cannot_be_told_leaves_no_other_untold(
     assert counts(migrated) == [1, 1]
 
 
-def test_a_change_cut_off_at_its_commit_is_announced_no_more_and_still_told(
+def test_change_interrupted_at_commit_clears_announcement_and_is_still_applied(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt() -> None:
@@ -268,7 +268,7 @@ def test_a_change_cut_off_at_its_commit_is_announced_no_more_and_still_told(
         world.ops.perform(UpsertDocuments(**NOTES._asdict(), documents=notes("b")))
 
 
-def test_a_change_that_fails_is_announced_no_more(world: World) -> None:
+def test_failed_change_clears_announcement(world: World) -> None:
     for _ in range(2):
         with pytest.raises(AkiDBError):
             world.ops.perform(UpdateTenant(tenant="aki-labs", storage_quota_bytes=1, if_version=99))
@@ -290,7 +290,7 @@ def when_created(world: World, patch: pytest.MonkeyPatch, happens: Callable[[], 
 
 
 @pytest.mark.parametrize("purged", [False, True], ids=["deleted", "purged"])
-def test_a_store_made_for_a_tenant_that_is_deleted_meanwhile_does_not_stay(
+def test_store_created_while_tenant_is_deleted_is_removed(
     purged: bool, place: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(place) as world:
@@ -317,7 +317,7 @@ def test_a_store_made_for_a_tenant_that_is_deleted_meanwhile_does_not_stay(
 
 
 @pytest.mark.parametrize("stopped", ["suspended", "with a database deleted", "with a collection deleted"])
-def test_a_store_made_while_its_tenant_is_stopped_knows_that(
+def test_store_created_during_suspend_or_delete_refuses_writes(
     stopped: str, place: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = {

@@ -1,4 +1,4 @@
-"""Many threads at the same user, on both databases: none is told of the others."""
+"""Concurrent operations on one user, on both databases, do not disturb each other."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def at_once(call: Callable[[int], object]) -> list[object]:
     return answers
 
 
-def test_of_many_creates_of_one_email_one_wins(aki: akidb.TenantHandle) -> None:
+def test_only_one_of_many_concurrent_creates_of_same_email_succeeds(aki: akidb.TenantHandle) -> None:
     emails = ("bob@x", "BOB@x", "Bob@X")
     answers = at_once(lambda number: aki.users.create(emails[number % 3], password=SECRET))
     refused = [answer for answer in answers if isinstance(answer, akidb.AlreadyExists)]
@@ -49,18 +49,18 @@ def test_of_many_creates_of_one_email_one_wins(aki: akidb.TenantHandle) -> None:
     assert [entry.action for entry in aki.audit()].count("user.create") == 1
 
 
-def test_get_or_create_gives_all_of_them_the_same_user(aki: akidb.TenantHandle) -> None:
+def test_concurrent_get_or_create_returns_same_user(aki: akidb.TenantHandle) -> None:
     answers = at_once(lambda _: aki.users.get_or_create("bob@x", password=SECRET).id)
     assert set(answers) == {aki.users.get("bob@x").id}
 
 
-def test_each_who_verifies_the_password_is_known(aki: akidb.TenantHandle) -> None:
+def test_concurrent_password_verifications_succeed(aki: akidb.TenantHandle) -> None:
     aki.users.create("bob@x", password=SECRET)
     answers = at_once(lambda _: aki.users.verify_password("bob@x", SECRET).version)
     assert sorted(map(str, answers), key=int) == [str(number) for number in range(2, THREADS + 2)]
 
 
-def test_no_change_is_lost(aki: akidb.TenantHandle) -> None:
+def test_concurrent_changes_are_not_lost(aki: akidb.TenantHandle) -> None:
     bob = aki.users.create("bob@x", password=SECRET)
     answers = at_once(lambda number: aki.users.get(bob.id).update(email=f"bob{number}@x"))
     assert answers == [None] * THREADS

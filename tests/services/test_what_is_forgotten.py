@@ -1,4 +1,4 @@
-"""What is kept in memory for a tenant goes with what it was kept for."""
+"""State kept in memory for a tenant or collection is released when it is deleted or purged."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ Act = Callable[[World], Any]
 
 @pytest.fixture
 def world(place: Path | str) -> Iterator[World]:
-    """Two tenants that were searched, so that an index and a bucket are kept for each."""
+    """Two tenants that were searched, so that each has an index and a rate-limit bucket in memory."""
     with opened(place, retention_seconds=0) as made:
         for name, path in (("Aki Labs", NOTES), ("Beside", BESIDE)):
             made.place(name)
@@ -97,9 +97,7 @@ PURGES: dict[str, Act] = {
 
 
 @pytest.mark.parametrize("what", DELETIONS)
-def test_the_index_of_what_is_deleted_takes_no_more_memory(
-    what: str, world: World, tenant: Tenant, beside: Tenant
-) -> None:
+def test_delete_removes_index_from_memory(what: str, world: World, tenant: Tenant, beside: Tenant) -> None:
     delete, restore = DELETIONS[what]
     assert indexed(world) == {tenant.tenant_id, beside.tenant_id}
     delete(world)
@@ -111,7 +109,7 @@ def test_the_index_of_what_is_deleted_takes_no_more_memory(
 
 
 @pytest.mark.parametrize("purge", [purge_tenant, sweep])
-def test_nothing_is_kept_for_a_purged_tenant(
+def test_purge_of_tenant_clears_its_state_in_memory(
     purge: Act, world: World, tenant: Tenant, beside: Tenant
 ) -> None:
     delete_tenant(world)
@@ -131,7 +129,7 @@ def _store_id(world: World, tenant: Tenant) -> Any:
 
 
 @pytest.mark.parametrize("what", ["database", "collection"])
-def test_the_index_goes_with_a_purged_collection(
+def test_purge_of_collection_removes_index_from_memory(
     what: str, world: World, tenant: Tenant, beside: Tenant
 ) -> None:
     delete, _ = DELETIONS[what]
@@ -142,7 +140,7 @@ def test_the_index_goes_with_a_purged_collection(
     assert limited(world) == {tenant.tenant_id, beside.tenant_id}
 
 
-def test_a_purge_that_is_undone_keeps_no_tenant_from_its_rate(world: World, tenant: Tenant) -> None:
+def test_failed_purge_keeps_rate_limit_and_index_of_tenant(world: World, tenant: Tenant) -> None:
     with pytest.raises(AkiDBError):
         world.ops.perform(PurgeTenant(tenant="aki-labs"))  # it is not deleted
     assert tenant.tenant_id in limited(world)
@@ -150,7 +148,7 @@ def test_a_purge_that_is_undone_keeps_no_tenant_from_its_rate(world: World, tena
 
 
 @on_files
-def test_closing_finishes_a_purge_whose_files_could_not_be_removed(
+def test_close_finishes_purge_whose_files_could_not_be_removed(
     world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = world.store_file(tenant)
@@ -173,7 +171,7 @@ def test_closing_finishes_a_purge_whose_files_could_not_be_removed(
 
 
 @on_files
-def test_closing_finishes_a_purge_that_a_reader_held_up(world: World) -> None:
+def test_close_finishes_purge_blocked_by_reader(world: World) -> None:
     runtime = world.ops._runtime
     delete_tenant(world)
     with runtime.metadata.snapshot() as tx:
@@ -185,7 +183,7 @@ def test_closing_finishes_a_purge_that_a_reader_held_up(world: World) -> None:
 
 
 @on_files
-def test_closing_succeeds_when_a_purge_cannot_be_finished_and_the_next_one_finishes_it(
+def test_close_succeeds_with_unfinished_purge_and_next_close_finishes_it(
     world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = world.store_file(tenant)
@@ -207,7 +205,7 @@ def test_closing_succeeds_when_a_purge_cannot_be_finished_and_the_next_one_finis
 
 
 @pytest.mark.parametrize("what", DELETIONS)
-def test_a_purge_is_unfinished_until_its_traces_are_gone(
+def test_purge_is_unfinished_until_traces_are_removed(
     what: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when its process is cut off between the transaction and what follows it."""

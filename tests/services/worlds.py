@@ -1,4 +1,4 @@
-"""A data directory or a PostgreSQL database opened in this process, and short ways to fill it."""
+"""A data directory or PostgreSQL database opened in process, with helpers to fill it."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence

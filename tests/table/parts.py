@@ -1,4 +1,4 @@
-"""What every row of the table has: each function says what is missing of a row, or gives None."""
+"""The required parts of every table row: each function returns what a row lacks, or None."""
 
 import ast
 import inspect

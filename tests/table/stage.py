@@ -1,6 +1,6 @@
-"""What each operation is tried on: tenants, databases, collections, documents and users.
+"""Targets of the operation samples: tenants, databases, collections, documents and users.
 
-Each operation that changes something has a target of its own, so that all can be tried on one stage, in any
+Each mutating operation has its own target, so that all operations can run on one stage, in any
 order.
 """
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: one of each is added to a copy of the tree, and the tests ask for the places it names."""
+"""CONTRIBUTING.md: adds one item of each kind to a copy of the tree; tests must report its missing parts."""
 
 import os
 import re
@@ -60,13 +60,13 @@ ASKED_FOR = {
     ],
     "a field": [
         "no method of a handle says colour",
-        "docs/http.md is not what tools/generate_docs.py writes",
+        "docs/http.md is stale: run tools/generate_docs.py",
         "[Shade] - AssertionError: no operation of akidb/operations has such a field",
     ],
     "an error": ["[Spoiled] - AssertionError: no row in STATUS of akidb/api/errors.py"],
     "a setting": ["[patience_seconds] - AssertionError: not in docs/settings.md"],
     "an embedder": [
-        "test_every_embedder_is_that_of_a_model - AssertionError: no model of CATALOG is loaded as it"
+        "test_every_embedder_belongs_to_a_model - AssertionError: no model of CATALOG is loaded as it"
     ],
     "an index": ["not in INDEXES of tests/conformance/search_samples.py"],
 }
@@ -75,7 +75,7 @@ ASKED_FOR = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What they say of a copy of the tree to which one of each was added."""
+    """Test output for a copy of the tree to which one item of each kind was added."""
     copy = tmp_path_factory.mktemp("tree")
     for name in ("src", "docs", "tools", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "data"))
@@ -114,13 +114,13 @@ def insert(path: Path, text: str, *, before: str) -> None:
 
 
 @pytest.mark.parametrize("added", ASKED_FOR)
-def test_what_is_added_is_asked_for_its_other_places(added: str, said: str) -> None:
+def test_addition_without_its_other_parts_is_reported(added: str, said: str) -> None:
     for message in ASKED_FOR[added]:
         assert message in said
 
 
 @pytest.mark.parametrize("added", ASKED_FOR)
-def test_page_tells_of_it_and_names_files_that_are_there(added: str) -> None:
+def test_contributing_page_describes_addition_and_names_existing_files(added: str) -> None:
     (told,) = re.findall(rf"^### Add {added}\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
     assert told.count("\n1. ") >= 1
     for name in re.findall(r"`((?:src|tests|docs|tools)/[\w/.-]+)`", told):

@@ -1,4 +1,4 @@
-"""Errors, settings, kinds of fields, embedders and indexes have all their parts; what lacks one is named."""
+"""Errors, settings, field kinds, embedders and indexes have all their parts; missing parts are named."""
 
 import importlib
 import pkgutil
@@ -58,7 +58,7 @@ USED = {id(rules) for row in OPERATIONS.values() for rules in row.fields.values(
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_error_has_its_statuses_and_its_place_in_the_pages(kind: type[AkiDBError]) -> None:
+def test_error_has_status_codes_and_is_documented(kind: type[AkiDBError]) -> None:
     assert kind in STATUS, "no row in STATUS of akidb/api/errors.py"
     assert f"`{kind.code}`" in page("http"), "not in docs/http.md"
     if kind.__module__ == errors.__name__:
@@ -67,7 +67,7 @@ def test_error_has_its_statuses_and_its_place_in_the_pages(kind: type[AkiDBError
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_setting_has_its_row_in_the_page(setting: msgspec.structs.FieldInfo) -> None:
+def test_setting_is_documented(setting: msgspec.structs.FieldInfo) -> None:
     row = f"| `{setting.name}` | `AKIDB_{setting.name.upper()}` | "
     (found,) = [line for line in page("settings").splitlines() if line.startswith(row)] or [""]
     assert found, "not in docs/settings.md"
@@ -76,11 +76,11 @@ def test_setting_has_its_row_in_the_page(setting: msgspec.structs.FieldInfo) -> 
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_kind_of_field_is_used_by_an_operation(name: str) -> None:
+def test_field_kind_is_used_by_an_operation(name: str) -> None:
     assert id(DECLARED[name]) in USED, "no operation of akidb/operations has such a field"
 
 
-def test_every_embedder_is_that_of_a_model() -> None:
+def test_every_embedder_belongs_to_a_model() -> None:
     """The suites of `tests/conformance/test_embedders.py` run on every model of the catalog."""
     embedders = {kind for kind in classes_below(akidb.embedding) if hasattr(kind, "embed")}
     models = local_models(settings.load())
@@ -89,7 +89,7 @@ def test_every_embedder_is_that_of_a_model() -> None:
     assert {type(models.load(name)) for name in CATALOG} == embedders, "no model of CATALOG is loaded as it"
 
 
-def test_every_index_passes_the_suites_of_search() -> None:
+def test_every_index_runs_the_search_suites() -> None:
     from search_samples import INDEXES
 
     indexes = {

@@ -1,4 +1,4 @@
-"""Every operation has the same answer in every deployment, and is observed under its name."""
+"""Every operation has the same response in every deployment, and is reported to listeners by name."""
 
 import re
 import sys
@@ -50,7 +50,7 @@ def _plain(answer: Any, folder: Path) -> str:
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: Server
 ) -> Iterator[dict[str, Operations]]:
-    """A directory, a server by its socket and by TCP, and a PostgreSQL database, each with a stage."""
+    """A directory, a server over its socket and over TCP, and a PostgreSQL database, each with a stage."""
     from congruence_deployments import server
 
     folder, models = tmp_path_factory.mktemp("stages"), tmp_path_factory.mktemp("no-models")
@@ -74,7 +74,7 @@ def deployments(
 def answers(
     deployments: dict[str, Operations], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str], str]:
-    """The answer to each sample in each deployment, in the order of the table."""
+    """The response to each sample in each deployment, in table order."""
     found = {}
     for name, operations in deployments.items():
         folder = tmp_path_factory.mktemp(f"files-{name}")
@@ -88,7 +88,7 @@ def answers(
 
 @pytest.mark.parametrize("deployment", ["socket", "http", "postgresql"])
 @every_row
-def test_sample_has_the_same_answer_everywhere(
+def test_sample_has_same_response_in_every_deployment(
     row: Operation, deployment: str, answers: dict[tuple[str, str], str]
 ) -> None:
     expected = answers["directory", row.name]
@@ -109,7 +109,7 @@ def listener() -> Iterator[Listener]:
 
 
 @every_row
-def test_operation_is_observed_under_its_name(
+def test_operation_is_reported_to_listener_by_name(
     row: Operation, deployments: dict[str, Operations], listener: Listener, tmp_path: Path
 ) -> None:
     code = "ok"

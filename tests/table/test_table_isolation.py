@@ -1,4 +1,4 @@
-"""Every operation answers the IDs of another tenant exactly as it answers IDs that nothing has."""
+"""Every operation responds to another tenant's IDs exactly as to unknown IDs."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -45,7 +45,7 @@ def _answer(operations: Operations, row: Operation, **places: Any) -> str:
 
 
 @pytest.mark.parametrize("row", BELOW, ids=[row.name for row in BELOW])
-def test_foreign_ids_are_answered_like_unknown_ones(
+def test_foreign_ids_are_reported_like_unknown_ids(
     row: Operation, staged: tuple[Operations, dict[str, Ids]]
 ) -> None:
     operations, ids = staged

@@ -1,5 +1,6 @@
-"""Every row of the table of operations has all its parts; one that lacks a part is named."""
+"""Every row of the operation table has all its parts; missing parts are named."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from akidb.domain.entities import Tenant
 from akidb.domain.lifecycle import Access
 from akidb.operations import OPERATIONS, Operation
 from akidb.operations.declare import InTenant, operation
+from akidb.operations.tenants import ListTenants
 from akidb.services.dispatch import Handler
 from akidb.settings import Settings
 
@@ -34,7 +36,7 @@ def handlers(local: LocalOperations) -> dict[type[Any], Handler]:
 
 @pytest.fixture
 def bare() -> Iterator[Operation]:
-    """A row that has nothing but itself."""
+    """A row without any of its parts."""
 
     @operation("tenant.rename", "POST", "/v1/tenants/{tenant}/rename", needs=Access.METADATA_WRITE)
     class RenameTenant(InTenant[Tenant], kw_only=True, frozen=True):
@@ -55,7 +57,7 @@ def test_every_operation_has_a_handler(row: Operation, handlers: dict[type[Any],
     assert handler_fault(row, handlers) is None
 
 
-def test_handlers_and_operations_are_as_many(handlers: dict[type[Any], Handler]) -> None:
+def test_handler_count_equals_operation_count(handlers: dict[type[Any], Handler]) -> None:
     assert handlers.keys() == OPERATIONS.keys()
 
 
@@ -66,7 +68,7 @@ def test_names_and_routes_are_unique() -> None:
     assert len(set(routes)) == len(routes)
 
 
-def test_row_without_parts_is_told_each_of_them(bare: Operation, handlers: dict[type[Any], Handler]) -> None:
+def test_every_missing_part_of_row_is_reported(bare: Operation, handlers: dict[type[Any], Handler]) -> None:
     faults = {part: fault(bare) for part, fault in PARTS.items()}
     faults["handler"] = handler_fault(bare, handlers)
     assert faults == {
@@ -87,3 +89,8 @@ def test_generated_files_are_current(tool: str) -> None:
         [sys.executable, Path(ROOT, "tools", tool), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_operation_without_body_of_bytes_takes_none(local: LocalOperations) -> None:
+    with pytest.raises(TypeError, match=r"tenant\.list takes no sink"):
+        local.perform(ListTenants(), sink=io.BytesIO())

@@ -51,7 +51,7 @@ def _named(fields: list[tuple[Operation, str]]) -> pytest.MarkDecorator:
 
 
 @_named(FIELDS)
-def test_field_refuses_wrong_values_by_its_name(row: Operation, name: str) -> None:
+def test_field_rejects_invalid_values_by_name(row: Operation, name: str) -> None:
     refused = [
         error
         for value in (*CANDIDATES, *NOT_JSON)
@@ -98,7 +98,7 @@ IN_QUERIES = [(row, name) for row, name in IN_HTTP if not row.in_body and name i
 
 
 @_named(IN_BODIES)
-def test_member_of_a_body_has_the_same_error(row: Operation, name: str, served: httpx.Client) -> None:
+def test_body_member_has_same_error(row: Operation, name: str, served: httpx.Client) -> None:
     for value in CANDIDATES:
         expected = fault(row, **{name: value})
         if expected is None:
@@ -112,7 +112,7 @@ def test_member_of_a_body_has_the_same_error(row: Operation, name: str, served: 
 
 
 @_named(IN_QUERIES)
-def test_query_parameter_has_the_same_error(row: Operation, name: str, served: httpx.Client) -> None:
+def test_query_parameter_has_same_error(row: Operation, name: str, served: httpx.Client) -> None:
     for text in TEXTS:
         expected = _text_fault(row, name, text)
         if expected is None:
@@ -143,7 +143,7 @@ ON_COMMAND_LINE = [
 
 
 @_named(ON_COMMAND_LINE)
-def test_option_of_a_command_has_the_same_error(
+def test_command_option_has_same_error(
     row: Operation, name: str, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     data = tmp_path_factory.getbasetemp() / "command-line"

@@ -1,4 +1,4 @@
-"""What the plugin promises all tests."""
+"""The pytest plugin that sets up the environment of all tests."""
 
 import signal
 import sqlite3
@@ -11,7 +11,7 @@ import surroundings
 from akidb.metadata.store import SqliteMetadataStore
 
 
-def test_ctrl_c_is_heard_also_where_a_shell_had_it_ignored() -> None:
+def test_sigint_handler_is_restored_when_shell_ignored_sigint() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         surroundings.pytest_configure()
@@ -20,7 +20,7 @@ def test_ctrl_c_is_heard_also_where_a_shell_had_it_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_who_handles_ctrl_c_already_goes_on_doing_so() -> None:
+def test_existing_sigint_handler_is_kept() -> None:
     def own(*_: object) -> None: ...
 
     before = signal.signal(signal.SIGINT, own)
@@ -31,9 +31,7 @@ def test_who_handles_ctrl_c_already_goes_on_doing_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_metadata_file_that_was_copied_is_one_that_was_made(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_copied_metadata_file_equals_created_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     def contents(path: Path) -> list[object]:
         SqliteMetadataStore(path).close()
         with closing(sqlite3.connect(path)) as connection:

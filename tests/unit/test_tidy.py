@@ -1,4 +1,4 @@
-"""What the whole tree promises: no unfinished marks, short files and functions, no blobs, tenant first."""
+"""Rules for the whole tree: no unfinished markers, short files and functions, no blobs, tenant first."""
 
 import ast
 import inspect
@@ -75,16 +75,16 @@ SOURCES = sorted(path for path in tracked() if path.suffix == ".py")
 EVERY_SOURCE = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_nothing_is_marked_as_unfinished() -> None:
+def test_no_unfinished_markers() -> None:
     assert lines_with(rf"\b(?:{UNFINISHED})\b") == []
 
 
-def test_no_file_names_a_package_index() -> None:
+def test_no_file_names_package_index() -> None:
     assert lines_with(INDEX) == []
 
 
 @EVERY_SOURCE
-def test_a_file_and_its_functions_are_short_and_the_file_says_what_it_is(path: Path) -> None:
+def test_files_and_functions_are_short_and_files_have_docstrings(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
     assert sum(bool(line.strip()) for line in text.splitlines()) <= MAX_FILE_LINES
@@ -94,11 +94,11 @@ def test_a_file_and_its_functions_are_short_and_the_file_says_what_it_is(path: P
     assert ast.get_docstring(tree) or not text.strip(), "no docstring"
 
 
-def test_nothing_large_is_in_the_repository() -> None:
+def test_no_large_files_are_tracked() -> None:
     assert [str(path) for path in tracked() if path.stat().st_size > MAX_BLOB_BYTES] == []
 
 
-def test_no_database_or_weights_or_log_is_in_the_repository() -> None:
+def test_no_database_weights_or_log_files_are_tracked() -> None:
     kinds = {".db", ".sqlite", ".log", ".onnx", ".safetensors", ".pid", ".wal"}
     assert [str(path) for path in tracked() if path.suffix in kinds] == []
 
@@ -126,7 +126,7 @@ def begins_with_the_tenant(method: Any) -> bool:
     return "tenant_id" in getattr(entity, "__struct_fields__", ())
 
 
-def test_whatever_belongs_to_a_tenant_takes_the_tenant_first() -> None:
+def test_methods_on_tenant_data_take_tenant_first() -> None:
     methods = dict(owned_methods())
     assert len(methods) > 30
     assert {name for name, method in methods.items() if not begins_with_the_tenant(method)} == set(

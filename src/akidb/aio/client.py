@@ -1,4 +1,4 @@
-"""The connection itself, and the embedding models behind it.
+"""The connection and its embedding models.
 
 The awaitable twin of `akidb.client.handles.client`, generated from it by `tools/generate_aio.py`.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A connection to AkiDB, made by `akidb.connect`. Close it, or use it in a `with` statement."""
+    """A connection to AkiDB, created by `akidb.connect`. Close it, or use it as a context manager."""
 
     def __init__(self, handle: sync.Client, threads: Threads) -> None:
         self._sync = handle
@@ -42,42 +42,42 @@ class Client:
 
     @property
     def models(self) -> "Models":
-        """The embedding models of the machine that runs AkiDB."""
+        """The embedding models on the machine that runs AkiDB."""
         return Models(self._sync.models, self._threads)
 
     @property
     def migration(self) -> Migration:
-        """The migration from AkiDB 1.x, and back."""
+        """The migration from AkiDB 1.x and back."""
         return Migration(self._sync.migration, self._threads)
 
     async def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> EmbeddingResult:
-        """Turn up to 2,048 texts into vectors of shape `(n, dimension)`, storing nothing.
+        """Embed up to 2,048 texts as vectors of shape `(n, dimension)`. Nothing is stored.
 
-        Raises NotFound for an unknown model, Unavailable for one that is not installed.
+        Raises NotFound for an unknown model, Unavailable if the model is not installed.
         """
         return await self._threads(self._sync.embed, texts, model=model)
 
     async def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
-        """Write a backup of all tenants to a file, for `akidb restore`; others may go on working.
+        """Write a backup of all tenants to a file, for `akidb restore`. Other clients are not blocked.
 
-        `file` is a path, which is written whole or not at all, or something with `write`. Raises
-        AlreadyExists for a file that is there.
+        `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
+        for an existing file, unless `overwrite` is set.
         """
         await self._threads(self._sync.backup, file, overwrite=overwrite)
 
     async def doctor(self) -> list[Finding]:
-        """Look at every store, also while others work: files, counters, what crosses between stores."""
+        """Check every store: files, counters and references between stores. Other clients are not blocked."""
         return await self._threads(self._sync.doctor)
 
     async def maintain(self) -> MaintenanceReport:
-        """Purge what is past its retention, and finish what a crash left; says what was done.
+        """Purge deleted data past its retention, recover from crashes, and return a report.
 
-        Whatever keeps a store open for long does so by itself, once a minute.
+        A process that keeps a store open does this automatically once a minute.
         """
         return await self._threads(self._sync.maintain)
 
     async def close(self) -> None:
-        """Let go of files and connections. Nothing may be called afterwards; closing again is harmless."""
+        """Close files and connections. Do not call other methods afterwards; closing twice is harmless."""
         await self._threads.close(self._sync.close)
 
 
@@ -89,17 +89,17 @@ class Models:
         self._threads = threads
 
     async def list(self) -> "list[ModelInfo]":
-        """All models that this AkiDB knows, by name."""
+        """Return all known models, sorted by name."""
         return await self._threads(self._sync.list)
 
     async def info(self, name: str) -> "ModelInfo":
-        """One model. Raises NotFound for an unknown name."""
+        """Return a model. Raises NotFound for an unknown name."""
         return await self._threads(self._sync.info, name)
 
     async def pull(self, name: str, *, progress: "Progress | None" = None) -> "ModelInfo":
-        """Fetch a model's files, check them and make them ready, unless they are there.
+        """Download, verify and install a model's files, unless they are installed.
 
-        `progress(stage, done, total)` is called now and then, though never by a server. Raises
-        Unavailable when no source has the files or they are not the expected ones.
+        `progress(stage, done, total)` is called periodically, but not for a remote server. Raises
+        Unavailable if no source provides the files or their hashes do not match.
         """
         return await self._threads(self._sync.pull, name, progress=progress)

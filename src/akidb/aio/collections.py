@@ -1,4 +1,4 @@
-"""Collections as handles, and with them documents and search.
+"""Handles of collections, with documents and search.
 
 The awaitable twin of `akidb.client.handles.collections`, generated from it by `tools/generate_aio.py`.
 """
@@ -25,10 +25,10 @@ from akidb.client.handles.collections import CollectionFields, NewCollection
 
 
 class Collections:
-    """The collections of a database. Iterating goes over all that are not deleted, by name.
+    """The collections of a database. Iterating yields all that are not deleted, sorted by name.
 
-    With `if_version` a change is made only while the collection has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the collection only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     def __init__(self, handle: sync.Collections, threads: Threads) -> None:
@@ -36,38 +36,38 @@ class Collections:
         self._threads = threads
 
     async def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
-        """Create a collection, compared by cosine unless `metric` says otherwise.
+        """Create a collection. The default `metric` is cosine.
 
-        It needs a `dimension` (16-4096), or an `embedding_model`, whose dimension it has. Raises
-        AlreadyExists for a name that is taken, also by a deleted collection.
+        Requires either a `dimension` (16-4096) or an `embedding_model`, which determines the dimension.
+        Raises AlreadyExists if the name is taken, even by a deleted collection.
         """
         return CollectionHandle(await self._threads(self._sync.create, name, **options), self._threads)
 
     async def get(self, collection: CollectionRef) -> "CollectionHandle":
-        """The collection with this name or ID. Raises NotFound."""
+        """Return the collection with this name or ID. Raises NotFound."""
         return CollectionHandle(await self._threads(self._sync.get, collection), self._threads)
 
     async def find(self, collection: CollectionRef) -> "CollectionHandle | None":
-        """The collection with this name or ID, or None."""
+        """Return the collection with this name or ID, or None."""
         found = await self._threads(self._sync.find, collection)
         return None if found is None else CollectionHandle(found, self._threads)
 
     async def exists(self, collection: CollectionRef) -> bool:
-        """Whether there is a collection with this name or ID."""
+        """Return whether a collection with this name or ID exists."""
         return await self._threads(self._sync.exists, collection)
 
     async def get_or_create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
-        """The collection with this name; created when there is none.
+        """Return the collection with this name; create it if it does not exist.
 
-        Raises InvalidArgument when there is one with another dimension, metric or embedding model
-        than asked for: these cannot change, and vectors of two models cannot be compared.
+        Raises InvalidArgument if it exists with a different dimension, metric or embedding model:
+        these cannot change, and vectors of different models cannot be compared.
         """
         return CollectionHandle(await self._threads(self._sync.get_or_create, name, **options), self._threads)
 
     async def list(
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page["CollectionHandle"]:
-        """Up to `limit` collections by name; with `deleted` the deleted ones alone."""
+        """Return up to `limit` collections, sorted by name; with `deleted`, only deleted ones."""
         page = await self._threads(self._sync.list, deleted=deleted, limit=limit, cursor=cursor)
         return Page((CollectionHandle(item, self._threads) for item in page), page.next_cursor)
 
@@ -76,41 +76,41 @@ class Collections:
             yield CollectionHandle(item, self._threads)
 
     async def count(self, *, deleted: bool = False) -> int:
-        """How many collections there are, or deleted ones."""
+        """Return the number of collections; with `deleted`, only of deleted ones."""
         return await self._threads(self._sync.count, deleted=deleted)
 
     async def update(
         self, collection: CollectionRef, *, if_version: int | None = None, **changes: Unpack[CollectionFields]
     ) -> "CollectionHandle":
-        """Change fields of a collection; what is left out stays."""
+        """Change fields of a collection; omitted fields keep their values."""
         return CollectionHandle(
             await self._threads(self._sync.update, collection, if_version=if_version, **changes),
             self._threads,
         )
 
     async def delete(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
-        """Delete a collection and its documents, until `restore` or `purge`."""
+        """Delete a collection and its documents. Undo it with `restore`; make it permanent with `purge`."""
         await self._threads(self._sync.delete, collection, if_version=if_version)
 
     async def restore(
         self, collection: CollectionRef, *, if_version: int | None = None
     ) -> "CollectionHandle":
-        """Bring a deleted collection back, documents and all."""
+        """Restore a deleted collection and its documents."""
         return CollectionHandle(
             await self._threads(self._sync.restore, collection, if_version=if_version), self._threads
         )
 
     async def purge(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
-        """Remove a deleted collection and its documents for good."""
+        """Permanently remove a deleted collection and its documents."""
         await self._threads(self._sync.purge, collection, if_version=if_version)
 
 
 class CollectionHandle:
     """A collection: documents whose vectors share a dimension, a metric and a model.
 
-    Its methods are about the documents; the collection itself is changed, deleted and restored
-    through `database.collections`. Vectors are lists or arrays; those in answers are float32 arrays
-    of shape `(dimension,)`. `include` says which of `text`, `metadata` and `vector` an answer has.
+    The methods operate on documents; to change, delete or restore the collection itself, use
+    `database.collections`. Vectors are lists or arrays; returned vectors are float32 arrays of shape
+    `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned.
     """
 
     tenant_id = Field[TenantId]()
@@ -137,41 +137,41 @@ class CollectionHandle:
 
     @property
     def entity(self) -> Collection:
-        """The collection as it was last read through this handle."""
+        """The collection as last read through this handle."""
         return self._sync.entity
 
     @property
     def id(self) -> CollectionId:
-        """Its ID, which never changes."""
+        """The ID of the collection; it never changes."""
         return self._sync.id
 
     async def refresh(self) -> None:
-        """Read the collection's fields again."""
+        """Reload the collection."""
         await self._threads(self._sync.refresh)
 
     async def upsert(self, documents: Sequence[DocumentLike]) -> UpsertResult:
-        """Write up to 10,000 documents, all or none; a document with a known id is replaced.
+        """Write up to 10,000 documents atomically; a document with an existing id is replaced.
 
-        Each has an `id` (one is made if absent), a `text` or a `vector` or both, and `metadata`. Raises
-        InvalidArgument naming the wrong one by its place, as in `documents[3].vector`, and
-        QuotaExceeded when storage or the document count would pass its limit.
+        Each has an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`. Raises
+        InvalidArgument with the path of the invalid value, such as `documents[3].vector`, and
+        QuotaExceeded if storage or the document count would exceed its limit.
         """
         return await self._threads(self._sync.upsert, documents)
 
     async def get(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document:
-        """The document with this id. Raises NotFound."""
+        """Return the document with this id. Raises NotFound."""
         return await self._threads(self._sync.get, id, include=include)
 
     async def find(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document | None:
-        """The document with this id, or None."""
+        """Return the document with this id, or None."""
         return await self._threads(self._sync.find, id, include=include)
 
     async def exists(self, id: str) -> bool:
-        """Whether there is a document with this id."""
+        """Return whether a document with this id exists."""
         return await self._threads(self._sync.exists, id)
 
     async def get_many(self, ids: Sequence[str], *, include: IncludeLike = DEFAULT_INCLUDE) -> list[Document]:
-        """The documents with these ids, in their order; unknown ids are left out."""
+        """Return the documents with these ids, in the given order; unknown ids are skipped."""
         return await self._threads(self._sync.get_many, ids, include=include)
 
     async def scan(
@@ -182,7 +182,7 @@ class CollectionHandle:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Document]:
-        """Up to `limit` documents that match, in the order of their ids (by code point)."""
+        """Return up to `limit` matching documents, sorted by id (by code point)."""
         return await self._threads(
             self._sync.scan, filter=filter, include=include, limit=limit, cursor=cursor
         )
@@ -190,12 +190,12 @@ class CollectionHandle:
     async def scan_all(
         self, *, filter: Mapping[str, Any] | None = None, include: IncludeLike = DEFAULT_INCLUDE
     ) -> AsyncIterator[Document]:
-        """All documents that match, in the order of their ids, read page by page."""
+        """Yield all matching documents, sorted by id, fetched page by page."""
         async for item in self._threads.iterate(self._sync.scan_all(filter=filter, include=include)):
             yield item
 
     async def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
-        """How many documents there are, or match."""
+        """Return the number of documents, or of those that match `filter`."""
         return await self._threads(self._sync.count, filter=filter)
 
     async def update(
@@ -205,18 +205,18 @@ class CollectionHandle:
         ids: Sequence[str] | None = None,
         filter: Mapping[str, Any] | None = None,
     ) -> int:
-        """Merge `metadata` into that of the chosen documents; a key set to None is removed (RFC 7396).
+        """Merge `metadata` into that of the selected documents; a key set to None is removed (RFC 7396).
 
-        Needs either ids or a filter that is not empty; gives how many documents were chosen.
+        Requires either ids or a non-empty filter. Return the number of selected documents.
         """
         return await self._threads(self._sync.update, metadata, ids=ids, filter=filter)
 
     async def delete(
         self, ids: Sequence[str] | None = None, *, filter: Mapping[str, Any] | None = None
     ) -> int:
-        """Delete the chosen documents; gives how many there were.
+        """Delete the selected documents and return how many were deleted.
 
-        Needs either ids or a filter that is not empty.
+        Requires either ids or a non-empty filter.
         """
         return await self._threads(self._sync.delete, ids, filter=filter)
 
@@ -230,10 +230,10 @@ class CollectionHandle:
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> Matches:
-        """The `top_k` documents that score highest against a text or a vector, best first.
+        """Return the `top_k` documents that score highest against a text or a vector, best first.
 
-        A text needs the collection's embedding model. Scores: the cosine similarity, the dot product,
-        or minus the Euclidean distance. Matches below `score_threshold` are left out.
+        A text query requires a collection with an embedding model. The score is the cosine similarity, the
+        dot product, or the negated Euclidean distance. Matches below `score_threshold` are omitted.
         """
         return await self._threads(
             self._sync.search,
@@ -254,11 +254,11 @@ class CollectionHandle:
         wait_seconds: float = 0,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> ChangePage[DocumentChange]:
-        """Up to `limit` documents that were written or deleted after a sequence, each as it is now.
+        """Return up to `limit` documents written or deleted after sequence `since`, in their current state.
 
-        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
-        answer. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
-        change is given only when the time is up.
+        The first call, without arguments, starts from the beginning; pass the `next_since` and `feed` of each
+        page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
+        (0-60), the call waits up to that long for a change before it returns an empty page.
         """
         return await self._threads(
             self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds, include=include

@@ -1,4 +1,4 @@
-"""Databases as handles.
+"""Handles of databases.
 
 The awaitable twin of `akidb.client.handles.databases`, generated from it by `tools/generate_aio.py`.
 """
@@ -21,7 +21,7 @@ from akidb.domain.lifecycle import DatabaseState
 
 
 class Databases:
-    """The databases of a tenant. Iterating goes over all that are not deleted, by name."""
+    """The databases of a tenant. Iterating yields all that are not deleted, sorted by name."""
 
     def __init__(self, handle: sync.Databases, threads: Threads) -> None:
         self._sync = handle
@@ -30,29 +30,29 @@ class Databases:
     async def create(
         self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
     ) -> "DatabaseHandle":
-        """Create a database, `ready` or `provisioning`.
+        """Create a database, in the state `ready` or `provisioning`.
 
-        Raises AlreadyExists for a name that is taken, also by a deleted database.
+        Raises AlreadyExists if the name is taken, even by a deleted database.
         """
         return DatabaseHandle(
             await self._threads(self._sync.create, name, description=description, state=state), self._threads
         )
 
     async def get(self, database: DatabaseRef) -> "DatabaseHandle":
-        """The database with this name or ID. Raises NotFound."""
+        """Return the database with this name or ID. Raises NotFound."""
         return DatabaseHandle(await self._threads(self._sync.get, database), self._threads)
 
     async def find(self, database: DatabaseRef) -> "DatabaseHandle | None":
-        """The database with this name or ID, or None."""
+        """Return the database with this name or ID, or None."""
         found = await self._threads(self._sync.find, database)
         return None if found is None else DatabaseHandle(found, self._threads)
 
     async def exists(self, database: DatabaseRef) -> bool:
-        """Whether there is a database with this name or ID."""
+        """Return whether a database with this name or ID exists."""
         return await self._threads(self._sync.exists, database)
 
     async def get_or_create(self, name: str, *, description: str = "") -> "DatabaseHandle":
-        """The database with this name; created, with the description, when there is none."""
+        """Return the database with this name; create it with the description if it does not exist."""
         return DatabaseHandle(
             await self._threads(self._sync.get_or_create, name, description=description), self._threads
         )
@@ -60,7 +60,7 @@ class Databases:
     async def list(
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page["DatabaseHandle"]:
-        """Up to `limit` databases by name; with `deleted` the deleted ones alone."""
+        """Return up to `limit` databases, sorted by name; with `deleted`, only deleted ones."""
         page = await self._threads(self._sync.list, deleted=deleted, limit=limit, cursor=cursor)
         return Page((DatabaseHandle(item, self._threads) for item in page), page.next_cursor)
 
@@ -69,29 +69,29 @@ class Databases:
             yield DatabaseHandle(item, self._threads)
 
     async def count(self, *, deleted: bool = False) -> int:
-        """How many databases there are, or deleted ones."""
+        """Return the number of databases; with `deleted`, only of deleted ones."""
         return await self._threads(self._sync.count, deleted=deleted)
 
     async def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Delete a database and its collections, until `restore` or `purge`."""
+        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`."""
         await self._threads(self._sync.delete, database, if_version=if_version)
 
     async def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
-        """Bring a deleted database back."""
+        """Restore a deleted database."""
         return DatabaseHandle(
             await self._threads(self._sync.restore, database, if_version=if_version), self._threads
         )
 
     async def purge(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Remove a deleted database for good, documents and all."""
+        """Permanently remove a deleted database and its documents."""
         await self._threads(self._sync.purge, database, if_version=if_version)
 
 
 class DatabaseHandle:
     """A database: a named group of collections of one tenant.
 
-    With `if_version` a change is made only while the database has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the database only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     tenant_id = Field[TenantId]()
@@ -113,35 +113,35 @@ class DatabaseHandle:
 
     @property
     def entity(self) -> Database:
-        """The database as it was last read or changed through this handle."""
+        """The database as last read or changed through this handle."""
         return self._sync.entity
 
     @property
     def id(self) -> DatabaseId:
-        """Its ID, which never changes."""
+        """The ID of the database; it never changes."""
         return self._sync.id
 
     @property
     def collections(self) -> Collections:
-        """Its collections."""
+        """The collections of the database."""
         return Collections(self._sync.collections, self._threads)
 
     async def refresh(self) -> None:
-        """Read the database again."""
+        """Reload the database."""
         await self._threads(self._sync.refresh)
 
     async def update(self, *, if_version: int | None = None, **changes: Unpack[DatabaseFields]) -> None:
-        """Change fields, or move the database to another state; what is left out stays."""
+        """Change fields or the state of the database; omitted fields keep their values."""
         await self._threads(self._sync.update, if_version=if_version, **changes)
 
     async def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the database and its collections, until `restore` or `purge`."""
+        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`."""
         await self._threads(self._sync.delete, if_version=if_version)
 
     async def restore(self, *, if_version: int | None = None) -> None:
-        """Bring the deleted database back."""
+        """Restore the deleted database."""
         await self._threads(self._sync.restore, if_version=if_version)
 
     async def purge(self, *, if_version: int | None = None) -> None:
-        """Remove the deleted database for good. Raises InvalidState unless it is deleted."""
+        """Permanently remove the deleted database. Raises InvalidState unless it is deleted."""
         await self._threads(self._sync.purge, if_version=if_version)

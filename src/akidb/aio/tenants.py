@@ -1,4 +1,4 @@
-"""Tenants as handles.
+"""Handles of tenants.
 
 The awaitable twin of `akidb.client.handles.tenants`, generated from it by `tools/generate_aio.py`.
 """
@@ -26,7 +26,7 @@ from akidb.domain.lists import TenantSort
 
 
 class Tenants:
-    """The tenants of a connection. Iterating goes over all that are not deleted, oldest first."""
+    """The tenants of a connection. Iterating yields all that are not deleted, oldest first."""
 
     def __init__(self, handle: sync.Tenants, threads: Threads) -> None:
         self._sync = handle
@@ -35,37 +35,37 @@ class Tenants:
     async def create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
     ) -> "TenantHandle":
-        """Create a tenant, active unless `status` says `provisioning`.
+        """Create a tenant, with the status `active` (the default) or `provisioning`.
 
-        Without a slug it is made from the name; quotas that are left out have their defaults. Raises
-        AlreadyExists for a slug or external ID that is taken, also by a deleted tenant.
+        The slug is derived from the name if omitted; omitted quotas have their defaults. Raises
+        AlreadyExists if the slug or external ID is taken, even by a deleted tenant.
         """
         return TenantHandle(await self._threads(self._sync.create, name, slug=slug, **options), self._threads)
 
     async def get(self, tenant: TenantRef) -> "TenantHandle":
-        """The tenant with this slug or ID. Raises NotFound."""
+        """Return the tenant with this slug or ID. Raises NotFound."""
         return TenantHandle(await self._threads(self._sync.get, tenant), self._threads)
 
     async def find(self, tenant: TenantRef) -> "TenantHandle | None":
-        """The tenant with this slug or ID, or None."""
+        """Return the tenant with this slug or ID, or None."""
         found = await self._threads(self._sync.find, tenant)
         return None if found is None else TenantHandle(found, self._threads)
 
     async def find_external(self, external_id: str) -> "TenantHandle | None":
-        """The tenant with this external ID, or None."""
+        """Return the tenant with this external ID, or None."""
         found = await self._threads(self._sync.find_external, external_id)
         return None if found is None else TenantHandle(found, self._threads)
 
     async def exists(self, tenant: TenantRef) -> bool:
-        """Whether there is a tenant with this slug or ID."""
+        """Return whether a tenant with this slug or ID exists."""
         return await self._threads(self._sync.exists, tenant)
 
     async def get_or_create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
     ) -> "TenantHandle":
-        """The tenant with this slug, or with the slug made from the name; created when there is none.
+        """Return the tenant with this slug, by default derived from the name; create it if it does not exist.
 
-        The name and options are for a new one: a tenant that exists is given as it is.
+        An existing tenant is returned unchanged: the name and options apply only to a new one.
         """
         return TenantHandle(
             await self._threads(self._sync.get_or_create, name, slug=slug, **options), self._threads
@@ -81,10 +81,10 @@ class Tenants:
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page["TenantHandle"]:
-        """Up to `limit` tenants, oldest first; with `deleted` the deleted ones alone.
+        """Return up to `limit` tenants, oldest first; with `deleted`, only deleted ones.
 
-        `name_contains` is looked for without regard to case. `sort` is one of `created_at`, `updated_at`,
-        `name` and `slug`, with a minus before it for the last first.
+        `name_contains` is case-insensitive. `sort` is one of `created_at`, `updated_at`, `name` and `slug`;
+        a leading minus sorts in descending order.
         """
         page = await self._threads(
             self._sync.list,
@@ -109,7 +109,7 @@ class Tenants:
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
-        """How many tenants such a list has."""
+        """Return the number of tenants, with the same filters as `list`."""
         return await self._threads(
             self._sync.count,
             status=status,
@@ -119,42 +119,42 @@ class Tenants:
         )
 
     async def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
-        """Delete a tenant and all below it, until `restore` or `purge`."""
+        """Delete a tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
         await self._threads(self._sync.delete, tenant, if_version=if_version)
 
     async def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> "TenantHandle":
-        """Bring a deleted tenant back in the state that it had."""
+        """Restore a deleted tenant, with its previous status."""
         return TenantHandle(
             await self._threads(self._sync.restore, tenant, if_version=if_version), self._threads
         )
 
     async def purge(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
-        """Remove a deleted tenant for good, documents and all; its audit entries stay."""
+        """Permanently remove a deleted tenant and its documents; its audit entries are kept."""
         await self._threads(self._sync.purge, tenant, if_version=if_version)
 
     async def import_(
         self, file: FileSource, *, slug: str | None = None, dry_run: bool = False
     ) -> ImportReport:
-        """Take in a tenant that `TenantHandle.export` wrote, under its own IDs; all or nothing.
+        """Import a tenant exported by `TenantHandle.export`, with its original IDs, atomically.
 
-        `file` is a path, or something with `read`. Raises InvalidArgument(`archive...`) for a file that is
-        damaged or breaks a rule, AlreadyExists for an ID, slug or external ID that is taken, InvalidState for
-        a tenant that was purged here. With `dry_run` the report tells of conflicts, and nothing is written.
+        `file` is a path, or an object with `read`. Raises InvalidArgument(`archive...`) for a damaged or
+        invalid file, AlreadyExists if an ID, slug or external ID is taken, InvalidState if the tenant
+        was purged here. With `dry_run`, conflicts are reported instead and nothing is written.
         """
         return await self._threads(self._sync.import_, file, slug=slug, dry_run=dry_run)
 
     async def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page[AuditEntry]:
-        """What was done to a tenant and below it, oldest first. A purged one is named by its ID."""
+        """Return the audit entries of a tenant, oldest first. Refer to a purged tenant by its ID."""
         return await self._threads(self._sync.audit, tenant, limit=limit, cursor=cursor)
 
 
 class TenantHandle:
-    """A tenant: the unit of isolation, of quotas, and of storage.
+    """A tenant: the unit of isolation, quotas and storage.
 
-    With `if_version` a change is made only while the tenant has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the tenant only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     name = Field[str]()
@@ -179,70 +179,70 @@ class TenantHandle:
 
     @property
     def entity(self) -> Tenant:
-        """The tenant as it was last read or changed through this handle."""
+        """The tenant as last read or changed through this handle."""
         return self._sync.entity
 
     @property
     def id(self) -> TenantId:
-        """Its ID, which never changes."""
+        """The ID of the tenant; it never changes."""
         return self._sync.id
 
     @property
     def databases(self) -> Databases:
-        """Its databases."""
+        """The databases of the tenant."""
         return Databases(self._sync.databases, self._threads)
 
     @property
     def users(self) -> Users:
-        """Its users."""
+        """The users of the tenant."""
         return Users(self._sync.users, self._threads)
 
     async def refresh(self) -> None:
-        """Read the tenant again."""
+        """Reload the tenant."""
         await self._threads(self._sync.refresh)
 
     async def update(self, *, if_version: int | None = None, **changes: Unpack[TenantFields]) -> None:
-        """Change fields; those that are left out stay. `metadata` is replaced as a whole."""
+        """Change fields; omitted fields keep their values. `metadata` is replaced as a whole."""
         await self._threads(self._sync.update, if_version=if_version, **changes)
 
     async def activate(self, *, if_version: int | None = None) -> None:
-        """Let a provisioning or suspended tenant work."""
+        """Activate a provisioning or suspended tenant."""
         await self._threads(self._sync.activate, if_version=if_version)
 
     async def suspend(self, *, reason: str | None = None, if_version: int | None = None) -> None:
-        """Stop all but reads of metadata and audit. No write commits after this returns."""
+        """Block everything but reads of metadata and audit. No write commits after this returns."""
         await self._threads(self._sync.suspend, reason=reason, if_version=if_version)
 
     async def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the tenant and all below it, until `restore` or `purge`."""
+        """Delete the tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
         await self._threads(self._sync.delete, if_version=if_version)
 
     async def restore(self, *, if_version: int | None = None) -> None:
-        """Bring the deleted tenant back in the state that it had."""
+        """Restore the deleted tenant, with its previous status."""
         await self._threads(self._sync.restore, if_version=if_version)
 
     async def purge(self, *, if_version: int | None = None) -> None:
-        """Remove the deleted tenant for good. Raises InvalidState unless it is deleted."""
+        """Permanently remove the deleted tenant. Raises InvalidState unless it is deleted."""
         await self._threads(self._sync.purge, if_version=if_version)
 
     async def export(self, file: FileTarget, *, overwrite: bool = False) -> None:
-        """Write the tenant to a file, as of one instant: databases, collections, users, documents.
+        """Write a consistent snapshot of the tenant to a file: databases, collections, users, documents.
 
-        `file` is a path, which is written whole or not at all, or something with `write`. Raises
-        AlreadyExists for a file that is there.
+        `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
+        for an existing file, unless `overwrite` is set.
         """
         await self._threads(self._sync.export, file, overwrite=overwrite)
 
     async def copy(self, slug: str, *, name: str | None = None) -> "TenantHandle":
-        """Make a tenant of its own of what this one holds now, with new IDs and without users."""
+        """Copy the current contents to a new tenant, with new IDs and without users."""
         return TenantHandle(await self._threads(self._sync.copy, slug, name=name), self._threads)
 
     async def usage(self) -> Usage:
-        """Each quota with its limit and exact use."""
+        """Return the limit and the exact usage of each quota."""
         return await self._threads(self._sync.usage)
 
     async def audit(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page[AuditEntry]:
-        """What was done to the tenant and below it, oldest first; also after its purge."""
+        """Return the audit entries of the tenant, oldest first. They outlive a purge."""
         return await self._threads(self._sync.audit, limit=limit, cursor=cursor)
 
     async def changes(
@@ -253,12 +253,12 @@ class TenantHandle:
         limit: int = DEFAULT_PAGE_LIMIT,
         wait_seconds: float = 0,
     ) -> ChangePage[MetadataChange]:
-        """What changed after a sequence: the tenant, its databases, collections and users, as they are now.
+        """Return changes after sequence `since`: the current tenant, databases, collections and users.
 
-        Start with nothing, which gives all there is, and go on with the `next_since` and `feed` of each
-        answer. What is deleted is there with its `deleted_at`; a change of type `delete` says that it is
-        purged. PreconditionFailed says to start again. With `wait_seconds` (0-60) an answer without a
-        change is given only when the time is up.
+        The first call, without arguments, starts from the beginning; pass the `next_since` and `feed` of each
+        page to the next call. Deleted entities have a `deleted_at`; a change of type `delete` means purged.
+        On PreconditionFailed, start from the beginning again. With `wait_seconds` (0-60), the call waits up
+        to that long for a change before it returns an empty page.
         """
         return await self._threads(
             self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds

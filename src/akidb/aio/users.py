@@ -1,4 +1,4 @@
-"""Users as handles.
+"""Handles of users.
 
 The awaitable twin of `akidb.client.handles.users`, generated from it by `tools/generate_aio.py`.
 """
@@ -20,47 +20,47 @@ from akidb.domain.lifecycle import UserStatus
 
 
 class Users:
-    """The users of a tenant, each named by ID or email. Iterating goes over all of them, by email."""
+    """The users of a tenant, identified by ID or email. Iterating yields all, sorted by email."""
 
     def __init__(self, handle: sync.Users, threads: Threads) -> None:
         self._sync = handle
         self._threads = threads
 
     async def create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
-        """Create an active user, with a password of 8-1024 bytes.
+        """Create an active user with a password of 8-1024 bytes.
 
-        Raises AlreadyExists for an email that the tenant has, case ignored.
+        Raises AlreadyExists if the email is taken within the tenant, ignoring case.
         """
         return UserHandle(
             await self._threads(self._sync.create, email, password=password, role=role), self._threads
         )
 
     async def get(self, user: UserRef) -> "UserHandle":
-        """The user with this email or ID. Raises NotFound."""
+        """Return the user with this email or ID. Raises NotFound."""
         return UserHandle(await self._threads(self._sync.get, user), self._threads)
 
     async def find(self, user: UserRef) -> "UserHandle | None":
-        """The user with this email or ID, or None."""
+        """Return the user with this email or ID, or None."""
         found = await self._threads(self._sync.find, user)
         return None if found is None else UserHandle(found, self._threads)
 
     async def exists(self, user: UserRef) -> bool:
-        """Whether there is a user with this email or ID."""
+        """Return whether a user with this email or ID exists."""
         return await self._threads(self._sync.exists, user)
 
     async def get_or_create(
         self, email: str, *, password: str, role: UserRole = UserRole.VIEWER
     ) -> "UserHandle":
-        """The user with this email; created, with the password and the role, when there is none.
+        """Return the user with this email; create it with the password and role if it does not exist.
 
-        A user that exists is given as it is: neither its password nor its role is looked at.
+        An existing user is returned unchanged; its password and role are not compared.
         """
         return UserHandle(
             await self._threads(self._sync.get_or_create, email, password=password, role=role), self._threads
         )
 
     async def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
-        """Up to `limit` users by email."""
+        """Return up to `limit` users, sorted by email."""
         page = await self._threads(self._sync.list, limit=limit, cursor=cursor)
         return Page((UserHandle(item, self._threads) for item in page), page.next_cursor)
 
@@ -69,26 +69,26 @@ class Users:
             yield UserHandle(item, self._threads)
 
     async def count(self) -> int:
-        """How many users there are."""
+        """Return the number of users."""
         return await self._threads(self._sync.count)
 
     async def delete(self, user: UserRef, *, if_version: int | None = None) -> None:
-        """Remove a user for good; the audit entries stay."""
+        """Permanently remove a user; audit entries are kept."""
         await self._threads(self._sync.delete, user, if_version=if_version)
 
     async def verify_password(self, email: str, password: str) -> "UserHandle":
-        """The active user who has this email and password; the time of it becomes `last_login_at`.
+        """Return the active user with this email and password, and set its `last_login_at`.
 
-        Raises Unauthenticated for an unknown email, a wrong password and a user who is not active alike.
+        Raises the same Unauthenticated for an unknown email, a wrong password and an inactive user.
         """
         return UserHandle(await self._threads(self._sync.verify_password, email, password), self._threads)
 
 
 class UserHandle:
-    """A user of a tenant. Its password can be set and verified, never read.
+    """A user of a tenant. The password can be set and verified, but never read.
 
-    With `if_version` a change is made only while the user has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the user only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     tenant_id = Field[TenantId]()
@@ -110,34 +110,34 @@ class UserHandle:
 
     @property
     def entity(self) -> User:
-        """The user as it was last read or changed through this handle."""
+        """The user as last read or changed through this handle."""
         return self._sync.entity
 
     @property
     def id(self) -> UserId:
-        """Its ID, which never changes."""
+        """The ID of the user; it never changes."""
         return self._sync.id
 
     async def refresh(self) -> None:
-        """Read the user again."""
+        """Reload the user."""
         await self._threads(self._sync.refresh)
 
     async def update(self, *, if_version: int | None = None, **changes: Unpack[UserFields]) -> None:
-        """Change fields, or set another password; what is left out stays."""
+        """Change fields or set a new password; omitted fields keep their values."""
         await self._threads(self._sync.update, if_version=if_version, **changes)
 
     async def activate(self, *, if_version: int | None = None) -> None:
-        """Let the suspended or deactivated user in again."""
+        """Activate the suspended or deactivated user."""
         await self._threads(self._sync.activate, if_version=if_version)
 
     async def suspend(self, *, if_version: int | None = None) -> None:
-        """Keep the active user out for a while."""
+        """Suspend the active user, temporarily blocking login."""
         await self._threads(self._sync.suspend, if_version=if_version)
 
     async def deactivate(self, *, if_version: int | None = None) -> None:
-        """Keep the user out who is to leave."""
+        """Deactivate the user, blocking login, before its removal."""
         await self._threads(self._sync.deactivate, if_version=if_version)
 
     async def delete(self, *, if_version: int | None = None) -> None:
-        """Remove the user for good; the audit entries stay."""
+        """Permanently remove the user; audit entries are kept."""
         await self._threads(self._sync.delete, if_version=if_version)

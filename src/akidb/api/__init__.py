@@ -1,6 +1,6 @@
-"""The HTTP interface: routes, and the one table from error to status.
+"""The HTTP API: routes, and the table from error class to status.
 
-A request comes in through `gate`, is routed by Litestar, and `endpoint` carries it out in a worker
-thread: it reads the body, calls one handler of a feature module (`tenants`, `documents`, ...), and
-encodes the answer. Nothing here decides what a name, a filter or a document may be: services do.
+A request passes `middleware`, is routed by Litestar, and is executed by `endpoint` in a worker thread:
+it reads the body, calls the handler of the route, and encodes the response. Names, filters and
+documents are validated by the services, not here.
 """

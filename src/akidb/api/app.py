@@ -1,4 +1,4 @@
-"""Puts the application together: operations, routes, workers, and one handler of all errors."""
+"""Assembles the application: operations, routes, workers, and one handler for all errors."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from akidb.api.tracing import ServerTracing
 
 ROUTES: tuple[Route, ...] = (*operations.routes(), *openai.routes, *health.routes)
-"""Everything that the server answers."""
+"""All routes of the server."""
 
 _logger = logger("akidb.api")
 
 
 class Application:
-    """The ASGI application, and what its routes need."""
+    """The ASGI application and the dependencies of its routes."""
 
     def __init__(self, operations: LocalOperations, settings: Settings) -> None:
         self.operations = operations
@@ -45,7 +45,7 @@ class Application:
         self.workers = Workers(capacity=settings.max_queued_requests)
         self.long_polls = LongPolls(self.workers)
         self._router = Litestar(
-            # In this order: a path that comes without OPTIONS is given one by Litestar.
+            # OPTIONS first: Litestar adds its own to a path without one.
             [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
             exception_handlers={Exception: answer_error},
             openapi_config=None,
@@ -55,7 +55,7 @@ class Application:
         telemetry.listen(process_metrics())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection (ASGI)."""
+        """Serve one request (ASGI)."""
         await self._gate(scope, receive, send)
 
     @cached_property
@@ -65,21 +65,21 @@ class Application:
 
     @cached_property
     def page(self) -> bytes:
-        """The same as a page for people, as HTML."""
+        """The OpenAPI document as an HTML page."""
         return docs.render(openapi.describe(ROUTES))
 
     def drain(self) -> None:
-        """Refuse new requests from now on; those under way go on."""
+        """Refuse new requests; those in progress continue."""
         self.workers.refuse()
 
     def close(self) -> None:
-        """Wait for the threads to end. The operations belong to the caller."""
+        """Wait for the threads to end. The caller closes the operations."""
         telemetry.leave(process_metrics())
         self.workers.close()
 
 
 def create_app(operations: LocalOperations, settings: Settings) -> Application:
-    """Make the application that serves `operations`; the caller closes it, then the operations."""
+    """Create the application that serves `operations`. The caller closes it, then the operations."""
     return Application(operations, settings)
 
 
@@ -92,7 +92,7 @@ def _tracing(settings: Settings) -> "ServerTracing | None":
 
 
 def _registered(app: Application, route: Route) -> HTTPRouteHandler:
-    # The answer itself knows its status; Litestar refuses to have one made where it expects 204.
+    # The response sets its own status; Litestar rejects a response body for a declared 204.
     handler = HTTPRouteHandler(
         _typed(route.path),
         http_method=route.method,  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def _registered(app: Application, route: Route) -> HTTPRouteHandler:
 
 
 def _options(path: str) -> HTTPRouteHandler:
-    """The answer to OPTIONS; Litestar's own names the first method of a path alone."""
+    """Return the OPTIONS handler of a path; Litestar's own lists only the first method."""
     allowed = ", ".join(sorted({"OPTIONS", *(route.method for route in ROUTES if route.path == path)}))
 
     async def options() -> ASGIResponse:
@@ -113,12 +113,12 @@ def _options(path: str) -> HTTPRouteHandler:
 
 
 def _typed(path: str) -> str:
-    """The path as Litestar wants it, with a type for each place."""
+    """Return the path in Litestar's syntax, with a type for each parameter."""
     return path.replace("}", ":str}")
 
 
 def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
-    """Answer with the problem that an exception stands for. One that is foreign is logged, not shown."""
+    """Convert an exception to a problem response. Unexpected exceptions are logged, not exposed."""
     if isinstance(exception, ClientDisconnected):
         return Response(b"", status_code=ABORTED)
     exchange = record_of(request.scope)

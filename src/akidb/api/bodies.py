@@ -1,4 +1,4 @@
-"""Bodies as they come in: bounded bytes, then JSON of a declared shape."""
+"""Request bodies: read with a size limit, then decoded as JSON of a declared type."""
 
 import asyncio
 from typing import Any, TypeVar
@@ -12,25 +12,25 @@ from akidb.domain.json import decode_strict
 
 MAX_BODY_BYTES = 64 * 2**20
 STALL_SECONDS = 60.0
-"""How long a client may send nothing in the midst of its body."""
+"""The longest pause while a client sends its body."""
 
 T = TypeVar("T")
 
 
 class ClientDisconnected(Exception):
-    """The client left before its request was complete; there is nobody to answer."""
+    """The client disconnected before its request was complete, so no response can be sent."""
 
 
 async def read(headers: Headers, receive: Receive, *, wanted: bool) -> bytes:
-    """Read all of a body, up to 64 MiB, counting also what no Content-Length announced.
+    """Read the whole body, up to 64 MiB, with or without a Content-Length.
 
-    A body where none is `wanted` is refused rather than ignored, and one that is not JSON always. One
-    of which nothing comes for a minute raises RequestTimeout.
+    An unexpected body (`wanted` is false) is refused rather than ignored, as is any body that is not JSON.
+    Raises RequestTimeout if no data arrives for a minute.
     """
     announced = headers.get(b"content-length", b"0")
     if announced == b"0" and b"transfer-encoding" not in headers:
         if b"content-type" in headers and wanted:
-            check_json(headers)  # a form without fields is still what a foreign page can send
+            check_json(headers)  # another site could send an empty form
         return b""
     if not wanted:
         raise InvalidArgument("body", "must be empty here")
@@ -45,7 +45,7 @@ async def read(headers: Headers, receive: Receive, *, wanted: bool) -> bytes:
 
 
 async def _all(receive: Receive, stall: asyncio.Timeout) -> bytes:
-    """All of a body, whose every piece puts the end of patience off."""
+    """Read the whole body; every chunk restarts the timeout."""
     now = asyncio.get_running_loop().time
     chunks: list[bytes] = []
     size = 0
@@ -64,9 +64,9 @@ async def _all(receive: Receive, stall: asyncio.Timeout) -> bytes:
 
 
 def decode(body: bytes, shape: type[T], *, optional: bool) -> T:
-    """Decode a body. An empty one is the empty object where a body is `optional`.
+    """Decode a body. If the body is `optional`, an empty one is read as an empty object.
 
-    Raises InvalidArgument with the path of what is wrong.
+    Raises InvalidArgument with the path of the invalid value.
     """
     if not body:
         if not optional:

@@ -1,4 +1,4 @@
-"""The page `/docs`: the OpenAPI description as plain HTML. It needs no script and nothing from elsewhere."""
+"""The page `/docs`: the OpenAPI description as plain HTML, without scripts or external resources."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -19,7 +19,7 @@ b { display: inline-block; min-width: 4.5rem; }
 
 
 def render(description: Mapping[str, Any]) -> bytes:
-    """The page for an OpenAPI document."""
+    """Render an OpenAPI document as HTML."""
     return "\n".join(_page(description)).encode()
 
 

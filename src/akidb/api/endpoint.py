@@ -1,4 +1,4 @@
-"""Carries one request out: body, query and condition in, one hop to a worker thread, the answer out."""
+"""Executes one request: reads body, query and condition, runs in a worker thread, sends the response."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,7 +21,7 @@ Endpoint = Callable[[Request[Any, Any, Any]], Awaitable[ASGIResponse]]
 
 
 def endpoint_of(app: App, route: Route) -> Endpoint:
-    """The function that Litestar calls for a route."""
+    """Return the function that Litestar calls for a route."""
     takes_body = route.body is not None
 
     async def serve_inline(request: Request[Any, Any, Any]) -> ASGIResponse:

@@ -1,7 +1,7 @@
-"""What an error looks like over HTTP: the one table from class to status, and the bodies.
+"""Errors over HTTP: the table from class to status, and the response bodies.
 
-Bodies are RFC 9457 problems. The routes that OpenAI's clients use add the `error` object that those
-read. Nothing of a foreign exception but its occurrence leaves the server.
+Bodies are RFC 9457 problems. The OpenAI-compatible routes add the `error` object that OpenAI clients
+read. Details of unexpected exceptions never leave the server.
 """
 
 import math
@@ -19,7 +19,7 @@ OPENAI_PATHS = ("/v1/embeddings", "/v1/models")
 
 
 class MethodNotAllowed(AkiDBError):
-    """The route is there, but not for this method."""
+    """The route exists, but not for this method."""
 
     code = "method_not_allowed"
     title = "Method not allowed"
@@ -36,21 +36,21 @@ class RequestTimeout(AkiDBError):
     title = "Request timeout"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"nothing of the body came for {seconds:g} seconds")
+        super().__init__(f"no body data arrived for {seconds:g} seconds")
 
 
 class PayloadTooLarge(AkiDBError):
-    """The body is larger than a body may be."""
+    """The body exceeds the size limit."""
 
     code = "payload_too_large"
     title = "Payload too large"
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"a body may be at most {limit_bytes} bytes", limit_bytes=limit_bytes)
+        super().__init__(f"the body must be at most {limit_bytes} bytes", limit_bytes=limit_bytes)
 
 
 class UnsupportedMediaType(AkiDBError):
-    """The body is not JSON, or does not say so."""
+    """The body is not declared as the required media type."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -80,27 +80,27 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         errors.Unavailable: 503,
     }
 )
-"""The status of each error. A subclass without a row of its own has that of its base."""
+"""The status of each error class. A subclass without an entry has that of its base."""
 
 
 def status_of(error: AkiDBError) -> int:
-    """The HTTP status that an error is answered with."""
+    """Return the HTTP status of an error."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
-    """The headers that belong to an error's answer."""
+    """Return the response headers of an error."""
     if isinstance(error, errors.RateLimited | errors.Overloaded):
         return [("retry-after", str(max(1, math.ceil(error.retry_after_seconds))))]
     if isinstance(error, MethodNotAllowed):
         return [("allow", error.allowed)]
     if isinstance(error, RequestTimeout):
-        return [("connection", "close")]  # what still comes belongs to no request
+        return [("connection", "close")]  # the rest of the body must not be read as a request
     return []
 
 
 def body_of(error: AkiDBError, request_id: str, path: str) -> tuple[str, bytes]:
-    """The media type and the body that an error is answered with on this path."""
+    """Return the media type and the body of an error response for this path."""
     status = status_of(error)
     problem: dict[str, Any] = {
         "type": f"urn:akidb:error:{error.code}",

@@ -1,4 +1,4 @@
-"""Places for slow work, given in turn to those who want one, so that nobody is starved by another."""
+"""A semaphore for slow work, round-robin by tenant, so that no tenant starves another."""
 
 import asyncio
 from collections import deque
@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 
 
 class FairSlots:
-    """So many places. While all are taken, the tenants that wait get the next ones in rotation.
+    """A semaphore with `places` slots. Free slots go to the waiting tenants in round-robin order.
 
-    To be used on one event loop. Who waits holds no thread.
+    Use it on one event loop. A waiting request does not hold a thread.
     """
 
     def __init__(self, places: int) -> None:
         self._free = places
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Who waits, by tenant, in the order of their turns. Empty while a place is free."""
+        """Waiters by tenant, in the order of their turns. Empty while a slot is free."""
 
     @asynccontextmanager
     async def place(self, whose: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it."""
+        """Acquire a slot for tenant `whose`; release it on exit."""
         if self._free:
             self._free -= 1
         else:
@@ -35,18 +35,18 @@ class FairSlots:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it came at the same moment
+            if not turn.cancelled():  # the slot was assigned at the same moment
                 self._give()
             raise
 
     def _give(self) -> None:
-        """Give a place to the next one, who did not leave meanwhile."""
+        """Release a slot to the next waiter that is not cancelled."""
         while self._waiting:
             whose = next(iter(self._waiting))
             line = self._waiting.pop(whose)
             turn = line.popleft()
             if line:
-                self._waiting[whose] = line  # behind the others
+                self._waiting[whose] = line  # to the end of the rotation
             if not turn.cancelled():
                 turn.set_result(None)
                 return

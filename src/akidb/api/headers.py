@@ -1,7 +1,7 @@
-"""What the headers of a request say: where it comes from, its ID, its condition, its key.
+"""Parses request headers: origin, request ID, condition, idempotency key.
 
-`origin_fault` is what stands in for authentication until there is some: it keeps web pages out, also
-those that rebind a name to a loopback address.
+`origin_fault` substitutes for authentication until there is one: it blocks requests from web pages,
+including DNS rebinding to a loopback address.
 """
 
 import re
@@ -12,7 +12,7 @@ from akidb.api.errors import UnsupportedMediaType
 from akidb.domain.errors import InvalidArgument
 
 Headers = Mapping[bytes, bytes]
-"""By lower-case name; of those that come twice, the last."""
+"""By lower-case name; the last value of a repeated header."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_USER_AGENT_CHARACTERS = 255
@@ -32,7 +32,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def repetition_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | None:
-    """Say which header that has one value came twice, or return None."""
+    """Return an error for a repeated single-value header, or None."""
     seen = set()
     for name, _ in headers:
         if name in seen and name in _SINGLE:
@@ -42,15 +42,15 @@ def repetition_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | No
 
 
 def origin_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | None:
-    """Say why a request over TCP may come from a page of another site, or return None."""
+    """Return an error if a request over TCP may come from another site's page, or None."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:
-        return InvalidArgument("Host", "must be given, once")
+        return InvalidArgument("Host", "must be given exactly once")
     if not _is_loopback(hosts[0]):
         return InvalidArgument("Host", "must be localhost, 127.0.0.1 or [::1]")
     for name, value in headers:
         if name == b"origin" and not ((origin := _ORIGIN.fullmatch(value)) and _is_loopback(origin[1])):
-            return InvalidArgument("Origin", "must be absent or of this machine")
+            return InvalidArgument("Origin", "must be absent or a loopback origin")
     return None
 
 
@@ -60,7 +60,7 @@ def _is_loopback(authority: bytes) -> bool:
 
 
 def request_id(headers: Headers) -> str:
-    """The caller's ID of the request, or a new one when there is none or it is not well-formed."""
+    """Return the client's request ID, or a new one if it is missing or malformed."""
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
@@ -68,14 +68,14 @@ def request_id(headers: Headers) -> str:
 
 
 def trace_id(headers: Headers) -> str | None:
-    """The trace that the request belongs to (W3C Trace Context)."""
+    """Return the trace ID of the request (W3C Trace Context), or None."""
     given = headers.get(b"traceparent")
     parent = None if given is None else _TRACE_PARENT.fullmatch(given)
     return None if parent is None else parent[1].decode("ascii")
 
 
 def user_agent(headers: Headers) -> str | None:
-    """What the client calls itself, made safe to be kept: printable ASCII, cut off."""
+    """Return the user agent, sanitized for storage: printable ASCII, truncated."""
     given = headers.get(b"user-agent")
     if not given:
         return None
@@ -83,7 +83,7 @@ def user_agent(headers: Headers) -> str | None:
 
 
 def idempotency_key(headers: Headers) -> str | None:
-    """The key of a POST. Raises InvalidArgument unless it is 1-255 printable ASCII characters."""
+    """Return the idempotency key. Raises InvalidArgument unless it is 1-255 printable ASCII characters."""
     given = headers.get(b"idempotency-key")
     if given is None:
         return None
@@ -93,17 +93,17 @@ def idempotency_key(headers: Headers) -> str | None:
 
 
 def wanted_version(headers: Headers) -> int | None:
-    """The version that `If-Match` names; None for any.
+    """Return the version in `If-Match`; None for any.
 
-    An entity tag of this server is its version in quotes; others, and weak ones (RFC 9110, 13.1.1),
-    raise InvalidArgument.
+    Entity tags are the version in quotes. Raises InvalidArgument for other tags, including weak ones
+    (RFC 9110, 13.1.1).
     """
     given = headers.get(b"if-match")
     if given is None or given == b"*":
         return None
     tag = _VERSION.fullmatch(given)
     if tag is None:
-        raise InvalidArgument("If-Match", 'must be "<version>", as an ETag says it, or *')
+        raise InvalidArgument("If-Match", 'must be "<version>", as in an ETag, or *')
     return int(tag[1])
 
 

@@ -1,4 +1,4 @@
-"""Routes for those who run a server: health, metrics, and the description of all routes."""
+"""Routes for operators: health, metrics, and the API description."""
 
 from typing import Literal
 
@@ -11,27 +11,27 @@ routes = Routes("server")
 
 
 class Health(msgspec.Struct):
-    """All is well."""
+    """The response of a healthy server."""
 
     status: Literal["ok"] = "ok"
 
 
 @routes.get("/health/live", inline=True)
-def live(call: Call) -> Health:  # noqa: ARG001 - every handler is called alike
-    """Tell whether the process answers."""
+def live(call: Call) -> Health:  # noqa: ARG001 - all handlers have the same signature
+    """Check that the process is alive."""
     return Health()
 
 
 @routes.get("/health/ready")
 def ready(call: Call) -> Health:
-    """Tell whether the stores and the default model work."""
+    """Check that the stores and the default model work."""
     call.app.operations.ready()
     return Health()
 
 
 @routes.get("/metrics", aside=True, media_type=figures.MEDIA_TYPE)
 def metrics(call: Call) -> bytes:
-    """Get the server's figures in Prometheus's text form."""
+    """Get the server's metrics in the Prometheus text format."""
     return call.app.metrics.render()
 
 
@@ -43,5 +43,5 @@ def openapi(call: Call) -> bytes:
 
 @routes.get("/docs", inline=True, media_type="text/html")
 def docs(call: Call) -> bytes:
-    """Read the description in a browser."""
+    """Get the API description as an HTML page."""
     return call.app.page

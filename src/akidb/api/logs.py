@@ -1,7 +1,7 @@
-"""The server's log on standard error: text, or one JSON object a line.
+"""The server's log on standard error: text, or one JSON object per line.
 
-It holds IDs, codes and figures, never what a tenant wrote or named. What an exception says may quote that, so
-it is written at level `debug` alone; elsewhere an exception is its type and where it was raised.
+It contains IDs, codes and numbers, never tenants' data or names. Exception messages may quote those, so they
+are logged only at level `debug`; at other levels, an exception is logged as its type and traceback.
 """
 
 import json
@@ -16,19 +16,19 @@ from typing import Any
 import msgspec
 
 _LOGGERS = {"akidb": None, "uvicorn.error": logging.WARNING, "opentelemetry": logging.WARNING}
-"""What is logged, and from which level on; None: the one that is set."""
+"""The logged loggers and their minimum levels; None: the configured level."""
 
 _IDS = ("request_id", "tenant_id", "trace_id")
 
 
 class _Formatter(logging.Formatter):
     def __init__(self, *, messages: bool) -> None:
-        """With `messages` exceptions may say what they have to say."""
+        """With `messages`, include exception messages."""
         super().__init__()
         self._messages = messages
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        """What the record holds, in the order in which it is written; IDs that are not known are left out."""
+        """Return the fields of a record, in output order; unknown IDs are omitted."""
         line: dict[str, Any] = {
             "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             "level": record.levelname.lower(),
@@ -43,18 +43,18 @@ class _Formatter(logging.Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line."""
+    """Formats a record as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return one line."""
         return msgspec.json.encode(self.fields(record)).decode()
 
 
 class TextFormatter(_Formatter):
-    """Time, level, logger and message, then `name=value` of the rest; an exception on lines of its own."""
+    """Time, level, logger and message, then `name=value` pairs; an exception follows on separate lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, more for an exception."""
+        """Return one line, or more with an exception."""
         line = self.fields(record)
         head = f"{line.pop('timestamp')} {line.pop('level').upper()} {line.pop('logger')}"
         message, exception = line.pop("message"), line.pop("exception", None)
@@ -64,7 +64,7 @@ class TextFormatter(_Formatter):
 
 
 def _word(value: object) -> str:
-    """A value that no space or line break tears apart."""
+    """Quote a value that contains spaces or line breaks."""
     text = str(value)
     return text if text and not set(text) & set(' "=\n\r') else json.dumps(text)
 
@@ -85,7 +85,7 @@ def _described(error: BaseException, *, messages: bool) -> str:
 def logging_to_stderr(level: str, form: str = "text") -> Iterator[None]:
     """Log at this level and above while the server runs, as `text` or `json`.
 
-    Of what the server stands on, warnings and errors.
+    Third-party libraries log warnings and errors only.
     """
     handler = logging.StreamHandler(sys.stderr)
     kind = JsonFormatter if form == "json" else TextFormatter

@@ -1,7 +1,7 @@
-"""Requests that wait for a change: on the event loop, without a thread and without a place among the busy.
+"""Long polling: requests wait for a change on the event loop, without a thread or an admission slot.
 
-A change wakes its waiters; each look takes a thread for as long as it takes. Waiting ends with the time, with
-the client, and with the server.
+A change wakes its waiters; each read then uses a worker thread briefly. A wait ends on timeout, client
+disconnect, or server shutdown.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ from akidb.domain.errors import Overloaded
 from akidb.services.changes import TICK_SECONDS, Watch
 
 MAX_WAITING = 10_000
-"""Each holds a connection and some 20 kB."""
+"""Each holds a connection and about 20 kB."""
 
 T = TypeVar("T")
 
 
 class Wait(NamedTuple, Generic[T]):
-    """A reader, and how long it is ready to wait for a change."""
+    """A reader of changes, and the longest time to wait for one."""
 
     watch: Watch[T]
     seconds: float
 
 
 class LongPolls:
-    """Those who wait, on one event loop."""
+    """The waiting requests of one event loop."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._count = 0
 
     async def answer(self, request: Request[Any, Any, Any], wait: Wait[T]) -> ChangePage[T]:
-        """The first changes there are, or none when the time is up."""
+        """Return the first page with changes, or an empty page on timeout."""
         page = await self._look(wait.watch)
         if page.changes or wait.seconds == 0:
             return page
@@ -69,7 +69,7 @@ class LongPolls:
             return await self._workers.run(watch.look)
 
     async def _sleep(self, woken: asyncio.Event, gone: "asyncio.Task[None]", seconds: float) -> bool:
-        """Wait for the next look; tells whether the server shuts down instead."""
+        """Wait until the next read is due. Return whether the server is shutting down."""
         until = asyncio.get_running_loop().time() + seconds
         while (left := until - asyncio.get_running_loop().time()) > 0:
             waker = asyncio.create_task(woken.wait())
@@ -97,7 +97,7 @@ class LongPolls:
 
 
 async def _gone(request: Request[Any, Any, Any]) -> None:
-    """Come back when the client leaves; of its request nothing more is to come."""
+    """Return when the client disconnects. The request body is already read."""
     receive: Callable[[], Any] = request.receive
     while (await receive())["type"] != "http.disconnect":
         pass

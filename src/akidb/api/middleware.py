@@ -1,6 +1,6 @@
-"""The outermost layer: every request passes it first, every answer last, whatever happens between.
+"""The outermost ASGI layer, around every request and response.
 
-It gives the request its ID, keeps foreign pages out, counts and logs. It knows no route.
+It assigns the request ID, blocks requests from other sites, counts and logs. It is independent of the routes.
 """
 
 import logging
@@ -29,7 +29,7 @@ _STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options"
 
 
 class Middleware:
-    """Stands before the router."""
+    """The layer around the router."""
 
     def __init__(self, router: ASGIApp, metrics: Metrics, tracing: "ServerTracing | None" = None) -> None:
         self._router = router
@@ -37,7 +37,7 @@ class Middleware:
         self._tracing = tracing
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        """Serve one request (ASGI); the server sends nothing but HTTP."""
+        """Serve one request (ASGI). The server passes only HTTP scopes."""
         request = exchange.begin(scope)
         with (
             WorkSubject(),
@@ -82,7 +82,7 @@ def _refusal(scope: Any, request: RequestRecord) -> AkiDBError | None:
         return fault
     path = scope["path"]
     if "//" in path or (path.endswith("/") and path != "/"):
-        # The router would take `/tenants//databases`, a tenant without a name, for the tenant `databases`.
+        # The router would read `/tenants//databases`, with an empty tenant, as the tenant `databases`.
         return NotFound("route", path)
     return None
 
@@ -99,7 +99,7 @@ async def _send_error(error: AkiDBError, request_id: str, path: str, send: Any) 
 
 
 def _log(scope: Any, request: RequestRecord, route: str, seconds: float) -> None:
-    """One line, without the path, which names what tenants have named."""
+    """Log one line, without the path, which contains tenants' names."""
     if not _logger.isEnabledFor(logging.INFO):
         return
     client = scope.get("client")

@@ -1,4 +1,4 @@
-"""Embeddings and models as OpenAI's clients know them: a codec before the operations."""
+"""OpenAI-compatible routes for embeddings and models: a codec in front of the operations."""
 
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ _embeddings, _models = Routes("embedding"), Routes("model")
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Texts to be embedded; without a model, with the default one."""
+    """Texts to embed, with the default model if none is given."""
 
     input: Any
     model: str | None = None
@@ -38,7 +38,7 @@ class EmbeddingItem(msgspec.Struct, kw_only=True):
 
 
 class EmbeddingUsage(msgspec.Struct, kw_only=True):
-    """Tokens that went into the model."""
+    """The number of tokens that the model processed."""
 
     prompt_tokens: int
     total_tokens: int
@@ -84,14 +84,14 @@ def _texts(given: Any) -> list[str]:
         raise InvalidArgument("input", "must be a string or a list of strings")
     for i, text in enumerate(given):
         if isinstance(text, int | list):
-            raise InvalidArgument("input", "token ids are not taken; send the text itself")
+            raise InvalidArgument("input", "token ids are not supported; send the text")
         if not isinstance(text, str):
             raise InvalidArgument(f"input[{i}]", "must be a string")
     return given
 
 
 def _as_input(error: InvalidArgument) -> InvalidArgument:
-    """The same error in the words of this route, whose texts are called input."""
+    """Rename the field `texts` to `input`, as it is called by this route."""
     if not error.field.startswith("texts"):
         return error
     return InvalidArgument(error.field.replace("texts", "input", 1), error.reason)
@@ -101,7 +101,7 @@ def _check_dimensions(call: Call, model: str | None, dimensions: int) -> None:
     name = model or call.app.settings.default_model
     dimension = call.operations.perform(GetModel(model=name)).dimension
     if dimensions != dimension:
-        raise InvalidArgument("dimensions", f"must be {dimension}, which {name} has, or absent")
+        raise InvalidArgument("dimensions", f"must be {dimension}, the dimension of {name}, or absent")
 
 
 def _numbers(vector: "NDArray[np.float32]") -> list[float]:
@@ -114,7 +114,7 @@ def _base64(vector: "NDArray[np.float32]") -> str:
 
 
 class Model(ModelInfo, frozen=True, kw_only=True):
-    """A model, installed or not. Where its files are is sent through the Unix socket only."""
+    """A model, installed or not. Its file path is sent only over the Unix socket."""
 
     id: str
     object: Literal["model"] = "model"

@@ -1,4 +1,4 @@
-"""The OpenAPI description, made from the declarations of the routes, so that it cannot lag behind them."""
+"""The OpenAPI description, generated from the route declarations, so that it is always up to date."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,12 +26,12 @@ _ENTITIES = (Tenant, Database, Collection, User)
 _DESCRIPTION = """\
 A multi-tenant vector database with built-in text embeddings.
 
-Unknown fields and query parameters, duplicate keys and NaN are refused by name. An error is a problem
-(RFC 9457) whose `code` is stable. A body is at most 64 MiB of JSON."""
+Unknown fields and query parameters, duplicate keys and NaN are rejected by name. Errors are problem
+documents (RFC 9457) with a stable `code`. A JSON body is at most 64 MiB."""
 
 _PROBLEM: Schema = {
     "type": "object",
-    "description": "What went wrong (RFC 9457), with the fields of the error.",
+    "description": "A problem document (RFC 9457), with the fields of the error.",
     "required": ["type", "title", "status", "detail", "code", "request_id"],
     "properties": {
         "type": {"type": "string", "format": "uri"},
@@ -44,7 +44,7 @@ _PROBLEM: Schema = {
 }
 _OPENAI_PROBLEM: Schema = {
     "allOf": [{"$ref": "#/components/schemas/Problem"}],
-    "description": "The same, with the error object that OpenAI's clients read.",
+    "description": "A problem document with the error object that OpenAI clients read.",
     "required": ["error"],
     "properties": {
         "error": {
@@ -61,7 +61,7 @@ _OPENAI_PROBLEM: Schema = {
 }
 _HEADERS: Schema = {
     "RequestID": {
-        "description": "The request's own X-Request-ID, or one that was made.",
+        "description": "The request's X-Request-ID, or a generated one.",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     },
@@ -71,12 +71,12 @@ _HEADERS: Schema = {
         "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
     },
     "Location": {
-        "description": "Where the new entity is found.",
+        "description": "The path of the new entity.",
         "required": True,
         "schema": {"type": "string", "pattern": "^/v1/"},
     },
     "RetryAfter": {
-        "description": "Seconds after which it is worth another try, when that can be told.",
+        "description": "Seconds to wait before a retry, if known.",
         "schema": {"type": "integer", "minimum": 1},
     },
 }
@@ -84,13 +84,13 @@ _PARAMETERS: Schema = {
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
-        "description": "Act only on this version, as an ETag names it; `*` for any.",
+        "description": "Act only on this version, as in an ETag; `*` for any.",
         "schema": {"type": "string", "pattern": r'^("[1-9][0-9]{0,17}"|\*)$'},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Remembered for 24 hours: the same request again has no effect but the first answer.",
+        "description": "Kept for 24 hours: a repeated request has no effect and gets the first response.",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "minLength": 1, "maxLength": 255},
     },
 }
@@ -101,7 +101,7 @@ _PLACES = {
 
 
 def describe(routes: Sequence[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes."""
+    """Return the OpenAPI 3.1 document of these routes."""
     types = list(dict.fromkeys(kind for route in routes for kind in _types(route)))
     rows = [route.operation for route in routes if route.operation is not None]
     one_of = {row.schema.__name__: row.one_of for row in rows if row.one_of is not None}
@@ -178,13 +178,13 @@ def _query_parameter(name: str, schema: Schema) -> Schema:
     parameter: Schema = {"name": name, "in": "query", "required": False, "schema": schema}
     if (description := schema.pop("description", None)) is not None:
         parameter["description"] = description
-    if schema.get("type") == "object":  # as JSON in a text
+    if schema.get("type") == "object":  # JSON in a string
         parameter["schema"] = {"type": "string"}
     return parameter
 
 
 def _not_null(schema: Schema) -> Schema:
-    """A parameter's schema: it is absent rather than null."""
+    """Remove null from the schema of a parameter, which is absent instead."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     kept = options[0] if len(options) == 1 else schema
     return {name: value for name, value in kept.items() if name != "default" or value is not None}
@@ -227,7 +227,7 @@ def _failure(codes: list[str], *, openai: bool) -> Schema:
 
 
 def _errors(route: Route) -> Iterator[type[AkiDBError]]:
-    """What a route can be answered with besides success."""
+    """Yield the errors that a route can return."""
     yield from (errors.InvalidArgument, errors.Internal)
     if not route.inline:
         yield from (errors.Overloaded, errors.Unavailable)

@@ -1,4 +1,4 @@
-"""Routes of the table of operations: a request is put together from path, query or body, and headers."""
+"""Routes generated from the table of operations: requests from path, query or body, and headers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from akidb.api.streams import BYTES
 from akidb.operations import OPERATIONS, Operation
 
 BY_HAND = frozenset({"embedding", "model"})
-"""Features whose routes are those of OpenAI's API (`akidb.api.openai`)."""
+"""Features whose routes follow OpenAI's API (`akidb.api.openai`)."""
 
 
 def routes() -> list[Route]:
-    """A route for each operation that a server is asked for."""
+    """Return a route for each operation that is not local-only."""
     rows = (row for row in OPERATIONS.values() if not row.local and row.feature not in BY_HAND)
     return [_route(row) for row in rows]
 

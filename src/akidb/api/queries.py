@@ -1,4 +1,4 @@
-"""Query parameters: each known, and given once unless it is a list."""
+"""Query parameters: unknown names are rejected, and only lists may be repeated."""
 
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,10 +11,10 @@ MAX_PARAMETERS = 64
 
 
 def read(query: bytes, request: type[Request[Any]] | None, names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a request that a query string gives, of those in `names`.
+    """Parse the request fields in `names` from a query string.
 
-    A parameter that is a list may be repeated, and its values separated by commas. Raises InvalidArgument
-    naming the parameter that is unknown or repeated.
+    A list parameter may be repeated, and its values separated by commas. Raises InvalidArgument with the name
+    of an unknown or repeated parameter.
     """
     values: dict[str, Any] = {}
     if not query:
@@ -44,4 +44,4 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
     except UnicodeError:
         raise InvalidArgument("query", "must be percent-encoded UTF-8") from None
     except ValueError:
-        raise InvalidArgument("query", f"must be up to {MAX_PARAMETERS} of name=value, joined by &") from None
+        raise InvalidArgument("query", f"must be 1-{MAX_PARAMETERS} name=value pairs joined by &") from None

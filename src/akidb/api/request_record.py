@@ -1,4 +1,4 @@
-"""What is known of a request from the moment it comes in until its answer is logged."""
+"""The record of a request, from its arrival until its response is logged."""
 
 from typing import Any
 
@@ -11,24 +11,24 @@ _KEY = "akidb"
 
 
 ABORTED = 499
-"""Logged and counted (as nginx does) when the client left before there was an answer; never sent."""
+"""Logged and counted, as in nginx, if the client disconnected before the response; never sent."""
 
 
 class RequestRecord(msgspec.Struct):
-    """A request and its answer, seen from outside."""
+    """Metadata of a request and its response."""
 
     headers: Headers
     request_id: str
     trace_id: str | None
     is_local: bool
-    """Whether it came through the Unix socket, and so from whoever runs the server."""
+    """Whether it arrived on the Unix socket, hence from the operator of the server."""
     status: int = ABORTED
     code: str | None = None
-    """Of the error that was answered."""
+    """The code of an error response."""
 
 
 def begin(scope: Any) -> RequestRecord:
-    """Note the exchange in its scope."""
+    """Create the record of a request and store it in its scope."""
     headers = dict(scope["headers"])
     server = scope.get("server")
     exchange = RequestRecord(
@@ -42,6 +42,6 @@ def begin(scope: Any) -> RequestRecord:
 
 
 def record_of(scope: Any) -> RequestRecord:
-    """The exchange that a scope belongs to."""
+    """Return the record of the request with this scope."""
     exchange: RequestRecord = scope["state"][_KEY]
     return exchange

@@ -1,13 +1,13 @@
-"""What a route is.
+"""Routes.
 
-Most are made from the table of operations (`akidb.api.operations`). Those that are not, such as `/metrics`,
-are functions whose signature says what they take and return:
+Most are generated from the table of operations (`akidb.api.operations`). The others, such as `/metrics`,
+are functions whose signature declares their input and output:
 
     @routes.get("/health/live", inline=True)
     def live(call: Call) -> Health: ...
 
-A parameter `body` is a Struct. From a route come its registration with Litestar, the decoding of what is
-sent, and its description in OpenAPI.
+A parameter `body` is a Struct. A route determines its registration with Litestar, the decoding of its input,
+and its OpenAPI description.
 """
 
 import inspect
@@ -44,12 +44,10 @@ class App(Protocol):
     @property
     def description(self) -> bytes:
         """The OpenAPI document, as JSON."""
-        ...
 
     @property
     def page(self) -> bytes:
-        """The same as a page for people, as HTML."""
-        ...
+        """The OpenAPI document as an HTML page."""
 
 
 class Call:
@@ -61,17 +59,17 @@ class Call:
         self.app = app
         self.operations = app.operations
         self.places = places
-        """What stands in the path for `{tenant}` and the others, decoded."""
+        """The decoded path parameters, such as `tenant`."""
         self.is_local = is_local
-        """Whether it came through the Unix socket."""
+        """Whether it arrived on the Unix socket."""
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a POST that has nothing to say."""
+    """The body of a POST without fields."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A method on a path, and what carries it out."""
+    """A method on a path, with its handler."""
 
     method: str
     path: str
@@ -81,34 +79,34 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     handler: Callable[..., Any]
     answer: Any
-    """The type of what the handler returns; bytes are sent as they are."""
+    """The return type of the handler; bytes are sent unchanged."""
     status: int = 200
     operation: Operation | None = None
-    """The row that it was made from, if any."""
+    """The operation that it was generated from, if any."""
     body: type[msgspec.Struct] | None = None
-    """How a body is decoded."""
+    """The type that a body is decoded to."""
     body_schema: type[msgspec.Struct] | None = None
-    """The same with types and bounds, for the description."""
+    """The body type with bounds, for the OpenAPI description."""
     takes_key: bool = False
-    """Whether it changes something and takes an Idempotency-Key."""
+    """Whether it changes data and accepts an Idempotency-Key."""
     inline: bool = False
-    """Whether it is so quick, and so needed under load, that it runs on the event loop, unbounded."""
+    """Whether it runs on the event loop without admission control: fast, and needed under load."""
     aside: bool = False
-    """Whether it has a thread of its own, since it may wait, and is needed most when the others are taken."""
+    """Whether it runs in a reserved thread: it may block, and is needed most under load."""
     slow: bool = False
-    """Whether it may take seconds, as embedding does, so that it must leave threads to the others."""
+    """Whether it may take seconds, as embedding does, and so may use only some of the threads."""
     media_type: str = JSON
     raises: tuple[type[AkiDBError], ...] = ()
-    """Errors that its form does not tell of, for the description."""
+    """Additional errors for the OpenAPI description."""
 
     @property
     def places(self) -> list[str]:
-        """The names in braces of the path."""
+        """The names of the path parameters."""
         return _PLACE.findall(self.path)
 
     @property
     def is_conditional(self) -> bool:
-        """Whether If-Match is obeyed."""
+        """Whether it supports If-Match."""
         return self.operation is not None and self.operation.is_conditional
 
     @property
@@ -118,12 +116,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gives_stream(self) -> bool:
-        """Whether the handler writes an answer of any size to `sink`."""
+        """Whether the handler writes a response of any size to `sink`."""
         return self.operation is not None and self.operation.gives == "bytes"
 
     @property
     def body_optional(self) -> bool:
-        """Whether no body is the same as an empty object."""
+        """Whether a missing body is read as an empty object."""
         return self.body is not None and not any(f.required for f in msgspec.structs.fields(self.body))
 
     @property
@@ -133,7 +131,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routes(list[Route]):
-    """Routes that are written by hand, in the order of their declaration."""
+    """Handwritten routes, in the order of their declaration."""
 
     def __init__(self, tag: str) -> None:
         super().__init__()
@@ -142,13 +140,13 @@ class Routes(list[Route]):
     def get(
         self, path: str, *, inline: bool = False, aside: bool = False, media_type: str = JSON
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that reads."""
+        """Declare a read-only route."""
         return self._declare("GET", path, inline=inline, aside=aside, media_type=media_type)
 
     def post(
         self, path: str, *, changes: bool = True, raises: tuple[type[AkiDBError], ...] = ()
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that may take seconds, and changes something unless it is said not to."""
+        """Declare a route that may take seconds and, unless `changes` is false, changes data."""
         return self._declare("POST", path, takes_key=changes, slow=True, raises=raises)
 
     def _declare(self, method: str, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:

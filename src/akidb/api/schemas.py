@@ -1,7 +1,8 @@
-"""JSON schemas of requests and answers, from the Structs and their fields' rules (`akidb.domain.fields`)."""
+"""JSON schemas of requests and responses, from the Structs and field rules (`akidb.domain.fields`)."""
 
 import re
 from collections.abc import Iterable, Mapping
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ ID: Schema = {
 _VECTOR: Schema = {
     "type": "array",
     "items": {"type": "number"},
-    "description": "Numbers, `dimension` of them.",
+    "description": "An array of `dimension` numbers.",
 }
 _RULES: Mapping[str, Mapping[str, Schema]] = {
     "DocumentInput": {
@@ -43,21 +44,21 @@ _RULES: Mapping[str, Mapping[str, Schema]] = {
         }
     },
 }
-"""By Struct and field, of those that are no requests: what the type alone does not say."""
+"""Constraints beyond the type, by Struct and field, for Structs that are not requests."""
 
 _SPARSE = frozenset({"Document", "Match", "DocumentChange", "MetadataChange"})
-"""Structs that leave out what was not asked for, or does not apply."""
+"""Structs that omit fields that were not requested or do not apply."""
 
 _EITHER = {"DocumentInput": ("text", "vector")}
-"""By Struct: two fields of which one at least must be there."""
+"""By Struct: two fields, of which at least one is required."""
 
 
 def components(
     types: Iterable[Any], one_of: Mapping[str, tuple[str, str]]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Schemas of these types, each a reference, and the components that they refer to.
+    """Return references to the schemas of these types, and the referenced components.
 
-    `one_of` names two fields by Struct, of which one must be there.
+    `one_of` maps a Struct to two fields, of which at least one is required.
     """
     references, named = msgspec.json.schema_components(
         types, schema_hook=_schema_hook, ref_template="#/components/schemas/{name}"
@@ -75,6 +76,8 @@ def _schema_hook(kind: type) -> Schema:
 
 
 def _complete(name: str, schema: Schema, either: tuple[str, str] | None) -> None:
+    if "description" in schema:
+        schema["description"] = cleandoc(schema["description"])
     properties = schema.get("properties", {})
     for field, rule in _RULES.get(name, {}).items():
         if field in properties:
@@ -82,13 +85,13 @@ def _complete(name: str, schema: Schema, either: tuple[str, str] | None) -> None
     if either is not None:
         schema["anyOf"] = [{"required": [field]} for field in either]
     if not schema.get("additionalProperties", True):
-        return  # what is sent: a field with a default may be left out
+        return  # a request: a field with a default may be omitted
     if name not in _SPARSE:
         schema["required"] = list(properties)
 
 
 def _narrow(schema: Schema, rule: Schema) -> None:
-    """Add a rule to the alternative that is not null."""
+    """Add a rule to the non-null alternative."""
     if "$ref" in schema and "enum" in rule:
         del schema["$ref"]
         schema["type"] = "string"
@@ -97,6 +100,6 @@ def _narrow(schema: Schema, rule: Schema) -> None:
 
 
 def _renamed(document: Any) -> Any:
-    """Call a page of tenants TenantPage instead of Page_Tenant_."""
+    """Rename page schemas, such as Page_Tenant_ to TenantPage."""
     text = msgspec.json.encode(document).decode()
     return msgspec.json.decode(_PAGE.sub(r"\1Page", text))

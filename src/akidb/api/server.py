@@ -1,7 +1,7 @@
-"""The server process: opens the data directory, listens, and leaves in order.
+"""The server process: opens the data directory, listens, and shuts down gracefully.
 
-On SIGTERM or SIGINT it takes no more connections, refuses new requests, finishes those under way, and
-closes the stores; a second signal does not wait for clients.
+On SIGTERM or SIGINT it stops accepting connections, refuses new requests, finishes those in progress, and
+closes the stores. On a second signal it does not wait for clients.
 """
 
 import socket
@@ -24,14 +24,14 @@ from akidb.settings import Settings
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 GRACE_SECONDS = 60
-"""How long a client may take to send the rest of its request after a signal."""
+"""How long a client may take to finish sending its request after a signal."""
 KEEP_ALIVE_SECONDS = 75
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line and its headers. A scan's filter is part of it."""
+"""The limit for request line and headers. It includes the filter of a scan."""
 
 
 class Listening(NamedTuple):
-    """Where a server is reached."""
+    """The addresses of a server."""
 
     url: str
     socket: Path | None
@@ -45,10 +45,10 @@ def serve(
     *,
     on_listening: Callable[[Listening], None] | None = None,
 ) -> None:
-    """Serve a data directory or a PostgreSQL database until a signal comes.
+    """Serve a data directory or a PostgreSQL database until a signal arrives.
 
-    Raises InvalidArgument for a host that is not loopback, Unavailable for a port that is taken, and
-    DirectoryHeld when another process has the directory.
+    Raises InvalidArgument if the host is not loopback, Unavailable if the port is in use, and
+    DirectoryHeld if another process owns the directory.
     """
     tcp = bind_tcp(host, port)
     try:
@@ -77,7 +77,7 @@ def _serve(
     on_listening: Callable[[Listening], None] | None,
 ) -> None:
     app = create_app(operations, settings)
-    # Whoever wants to share a PostgreSQL database connects to that.
+    # Local commands connect to a PostgreSQL database directly, so it needs no socket.
     unix = None if operations.directory is None else UnixSocket(operations.directory)
 
     def started() -> None:
@@ -96,35 +96,35 @@ def _serve(
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it with httptools, but with an end to how long a head may be.
+    """uvicorn's HTTP/1.1 protocol on httptools, with a limit on the size of the request head.
 
-    The parser in C saves 0.1 ms of each request, but keeps all of a head, however long.
+    The C parser saves 0.1 ms per request, but buffers a head of any size.
     """
 
     _head_bytes: int | None = None
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Start counting the head."""
         super().on_message_begin()
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """End it."""
+        """Stop counting the head."""
         self._head_bytes = None
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count what belongs to a head that has not ended."""
+        """Parse the data, and count it while the head is incomplete."""
         super().data_received(data)
         if self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._head_bytes = None
-                self.send_400_response(f"A head may be at most {MAX_HEAD_BYTES} bytes.")
+                self.send_400_response(f"The request head must be at most {MAX_HEAD_BYTES} bytes.")
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which here starts to refuse at the signal itself and then exits with status 0."""
+    """uvicorn, but it refuses requests from the signal on and then exits with status 0."""
 
     def __init__(self, app: Application, started: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -144,17 +144,17 @@ class Server(uvicorn.Server):
         self._on_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Listen, then call `started`."""
         await super().startup(sockets)
         self._on_started()
 
     def stop(self) -> None:
-        """Do what a signal does. May be called from any thread."""
+        """Shut down as on a signal. Thread-safe."""
         self._app.drain()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave in order; at the second signal, without waiting for clients."""
-        del sig, frame  # not kept: uvicorn would raise the signal again in the end
+        """Shut down gracefully; on the second signal, without waiting for clients."""
+        del sig, frame  # not recorded: uvicorn would raise the signal again at exit
         self.force_exit = self.should_exit
         self.stop()

@@ -1,4 +1,4 @@
-"""The two sockets of a server: TCP on loopback, and one in the data directory for this machine's user."""
+"""The two sockets of a server: TCP on loopback, and a Unix socket in the data directory."""
 
 import errno
 import ipaddress
@@ -12,27 +12,27 @@ from akidb.domain.errors import InvalidArgument, Unavailable
 
 SOCKET_NAME = "akidb.sock"
 MAX_SOCKET_PATH_BYTES = 100
-"""Below what a Unix socket's address takes anywhere (104 bytes on macOS, 108 on Linux)."""
+"""Below the platform limits for Unix socket paths (104 bytes on macOS, 108 on Linux)."""
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
-    """A socket bound to a loopback address, not yet listening.
+    """Return a socket bound to a loopback address, not yet listening.
 
-    Raises InvalidArgument for another address, Unavailable when the port cannot be had.
+    Raises InvalidArgument for any other address, Unavailable if the port cannot be bound.
     """
     if not 0 <= port <= 65535:
         raise InvalidArgument("port", "must be 0 to 65535")
     family, kind, protocol, address = _resolve(host, port)
     if not ipaddress.ip_address(address[0]).is_loopback:
-        raise InvalidArgument("host", f"{host} is no loopback address; there is no access control yet")
-    # The protocol by number: asyncio turns Nagle's algorithm off only where it stands.
+        raise InvalidArgument("host", f"{host} is not a loopback address; there is no access control yet")
+    # Explicit protocol number: without it, asyncio does not disable Nagle's algorithm.
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
-        reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        reason = "the address is already in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise Unavailable(f"cannot listen on {host}:{port}: {reason}") from None
     return bound
 
@@ -41,22 +41,22 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, socket.SocketK
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except (socket.gaierror, UnicodeError):
-        raise InvalidArgument("host", f"{host!r} is no address of this machine") from None
+        raise InvalidArgument("host", f"{host!r} is not an address of this machine") from None
     family, kind, protocol, _, address = found[0]
     return family, kind, protocol, (str(address[0]), port)
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a bound TCP socket is reached."""
+    """Return the URL of a bound TCP socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class UnixSocket:
-    """A socket that its owner's user alone may connect to; its file goes when it is closed.
+    """A socket that only the owning user can connect to; closing it removes its file.
 
-    It lies in the data directory, or, when that has too long a path, in a fresh folder of its own. Only
-    the directory's owner makes one there, so a file that is found is a leftover.
+    It is in the data directory, or in a new temporary directory if that path is too long. Only the process
+    that owns the data directory creates one there, so an existing file is stale.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,13 +69,13 @@ class UnixSocket:
         self.bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.bound.bind(str(self.path))
-            self.path.chmod(0o600)  # nobody can connect before somebody listens
+            self.path.chmod(0o600)  # clients cannot connect before it listens
         except OSError as error:
             self.close()
             raise Unavailable(f"cannot listen on {self.path}: {error.strerror}") from None
 
     def close(self) -> None:
-        """Remove the file. Connections that are open stay."""
+        """Close the socket and remove its file. Open connections are kept."""
         self.bound.close()
         self.path.unlink(missing_ok=True)
         if self._own_folder is not None:

@@ -1,7 +1,7 @@
-"""Bodies and answers of any size, in bytes: between an operation in its thread and the connection.
+"""Binary request and response bodies of any size, between an operation's thread and the connection.
 
-The operation reads or writes as if it had a file; each piece goes through the event loop, so that neither
-side runs ahead of the other. Nothing is kept here but one piece.
+The operation reads or writes a file-like object; each chunk passes through the event loop, which applies
+backpressure. Only one chunk is buffered.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _logger = logger("akidb.api")
 
 
 class _Sent(ASGIResponse):
-    """Stands for an answer that is on its way already."""
+    """A placeholder for a response that is already being sent."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         del scope, receive, send
 
 
 class Stream:
-    """Both ends of one exchange: `read` and `write` are called in the operation's thread."""
+    """The body streams of one request: `read` and `write` are called in the operation's thread."""
 
     def __init__(self, workers: Workers, request: Request[Any, Any, Any], *, status: int) -> None:
         self._workers = workers
@@ -49,7 +49,7 @@ class Stream:
         self._gone = False
 
     def check_type(self) -> None:
-        """Raise UnsupportedMediaType for a body that does not say it is bytes, as no foreign form can."""
+        """Raise UnsupportedMediaType unless the body is declared as binary, which a form cannot do."""
         headers = record_of(self._request.scope).headers
         if headers.get(b"content-type", b"").strip().lower() != BYTES.encode():
             raise UnsupportedMediaType("Content-Type", BYTES)
@@ -57,7 +57,7 @@ class Stream:
             raise UnsupportedMediaType("Content-Encoding", "absent")
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes of the body; none at its end."""
+        """Return up to `size` bytes of the body; none at its end."""
         while not self._received and not self._at_end:
             message = self._in_loop(self._receive())
             if message["type"] == "http.disconnect":
@@ -68,21 +68,21 @@ class Stream:
         return piece
 
     def write(self, data: bytes, /) -> None:
-        """Add to the answer."""
+        """Append to the response."""
         self._written += data
         if len(self._written) >= PIECE_BYTES:
             self._flush(more=True)
 
     async def run(self, work: Callable[[], ASGIResponse], *, gives: bool) -> ASGIResponse:
-        """Carry `work` out in a thread. What it raises after its answer began breaks the connection off."""
+        """Run `work` in a thread. An error after the start of the response closes the connection."""
         watch = asyncio.create_task(self._watch()) if gives else None
         try:
             answer = await self._workers.run_slow(lambda: self._finished(work, gives=gives), "")
         except (AkiDBError, ClientDisconnected, OSError) as error:
             if not self._started:
                 raise
-            # The client sees that the end is missing: there is no other way to tell it now.
-            _logger.warning("an answer was broken off (%s)", type(error).__name__)
+            # The client sees a truncated response: the status was already sent.
+            _logger.warning("response aborted (%s)", type(error).__name__)
             return _Sent()
         finally:
             if watch is not None:
@@ -120,13 +120,13 @@ class Stream:
         await self._request.send(message)
 
     async def _watch(self) -> None:
-        """Note when the client leaves: what is sent then would be thrown away without a word."""
+        """Record a client disconnect: data sent afterwards would be silently discarded."""
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
         self._gone = True
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Have the event loop do something, and wait for it. Raises RequestTimeout when nothing moves."""
+        """Run a coroutine on the event loop and wait for it. Raises RequestTimeout if it stalls."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(STALL_SECONDS)

@@ -1,4 +1,4 @@
-"""A span of OpenTelemetry for each request, and the way of all spans out of a server.
+"""An OpenTelemetry span for each request, and the export of a server's spans.
 
 Loaded only when tracing is on.
 """
@@ -12,18 +12,18 @@ from akidb.domain.errors import InvalidArgument
 from akidb.observe import context as request_context
 from akidb.observe.tracing import NAME, mark
 
-from opentelemetry import propagate, trace  # isort: skip - akidb.observe.tracing says what is wrong without it
+from opentelemetry import propagate, trace  # isort: skip - akidb.observe.tracing reports if it is missing
 
 
 class ServerTracing:
-    """Makes the spans of requests."""
+    """Creates the spans of requests."""
 
     def __init__(self) -> None:
         self._tracer = trace.get_tracer(NAME)
 
     @contextmanager
     def span(self, scope: Any, exchange: RequestRecord) -> Iterator[str]:
-        """Serve a request in a span of its own, a child of what `traceparent` names; gives the trace's ID."""
+        """Run a request in a span, a child of the one in `traceparent`; yield the trace ID."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         method = scope["method"]
         with self._tracer.start_as_current_span(
@@ -31,7 +31,7 @@ class ServerTracing:
             context=propagate.extract(carrier),
             kind=trace.SpanKind.SERVER,
             attributes={"http.request.method": method, "akidb.request_id": exchange.request_id},
-            record_exception=False,  # what it says may quote a tenant's texts
+            record_exception=False,  # its message may quote a tenant's texts
         ) as span:
             try:
                 yield f"{span.get_span_context().trace_id:032x}"
@@ -44,16 +44,16 @@ class ServerTracing:
                     span.set_attribute("akidb.tenant_id", str(tenant_id))
                 if exchange.status >= 500:
                     mark(span, exchange.code or str(exchange.status))
-                elif exchange.code is not None:  # the client's doing: an error to it, not to the server
+                elif exchange.code is not None:  # a client error, not a server error
                     span.set_attribute("error.type", exchange.code)
 
 
 @contextmanager
 def exported() -> Iterator[None]:
-    """Send spans to an OTLP collector over HTTP; OpenTelemetry's own variables say where to, and how.
+    """Export spans to an OTLP collector over HTTP, configured by OpenTelemetry's environment variables.
 
-    Raises InvalidArgument(`tracing`) where the exporter is not installed. Who set a tracer provider before
-    keeps it. The last spans are sent at the end.
+    Raises InvalidArgument(`tracing`) if the exporter is not installed. An existing tracer provider is kept.
+    Pending spans are sent on exit.
     """
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield

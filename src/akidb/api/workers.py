@@ -1,4 +1,4 @@
-"""The threads that operations run in, and how many requests may be under way at once."""
+"""The worker threads for operations, and the limit on concurrent requests."""
 
 import asyncio
 import contextvars
@@ -11,16 +11,16 @@ from akidb.api.fair_slots import FairSlots
 from akidb.domain.errors import Overloaded, Unavailable
 
 THREADS = 32
-"""Enough that some can wait at a tenant's write gate while others read; the core takes microseconds."""
+"""Enough for some to wait at a tenant's write gate while others read; the core takes microseconds."""
 
 T = TypeVar("T")
 
 
 class Workers:
-    """Runs operations off the event loop. Only `run` leaves it; the rest is called on it."""
+    """Runs operations off the event loop. Admission and queues are handled on the event loop."""
 
     def __init__(self, *, capacity: int, threads: int = THREADS) -> None:
-        """Admit up to `capacity` requests; those beyond the number of threads wait for one."""
+        """Admit up to `capacity` requests; those beyond the number of threads are queued."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="akidb-http")
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
         self._slow = FairSlots(max(1, threads // 2))
@@ -30,9 +30,9 @@ class Workers:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold a place from before the body is read until the answer is made.
+        """Hold an admission slot, from before the body is read until the response is ready.
 
-        Raises Overloaded when all are taken, Unavailable once the server shuts down.
+        Raises Overloaded if all slots are taken, Unavailable during shutdown.
         """
         if self._refusing:
             raise Unavailable("the server is shutting down")
@@ -49,7 +49,7 @@ class Workers:
         return await self._run_in(self._pool, function)
 
     async def run_aside(self, function: Callable[[], T]) -> T:
-        """Do the same in the one thread that is kept for those who must not wait for the others."""
+        """Call `function` in the one thread that is reserved for requests that must not queue."""
         return await self._run_in(self._aside, function)
 
     async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
@@ -60,34 +60,34 @@ class Workers:
         def work() -> None:
             try:
                 value = context.run(function)
-            except BaseException as error:  # noqa: BLE001 - it is raised where the answer is awaited
+            except BaseException as error:  # noqa: BLE001 - re-raised where the result is awaited
                 loop.call_soon_threadsafe(_fail, answer, error)
             else:
                 loop.call_soon_threadsafe(_give, answer, value)
 
-        # Not `run_in_executor`, whose two futures for each call pass the answer on one by one.
+        # Not `run_in_executor`, which chains two futures per call.
         pool.submit(work)
         return await answer
 
     async def run_slow(self, function: Callable[[], T], whose: str) -> T:
-        """Do the same for work of seconds, of which at most half of the threads are for.
+        """Call `function`, which may take seconds, in one of at most half of the threads.
 
-        Those who want more of it wait for their turn, one tenant (`whose`) after the other.
+        Further calls wait for a thread, round-robin by tenant (`whose`).
         """
         async with self._slow.place(whose):
             return await self.run(function)
 
     @property
     def refusing(self) -> bool:
-        """Whether the server shuts down."""
+        """Whether the server is shutting down."""
         return self._refusing
 
     def refuse(self) -> None:
-        """Admit nothing more. What was admitted goes on."""
+        """Refuse new requests. Admitted requests continue."""
         self._refusing = True
 
     def close(self) -> None:
-        """Wait for what runs, and end the threads."""
+        """Wait for running work and stop the threads."""
         self._pool.shutdown()
         self._aside.shutdown()
 

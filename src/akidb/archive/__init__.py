@@ -1,4 +1,4 @@
-"""The format of archives: typed parts in checked frames. What may be in them is for the services."""
+"""The archive format: typed parts in checksummed frames. The services validate the content."""
 
 from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
 

@@ -1,11 +1,10 @@
-"""Frames: the bytes of an archive.
+"""Frames: the binary format of an archive.
 
     archive := MAGIC frame* end         frame := kind encoding stored_bytes raw_bytes content
 
-`kind` is one byte, `encoding` one (0 as it is, 1 raw deflate, RFC 1951), the sizes are unsigned 32-bit
-numbers, big-endian. The content of the last frame is the SHA-256 of every byte before it, so that an
-archive that was cut off or altered anywhere is known. There are no names and no offsets: nothing to
-point elsewhere with.
+`kind` is one byte, `encoding` one byte (0 uncompressed, 1 raw deflate, RFC 1951), the sizes are unsigned
+32-bit big-endian integers. The content of the last frame is the SHA-256 of all preceding bytes, so that any
+truncation or alteration is detected. There are no file names and no offsets that could point elsewhere.
 """
 
 import hashlib
@@ -13,14 +12,13 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from akidb.domain.archives import fault
+from akidb.domain.archives import ByteSink, ByteSource, fault
 from akidb.domain.errors import Unavailable
-from akidb.ports.archive import ByteSink, ByteSource
 
 MAGIC = b"AkiDB archive 1\n"
 JSON, PLANE, END = b"J", b"P", b"E"
 MAX_FRAME_BYTES = 16 * 2**20
-"""Of a frame's content, unpacked: the bound on what a reader holds at a time."""
+"""Maximum unpacked content of a frame; bounds a reader's memory."""
 LEVEL = 3
 SAMPLE_BYTES = 4096
 WORTH_PACKING = 0.9
@@ -30,14 +28,14 @@ _MAGIC_WORDS = MAGIC[:14]
 
 
 class Frame(NamedTuple):
-    """A frame's kind and its content, unpacked."""
+    """A frame's kind and its unpacked content."""
 
     kind: bytes
     content: bytes
 
 
 class FrameWriter:
-    """Writes frames and, last, their checksum."""
+    """Writes frames, followed by their checksum."""
 
     def __init__(self, target: ByteSink) -> None:
         self._target = target
@@ -46,16 +44,16 @@ class FrameWriter:
         self._write(MAGIC)
 
     def json(self, content: bytes) -> None:
-        """Add a frame of JSON."""
+        """Add a JSON frame."""
         self._frame(JSON, content, zlib.Z_DEFAULT_STRATEGY)
 
     def plane(self, content: bytes) -> None:
-        """Add a frame of numbers' bytes."""
-        # Run lengths find all that matching strings would, in a third of the time.
+        """Add a frame with one byte plane of the vectors."""
+        # Run-length encoding compresses as well as string matching here, in a third of the time.
         self._frame(PLANE, content, zlib.Z_RLE)
 
     def end(self) -> bytes:
-        """Add the checksum, and give it."""
+        """Add the checksum and return it."""
         digest = self._digest.digest()
         self._write(_HEAD.pack(END, _AS_IT_IS, len(digest), len(digest)) + digest)
         return digest
@@ -75,7 +73,7 @@ class FrameWriter:
 
 
 def _packed(content: bytes, strategy: int) -> bytes:
-    """The content deflated, or itself where a sample says that this gains little."""
+    """Return the content deflated, or unchanged if a sample shows little gain."""
     if len(content) > 2 * SAMPLE_BYTES:
         middle = len(content) // 2
         sample = content[middle : middle + SAMPLE_BYTES]
@@ -91,26 +89,26 @@ def _deflated(content: bytes, strategy: int) -> bytes:
 
 
 class FrameReader:
-    """Reads frames, each of bounded size, and checks the checksum when it comes to it."""
+    """Reads frames of bounded size, and verifies the checksum at the end."""
 
     def __init__(self, source: ByteSource, room_bytes: int) -> None:
-        """Read up to `room_bytes` of content, unpacked. Raises InvalidArgument for what is no archive."""
+        """Limit the unpacked content to `room_bytes`. Raises InvalidArgument if it is not an archive."""
         self._source = source
         self._room_bytes = room_bytes
         self._digest = hashlib.sha256()
         self._left_bytes = room_bytes
         self.number = 0
-        """Of the frame read last, from 1."""
+        """Number of the last frame read, from 1."""
         magic = self._read(len(MAGIC))
         if magic != MAGIC:
             known = magic.startswith(_MAGIC_WORDS)
-            raise fault("was written by a newer AkiDB" if known else "is no archive of AkiDB")
+            raise fault("was written by a newer AkiDB" if known else "is not an AkiDB archive")
 
     def next(self) -> Frame:
-        """The next frame; the last one has the kind END, and its content is the checksum.
+        """Return the next frame; the last one has the kind END, and its content is the checksum.
 
-        Raises InvalidArgument when the archive is cut off or altered, Unavailable when it holds more than
-        there is room for.
+        Raises InvalidArgument if the archive is truncated or altered, Unavailable if its content exceeds
+        `room_bytes`.
         """
         so_far = self._digest.digest()
         self.number += 1
@@ -118,11 +116,11 @@ class FrameReader:
         if kind == END:
             return Frame(END, self._end(so_far, (encoding, stored_bytes, raw_bytes)))
         if raw_bytes > MAX_FRAME_BYTES or stored_bytes > raw_bytes:
-            raise fault(f"is altered: frame {self.number} says it holds {raw_bytes} bytes in {stored_bytes}")
+            raise fault(f"is altered: frame {self.number} declares {raw_bytes} bytes in {stored_bytes}")
         self._left_bytes -= raw_bytes
         if self._left_bytes < 0:
             raise Unavailable(
-                f"the archive holds more than the {self._room_bytes} bytes that there is room for"
+                f"the unpacked archive needs more than the {self._room_bytes} bytes that are free"
             )
         stored = self._read(stored_bytes)
         if encoding == _AS_IT_IS:
@@ -138,18 +136,18 @@ class FrameReader:
     def _unpacked(self, stored: bytes, raw_bytes: int) -> bytes:
         unpacker = zlib.decompressobj(-15)
         try:
-            content = unpacker.decompress(stored, raw_bytes + 1)  # one more than there may be, and no more
+            content = unpacker.decompress(stored, raw_bytes + 1)  # at most one byte too many
         except zlib.error:
             raise fault(f"is altered: frame {self.number} cannot be unpacked") from None
         if not unpacker.eof or unpacker.unused_data:
-            raise fault(f"is altered: frame {self.number} does not end where it says")
+            raise fault(f"is altered: frame {self.number} does not end at its declared size")
         return content
 
     def _end(self, digest: bytes, head: tuple[int, int, int]) -> bytes:
         if head != (_AS_IT_IS, len(digest), len(digest)) or self._read(len(digest)) != digest:
-            raise fault("is altered: its checksum is another")
+            raise fault("is altered: its checksum does not match")
         if self._source.read(1):
-            raise fault("is altered: it goes on after its end")
+            raise fault("is altered: it has data after its end")
         return digest
 
     def _read(self, size: int) -> bytes:
@@ -158,7 +156,7 @@ class FrameReader:
         while missing:
             piece = self._source.read(missing)
             if not piece:
-                raise fault("is cut off")
+                raise fault("is truncated")
             pieces.append(piece)
             missing -= len(piece)
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,8 +1,8 @@
-"""Parts to frames and back: the order that they must come in, and their counts.
+"""Conversion between parts and frames, with checks of their order and counts.
 
-Documents are a frame of JSON with their columns, then four planes: the first bytes of all the vectors'
-numbers, then the second ones, and so on. The bytes of one place pack well or not at all: of unit vectors
-the last plane (sign and exponent) shrinks to a third and the others not by a byte.
+Documents are a JSON frame with their columns, followed by four byte planes: the first bytes of all vector
+components, then the second bytes, and so on. Each plane compresses well or not at all: for unit vectors the
+last plane (sign and exponent) shrinks to a third, the others not at all.
 """
 
 from collections import Counter
@@ -13,14 +13,12 @@ import msgspec
 import numpy as np
 
 from akidb.archive.frames import END, JSON, PLANE, FrameReader, FrameWriter
-from akidb.domain.archives import fault
+from akidb.domain.archives import ByteSink, ByteSource, fault
 from akidb.domain.errors import Unavailable
 from akidb.ports import wire
 from akidb.ports.archive import (
     RECORDS,
     TENANT_TABLES,
-    ByteSink,
-    ByteSource,
     CollectionImage,
     Documents,
     Header,
@@ -35,13 +33,13 @@ if TYPE_CHECKING:
     from akidb.domain.ids import CollectionId, TenantId
 
 ROWS_BYTES: Final = 2**20
-"""About what one frame of rows holds."""
+"""Approximate size of a frame of rows."""
 MAX_TENANT_ROWS: Final = 200_000
-"""Of metadata in an archive of one tenant, and collections of its store: they are held in memory together."""
+"""Metadata rows plus store collections in a single-tenant archive: all are held in memory."""
 MAX_TENANT_ROWS_BYTES: Final = 128 * 2**20
-"""What the rows of such an archive may take as JSON."""
+"""Maximum size of the rows of a single-tenant archive as JSON."""
 MAX_TENANT_FRAME_BYTES: Final = 4 * 2**20
-"""What one frame of them may take: a row has an object of a megabyte at most."""
+"""Maximum size of one frame of such rows: a row has an object of at most a megabyte."""
 PLANES: Final = 4
 """Bytes of a float32, little-endian."""
 
@@ -57,7 +55,7 @@ class _Columns(msgspec.Struct, frozen=True, tag="documents", forbid_unknown_fiel
 
 
 class _Rows(msgspec.Struct, frozen=True, tag="rows", forbid_unknown_fields=True):
-    """Rows of a table, not looked into yet."""
+    """Rows of a table, not decoded yet."""
 
     table: str
     rows: msgspec.Raw
@@ -81,7 +79,7 @@ class ArchiveWriter:
         self._json(header)
 
     def add(self, part: StoreHead | CollectionImage | Documents | Tombstones | Rows) -> None:
-        """Add a part, in the order that `akidb.ports.archive` tells."""
+        """Add a part, in the order specified in `akidb.ports.archive`."""
         self._counts.update(_counted(part))
         if isinstance(part, Documents):
             self._json(
@@ -102,7 +100,7 @@ class ArchiveWriter:
             self._json(part)
 
     def finish(self) -> Summary:
-        """Write how many there were of each, and the checksum."""
+        """Write the summary with the counts, and the checksum."""
         summary = Summary(dict(self._counts))
         self._json(summary)
         self._frames.end()
@@ -114,7 +112,7 @@ class ArchiveWriter:
         return self._frames.written_bytes
 
     def _rows(self, part: Rows) -> None:
-        """Add rows in as many frames as they need: each row may be of megabytes."""
+        """Add rows, split into several frames if needed: a single row may have megabytes."""
         content = wire.encode(part.rows)
         if len(content) > ROWS_BYTES and len(part.rows) > 1:
             half = len(part.rows) // 2
@@ -128,26 +126,26 @@ class ArchiveWriter:
 
 
 class ArchiveReader:
-    """Reads an archive, once. `digest` is known when all of it was read."""
+    """Reads an archive once. `digest` is set after the whole archive was read."""
 
     def __init__(self, source: ByteSource, *, room_bytes: int) -> None:
-        """Read at most `room_bytes`, unpacked. Raises as `FrameReader` does."""
+        """Limit the unpacked content to `room_bytes`. Raises like `FrameReader`."""
         self._frames = FrameReader(source, room_bytes)
         self._order = _Order()
         self._bound: _Bound | None = None
         self.digest = b""
         header = self._part()
         if not isinstance(header, Header):
-            raise fault("does not begin with its header")
+            raise fault("does not start with a header")
         self.header = header
         if header.kind == "tenant":
             self._bound = _Bound()
 
     def __iter__(self) -> Iterator[Part]:
-        """The parts after the header, the summary last.
+        """Yield the parts after the header, the summary last.
 
-        Raises InvalidArgument for one that is out of place, and when the counts or the checksum differ.
-        What came before may be used only when the end was reached.
+        Raises InvalidArgument for a part out of order, and if the counts or the checksum differ.
+        The parts must not be used before the iteration has ended without an error.
         """
         counts: Counter[str] = Counter()
         while True:
@@ -155,10 +153,10 @@ class ArchiveReader:
             self._order.check(part, self.header)
             if isinstance(part, Summary):
                 if part.counts != counts:
-                    raise fault("does not hold as many of each as it says")
+                    raise fault("does not match the counts in its summary")
                 frame = self._frames.next()
                 if frame.kind != END:
-                    raise fault("goes on after its summary")
+                    raise fault("has data after its summary")
                 self.digest = frame.content
                 yield part
                 return
@@ -169,7 +167,7 @@ class ArchiveReader:
         frame = self._frames.next()
         if frame.kind != JSON:
             raise fault(
-                "ends without its summary" if frame.kind == END else f"has an unknown frame {frame.kind!r}"
+                "ends without a summary" if frame.kind == END else f"has an unknown frame {frame.kind!r}"
             )
         place = f"frame {self._frames.number}"
         try:
@@ -191,12 +189,12 @@ class ArchiveReader:
     def _documents(self, columns: _Columns) -> Documents:
         count = len(columns.ids)
         if not count == len(columns.sequences) == len(columns.texts) == len(columns.metadata) or not count:
-            raise fault("has columns of documents that differ in length", ".documents")
+            raise fault("has columns of different lengths", ".documents")
         planes = []
         for _ in range(PLANES):
             frame = self._frames.next()
             if frame.kind != PLANE or len(frame.content) != count * columns.dimension:
-                raise fault("has not as many numbers as its documents need", ".documents")
+                raise fault("has a vector plane of the wrong size", ".documents")
             planes.append(np.frombuffer(frame.content, np.uint8))
         joined = np.ascontiguousarray(np.stack(planes, axis=1)).view("<f4")
         matrix = joined.reshape(count, columns.dimension).astype(np.float32, copy=False)
@@ -212,7 +210,7 @@ def _rows(part: _Rows) -> list[Any]:
 
 
 class _Bound:
-    """How much metadata an archive of one tenant may still have."""
+    """Remaining metadata budget of a single-tenant archive."""
 
     def __init__(self) -> None:
         self._rows = MAX_TENANT_ROWS
@@ -232,26 +230,26 @@ class _Bound:
 
 
 def require_exportable(rows: Sequence[Rows], collections: int) -> None:
-    """Raise Unavailable for a tenant with more metadata than an archive of one tenant may have."""
+    """Raise Unavailable if the tenant has more metadata than a single-tenant archive may have."""
     count = collections + sum(len(part.rows) for part in rows)
-    # A comma more for each: as many as come of splitting them into frames.
+    # One more comma per row: the maximum overhead of splitting the rows into frames.
     size = sum(len(wire.encode(part.rows)) + len(part.rows) for part in rows)
     if count > MAX_TENANT_ROWS or size > MAX_TENANT_ROWS_BYTES:
         raise Unavailable(
-            f"the tenant has {count} rows of metadata of {size} bytes, more than the {MAX_TENANT_ROWS} of"
-            f" {MAX_TENANT_ROWS_BYTES} that may be exported: a backup has it"
+            f"the tenant has {count} metadata rows of {size} bytes; an export is limited to {MAX_TENANT_ROWS}"
+            f" rows and {MAX_TENANT_ROWS_BYTES} bytes, use a backup instead"
         )
 
 
 class _Order:
-    """Which part may come next."""
+    """Checks the order of the parts."""
 
     def __init__(self) -> None:
         self._stores: set[TenantId] = set()
         self._collections: set[CollectionId] | None = None
-        """Of the store under way."""
+        """Collections of the current store."""
         self._buried = True
-        """Whether documents are out of place: there is no collection, or its tombstones came."""
+        """Whether documents are out of order: no collection has started, or its tombstones came already."""
         self._in_collection = False
         self._table = -1
 
@@ -265,7 +263,7 @@ class _Order:
             self._in_collection, self._buried = True, False
         elif isinstance(part, Documents):
             if self._buried:
-                raise fault("has documents out of place")
+                raise fault("has documents out of order")
         elif isinstance(part, Tombstones):
             if not self._in_collection:
                 raise fault("has tombstones outside a collection")
@@ -277,24 +275,24 @@ class _Order:
 
     def _begin_store(self, part: StoreHead, header: Header) -> None:
         if self._table >= 0 or part.tenant_id in self._stores:
-            raise fault(f"has the store of tenant {part.tenant_id} twice, or out of place")
+            raise fault(f"has the store of tenant {part.tenant_id} twice, or out of order")
         if self._stores and header.kind == "tenant":
-            raise fault("is of one tenant, but has several stores")
+            raise fault("is of the kind tenant, but has several stores")
         self._stores.add(part.tenant_id)
         self._collections, self._buried, self._in_collection = set(), True, False
 
     def _begin_rows(self, part: Rows, header: Header) -> None:
         if header.kind == "tenant" and part.table not in TENANT_TABLES:
-            raise fault(f"is of one tenant, but has rows of {part.table}")
+            raise fault(f"is of the kind tenant, but has rows of {part.table}")
         table = list(RECORDS).index(part.table)
         if table < self._table:
-            raise fault(f"has rows of {part.table} out of place")
+            raise fault(f"has rows of {part.table} out of order")
         self._table = table
         self._collections, self._buried, self._in_collection = None, True, False
 
 
 def _counted(part: Part) -> dict[str, int]:
-    """What a part adds to the summary."""
+    """Return the counts that a part adds to the summary."""
     if isinstance(part, StoreHead):
         return {"stores": 1}
     if isinstance(part, Documents):

@@ -1,12 +1,12 @@
-"""`akidb bench`: what AkiDB costs on this machine, beside the raw driver and a peer in the same run.
+"""`akidb bench`: measures AkiDB on this machine, next to the raw driver and a peer in the same run.
 
-Medians and 95th percentiles; the two sides of a comparison take turns, since machines are noisy. It may
-import everything; nothing imports it but the command line.
+Reports medians and 95th percentiles; compared sides alternate, since machines are noisy. It may import
+everything; only the command line imports it.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Run the suites named in `argv`, or all of them; gives the exit status."""
+    """Run the suites named in `argv`, or all of them; return the exit status."""
     from akidb.bench.run import run
 
     return run(argv)

@@ -1,4 +1,4 @@
-"""Backup and restore of one store, beside SQLite's online backup and a zip of the copy that it makes."""
+"""Backup and restore of one store, compared with SQLite's online backup plus a zip of the copy."""
 
 import io
 import shutil
@@ -27,7 +27,7 @@ SIDES = ("akidb", "sqlite3 backup + zip")
 
 
 def run(*, count: int = DOCUMENTS, rounds: int = ROUNDS) -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     with TemporaryDirectory(prefix="akidb-bench-") as scratch:
         place = Path(scratch)
         operations = open_local(place / "data", load())
@@ -68,7 +68,7 @@ def _fill(operations: LocalOperations, count: int) -> None:
 def _measure(
     operations: LocalOperations, place: Path, rounds: int
 ) -> tuple[dict[str, int], dict[str, dict[str, Series]]]:
-    """The size of each side's file, and how long each took to write it and to bring it back."""
+    """Return the size of each side's file, and the times to write and to restore it."""
     (store,) = (place / "data" / "tenants").glob("*.db")
     archive, zipped = place / "archive", place / "zip"
     works: dict[tuple[str, str], Callable[[], object]] = {
@@ -99,7 +99,7 @@ def _restore(archive: Path, place: Path) -> None:
 
 
 def _zip(store: Path, copy: Path, path: Path) -> None:
-    """What one would write by hand: a copy as of one instant, deflated. Nothing of it is checked."""
+    """The obvious script: a consistent copy, deflated, without any checks."""
     source, target = library.connect(str(store)), library.connect(str(copy))
     source.backup(target)
     source.close()

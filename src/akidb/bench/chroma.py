@@ -8,7 +8,7 @@ from typing import Any
 
 @contextmanager
 def started() -> Iterator[Any]:
-    """Chroma's persistent client and admin client in a directory of their own, None where it is missing."""
+    """Chroma's persistent client and admin client in a temporary directory, or None if not installed."""
     try:
         import chromadb
         from chromadb.config import Settings

@@ -1,6 +1,6 @@
-"""Many writers on one store at once: how much they get done together, and how evenly.
+"""Many concurrent writers on one store: throughput and fairness.
 
-And what group commit could bring at most on this disk: 64 creates in one transaction beside 64 of their own.
+Also the upper bound for group commit on this disk: 64 creates in one transaction against one each.
 """
 
 import threading
@@ -19,7 +19,7 @@ ROUNDS = 5
 
 
 def run(suite: str) -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     with fresh_store() as operations:
         assert operations.directory is not None
         with copied_schema(operations.directory / "metadata.db") as raw:
@@ -59,7 +59,7 @@ def _writers(suite: str, operations: Any) -> list[Line]:
 
 
 def _work(work: Callable[[], None], workers: int) -> list[int]:
-    """What each of so many threads gets done within the time."""
+    """Return the number of calls that each of `workers` threads completes in `SECONDS`."""
     done = [0] * workers
     start = threading.Barrier(workers + 1)
     end = threading.Event()

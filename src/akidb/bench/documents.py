@@ -1,4 +1,4 @@
-"""Documents: durable upserts, exact search, opening a tenant store; beside the raw driver and Chroma."""
+"""Documents: durable upserts, exact search, opening a store; compared with the raw driver and Chroma."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ ROUNDS = SEARCHED // BATCH
 
 
 def run() -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     rows = vectors(SEARCHED)
     with fresh_store() as operations, started() as peer, TemporaryDirectory() as scratch:
         shape = Path(scratch) / "shape.db"
@@ -40,7 +40,7 @@ def _upsert(operations: Any, raw: Any, peer: Any, rows: NDArray[np.float32]) -> 
         " database_state, dimension, metric, max_document_count)"
         f" VALUES (1, randomblob(16), randomblob(16), 1, 'ready', 'ready', {DIMENSION}, 'cosine', 0)"
     )
-    # The raw driver is handed rows that are ready to be bound.
+    # The raw driver gets rows that are ready to bind.
     raw_batches = [_raw_rows(at * BATCH, batch) for at, batch in enumerate(batches)]
     sides: dict[str, Work] = {
         "akidb": lambda n: operations.perform(UpsertDocuments(**PATH._asdict(), documents=batches[n])),

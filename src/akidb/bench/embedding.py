@@ -23,11 +23,11 @@ MODULES = (
     "asyncio",
 )
 SHORT_CHARACTERS = 100
-"""About 20 tokens, as a question has."""
+"""About 20 tokens, as in a typical question."""
 
 
 def run() -> list[Line]:
-    """All figures of this suite; fetches the model when it is missing."""
+    """Return the results of this suite; downloads the model if it is missing."""
     settings = load()
     models = LocalModels(settings.models_path)
     models.pull(settings.default_model)
@@ -52,7 +52,7 @@ def run() -> list[Line]:
 
 
 def _texts() -> Iterator[str]:
-    """Docstrings of functions and classes that every Python has."""
+    """Yield docstrings of functions and classes of the standard library."""
     for name in MODULES:
         for _, member in inspect.getmembers(importlib.import_module(name), callable):
             text = inspect.getdoc(member)

@@ -1,4 +1,4 @@
-"""What the suites measure on: a fresh store, documents made by a seeded generator, the raw driver."""
+"""Fixtures of the suites: a fresh store, documents from a seeded generator, the raw driver."""
 
 import secrets
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ UNLIMITED = 2**31
 
 @contextmanager
 def fresh_store() -> Iterator[LocalOperations]:
-    """A store of its own with one empty collection, removed afterwards."""
+    """Open a temporary store with one empty collection."""
     with TemporaryDirectory(prefix="akidb-bench-") as directory:
         operations = open_local(Path(directory) / "data", load())
         try:
@@ -36,7 +36,7 @@ def fresh_store() -> Iterator[LocalOperations]:
 
 
 def prepare(operations: Any) -> None:
-    """The tenant, database and collection that the suites write to."""
+    """Create the tenant, database and collection that the suites write to."""
     operations.perform(CreateTenant(name="bench", qps_quota=UNLIMITED))
     operations.perform(CreateDatabase(tenant="bench", name="bench"))
     operations.perform(
@@ -45,14 +45,14 @@ def prepare(operations: Any) -> None:
 
 
 def vectors(count: int, seed: int = 7) -> NDArray[np.float32]:
-    """Shape `(count, 384)`, of norm 1."""
+    """Return unit vectors of shape `(count, 384)`."""
     rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
     unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 
 
 def documents(first: int, rows: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """Documents with a text of about 200 characters and three fields of metadata."""
+    """Return documents with a text of about 200 characters and three metadata fields."""
     return [
         {
             "id": f"document-{first + place}",
@@ -65,7 +65,7 @@ def documents(first: int, rows: NDArray[np.float32]) -> list[dict[str, Any]]:
 
 
 def raw_connection(path: Path) -> Any:
-    """The raw driver with the settings of AkiDB's own connections, durability included."""
+    """The raw driver with the settings of AkiDB's own connections, including durability."""
     connection = library.connect(path, isolation_level=None)
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")

@@ -1,4 +1,4 @@
-"""A real server process: durable upserts as JSON, and what HTTP adds to a search."""
+"""A real server process: durable upserts as JSON, and the overhead of HTTP in a search."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 def run() -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     rows = vectors(COUNT)
     batches = [documents(at, rows[at : at + BATCH]) for at in range(0, COUNT, BATCH)]
     with (
@@ -51,7 +51,7 @@ def _transport(url: str) -> "closing[Transport]":
 
 
 def _poster(http: Transport, path: str, bodies: list[bytes]) -> Work:
-    """Posts ready-made bodies over one kept-alive connection."""
+    """Return a function that posts prepared bodies over one keep-alive connection."""
 
     def post(number: int) -> None:
         answer = http.send("POST", f"{ROUTE}{path}", bodies[number], JSON, safe=True)

@@ -1,4 +1,4 @@
-"""Timing, and the lines of a report."""
+"""Timing, and the lines of the report."""
 
 import gc
 import time
@@ -16,18 +16,18 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     suite: str
     work: str
     side: str
-    """Who did it: `akidb`, `raw sqlite3`, `chroma`."""
+    """The side measured: `akidb`, `raw sqlite3`, `chroma`."""
     p50: float
     p95: float | None
     unit: str
     goal: str = ""
-    """What `akidb` is to reach."""
+    """The goal for `akidb`."""
     reached: str = ""
-    """Whether it did, in this run, and by which figure where the goal is relative."""
+    """Whether this run reached it, with the figure if the goal is relative."""
 
 
 class Series(msgspec.Struct, frozen=True):
-    """How long each call took."""
+    """The times of the calls."""
 
     seconds: list[float]
 
@@ -45,9 +45,9 @@ class Series(msgspec.Struct, frozen=True):
 def in_turns(
     sides: dict[str, Work], rounds: int, *, warm_up: int = 5, peer: tuple[str, Work] | None = None
 ) -> dict[str, Series]:
-    """Time each side `rounds` times, one call of each in turn. The number of the round is passed in.
+    """Time each side `rounds` times, alternating call by call. The round number is passed in.
 
-    A peer comes afterwards by itself, since it may go on working in threads of its own between calls.
+    A peer runs alone afterwards, since its own threads may keep working between calls.
     """
     taken = _take_turns(sides, rounds, warm_up)
     return taken if peer is None else taken | _take_turns(dict([peer]), rounds, warm_up)
@@ -84,13 +84,13 @@ class Goal(msgspec.Struct, frozen=True):
     """A bound on the 95th percentile too."""
     beside: str = ""
     share: bool = False
-    """Whether the bound is a share of the other side's figure, and not what may come on top of it."""
+    """Whether the bound is a share of the other side's figure, rather than an allowed addition to it."""
     at_least: bool = False
     of_p95: bool = False
-    """Whether it is about the 95th percentile alone."""
+    """Whether it applies only to the 95th percentile."""
 
     def judge(self, own: Figures, others: dict[str, Figures]) -> str:
-        """Say whether the goal is reached; figures in the unit of the bound."""
+        """Return whether the goal is reached, as text; figures are in the unit of the bound."""
         place = 1 if self.of_p95 else 0
         measured, shown = own[place], ""
         if self.beside:
@@ -110,7 +110,7 @@ def at_most(microseconds: float, p95: float | None = None) -> Goal:
 
 
 def on_top_of(side: str, microseconds: float) -> Goal:
-    """What may come on top of another side's latency."""
+    """Bound the addition to another side's latency."""
     return Goal(f"<= {side} + {microseconds:,.0f} us", microseconds, beside=side)
 
 
@@ -139,7 +139,7 @@ def latency_lines(suite: str, work: str, sides: dict[str, Series], goal: Goal | 
 def rate_lines(
     suite: str, work: str, sides: dict[str, Series], each: int, unit: str, goal: Goal | None
 ) -> list[Line]:
-    """Rates, AkiDB's first, from the median and the 95th percentile of the time that `each` of them took."""
+    """Rates, AkiDB's first, from the median and 95th percentile of the time of `each` items."""
     figures = {side: (each / series.p50, each / series.p95) for side, series in sides.items()}
     return _lines(suite, work, figures, unit, goal)
 
@@ -165,7 +165,7 @@ def _lines(suite: str, work: str, figures: dict[str, Figures], unit: str, goal: 
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The report for people."""
+    """Return the human-readable report."""
     head = ("suite", "work", "side", "p50", "p95", "unit", "goal", "reached")
     rows = [head] + [
         (

@@ -1,6 +1,6 @@
-"""Tenants: get, create durably, list, many writers at once; in a small store, a large one, on PostgreSQL.
+"""Tenants: get, create durably, list, concurrent writers; in a small store, a large one, on PostgreSQL.
 
-Beside the raw driver on the same tables with the same triggers, and Chroma.
+Compared with the raw driver on the same tables and triggers, and with Chroma.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ LIST = f"list {PAGE}"
 
 
 def run() -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     lines: list[Line] = []
     small: dict[str, Series] = {}
     with fresh_store() as operations:
@@ -34,7 +34,7 @@ def run() -> list[Line]:
 
 
 Part = tuple[list[Line], dict[str, Series]]
-"""Lines of the report, and AkiDB's own figures by the work."""
+"""Lines of the report, and AkiDB's own times by workload."""
 
 
 def _get(operations: Any, raw: Any, peer: Any) -> Part:

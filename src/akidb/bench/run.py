@@ -1,4 +1,4 @@
-"""Runs the suites and prints what they found."""
+"""Runs the suites and prints the results."""
 
 import argparse
 import platform
@@ -22,9 +22,9 @@ SUITES = {
 
 
 def run(argv: list[str]) -> int:
-    """Run the suites that `argv` names, all of them by default."""
-    parser = argparse.ArgumentParser(prog="akidb bench", description="Measure this machine.")
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    """Run the suites named in `argv`, by default all; return the exit status."""
+    parser = argparse.ArgumentParser(prog="akidb bench", description="Measure AkiDB on this machine.")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     try:
         given = parser.parse_args(argv)
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> int:
         return int(stopped.code or 0)
     unknown = [name for name in given.suites if name not in SUITES]
     if unknown:
-        print(f"akidb bench: there is no suite {unknown[0]!r}: {', '.join(SUITES)}", file=sys.stderr)
+        print(f"akidb bench: unknown suite {unknown[0]!r}; known: {', '.join(SUITES)}", file=sys.stderr)
         return 2
     lines: list[Line] = []
     for name in given.suites or SUITES:
@@ -62,4 +62,4 @@ def _chroma() -> str:
     try:
         return version("chromadb")
     except PackageNotFoundError:
-        return "not installed (pip install 'akidb[bench]'), so it is left out"
+        return "not installed (pip install 'akidb[bench]'), so it is skipped"

@@ -1,4 +1,4 @@
-"""The same work in a store of 100,000 tenants and 1,000,000 collections, and opening it after a kill."""
+"""The same workloads in a store of 100,000 tenants and 1,000,000 collections, and opening it after a kill."""
 
 import random
 import subprocess
@@ -43,17 +43,18 @@ _WRITE_AND_HANG = """
 import sys, time
 from pathlib import Path
 from akidb.deployment.local import open_local
+from akidb.operations.tenants import CreateTenant
 from akidb.settings import load
 operations = open_local(Path(sys.argv[1]), load())
 for number in range(200):
-    operations.tenants.create(f"Before the kill {sys.argv[2]} {number}")
+    operations.perform(CreateTenant(name=f"Before the kill {sys.argv[2]} {number}"))
 print("written", flush=True)
 time.sleep(600)
 """
 
 
 def run(suite: str, small: dict[str, Series]) -> list[Line]:
-    """All figures of this suite, beside those of the small store."""
+    """Return the results of this suite, next to those of the small store."""
     with _large_store() as directory:
         operations = open_local(directory, load())
         try:
@@ -70,7 +71,7 @@ def _large_store() -> Iterator[Path]:
         open_local(directory, load()).close()
         connection = library.connect(directory / METADATA_NAME, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=OFF")  # it is filled, not measured
+        connection.execute("PRAGMA synchronous=OFF")  # filling is not measured
         connection.execute("CREATE TEMP TABLE numbers (n INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO numbers VALUES (?)", ((n,) for n in range(TENANTS)))
         for statement in _FILL:

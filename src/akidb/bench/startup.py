@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: `akidb --help` and `import akidb`."""
+"""Startup time: `akidb --help` and `import akidb`."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ HELP_MS = 180
 
 
 def run() -> list[Line]:
-    """All figures of this suite."""
+    """Return the results of this suite."""
     sides = {
         "akidb --help": [sys.executable, "-m", "akidb", "--help"],
         "import akidb": [sys.executable, "-c", "import akidb"],

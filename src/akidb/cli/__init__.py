@@ -1,6 +1,6 @@
-"""The command line: it turns arguments into operations and answers into tables or JSON.
+"""The command line: converts arguments to operations, and results to tables or JSON.
 
-It knows no rule of the domain and touches no store; all it asks goes through `akidb.ports.operations`,
-in this process or over a socket. Heavy modules load inside the commands that need them, because
-`akidb --help` and shell completion must answer at once.
+It contains no domain rules and does not access stores; all calls go through `akidb.operations`, in
+process or over a socket. Heavy modules are imported inside the commands that need them, so that
+`akidb --help` and shell completion are fast.
 """

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the forms in which they are written."""
+"""Arguments and options shared by several commands, and their parsers."""
 
 import re
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ TenantArgument = Annotated[str, typer.Argument(metavar="T", help="The tenant's s
 CollectionArgument = Annotated[
     str, typer.Argument(metavar="T/D/C", help="The tenant, the database, and the collection's name or ID.")
 ]
-IfVersion = Annotated[int | None, typer.Option(help="Do it only if this is the current version.")]
-Limit = Annotated[int, typer.Option(help="The most to show, 1-1000.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+IfVersion = Annotated[int | None, typer.Option(help="Act only if this is the current version.")]
+Limit = Annotated[int, typer.Option(help="Maximum number of results, 1-1000.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
 FilterOption = Annotated[
-    str | None, typer.Option("--filter", metavar="JSON", help='Such as \'{"year": {"$gte": 2020}}\'.')
+    str | None, typer.Option("--filter", metavar="JSON", help='For example \'{"year": {"$gte": 2020}}\'.')
 ]
-Vectors = Annotated[bool, typer.Option("--vectors", help="With the vectors.")]
+Vectors = Annotated[bool, typer.Option("--vectors", help="Include the vectors.")]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGTP]i?)?B?", re.ASCII | re.IGNORECASE)
 _PREFIXES = "KMGTP"
 
 
 def parse_size(text: str, field: str) -> int:
-    """Read `32GiB`, `10GB`, `1.5 TiB` or a number of bytes."""
+    """Parse `32GiB`, `10GB`, `1.5 TiB` or a number of bytes."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidArgument(field, "must be a size such as 32GiB, 10GB or a number of bytes")
@@ -35,7 +35,7 @@ def parse_size(text: str, field: str) -> int:
     base = 1024 if prefix.endswith("I") else 1000
     factor = base ** (_PREFIXES.index(prefix[0]) + 1) if prefix else 1
     whole, _, fraction = number.partition(".")
-    # Whole numbers all the way: a float loses bytes from 8 PiB on.
+    # Integer arithmetic: a float loses bytes from 8 PiB on.
     size = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > MAX_INTEGER:
         raise InvalidArgument(field, f"must be at most {MAX_INTEGER} bytes")
@@ -43,12 +43,12 @@ def parse_size(text: str, field: str) -> int:
 
 
 def collection_path(text: str) -> CollectionPath:
-    """Read `T/D/C`."""
+    """Parse `T/D/C`."""
     return CollectionPath(**parse_places(text, ("tenant", "database", "collection")))
 
 
 def parse_places(text: str, names: Sequence[str]) -> dict[str, str]:
-    """Read a path such as `T/D` as what it names."""
+    """Parse a path such as `T/D` into its parts by name."""
     parts = text.split("/")
     if len(parts) != len(names) or not all(parts):
         raise InvalidArgument("path", f"must be {'/'.join(names)}, not {text!r}")
@@ -56,7 +56,7 @@ def parse_places(text: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def parse_object(text: str | None, field: str) -> dict[str, Any] | None:
-    """Read a JSON object that was given as an option; None stays None."""
+    """Parse a JSON object from an option; None stays None."""
     from akidb.operations.text import json_object
 
     return None if text is None else json_object(text, field)

@@ -1,8 +1,8 @@
-"""`akidb audit`: the record of what was done."""
+"""`akidb audit`: the audit log."""
 
 from akidb.cli import everyday
 from akidb.cli.session import group
 
-app = group("audit", "The record of what was done.")
+app = group("audit", "The audit log.")
 
 everyday.add(app, "audit", "list")

@@ -1,4 +1,4 @@
-"""`akidb backup`, `akidb restore`, and tenants as files: `akidb tenant export`, `import`, `copy`."""
+"""`akidb backup` and `restore`; `akidb tenant export`, `import` and `copy`."""
 
 import sys
 import time
@@ -12,16 +12,15 @@ import typer
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command
-from akidb.domain.archives import ImportConflict
+from akidb.domain.archives import ByteSink, ByteSource, ImportConflict
 from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
-from akidb.ports.archive import ByteSink, ByteSource
 
 STANDARD = "-"
 
-Written = Annotated[str, typer.Argument(metavar="FILE", help="A new file; - is standard output.")]
-Read = Annotated[str, typer.Argument(metavar="FILE", help="What was written; - is standard input.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, if it is a regular one.")]
+Written = Annotated[str, typer.Argument(metavar="FILE", help="The file to write; - is standard output.")]
+Read = Annotated[str, typer.Argument(metavar="FILE", help="The file to read; - is standard input.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing regular file.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,18 +30,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def backup(session: Session, file: Written, *, force: Force = False) -> None:
-    """Write all tenants to one file, while others work.
+    """Write all tenants to one file, without blocking other clients.
 
-    A backup keeps what it holds, also when that is purged later.
+    Later purges do not change a backup: it still contains the purged data.
     """
     with _written(session, file, "backed up", force=force) as target:
         session.operations.perform(CreateBackup(), sink=target)
 
 
 def restore(session: Session, file: Read) -> None:
-    """Bring a backup back into an empty data directory or PostgreSQL database, and check it.
+    """Restore a backup into an empty data directory or PostgreSQL database, and verify it.
 
-    All of the file is checked before anything is there; when it is refused, nothing is.
+    The whole file is verified first; if it is invalid, nothing is restored.
     """
     from akidb.deployment.local import restore_local
 
@@ -62,7 +61,7 @@ def restore(session: Session, file: Read) -> None:
 def export(session: Session, tenant: TenantArgument, file: Written, *, force: Force = False) -> None:
     """Write a tenant to a file: databases, collections, users, documents.
 
-    `akidb tenant import` takes it in at another place.
+    `akidb tenant import` imports it elsewhere.
     """
     with _written(session, file, "exported", force=force) as target:
         session.operations.perform(ExportTenant(tenant=tenant), sink=target)
@@ -73,12 +72,12 @@ def import_file(
     session: Session,
     file: Read,
     *,
-    slug: Annotated[str | None, typer.Option("--as", metavar="SLUG", help="Another slug.")] = None,
+    slug: Annotated[str | None, typer.Option("--as", metavar="SLUG", help="Import under this slug.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what is in its way; do nothing.")
+        bool, typer.Option("--dry-run", help="Report the result and any conflicts without importing.")
     ] = False,
 ) -> None:
-    """Take in an exported tenant, under its own IDs; all or nothing."""
+    """Import an exported tenant with its original IDs, atomically."""
     with _source(file) as source:
         report = session.operations.perform(ImportTenant(slug=slug, dry_run=dry_run), source=source)
     if report.conflicts:
@@ -96,7 +95,7 @@ def import_file(
 
 
 def _conflicts(conflicts: Sequence[ImportConflict]) -> AlreadyExists:
-    """The error that a dry run ends with, once all conflicts are shown."""
+    """Return the error for a dry run that found conflicts."""
     first = conflicts[0]
     error = AlreadyExists("tenant", first.field, first.value)
     count = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
@@ -111,20 +110,20 @@ def copy(
     tenant: TenantArgument,
     slug: Annotated[str, typer.Argument(metavar="NEW-SLUG")],
     *,
-    name: Annotated[str | None, typer.Option(help="By default that of the original.")] = None,
+    name: Annotated[str | None, typer.Option(help="Defaults to the original name.")] = None,
 ) -> None:
-    """Make a tenant of its own of what a tenant holds now, with new IDs and without users."""
+    """Copy the current contents of a tenant to a new tenant, with new IDs and without users."""
     session.out.record(session.operations.perform(CopyTenant(tenant=tenant, slug=slug, name=name)))
 
 
 @contextmanager
 def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[ByteSink]:
-    """Where a command writes an archive, and what it says when that is done."""
+    """Open the file to write an archive to, and report the result at the end."""
     from akidb.client.files import writing
 
     if file == STANDARD:
         if sys.stdout.isatty():
-            raise InvalidArgument("file", "an archive is no text for a terminal: name a file")
+            raise InvalidArgument("file", "cannot write a binary archive to a terminal: give a file name")
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
@@ -134,7 +133,7 @@ def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator
             yield target
     except AlreadyExists as error:
         if error.fields["field"] == "file":
-            error.add_note("--force replaces it")
+            error.add_note("--force overwrites it")
         raise
     seconds, size = round(time.perf_counter() - began, 3), Path(file).stat().st_size
     session.out.done(

@@ -1,16 +1,16 @@
-"""`akidb bench`: hands over to `akidb.bench`."""
+"""`akidb bench`: runs `akidb.bench`."""
 
 import typer
 
 
 def add_to(app: typer.Typer) -> None:
-    """Declare the command; its options are the bench's own, `--help` included."""
+    """Declare the command. All options, `--help` included, are parsed by the benchmark."""
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
     app.command("bench", context_settings=settings, add_help_option=False)(bench)
 
 
 def bench(context: typer.Context) -> int:
-    """Measure this machine, beside the raw driver and a peer."""
+    """Benchmark AkiDB on this machine against the raw driver and another database."""
     from akidb.bench import main
 
     return main(context.args)

@@ -1,4 +1,4 @@
-"""`akidb changes`: what changed of a tenant or a collection, as JSON lines."""
+"""`akidb changes`: the change feed of a tenant or a collection, as JSON lines."""
 
 import sys
 from typing import Annotated, Any
@@ -24,15 +24,15 @@ def changes(
     session: Session,
     path: Annotated[str, typer.Argument(metavar="T[/D/C]", help="A tenant's metadata, or a collection.")],
     *,
-    since: Annotated[int, typer.Option(help="The next_since of the last line; 0 gives all there is.")] = 0,
+    since: Annotated[int, typer.Option(help="next_since of the last line; 0 is the beginning.")] = 0,
     feed: Annotated[str | None, typer.Option(help="The feed of the last line.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until interrupted.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more changes, until Ctrl-C.")] = False,
     limit: Limit = MAX_PAGE_LIMIT,
-    vectors: Annotated[bool, typer.Option("--vectors", help="With the vectors.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Include the vectors.")] = False,
 ) -> None:
-    """Print what changed after a sequence, a JSON object on each line.
+    """Print the changes after a sequence number, as JSON lines.
 
-    After each page comes a line with `next_since` and `feed`, to go on with.
+    Each page ends with a line of `next_since` and `feed`; pass them to --since and --feed to continue.
     """
     from akidb.ports import wire
 
@@ -45,7 +45,7 @@ def changes(
         if page.changes or moved or wait_seconds == 0:
             lines: list[Any] = [*page.changes, {"next_since": since, "feed": feed}]
             write_bytes(b"".join(wire.encode(line) + b"\n" for line in lines))
-            sys.stdout.flush()  # who follows reads them now
+            sys.stdout.flush()  # a follower reads them now
         if not page.more:
             if not follow:
                 return

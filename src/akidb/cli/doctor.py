@@ -1,4 +1,4 @@
-"""`akidb doctor`: examines every store of a data directory."""
+"""`akidb doctor`: checks every store of a data directory."""
 
 from typing import Annotated
 
@@ -20,12 +20,12 @@ def doctor(
     *,
     states: Annotated[
         bool,
-        typer.Option("--states", help="Print what each state stops and where it may lead, and do no more."),
+        typer.Option("--states", help="Only print the transitions and permissions of each state."),
     ] = False,
 ) -> int:
-    """Examine every store.
+    """Check the integrity of every store.
 
-    The exit status is 1 when something is wrong.
+    The exit status is 1 if a check fails.
     """
     if states:
         _print_states(session)

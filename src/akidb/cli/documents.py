@@ -1,4 +1,4 @@
-"""`akidb document`: documents of a collection, one by one or by the file."""
+"""`akidb document`: documents of a collection, individually or from files."""
 
 import time
 from functools import partial
@@ -29,7 +29,7 @@ from akidb.operations.documents import (
 
 app = group("document", "Documents of a collection.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The documents' own IDs.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Document IDs.")]
 
 
 @command(app, "import")
@@ -37,16 +37,16 @@ def import_file(
     session: Session,
     path: CollectionArgument,
     file: Annotated[
-        str, typer.Argument(metavar="FILE.jsonl", help="A document a line; - is standard input.")
+        str, typer.Argument(metavar="FILE.jsonl", help="One document per line; - is standard input.")
     ],
     *,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="A file without a document is no error.")
+        bool, typer.Option("--allow-empty", help="Accept a file without documents.")
     ] = False,
 ) -> None:
-    """Write the documents of a file, after all of it was checked.
+    """Import the documents of a file, after validating the whole file.
 
-    Each line is an object with id, text, vector and metadata; a known id is replaced.
+    Each line is an object with id, text, vector and metadata. A document with an existing id is replaced.
     """
     from akidb.cli import importing
 
@@ -56,12 +56,12 @@ def import_file(
         start = source.tell()
         count = importing.check(importing.lines(source), collection)
         if not count and not allow_empty:
-            # More often than not the command before the pipe has failed.
-            raise InvalidArgument("file", "holds no document; --allow-empty takes that as done")
+            # Usually the command before the pipe has failed.
+            raise InvalidArgument("file", "contains no documents; use --allow-empty to accept that")
         source.seek(start)
         began = time.perf_counter()
         with session.out.progress("importing", count, "texts") as advance:
-            # What is added to the file by now has not been checked.
+            # Lines appended since have not been validated.
             parts = importing.batches(importing.lines(source, count))
             written = importing.write(session.operations, target, parts, advance)
     seconds = time.perf_counter() - began
@@ -74,7 +74,7 @@ def import_file(
 
 @command(app, "get")
 def get(session: Session, path: CollectionArgument, ids: Ids = None, *, vectors: Vectors = False) -> None:
-    """Show documents; an ID that is missing makes the exit status 3."""
+    """Show documents. The exit status is 3 if one does not exist."""
     wanted = _needed(ids)
     documents = session.operations.perform(
         GetDocuments(**collection_path(path)._asdict(), ids=wanted, include=_include(vectors=vectors))
@@ -86,7 +86,7 @@ def get(session: Session, path: CollectionArgument, ids: Ids = None, *, vectors:
     if missing:
         error = NotFound("document", missing[0])
         if len(missing) > 1:
-            error.add_note(f"nor do {len(missing) - 1} more")
+            error.add_note(f"{len(missing) - 1} more missing")
         raise error
 
 
@@ -99,7 +99,7 @@ def delete(
     filter: FilterOption = None,
     yes: Yes = False,
 ) -> None:
-    """Delete the documents with these IDs, or those that a filter finds."""
+    """Delete the documents with these IDs, or those that match a filter."""
     target, chosen = collection_path(path), parse_object(filter, "filter")
     if bool(ids) == (chosen is not None):
         raise InvalidArgument("ids", "give either IDs or --filter")
@@ -117,11 +117,11 @@ def update(
     ids: Ids = None,
     *,
     metadata: Annotated[
-        str, typer.Option(metavar="JSON", help="Merged into their metadata; a null removes its key.")
+        str, typer.Option(metavar="JSON", help="Merged into their metadata; null removes a key.")
     ],
     filter: FilterOption = None,
 ) -> None:
-    """Change the metadata of the documents with these IDs, or of those that match."""
+    """Change the metadata of the documents with these IDs, or of those that match a filter."""
     request = UpdateDocuments(
         **collection_path(path)._asdict(),
         metadata=parse_object(metadata, "metadata") or {},
@@ -134,7 +134,7 @@ def update(
 
 @command(app, "count")
 def count(session: Session, path: CollectionArgument, *, filter: FilterOption = None) -> None:
-    """Count documents: all of them, or those that a filter finds."""
+    """Count all documents, or those that match a filter."""
     found = session.operations.perform(
         CountDocuments(**collection_path(path)._asdict(), filter=parse_object(filter, "filter"))
     )
@@ -145,7 +145,7 @@ def count(session: Session, path: CollectionArgument, *, filter: FilterOption = 
 def export(
     session: Session, path: CollectionArgument, *, filter: FilterOption = None, vectors: Vectors = False
 ) -> None:
-    """Print documents as JSON lines, as `import` takes them."""
+    """Print documents as JSON lines, in the format of `import`."""
     from akidb.cli.importing import patiently
     from akidb.ports import wire
 
@@ -164,7 +164,7 @@ def export(
 
 def _needed(ids: list[str] | None) -> list[str]:
     if not ids:
-        raise InvalidArgument("ids", "name at least one")
+        raise InvalidArgument("ids", "give at least one ID")
     return ids
 
 

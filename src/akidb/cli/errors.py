@@ -1,6 +1,6 @@
-"""What goes wrong on the command line, said in one line: exit statuses, and problems as text or JSON.
+"""Errors of the command line: exit statuses, and messages as one line of text or as JSON.
 
-Every error ends here, the unexpected ones too; nothing above prints a traceback.
+All errors are handled here, including unexpected ones; a traceback is never printed.
 """
 
 import errno
@@ -16,7 +16,7 @@ from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailab
 
 EXIT_FAILED = 1
 _PACKAGE = Path(__file__).parents[1]
-"""Where the program's own code lies; a directory may bear the same name and hold anything."""
+"""The directory of the program's own code; other directories may have the same name."""
 
 EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.InvalidArgument: 2,
@@ -33,16 +33,16 @@ EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.Unavailable: EXIT_FAILED,
     errors.Internal: EXIT_FAILED,
 }
-"""The one table from an error to the status that the process ends with; a subclass has its base's."""
+"""The exit status of each error class; a subclass has that of its base."""
 
 
 def exit_status(error: AkiDBError) -> int:
-    """The status that the process ends with after this error."""
+    """Return the exit status for an error."""
     return next((EXIT_STATUS[kind] for kind in type(error).__mro__ if kind in EXIT_STATUS), EXIT_FAILED)
 
 
 def as_domain_error(error: Exception) -> AkiDBError:
-    """Make one of our errors of whatever ended a command."""
+    """Convert any exception to a domain error."""
     if isinstance(error, AkiDBError):
         return error
     if isinstance(error, typer.TyperException):
@@ -55,7 +55,7 @@ def as_domain_error(error: Exception) -> AkiDBError:
 
 
 def problem(error: AkiDBError) -> dict[str, Any]:
-    """The error as the JSON object that the HTTP API would send, without a status and a request."""
+    """Return the error as the JSON object of the HTTP API, without `status` and `request_id`."""
     return {
         "type": f"urn:akidb:error:{error.code}",
         "title": error.title,
@@ -66,41 +66,41 @@ def problem(error: AkiDBError) -> dict[str, Any]:
 
 
 def one_line(error: AkiDBError) -> str:
-    """The error for people: its code and what it says, without a character that moves the cursor."""
+    """Return the error as one line of text: its code and message, with control characters escaped."""
     return f"error: {error.code}: {detail(error)}"
 
 
 def detail(error: AkiDBError) -> str:
-    """What the error says and what was noted of it, on one line."""
+    """Return the message and the notes of an error, on one line."""
     return printable("; ".join([error.message, *getattr(error, "__notes__", ())]))
 
 
 def printable(text: str) -> str:
-    """Escape what is no printable character, so that a stored text cannot steer the terminal."""
+    """Escape non-printable characters, so that stored text cannot control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def unreadable(path: Path | str, error: OSError) -> NoReturn:
-    """Raise InvalidArgument for a file that was named and cannot be read."""
+    """Raise InvalidArgument for a file that cannot be read."""
     raise InvalidArgument("file", f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _encodable(value: Any) -> Any:
-    """Keep what JSON can hold; an argument of the process may hold lone surrogates."""
+    """Escape lone surrogates, which a process argument may contain and JSON cannot."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _of_the_call(error: typer.TyperException) -> InvalidArgument:
-    """Name the option or argument that a fault of the call is about, if it is about one."""
+    """Convert a usage error, naming the option or argument that it is about, if any."""
     name = getattr(getattr(error, "param", None), "name", None)
     message = " ".join(error.format_message().split())
     if name is None:
         return InvalidArgument("arguments", message)
     if message.startswith("Missing "):
         return InvalidArgument(name, "is missing")
-    # The words before are the library's and its validator's.
+    # The text before the colon comes from the library and its validator.
     reason = message.partition(": ")[2].removeprefix("Value error, ").removesuffix(".")
     return InvalidArgument(name, reason.replace("Input should be", "must be", 1))
 
@@ -113,6 +113,6 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _place(error: Exception) -> str:
-    """The line of AkiDB that a defect came from: a report needs it, and there is no traceback."""
+    """Return the AkiDB source line that raised: bug reports need it, as there is no traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(f.filename).parents]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

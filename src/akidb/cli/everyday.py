@@ -1,14 +1,13 @@
-"""Commands made from the table of operations: create, get, list, count, update, delete, transitions.
+"""Commands generated from the table of operations: create, get, list, count, update, delete, transitions.
 
-A command takes the places of its operation as `T`, `T/D` or `T/D/C`, what it requires as arguments, and the
-other fields as options.
+A command takes the path of its operation as `T`, `T/D` or `T/D/C`, required fields as arguments, and other
+fields as options.
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 from msgspec import UNSET
 
@@ -35,7 +34,7 @@ COLUMNS: dict[Any, tuple[str, ...]] = {
         "request_id",
     ),
 }
-"""What a list shows of each entity."""
+"""The columns of a list, by entity."""
 
 _PROVISIONING = {"status": TenantStatus.PROVISIONING, "state": DatabaseState.PROVISIONING}
 _OPTIONS = {"memory_quota_bytes": "memory-quota", "storage_quota_bytes": "storage-quota", "qps_quota": "qps"}
@@ -47,7 +46,7 @@ class _Option(NamedTuple):
     field: str
     parameter: inspect.Parameter
     read: Callable[[Any], Any]
-    """From what was given to the field's value; UNSET for nothing."""
+    """Converts the option to the field's value; UNSET if it was not given."""
 
 
 def add(app: typer.Typer, feature: str, *verbs: str) -> None:
@@ -69,14 +68,14 @@ def _add(app: typer.Typer, row: Operation) -> None:
             value = option.read(given[option.parameter.name])
             if value is not UNSET:
                 if option.field in fields:
-                    raise InvalidArgument(option.field, "is given twice")
+                    raise InvalidArgument(option.field, "must not be given twice")
                 fields[option.field] = value
         if row.verb == "update" and not fields.keys() - {*row.places, "if_version"}:
-            raise InvalidArgument("arguments", "name at least one thing to change")
-        request = row.checked(row.request(**fields))  # before a store is opened, or even made
+            raise InvalidArgument("arguments", "give at least one field to change")
+        request = row.checked(row.request(**fields))  # before a store is opened or created
         if row.verb == "purge":
             confirm(
-                session, f"Remove {row.feature} {shown} and all its documents for good?", yes=given["yes"]
+                session, f"Permanently remove {row.feature} {shown} and all its documents?", yes=given["yes"]
             )
         _print(session, row, shown, session.operations.perform(request))
 
@@ -90,7 +89,7 @@ def _add(app: typer.Typer, row: Operation) -> None:
 
 
 def _placed(given: dict[str, Any], places: list[str]) -> dict[str, Any]:
-    """The places that a command was given."""
+    """Return the path fields given to a command."""
     if len(places) > 1:
         return parse_places(given["path"], places)
     return {place: given[place] for place in places}
@@ -126,9 +125,8 @@ def _place_parameters(row: Operation, places: list[str]) -> Iterator[inspect.Par
 
 
 def _options(row: Operation) -> Iterator[_Option]:
-    """The arguments and options for the fields that are not places."""
-    named = msgspec.structs.fields(row.request)
-    for field in named:
+    """Yield the arguments and options for the fields that are not in the path."""
+    for field in row.declared:
         if field.name in row.places:
             continue
         parse, help = parsers(row.request)[field.name], row.fields[field.name].help
@@ -136,7 +134,7 @@ def _options(row: Operation) -> Iterator[_Option]:
             argument = Annotated[str, typer.Argument(metavar=field.name.upper(), help=help)]
             yield _Option(field.name, _parameter(field.name, argument), _reading(parse, field.name))
         elif field.name in _PROVISIONING and row.verb == "create":
-            flag = _flag("provisioning", "provisioning", "Not in use yet.")
+            flag = _flag("provisioning", "provisioning", "Create it as provisioning, not yet in use.")
             yield _Option(field.name, flag, _choosing(_PROVISIONING[field.name]))
         elif field.default is False:
             yield _Option(field.name, _flag(field.name, _dashed(field.name), help), _choosing(True))
@@ -149,7 +147,7 @@ def _valued(row: Operation, name: str, parse: Parser, help: str) -> Iterator[_Op
     option = _OPTIONS.get(name, _dashed(name))
     metavar = _metavar(row, name)
     if name.endswith("_bytes"):
-        parse, metavar, help = parse_size, "SIZE", f"{help} Such as 32GiB, 10GB, or bytes."
+        parse, metavar, help = parse_size, "SIZE", f"{help} For example 32GiB, 10GB, or a number of bytes."
     completion = _completion(row.fields[name].words)
     annotation = Annotated[
         str | None, typer.Option(f"--{option}", metavar=metavar, help=help, autocompletion=completion)
@@ -157,7 +155,7 @@ def _valued(row: Operation, name: str, parse: Parser, help: str) -> Iterator[_Op
     parameter = _parameter(option.replace("-", "_"), annotation, default=None)
     yield _Option(name, parameter, _reading(parse, name))
     if row.verb == "update" and name in row.nullable and name != "if_version":
-        yield _Option(name, _flag(f"no_{name}", f"no-{option}", "Remove it."), _choosing(None))
+        yield _Option(name, _flag(f"no_{name}", f"no-{option}", "Remove the value."), _choosing(None))
 
 
 def _reading(parse: Parser, name: str) -> Callable[[Any], Any]:
@@ -178,7 +176,7 @@ def _metavar(row: Operation, name: str) -> str:
 
 
 def _completion(words: Sequence[str]) -> Callable[[str], list[str]] | None:
-    """What a shell offers for a value that is one of these words."""
+    """Return the shell completion for a value that is one of these words."""
 
     def complete(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]

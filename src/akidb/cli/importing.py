@@ -1,7 +1,7 @@
-"""Documents from a file of JSON lines: all of it is checked before any of it is written.
+"""Imports documents from a JSON lines file: the whole file is validated before anything is written.
 
-The file is read twice, so that one larger than memory can be imported; what cannot be read twice, such
-as a pipe, is kept in a temporary file in between.
+The file is read twice, so that it may be larger than memory; input that cannot be read twice, such as a
+pipe, is copied to a temporary file.
 """
 
 import codecs
@@ -32,8 +32,8 @@ from akidb.operations.text import below
 
 MAX_LINE_BYTES = 64 * 2**20
 BATCH_DOCUMENTS = 2_000
-BATCH_TEXTS = 256  # a second or so of embedding: often enough for a progress bar
-BATCH_BYTES = 16 * 2**20  # well below what a server takes in one body
+BATCH_TEXTS = 256  # about a second of embedding: frequent enough for a progress bar
+BATCH_BYTES = 16 * 2**20  # well below the body limit of a server
 
 PATIENCE_SECONDS = 60.0
 MIN_PAUSE_SECONDS = 0.01
@@ -42,19 +42,19 @@ T = TypeVar("T")
 
 
 class Line(NamedTuple):
-    """A document of a file, and where it stands."""
+    """A document of a file, and its position."""
 
     number: int
     """From 1."""
     position: int
-    """The document's own, from 0."""
+    """The index of the document, from 0."""
     size_bytes: int
     document: DocumentInput
 
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[IO[bytes]]:
-    """Open a file, or standard input for `-`, such that it can be read again from where it stands then."""
+    """Open a file, or standard input for `-`, seekable and positioned after any byte order mark."""
     with contextlib.ExitStack() as stack:
         if name == "-":
             file: IO[bytes] = sys.stdin.buffer
@@ -75,9 +75,9 @@ def opened(name: str) -> Iterator[IO[bytes]]:
 
 
 def lines(file: IO[bytes], most: int | None = None) -> Iterator[Line]:
-    """The documents from here on, up to so many; empty lines are passed over.
+    """Yield the documents from the current position, at most `most`; empty lines are skipped.
 
-    Raises InvalidArgument, naming the line, for what is no document.
+    Raises InvalidArgument with the line number for anything but a document.
     """
     number = position = 0
     while position != most and (line := file.readline(MAX_LINE_BYTES + 1)):
@@ -93,26 +93,26 @@ def lines(file: IO[bytes], most: int | None = None) -> Iterator[Line]:
 
 
 def check(found: Iterator[Line], collection: Collection) -> int:
-    """Look at every document and give their number.
+    """Validate every document and return their number.
 
-    Raises InvalidArgument for the first that the collection would refuse, naming the line.
+    Raises InvalidArgument with the line number for the first document that the collection would reject.
     """
     from akidb.services.batches import check_documents
 
-    ids = IdGenerator(lambda: 0, lambda _bits: 0)  # the service makes those that are kept
+    ids = IdGenerator(lambda: 0, lambda _bits: 0)  # for validation only: the service generates the stored IDs
     seen: dict[str, int] = {}
     count = 0
     for number, position, _, document in found:
         with _named(number, position):
             check_documents([document], collection, ids)
             if document.id is not None and (first := seen.setdefault(document.id, number)) != number:
-                raise InvalidArgument("id", f"is also that of line {first}")
+                raise InvalidArgument("id", f"is already used on line {first}")
         count += 1
     return count
 
 
 def batches(found: Iterator[Line]) -> Iterator[list[DocumentInput]]:
-    """Parts that are quick enough to embed and small enough for one request."""
+    """Yield batches that are small enough for one request and quick to embed."""
     batch: list[DocumentInput] = []
     texts = size = 0
     for _, _, line_bytes, document in found:
@@ -135,9 +135,9 @@ def write(
     parts: Iterable[Sequence[DocumentLike]],
     advance: Advance,
 ) -> int:
-    """Upsert all parts and give the number of documents.
+    """Upsert all parts and return the number of documents.
 
-    An error notes how many were written before it, and so does an interruption.
+    An error or interrupt gets a note with the number of documents already written.
     """
     written = 0
     try:
@@ -150,16 +150,16 @@ def write(
                 interrupt_if_asked()
     except (AkiDBError, KeyboardInterrupt) as error:
         if written or isinstance(error, KeyboardInterrupt):
-            error.add_note(f"{written} documents were written before")
+            error.add_note(f"{written} documents had been written")
         raise
     return written
 
 
 @contextlib.contextmanager
 def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait for the part under way, so that it is known what was written; a second does not wait.
+    """Defer Ctrl-C until the current part is written, so that the count is exact; a second one is immediate.
 
-    Gives what raises the KeyboardInterrupt that was asked for.
+    Yields a function that raises the deferred KeyboardInterrupt.
     """
     asked = False
 
@@ -175,7 +175,7 @@ def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupt_if_asked  # someone else decides what Ctrl-C does
+        yield interrupt_if_asked  # SIGINT is handled elsewhere
         return
     signal.signal(signal.SIGINT, ask)
     try:
@@ -185,9 +185,9 @@ def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Do it again after the time that a refusal for want of capacity names; it had no effect.
+    """Retry a call that is rate-limited or refused for overload, after the delay that the error names.
 
-    Raises that refusal when it is still given a minute later, or will be for ever.
+    Raises the error if it persists for a minute, or if the limit is 0. A refused call has no effect.
     """
     began = time.monotonic()
     while True:
@@ -201,7 +201,7 @@ def patiently(call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _named(number: int, position: int) -> Iterator[None]:
-    """Say of an error which line it is on, and put the document's place before its path."""
+    """Add the line number to an error, and the index of the document to its path."""
     try:
         yield
     except InvalidArgument as error:

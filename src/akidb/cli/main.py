@@ -1,13 +1,14 @@
-"""The way that every run of `akidb` ends: a status, and a line for what went wrong.
+"""The entry point of `akidb`: returns the exit status and prints errors as one line.
 
-It loads the commands within `main`: Ctrl-C may come while they load.
+The commands are imported inside `main`, so that Ctrl-C is handled during the import.
 """
 
 import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import IO
 
 EXIT_FAILED = 1
@@ -15,7 +16,7 @@ EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give the status to exit with; whatever goes wrong has been printed."""
+    """Run one command and return its exit status. Errors are printed."""
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
@@ -24,15 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     import typer
-    from typer.main import get_command
-
-    from akidb.cli.tree import app
 
     _accept_any_character()
     try:
-        status = get_command(app).main(arguments, prog_name="akidb", standalone_mode=False)
+        status = _commands()(arguments, prog_name="akidb", standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit as ended:  # the shell's completion, a reader that went away
+    except SystemExit as ended:  # shell completion, or a closed pipe
         status = ended.code
     except typer.Abort:
         print("cancelled", file=sys.stderr)
@@ -40,15 +38,25 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         _discard(sys.stdout)
         return EXIT_FAILED
-    except Exception as error:  # noqa: BLE001 - the end of every run: a line, never a traceback
+    except Exception as error:  # noqa: BLE001 - top level: print one line, never a traceback
         if _follows_an_interrupt(error):
             return EXIT_INTERRUPTED
         return _failed(error, json="--json" in arguments)
     return status if isinstance(status, int) else 0
 
 
+@cache
+def _commands() -> Callable[..., object]:
+    """What runs any of the commands, put together once for all runs of this process."""
+    from typer.main import get_command
+
+    from akidb.cli.tree import app
+
+    return get_command(app).main
+
+
 def _follows_an_interrupt(error: BaseException | None) -> bool:
-    """Whether this went wrong while an interrupted command was tidying up."""
+    """Return whether the error was raised during the cleanup after an interrupt."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
@@ -69,13 +77,13 @@ def _failed(ended_by: Exception, *, json: bool) -> int:
 
 
 def _accept_any_character() -> None:
-    """A name that the terminal's encoding lacks is written with escapes; it must not end a command."""
+    """Escape characters that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard(stream: IO[str]) -> None:
-    """Let what is still to be written go nowhere, or the interpreter complains of it at its end."""
+    """Redirect a broken stream to the null device: flushing it at exit would print an error."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""`akidb maintain`: runs a round of maintenance now."""
+"""`akidb maintain`: runs maintenance once, now."""
 
 import typer
 from msgspec.structs import asdict
@@ -14,10 +14,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def maintain(session: Session) -> int:
-    """Purge what is past its retention, and finish what a crash left.
+    """Purge deleted data past its retention, and recover from crashes.
 
-    Whatever keeps a store open for long does so by itself every minute. The exit status is 1 when
-    something could not be done.
+    A process that keeps a store open does this automatically every minute. The exit status is 1 if
+    there were problems.
     """
     report = session.operations.perform(MaintainStores())
     for problem in report.problems:
@@ -33,8 +33,8 @@ def maintain(session: Session) -> int:
         )
         if count
     ]
-    sentence = ", ".join(done) or "nothing was to be done"
+    sentence = ", ".join(done) or "nothing to do"
     if report.traces_remain:
-        sentence += "; a long read keeps traces of what was purged: the next round removes them"
+        sentence += "; a long-running read blocks the erasure of purged data: the next round retries it"
     session.out.done(asdict(report), sentence)
     return EXIT_FAILED if report.problems else 0

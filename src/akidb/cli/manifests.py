@@ -1,4 +1,4 @@
-"""`akidb migrate v1-to-v2` and `v2-to-v1`: tenants come from AkiDB 1.x, and go back."""
+"""`akidb migrate v1-to-v2` and `v2-to-v1`: migrate tenants from AkiDB 1.x and back."""
 
 import contextlib
 import os
@@ -16,10 +16,10 @@ from akidb.domain.migration import FaultyManifests, ManifestConflicts, Migration
 from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
 
 MAX_ROWS = 20
-"""Shown of what is worth knowing; of what is wrong, all is shown."""
+"""The most rows of an informational table; tables of errors are complete."""
 
 ReportFile = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report to FILE, as JSON.")
+    Path | None, typer.Option("--report", metavar="FILE", help="Write the full report to FILE, as JSON.")
 ]
 
 
@@ -33,17 +33,15 @@ def v1_to_v2(
     session: Session,
     *,
     v1_data_dir: Annotated[
-        Path, typer.Option("--v1-data-dir", metavar="DIR", help="The directory with the manifests of 1.x.")
+        Path, typer.Option("--v1-data-dir", metavar="DIR", help="The directory with the 1.x manifests.")
     ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and change no file.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let a manifest that has changed since overwrite its tenant.")
+        bool, typer.Option("--overwrite", help="Overwrite tenants whose manifest has changed.")
     ] = False,
     report: ReportFile = None,
 ) -> None:
-    """Take over every tenant of an AkiDB 1.x, or none of them.
+    """Import all tenants from AkiDB 1.x, atomically.
 
     Running it again changes nothing.
     """
@@ -55,7 +53,7 @@ def v1_to_v2(
         try:
             with session.out.stages("migrate", counted=True) as progress:
                 source = read_manifests(v1_data_dir, progress)
-                refuse_faults(source, dry_run=dry_run)  # before a store is made
+                refuse_faults(source, dry_run=dry_run)  # before a store is created
                 if dry_run:
                     done = try_on(session.stores, source, overwrite=overwrite)
                 else:
@@ -78,7 +76,7 @@ def v2_to_v1(
     ],
     report: ReportFile = None,
 ) -> None:
-    """Write every tenant as a manifest of AkiDB 1.x, under its old path where it has one."""
+    """Write every tenant as an AkiDB 1.x manifest, at its original path if it came from 1.x."""
     refuse_server(session)
     with _report_file(report) as file:
         with session.out.stages("migrate", counted=True) as progress:
@@ -91,14 +89,14 @@ def v2_to_v1(
 
 
 def refuse_server(session: Session) -> None:
-    """Raise InvalidArgument(`url`) where a server is named: the files are those of this machine."""
+    """Raise InvalidArgument(`url`) for a server: the migration needs local files."""
     if session.is_remote:
         raise InvalidArgument("url", "must be the data directory or the database, not a server")
 
 
 @contextlib.contextmanager
 def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
-    """A file to write the report to, which gets its name once it is whole; made before anything is done."""
+    """Create a temporary report file before the migration; rename it when it is complete."""
     from akidb.sql.sqlite import sync_directory
 
     if path is None:
@@ -115,7 +113,7 @@ def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
         written = Path(name)
         if written.stat().st_size:
             written.replace(path)
-            with contextlib.suppress(PermissionError):  # one that may be written but not read
+            with contextlib.suppress(PermissionError):  # a directory may be writable but not readable
                 sync_directory(path.parent)
         else:
             written.unlink()
@@ -139,18 +137,18 @@ def _write_report(report: MigrationReport | ReturnReport, file: IO[bytes] | None
 
 
 def _tell(session: Session, report: MigrationReport) -> None:
-    """The report for people: what was done, then what is wrong, then what is worth knowing."""
+    """Print the report as text: the result, then errors, then other information."""
     out, counts = session.out, report.counts
     if counts.faulty:
-        out.text(f"{counts.faulty} faulty files in {report.v1_data_dir}: nothing is migrated")
+        out.text(f"{counts.faulty} faulty files in {report.v1_data_dir}: nothing migrated")
     else:
         written = not report.dry_run and not counts.conflicts
         numbers = {
             "created" if written else "to create": counts.created,
             "overwritten" if written else "to overwrite": counts.overwritten,
-            "there already": counts.unchanged,
+            "unchanged": counts.unchanged,
             "in conflict": counts.conflicts,
-            "purged before and left out": counts.purged,
+            "purged earlier and skipped": counts.purged,
         }
         told = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
         out.text(f"{counts.manifests} manifests in {report.v1_data_dir}: {told or 'nothing to do'}")
@@ -166,7 +164,7 @@ def _tell(session: Session, report: MigrationReport) -> None:
     conflicts = [(t.path, t.tenant_id, t.reason) for t in tenants if t.outcome is Outcome.CONFLICT]
     _table(session, "Conflicts", ("path", "tenant", "reason"), conflicts, all=True)
     purged = [(t.path, t.tenant_id) for t in tenants if t.outcome is Outcome.PURGED]
-    _table(session, "Purged, and not brought back", ("path", "tenant"), purged)
+    _table(session, "Purged earlier, not restored", ("path", "tenant"), purged)
     _table(session, "Skipped", ("path", "reason"), [(each.path, each.reason) for each in report.skipped])
     fields = Counter(field for each in tenants for field in each.unknown_fields)
     _table(session, "Unknown fields, kept in the manifest", ("field", "manifests"), sorted(fields.items()))
@@ -175,18 +173,18 @@ def _tell(session: Session, report: MigrationReport) -> None:
         for t in tenants
         if t.content_hash is not None and t.slug != t.given_slug
     ]
-    _table(session, "Slugs made", ("path", "in 1.x", "in 2.0"), slugs)
+    _table(session, "Generated slugs", ("path", "in 1.x", "in 2.0"), slugs)
 
 
 def _tell_return(session: Session, report: ReturnReport) -> None:
     session.out.text(
-        f"{len(report.tenants)} manifests in {report.out}: {report.unchanged} as they came from 1.x,"
-        f" {report.changed} changed since, {report.new} of tenants that were made in 2.0"
+        f"{len(report.tenants)} manifests in {report.out}: {report.unchanged} identical to 1.x,"
+        f" {report.changed} changed since, {report.new} of tenants created in 2.0"
     )
     behind = [(t.slug, ", ".join(t.left_behind)) for t in report.tenants if t.left_behind]
-    _table(session, "Databases that 1.x has no place for", ("tenant", "databases"), behind, all=True)
+    _table(session, "Databases that 1.x cannot represent", ("tenant", "databases"), behind, all=True)
     moved = [(t.slug, t.moved_from, t.path) for t in report.tenants if t.moved_from is not None]
-    _table(session, "Under another path", ("tenant", "was", "is"), moved, all=True)
+    _table(session, "Written to another path", ("tenant", "was", "is"), moved, all=True)
 
 
 def _table(
@@ -204,4 +202,4 @@ def _table(
     session.out.text(f"{title} ({len(rows)})", "bold")
     session.out.rows(None, columns, shown)
     if len(shown) < len(rows):
-        session.out.text(f"... and {len(rows) - len(shown)} more: --report FILE has them all")
+        session.out.text(f"... and {len(rows) - len(shown)} more: --report FILE lists all")

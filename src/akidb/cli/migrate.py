@@ -1,4 +1,4 @@
-"""`akidb migrate`: brings stores to this program's schema, and tenants from 1.x and back."""
+"""`akidb migrate`: schema migrations of the stores, and tenants from 1.x and back."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ from akidb.cli.session import Session, command, confirm, group
 if TYPE_CHECKING:
     from akidb.deployment.schema_changes import SchemaChange
 
-app = group("migrate", "Changes of the stores' shape, and from AkiDB 1.x and back.")
+app = group("migrate", "Schema migrations, and migration from AkiDB 1.x and back.")
 manifests.add_to(app)
 
 
@@ -19,18 +19,16 @@ manifests.add_to(app)
 def schema(
     session: Session,
     *,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done.")] = False,
     to: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Go to this version, back where a step can.")
+        str | None, typer.Option(metavar="VERSION", help="Target version; older if reversible.")
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Bring the stores to this program's schema, or to another.
+    """Migrate the stores to this program's schema version, or to another.
 
-    Whatever opens them brings them forward too. Copies of the files are taken first. On the way back it says
-    what is lost, and asks.
+    Opening a store also upgrades it. The files are copied first. A downgrade reports the data that it loses
+    and asks for confirmation.
     """
     import msgspec
 
@@ -51,7 +49,7 @@ def schema(
         for line in _losses(plan):
             session.out.note(line)
         if plan.lost:
-            confirm(session, f"Go back from {plan.found} to {plan.to}?", yes=yes)
+            confirm(session, f"Downgrade from {plan.found} to {plan.to}?", yes=yes)
     done = run(dry_run=dry_run)
     if done.found == done.to:
         sentence = f"the schema is {done.to}" + (", the newest" if to is None else "")
@@ -67,7 +65,7 @@ def schema(
 
 
 def _losses(change: "SchemaChange") -> list[str]:
-    """A line for each thing that goes back with a step."""
+    """Return a line for each loss of data by a downgrade."""
     return [
         f"lost with {loss.version}: {'' if loss.rows is None else f'{loss.rows:,} '}{loss.what}"
         for loss in change.lost

@@ -1,6 +1,6 @@
-"""`akidb model`: the embedding models of this machine, or of the server that is asked.
+"""`akidb model`: the embedding models of this machine or of a server.
 
-The models of a machine lie outside every data directory, so none is opened for them.
+Local models are stored outside the data directories, so no data directory is opened.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 @command(app, "list")
 def list_models(session: Session) -> None:
-    """List the models that are known."""
+    """List the known models."""
     models = models_of(session).perform(ListModels())
     rows = [[getattr(model, column) for column in COLUMNS] for model in models]
     session.out.rows({"items": models, "next_cursor": None}, COLUMNS, rows)
@@ -38,12 +38,12 @@ def info(session: Session, name: Name) -> None:
 
 @command(app, "pull")
 def pull(session: Session, name: Name) -> None:
-    """Fetch a model and check it by its hash, unless it is there."""
+    """Download a model and verify its hash, unless it is installed."""
     session.out.record(pull_with_progress(session.out, models_of(session), name))
 
 
 def models_of(session: Session) -> "Operations":
-    """The server that the settings name, or else the models of this machine."""
+    """Return the operations of the configured server, otherwise those of the local models."""
     if session.is_remote:
         return session.operations
     from akidb.deployment.models import ModelOperations
@@ -52,6 +52,6 @@ def models_of(session: Session) -> "Operations":
 
 
 def pull_with_progress(out: Output, operations: "Operations", name: str) -> "ModelInfo":
-    """Download a model unless it is installed, with a bar for each stage."""
+    """Download a model unless it is installed, with a progress bar for each stage."""
     with out.stages(name) as progress:
         return operations.perform(PullModel(model=name), progress=progress)

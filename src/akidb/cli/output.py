@@ -1,7 +1,7 @@
-"""What a command prints: one JSON value for programs, tables for people; messages go to standard error.
+"""The output of commands: one JSON value with `--json`, otherwise tables; messages go to standard error.
 
-Nothing stored reaches a terminal unescaped. It decides no format of its own for JSON: entities and
-answers look as `akidb.ports.wire` writes them, the same as over HTTP.
+Stored text is always escaped before it reaches a terminal. JSON is encoded by `akidb.ports.wire`, in the
+same format as over HTTP.
 """
 
 import sys
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from akidb.domain.migration import Progress
 
 MAX_CELL_CHARACTERS = 120
-PIPE_WIDTH = 2_000  # wide enough that no line is broken where no one looks at it
+PIPE_WIDTH = 2_000  # wide enough that lines are not wrapped in a pipe
 
 Advance = Callable[[int], None]
-"""Called with the number of things done since the last call."""
+"""Called with the number of items done since the last call."""
 
 
 class Output:
-    """Where one command writes."""
+    """The output of one command."""
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
@@ -40,7 +40,7 @@ class Output:
         write_bytes(wire.encode(value) + b"\n")
 
     def record(self, value: Any) -> None:
-        """Print one entity or answer: JSON, or a line for each of its fields."""
+        """Print one entity or result: JSON, or one line per field."""
         if self.json:
             self.value(value)
         else:
@@ -50,7 +50,7 @@ class Output:
             self._print_table(None, [(name, shown(item)) for name, item in fields.items()])
 
     def page(self, page: Page[Any], columns: Sequence[str]) -> None:
-        """Print a page of entities: JSON, or a row for each with these fields."""
+        """Print a page of entities: JSON, or one row per entity with these columns."""
         rows = ([getattr(item, column) for column in columns] for item in page.items)
         self.rows(page, columns, rows)
         if page.next_cursor is not None:
@@ -64,18 +64,18 @@ class Output:
             self._print_table(columns, [[shown(cell) for cell in row] for row in rows])
 
     def done(self, value: Mapping[str, Any], sentence: str) -> None:
-        """Print what a command did that has no entity to show."""
+        """Print the result of a command without an entity: `value` as JSON, or `sentence`."""
         if self.json:
             self.value(value)
         else:
             self.text(sentence)
 
     def text(self, line: str = "", style: str | None = None) -> None:
-        """Print a line for people on standard output."""
+        """Print a line of text on standard output."""
         self._console(sys.stdout).print(_plain(line, style), soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Print a line for people on standard error; a program that reads JSON gets none."""
+        """Print a message on standard error, unless the output is JSON."""
         if not self.json:
             print(printable(line), file=sys.stderr, flush=True)
 
@@ -90,9 +90,9 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show a bar on standard error, with units per second, while something is done.
+        """Show a progress bar on standard error, with units per second.
 
-        Without a terminal there is none.
+        It is shown only on a terminal.
         """
         if not sys.stderr.isatty():
             yield lambda _: None
@@ -119,7 +119,7 @@ class Output:
 
     @contextmanager
     def stages(self, title: str, *, counted: bool = False) -> Iterator["Progress"]:
-        """Show how far each stage is, in bytes or `counted`; on a terminal only, as `progress` is."""
+        """Show the progress of each stage, in bytes or as a count; only on a terminal, as `progress`."""
         if not sys.stderr.isatty():
             yield lambda _stage, _done, _total: None
             return
@@ -163,7 +163,7 @@ class Output:
 
 
 def shown(value: Any) -> str:
-    """One value in a cell of a table."""
+    """Format a value for a table cell."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -183,7 +183,7 @@ def shown(value: Any) -> str:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to standard output as it is, whatever the terminal's encoding."""
+    """Write raw bytes to standard output, regardless of the terminal's encoding."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
 

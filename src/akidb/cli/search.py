@@ -1,4 +1,4 @@
-"""`akidb search` and `akidb embed`: questions, and what a model makes of texts."""
+"""`akidb search` and `akidb embed`."""
 
 import time
 from typing import Annotated, Any
@@ -25,17 +25,17 @@ def add_to(app: typer.Typer) -> None:
 def search(
     session: Session,
     path: CollectionArgument,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The query text.")] = None,
     *,
     vector: Annotated[
-        str | None, typer.Option(metavar="JSON", help="A vector to look for instead, a list of numbers.")
+        str | None, typer.Option(metavar="JSON", help="A query vector instead of a text.")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="The most to find, 1-10000.")] = 10,
+    top_k: Annotated[int, typer.Option(help="Maximum number of matches, 1-10000.")] = 10,
     filter: FilterOption = None,
-    score_threshold: Annotated[float | None, typer.Option(help="Leave out what scores below.")] = None,
-    ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate index.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Omit matches with a lower score.")] = None,
+    ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
     include: Annotated[
-        str | None, typer.Option(metavar="PARTS", help="Such as text,metadata,vector.")
+        str | None, typer.Option(metavar="PARTS", help="For example text,metadata,vector.")
     ] = None,
 ) -> None:
     """Find the documents nearest to a text or vector."""
@@ -63,9 +63,9 @@ def embed(
     session: Session,
     text: Annotated[list[str], typer.Argument(metavar="TEXT...")],
     *,
-    model: Annotated[str | None, typer.Option(help="By default the one that the settings name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Defaults to the configured model.")] = None,
 ) -> None:
-    """Make vectors of texts."""
+    """Embed texts as vectors."""
     result = models_of(session).perform(EmbedTexts(texts=text, model=model))
     vectors: list[list[float]] = result.vectors.tolist()
     rows: list[tuple[Any, ...]] = [

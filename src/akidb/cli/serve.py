@@ -1,4 +1,4 @@
-"""`akidb serve`: hands over to the HTTP server."""
+"""`akidb serve`: runs the HTTP server."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -19,16 +19,16 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     session: Session,
     *,
-    host: Annotated[str, typer.Option(help="Where to listen; on loopback only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8080,
+    host: Annotated[str, typer.Option(help="The address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free port.")] = 8080,
     no_auth: Annotated[
         bool,
-        typer.Option("--no-auth", help="Ask nobody who they are; nobody is asked yet without it either."),
+        typer.Option("--no-auth", help="Disable authentication. No effect: there is none yet."),
     ] = False,
 ) -> None:
     """Serve a data directory or a PostgreSQL database over HTTP.
 
-    A directory also over a Unix socket, for commands on this machine. Ends in order at SIGTERM or Ctrl-C.
+    A directory is also served on a Unix socket, for local commands. SIGTERM and Ctrl-C shut down gracefully.
     """
     from akidb.api.server import serve as serve_directory
 

@@ -1,7 +1,7 @@
-"""What a command runs with: settings, the connection, the output; and how a command is declared.
+"""The context of a command (settings, connection, output), and the declaration of commands.
 
-The options `--url`, `--data` and `--json` stand before the command or after it. This is the one place
-that knows them.
+The options `--url`, `--data` and `--json` are accepted before and after the command. They are handled
+only here.
 """
 
 import functools
@@ -40,14 +40,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stan
 
 
 class Shared(NamedTuple):
-    """The options of every command, as far as they were given in one place."""
+    """The options that every command has, as given before or after the command."""
 
     url: str | None = None
     data: str | None = None
     json: bool = False
 
     def joined(self, other: "Shared") -> "Shared":
-        """Put together what stood before the command and after it."""
+        """Merge the options from before and after the command."""
         urls = [url for url in (self.url, other.url) if url is not None]
         directories = [data for data in (self.data, other.data) if data is not None]
         if len(urls) + len(directories) > 1:
@@ -56,7 +56,7 @@ class Shared(NamedTuple):
 
 
 class Session:
-    """One run of one command. What is heavy is made when it is first asked for."""
+    """One run of one command. Expensive attributes are created lazily."""
 
     def __init__(self, shared: Shared, *, makes_store: bool) -> None:
         self._url, self._data = shared.url, shared.data
@@ -70,7 +70,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt):  # of which typer lets no more through than the status
+        if isinstance(error, KeyboardInterrupt):  # typer passes on only its status
             for note in getattr(error, "__notes__", ()):
                 print(f"interrupted: {note}", file=sys.stderr, flush=True)
         if self._opened is not None:
@@ -78,36 +78,36 @@ class Session:
 
     @functools.cached_property
     def settings(self) -> "Settings":
-        """The settings, with what the command line says."""
+        """The settings, overridden by the command line."""
         from akidb import settings
 
         return settings.load(url=self._data if self._url is None else self._url)
 
     @functools.cached_property
     def place(self) -> str | Path:
-        """Where the data is: the URL of a server, or the path of a directory."""
+        """The location of the data: the URL of a server or database, or the path of a directory."""
         from akidb.client.connect import resolve
 
-        # What --data names is a directory, also when it looks like a URL.
+        # --data is always a directory, even if it looks like a URL.
         return resolve(self.settings.url if self._data is None else Path(self._data))
 
     @property
     def program(self) -> str:
-        """How a shell calls another command that works at the same place."""
+        """The shell command line of this program with the same data location, for hints."""
         given = (("--url", self._url), ("--data", self._data))
         options = [word for name, value in given if value is not None for word in (name, _masked(value))]
         return shlex.join([*this_program(), *options])
 
     @property
     def is_remote(self) -> bool:
-        """Whether another process was named, not a directory."""
+        """Whether the location is a server."""
         from akidb.client.connect import is_server
 
         return is_server(self.place)
 
     @property
     def directory(self) -> Path:
-        """The data directory. Raises InvalidArgument when a server was named."""
+        """The data directory. Raises InvalidArgument for a server or database."""
         if isinstance(self.place, str):
             what = "server" if self.is_remote else "database"
             raise InvalidArgument("url", f"must be a data directory here, not the {what} {self.shown_place}")
@@ -115,14 +115,14 @@ class Session:
 
     @property
     def shown_place(self) -> str:
-        """The place without a password that its URL may hold."""
+        """The location, with any password in its URL masked."""
         return _masked(str(self.place))
 
     @property
     def stores(self) -> str | Path:
-        """What this process may open itself: a directory, or the URL of a PostgreSQL database.
+        """The location that this process can open itself: a directory or the URL of a PostgreSQL database.
 
-        Raises InvalidArgument when a server was named.
+        Raises InvalidArgument for a server.
         """
         if self.is_remote:
             raise InvalidArgument(
@@ -133,9 +133,9 @@ class Session:
 
     @property
     def operations(self) -> "Operations":
-        """What can be asked, in this process or of a server; opened at the first use.
+        """The operations, in process or on a server; opened on first use.
 
-        Raises NotFound for a directory without a store, unless the command is one that makes it.
+        Raises NotFound for a directory without a store, unless the command may create one.
         """
         if self._opened is None:
             from akidb.client.connect import bind
@@ -146,19 +146,19 @@ class Session:
         return self._opened
 
     def _require_store(self) -> None:
-        """Opening makes a store where there is none: a directory that was mistyped must not become one."""
+        """Raise NotFound if the store does not exist: opening a mistyped directory would create one."""
         from akidb.deployment.local import METADATA_NAME
 
         if isinstance(self.place, Path) and not (self.place / METADATA_NAME).exists():
             error = NotFound("store", self.place)
-            error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` make one")
+            error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` create one")
             raise error
 
 
 def command(app: typer.Typer, name: str, *, makes_store: bool = False) -> Callable[[Command[P]], Command[P]]:
-    """Make a function a command of `app`; beside its own options it takes those of every command.
+    """Register a function as a command of `app`, with the shared options in addition to its own.
 
-    Only one that `makes_store` may be called for a directory that holds no store yet.
+    Only a command with `makes_store` accepts a directory without a store.
     """
 
     def register(function: Command[P]) -> Command[P]:
@@ -188,14 +188,14 @@ def command(app: typer.Typer, name: str, *, makes_store: bool = False) -> Callab
 
 
 def group(name: str, help: str) -> typer.Typer:
-    """Make a group of commands, such as `akidb tenant`."""
+    """Create a group of commands, such as `akidb tenant`."""
     return typer.Typer(
         name=name, help=help, rich_markup_mode=None, invoke_without_command=True, callback=require_command
     )
 
 
 def require_command(context: typer.Context) -> None:
-    """Answer a call that names no command with the help."""
+    """Print the help and exit with 2 if no command is given."""
     if context.invoked_subcommand is None:
         if (context.find_object(Shared) or Shared()).json:
             raise InvalidArgument("command", "is missing")
@@ -204,7 +204,7 @@ def require_command(context: typer.Context) -> None:
 
 
 def this_program() -> list[str]:
-    """The words that call this program from the current directory, also where it is not on the PATH."""
+    """Return the command that runs this program from the current directory, even if it is not on the PATH."""
     if shutil.which("akidb") is not None:
         return ["akidb"]
     for script in (Path(sys.argv[0]).absolute(), Path(sys.executable).with_name("akidb")):
@@ -214,7 +214,7 @@ def this_program() -> list[str]:
 
 
 def _masked(url: str) -> str:
-    """A URL as it may be shown."""
+    """Mask the passwords in a URL."""
     if "://" not in url:
         return url
     url = re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", url)
@@ -224,7 +224,7 @@ def _masked(url: str) -> str:
 def _from_here(script: Path) -> str:
     if not script.is_relative_to(here := Path.cwd()):
         return str(script)
-    # A shell looks a word without a slash up on the PATH alone.
+    # A shell searches only the PATH for a word without a slash.
     return f"./{script.name}" if script.parent == here else str(script.relative_to(here))
 
 
@@ -233,10 +233,10 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def confirm(session: Session, question: str, *, yes: bool) -> None:
-    """Ask before what cannot be undone; without a terminal `--yes` must have answered."""
+    """Ask for confirmation. Raises InvalidArgument without a terminal, unless `--yes` was given."""
     if yes:
         return
     if not sys.stdin.isatty() or session.out.json:
-        raise InvalidArgument("yes", "this cannot be undone: say --yes")
+        raise InvalidArgument("yes", "this cannot be undone: confirm with --yes")
     if not typer.confirm(question, err=True):
         raise typer.Abort

@@ -1,11 +1,11 @@
-"""`akidb tenant`: customers, their quotas and their lifecycle."""
+"""`akidb tenant`: tenants, their quotas and their lifecycle."""
 
 from akidb.cli import everyday
 from akidb.cli.arguments import TenantArgument
 from akidb.cli.session import Session, command, group
 from akidb.operations.tenants import GetUsage
 
-app = group("tenant", "Customers: each with its own documents and quotas.")
+app = group("tenant", "Tenants: isolated customers with their own data and quotas.")
 
 everyday.add(app, "tenant", "create", "list", "count", "get", "update")
 

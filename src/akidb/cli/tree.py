@@ -1,4 +1,4 @@
-"""The tree of the `akidb` command: its groups, its commands, and the options before them."""
+"""The command tree of `akidb`: groups, commands and global options."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ from akidb.cli import (
 )
 from akidb.cli.session import Data, Json, Shared, Url, require_command
 
-# Help in colour would double the time that `--help` takes.
+# Coloured help would double the run time of `--help`.
 app = typer.Typer(name="akidb", rich_markup_mode=None)
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
@@ -42,7 +42,7 @@ def options(
 ) -> None:
     """AkiDB, a multi-tenant vector database with built-in text embeddings.
 
-    The data is in the directory akidb-data, unless --data, --url, AKIDB_URL or akidb.toml says otherwise.
+    Data is stored in the directory akidb-data, unless --data, --url, AKIDB_URL or akidb.toml overrides it.
     """
     if version:
         from importlib.metadata import version as installed

@@ -1,4 +1,4 @@
-"""`akidb user`: the people who work with a tenant. A password is asked for or piped in, never an argument."""
+"""`akidb user`: the users of a tenant. Passwords are prompted for or piped in, never arguments."""
 
 import sys
 from typing import Annotated
@@ -14,12 +14,12 @@ from akidb.domain.errors import InvalidArgument
 from akidb.domain.names import MAX_PASSWORD_BYTES
 from akidb.operations.users import CreateUser, UpdateUser, VerifyPassword
 
-app = group("user", "Users: the people who work with a tenant.")
+app = group("user", "The users of a tenant.")
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's email or ID.")]
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's email.")]
 PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking.")
+    bool, typer.Option("--password-stdin", help="Read the password from standard input instead of a prompt.")
 ]
 
 
@@ -29,10 +29,10 @@ def create(
     tenant: TenantArgument,
     email: EmailArgument,
     *,
-    role: Annotated[UserRole, typer.Option(help="What the user is in the tenant.")] = UserRole.VIEWER,
+    role: Annotated[UserRole, typer.Option(help="The role of the user within the tenant.")] = UserRole.VIEWER,
     password_stdin: PasswordStdin = False,
 ) -> None:
-    """Create an active user; asks for a password of 8-1024 bytes."""
+    """Create an active user, with a prompt for a password of 8-1024 bytes."""
     password = read_password(session, from_stdin=password_stdin, is_new=True)
     session.out.record(
         session.operations.perform(CreateUser(tenant=tenant, email=email, password=password, role=role))
@@ -50,16 +50,16 @@ def update(
     *,
     email: Annotated[str | None, typer.Option()] = None,
     role: Annotated[UserRole | None, typer.Option()] = None,
-    password: Annotated[bool, typer.Option("--password", help="Ask for another password.")] = False,
+    password: Annotated[bool, typer.Option("--password", help="Prompt for a new password.")] = False,
     password_stdin: PasswordStdin = False,
     if_version: IfVersion = None,
 ) -> None:
-    """Change a user; what is not named stays."""
+    """Change fields of a user; omitted fields keep their values."""
     if password and password_stdin:
         raise InvalidArgument("password", "give either --password or --password-stdin")
     asked = password or password_stdin
     if email is None and role is None and not asked:
-        raise InvalidArgument("arguments", "name at least one thing to change")
+        raise InvalidArgument("arguments", "give at least one field to change")
     request = UpdateUser(
         tenant=tenant,
         user=user,
@@ -78,9 +78,9 @@ everyday.add(app, "user", "activate", "suspend", "deactivate", "delete")
 def verify_password(
     session: Session, tenant: TenantArgument, email: EmailArgument, *, password_stdin: PasswordStdin = False
 ) -> None:
-    """Show the active user who has this email and password.
+    """Show the active user with this email and password.
 
-    The exit status is 5 for an unknown email, a wrong password and a user who is not active.
+    The exit status is 5 for an unknown email, a wrong password or an inactive user.
     """
     password = read_password(session, from_stdin=password_stdin, is_new=False)
     session.out.record(
@@ -89,15 +89,15 @@ def verify_password(
 
 
 def read_password(session: Session, *, from_stdin: bool, is_new: bool) -> str:
-    """A password from standard input, without the end of its line, or typed unseen; a new one twice."""
+    """Read a password from standard input, stripping the trailing newline, or prompt; a new one twice."""
     if from_stdin:
-        # One byte more than a password and its line's end may have shows that it is too long.
+        # One byte more than the longest password and its newline reveals one that is too long.
         piped = sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 3)
         try:
             return piped.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise InvalidArgument("password", "must be UTF-8") from None
     if not sys.stdin.isatty() or session.out.json:
-        raise InvalidArgument("password", "is asked for at a terminal: pipe it in with --password-stdin")
+        raise InvalidArgument("password", "cannot be prompted for here: pipe it in with --password-stdin")
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True)
     return typed

@@ -1,5 +1,5 @@
-"""The Python interface: handles over one `Operations`, which is bound in process or over HTTP.
+"""The Python interface: handles over one `Operations`, in process or over HTTP.
 
-`handles` is what users hold, `http` speaks to a server, `targets` reads what `connect` is given.
-Nothing here decides anything about the data: rules live in the services, shapes in the domain.
+`handles` is the user-facing API, `http` is the client of a server, `connect` resolves targets.
+No rule about the data lives here: rules are in the services, shapes in the domain.
 """

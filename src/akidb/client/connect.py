@@ -1,4 +1,4 @@
-"""`connect`: from what a user names to a client bound in process or over HTTP."""
+"""`connect`: resolve a target to a client, in process or over HTTP."""
 
 import os
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Target = str | os.PathLike[str]
 
 DEFAULT_TIMEOUT_SECONDS = 300.0
-"""Embedding the texts of a large batch takes minutes on a small machine."""
+"""Embedding a large batch of texts takes minutes on a small machine."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
 
@@ -26,14 +26,14 @@ def connect(
 ) -> Client:
     """Connect to AkiDB.
 
-    `target` is a directory (made when there is none), `sqlite:///PATH` (absolute with four slashes),
-    `postgresql://USER@HOST/DATABASE`, `http://HOST:PORT`, `https://...`, or `unix:///PATH` of a server's
-    socket; without one the setting `url` says it. A directory that a server holds is reached through
-    the server's socket. `settings` are fields of `akidb.settings.Settings`, such as `models_dir`; they
-    concern what runs in this process. `timeout_seconds` is how long an answer of a server is waited for.
+    `target` is a directory (created if it does not exist), `sqlite:///PATH` (four slashes for an absolute
+    path), `postgresql://USER@HOST/DATABASE`, `http://HOST:PORT`, `https://...`, or `unix:///PATH` for a
+    server's socket. It defaults to the setting `url`. A directory that a running server owns is accessed
+    through the server's socket. `settings` are fields of `akidb.settings.Settings`, such as `models_dir`;
+    they apply to this process only. `timeout_seconds` limits the wait for a server's response.
 
-    Raises InvalidArgument for a target or setting that is wrong, Unavailable when the directory
-    cannot be used, or another process holds it that is no server.
+    Raises InvalidArgument for an invalid target or setting, Unavailable when the directory cannot be
+    used or is locked by a process that is not a server.
     """
     loaded = load(**settings)
     return Client(bind(loaded.url if target is None else target, loaded, timeout_seconds=timeout_seconds))
@@ -42,7 +42,7 @@ def connect(
 def bind(
     target: Target, settings: Settings, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 ) -> "Operations":
-    """The operations behind a target, as `connect` reads it."""
+    """Return the operations for a target, resolved as in `connect`."""
     where = resolve(target)
     if is_server(where):
         return _remote(where, timeout_seconds)
@@ -66,9 +66,9 @@ def _remote(url: str, timeout_seconds: float) -> "Operations":
 
 
 def resolve(target: Target) -> str | Path:
-    """Read a target: a URL (`http`, `https`, `unix` or `postgresql`), or the path of a directory.
+    """Resolve a target to a URL (`http`, `https`, `unix` or `postgresql`) or a directory path.
 
-    Raises InvalidArgument(`url`).
+    Raises InvalidArgument(`url`) for anything else.
     """
     if not isinstance(target, str):
         return _path(os.fspath(target))
@@ -82,7 +82,7 @@ def resolve(target: Target) -> str | Path:
         return _sqlite(rest)
     if name == "unix":
         if not rest.startswith("///") or "\0" in rest:
-            raise InvalidArgument("url", "must be unix:///PATH of a server's socket")
+            raise InvalidArgument("url", "must be unix:///PATH, the path of a server's socket")
         return f"unix:{rest}"
     if name.partition("+")[0] in {"postgresql", "postgres"}:
         if not rest.startswith("//"):
@@ -94,7 +94,7 @@ def resolve(target: Target) -> str | Path:
 
 
 def is_server(where: str | Path) -> TypeGuard[str]:
-    """Whether what was resolved is another process, which is asked, and not stores that are opened here."""
+    """Return whether a resolved target is a server, rather than stores that this process opens."""
     return isinstance(where, str) and not where.startswith("postgresql:")
 
 
@@ -109,7 +109,7 @@ def _server(url: str) -> str:
     if not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise InvalidArgument("url", "must be http://HOST:PORT or https://HOST:PORT")
     if "@" in parts.netloc:
-        raise InvalidArgument("url", "must not hold a user or a password")
+        raise InvalidArgument("url", "must not contain a user or a password")
     return url
 
 

@@ -1,4 +1,4 @@
-"""Files that a caller names: written whole or not at all, read as they are."""
+"""Files given by path or as file objects: atomic writes, plain reads."""
 
 import os
 import secrets
@@ -8,21 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from akidb.domain.archives import ByteSink, ByteSource
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
-from akidb.ports.archive import ByteSink, ByteSource
 
 FileTarget = str | os.PathLike[str] | ByteSink
-"""Where to write: a path, or something with `write`."""
+"""Where to write: a path, or an object with `write`."""
 FileSource = str | os.PathLike[str] | ByteSource
-"""Where to read: a path, or something with `read`."""
+"""Where to read: a path, or an object with `read`."""
 
 
 @contextmanager
 def writing(file: FileTarget, *, overwrite: bool) -> Iterator[ByteSink]:
-    """Write to a file: under another name first, then durably under its own, readable by its owner alone.
+    """Write a file atomically and durably, through a temporary file that only its owner can read.
 
-    Raises AlreadyExists for a file that is there, unless it is to be overwritten; InvalidArgument(`file`)
-    for a path that cannot be written, and for a link, a device or whatever else there is no regular file.
+    Raises AlreadyExists if the file exists, unless `overwrite` is set; InvalidArgument(`file`) if the path
+    cannot be written or is not a regular file (a link, a device).
     """
     if not isinstance(file, str | os.PathLike):
         yield file
@@ -55,7 +55,7 @@ def reading(file: FileSource) -> Iterator[ByteSource]:
         yield file
         return
     try:
-        opened = Path(file).open("rb")  # noqa: SIM115 - below, where its errors are no longer those of opening
+        opened = Path(file).open("rb")  # noqa: SIM115 - `with` below: it must not catch read errors
     except OSError as error:
         raise InvalidArgument("file", f"cannot read {os.fspath(file)}: {error.strerror}") from None
     with opened:
@@ -63,28 +63,28 @@ def reading(file: FileSource) -> Iterator[ByteSource]:
 
 
 def _require_room(path: Path, *, overwrite: bool) -> None:
-    """Refuse a path where something is, unless it is a regular file that is to be overwritten."""
+    """Refuse an existing path, unless it is a regular file and `overwrite` is set."""
     try:
         mode = path.lstat().st_mode
-    except OSError:  # nothing is there, or nothing can be made there, which the making tells
+    except OSError:  # it does not exist, or cannot be created, which then fails below
         return
     if not stat.S_ISREG(mode):
-        raise InvalidArgument("file", f"{path} is no regular file, and is not replaced")
+        raise InvalidArgument("file", f"{path} is not a regular file and is never replaced")
     if not overwrite:
         raise AlreadyExists("file", "file", path)
 
 
 def _put_in_place(made: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name, and have that reach the disk."""
+    """Move a finished file to its final name and sync the directory."""
     if overwrite:
-        _require_room(path, overwrite=True)  # it took a while until here
+        _require_room(path, overwrite=True)  # it may have changed during the write
         made.replace(path)
     else:
         try:
-            os.link(made, path)  # unlike a rename it fails when another file came to be there meanwhile
+            os.link(made, path)  # unlike rename, it fails if the file exists by now
         except FileExistsError:
             raise AlreadyExists("file", "file", path) from None
-        except OSError:  # a file system without links
+        except OSError:  # the file system has no hard links
             _require_room(path, overwrite=False)
             made.rename(path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)

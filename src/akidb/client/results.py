@@ -1,4 +1,4 @@
-"""Answers that are lists and know something more. They hold what was found; they ask for nothing."""
+"""Results that are lists with extra attributes. They never call the server."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Page(list[T]):
-    """A part of a list."""
+    """A page of a list."""
 
     next_cursor: str | None
-    """Where the next part starts, to be given as `cursor`; None after the last."""
+    """The `cursor` of the next page; None on the last."""
 
     def __init__(self, items: Iterable[T], next_cursor: str | None) -> None:
         super().__init__(items)
@@ -20,10 +20,10 @@ class Page(list[T]):
 
 
 class Matches(list[Match]):
-    """What a search found, best first; equal scores in the order of their ids."""
+    """The matches of a search, best first; equal scores are sorted by id."""
 
     statistics: SearchStatistics
-    """How the answer came about."""
+    """How the search was executed."""
 
     def __init__(self, matches: Iterable[Match], statistics: SearchStatistics) -> None:
         super().__init__(matches)

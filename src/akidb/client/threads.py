@@ -1,4 +1,4 @@
-"""Threads in which `akidb.aio` makes the calls of a client, so that the event loop goes on meanwhile."""
+"""Threads in which `akidb.aio` runs the calls of a client, so that they do not block the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,7 +17,7 @@ _ITEMS_PER_HOP = 100
 
 
 class Threads:
-    """A bounded number of threads of one client; calls beyond it wait for their turn."""
+    """A bounded thread pool of one client; further calls are queued."""
 
     def __init__(self, maximum: int) -> None:
         self._executor = ThreadPoolExecutor(maximum, thread_name_prefix="akidb")
@@ -26,7 +26,7 @@ class Threads:
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread, with the context variables of the caller.
 
-        A caller that is cancelled stops waiting; a call that has begun runs to its end nevertheless.
+        A cancelled caller stops waiting, but a call that has started runs to completion.
         """
         if self._closed:
             raise Unavailable("the connection was closed")
@@ -34,14 +34,14 @@ class Threads:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def iterate(self, items: Iterable[T]) -> AsyncIterator[T]:
-        """The items, which a thread takes a hundred at a time."""
+        """Yield the items, fetched in a thread a hundred at a time."""
         iterator = iter(items)
         while some := await self(lambda: list(islice(iterator, _ITEMS_PER_HOP))):
             for item in some:
                 yield item
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Wait for the calls that were made, then call `last`. Later calls raise Unavailable."""
+        """Wait for pending calls, then call `last`. Later calls raise Unavailable."""
         self._closed = True
         await asyncio.to_thread(self._finish, last)
 

@@ -1,1 +1,1 @@
-"""Composition: the one place that knows every adapter. It opens a directory or a database and owns it."""
+"""Composition root: opens a data directory or database and wires all adapters and services together."""

@@ -1,8 +1,8 @@
-"""The dry run of a migration: the target is not opened as a store, it is only read.
+"""Dry run of a migration: the target is only read, never opened as a store.
 
-A data directory that no process has open is read as a copy, which is brought to this program's schema; so the
-dry run says what the migration would, and every file stays byte for byte as it was. A PostgreSQL database is
-read in a transaction that may not write.
+The metadata of a data directory, which no process may have open, is copied and the copy is migrated to the
+current schema; so the dry run reports what the migration would do, and every file stays unchanged byte for
+byte. A PostgreSQL database is read in a read-only transaction.
 """
 
 import shutil
@@ -24,19 +24,19 @@ from akidb.services.migration import planned
 from akidb.services.migration_plan import ManifestSource, read_source
 
 FIRST_SCHEMA = "0003"
-"""The first that knows of manifests."""
+"""The first version with manifests."""
 
 
 def read_manifests(directory: Path, progress: Progress) -> ManifestSource:
-    """Read and check every manifest, before any store is opened. Raises InvalidArgument(`v1_data_dir`)."""
+    """Read and check every manifest before any store is opened. Raises InvalidArgument(`v1_data_dir`)."""
     return read_source(LegacyFiles(), directory, progress)
 
 
 def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> MigrationReport:
-    """What the migration into a directory, or the database of a URL, would do, also when there is none yet.
+    """Report what a migration into a directory or a database URL would do, even if it does not exist yet.
 
-    Raises what the migration would raise, DirectoryHeld when a process has the directory open, Unavailable
-    for a schema that is newer than this program, or for a database whose schema is too old to be read.
+    Raises the errors of the migration, DirectoryHeld if a process has the directory open, and Unavailable
+    for a schema that is newer than this program, or a database schema that is too old to be read.
     """
     if isinstance(place, Path):
         with _copy(place) as store, store.snapshot() as tx:
@@ -49,14 +49,14 @@ def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> Mig
             with _nothing() as store, store.snapshot() as tx:
                 return planned(source, tx.legacy_manifests, overwrite=overwrite)
         if found < FIRST_SCHEMA:
-            raise Unavailable(f"{database.name} has schema {found}: say `akidb migrate schema` first")
+            raise Unavailable(f"{database.name} has schema {found}: run `akidb migrate schema` first")
         with database.read(snapshot=True) as connection:
             return planned(source, SqlLegacyManifests(connection), overwrite=overwrite)
 
 
 @contextmanager
 def _copy(directory: Path) -> Iterator[MetadataStore]:
-    """A copy of the metadata of a directory, in a folder of its own; of no directory, an empty store."""
+    """Open a temporary copy of a directory's metadata, or an empty store if there is none."""
     with TemporaryDirectory(prefix="akidb-dry-run-") as scratch:
         copy = Path(scratch) / METADATA_NAME
         with kept_closed(directory):

@@ -1,4 +1,4 @@
-"""Puts the adapters and services of a deployment together, and owns them until it is closed."""
+"""Wires the adapters and services of a deployment together, and owns them until it is closed."""
 
 import os
 import secrets
@@ -17,6 +17,7 @@ from akidb.deployment.owner import DirectoryHeld
 from akidb.deployment.places import METADATA_NAME, TENANTS_NAME, Location, open_place, prepare
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
+from akidb.domain.archives import ByteSource
 from akidb.domain.changes import ChangePage
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator
@@ -28,7 +29,6 @@ from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.operations.declare import Request
 from akidb.operations.embeddings import EmbedTexts, GetModel
 from akidb.operations.upkeep import CheckStores
-from akidb.ports.archive import ByteSource
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
 from akidb.services.archives import ArchiveScratch, ArchiveService
@@ -62,7 +62,7 @@ _SHARED_SETTINGS = (
 )
 CLOSED = "the connection is closed"
 ARCHIVE_TIMEOUT_SECONDS = 60.0
-"""How long an export waits for others, where they cannot run at the same time."""
+"""How long an export waits for other exports where they must run one at a time."""
 
 Perform = Callable[..., Any]
 
@@ -86,14 +86,14 @@ class _Runtime:
         self.settings = settings
         self.connections = 0
         self.abandoned = False
-        """Whether this is the copy in a forked child, where all of it belongs to the parent."""
+        """Whether this is the copy in a forked child, whose resources belong to the parent."""
         self._tracing = _tracing(settings)
         self.place = open_place(target, settings, restoring=restoring)
         self.metadata, self.tenant_stores = self.place.metadata, self.place.tenant_stores
         try:
             self._put_together(settings)
-            self.purging.unfinished = self.place.was_killed  # perhaps before a purge's traces were gone
-            with suppress(Unavailable):  # one file that cannot be removed keeps no other tenant out
+            self.purging.unfinished = self.place.was_killed  # possibly in the middle of a purge
+            with suppress(Unavailable):  # a file that cannot be removed must not block other tenants
                 self.stores.finish_purges()
         except BaseException:
             self.place.close()
@@ -105,11 +105,11 @@ class _Runtime:
             self.maintenance.start()
 
     def figures(self) -> dict[StoreKind, StoreFigures]:
-        """How it stands with the stores."""
+        """Return the current gauges of the stores."""
         return {"metadata": self.metadata.figures(), "tenant": self.tenant_stores.figures()}
 
     def outbox_depth(self) -> int:
-        """How many changes wait for a tenant's store."""
+        """Return the number of pending outbox entries."""
         with self.admission, self.metadata.read() as tx:
             return tx.outbox.depth()
 
@@ -180,7 +180,7 @@ class _Runtime:
         hide(self)
         self.maintenance.stop()
         self.admission.drain(CLOSED)
-        if self.purging.unfinished:  # nobody reads any more
+        if self.purging.unfinished:  # no reader is left
             with suppress(Unavailable):
                 self.purging.finish()
         self.place.close()
@@ -190,7 +190,7 @@ class _Runtime:
 
 
 def _tracing(settings: Settings) -> Listener | None:
-    """What makes spans, if that is wanted. Raises InvalidArgument where OpenTelemetry is not installed."""
+    """Return the tracing listener, or None if off. Raises InvalidArgument without OpenTelemetry installed."""
     if settings.tracing == "off":
         return None
     from akidb.observe.tracing import tracing
@@ -199,7 +199,7 @@ def _tracing(settings: Settings) -> Listener | None:
 
 
 class LocalOperations:
-    """`akidb.operations.Operations` in this process: one connection to a place."""
+    """`akidb.operations.Operations` in this process: one connection to a data directory or database."""
 
     def __init__(self, runtime: _Runtime) -> None:
         self._runtime = runtime
@@ -209,21 +209,21 @@ class LocalOperations:
         self._perform: Perform = runtime.dispatcher.perform
 
     def perform(self, request: Request[A], **ends: Any) -> A:
-        """Carry a request out, as `akidb.operations.Operations` says."""
+        """Execute a request, as specified by `akidb.operations.Operations`."""
         answer: A = self._perform(request, **ends)
         return answer
 
     def watch(self, request: Request[ChangePage[T]]) -> Watch[T]:
-        """The reader of a change feed, which may look again and again."""
+        """Return the reader of a change feed; it may be read repeatedly."""
         self._require_open()
         watch: Watch[T] = self._runtime.dispatcher.watch(request)
         return watch
 
     def restore(self, archive: ByteSource) -> dict[str, int]:
-        """Bring a backup back into an empty store, and look at every store then; gives what there was.
+        """Restore a backup into an empty store, then check every store; return counts by kind of entity.
 
-        Raises AlreadyExists for a store that is not empty, InvalidArgument(`archive...`) for a backup that is
-        refused, Unavailable when what was restored is not sound.
+        Raises AlreadyExists if the store is not empty, InvalidArgument(`archive...`) for an invalid backup,
+        Unavailable if a check of the restored stores fails.
         """
         runtime = self._runtime
         with self._door(), runtime.scratch.seekable(archive) as seekable:
@@ -241,7 +241,7 @@ class LocalOperations:
         return counts
 
     def ready(self) -> None:
-        """Raise Unavailable when the metadata cannot be read, or the default model is there but fails."""
+        """Raise Unavailable if the metadata cannot be read, or the default model is installed but fails."""
         with self._door():
             with self._runtime.metadata.read() as tx:
                 tx.outbox.depth()
@@ -249,16 +249,16 @@ class LocalOperations:
                 self.perform(EmbedTexts(texts=["Is the model ready?"]))
 
     def publish_socket(self, path: Path) -> None:
-        """Tell other processes where this one serves the directory."""
+        """Publish the path of this server's socket to other processes."""
         with self._door():
             self._runtime.place.publish(path)
 
     def begin_shutdown(self) -> None:
-        """Refuse new operations, and wait for those that run."""
+        """Refuse new operations, and wait for the running ones."""
         self._runtime.admission.drain("the server is shutting down")
 
     def close(self) -> None:
-        """Close this connection; the last one lets go of the directory."""
+        """Close this connection; the last one releases the directory."""
         with _open_lock:
             runtime = self._runtime
             if self._closed or runtime.abandoned:
@@ -280,7 +280,7 @@ class LocalOperations:
 
 
 def _refuse(_: Request[Any], **_ends: Any) -> NoReturn:
-    """Stands where a connection was that is closed; others may still share its runtime."""
+    """Raise Unavailable: replaces `perform` of a closed connection; others may still share its runtime."""
     raise Unavailable(CLOSED)
 
 
@@ -290,11 +290,11 @@ _all: "weakref.WeakSet[_Runtime]" = weakref.WeakSet()
 
 
 def open_local(target: Location, settings: Settings, *, restoring: bool = False) -> LocalOperations:
-    """Open a data directory, making it if it is not there, or a PostgreSQL database, in this process.
+    """Open a data directory, created if missing, or a PostgreSQL database in this process.
 
-    Connections of one process share it, and its settings. Raises DirectoryHeld when another process has
-    the directory, Unavailable when a store is damaged, newer than this program, cannot be reached or
-    written, InvalidArgument for a setting other than that of a connection which is open.
+    Connections of one process share it and its settings. Raises DirectoryHeld if another process has
+    the directory open, Unavailable if a store is damaged, newer than this program, unreachable or not
+    writable, InvalidArgument for a setting that differs from that of an open connection.
     """
     with _open_lock:
         place = prepare(target)
@@ -312,9 +312,9 @@ def open_local(target: Location, settings: Settings, *, restoring: bool = False)
 
 
 def restore_local(target: Location, settings: Settings, archive: ByteSource) -> dict[str, int]:
-    """Restore a backup into a place that is empty or not there; it is left so when that fails.
+    """Restore a backup into an empty or missing directory or database; on failure leave it empty.
 
-    Raises as `LocalOperations.restore` does.
+    Raises like `LocalOperations.restore`.
     """
     with nullcontext() if isinstance(target, str) else empty_directory(target):
         operations = open_local(target, settings, restoring=True)
@@ -325,16 +325,16 @@ def restore_local(target: Location, settings: Settings, archive: ByteSource) -> 
 
 
 def _refuse_other_settings(held: Settings, wanted: Settings) -> None:
-    """What a connection asks for must be what the directory is open with."""
+    """Require a new connection to use the settings of the open ones."""
     for name in _SHARED_SETTINGS:
         if getattr(held, name) != getattr(wanted, name):
             raise InvalidArgument(
-                name, f"is {getattr(held, name)!r} in the connection that this process has open already"
+                name, f"is {getattr(held, name)!r} in a connection that this process already has open"
             )
 
 
 def _after_fork_in_child() -> None:
-    """Connections and locks belong to the parent: a child must connect for itself."""
+    """Abandon all runtimes: connections and locks belong to the parent, a child must open its own."""
     for runtime in list(_all):
         runtime.admission.abandon("the connection was opened before a fork: connect again")
         runtime.place.abandon()

@@ -1,4 +1,4 @@
-"""One owner for each data directory: a lock file held with `flock`, which names its holder."""
+"""Single-process ownership of a data directory: a lock file, locked with `flock`, that names its holder."""
 
 import fcntl
 import os
@@ -13,11 +13,11 @@ from akidb.domain.errors import Unavailable
 
 LOCK_NAME = "owner.lock"
 OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
-"""Those that stand before the command's name in a call of `akidb`."""
+"""Global options of `akidb`, which precede the command name."""
 
 
 class _Holder(msgspec.Struct):
-    """What the lock file says."""
+    """Content of the lock file."""
 
     pid: int = 0
     process: str = "another process"
@@ -25,7 +25,7 @@ class _Holder(msgspec.Struct):
 
 
 class DirectoryHeld(Unavailable):
-    """Another process owns the directory; when it is a server, `socket` is where it listens."""
+    """Another process owns the directory; if it is a server, `socket` is its Unix socket."""
 
     def __init__(self, directory: Path, holder: _Holder) -> None:
         self.pid = holder.pid
@@ -35,15 +35,15 @@ class DirectoryHeld(Unavailable):
         if self.socket is None:
             advice = "`akidb serve` lets several processes share a directory"
         else:
-            advice = f"that is a server, which answers at unix://{self.socket}"
+            advice = f"it is a server listening at unix://{self.socket}"
         super().__init__(f"{directory} is in use by {name}; {advice}")
 
 
 @contextmanager
 def kept_closed(directory: Path) -> Iterator[None]:
-    """Let no process open the directory meanwhile; nothing is written, not even the lock file.
+    """Keep other processes from opening the directory, without writing anything, not even the lock file.
 
-    Raises DirectoryHeld when one has it open.
+    Raises DirectoryHeld if a process has it open.
     """
     try:
         descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
@@ -60,10 +60,10 @@ def kept_closed(directory: Path) -> Iterator[None]:
 
 
 class OwnerLock:
-    """The directory's lock, held from the moment it is made until `release`."""
+    """The directory's lock, held from construction until `release`."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises DirectoryHeld when another process has it."""
+        """Acquire the lock. Raises DirectoryHeld if another process holds it."""
         self._path = directory / LOCK_NAME
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -73,21 +73,21 @@ class OwnerLock:
             holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
             raise DirectoryHeld(directory, holder) from None
-        except BaseException:  # no space for its name: who fails to open the directory must not hold it
+        except BaseException:  # such as a full disk: a failed open must not keep the lock
             os.close(self._descriptor)
             raise
 
     def publish(self, socket: Path) -> None:
-        """Tell others where this process serves the directory."""
+        """Write the path of this server's socket into the lock file."""
         self._write(_Holder(os.getpid(), _process_name(), str(socket)))
 
     def release(self) -> None:
-        """Let others have the directory."""
+        """Release the lock and clear the holder."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
     def abandon(self) -> None:
-        """Forget the lock in a forked child, where it belongs to the parent."""
+        """Close the lock file in a forked child without releasing the parent's lock."""
         os.close(self._descriptor)
 
     def _write(self, holder: _Holder) -> None:
@@ -99,12 +99,12 @@ class OwnerLock:
 def _read_holder(descriptor: int) -> _Holder:
     try:
         return msgspec.json.decode(os.pread(descriptor, 65536, 0), type=_Holder)
-    except msgspec.MsgspecError:  # the holder is just writing it
+    except msgspec.MsgspecError:  # the holder is writing it right now
         return _Holder()
 
 
 def _process_name() -> str:
-    """The program and its command, such as `akidb serve`."""
+    """Return the program and its command, such as `akidb serve`."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
     words = iter(sys.argv[1:])

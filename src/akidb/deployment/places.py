@@ -1,7 +1,7 @@
-"""Where AkiDB's data lies: a directory of SQLite files that one process owns, or a PostgreSQL database.
+"""Storage locations: a directory of SQLite files that one process owns, or a PostgreSQL database.
 
-A deployment opens the two kinds of store and owns what belongs to the place alone: the directory's lock,
-its copies and its scratch files. What is done with the stores is the same in both.
+A place opens the metadata store and the tenant stores and owns the location-specific resources: the
+directory's lock, its backup copies and its scratch files. Everything above the stores is the same for both.
 """
 
 import resource
@@ -28,7 +28,7 @@ METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
 COPIES_NAME = "backups"
 DESCRIPTORS_PER_STORE = 5
-"""One connection has three; a store that several threads use at once has more of them."""
+"""One connection uses three; a store used by several threads at once has more connections."""
 OTHER_DESCRIPTORS = 64
 
 Location = Path | str
@@ -36,60 +36,50 @@ Location = Path | str
 
 
 class Place(Protocol):
-    """An open place."""
+    """An open storage location."""
 
     @property
     def directory(self) -> Path | None:
-        """The data directory, None where there is none."""
-        ...
+        """The data directory, None for PostgreSQL."""
 
     @property
     def metadata(self) -> MetadataStore:
         """The metadata store."""
-        ...
 
     @property
     def tenant_stores(self) -> TenantStores:
         """The tenants' stores."""
-        ...
 
     @property
     def copies(self) -> PurgeableBackups:
-        """Copies that were taken before a schema changed."""
-        ...
+        """Copies taken before a schema change."""
 
     @property
     def scratch(self) -> Path | None:
-        """Where archives are put while they are looked at; None for the system's own place."""
-        ...
+        """The scratch directory for archives, None for the system's temporary directory."""
 
     @property
     def was_killed(self) -> bool:
-        """Whether its last owner may have left a purge half done."""
-        ...
+        """Whether the last owner was killed and may have left a purge unfinished."""
 
     def room_bytes(self) -> int:
-        """What an archive may take when it is unpacked."""
-        ...
+        """Return the maximum unpacked size of an archive, in bytes."""
 
     def publish(self, socket: Path) -> None:
-        """Tell other processes on this machine where this one serves the place."""
-        ...
+        """Publish the path of this server's socket to other processes on this machine."""
 
     def abandon(self) -> None:
-        """Forget the place in a forked child, where it belongs to the parent."""
-        ...
+        """Detach in a forked child, leaving all resources to the parent."""
 
     def close(self) -> None:
-        """Close the stores, and let others have the place."""
-        ...
+        """Close the stores and release the location."""
 
 
 class DirectoryPlace:
     """A data directory, owned by this process until it is closed."""
 
     def __init__(self, path: Path, settings: Settings, *, restoring: bool = False) -> None:
-        """Raises DirectoryHeld when another process owns it."""
+        """Open the directory. Raises DirectoryHeld if another process owns it."""
         self.directory = path
         self.copies = SchemaBackups(path / COPIES_NAME, lambda: datetime.now(UTC))
         self.scratch = path / SCRATCH_NAME
@@ -111,7 +101,7 @@ class DirectoryPlace:
         self.metadata = SqliteMetadataStore(
             path / METADATA_NAME,
             synchronous=settings.synchronous,
-            expected=any(tenants.glob("*.db")),  # no metadata beside stores is a loss, not a beginning
+            expected=any(tenants.glob("*.db")),  # stores without metadata: a loss, not a new directory
             copies=self.copies,
         )
         self.tenant_stores = SqliteTenantStores(
@@ -122,15 +112,15 @@ class DirectoryPlace:
         )
 
     def room_bytes(self) -> int:
-        """What is free on its disk."""
+        """Return the free bytes on its disk."""
         return shutil.disk_usage(self.directory).free
 
     def publish(self, socket: Path) -> None:
-        """Write it into the lock file."""
+        """Write the socket path into the lock file."""
         self._lock.publish(socket)
 
     def abandon(self) -> None:
-        """Close the lock file, whose lock stays with the parent."""
+        """Close the lock file; the parent keeps the lock."""
         self._lock.abandon()
 
     def close(self) -> None:
@@ -141,7 +131,7 @@ class DirectoryPlace:
 
 
 def _affordable(stores: int) -> int:
-    """So many open stores, or as many as the process may have descriptors for (`ulimit -n`)."""
+    """Cap the number of open stores by the limit on file descriptors (`ulimit -n`)."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return stores
@@ -149,22 +139,22 @@ def _affordable(stores: int) -> int:
 
 
 class NoCopies:
-    """PostgreSQL's own tools copy a database; none is taken here."""
+    """No copies: databases are backed up with PostgreSQL's own tools."""
 
     def remove(self, *, until: datetime, store: str | None = None) -> int:  # noqa: ARG002
-        """There is none."""
+        """Return 0: there are no copies."""
         return 0
 
 
 class PostgresPlace:
-    """A PostgreSQL database, which other processes may use at the same time."""
+    """A PostgreSQL database, possibly shared with other processes."""
 
     directory = None
     scratch = None
     was_killed = False
 
     def __init__(self, url: str, settings: Settings) -> None:
-        """Connect. Raises as the stores do."""
+        """Connect. Raises the errors of the stores."""
         from akidb.documents.postgresql import PostgresTenantStores
         from akidb.metadata.store import PostgresMetadataStore
 
@@ -180,14 +170,14 @@ class PostgresPlace:
             raise
 
     def room_bytes(self) -> int:
-        """What is free where temporary files go: the server's disk cannot be asked."""
+        """Return the free bytes for temporary files; the database server's disk cannot be queried."""
         return shutil.disk_usage(tempfile.gettempdir()).free
 
     def publish(self, socket: Path) -> None:
-        """Nobody has to be told: others connect to the database themselves."""
+        """Do nothing: other processes connect to the database themselves."""
 
     def abandon(self) -> None:
-        """The connections stay with the parent."""
+        """Do nothing: the parent keeps the connections."""
 
     def close(self) -> None:
         """Close every connection."""
@@ -196,12 +186,12 @@ class PostgresPlace:
 
 
 def prepare(target: Location) -> Location:
-    """The one name of a place; a directory is made if it is not there."""
+    """Return the canonical name of a location; create a directory if missing."""
     return target if isinstance(target, str) else _make_directory(target)
 
 
 def open_place(target: Location, settings: Settings, *, restoring: bool = False) -> Place:
-    """Open the stores of a place."""
+    """Open the stores of a location."""
     if isinstance(target, str):
         return PostgresPlace(target, settings)
     return DirectoryPlace(target, settings, restoring=restoring)

@@ -1,7 +1,7 @@
-"""A backup brought back into an empty place.
+"""Restore of a backup into an empty directory or database.
 
-The stores are filled first, then one transaction brings in the metadata: until it commits nothing is there. A
-directory says by a marker that a restore is under way or was broken off, and nobody opens it then.
+The stores are filled first, then one transaction writes the metadata: until it commits, nothing is visible.
+A marker file shows that a restore is in progress or was interrupted; such a directory cannot be opened.
 """
 
 import shutil
@@ -27,7 +27,7 @@ MARKER_NAME = "restore-unfinished"
 
 
 class Restoring:
-    """One restore, into stores that are open and empty."""
+    """One restore into open, empty stores."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class Restoring:
         self._registered: set[TenantId] = set()
 
     def restore(self, archive: IO[bytes]) -> Contents:
-        """Bring back all that the archive holds, after all of it was checked.
+        """Check the whole archive, then restore its content.
 
-        Raises InvalidArgument(`archive...`) for one that is refused, AlreadyExists where something is.
+        Raises InvalidArgument(`archive...`) for an invalid archive, AlreadyExists if the store is not empty.
         """
         with self._metadata.read() as tx:
             if not tx.records.is_empty():
@@ -99,14 +99,14 @@ class Restoring:
         self._collections.clear()
 
     def _reconcile(self, tx: MetadataTransaction, tenant_id: TenantId) -> None:
-        """Have the metadata know a store that was filled, and the store learn what came after it was read.
+        """Register a filled store in the metadata, and add outbox entries for changes after its image.
 
-        What the store holds and the metadata does not must be among what was purged.
+        Entities that are in the store but not in the metadata must have been purged.
         """
         tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
         if tenant is None:
             if not tx.records.was_purged(tenant_id):
-                raise fault("is in the stores, but not in the metadata", f".{tenant_id}")
+                raise fault("is in the stores but not in the metadata", f".{tenant_id}")
             return
         self._registered.add(tenant_id)
         tx.stores.register(tenant_id, self._stores[tenant_id])
@@ -121,25 +121,25 @@ class Restoring:
 
 def _not_empty(place: object) -> AlreadyExists:
     error = AlreadyExists("store", "url", place)
-    error.message = f"{place} is not empty: a backup is restored into an empty place"
+    error.message = f"{place} is not empty: a backup can only be restored into an empty one"
     error.args = (error.message,)
     return error
 
 
 def require_finished(directory: Path) -> None:
-    """Raise Unavailable for a directory in which a restore was broken off."""
+    """Raise Unavailable for a directory with an interrupted restore."""
     if (directory / MARKER_NAME).exists():
         raise Unavailable(
-            f"{directory}: a restore into it was broken off, or is under way;"
+            f"{directory}: a restore into it was interrupted or is in progress;"
             " remove the directory and restore again"
         )
 
 
 @contextmanager
 def empty_directory(directory: Path) -> Iterator[None]:
-    """Mark an empty directory as being restored into while the block runs; when it raises, leave it empty.
+    """Mark an empty directory as being restored into while the block runs; empty it again if that raises.
 
-    Raises AlreadyExists for one that holds anything.
+    Raises AlreadyExists if it is not empty.
     """
     made = not directory.exists()
     if not made and not directory.is_dir():
@@ -160,7 +160,7 @@ def empty_directory(directory: Path) -> Iterator[None]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what a restore made; its marker goes when the rest is gone from the disk."""
+    """Remove the files of a restore; remove the marker only once the rest is gone from disk."""
     for path in directory.iterdir():
         if path.name == MARKER_NAME:
             continue

@@ -1,8 +1,8 @@
-"""The schemas of a place's stores: which they have, and the steps to another, forward or back.
+"""Schema migrations of the stores of a directory or database, forward and back.
 
-Nobody else may use the place meanwhile: a directory is locked. Each store changes in a transaction of its
-own, the tenants' before the metadata on the way back and after them on the way forward, so that a run that
-was killed can be repeated, and whatever opens the place meanwhile finds stores that it can bring forward.
+A directory is locked meanwhile. Each store changes in its own transaction: going back the tenant stores
+before the metadata, going forward after it, so that a killed run can be repeated, and a process that opens
+the stores in between can migrate them forward.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,26 +24,26 @@ from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 Advance = Callable[[int, int], None]
-"""Called with how many tenant stores are done, and of how many."""
+"""Called with the number of tenant stores done and their total."""
 
 
 class Loss(msgspec.Struct, kw_only=True, frozen=True):
-    """What a step back takes away."""
+    """Data that a step back loses."""
 
     version: str
-    """The version that is left."""
+    """The version that is reverted."""
     what: str
     rows: int | None
-    """How many of them there are, None where nobody counts them."""
+    """The number of lost rows, None if it is not counted."""
 
 
-# Steps that only guard what is there lose nothing.
+# Steps that only add constraints lose nothing.
 _LOSSES = (
-    ("0005", "the index of tenants' names, which is made anew on the way forward", None),
-    ("0004", "the change feeds of tenants, whose readers start again from nothing", None),
+    ("0005", "the index of tenants' names, which is rebuilt when migrating forward", None),
+    ("0004", "the change feeds of tenants, whose readers must start over", None),
     (
         "0003",
-        "manifests of AkiDB 1.x, and with them which tenants 1.x deleted: those will be purged like others",
+        "manifests of AkiDB 1.x, and which tenants were deleted by 1.x: those will be purged like others",
         "legacy_manifests",
     ),
     ("0002", "users of tenants", "users"),
@@ -51,17 +51,17 @@ _LOSSES = (
 
 
 class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
-    """What was done, or would be."""
+    """The result of a schema migration, or of its dry run."""
 
     found: str | None = msgspec.field(name="from")
-    """The version that the metadata store had, None for none."""
+    """The version of the metadata store before, None for a new one."""
     to: str
     stores: int
-    """Tenant stores that were changed, or would be."""
+    """The number of tenant stores changed, or to be changed."""
     changed: bool
     dry_run: bool
     lost: Sequence[Loss] = ()
-    """What older versions have no place for, in the order of the steps back."""
+    """Data that the older version cannot store, in the order of the steps back."""
 
 
 def migrate(
@@ -72,10 +72,10 @@ def migrate(
     dry_run: bool = False,
     advance: Advance = lambda _done, _of: None,
 ) -> SchemaChange:
-    """Bring the stores of a place to a version of the schema, by default to the newest.
+    """Migrate the stores of a directory or database to a schema version, by default the newest.
 
-    Raises InvalidArgument(`to`) for a version that is unknown or has no way back to it, NotFound where there
-    is no store to go back, Unavailable for a schema newer than this program.
+    Raises InvalidArgument(`to`) for an unknown or unreachable version, NotFound if there is no store and `to`
+    is given, Unavailable for a schema newer than this program.
     """
     target = metadata_schema.HEAD if to is None else metadata_schema.check_version(to)
     if isinstance(place, str):
@@ -91,7 +91,7 @@ def migrate(
 
 
 def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
-    """What the steps back from a version to an older one take away."""
+    """Return the data lost by stepping back from a version to an older one."""
     losses = []
     with metadata.read() as connection:
         for version, what, table in _LOSSES:

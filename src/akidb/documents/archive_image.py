@@ -1,6 +1,6 @@
-"""Tenant stores read as a whole and filled as a whole, for archives.
+"""Reads and fills whole tenant stores, for archives.
 
-A store that is being filled keeps the tenant's version 0, so that after a crash it counts as unused.
+A store being filled keeps tenant version 0, so that it counts as unused after a crash.
 """
 
 import os
@@ -23,13 +23,13 @@ from akidb.sql.sqlite import SqliteFile, sync_directory
 
 PART_ROWS = 1_000
 PART_BYTES = 2 * 2**20
-"""Of documents in one part, as the storage quota counts them; one document may take more by itself."""
+"""Size limit of a part, as the storage quota counts it; a single document may exceed it."""
 FETCHED_ROWS = 50
-"""Rows in memory at a time beside a part, each of up to 2 MiB."""
+"""Rows in memory at a time in addition to a part, each of up to 2 MiB."""
 
 
 def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any]]:
-    """What reads the collections, and the documents and tombstones of one."""
+    """Return the statements that read all collections, and the documents and tombstones of one."""
     collections, documents, tombstones = tables.collections, tables.documents, tables.tombstones
     key = sa.bindparam("collection_key", type_=sa.BigInteger())
     return (
@@ -55,7 +55,7 @@ def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Sele
 
 
 class SqlStoreImage:
-    """`akidb.ports.archive.StoreImage`, on a connection that sees one instant."""
+    """`akidb.ports.archive.StoreImage`, on a connection with a consistent snapshot."""
 
     def __init__(self, connection: sa.Connection, sql: TenantSql = IN_FILE) -> None:
         self.connection = connection
@@ -67,11 +67,9 @@ class SqlStoreImage:
             self._collections[image.collection_id] = (key, image)
 
     def collections(self) -> Sequence[CollectionImage]:
-        """Its collections, deleted ones too."""
         return [image for _, image in self._collections.values()]
 
     def documents(self, collection_id: CollectionId) -> Iterator[Documents]:
-        """Documents of a collection in parts."""
         dimension = self._collections[collection_id][1].dimension
         rows: list[Any] = []
         size = 0
@@ -85,7 +83,6 @@ class SqlStoreImage:
             yield _documents(rows, dimension)
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
-        """Deletions of a collection in parts."""
         for rows in self._rows(self._tombstones, collection_id).partitions(PART_ROWS):
             yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
 
@@ -104,7 +101,7 @@ def _documents(rows: Sequence[Any], dimension: int) -> Documents:
 
 
 class SqlStoreFiller:
-    """`akidb.ports.archive.StoreFiller`: each part in a transaction of its own, into an empty store."""
+    """`akidb.ports.archive.StoreFiller`: writes each part in its own transaction, into an empty store."""
 
     def __init__(self, database: SqlDatabase, sql: TenantSql = IN_FILE) -> None:
         self._database = database
@@ -112,7 +109,6 @@ class SqlStoreFiller:
         self._key = 0
 
     def add(self, part: CollectionImage | Documents | Tombstones) -> None:
-        """Take a collection, or what belongs to the one that was taken last."""
         tables = self._sql.tables
         with self._database.write() as connection:
             if isinstance(part, CollectionImage):
@@ -167,16 +163,16 @@ class SqlStoreFiller:
 
 @contextmanager
 def filled(path: Path) -> Iterator[SqlStoreFiller]:
-    """Fill the new, empty store in a file; on the disk when the block ends."""
+    """Fill the new, empty store in a file; durable when the block ends."""
     with durable(path) as file:
         yield SqlStoreFiller(file)
 
 
 @contextmanager
 def durable(path: Path) -> Iterator[SqliteFile]:
-    """A store that nobody knows of yet, to be written to; on the disk when the block ends.
+    """Open an unregistered store for writing; durable when the block ends.
 
-    Nothing is synced before: it may be lost, but not half.
+    Nothing is synced earlier: a crash loses the whole store, which is not registered yet.
     """
     file = SqliteFile(path, synchronous="off")
     try:
@@ -184,7 +180,7 @@ def durable(path: Path) -> Iterator[SqliteFile]:
     finally:
         file.close()
     with translated(path.name):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # closed by SQLite: no lock to lose
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # SQLite has closed the file: no lock to lose
         try:
             os.fsync(descriptor)
         finally:

@@ -1,4 +1,4 @@
-"""One tenant's store, in a file of its own or in shared tables: reads, writes, control row, checks."""
+"""One tenant's store, in its own file or in shared tables: reads, writes, control row, checks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class SqlTenantStore:
     def read(
         self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
     ) -> Iterator[DocumentReader]:
-        """Read a collection as of one instant."""
+        """Open a consistent snapshot of a collection."""
         with self._database.read(snapshot=True) as connection:
             found = read_control(connection, self._sql, collection_id, operation)
             reader = SqlDocumentReader(connection, self._sql, found)
@@ -38,14 +38,14 @@ class SqlTenantStore:
 
     @contextmanager
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:
-        """Write to a collection, all or nothing."""
+        """Open an atomic write transaction on a collection."""
         with self._database.write() as connection:
             found = read_control(connection, self._sql, collection_id, Access.DOCUMENT_WRITE, writes=True)
             writer = SqlDocumentWriter(connection, self._sql, found)
             yield observed("tenant", "documents", writer, self._database.system)
 
     def control_state(self) -> ControlState:
-        """What the store was last told of its tenant."""
+        """Return the tenant state that was last applied to the store."""
         with self._database.read() as connection:
             found = self._sql.statements.state.first(connection, **self._sql.own)
             if found is None:
@@ -53,7 +53,7 @@ class SqlTenantStore:
             return ControlState(*found)
 
     def controls(self) -> Sequence[CollectionControl]:
-        """What the store knows of each of its collections."""
+        """Return the control rows of all collections."""
         with self._database.read() as connection:
             return self._sql.statements.all_controls.all(connection, **self._sql.own)
 
@@ -63,11 +63,11 @@ class SqlTenantStore:
         collections: Sequence[tuple[Database, Collection]],
         purged: Sequence[CollectionId] = (),
     ) -> None:
-        """Take over states and limits; remove purged collections.
+        """Apply states and limits; remove purged collections.
 
-        Whatever version the store knows: metadata that were put back to an older state count all the same. An
-        older state does not come after a newer one: who tells a store holds the tenant's lock from before the
-        state was read until it is written, and where a lock can be lost, `_hold` looks at that.
+        The version in the store is not compared: metadata restored to an older state must be applied too. An
+        older state cannot overwrite a newer one: the caller holds the tenant's lock from before reading the
+        state until it is written. Where a lock can be lost, `_hold` checks it.
         """
         control = self._sql.tables.control
         with self._database.write() as connection:
@@ -88,7 +88,7 @@ class SqlTenantStore:
                 purge_collection(connection, self._sql, collection_id)
 
     def _hold(self, connection: sa.Connection) -> None:
-        """Keep others from writing to the store until the transaction ends."""
+        """Block other writers of the store until the transaction ends."""
         control = self._sql.tables.control
         statement = sa.select(control.c.tenant_version).where(*self._sql.tables.own(control))
         told: int | None = connection.execute(statement.with_for_update(), self._sql.own).scalar()
@@ -96,7 +96,7 @@ class SqlTenantStore:
             raise self._gone()
 
     def usage(self) -> tuple[int, int]:
-        """Bytes used, and documents in collections that are not deleted."""
+        """Return the bytes used, and the number of documents in live collections."""
         statements, own = self._sql.statements, self._sql.own
         with self._database.read(snapshot=True) as connection:
             found = statements.storage.first(connection, **own)
@@ -105,14 +105,14 @@ class SqlTenantStore:
             return found[1], statements.document_count.first(connection, **own)[0]
 
     def _gone(self) -> AkiDBError:
-        """The error of a store without its control row: among shared rows it was purged meanwhile."""
+        """Return the error for a missing control row: in shared tables, the tenant was purged."""
         tenant_id = self._sql.own.get("own_tenant_id")
         if tenant_id is None:
             return Unavailable(f"{self._database.name}: the tenant's store is missing")
         return NotFound("tenant", tenant_id)
 
     def check(self) -> list[str]:
-        """What is wrong with the store: in the database's eyes, and in the counters'."""
+        """Return the faults found by the database's integrity check, or else by recounting."""
         try:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) or _check_counters(connection, self._sql)
@@ -146,7 +146,7 @@ def _apply_collection(
 
 
 def purge_collection(connection: sa.Connection, sql: TenantSql, collection_id: CollectionId) -> None:
-    """Remove a collection with all that is its own; fine when there is none."""
+    """Delete a collection with all its rows, if it exists."""
     tables = sql.tables
     collections, control = tables.collections, tables.control
     row = connection.execute(
@@ -194,7 +194,7 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
 
 
 def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
-    """Count again what the counters say."""
+    """Recount, and return the differences from the stored counters."""
     found, total = [], 0
     for row in connection.execute(_counted(sql), sql.own):
         total += row.bytes
@@ -206,7 +206,7 @@ def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
         if row.newest > row.sequence:
             found.append(f"{name}: a row has sequence {row.newest}, beyond {row.sequence}")
         if row.misshapen:
-            found.append(f"{name}: {row.misshapen} vectors have another dimension")
+            found.append(f"{name}: {row.misshapen} vectors have the wrong dimension")
     account = sql.statements.storage.first(connection, **sql.own)
     if account is None:
         return [*found, "the control row is missing"]

@@ -1,6 +1,6 @@
-"""Many rows of one collection written at once: the few statements that each database has its own way for.
+"""Bulk writes to one collection, with statements specific to each database.
 
-They go to the driver as they stand, since a batch's time is theirs.
+They are passed to the driver directly, since they dominate the time of a batch.
 """
 
 from collections.abc import Sequence
@@ -14,23 +14,20 @@ from akidb.sql.database import driver_of
 
 
 class Rows(Protocol):
-    """Writes of rows; sequences begin at `first` and go up by one."""
+    """Writes of rows; sequences start at `first` and increase by one."""
 
     def upsert(self, batch: DocumentBatch, first: int) -> None:
         """Insert the documents, or replace those with the same id."""
-        ...
 
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
         """Delete documents by their keys and leave a tombstone for each of the ids."""
-        ...
 
     def replace_metadata(self, new: Sequence[tuple[str, int, int]], first: int) -> None:
-        """Replace metadata and size of documents: (metadata, size, key) each."""
-        ...
+        """Replace metadata and size of documents, given as (metadata, size, key)."""
 
 
 def rows_of(connection: sa.Connection, sql: TenantSql, collection_key: int) -> Rows:
-    """The rows of a collection in the store at hand."""
+    """Return the bulk writer of a collection for the database in use."""
     if sql.tables.shared:
         return _PostgresRows(connection, sql.columns["tenant_id"].raw.hex(), collection_key)
     return _SqliteRows(connection, collection_key)
@@ -42,7 +39,7 @@ def _vectors(batch: DocumentBatch) -> list[bytes]:
 
 
 class _SqliteRows:
-    """With parameters in tuples: with dictionaries the driver's share of a batch's time doubles."""
+    """Uses tuples for parameters: dictionaries double the driver's share of a batch's time."""
 
     _COLUMNS = ("collection_key", "id", "sequence", "size_bytes", "text", "metadata", "vector")
     _UPSERT = (
@@ -87,7 +84,7 @@ class _SqliteRows:
 
 
 class _PostgresRows:
-    """One statement for a whole batch, its columns as arrays."""
+    """Uses one statement per batch, with the columns as arrays."""
 
     _UPSERT = """
         INSERT INTO documents

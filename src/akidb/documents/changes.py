@@ -1,7 +1,7 @@
-"""The change feed of a collection: its rows and its tombstones, merged in the order of their sequences.
+"""The change feed of a collection: rows and tombstones, merged in sequence order.
 
-Sequences are numbered in the transaction of each write, which has the collection's counter to itself: a
-reader who has seen one of them finds no lower one later. Writes nothing.
+A write allocates its sequences in its transaction, with the collection's counter locked: once a reader has
+seen a sequence, no lower one appears later. Read-only.
 """
 
 from collections.abc import Collection as AbstractCollection
@@ -28,7 +28,7 @@ _SINCE = sa.bindparam("since", type_=sa.BigInteger())
 
 @cache
 def _rows(tables: Tables, include: frozenset[Include]) -> Prepared:
-    """Rows written after a sequence, with the parts that are asked for."""
+    """Return the statement for rows written after a sequence, with the included parts."""
     documents = tables.documents
     parts = [
         documents.c[part] if part in include else sa.null().label(part)
@@ -62,7 +62,7 @@ def read(
     limit: int,
     include: AbstractCollection[Include],
 ) -> FeedSlice[DocumentChange]:
-    """Up to `limit` changes after a sequence, of the collection that `key` names."""
+    """Return up to `limit` changes after a sequence, of the collection given by `key`."""
     where = {**key, "since": since, "rows": limit + 1}
     upserts = (_upsert(row) for row in _rows(tables, frozenset(include)).all(connection, **where))
     deletes = (

@@ -1,7 +1,7 @@
 """Tenant stores in the shared tables of a PostgreSQL database, which other processes use at the same time.
 
-A store is opened by nobody here, so nothing but the database says what it has been told. What must not
-happen twice at once for a tenant, in whatever process, happens under an advisory lock of the database.
+Stores are not opened here, so only the database records which changes were applied to a store. Operations
+that must not run concurrently for a tenant, in any process, run under an advisory lock of the database.
 """
 
 import threading
@@ -30,11 +30,11 @@ from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.telemetry import observed
 
 HEAD = "0001"
-"""The newest step in `migrations/versions`; a test holds the two together."""
+"""The newest step in `migrations/versions`; a test compares the two."""
 SCHEMA = "akidb_documents"
 
 SCHEMA_LOCK = 0x616B6964625F646F
-"""What processes that bring the schema forward hold: `akidb_do` as a number."""
+"""Advisory lock for schema migrations: `akidb_do` as a number."""
 _TENANTS = sa.select(SHARED.control.c.tenant_id).order_by(SHARED.control.c.tenant_id)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,7 +42,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 class PostgresTenantStore(SqlTenantStore):
     """`akidb.ports.documents.TenantStore`: the rows of one tenant.
 
-    `check_lock` raises Unavailable when the tenant's lock was lost since it was taken.
+    `check_lock` raises Unavailable if the tenant's lock was taken and then lost.
     """
 
     def __init__(
@@ -57,17 +57,16 @@ class PostgresTenantStore(SqlTenantStore):
 
     @contextmanager
     def image(self) -> Iterator[StoreImage]:
-        """All of the store as of one instant, for as long as it takes to read it."""
         with self._database.read(snapshot=True) as connection:
             yield SqlStoreImage(connection, self._sql)
 
     def _hold(self, connection: sa.Connection) -> None:
-        """Keep others from writing to the store: who gets a lost lock next waits for the row then."""
+        """Block other writers: the next holder of a lost lock waits for the row lock."""
         super()._hold(connection)
         self._check_lock(connection)
 
     def erase(self) -> bool:
-        """The database's own vacuum clears what was deleted from its pages."""
+        """Return True: PostgreSQL's vacuum clears deleted rows from its pages."""
         return True
 
 
@@ -75,13 +74,13 @@ class PostgresTenantStores:
     """`akidb.ports.documents.TenantStores` in one database."""
 
     def __init__(self, url: str, *, max_open: int, synchronous: str = "full", pool_size: int = 8) -> None:
-        """Connect, and make the tables if they are not there.
+        """Connect, and create missing tables.
 
-        Of `max_open` tenants it is remembered that their stores were told all there was to tell.
+        Up to `max_open` tenants are cached as prepared: all changes were applied to their stores.
         """
         self._database = PostgresDatabase(url, SCHEMA, pool_size=pool_size, synchronous=synchronous)
-        # Who holds a tenant's lock needs a connection of the other pool: from one pool, all could go to
-        # those who wait for each other.
+        # Holders of a tenant's lock also need a connection for their work. With a single pool, waiters for
+        # locks could take all connections: a deadlock.
         self._locks = PostgresDatabase(url, SCHEMA, pool_size=pool_size, synchronous=synchronous)
         self._max_open = max_open
         self._lock = threading.Lock()
@@ -96,7 +95,6 @@ class PostgresTenantStores:
             raise
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Make an empty store in place of an unused one."""
         row = sa.insert(SHARED.control).values(
             tenant_id=tenant_id,
             store_id=store_id,
@@ -106,23 +104,22 @@ class PostgresTenantStores:
             storage_used_bytes=0,
         )
         try:
-            # In one transaction: who lost the lock may have registered the store that this one replaces.
+            # In one transaction: a process that lost the lock may have registered the replaced store.
             with self._database.write() as connection:
                 if not self._remove_unused(connection, tenant_id):
                     raise Unavailable(
-                        f"{self._database.name}: there is a store of tenant {tenant_id} that the metadata"
-                        " does not know; restore both from one backup"
+                        f"{self._database.name}: the store of tenant {tenant_id} is unknown to the metadata;"
+                        " restore both from the same backup"
                     )
                 connection.execute(row)
-        except sa.exc.IntegrityError as error:  # made at the same time by who lost the lock
-            raise TransactionConflict(f"{self._database.name}: a store was made twice at once") from error
+        except sa.exc.IntegrityError as error:  # created concurrently by a process that lost the lock
+            raise TransactionConflict(f"{self._database.name}: concurrent creation of a store") from error
         self._forget(tenant_id)
 
     @contextmanager
     def open(
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
     ) -> Iterator[TenantStore]:
-        """The tenant's store, prepared."""
         check_lock = partial(self._check_lock, tenant_id)
         store = PostgresTenantStore(self._database, on_shared_tables(tenant_id), store_id, check_lock)
         if not self._is_ready(tenant_id, store_id):
@@ -136,7 +133,7 @@ class PostgresTenantStores:
 
     @contextmanager
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
-        """Make a store and fill it; durable when the block ends, gone when it raises."""
+        """Create and fill a store: durable when the block ends, removed if it raises."""
         with self.exclusive(tenant_id):
             self.create(tenant_id, store_id)
             try:
@@ -146,15 +143,14 @@ class PostgresTenantStores:
                 raise
 
     def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
-        """Make a store of what an image holds."""
         with self.filling(tenant_id, store_id) as filler:
             refill(filler, image, renamed)
 
     @contextmanager
     def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
-        """Keep others, in other processes too, from preparing or making this tenant's store.
+        """Lock this tenant's store against being prepared or created elsewhere, in any process.
 
-        A thread that holds it already goes on.
+        Reentrant per thread.
         """
         held = self._holders()
         if tenant_id in held:
@@ -168,19 +164,18 @@ class PostgresTenantStores:
                 held.pop(tenant_id, None)
 
     def mark_stale(self, tenant_id: TenantId) -> None:
-        """Have the store prepared again before the next use."""
         with self._lock:
             if tenant_id in self._generations or tenant_id in self._prepared:
                 self._generations[tenant_id] = self._generations.get(tenant_id, 0) + 1
 
     def remove(self, tenant_id: TenantId) -> None:
-        """Remove every row of the tenant. Who writes meanwhile finds no control row, and fails."""
+        """Delete every row of the tenant. Concurrent writers find no control row, and fail."""
         with self.exclusive(tenant_id), self._database.write() as connection:
             self._remove(connection, tenant_id)
         self._forget(tenant_id)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
-        """Remove what a crash left of making a store; tells whether there is none now."""
+        """Remove a store that a crash left unfinished; return whether there is none now."""
         with self.exclusive(tenant_id), self._database.write() as connection:
             removed = self._remove_unused(connection, tenant_id)
         if removed:
@@ -188,21 +183,18 @@ class PostgresTenantStores:
         return removed
 
     def names(self) -> list[str]:
-        """The tenants that have a control row."""
         with self._database.read() as connection:
             return [str(tenant_id) for (tenant_id,) in connection.execute(_TENANTS)]
 
     def figures(self) -> StoreFigures:
-        """How it stands with the connections."""
         figures = self._database.figures() + self._locks.figures()
         return figures._replace(open_stores=self.open_count())
 
     def open_count(self) -> int:
-        """None is ever open: there are only rows."""
+        """Return 0: shared tables have no open stores."""
         return 0
 
     def close(self) -> None:
-        """Close every connection."""
         self._database.close()
         self._locks.close()
 
@@ -234,24 +226,24 @@ class PostgresTenantStores:
             self._generations.pop(tenant_id, None)
 
     def _holders(self) -> dict[TenantId, int]:
-        """The locks that this thread holds."""
+        """Return the locks that this thread holds."""
         held: dict[TenantId, int] = self._held.__dict__.setdefault("tenants", {})
         return held
 
     def _check_lock(self, tenant_id: TenantId, connection: sa.Connection) -> None:
-        """Raise Unavailable when this thread held the tenant's lock and lost it with its connection.
+        """Raise Unavailable if this thread held the tenant's lock and lost it with its connection.
 
-        To be asked with the control row locked: who has the lock now comes after this transaction then.
+        Call it with the control row locked: a new holder of the lock then waits for this transaction.
         """
         holder = self._holders().get(tenant_id)
         if holder is not None and not self._locks.is_locked(connection, _lock_key(tenant_id), holder):
-            raise Unavailable(f"{self._database.name}: the connection is lost that held the tenant's lock")
+            raise Unavailable(f"{self._database.name}: the connection that held the tenant's lock was lost")
 
     def _adopt(self, tenant_id: TenantId, store_id: StoreId) -> bool:
-        """Give an empty store the ID that the metadata names; tells whether it was empty.
+        """Give an empty store the ID named in the metadata; return whether it was empty.
 
-        Two make a store when the first loses its lock. The first may be the one who registers, after the
-        second put its own store in place.
+        Two processes may create a store if the first loses its lock. The first may then register its ID
+        after the second has replaced the store.
         """
         control, collections = SHARED.control, SHARED.collections
         own = on_shared_tables(tenant_id).own
@@ -276,8 +268,7 @@ class PostgresTenantStores:
             )
         if found[0] != store.store_id and not self._adopt(tenant_id, store.store_id):
             raise Unavailable(
-                f"{self._database.name}: the store of tenant {tenant_id} is not the one"
-                " that the metadata names"
+                f"{self._database.name}: the store of tenant {tenant_id} is not the one named in the metadata"
             )
 
     def _is_ready(self, tenant_id: TenantId, store_id: StoreId) -> bool:
@@ -301,7 +292,7 @@ def _lock_key(tenant_id: TenantId) -> int:
 
 
 def bring_forward(database: PostgresDatabase) -> None:
-    """Take the steps that the shared tables lack, in one transaction.
+    """Apply all pending migrations of the shared tables in one transaction.
 
     Raises Unavailable for a schema newer than this program.
     """
@@ -309,10 +300,10 @@ def bring_forward(database: PostgresDatabase) -> None:
 
 
 def check_way(database: PostgresDatabase, target: str) -> bool:
-    """Refuse to go where there is no way; tells whether there are steps to take.
+    """Return whether there are migrations to run to reach `target`.
 
-    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
-    back.
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step without a
+    downgrade.
     """
     with database.read() as connection:
         found = migrations.recorded(connection)
@@ -321,7 +312,7 @@ def check_way(database: PostgresDatabase, target: str) -> bool:
 
 
 def go(database: PostgresDatabase, target: str) -> None:
-    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    """Migrate to a version, up or down, atomically. Raises the errors of `check_way`."""
     if check_way(database, target):
         with database.migration() as connection:
             migrations.go(connection, _MIGRATIONS, target)

@@ -26,7 +26,7 @@ from akidb.ports.documents import Changes, CollectionControl, Row, Selection
 from akidb.sql.answers import SqlAnswers
 
 SCAN_ROWS = 1_000
-"""Rows read at a time where a filter may leave out many of them."""
+"""Rows read at a time if there is a filter, which may skip many of them."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -39,9 +39,9 @@ def read_control(
     *,
     writes: bool = False,
 ) -> CollectionControl:
-    """The collection's control row; who `writes` has the store to itself until the transaction ends.
+    """Return the collection's control row. With `writes`, lock out other writers until the transaction ends.
 
-    Raises NotFound when the collection or what it stands in is deleted, InvalidState when a state on
+    Raises NotFound if the collection, its database or its tenant is deleted, InvalidState if a state on
     its path forbids the operation.
     """
     statement = sql.statements.control_to_write if writes else sql.statements.control
@@ -74,7 +74,6 @@ class SqlDocumentReader:
         )
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
-        """In the order of `ids`, unknown ones left out."""
         statement = self._statements.by_id[Include.VECTOR in include]
         rows = statement.all(self._connection, **self._key, wanted=ids)
         found = {row[2]: _document(row, include) for row in rows}
@@ -88,7 +87,6 @@ class SqlDocumentReader:
         include: AbstractCollection[Include],
         limit: int,
     ) -> tuple[list[Document], bool]:
-        """Documents in the order of their ids, and whether there are more."""
         found: list[Document] = []
         statement = self._statements.page[Include.VECTOR in include]
         position = after or ""  # no id is empty
@@ -105,7 +103,6 @@ class SqlDocumentReader:
             position = rows[-1][2]
 
     def count(self, filter: Filter | None) -> int:
-        """How many there are, or match."""
         if filter is None or filter.is_empty:
             return self.control.document_count
         return sum(1 for _ in self._chosen(Selection(filter=filter)))
@@ -113,18 +110,15 @@ class SqlDocumentReader:
     def fetch(
         self, keys: Sequence[int], include: AbstractCollection[Include]
     ) -> dict[int, tuple[int, Document]]:
-        """By document key: the row's sequence and the document."""
         statement = self._statements.by_key[Include.VECTOR in include]
         rows = statement.all(self._connection, **self._key, wanted=keys)
         return {row[0]: (row[1], _document(row, include)) for row in rows}
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
-        """All that happened after a sequence."""
         deleted = self._statements.deleted.all(self._connection, **self._key, since=since_sequence)
         return Changes([(row[0], row[1]) for row in deleted], self._rows(since_sequence, contents=contents))
 
     def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
-        """Up to `limit` changes after a sequence."""
         return feed.read(
             self._connection, self._statements.tables, self._key, since=since, limit=limit, include=include
         )
@@ -136,7 +130,7 @@ class SqlDocumentReader:
             yield Row(key, sequence, id, vector, text, metadata)
 
     def _chosen(self, selection: Selection) -> Iterator[tuple[int, str, int, str]]:
-        """Key, id, size and metadata (JSON) of the selected documents, by id."""
+        """Yield key, id, size and metadata (JSON) of the selected documents, in id order."""
         if selection.ids is not None:
             wanted = {**self._key, "wanted": selection.ids}
             rows = iter(self._statements.chosen_by_id.all(self._connection, **wanted))

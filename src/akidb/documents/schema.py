@@ -1,6 +1,6 @@
-"""The schema of a tenant's file: its numbered steps.
+"""The schema of a tenant's file, as numbered migration steps.
 
-`PRAGMA user_version` counts the steps taken. A step is never changed once released.
+`PRAGMA user_version` is the number of applied steps. Released steps are never changed.
 """
 
 from typing import NamedTuple
@@ -78,10 +78,10 @@ _FIRST = (
 
 
 class Step(NamedTuple):
-    """One step of the schema: statements forward, and back where there is a way."""
+    """One migration step: the upgrade statements, and the downgrade statements if possible."""
 
     since: str
-    """The version of the metadata store's schema that it came with."""
+    """The version of the metadata schema that introduced it."""
     forward: tuple[str, ...]
     back: tuple[str, ...] | None = None
 
@@ -93,17 +93,17 @@ tombstones, remembered_answers = FILE.tombstones, FILE.remembered_answers
 
 
 def version(connection: sa.Connection) -> int:
-    """How many steps the store has taken."""
+    """Return the number of steps applied to the store."""
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 def version_with(metadata_version: str) -> int:
-    """How many steps belong with a version of the metadata store's schema."""
+    """Return the number of steps that belong to a version of the metadata schema."""
     return sum(step.since <= metadata_version for step in STEPS)
 
 
 def bring_forward(file: SqliteFile, copies: SchemaBackups | None = None) -> None:
-    """Take the steps that the store lacks, in one transaction, after a copy was taken.
+    """Apply all pending steps in one transaction, after taking a copy.
 
     Raises Unavailable for a schema newer than this program.
     """
@@ -111,10 +111,10 @@ def bring_forward(file: SqliteFile, copies: SchemaBackups | None = None) -> None
 
 
 def check_way(file: SqliteFile, target: int) -> bool:
-    """Refuse to go where there is no way; tells whether there are steps to take.
+    """Return whether there are steps to apply to reach `target`.
 
-    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
-    back.
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step without a
+    downgrade.
     """
     with file.read() as connection:
         found = version(connection)
@@ -122,12 +122,12 @@ def check_way(file: SqliteFile, target: int) -> bool:
         raise migrations.newer(file.name, str(found), str(len(STEPS)))
     for number in range(found, target, -1):
         if STEPS[number - 1].back is None:
-            raise InvalidArgument("to", f"{file.name}: there is no way back from version {number}")
+            raise InvalidArgument("to", f"{file.name}: there is no downgrade from version {number}")
     return found != target
 
 
 def go(file: SqliteFile, target: int, copies: SchemaBackups | None = None) -> None:
-    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    """Migrate to a version, up or down, atomically. Raises the errors of `check_way`."""
     if not check_way(file, target):
         return
     with file.read() as connection:

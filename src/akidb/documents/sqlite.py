@@ -1,4 +1,4 @@
-"""One tenant's store in a SQLite file: made, opened, retired, removed."""
+"""One tenant's store in a SQLite file: creates, opens, retires and removes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +34,9 @@ class SqliteTenantStore(SqlTenantStore):
         synchronous: str = "full",
         copies: SchemaBackups | None = None,
     ) -> None:
-        """Open the file. A copy is taken before its schema changes.
+        """Open the file. A copy is taken before a schema migration.
 
-        Raises Unavailable when it is missing, damaged, newer than this program, or another store.
+        Raises Unavailable if it is missing, damaged, newer than this program, or another store.
         """
         with translated(path.name):
             missing = not path.exists() or path.stat().st_size == 0
@@ -55,21 +55,21 @@ class SqliteTenantStore(SqlTenantStore):
                     sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
                 ).one_or_none()
             if found is None or (found.store_id, found.tenant_id) != (store_id, tenant_id):
-                raise Unavailable(f"{path.name}: the file is not the store that the metadata names")
+                raise Unavailable(f"{path.name}: the file is not the store named in the metadata")
         except BaseException:
             self._file.close()
             raise
 
     @staticmethod
     def create(path: Path, tenant_id: TenantId, store_id: StoreId, *, synchronous: str) -> None:
-        """Make an empty, provisioning store; an unused one that lay there is removed.
+        """Create an empty store in the state `provisioning`, replacing an unused one.
 
-        Raises Unavailable when that one is not unused: no metadata knows it, and yet it may hold documents.
+        Raises Unavailable if the existing store is in use: it is not in the metadata, but may hold documents.
         """
         if not remove_unused(path):
             raise Unavailable(
-                f"{path.name}: there is a store that the metadata does not know;"
-                " restore both from one backup, or move the file away"
+                f"{path.name}: the store is unknown to the metadata;"
+                " restore both from the same backup, or move the file away"
             )
         with translated(path.name):
             create_file(path)
@@ -93,28 +93,25 @@ class SqliteTenantStore(SqlTenantStore):
 
     @contextmanager
     def image(self) -> Iterator[StoreImage]:
-        """All of the store as of one instant, for as long as it takes to read it."""
         with image_of(self._file) as connection:
             yield SqlStoreImage(connection)
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted, in copies neither."""
+        """Erase all traces of deleted data, also in schema backups; return whether it was possible now."""
         if self._copies is not None:
             self._copies.remove(store=self._file.path.stem)
         return self._file.erase()
 
     def figures(self) -> StoreFigures:
-        """How it stands with its connections, its queue and its log."""
         return self._file.figures()
 
     def retire(self) -> None:
-        """Refuse every further write for good, then close; nothing is acknowledged after this."""
+        """Refuse all further writes permanently, then close. No write is acknowledged after this."""
         with self._file.write() as connection:
             connection.execute(sa.update(FILE.control).values(tenant_status=TenantStatus.DECOMMISSIONED))
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
         self._file.close()
 
 
@@ -125,7 +122,7 @@ def _lost(path: Path) -> Unavailable:
 
 
 def remove_files(path: Path) -> None:
-    """Remove a store's files and have that reach the disk; fine when there are none."""
+    """Durably remove a store's files, if they exist."""
     with translated(path.name):
         for suffix in ("-wal", "-shm", ""):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -133,9 +130,9 @@ def remove_files(path: Path) -> None:
 
 
 def remove_unused(path: Path) -> bool:
-    """Remove what a crash left of a store that was being made; tells whether nothing is there now.
+    """Remove a store that a crash left unfinished; return whether there is none now.
 
-    A store that was ever told of its tenant stays. Raises Unavailable for a file that cannot be read.
+    Keep a store to which a tenant state was ever applied. Raises Unavailable for an unreadable file.
     """
     with translated(path.name):
         if not path.exists():

@@ -1,4 +1,4 @@
-"""The tenant stores of a data directory: opened when needed, a bounded number at a time."""
+"""The tenant stores of a data directory, opened on demand up to a limit."""
 
 import threading
 from collections import OrderedDict
@@ -20,18 +20,18 @@ from akidb.sql.telemetry import observed
 
 
 class _Entry:
-    """A tenant's place in the table. `lock` serialises opening, preparing and removing."""
+    """The pool entry of a tenant. `lock` serialises opening, preparing and removing."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.users = 0
         self.store: SqliteTenantStore | None = None
-        # The store is fit for use while the generation it was prepared for is the current one.
+        # The store is ready while `prepared_generation` equals the current generation.
         self.generation = 0
         self.prepared_generation = -1
 
     def ready(self, store_id: StoreId) -> SqliteTenantStore | None:
-        """The store, if it is this one, open and prepared."""
+        """Return the store if it is open, prepared and has this ID."""
         store = self.store
         if store is None or store.store_id != store_id or self.prepared_generation != self.generation:
             return None
@@ -39,7 +39,7 @@ class _Entry:
 
 
 class SqliteTenantStores:
-    """`akidb.ports.documents.TenantStores` in a directory: `<tenant_id>.db` each."""
+    """`akidb.ports.documents.TenantStores` in a directory: one `<tenant_id>.db` per tenant."""
 
     def __init__(
         self,
@@ -57,7 +57,6 @@ class SqliteTenantStores:
         self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Make an empty store in place of an unused one."""
         with self._using(tenant_id) as entry, entry.lock:
             self._close_entry(entry)
             SqliteTenantStore.create(
@@ -68,7 +67,6 @@ class SqliteTenantStores:
     def open(
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
     ) -> Iterator[TenantStore]:
-        """The tenant's store, prepared."""
         with self._using(tenant_id) as entry:
             store = entry.ready(store_id)
             if store is None:
@@ -78,7 +76,7 @@ class SqliteTenantStores:
 
     @contextmanager
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
-        """Make a store and fill it; durable when the block ends, gone when it raises."""
+        """Create and fill a store: durable when the block ends, removed if it raises."""
         with self._using(tenant_id) as entry, entry.lock:
             self._close_entry(entry)
             path = self._path(tenant_id)
@@ -91,7 +89,6 @@ class SqliteTenantStores:
                 raise
 
     def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
-        """Make a store of what an image holds."""
         with self._using(tenant_id) as entry, entry.lock:
             branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed)
 
@@ -116,7 +113,7 @@ class SqliteTenantStores:
         try:
             prepare(observed("tenant", "store", entry.store, "sqlite"))
         except BaseException:
-            # Who already holds the store must not go on with what it knew before.
+            # Current users of the store must not continue with its stale state.
             self._close_entry(entry)
             raise
         entry.prepared_generation = generation
@@ -124,24 +121,22 @@ class SqliteTenantStores:
 
     @contextmanager
     def exclusive(self, tenant_id: TenantId) -> Iterator[None]:
-        """Keep others from opening, creating, preparing or removing this tenant's store."""
+        """Lock this tenant's store against being opened, created, prepared or removed elsewhere."""
         with self._using(tenant_id) as entry, entry.lock:
             yield
 
     def mark_stale(self, tenant_id: TenantId) -> None:
-        """Have the store prepared again before the next use."""
         with self._lock:
             entry = self._entries.get(tenant_id)
             if entry is not None:
                 entry.generation += 1
 
     def remove(self, tenant_id: TenantId) -> None:
-        """Close the store for good and remove its files."""
         with self._using(tenant_id) as entry, entry.lock:
             if entry.store is not None:
                 try:
                     entry.store.retire()
-                except Unavailable:  # damaged, or a full disk: closed it takes no write either
+                except Unavailable:  # damaged, or a full disk: a closed store refuses writes too
                     self._close_entry(entry)
                 entry.store, entry.prepared_generation = None, -1
             if self._copies is not None:
@@ -149,27 +144,23 @@ class SqliteTenantStores:
             remove_files(self._path(tenant_id))
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
-        """Remove what a crash left of making a store; tells whether there is none now."""
+        """Remove a store that a crash left unfinished; return whether there is none now."""
         with self._using(tenant_id) as entry, entry.lock:
             return entry.store is None and remove_unused(self._path(tenant_id))
 
     def names(self) -> list[str]:
-        """The files of the directory without their endings."""
         return sorted(path.stem for path in self._directory.glob("*.db"))
 
     def open_count(self) -> int:
-        """How many are open now."""
         with self._lock:
             return sum(entry.store is not None for entry in self._entries.values())
 
     def figures(self) -> StoreFigures:
-        """How it stands with all that are open."""
         with self._lock:
             stores = [entry.store for entry in self._entries.values() if entry.store is not None]
         return sum((store.figures() for store in stores), StoreFigures(open_stores=0))
 
     def close(self) -> None:
-        """Close all of them."""
         with self._lock:
             entries, self._entries = list(self._entries.values()), OrderedDict()
         for entry in entries:
@@ -197,7 +188,7 @@ class SqliteTenantStores:
                 entry.users -= 1
 
     def _find_surplus(self) -> list[tuple[TenantId, _Entry]]:
-        """The longest unused entries beyond the bound."""
+        """Return the least recently used idle entries above the limit."""
         excess = len(self._entries) - self._max_open
         if excess <= 0:
             return []
@@ -205,7 +196,7 @@ class SqliteTenantStores:
         return list(islice(idle, excess))
 
     def _close_idle(self, tenant_id: TenantId, entry: _Entry) -> None:
-        """Close a store that nobody uses. Who wants it meanwhile waits: a file has one gate at a time."""
+        """Close an unused store. Concurrent users wait: a file must have only one gate at a time."""
         if not entry.lock.acquire(blocking=False):
             return
         try:

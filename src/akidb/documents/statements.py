@@ -1,4 +1,4 @@
-"""The statements on tenant stores, made once for each kind of table."""
+"""The statements on tenant stores, built once per kind of table."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ _MORE: sa.BindParameter[int] = sa.bindparam("documents")
 
 
 class Statements:
-    """Each takes the parameters of `TenantSql.own` besides its own."""
+    """Each statement takes the parameters of `TenantSql.own` in addition to its own."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -32,7 +32,7 @@ class Statements:
             (control if name == "tenant_status" else collections).c[name]
             for name in CollectionControl.__struct_fields__
         )
-        # The tenant's row first, so that whoever locks both does it in the same order.
+        # The tenant's row first, so that both rows are always locked in the same order.
         together = control.join(collections, sa.true())
         all_of_tenant = (
             sa.select(*fields).select_from(together).where(*tables.own(control), *tables.own(collections))
@@ -40,7 +40,7 @@ class Statements:
         one = all_of_tenant.where(collections.c.collection_id == sa.bindparam("collection_id"))
         self.control = Prepared(one, CollectionControl)
         self.control_to_write = Prepared(one.with_for_update(), CollectionControl)
-        """Others that write to the tenant's store wait until this transaction ends."""
+        """Other writers of the tenant's store wait until this transaction ends."""
         self.all_controls = Prepared(all_of_tenant.order_by(collections.c.collection_key), CollectionControl)
         self.state = Prepared(
             sa.select(*(control.c[name] for name in ControlState._fields)).where(*tables.own(control))
@@ -75,7 +75,7 @@ class Statements:
             True: (*head, *content, documents.c.vector),
             False: (*head, *content, sa.null().label("vector")),
         }
-        # The `+ 0` keeps SQLite from choosing the index on the collection, which would read all of its rows.
+        # The `+ 0` keeps SQLite from using the index on the collection, which would scan all of its rows.
         same_collection = documents.c.collection_key + sa.literal_column("0") == collection_key
         self.by_key = {
             vector: Prepared(
@@ -173,21 +173,21 @@ OF_SHARED = Statements(SHARED)
 
 
 class TenantSql:
-    """How the store of one tenant is spoken to."""
+    """The statements and tenant parameters for the store of one tenant."""
 
     def __init__(self, statements: Statements, tenant_id: TenantId | None = None) -> None:
-        """With the tenant where its rows stand among those of others."""
+        """Pass `tenant_id` for shared tables."""
         self.statements = statements
         self.tables = statements.tables
         self.own: Mapping[str, TenantId] = {} if tenant_id is None else {"own_tenant_id": tenant_id}
-        """The parameters of the conditions that `Tables.own` gives."""
+        """The parameters of the conditions of `Tables.own`."""
         self.columns: Mapping[str, TenantId] = {} if tenant_id is None else {"tenant_id": tenant_id}
-        """What every row of the tenant has besides."""
+        """The extra columns of every row of the tenant."""
 
 
 IN_FILE = TenantSql(OF_FILE)
 
 
 def on_shared_tables(tenant_id: TenantId) -> TenantSql:
-    """The rows of one tenant among those of others."""
+    """Return the SQL for one tenant in the shared tables."""
     return TenantSql(OF_SHARED, tenant_id)

@@ -1,7 +1,7 @@
-"""The tables of tenant stores as queries see them: in a file of each tenant's own, or shared on PostgreSQL.
+"""Table definitions of tenant stores: in one file per tenant, or shared on PostgreSQL.
 
-Shared tables have the tenant in every row and are partitioned by its hash. What a query must say to stay
-within one tenant is said here, in `own`, and nowhere else.
+Shared tables have the tenant ID in every row and are partitioned by its hash. The conditions that restrict
+a query to one tenant are defined here, in `own`, and nowhere else.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class _Values(UserDefinedType[Sequence[Any]]):
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter:
-        """Write the array."""
+        """Encode the array."""
         if dialect.name == "postgresql":
             return list
         return lambda values: msgspec.json.encode(values).decode()
@@ -93,13 +93,13 @@ class Tables:
         return sa.Table(name, self.schema, *tenant, *columns)
 
     def own(self, *tables: sa.Table) -> list[sa.ColumnElement[bool]]:
-        """The conditions that keep a query on these tables within one tenant."""
+        """Return the conditions that restrict a query on these tables to one tenant."""
         if not self.shared:
             return []
         return [table.c.tenant_id == sa.bindparam("own_tenant_id", type_=Id(TenantId)) for table in tables]
 
     def any_of(self, column: sa.Column[Any], parameter: str) -> sa.ColumnElement[bool]:
-        """Whether the column is among the values of one parameter, a sequence of any length."""
+        """Return the condition that the column is in a parameter, a sequence of any length."""
         if self.shared:
             return column == sa.any_(sa.bindparam(parameter, type_=_Values()))
         values = sa.func.json_each(sa.bindparam(parameter, type_=_Values())).table_valued("value")
@@ -107,6 +107,6 @@ class Tables:
 
 
 FILE = Tables(shared=False)
-"""Those of a SQLite file, which holds one tenant."""
+"""Tables of a SQLite file, which holds one tenant."""
 SHARED = Tables(shared=True)
-"""Those of PostgreSQL."""
+"""Shared tables on PostgreSQL."""

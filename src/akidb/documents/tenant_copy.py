@@ -1,4 +1,4 @@
-"""A store copied for another tenant: the file as of one instant, with new IDs in its control rows."""
+"""Copies a store for another tenant: a snapshot of the file, with new IDs in its control rows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ from akidb.sql.archive_image import copy_connection, remove_scratch, scratch_pat
 from akidb.sql.sqlite import sync_directory
 
 Renamed = Mapping[CollectionId, CollectionImage]
-"""Collections by the IDs that they have, as they are to be; others are left out."""
+"""New collections by the old collection IDs; others are not copied."""
 
 
 def branch_file(
     image: StoreImage, path: Path, tenant_id: TenantId, store_id: StoreId, renamed: Renamed
 ) -> None:
-    """Make the store of another tenant in a file that is not there, whole and durable or not at all."""
+    """Create the store of another tenant in a new file, atomically and durably."""
     assert isinstance(image, SqlStoreImage)
     made = scratch_path(path)
     try:
@@ -36,7 +36,7 @@ def branch_file(
 
 
 def _rename(connection: sa.Connection, tenant_id: TenantId, store_id: StoreId, renamed: Renamed) -> None:
-    """Give a store its new IDs; it was told of no tenant yet."""
+    """Write the new IDs into a store that has no tenant state applied yet."""
     collections = FILE.collections
     connection.execute(
         sa.update(FILE.control).values(
@@ -46,7 +46,7 @@ def _rename(connection: sa.Connection, tenant_id: TenantId, store_id: StoreId, r
             tenant_status=TenantStatus.PROVISIONING,
         )
     )
-    connection.execute(sa.delete(FILE.remembered_answers))  # they answer for the original
+    connection.execute(sa.delete(FILE.remembered_answers))  # they belong to the original
     for collection_id in connection.execute(sa.select(collections.c.collection_id)).scalars().all():
         new = renamed.get(collection_id)
         if new is None:
@@ -60,7 +60,7 @@ def _rename(connection: sa.Connection, tenant_id: TenantId, store_id: StoreId, r
 
 
 def refill(filler: StoreFiller, image: StoreImage, renamed: Renamed) -> None:
-    """Write the rows of an image into a new store, where both have the same tables."""
+    """Write the rows of an image into a new store with the same tables."""
     for collection_id, new in renamed.items():
         filler.add(new)
         for documents in image.documents(collection_id):

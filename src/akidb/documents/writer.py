@@ -13,13 +13,13 @@ from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
 
 TOMBSTONES_KEPT = 100_000
-"""Deletions remembered one by one, counted in sequences; a reader that is further behind starts anew."""
+"""Sequences for which tombstones are kept; a reader that is further behind starts over."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class SqlDocumentWriter(SqlDocumentReader):
-    """`akidb.ports.documents.DocumentWriter`. The control row is the one before the transaction."""
+    """`akidb.ports.documents.DocumentWriter`. `control` is the row before the transaction."""
 
     def __init__(self, connection: sa.Connection, sql: TenantSql, control_row: CollectionControl) -> None:
         super().__init__(connection, sql, control_row)
@@ -27,9 +27,8 @@ class SqlDocumentWriter(SqlDocumentReader):
         self._rows_written = rows_of(connection, sql, control_row.collection_key)
 
     def upsert(self, batch: DocumentBatch) -> None:
-        """Write all of them."""
         known: dict[str, int] = {}
-        if self._sequence:  # else nothing was ever written, in this transaction or before
+        if self._sequence:  # 0: nothing was ever written, in this transaction or before
             found = self._statements.sizes.all(self._connection, **self._key, wanted=batch.ids)
             known = {row[0]: row[1] for row in found}
         first = self._account(
@@ -40,7 +39,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         self._rows_written.upsert(batch, first)
 
     def delete(self, selection: Selection) -> int:
-        """Delete, leaving tombstones."""
+        """Delete documents, leaving tombstones; return their number."""
         chosen = list(self._chosen(selection))
         if not chosen:
             return 0
@@ -52,7 +51,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         return len(chosen)
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
-        """Replace metadata."""
+        """Replace metadata of documents; return their number."""
         new: list[tuple[str, int, int]] = []
         growth = 0
         for document_key, id, size, old in self._chosen(selection):
@@ -67,7 +66,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         return len(new)
 
     def _account(self, *, documents: int, size: int, writes: int) -> int:
-        """Take what a write needs from the quotas and the sequence; gives its first sequence."""
+        """Charge a write to the quotas and allocate its sequences; return the first one."""
         if self._statements.use_storage.run(self._connection, {**self._own, "bytes": size}) != 1:
             limit, used = self._statements.storage.first(self._connection, **self._own)
             raise QuotaExceeded("storage_quota_bytes", limit, used, size)

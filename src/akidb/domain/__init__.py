@@ -1,4 +1,4 @@
 """The vocabulary of AkiDB: identifiers, entities, lifecycles, filters, errors.
 
-Nothing here reads a file, a clock or a socket; everything above may rely on it.
+Nothing here performs I/O or reads a clock; every other layer may import it.
 """

@@ -1,4 +1,6 @@
-"""What an import of an exported tenant reports, and how an archive is refused."""
+"""Inputs and outputs of archives, reports of tenant imports, and the error for an invalid archive."""
+
+from typing import Protocol
 
 import msgspec
 
@@ -6,23 +8,37 @@ from akidb.domain.entities import Tenant
 from akidb.domain.errors import InvalidArgument
 
 
+class ByteSink(Protocol):
+    """The output of an archive."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the data."""
+
+
+class ByteSource(Protocol):
+    """The input of an archive."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; empty only at the end."""
+
+
 class ImportConflict(msgspec.Struct, kw_only=True, frozen=True):
-    """One thing of an archive that cannot be here beside what is here."""
+    """A value in an archive that conflicts with existing data."""
 
     field: str
     """`tenant_id`, `slug`, `external_id`, `database_id`, `collection_id` or `user_id`."""
     value: str
     reason: str
-    """`taken`, also by something deleted; or `purged`: that ID does not come back."""
+    """`taken`, possibly by a deleted entity; or `purged`: a purged ID cannot be reused."""
 
 
 class ImportReport(msgspec.Struct, kw_only=True, frozen=True):
-    """What an import did, or would do."""
+    """The result of an import, or of a dry run."""
 
     tenant: Tenant
     dry_run: bool
     conflicts: list[ImportConflict]
-    """What keeps it from being done; none after it was."""
+    """Conflicts that prevent the import; empty if it was done."""
     databases: int
     collections: int
     users: int
@@ -30,5 +46,5 @@ class ImportReport(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def fault(reason: str, path: str = "") -> InvalidArgument:
-    """The error of an archive that is refused; `path` says where in it."""
+    """Return the error for an invalid archive; `path` is the position in it."""
     return InvalidArgument(f"archive{path}", reason)

@@ -1,6 +1,6 @@
-"""Checks of documents and of what selects them, as far as their collection plays no part.
+"""Checks of documents and of selections of documents that do not depend on the collection.
 
-Every fault is an InvalidArgument that names the place, as in `documents[3].text`.
+Every error is an InvalidArgument with the path, as in `documents[3].text`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,18 +26,18 @@ _FIELDS = frozenset(DocumentInput.__struct_fields__)
 
 
 def check_batch(documents: object, field: str = "documents") -> Sequence[DocumentLike]:
-    """A list of 1 to 10,000 documents, each still unchecked."""
+    """Check a list of 1 to 10,000 documents, but not the documents themselves."""
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
         raise InvalidArgument(field, "must be a list of documents")
     if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
-        raise InvalidArgument(field, f"must hold 1 to {MAX_BATCH_DOCUMENTS} documents")
+        raise InvalidArgument(field, f"must contain 1 to {MAX_BATCH_DOCUMENTS} documents")
     return documents
 
 
 def check_fields(document: object, place: int) -> tuple[str | None, str | None, object, bytes]:
-    """The id, text, vector and canonical metadata of one document, as far as its collection plays no part.
+    """Check one document and return its id, text, vector and canonical metadata.
 
-    The vector is given as it is, for `akidb.domain.vectors`.
+    The vector is returned unchecked, for `akidb.domain.vectors`.
     """
     id, text, vector, metadata = _fields(document, place)
     if id is not None and not _is_plain(id, MAX_ID_BYTES):
@@ -51,12 +51,12 @@ def check_fields(document: object, place: int) -> tuple[str | None, str | None, 
 
 
 def _is_plain(value: object, maximum_bytes: int) -> bool:
-    """Whether this is so plainly a good text that the full check, with the path it takes, can be spared."""
+    """Return whether a value is obviously valid text, so that the full check and its path are not needed."""
     return type(value) is str and value.isascii() and 1 <= len(value) <= maximum_bytes and "\x00" not in value
 
 
 def check_id(value: object, field: str) -> str:
-    """The id of a document: 1-512 bytes of UTF-8."""
+    """Check the id of a document: 1-512 bytes of UTF-8."""
     checked = check_text(value, field, maximum_bytes=MAX_ID_BYTES)
     if not checked:
         raise InvalidArgument(field, "must not be empty")
@@ -64,11 +64,11 @@ def check_id(value: object, field: str) -> str:
 
 
 def check_ids(ids: object, field: str = "ids") -> list[str]:
-    """A list of ids, each once."""
+    """Check a list of ids and return it without duplicates."""
     if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
         raise InvalidArgument(field, "must be a list of ids")
     if not 1 <= len(ids) <= MAX_BATCH_DOCUMENTS:
-        raise InvalidArgument(field, f"must hold 1 to {MAX_BATCH_DOCUMENTS} ids")
+        raise InvalidArgument(field, f"must contain 1 to {MAX_BATCH_DOCUMENTS} ids")
     return list(dict.fromkeys(check_id(id, f"{field}[{place}]") for place, id in enumerate(ids)))
 
 
@@ -91,21 +91,23 @@ def _metadata(value: object, place: int) -> bytes:
 
 
 def check_include(include: object, field: str = "include") -> frozenset[Include]:
-    """The parts of a document that an answer carries."""
+    """Check the parts of each document to return."""
+    if type(include) is frozenset and all(type(part) is Include for part in include):
+        return include
     if isinstance(include, str) or not isinstance(include, Collection):
         raise InvalidArgument(field, "must be a list of parts")
     return frozenset(check_word(Include, part, field) for part in include)
 
 
 def check_filter(value: object, field: str) -> "Filter":
-    """A filter, parsed already or as JSON."""
+    """Check a filter, parsed or as JSON."""
     from akidb.domain.filters import Filter
 
     return Filter.checked(value, field)
 
 
 def check_selector(value: object, field: str) -> "Filter":
-    """A filter that selects something less than every document."""
+    """Check a filter that must not be empty, since that would select every document."""
     parsed = check_filter(value, field)
     if parsed.is_empty:
         raise InvalidArgument(field, "must not be empty here: it would select every document")
@@ -113,7 +115,7 @@ def check_selector(value: object, field: str) -> "Filter":
 
 
 def check_number(value: object, field: str) -> float:
-    """A finite number that a score can be compared with."""
+    """Check a finite number that scores can be compared with."""
     if type(value) is int and abs(value) <= MAX_INTEGER:
         return value
     if type(value) is float and isfinite(value):

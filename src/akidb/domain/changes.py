@@ -1,7 +1,7 @@
-"""Changes as a reader is given them, and whether it may go on from where it was.
+"""Change feeds: their entries, and the check whether a reader can continue from its position.
 
-A feed has sequences that rise with each change. It remembers of each thing its last change alone, and
-forgets deletions after a while: those up to its tombstone floor. No I/O.
+Each change gets the next higher sequence of its feed. A feed keeps only the last change of each entity, and
+discards old deletions: those up to its tombstone floor. No I/O.
 """
 
 import re
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class ChangeType(StrEnum):
-    """What happened to a thing last."""
+    """The last change of a document or entity."""
 
     UPSERT = "upsert"
     DELETE = "delete"
 
 
 class DocumentChange(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
-    """A document as it is now, or the id of one that is gone."""
+    """The current state of a document, or the id of a deleted one."""
 
     sequence: int
     type: ChangeType
@@ -43,9 +43,9 @@ class DocumentChange(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_d
 
 
 class MetadataChange(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """A tenant, database, collection or user as it is now, or the ID of one that is gone for good.
+    """The current state of a tenant, database, collection or user, or the ID of a permanently removed one.
 
-    One that is deleted and may be restored is there, with its `deleted_at`; so is all below it.
+    Deleted entities that can be restored are included, with `deleted_at`; so is everything in them.
     """
 
     sequence: int
@@ -59,68 +59,68 @@ class MetadataChange(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
 
 
 class ChangePage(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
-    """Changes in the order of their sequences."""
+    """Changes in the order of their sequence numbers."""
 
     changes: list[T]
     next_since: int
-    """Where to go on."""
+    """The `since` of the next request."""
     feed: str | None
-    """Which feed this is and where its reader began, to be given back with `next_since`.
+    """Token of the feed and of the reader's starting point, to be sent with `next_since`.
 
     None while there is no feed yet.
     """
     more: bool
-    """Whether there are more already."""
+    """Whether more changes are available now."""
     tombstone_floor: int
-    """Deletions up to this sequence are forgotten."""
+    """Deletions up to this sequence are discarded."""
 
 
 class FeedSlice(msgspec.Struct, Generic[T], frozen=True):
-    """What was read of a feed."""
+    """A part of a feed."""
 
     changes: list[T]
     last: int | None
-    """The last sequence that was looked at when there are more; None when all were."""
+    """The last sequence that was read if there are more changes; None if all were read."""
 
 
 class FeedState(msgspec.Struct, frozen=True):
-    """How far a feed is."""
+    """The current state of a feed."""
 
     feed_id: bytes
-    """Another one after a restore, an import or a copy."""
+    """Replaced by a restore, an import or a copy."""
     sequence: int
     tombstone_floor: int
 
 
 def begin(state: FeedState, since: int, token: str | None) -> str:
-    """Check that a reader who knows all up to `since` may go on, and give the token of its next reads.
+    """Check that a reader that has read up to `since` can continue, and return the token of its next reads.
 
-    A reader who starts from 0 is told of what there is, and misses nothing if no deletion after its start
-    is forgotten before it comes to it: its token says where the feed stood then. Raises PreconditionFailed
-    when it has to start again from 0, InvalidArgument(`feed`) for what is no token.
+    A reader that starts from 0 gets the current state, and misses nothing if no deletion after its start is
+    discarded before it reads that far: its token has the sequence of the feed at that time. Raises
+    PreconditionFailed if it must start again from 0, InvalidArgument(`feed`) for an invalid token.
     """
     feed_id, start = (state.feed_id, since) if token is None else _read(token)
     if since == 0:
         return _write(state.feed_id, state.sequence)
     if feed_id != state.feed_id:
-        raise _start_again("is of another feed: the store was restored, imported or copied", state, since)
+        raise _start_again("is from another feed: the store was restored, imported or copied", state, since)
     if since > state.sequence:
         raise _start_again("is beyond the last change", state, since)
     if max(since, start) < state.tombstone_floor:
-        raise _start_again("lies before deletions that are forgotten", state, since)
+        raise _start_again("is older than discarded deletions", state, since)
     return _write(state.feed_id, start)
 
 
 def check_token(value: object, field: str = "feed") -> str:
-    """The token of a feed."""
+    """Check the token of a feed."""
     if isinstance(value, str):
         _read(value)
         return value
-    raise InvalidArgument(field, "is not the token of a feed")
+    raise InvalidArgument(field, "is not a feed token")
 
 
 def check_wait(value: object, field: str = "wait_seconds") -> float:
-    """How long to wait for a change, in seconds."""
+    """Check a time to wait for a change, in seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise InvalidArgument(field, "must be a number of seconds")
     if not 0 <= value <= MAX_WAIT_SECONDS:
@@ -129,7 +129,7 @@ def check_wait(value: object, field: str = "wait_seconds") -> float:
 
 
 def lost(since: int) -> PreconditionFailed:
-    """The error of a reader that is ahead of a feed that has no change at all."""
+    """Return the error for a reader that is ahead of a feed without any change."""
     return _start_again("is beyond the last change", FeedState(b"", 0, 0), since)
 
 
@@ -148,7 +148,7 @@ def _start_again(reason: str, state: FeedState, since: int) -> PreconditionFaile
 def _read(token: str) -> tuple[bytes, int]:
     match = _TOKEN.fullmatch(token)
     if match is None:
-        raise InvalidArgument("feed", "is not the token of a feed")
+        raise InvalidArgument("feed", "is not a feed token")
     return bytes.fromhex(match[1]), int(match[2])
 
 

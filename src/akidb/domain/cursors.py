@@ -1,4 +1,4 @@
-"""Opaque cursors: where a list goes on, bound to the list that it was made for."""
+"""Opaque pagination cursors, each bound to the list that it was created for."""
 
 import base64
 import hashlib
@@ -14,14 +14,14 @@ _DIGEST_BYTES = 8
 
 
 def encode(position: object, *binding: object) -> str:
-    """Make the cursor of `position`, a JSON value, within the list that `binding` describes."""
+    """Return the cursor of `position`, a JSON value, in the list that `binding` describes."""
     return _join(msgspec.json.encode(position), binding)
 
 
 def decode(cursor: str, kind: type[T], *binding: object) -> T:
-    """The position in a cursor.
+    """Return the position in a cursor.
 
-    Raises InvalidArgument(`cursor`) for a cursor of another list, an altered one, or none at all.
+    Raises InvalidArgument(`cursor`) for a cursor of another list, and for an altered or malformed one.
     """
     try:
         body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_")
@@ -34,14 +34,14 @@ def decode(cursor: str, kind: type[T], *binding: object) -> T:
 
 
 def check_cursor(value: object, field: str) -> str:
-    """A text that may be a cursor; `decode` tells whether it is one."""
+    """Check that a value may be a cursor; `decode` checks the rest."""
     if not isinstance(value, str) or not value.isascii():
         raise InvalidArgument(field, "is not a cursor of this list")
     return value
 
 
 def _join(position: bytes, binding: tuple[object, ...]) -> str:
-    # The digest guards against mistakes, not against malice: a forged cursor still stays in its list.
+    # The digest detects mistakes, not attacks: even a forged cursor cannot leave its list.
     described = repr([position, *map(str, binding)]).encode()
     body = hashlib.sha256(described).digest()[:_DIGEST_BYTES] + position
     return base64.urlsafe_b64encode(body).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Documents as they are given, kept and found, and the limits on them."""
+"""Documents as input, as stored and as search results, and their limits."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float32]
 else:
-    Vector = Any  # NumPy is loaded by those who make vectors, not by those who name the type
+    Vector = Any  # NumPy is imported only by modules that create vectors
 
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 2**20
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Include(StrEnum):
-    """Parts of a document that an answer carries beside its id."""
+    """Parts of a document that a response includes besides its id."""
 
     TEXT = "text"
     METADATA = "metadata"
@@ -36,7 +36,7 @@ DEFAULT_INCLUDE = frozenset({Include.TEXT, Include.METADATA})
 
 
 class DocumentInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A document to be written. It needs a text or a vector; an absent id is made."""
+    """A document to write. Requires a text or a vector; an absent id is generated."""
 
     id: str | None = None
     text: str | None = None
@@ -45,11 +45,11 @@ class DocumentInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 DocumentLike = DocumentInput | Mapping[str, Any]
-"""What `upsert` takes: the struct, or a mapping with the same keys, whose vector may be an array."""
+"""The input of `upsert`: the struct, or a mapping with the same keys, whose vector may be an array."""
 
 
 class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
-    """A document that is kept. What was not asked for is None."""
+    """A stored document. Parts that were not requested are None."""
 
     id: str
     text: str | None = None
@@ -58,7 +58,7 @@ class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_default
 
 
 class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
-    """A document that was found. A higher score is better."""
+    """A search result. Higher scores are better."""
 
     id: str
     score: float
@@ -68,37 +68,37 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
 
 
 class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True):
-    """How an answer came about."""
+    """Statistics of a search."""
 
     plan: str
-    """`exact` for a scan of vectors in memory, `exact_from_disk` when they do not fit the quota."""
+    """`exact` for a scan of vectors in memory, `exact_from_disk` when they exceed the memory quota."""
     scanned: int
-    """Vectors compared."""
+    """Number of vectors compared."""
     allowed: int
-    """Documents that the filter let through; all of them without one."""
+    """Number of documents that match the filter; without a filter, of all documents."""
 
 
 class SearchResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
-    """Matches, best first; equal scores in the order of their ids."""
+    """Matches, best first; equal scores are sorted by id."""
 
     matches: list[Match]
     statistics: SearchStatistics
 
 
 class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):
-    """What an upsert wrote, ids in the order of the documents given."""
+    """The result of an upsert, with ids in the order of the given documents."""
 
     upserted: int
     ids: list[str]
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
-    """A part of a list, and where the next one starts; None after the last."""
+    """A page of a list, and the cursor of the next page; None on the last page."""
 
     items: list[T]
     next_cursor: str | None = None
 
 
 def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:
-    """The bytes that a document takes of the storage quota; `metadata` in canonical JSON."""
+    """Return the bytes that a document counts towards the storage quota; `metadata` is canonical JSON."""
     return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + 4 * dimension

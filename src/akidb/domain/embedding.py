@@ -1,4 +1,4 @@
-"""Embedding models as they are described, and the vectors of texts that are not stored."""
+"""Descriptions of embedding models, and vectors of texts that are not stored."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,21 @@ MAX_MODEL_BYTES = 1_024
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a model without loading it."""
+    """The properties of a model that are known without loading it."""
 
     name: str
     embedder: str
-    """Which runtime serves it: `onnx` or `hash`."""
+    """The runtime that serves it: `onnx` or `hash`."""
     dimension: int
     max_tokens: int
     fingerprint: str
     installed: bool
     """Whether its files are on this machine, so that it can be loaded offline."""
     size_bytes: int
-    """Of its files as downloaded, as far as known (0 for `hash`)."""
+    """Size of its files as downloaded, as far as known (0 for `hash`)."""
     license: str
     path: str | None
-    """Where its files lie, None when not installed."""
+    """The path of its files, None if not installed."""
 
 
 class EmbeddingResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
@@ -41,18 +41,18 @@ class EmbeddingResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
 
 
 def check_texts(texts: object, field: str = "texts") -> Sequence[str]:
-    """A list of 1 to 2,048 texts."""
+    """Check a list of 1 to 2,048 texts."""
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise InvalidArgument(field, "must be a list of texts")
     if not 1 <= len(texts) <= MAX_TEXTS:
-        raise InvalidArgument(field, f"must hold 1 to {MAX_TEXTS} texts")
+        raise InvalidArgument(field, f"must contain 1 to {MAX_TEXTS} texts")
     for place, text in enumerate(texts):
         check_text(text, f"{field}[{place}]", maximum_bytes=MAX_TEXT_BYTES)
     return texts
 
 
 def check_model(value: object, field: str) -> str:
-    """Any short text; whether there is such a model is decided where the models are."""
+    """Check that a model's name is short text; whether the model exists is checked where the models are."""
     if not isinstance(value, str):
         raise InvalidArgument(field, "must be the name of a model")
     return check_text(value, field, maximum_bytes=MAX_MODEL_BYTES)

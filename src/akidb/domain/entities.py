@@ -1,7 +1,7 @@
-"""Tenants, databases, collections, users and audit entries as immutable values, checked when they are made.
+"""Tenants, databases, collections, users and audit entries as immutable values.
 
-A changed entity is a new value: `tenant.changed(now, name="...")` raises its version by one and never
-lets `updated_at` run backwards.
+A change creates a new value: `tenant.changed(now, name="...")` increments the version, and `updated_at`
+never goes backwards.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ MIN_DIMENSION, MAX_DIMENSION = 16, 4096
 
 
 class Metric(StrEnum):
-    """How two vectors are compared; a higher score is always better."""
+    """The similarity metric of vectors; a higher score is always better."""
 
     COSINE = "cosine"
     DOT = "dot"
@@ -29,7 +29,7 @@ class Metric(StrEnum):
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
-    """What tenants, databases, collections and users have in common. Times are aware and in UTC."""
+    """Base class of tenants, databases, collections and users. Times are timezone-aware and in UTC."""
 
     if TYPE_CHECKING:  # each entity declares them last, so that its JSON begins with its ID
 
@@ -101,7 +101,7 @@ class Collection(Entity, frozen=True, kw_only=True):
 
 
 class UserRole(StrEnum):
-    """What a user is in the tenant."""
+    """The role of a user in the tenant."""
 
     ADMIN = "admin"
     DEVELOPER = "developer"
@@ -110,7 +110,7 @@ class UserRole(StrEnum):
 
 
 class User(Entity, frozen=True, kw_only=True):
-    """A person who works with a tenant. The password's hash is kept apart and is no part of it."""
+    """A user of a tenant. The password hash is stored separately and is not part of this value."""
 
     user_id: UserId
     tenant_id: TenantId
@@ -125,14 +125,14 @@ class User(Entity, frozen=True, kw_only=True):
 
 
 class AuditResult(StrEnum):
-    """Whether what was asked for was done."""
+    """Whether the operation was allowed."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did what to which thing, and whether they were let. Never changed, never deleted."""
+    """A record of an action of a user on a resource, and its result. Never changed, never deleted."""
 
     audit_entry_id: AuditEntryId
     tenant_id: TenantId | None
@@ -150,7 +150,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """A collection with all that stands above it."""
+    """A collection with its database and tenant."""
 
     tenant: Tenant
     database: Database
@@ -158,7 +158,7 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit, and what of it is taken now."""
+    """A limit and its current usage."""
 
     limit: int
     used: int
@@ -171,7 +171,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant may use and what it does use, exactly."""
+    """Limits and exact usage of a tenant."""
 
     storage_bytes: QuotaUsage
     memory_bytes: QuotaUsage

@@ -1,7 +1,7 @@
-"""Every error that AkiDB raises on purpose: one class for each code, with structured fields.
+"""The errors that AkiDB raises deliberately: one class per code, with structured fields.
 
-An adapter turns a driver's error into one of these in one place; a front end turns one of these
-into an exit status or an HTTP status in one table. `code` and the field names are part of the API.
+Each adapter translates driver errors to these in one place; each front end maps them to exit or HTTP
+statuses in one table. `code` and the field names are part of the API.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 
 class AkiDBError(Exception):
-    """Base of all of them. `fields` are what a program may want to act on."""
+    """Base class of all AkiDB errors. `fields` are machine-readable details."""
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
@@ -20,19 +20,19 @@ class AkiDBError(Exception):
         self.fields: dict[str, Any] = fields
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not through __init__, which takes other arguments in each class.
+        # Bypasses __init__, whose arguments differ in each class.
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 def _rebuilt(kind: type[AkiDBError], args: tuple[Any, ...], state: dict[str, Any]) -> AkiDBError:
-    """Make an error again that went to another process."""
+    """Recreate a pickled error."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
 
 
 class NotFound(AkiDBError):
-    """There is no such thing, or not for this caller."""
+    """The entity does not exist, or is not visible to the caller."""
 
     code = "not_found"
     title = "Not found"
@@ -42,7 +42,7 @@ class NotFound(AkiDBError):
 
 
 class AlreadyExists(AkiDBError):
-    """Something has that unique value already."""
+    """An entity with that unique value already exists."""
 
     code = "already_exists"
     title = "Already exists"
@@ -57,7 +57,7 @@ class AlreadyExists(AkiDBError):
 
 
 class InvalidArgument(AkiDBError):
-    """An argument is wrong; `field` is its path, as in `documents[3].vector`."""
+    """An argument is invalid; `field` is its path, as in `documents[3].vector`."""
 
     code = "invalid_argument"
     title = "Invalid argument"
@@ -67,17 +67,17 @@ class InvalidArgument(AkiDBError):
 
     @property
     def field(self) -> str:
-        """The path of the wrong argument."""
+        """The path of the invalid argument."""
         return str(self.fields["field"])
 
     @property
     def reason(self) -> str:
-        """What is wrong with it."""
+        """Why the argument is invalid."""
         return str(self.fields["reason"])
 
 
 class InvalidState(AkiDBError):
-    """The thing is in a state that does not allow the operation."""
+    """The entity's state does not allow the operation."""
 
     code = "invalid_state"
     title = "Invalid state"
@@ -94,7 +94,7 @@ class InvalidState(AkiDBError):
 
 
 class QuotaExceeded(AkiDBError):
-    """The write would take more than the quota leaves."""
+    """The write would exceed a quota."""
 
     code = "quota_exceeded"
     title = "Quota exceeded"
@@ -110,7 +110,7 @@ class QuotaExceeded(AkiDBError):
 
 
 class RateLimited(AkiDBError):
-    """The tenant's operations per second are spent; try again after `retry_after_seconds`."""
+    """The tenant's rate limit is exceeded; retry after `retry_after_seconds`."""
 
     code = "rate_limited"
     title = "Too many requests"
@@ -121,7 +121,7 @@ class RateLimited(AkiDBError):
 
 
 class Overloaded(AkiDBError):
-    """The server has more work waiting than it takes on; try again after `retry_after_seconds`."""
+    """A queue of the server is full; retry after `retry_after_seconds`."""
 
     code = "overloaded"
     title = "Overloaded"
@@ -132,7 +132,7 @@ class Overloaded(AkiDBError):
 
 
 class Unauthenticated(AkiDBError):
-    """Nobody, or nobody known, is asking."""
+    """The request has no valid credential."""
 
     code = "unauthenticated"
     title = "Unauthenticated"
@@ -142,7 +142,7 @@ class Unauthenticated(AkiDBError):
 
 
 class PermissionDenied(AkiDBError):
-    """Who asks may not do this."""
+    """The caller may not perform this action."""
 
     code = "permission_denied"
     title = "Permission denied"
@@ -152,7 +152,7 @@ class PermissionDenied(AkiDBError):
 
 
 class PreconditionFailed(AkiDBError):
-    """The version that the caller read is not the current one."""
+    """The expected version is not the current version."""
 
     code = "precondition_failed"
     title = "Precondition failed"
@@ -167,7 +167,7 @@ class PreconditionFailed(AkiDBError):
 
 
 class IdempotencyMismatch(AkiDBError):
-    """The idempotency key was used before with another request."""
+    """The idempotency key was already used with a different request."""
 
     code = "idempotency_mismatch"
     title = "Idempotency key reused"
@@ -177,7 +177,7 @@ class IdempotencyMismatch(AkiDBError):
 
 
 class Unavailable(AkiDBError):
-    """A store or a model cannot be used now; the message says why and what helps."""
+    """A store or model cannot be used now; the message says why and how to fix it."""
 
     code = "unavailable"
     title = "Unavailable"
@@ -187,7 +187,7 @@ class Unavailable(AkiDBError):
 
 
 class Internal(AkiDBError):
-    """A defect of AkiDB, or of what it stands on."""
+    """A defect of AkiDB or of one of its dependencies."""
 
     code = "internal"
     title = "Internal error"

@@ -1,7 +1,7 @@
-"""What a field of a request may hold: its type, check, JSON schema and description, declared once.
+"""The fields of requests: the type, check, JSON schema and description of each, declared once.
 
-A check is made by every process that sees the request, so that a server and its client say the same of a
-wrong value. It returns the value in the form that handlers use: a `TenantId` for its text, a parsed `Filter`.
+Client and server both run the check, so that they report the same error for an invalid value. It returns the
+value in the form that handlers use: a `TenantId` for its text, a parsed `Filter`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
     FilterLike = Mapping[str, Any] | Filter
     VectorLike = Sequence[float] | NDArray[np.float32]
-else:  # NumPy is loaded by those who make vectors, filters by those who filter: a command line starts without
+else:  # NumPy and filters are imported only where they are used, so that the command line starts quickly
     FilterLike = Mapping[str, Any]
     VectorLike = Sequence[float]
 
@@ -85,12 +85,12 @@ class Field(NamedTuple):
 
     check: Check
     wire: Any
-    """Its type in JSON, where that is not the annotated one."""
+    """The type in JSON, if it differs from the annotation."""
     help: str
     words: tuple[str, ...]
-    """What it may be, where that is one of a few words."""
+    """The allowed values of an enumeration."""
     is_decoded: bool
-    """Whether a server decodes it as its JSON type, for speed, before it is checked."""
+    """Whether a server decodes it as its JSON type before the check, for speed."""
 
 
 def field(
@@ -102,40 +102,40 @@ def field(
     is_decoded: bool = False,
     **schema: Any,
 ) -> Meta:
-    """Declare a field; `schema` is what its JSON schema says beside the type."""
+    """Declare a field; `schema` holds its JSON schema keywords besides the type."""
     rules = Field(check, wire, help, tuple(map(str, words)), is_decoded)
     return Meta(description=help, extra_json_schema=schema, extra={"field": rules})
 
 
 def whole(help: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> Meta:
-    """A whole number within bounds."""
+    """Declare an integer field with inclusive bounds."""
     check = partial(check_integer, minimum=minimum, maximum=maximum)
     return field(check, help, minimum=minimum, maximum=maximum)
 
 
 def text(help: str, maximum_bytes: int) -> Meta:
-    """Free text."""
+    """Declare a free-text field."""
     return field(partial(check_text, maximum_bytes=maximum_bytes), help, maxLength=maximum_bytes)
 
 
 def word(kind: type[StrEnum], help: str) -> Meta:
-    """One of the words of an enumeration."""
+    """Declare an enumeration field."""
     return field(partial(check_word, kind), help, words=tuple(kind))
 
 
 def label(help: str) -> Meta:
-    """A line of text for people."""
+    """Declare a single-line text field."""
     pattern = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
     return field(check_label, help, pattern=pattern, minLength=1, maxLength=255)
 
 
 def reference(kind: type[EntityId], help: str) -> Meta:
-    """What identifies a thing: its typed ID, the text of that, or its name."""
+    """Declare a reference to an entity: its typed ID, the ID as text, or its name."""
     return field(lambda value, _: parse_reference(kind, value), help, wire=str, minLength=1)
 
 
 def rules_of(hint: Any) -> Field | None:
-    """The rules in an annotation; of a union, those of the member that has any."""
+    """Return the rules in an annotation (for a union, of the first member that has any), or None."""
     if isinstance(hint, type) or hint is None:
         return None
     for meta in getattr(hint, "__metadata__", ()):
@@ -171,11 +171,11 @@ REFERENCES: Mapping[type[EntityId], Field] = {
     )
     if (rules := rules_of(hint)) is not None
 }
-"""The rules of what identifies each kind of entity."""
+"""The rules of the reference to each kind of entity."""
 
 
 class CollectionPath(NamedTuple):
-    """A collection and what contains it."""
+    """The references that address a collection."""
 
     tenant: TenantRef
     database: DatabaseRef
@@ -186,69 +186,69 @@ Slug = Annotated[
     str,
     field(
         check_slug,
-        "1-63 of a-z, 0-9 and -; unique among tenants.",
+        "1-63 characters from a-z, 0-9 and -; unique among tenants.",
         pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         minLength=1,
         maxLength=63,
     ),
 ]
-TenantName = Annotated[str, label("The tenant's name, for people.")]
+TenantName = Annotated[str, label("Display name of the tenant.")]
 ExternalId = Annotated[str, label("The tenant's ID in another system; unique among tenants.")]
 NamePart = Annotated[str, label("Only tenants whose name contains this text, ignoring case.")]
 FirstStatus = Annotated[
     TenantStatus,
     field(
         partial(_check_first, TenantStatus, FIRST_STATUSES, "tenant"),
-        "The status of the new tenant.",
+        "Initial status of the tenant.",
         wire=str,
         words=FIRST_STATUSES,
         enum=FIRST_STATUSES,
     ),
 ]
 Status = Annotated[TenantStatus, word(TenantStatus, "The tenant's status.")]
-Sort = Annotated[TenantSort, word(TenantSort, "The order; a leading minus reverses it, as in -name.")]
-MemoryQuota = Annotated[int, whole("The most memory for the tenant's indexes in a process, in bytes.")]
-StorageQuota = Annotated[int, whole("The most bytes of live documents that the tenant may store.")]
-QpsQuota = Annotated[int, whole("Document, search and embedding operations per second.")]
+Sort = Annotated[TenantSort, word(TenantSort, "Sort order; a leading minus means descending, as in -name.")]
+MemoryQuota = Annotated[int, whole("Maximum memory of the tenant's indexes per process, in bytes.")]
+StorageQuota = Annotated[int, whole("Maximum size of the tenant's live documents, in bytes.")]
+QpsQuota = Annotated[int, whole("Maximum document, search and embedding operations per second.")]
 JsonObject = Annotated[Mapping[str, Any], field(check_object, "A JSON object.", wire=dict[str, Any])]
-Reason = Annotated[str, text("Why; recorded in the audit.", MAX_REASON_BYTES)]
+Reason = Annotated[str, text("The reason; recorded in the audit log.", MAX_REASON_BYTES)]
 
 Name = Annotated[
     str,
     field(
         check_name,
-        "1-128 of letters, digits, _ . and -, starting with a letter or digit.",
+        "1-128 characters: letters, digits, _ . and -, starting with a letter or digit.",
         pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         minLength=1,
         maxLength=128,
     ),
 ]
-Description = Annotated[str, text("What the database is for.", MAX_DESCRIPTION_BYTES)]
+Description = Annotated[str, text("Description of the database.", MAX_DESCRIPTION_BYTES)]
 FirstState = Annotated[
     DatabaseState,
     field(
         partial(_check_first, DatabaseState, FIRST_STATES, "database"),
-        "The state of the new database.",
+        "Initial state of the database.",
         wire=str,
         words=FIRST_STATES,
         enum=FIRST_STATES,
     ),
 ]
 State = Annotated[DatabaseState, word(DatabaseState, "The database's state.")]
-SchemaVersion = Annotated[int, whole("The application's own version of its data.", 1, 2**31 - 1)]
+SchemaVersion = Annotated[int, whole("The application's own version of its data schema.", 1, 2**31 - 1)]
 
 Dimension = Annotated[int, whole("The length of each vector.", MIN_DIMENSION, MAX_DIMENSION)]
-MetricWord = Annotated[Metric, word(Metric, "How vectors are compared.")]
+MetricWord = Annotated[Metric, word(Metric, "The similarity metric.")]
 Model = Annotated[str, field(check_model, "The name of an embedding model.")]
-HnswM = Annotated[int, whole("Neighbours of each node in an HNSW graph.", 2, 512)]
-EfConstruction = Annotated[int, whole("Candidates considered when an HNSW graph is built.", 1, 4096)]
-DocumentCount = Annotated[int, whole("The most documents that the collection may hold.")]
+HnswM = Annotated[int, whole("Neighbours per node in an HNSW graph.", 2, 512)]
+EfConstruction = Annotated[int, whole("Candidates considered when building an HNSW graph.", 1, 4096)]
+DocumentCount = Annotated[int, whole("Maximum number of documents in the collection.")]
 
 Email = Annotated[
     str,
     field(
         check_email,
-        "The user's email; unique in the tenant, ignoring case.",
+        "The user's email address; unique within the tenant, ignoring case.",
         pattern=r"^[^@\s/]+@[^@\s/]+$",
         minLength=3,
         maxLength=MAX_EMAIL_BYTES,
@@ -258,7 +258,7 @@ NewPassword = Annotated[
     str,
     field(
         check_password,
-        "A password to set.",
+        "The password to set.",
         minLength=MIN_PASSWORD_BYTES,
         maxLength=MAX_PASSWORD_BYTES,
         writeOnly=True,
@@ -279,7 +279,7 @@ Documents = Annotated[
     Sequence[DocumentLike],
     field(
         check_batch,
-        "Each with an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`.",
+        "Documents with an `id` (generated if absent), a `text`, a `vector` or both, and `metadata`.",
         wire=list[DocumentInput],
         is_decoded=True,
         minItems=1,
@@ -292,23 +292,23 @@ Ids = Annotated[
 ]
 Where = Annotated[
     FilterLike,
-    field(check_filter, "Only documents that match.", wire=dict[str, Any]),
+    field(check_filter, "Only documents that match this filter.", wire=dict[str, Any]),
 ]
 Selector = Annotated[
     FilterLike,
-    field(check_selector, "The documents that match; must not be empty.", wire=dict[str, Any]),
+    field(check_selector, "Filter that selects the documents; must not be empty.", wire=dict[str, Any]),
 ]
 Parts = Annotated[
     AbstractCollection[Include],
-    field(check_include, "Which of text, metadata and vector to return.", wire=list[Include]),
+    field(check_include, "Parts of each document to return: text, metadata, vector.", wire=list[Include]),
 ]
 Query = Annotated[
-    str, text("The text to search for; needs a collection with an embedding model.", MAX_TEXT_BYTES)
+    str, text("The text to search for; requires a collection with an embedding model.", MAX_TEXT_BYTES)
 ]
 QueryVector = Annotated[
     VectorLike,
     field(
-        lambda value, _: value,  # by the collection's dimension and metric, once that is found
+        lambda value, _: value,  # checked once the collection's dimension and metric are known
         "The vector to search for.",
         wire=list[float],
         is_decoded=True,
@@ -316,25 +316,25 @@ QueryVector = Annotated[
         maxItems=MAX_DIMENSION,
     ),
 ]
-TopK = Annotated[int, whole("The most matches to return.", 1, MAX_TOP_K)]
-EfSearch = Annotated[int, whole("Candidates considered by an approximate index.", 1, MAX_TOP_K)]
-Score = Annotated[float, field(check_number, "Leave out matches that score below this.")]
+TopK = Annotated[int, whole("Maximum number of matches to return.", 1, MAX_TOP_K)]
+EfSearch = Annotated[int, whole("Number of candidates considered by an approximate index.", 1, MAX_TOP_K)]
+Score = Annotated[float, field(check_number, "Omit matches with a score below this.")]
 Texts = Annotated[
     Sequence[str], field(check_texts, "Texts to embed.", wire=list[str], minItems=1, maxItems=MAX_TEXTS)
 ]
 
 Flag = Annotated[bool, field(check_flag, "true or false.")]
-Deleted = Annotated[bool, field(check_flag, "Only deleted ones.")]
-DryRun = Annotated[bool, field(check_flag, "Report what would be done, and change nothing.")]
-Limit = Annotated[int, whole("The most items to return.", 1, MAX_PAGE_LIMIT)]
-Cursor = Annotated[str, field(check_cursor, "Where to continue: the `next_cursor` of the previous page.")]
-Version = Annotated[int, whole("Do it only if this is the current version.", 1)]
-Since = Annotated[int, whole("Return what changed after this sequence; 0 for everything.")]
+Deleted = Annotated[bool, field(check_flag, "Select only deleted entities.")]
+DryRun = Annotated[bool, field(check_flag, "Report what would be done without changing anything.")]
+Limit = Annotated[int, whole("Maximum number of items to return.", 1, MAX_PAGE_LIMIT)]
+Cursor = Annotated[str, field(check_cursor, "The `next_cursor` of the previous page.")]
+Version = Annotated[int, whole("Fail unless this is the current version.", 1)]
+Since = Annotated[int, whole("Return changes after this sequence number; 0 returns everything.")]
 Feed = Annotated[
     str,
-    field(check_token, "The `feed` of the previous answer.", pattern=FEED_PATTERN),
+    field(check_token, "The `feed` of the previous response.", pattern=FEED_PATTERN),
 ]
 WaitSeconds = Annotated[
     float,
-    field(check_wait, "How long to wait for a change.", minimum=0, maximum=MAX_WAIT_SECONDS),
+    field(check_wait, "Maximum time to wait for a change, in seconds.", minimum=0, maximum=MAX_WAIT_SECONDS),
 ]

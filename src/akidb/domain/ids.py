@@ -1,7 +1,7 @@
-"""Typed identifiers over UUID v7 (RFC 9562), and the generator that makes them in order.
+"""Typed UUID v7 identifiers (RFC 9562) and their monotonic generator.
 
-An identifier of one entity never equals, and is never accepted as, that of another. Its text is the
-36-character lower-case form and nothing else: braces, `urn:` and full-width digits are no identifier.
+IDs of different kinds of entities never compare equal and are not interchangeable. The only accepted text is
+the 36-character lower-case form: braces, `urn:` and full-width digits are refused.
 """
 
 import re
@@ -18,7 +18,7 @@ IdT = TypeVar("IdT", bound="EntityId")
 
 
 class EntityId:
-    """Sixteen bytes that name one entity. Immutable; sorts as its bytes do."""
+    """The 16-byte ID of an entity. Immutable; ordered by its bytes."""
 
     __slots__ = ("raw",)
     entity: ClassVar[str] = "entity"
@@ -31,7 +31,7 @@ class EntityId:
 
     @classmethod
     def parse(cls, text: object, field: str | None = None) -> Self:
-        """Read the 36-character form.
+        """Parse the 36-character form.
 
         Raises InvalidArgument(`field`) for anything else.
         """
@@ -67,69 +67,69 @@ class EntityId:
         return type(self), (self.raw,)
 
 
-# Sets the slot past `__setattr__`, which refuses; looked up once, since every row makes an ID.
+# Sets the slot without `__setattr__`, which refuses; looked up once, since every row creates an ID.
 _set_raw = EntityId.__dict__["raw"].__set__
 
 
 class TenantId(EntityId):
-    """Names a tenant."""
+    """The ID of a tenant."""
 
     __slots__ = ()
     entity = "tenant"
 
 
 class DatabaseId(EntityId):
-    """Names a database."""
+    """The ID of a database."""
 
     __slots__ = ()
     entity = "database"
 
 
 class CollectionId(EntityId):
-    """Names a collection."""
+    """The ID of a collection."""
 
     __slots__ = ()
     entity = "collection"
 
 
 class DocumentId(EntityId):
-    """Names a document whose writer gave it no name of its own; stored as its text."""
+    """The generated ID of a document that was written without one; stored as text."""
 
     __slots__ = ()
     entity = "document"
 
 
 class UserId(EntityId):
-    """Names a user."""
+    """The ID of a user."""
 
     __slots__ = ()
     entity = "user"
 
 
 class AuditEntryId(EntityId):
-    """Names an audit entry."""
+    """The ID of an audit entry."""
 
     __slots__ = ()
     entity = "audit_entry"
 
 
 class StoreId(EntityId):
-    """Names one incarnation of a tenant store: new after a restore, an import or a copy."""
+    """The ID of one incarnation of a tenant store; a restore, import or copy creates a new one."""
 
     __slots__ = ()
     entity = "store"
 
 
 def is_uuid_shaped(text: str) -> bool:
-    """Whether `text` could be taken for an identifier, in either case of letters."""
+    """Return whether `text` has the form of a UUID, in upper or lower case."""
     return _SHAPE.fullmatch(text) is not None
 
 
 class IdGenerator:
-    """Makes UUID v7 values that sort by creation within this generator.
+    """Generates UUID v7 values that sort by creation within this generator.
 
-    The 74 random bits are drawn anew in each millisecond and counted up by a random step within one
-    (RFC 9562, section 6.2, method 2), also while the clock stands behind the last identifier made.
+    The 74 random bits are redrawn in each millisecond and incremented by a random step within it
+    (RFC 9562, section 6.2, method 2), also while the clock is behind the last generated ID.
     """
 
     def __init__(self, unix_ms: Callable[[], int], random_bits: Callable[[int], int]) -> None:
@@ -140,14 +140,14 @@ class IdGenerator:
         self._last_tail = 0
 
     def new(self, kind: type[IdT]) -> IdT:
-        """Make the next identifier of this kind."""
+        """Generate the next ID of this kind."""
         return kind(self._next().to_bytes(16, "big"))
 
     def _next(self) -> int:
         with self._lock:
             ms = self._unix_ms()
             if ms > self._last_ms:
-                # The top bit starts at zero, so that counting up has room.
+                # The top bit starts at zero, to leave room for increments.
                 self._last_ms, self._last_tail = ms, self._random_bits(73)
             else:
                 self._last_tail += 1 + self._random_bits(32)

@@ -1,11 +1,10 @@
-"""JSON at the border: what may be stored, its one canonical form, and strict decoding of a body.
+"""JSON at the boundary: which values may be stored, the canonical form, and strict decoding of bodies.
 
-The rules of stored text (no U+0000, no lone surrogates) and numbers (finite, 64 bits) live here,
-because both SQL databases refuse or damage the rest. Paths of wrong spots read
-`documents[3].metadata.year`. Nothing here knows what the values mean.
+Stored text has no U+0000 and no lone surrogates, and stored numbers are finite and fit in 64 bits, because
+both SQL databases refuse or corrupt everything else. Paths in errors look like
+`documents[3].metadata.year`. Nothing here depends on the meaning of the values.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,9 +16,9 @@ import msgspec
 from akidb.domain.errors import InvalidArgument
 
 MAX_DEPTH: Final = 64
-"""Levels of nesting in a stored object, itself included."""
+"""Maximum levels of nesting in a stored object, itself included."""
 MAX_OBJECT_BYTES: Final = 1024 * 1024
-"""Size of a stored object in its canonical form, in bytes."""
+"""Maximum size of a stored object in its canonical form, in bytes."""
 MAX_INTEGER: Final = 2**63 - 1
 MIN_INTEGER: Final = -(2**63)
 TOO_DEEP: Final = "is nested too deep"
@@ -40,7 +39,7 @@ def canonical(value: object) -> bytes:
 
 
 def member_path(path: str, key: str) -> str:
-    """Return the path of member `key` of the object at `path`, safe to print whatever the key holds."""
+    """Return the path of member `key` of the object at `path`, safe to print whatever the key contains."""
     return f"{path}.{_shown(key)}" if path else _shown(key)
 
 
@@ -50,7 +49,7 @@ def _shown(key: str) -> str:
 
 
 def text_fault(text: str) -> str | None:
-    """Say what keeps a text from being stored, or return None."""
+    """Return why a text cannot be stored, or None."""
     if "\0" in text:
         return "must not contain U+0000"
     if not text.isascii():
@@ -62,9 +61,9 @@ def text_fault(text: str) -> str | None:
 
 
 def scalar_fault(value: object) -> str | None:
-    """Say what keeps a value from being null, a boolean, a storable number or text, or return None."""
+    """Return why a value is not null, a boolean, or a storable number or text; otherwise None."""
     kind = type(value)
-    # Exact types: a subclass (NumPy's float64 and str_ among them) need not encode as its base does.
+    # Exact types: a subclass (NumPy's float64 and str_ among them) may not encode like its base class.
     if value is None or kind is bool:
         return None
     if type(value) is str:
@@ -79,7 +78,7 @@ def scalar_fault(value: object) -> str | None:
 
 
 def type_name(value: object) -> str:
-    """Return the name of a value's type in JSON's words, or in Python's where JSON has none."""
+    """Return the JSON name of a value's type, or its Python name if JSON has none."""
     kind = type(value)
     return _JSON_NAMES.get(kind, kind.__name__)
 
@@ -96,10 +95,10 @@ _JSON_NAMES: Final[dict[type, str]] = {
 
 
 def check_object(value: object, field: str) -> dict[str, Any]:
-    """Return `value` itself, once it is known to be a JSON object that can be stored.
+    """Check that `value` is a JSON object that can be stored, and return it.
 
     Only exact JSON types pass: no tuples, no subclasses, no NumPy scalars. Raises InvalidArgument
-    with the path of the wrong spot below `field`.
+    with the path of the invalid value below `field`.
     """
     canonical_object(value, field)
     assert isinstance(value, dict)
@@ -107,7 +106,7 @@ def check_object(value: object, field: str) -> dict[str, Any]:
 
 
 def canonical_object(value: object, field: str) -> bytes:
-    """The canonical JSON of an object that can be stored; raises as `check_object` does."""
+    """Return the canonical JSON of an object that can be stored; raises the errors of `check_object`."""
     if type(value) is not dict:
         raise InvalidArgument(field, f"must be an object, not {type_name(value)}")
     try:
@@ -121,7 +120,7 @@ def canonical_object(value: object, field: str) -> bytes:
 
 
 def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `target` as `patch` changes it (RFC 7396): objects are merged, a null removes its key."""
+    """Return `target` with `patch` applied (RFC 7396): objects are merged, a null removes its key."""
     merged = dict(target)
     for key, value in patch.items():
         if value is None:
@@ -135,7 +134,7 @@ def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str
 
 
 class _FaultyError(Exception):
-    """A wrong spot; each level adds its step on the way out, so that right values cost no path."""
+    """An invalid value; each level adds its step on the way out, so that valid values need no path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -184,9 +183,9 @@ def _check_value(value: object, depth: int) -> None:
 def decode_strict(body: bytes, shape: type[_T]) -> _T:
     """Decode a JSON body into `shape`, a msgspec Struct that forbids unknown fields.
 
-    Raises InvalidArgument, whose `field` is the path of the wrong spot or `body`, for malformed
+    Raises InvalidArgument, whose `field` is the path of the invalid value or `body`, for malformed
     JSON, NaN and infinity, a wrong type, an unknown field and a duplicate key. Parts typed `Any`
-    may still hold what cannot be stored: `check_object` looks at those.
+    may still contain values that cannot be stored: `check_object` checks those.
     """
     try:
         value = _decoder(shape).decode(body)
@@ -209,9 +208,11 @@ def decode_strict(body: bytes, shape: type[_T]) -> _T:
 def decode_leniently(body: bytes) -> Any:
     """Decode JSON by its grammar alone: keys may repeat, and numbers may be of any size.
 
-    Such a number becomes an integer beyond 64 bits or an infinity, as which `check_object` refuses it.
-    Raises ValueError for what is no JSON, RecursionError for what is nested too deep.
+    A number that is too large becomes an integer beyond 64 bits or infinity, which `check_object` refuses.
+    Raises ValueError for malformed JSON, RecursionError for JSON that is nested too deep.
     """
+    import json  # it is seldom needed, and a command line starts without it
+
     return json.loads(body.decode(), parse_int=_integer, parse_constant=_refuse_constant)
 
 
@@ -231,19 +232,20 @@ def _decoder(shape: type[_T]) -> msgspec.json.Decoder[_T]:
     return decoder
 
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-_AT = re.compile(r"(.*) - at `(?:key in )?\$\.?(.*)`", re.DOTALL)
+# Compiled when they are first needed: a command line starts without them.
+_UNKNOWN_FIELD = r"(?s)Object contains unknown field `(.*)`"
+_MISSING_FIELD = r"(?s)Object missing required field `(.*)`"
+_AT = r"(?s)(.*) - at `(?:key in )?\$\.?(.*)`"
 
 
 def _translated(message: str) -> InvalidArgument:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.documents[3].id`" into our error."""
+    """Convert msgspec's "Expected `int`, got `str` - at `$.documents[3].id`" to an InvalidArgument."""
     path = ""
-    if at := _AT.fullmatch(message):
+    if at := re.fullmatch(_AT, message):
         message, path = at[1], at[2]
-    if unknown := _UNKNOWN_FIELD.fullmatch(message):
+    if unknown := re.fullmatch(_UNKNOWN_FIELD, message):
         return InvalidArgument(_named(member_path(path, unknown[1])), "unknown field")
-    if missing := _MISSING_FIELD.fullmatch(message):
+    if missing := re.fullmatch(_MISSING_FIELD, message):
         return InvalidArgument(_named(member_path(path, missing[1])), "is required")
     return InvalidArgument(_named(path), message[:1].lower() + message[1:].replace("`", ""))
 
@@ -253,24 +255,24 @@ def _named(path: str) -> str:
 
 
 def _keeps_all_members(body: bytes) -> bool:
-    """Tell whether valid JSON has no duplicate key.
+    """Return whether valid JSON has no duplicate key.
 
     msgspec silently keeps the last of two members with one key. A member has a colon, all other
-    colons are in strings, so a body that lost a member has fewer colons when it is encoded again.
+    colons are in strings, so a body that lost a member has fewer colons when it is re-encoded.
     """
     if b"\\" in body and _COLON_ESCAPE.search(body):
-        # An escaped colon would be one more after encoding. Pairs of backslashes go first, so that
-        # what still looks like that escape is one.
+        # Re-encoding would unescape an escaped colon and count it. Pairs of backslashes are replaced first,
+        # so that the remaining matches are escaped colons.
         body = _COLON_ESCAPE.sub(b":", body.replace(b"\\\\", b"\\u005c"))
     body = _without_number_lists(body)
     return body.count(b":") == _encoder.encode(msgspec.json.decode(body)).count(b":")
 
 
 def _without_number_lists(body: bytes) -> bytes:
-    """Empty the long lists that hold no string, hence no member: vectors are most of a body."""
+    """Empty the long lists that contain no string, hence no member: vectors are most of a body."""
     kept: list[bytes] = []
     done = searched = counted = quotes = 0
-    for _ in range(len(body) // _LONG_LIST_BYTES):  # no more lists than this can be long
+    for _ in range(len(body) // _LONG_LIST_BYTES):  # an upper bound on the number of long lists
         closing = body.find(b"]", searched)
         if closing < 0:
             break
@@ -279,14 +281,14 @@ def _without_number_lists(body: bytes) -> bytes:
         if 0 <= opening < closing - _LONG_LIST_BYTES and body.find(b'"', opening, closing) < 0:
             quotes += _count_quotes(body[counted:opening])
             counted = closing
-            if quotes % 2 == 0:  # else it stands in a string, which may be a key
+            if quotes % 2 == 0:  # else it is inside a string, which may be a key
                 kept.append(body[done : opening + 1])
                 done = closing
     return b"".join([*kept, body[done:]])
 
 
 def _count_quotes(piece: bytes) -> int:
-    """Count the quotes that begin or end a string in a piece that begins and ends with no escape cut."""
+    """Count the quotes that begin or end a string, in a piece that does not split an escape."""
     if b"\\" in piece:
         piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
     return piece.count(b'"')
@@ -297,13 +299,13 @@ class _Members(list[tuple[str, Any]]):
 
 
 class _Constant(str):
-    """NaN, Infinity or -Infinity, which Python would read and JSON does not have."""
+    """NaN, Infinity or -Infinity, which Python accepts and JSON does not define."""
 
     __slots__ = ()
 
 
 def _integer(text: str) -> int:
-    """Read a number of any length in a time that is linear in it: all that do not fit read alike."""
+    """Read an integer of any length in linear time; integers beyond 64 bits are not distinguished."""
     if len(text) <= _MAX_INTEGER_CHARACTERS:
         return int(text)
     return MIN_INTEGER - 1 if text[0] == "-" else MAX_INTEGER + 1
@@ -314,18 +316,20 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_faults(body: bytes) -> None:
-    """Raise InvalidArgument for the first duplicate key or constant, found the slow and exact way."""
+    """Raise InvalidArgument for the first duplicate key or constant, using a slow but exact scan."""
+    import json
+
     try:
         tree = json.loads(
             body.decode(), object_pairs_hook=_Members, parse_int=_integer, parse_constant=_Constant
         )
     except (ValueError, RecursionError):
-        return  # malformed in another way, which the caller tells
+        return  # malformed in another way, which the caller reports
     pending: list[tuple[str, Any]] = [("", tree)]
     while pending:
         path, node = pending.pop()
         if isinstance(node, _Constant):
-            raise InvalidArgument(_named(path), f"{node} is no JSON number")
+            raise InvalidArgument(_named(path), f"{node} is not a JSON number")
         if isinstance(node, _Members):
             _refuse_duplicates(node, path)
             inner = [(member_path(path, key), item) for key, item in node]

@@ -1,6 +1,6 @@
-"""States, the moves between them, and the published table of what each state stops.
+"""States, the moves between them, and the published table of what each state permits.
 
-Services ask `move` before they change a state and `require` before they act; the documentation and
+Services call `move` before they change a state and `require` before an operation; the documentation and
 `akidb doctor --states` print the same tables.
 """
 
@@ -12,7 +12,7 @@ from akidb.domain.errors import InvalidState
 
 
 class TenantStatus(StrEnum):
-    """Where a tenant stands."""
+    """The status of a tenant."""
 
     PROVISIONING = "provisioning"
     ACTIVE = "active"
@@ -21,7 +21,7 @@ class TenantStatus(StrEnum):
 
 
 class DatabaseState(StrEnum):
-    """Where a database stands."""
+    """The state of a database."""
 
     PROVISIONING = "provisioning"
     READY = "ready"
@@ -30,7 +30,7 @@ class DatabaseState(StrEnum):
 
 
 class CollectionState(StrEnum):
-    """Where a collection stands."""
+    """The state of a collection."""
 
     CREATING = "creating"
     READY = "ready"
@@ -38,7 +38,7 @@ class CollectionState(StrEnum):
 
 
 class UserStatus(StrEnum):
-    """Where a user stands."""
+    """The status of a user."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -46,7 +46,7 @@ class UserStatus(StrEnum):
 
 
 class Access(StrEnum):
-    """The kinds of work that a state may stop."""
+    """The kinds of access that a state may forbid."""
 
     METADATA_READ = "metadata_read"
     METADATA_WRITE = "metadata_write"
@@ -58,7 +58,7 @@ class Access(StrEnum):
 State = TenantStatus | DatabaseState | CollectionState | UserStatus
 StateT = TypeVar("StateT", TenantStatus, DatabaseState, CollectionState, UserStatus)
 
-# Each table is kept by entity: the states are strings, and `ready` of a database equals that of a collection.
+# The tables are keyed by entity: states are strings, so `ready` of a database equals `ready` of a collection.
 MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
     TenantStatus: {
         TenantStatus.PROVISIONING: (TenantStatus.ACTIVE, TenantStatus.DECOMMISSIONED),
@@ -83,7 +83,7 @@ MOVES: Mapping[type[State], Mapping[State, tuple[State, ...]]] = {
         UserStatus.DEACTIVATED: (UserStatus.ACTIVE,),
     },
 }
-"""From each state to those it may become; `restore` alone leaves a deleted state."""
+"""The moves allowed from each state; only `restore` leaves a deleted state."""
 
 _ALL = frozenset(Access)
 _METADATA = frozenset({Access.METADATA_READ, Access.METADATA_WRITE, Access.AUDIT_READ})
@@ -113,9 +113,9 @@ PERMITTED: Mapping[type[State], Mapping[State, frozenset[Access]]] = {
         UserStatus.DEACTIVATED: frozenset(),
     },
 }
-"""What each state lets through. Work below a tenant must pass all the states on its path.
+"""What each state permits. An operation must be permitted by all states on its path.
 
-A user's status is about what the user asks for; what is done to the user goes by the tenant's.
+A user's status governs operations by the user; operations on the user depend on the tenant's status.
 """
 
 ENTITY_OF: Mapping[type[State], str] = {
@@ -127,9 +127,9 @@ ENTITY_OF: Mapping[type[State], str] = {
 
 
 def move(current: StateT, target: StateT) -> bool:
-    """Tell whether going from `current` to `target` changes anything.
+    """Return whether a move from `current` to `target` changes the state.
 
-    Raises InvalidState when there is no such move.
+    Raises InvalidState if the move is not allowed.
     """
     if current == target:
         return False
@@ -141,7 +141,7 @@ def move(current: StateT, target: StateT) -> bool:
 
 
 def require(operation: Access, *states: State) -> None:
-    """Raise InvalidState when one of the states on the path stops the operation."""
+    """Raise InvalidState if one of the states on the path forbids the operation."""
     for state in states:
         permitted = PERMITTED[type(state)][state]
         if operation not in permitted:

@@ -1,10 +1,10 @@
-"""In which order tenants are listed."""
+"""Sort orders of lists of tenants."""
 
 from enum import StrEnum
 
 
 class TenantSort(StrEnum):
-    """What a list of tenants is sorted by; a minus begins the last. Equal ones come in the order of IDs."""
+    """The sort order of a list of tenants; a minus sorts in descending order. Ties are sorted by ID."""
 
     CREATED_AT = "created_at"
     CREATED_AT_DESCENDING = "-created_at"
@@ -17,10 +17,10 @@ class TenantSort(StrEnum):
 
     @property
     def field(self) -> str:
-        """The field of the tenant."""
+        """The field of the tenant to sort by."""
         return self.removeprefix("-")
 
     @property
     def is_descending(self) -> bool:
-        """Whether the last comes first."""
+        """Whether the order is descending."""
         return self.startswith("-")

@@ -1,4 +1,4 @@
-"""The move of tenants from AkiDB 1.x and back: its reports, and the errors that carry one.
+"""Reports and errors of the migration of tenants from AkiDB 1.x and back.
 
 Paths in reports are relative to the directory of the manifests; bytes that are not UTF-8 are escaped.
 """
@@ -14,60 +14,60 @@ from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.domain.ids import TenantId
 
 SUFFIX = ".json"
-"""Of a manifest's file, in any case of letters."""
+"""The suffix of manifest files, in upper or lower case."""
 
 DirectoryLike = str | os.PathLike[str]
 
 Progress = Callable[[str, int, int], None]
-"""Called as `progress(stage, done, total)`; units are the stage's own."""
+"""Called as `progress(stage, done, total)`; the units depend on the stage."""
 
 
 class Outcome(StrEnum):
-    """What became of a manifest, or in a dry run what would."""
+    """The outcome for a manifest; in a dry run, the expected outcome."""
 
     CREATED = "created"
     UNCHANGED = "unchanged"
     OVERWRITTEN = "overwritten"
     CONFLICT = "conflict"
     PURGED = "purged"
-    """Its tenant was purged, and is not brought back."""
+    """The tenant was purged, and is not migrated again."""
 
 
 class ManifestFault(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is wrong with one file."""
+    """An error in a file."""
 
     path: str
     field: str | None
-    """Where, such as `quotas.max_storage_bytes`; None for the file as a whole."""
+    """The field, such as `quotas.max_storage_bytes`; None for the file as a whole."""
     reason: str
 
 
 class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is no manifest."""
+    """A file that is not a manifest."""
 
     path: str
     reason: str
 
 
 class MigratedTenant(msgspec.Struct, frozen=True, kw_only=True):
-    """One manifest and its tenant."""
+    """A manifest and its tenant."""
 
     path: str
     tenant_id: TenantId
     slug: str | None
     """The slug in 2.0, None for a purged tenant."""
     given_slug: str | None
-    """What the manifest gives as a slug, also when it is none; cut after 100 characters."""
+    """The slug in the manifest, even if it is invalid; truncated to 100 characters."""
     outcome: Outcome
     reason: str | None = None
-    """Why it is a conflict."""
+    """The reason for a conflict."""
     unknown_fields: Sequence[str] = ()
     content_hash: str | None = None
-    """SHA-256 of what was taken over, the manifest's bytes included; read back and compared."""
+    """SHA-256 of the migrated content, including the manifest's bytes; verified by reading it back."""
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """How many manifests had which outcome; `faulty` and `skipped` count files."""
+    """The number of manifests per outcome; `faulty` and `skipped` count files."""
 
     manifests: int = 0
     created: int = 0
@@ -80,7 +80,7 @@ class Counts(msgspec.Struct, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read back before the commit, and agreed."""
+    """Counts of what was read back and verified before the commit."""
 
     tenants: int
     databases: int
@@ -88,7 +88,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigrationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a migration from 1.x did, or would do."""
+    """The result of a migration from 1.x, or of a dry run."""
 
     v1_data_dir: str
     dry_run: bool
@@ -96,38 +96,38 @@ class MigrationReport(msgspec.Struct, frozen=True, kw_only=True):
     faults: Sequence[ManifestFault] = ()
     skipped: Sequence[SkippedFile] = ()
     tenants: Sequence[MigratedTenant] = ()
-    """Every manifest, in the order of the tenants' IDs."""
+    """Every manifest, sorted by tenant ID."""
     verification: Verification | None = None
     """None in a dry run, and when nothing was written."""
 
 
 class WrittenManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant and the file that it went to."""
+    """A tenant and the file that it was written to."""
 
     path: str
     tenant_id: TenantId
     slug: str
     origin: str
-    """`unchanged` since it came from 1.x, `changed` since, or `new` in 2.0."""
+    """`unchanged` or `changed` since the migration from 1.x, or `new` in 2.0."""
     left_behind: Sequence[str] = ()
-    """Databases beside `default`, for which 1.x has no place."""
+    """Databases other than `default`, which 1.x cannot represent."""
     moved_from: str | None = None
-    """The path that the manifest had, where another has it now or it leads out of the directory."""
+    """The original path of the manifest, if another one now has it or it leads out of the directory."""
 
 
 class ReturnReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a migration back to 1.x wrote."""
+    """The result of a migration back to 1.x."""
 
     out: str
     unchanged: int
     changed: int
     new: int
     tenants: Sequence[WrittenManifest] = ()
-    """Every tenant, in the order of the IDs."""
+    """Every tenant, sorted by ID."""
 
 
 class FaultyManifests(InvalidArgument):
-    """There are faulty files, so that nothing was written. `report` names all of them."""
+    """Some files are faulty, so nothing was written. `report` lists all of them."""
 
     def __init__(self, report: MigrationReport) -> None:
         first = report.faults[0]
@@ -139,27 +139,27 @@ class FaultyManifests(InvalidArgument):
 
 
 class ManifestConflicts(AlreadyExists):
-    """Manifests differ from what was migrated before, so that nothing was written. `report` names them."""
+    """Some manifests conflict with existing tenants, so nothing was written. `report` lists them."""
 
     def __init__(self, report: MigrationReport) -> None:
         first = next(each for each in report.tenants if each.outcome is Outcome.CONFLICT)
         super().__init__("tenant", "tenant_id", first.tenant_id)
         count = report.counts.conflicts
-        manifests = "1 manifest is in conflict" if count == 1 else f"{count} manifests are in conflict"
+        manifests = "1 manifest conflicts" if count == 1 else f"{count} manifests conflict"
         self.message = (
-            f"{manifests} with what is there, and nothing is migrated; {first.path}: {first.reason}"
+            f"{manifests} with existing tenants, and nothing is migrated; {first.path}: {first.reason}"
         )
         self.args = (self.message,)
         self.report = report
 
 
 def shown(path: str) -> str:
-    """A path that can be printed and put into JSON, also where its bytes are not UTF-8."""
+    """Return a path that can be printed and put into JSON, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def check_directory(value: object, field: str) -> Path:
-    """The path of a directory, which need not exist yet."""
+    """Return the path of a directory, which need not exist yet."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
     if isinstance(path, bytes) or not path or "\0" in path:
         raise InvalidArgument(field, "must be the path of a directory")

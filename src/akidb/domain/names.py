@@ -1,7 +1,7 @@
-"""The shapes of names, slugs, emails, texts and sizes that users give, and the slug made from a name.
+"""Checks of names, slugs, emails, texts and numbers given by users, and slugs derived from names.
 
-Each check returns the value it was given, a name or slug as a plain `str`, or raises InvalidArgument with the
-field's name. The schema holds the same rules again as CHECK constraints, for rows that come by other means.
+Each check returns its value (a name or slug as a plain `str`), or raises InvalidArgument with the field's
+name. The database schema repeats the rules as CHECK constraints, for rows that are written by other means.
 """
 
 import re
@@ -16,12 +16,12 @@ MAX_INTEGER = 2**63 - 1
 MAX_SLUG_LENGTH = 63
 MAX_FOLDED_LENGTH = 512
 MAX_EMAIL_BYTES = 254
-"""RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets."""
+"""RFC 5321, section 4.5.3.1.3: a path has at most 256 bytes, including its angle brackets."""
 MIN_PASSWORD_BYTES, MAX_PASSWORD_BYTES = 8, 1024
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
-# No quoted local parts, and no character that would end a segment of a URL's path.
+# No quoted local parts, and no characters that would end a URL path segment.
 _EMAIL = re.compile(r"""[^\s"(),:;<>@\[\]\\/]{1,64}@[\w-]+(?:\.[\w-]+)*""")
 _FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
@@ -30,28 +30,28 @@ WordT = TypeVar("WordT", bound=StrEnum)
 
 
 def check_slug(value: object, field: str = "slug") -> str:
-    """1-63 of `a-z 0-9 -`, first and last a letter or digit, not shaped like a UUID."""
+    """Check a slug: 1-63 of `a-z 0-9 -`, first and last a letter or digit, not shaped like a UUID."""
     if not isinstance(value, str) or not _SLUG.fullmatch(value):
         raise InvalidArgument(field, "must be 1-63 of a-z, 0-9 and -, starting and ending with a-z or 0-9")
     if is_uuid_shaped(value):
         raise InvalidArgument(field, "must not be shaped like a UUID")
-    return str.__str__(value)  # also of a subclass, such as NumPy's
+    return str.__str__(value)  # a plain str also for a subclass, such as NumPy's
 
 
 def check_name(value: object, field: str = "name") -> str:
-    """The name of a database or collection."""
+    """Check the name of a database or collection."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise InvalidArgument(
             field, "must be 1-128 of letters, digits, _ . and -, starting with a letter or digit"
         )
     if is_uuid_shaped(value):
         raise InvalidArgument(field, "must not be shaped like a UUID")
-    return str.__str__(value)  # also of a subclass, such as NumPy's
+    return str.__str__(value)  # a plain str also for a subclass, such as NumPy's
 
 
 def check_email(value: object, field: str = "email") -> str:
-    """An address as people write it, also with letters of other scripts."""
-    # Looked at when folded too: a character that becomes `@` or `/` then is none for an address.
+    """Check an email address; letters of any script are allowed."""
+    # The folded form is checked too, since folding may turn a character into `@` or `/`.
     if type(value) is not str or not _is_email(value) or not _is_email(email_key(value)):
         raise InvalidArgument(
             field, f"must be an email address: NAME@DOMAIN, up to {MAX_EMAIL_BYTES} bytes without spaces"
@@ -60,14 +60,14 @@ def check_email(value: object, field: str = "email") -> str:
 
 
 def email_key(email: str) -> str:
-    """What two emails share when they differ in case alone, or in the way a letter is composed."""
+    """Return the key by which emails are compared, ignoring case and Unicode composition."""
     return fold(email)
 
 
 def fold(text: str) -> str:
-    """What texts share that differ in case alone, or in the way a letter is composed.
+    """Return a form that is equal for texts that differ only in case or Unicode composition.
 
-    A compatibility caseless match (Unicode 3.13, D146), so that both databases compare what was folded here.
+    This is compatibility caseless matching (Unicode 3.13, D146), so that both databases compare alike.
     """
     if text.isascii():
         return text.lower()
@@ -76,23 +76,23 @@ def fold(text: str) -> str:
 
 
 def fold_name(name: str) -> str:
-    """A tenant's name as it is searched and sorted.
+    """Return a tenant's name as it is searched and sorted: folded and cut to 512 characters.
 
-    Its first 512 characters: one character may fold into 18, and PostgreSQL indexes 2,700 bytes at most.
+    One character may fold to 18, and an index entry of PostgreSQL has at most 2,700 bytes.
     """
     return fold(name)[:MAX_FOLDED_LENGTH]
 
 
 def _is_email(text: str) -> bool:
     return (
-        text.isprintable()  # and so without lone surrogates, and with nothing that cannot be seen
+        text.isprintable()  # excludes lone surrogates and invisible characters
         and len(text.encode()) <= MAX_EMAIL_BYTES
         and _EMAIL.fullmatch(text) is not None
     )
 
 
 def check_password(value: object, field: str = "password") -> str:
-    """A password to be set. No message ever holds it."""
+    """Check a new password. Error messages never contain it."""
     text = check_text(value, field, maximum_bytes=MAX_PASSWORD_BYTES)
     if len(text.encode()) < MIN_PASSWORD_BYTES:
         raise InvalidArgument(field, f"must be at least {MIN_PASSWORD_BYTES} bytes of UTF-8")
@@ -100,35 +100,35 @@ def check_password(value: object, field: str = "password") -> str:
 
 
 def check_label(value: object, field: str, *, maximum: int = 255) -> str:
-    """Text for people on one line, as a tenant's name: not blank, no control characters."""
+    """Check single-line text, such as a tenant's name: not blank, no control characters."""
     if type(value) is not str:
         raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
     if not 1 <= len(value) <= maximum or not value.strip():
-        raise InvalidArgument(field, f"must be 1-{maximum} characters, not all of them spaces")
+        raise InvalidArgument(field, f"must be 1-{maximum} characters and not blank")
     if not value.isascii() or not value.isprintable():
         for character in value:
             if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
-                raise InvalidArgument(field, f"must not hold the character U+{ord(character):04X}")
+                raise InvalidArgument(field, f"must not contain the character U+{ord(character):04X}")
     return value
 
 
 def check_text(value: object, field: str, *, maximum_bytes: int) -> str:
-    """Free text: any characters but U+0000 and lone surrogates, up to so many bytes of UTF-8."""
-    if type(value) is not str:  # a subclass, such as NumPy's, is not what is stored
+    """Check free text: at most `maximum_bytes` of UTF-8, without U+0000 and lone surrogates."""
+    if type(value) is not str:  # subclasses, such as NumPy's, are refused
         raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidArgument(field, "must not hold lone surrogates") from None
+        raise InvalidArgument(field, "must not contain lone surrogates") from None
     if size > maximum_bytes:
         raise InvalidArgument(field, f"must be at most {maximum_bytes} bytes of UTF-8, has {size}")
     if "\x00" in value:
-        raise InvalidArgument(field, "must not hold the character U+0000")
+        raise InvalidArgument(field, "must not contain the character U+0000")
     return value
 
 
 def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
-    """Check a whole number within bounds; a boolean is none, nor is NumPy's."""
+    """Check an integer within inclusive bounds; booleans and NumPy integers are refused."""
     if type(value) is not int:
         raise InvalidArgument(field, f"must be a whole number, not {type(value).__name__}")
     if not minimum <= value <= maximum:
@@ -137,14 +137,14 @@ def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MA
 
 
 def check_flag(value: object, field: str) -> bool:
-    """True or false, and nothing that only counts as one of them."""
+    """Check a boolean; other truthy or falsy values are refused."""
     if type(value) is not bool:
         raise InvalidArgument(field, f"must be true or false, not {type(value).__name__}")
     return value
 
 
 def check_word(kind: type[WordT], value: object, field: str) -> WordT:
-    """One of the words of an enumeration."""
+    """Check a value of an enumeration."""
     for word in kind if isinstance(value, str) else ():
         if word == value:
             return word
@@ -152,13 +152,13 @@ def check_word(kind: type[WordT], value: object, field: str) -> WordT:
 
 
 def parse_reference(kind: type[IdT], value: object) -> IdT | str:
-    """What a user names a thing by: its typed ID, the text of that, or its slug, name or email.
+    """Parse a reference to an entity: its typed ID, the ID as text, or its slug, name or email.
 
-    Raises InvalidArgument(the entity) for what can be neither.
+    Raises InvalidArgument (`field` is the entity) for anything else, TypeError for an ID of another entity.
     """
     if isinstance(value, EntityId):
         if type(value) is not kind:
-            raise TypeError(f"{kind.__name__} wanted, not {type(value).__name__}")
+            raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
         return value
     if isinstance(value, str):
         if is_uuid_shaped(value) and value == value.lower():
@@ -170,7 +170,7 @@ def parse_reference(kind: type[IdT], value: object) -> IdT | str:
 
 
 def _is_nickname(entity: str, text: str) -> bool:
-    """Whether `text` could be what people call such an entity by, rather than its ID."""
+    """Return whether `text` could be the slug, name or email of such an entity."""
     if entity == "user":
         return _is_email(text)
     pattern = _SLUG if entity == "tenant" else _NAME
@@ -178,7 +178,7 @@ def _is_nickname(entity: str, text: str) -> bool:
 
 
 def derive_slug(name: str) -> str:
-    """Make the slug of a tenant that was created without one, never empty and always valid.
+    """Derive a slug from a tenant's name; it is always valid, and never empty.
 
     Letters of other scripts are transliterated: `Café 日本` gives `cafe-riben`.
     """

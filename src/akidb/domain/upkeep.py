@@ -1,32 +1,32 @@
-"""Reports on the stores themselves: what `doctor` checked, what a round of maintenance did."""
+"""Reports on the stores: results of `doctor` checks and of rounds of maintenance."""
 
 import msgspec
 
 
 class Finding(msgspec.Struct, kw_only=True, frozen=True):
-    """One thing that `doctor` looked at."""
+    """The result of one check by `doctor`."""
 
     store: str
     """`metadata`, or the ID of the tenant whose store it is."""
     check: str
-    """What was looked at, such as `integrity`."""
+    """The name of the check, such as `integrity`."""
     ok: bool
     detail: str
-    """What is wrong, or what was found."""
+    """The problem, or what was found."""
 
 
 class MaintenanceReport(msgspec.Struct, kw_only=True, frozen=True):
-    """What a round of maintenance did."""
+    """The result of a round of maintenance."""
 
     tenants_purged: int
-    """Past their retention, as the next two are."""
+    """Deleted tenants past their retention; likewise the next two."""
     databases_purged: int
     collections_purged: int
     stores_settled: int
-    """Told what a process that ended did not tell them any more."""
+    """Stores whose pending outbox entries were applied."""
     copies_removed: int
-    """Taken before a migration of a store's schema, and past the retention."""
+    """Copies made before a schema migration of a store, past the retention."""
     traces_remain: bool
-    """Whether a long read still keeps the files from being cleared of what was purged."""
+    """Whether a long read still prevents purged data from being erased from the files."""
     problems: list[str]
-    """What could not be done; the next round tries again."""
+    """What failed; the next round retries it."""

@@ -1,4 +1,4 @@
-"""Checks of vectors that need NumPy, which is loaded by those who work with vectors alone."""
+"""Checks of vectors that need NumPy; imported only by modules that process vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 from akidb.domain.errors import InvalidArgument
 
 MAX_NORM = 1e18
-"""Of a vector; the product of two longer ones would not fit a float32."""
+"""Maximum norm of a vector; the product of two longer vectors may exceed the range of float32."""
+OUT_OF_RANGE = "must not contain infinity or numbers outside the range of float32"
 
 _NUMBERS = frozenset({int, float})
 
 
 def check_numbers(vector: object, name: str) -> Sequence[float] | NDArray[Any]:
-    """The vector itself, if it is one-dimensional and of real numbers; `name` is its path."""
+    """Return the vector if it is one-dimensional and of real numbers; `name` is its path in errors."""
     if isinstance(vector, np.ndarray):
         if vector.dtype.kind not in "fiu":
-            raise InvalidArgument(name, f"must hold numbers, not {vector.dtype}")
+            raise InvalidArgument(name, f"must contain numbers, not {vector.dtype}")
         if vector.ndim != 1:
             raise InvalidArgument(name, f"must have one dimension, not {vector.ndim}")
         return vector
@@ -32,18 +33,18 @@ def check_numbers(vector: object, name: str) -> Sequence[float] | NDArray[Any]:
 
 
 def vector_fault(row: NDArray[np.float32]) -> str:
-    """What is wrong with a vector of shape `(dimension,)` that was refused."""
+    """Return what is wrong with a refused vector of shape `(dimension,)`."""
     if np.isnan(row).any():
-        return "must not hold NaN"
+        return "must not contain NaN"
     if np.isinf(row).any():
-        return "must not hold infinity, or numbers that a float32 does not hold"
+        return OUT_OF_RANGE
     if not row.any():
         return "must not be zero with the metric cosine"
-    return f"must not be longer than {MAX_NORM:g}"
+    return f"must have a norm of at most {MAX_NORM:g}"
 
 
 def fits_float(numbers: Sequence[float] | NDArray[Any]) -> bool:
-    """Whether each of the numbers is within the range of a float."""
+    """Return whether each number is within the range of a float."""
     try:
         np.array(numbers, dtype=np.float32)
     except OverflowError:

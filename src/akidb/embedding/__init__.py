@@ -1,6 +1,6 @@
-"""Text to vectors on this machine: the models it knows, how they are installed, what runs them.
+"""Local text embedding: the model catalog, installation and inference.
 
-It owns the models directory and everything in it. It reads no settings, and loads no runtime
+Owns the models directory and everything in it. Reads no settings, and imports no runtime
 (ONNX Runtime, `tokenizers`, `onnx`) before a model is loaded.
 """
 

@@ -1,4 +1,4 @@
-"""How this layer writes, compares and locks files, so that a crash leaves no half of one."""
+"""Crash-safe writing, hashing and locking of files."""
 
 import fcntl
 import hashlib
@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
-"""How the name of anything unfinished begins; under the lock, what is found of it is left over."""
+"""Prefix of unfinished files; under the lock, any such file is a leftover."""
 
 
 def make_folder(path: Path) -> None:
-    """Make `path`, readable by its owner only, unless it is there."""
+    """Create `path`, readable by its owner only, unless it exists."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -25,7 +25,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def temporary(folder: Path) -> Iterator[Path]:
-    """Yield a new empty file (mode 0600) in `folder`, removed at the end if it is still there."""
+    """Yield a new empty file (mode 0600) in `folder`, removed at the end if it still exists."""
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
     os.close(descriptor)
     path = Path(name)
@@ -36,7 +36,7 @@ def temporary(folder: Path) -> Iterator[Path]:
 
 
 def write(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file and wait until it is on the disk."""
+    """Write a file and sync it to disk."""
     with path.open("wb") as file:
         file.writelines(chunks)
         file.flush()
@@ -44,7 +44,7 @@ def write(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Put `source` in the place of `target` in one step, so that either is found after a crash."""
+    """Atomically replace `target` with `source`, and sync the directory."""
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -54,7 +54,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def replace(target: Path, content: bytes) -> None:
-    """Give `target` this content in one step."""
+    """Atomically replace the content of `target`."""
     with temporary(target.parent) as unfinished:
         write(unfinished, [content])
         move(unfinished, target)
@@ -62,9 +62,9 @@ def replace(target: Path, content: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` against other processes and threads, waiting for it.
+    """Hold an exclusive lock on the file `path` against other processes and threads; wait for it.
 
-    The file stays: removing it would let two processes lock two files of one name.
+    The file is not removed: otherwise two processes could lock two files with the same name.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

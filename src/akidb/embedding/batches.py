@@ -1,4 +1,4 @@
-"""How texts are put together for the model: what is refused, what is cut, what goes with what."""
+"""Validation and batching of texts for a model."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from akidb.domain.errors import InvalidArgument
 
 
 def require_unicode(texts: Sequence[str]) -> None:
-    """Raise InvalidArgument unless `texts` is a sequence of strings that UTF-8 can express.
+    """Raise InvalidArgument unless `texts` is a sequence of strings that can be encoded as UTF-8.
 
-    A single string is a sequence of strings too, and a lone surrogate is no character.
+    Rejects a single string, which is also a sequence of strings, and lone surrogates.
     """
     if isinstance(texts, str):
         raise InvalidArgument("texts", "must be a list of strings, not one string")
@@ -20,10 +20,10 @@ def require_unicode(texts: Sequence[str]) -> None:
 
 
 def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Divide texts of these lengths, in tokens, into batches; return the texts' indexes in each.
+    """Divide texts of these lengths, in tokens, into batches; return the text indexes of each batch.
 
-    Texts of like length go together, the longest first, so that little is padded; a batch has at
-    most `token_budget` tokens, padding included, or one text.
+    Texts of similar length are batched together, longest first, to minimize padding; a batch has at
+    most `token_budget` tokens, padding included, or a single text.
     """
     batches: list[list[int]] = []
     rows = 0

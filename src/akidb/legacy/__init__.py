@@ -1,6 +1,6 @@
-"""The directory of an AkiDB 1.x: the manifests in it, read, and written anew.
+"""Reads and writes the manifest files of an AkiDB 1.x directory.
 
-It knows files only. What a manifest says is for `akidb.domain.manifests`, what becomes of it for services.
+Only handles files: manifests are parsed in `akidb.domain.manifests` and migrated by the services.
 """
 
 from akidb.legacy.reading import find, read

@@ -1,7 +1,7 @@
-"""Finds the manifests of a directory, and reads them.
+"""Finds and reads the manifests of a directory.
 
-Symbolic links are not followed: what they lead to within the directory is found by itself, and what lies
-outside is none of it. So no loop can catch the search, and nothing is read twice.
+Symbolic links are not followed: targets within the directory are found anyway, and targets outside do not
+belong to it. So the search cannot loop, and nothing is read twice.
 """
 
 import os
@@ -14,13 +14,13 @@ from akidb.domain.migration import SUFFIX
 from akidb.ports.migration import FileProblem, FoundFiles, UnreadableFile
 
 MAX_MANIFEST_BYTES = 8 * 2**20
-"""Of which metadata of 1 MiB, all of it escaped, takes 6."""
+"""Fully escaped metadata of 1 MiB takes 6 MiB of these."""
 
 
 def find(directory: Path) -> FoundFiles:
-    """Look through a directory, at any depth, for files named `*.json` in any case of letters.
+    """Search a directory recursively for files named `*.json`, case-insensitively.
 
-    Raises InvalidArgument(`v1_data_dir`) when there is no such directory.
+    Raises InvalidArgument(`v1_data_dir`) if it is not a directory.
     """
     found = FoundFiles([], [], [])
     if not directory.is_dir():
@@ -44,19 +44,19 @@ def _sort_in(entry: os.DirEntry[str], path: str, found: FoundFiles, pending: lis
     named = entry.name.lower().endswith(SUFFIX)
     if entry.is_symlink():
         if named or entry.is_dir():
-            found.skipped.append(FileProblem(path, "is a symbolic link, which is not followed"))
+            found.skipped.append(FileProblem(path, "is a symbolic link; links are not followed"))
     elif entry.is_dir():
         pending.append(path)
     elif named and entry.is_file():
         found.files.append(path)
     elif named:
-        found.skipped.append(FileProblem(path, "is no regular file"))
+        found.skipped.append(FileProblem(path, "is not a regular file"))
 
 
 def read(directory: Path, path: str) -> bytes:
-    """The bytes of a file that `find` found. Raises UnreadableFile."""
+    """Return the bytes of a file returned by `find`. Raises UnreadableFile."""
     try:
-        # What it was when it was found, it need not be any more: no link is followed, no pipe waited for.
+        # The file may have been replaced since it was found: do not follow a link or block on a pipe.
         descriptor = os.open(
             f"{directory}/{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
@@ -71,13 +71,13 @@ def read(directory: Path, path: str) -> bytes:
 def _parts(descriptor: int) -> Iterator[bytes]:
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
-        raise UnreadableFile("is no regular file")
+        raise UnreadableFile("is not a regular file")
     total = 0
-    size = min(state.st_size, MAX_MANIFEST_BYTES) + 1  # one more, so that one read tells the end
+    size = min(state.st_size, MAX_MANIFEST_BYTES) + 1  # one more, so that one read detects the end
     while part := os.read(descriptor, size):
         total += len(part)
         if total > MAX_MANIFEST_BYTES:
-            raise UnreadableFile(f"is larger than {MAX_MANIFEST_BYTES} bytes, as no manifest is")
+            raise UnreadableFile(f"is larger than {MAX_MANIFEST_BYTES} bytes, the limit of a manifest")
         yield part
         if total == state.st_size:
             return

@@ -1,7 +1,7 @@
-"""Writes manifests into a directory, such that a run which was killed can be run again.
+"""Writes manifests into a directory so that a killed run can be repeated.
 
-All of them are written into a folder of their own first; once they are on the disk they go to their places.
-So a file that is in its place is whole. Nothing that is there is replaced, and nothing is written elsewhere.
+All manifests are written to a staging folder first, then moved to their final paths once they are synced to
+disk. So a file at its final path is complete. Existing files are never replaced.
 """
 
 import os
@@ -14,7 +14,7 @@ from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.migration import shown
 
 STAGING = ".akidb-partial"
-"""The folder, in the directory itself, of what is not in its place yet."""
+"""Staging folder within the directory."""
 
 
 def is_safe(path: str) -> bool:
@@ -24,36 +24,36 @@ def is_safe(path: str) -> bool:
 
 
 class OutDirectory:
-    """The directory that the manifests go to; made when there is none."""
+    """The output directory of the manifests; created if missing."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises InvalidArgument(`out`) for what is no directory, Unavailable when it cannot be read."""
+        """Raises InvalidArgument(`out`) for a non-directory, Unavailable if it cannot be read."""
         if os.path.lexists(directory) and not directory.is_dir():
             raise InvalidArgument("out", f"{shown(str(directory))} is not a directory")
         self._directory = directory
         self._staging = directory / STAGING
         self._written: list[str] = []
         self.existing: set[str] = set()
-        """The paths of the files in it."""
+        """Paths of the existing files."""
         if directory.is_dir():
             with self._translated():
                 self.existing = set(_files_below(str(directory)))
 
     def refuse_strangers(self, paths: set[str]) -> None:
-        """Raise InvalidArgument(`out`) when there is a file that is none of these."""
+        """Raise InvalidArgument(`out`) if a file exists that is not one of `paths`."""
         strangers = sorted(self.existing - paths)
         if strangers:
-            raise InvalidArgument("out", f"is not empty: it holds {shown(strangers[0])}")
+            raise InvalidArgument("out", f"is not empty: it contains {shown(strangers[0])}")
 
     def refuse_other(self, path: str, body: bytes) -> None:
-        """Raise InvalidArgument(`out`) when the file is there with other bytes."""
+        """Raise InvalidArgument(`out`) if the existing file has different content."""
         with self._translated():
             there = (self._directory / path).read_bytes()
         if there != body:
-            raise InvalidArgument("out", f"is not empty: it holds another {shown(path)}")
+            raise InvalidArgument("out", f"is not empty: it contains a different {shown(path)}")
 
     def write(self, path: str, body: bytes) -> None:
-        """Write a file that is not there; it comes to its place in `finish`."""
+        """Write a new file to the staging folder; `finish` moves it to its path."""
         with self._translated():
             if not self._written:
                 self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,10 +64,10 @@ class OutDirectory:
         self._written.append(path)
 
     def finish(self) -> None:
-        """Have what was written reach the disk, and put it into its places."""
+        """Sync the staged files to disk and move them to their paths."""
         with self._translated():
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # One call for all: an fsync for each of 100,000 files takes minutes.
+            # One sync for all files: an fsync for each of 100,000 files takes minutes.
             os.sync()
             made: set[Path] = {self._directory}
             for number, path in enumerate(self._written):
@@ -86,7 +86,7 @@ class OutDirectory:
 
 
 def _make(directory: Path, made: set[Path]) -> None:
-    """Make a directory and those above it, each of them for its owner alone."""
+    """Create a directory and its parents, each accessible only to its owner."""
     if directory not in made:
         _make(directory.parent, made)
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -94,7 +94,7 @@ def _make(directory: Path, made: set[Path]) -> None:
 
 
 def _files_below(directory: str) -> Iterator[str]:
-    """All that is no directory, links among it, by its path from there; what is staged is left out."""
+    """Yield the relative paths of all non-directories, including links, outside the staging folder."""
     pending = [""]
     while pending:
         below = pending.pop()

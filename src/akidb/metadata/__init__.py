@@ -1,4 +1,4 @@
-"""The metadata store: tenants, databases, collections, audit, and the outbox to the tenant stores.
+"""The metadata store: tenants, databases, collections, audit log, and the outbox to the tenant stores.
 
-It implements `akidb.ports.metadata` on SQLAlchemy Core. It never touches a tenant's documents.
+Implements `akidb.ports.metadata` on SQLAlchemy Core. It never accesses documents.
 """

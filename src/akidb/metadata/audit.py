@@ -34,11 +34,9 @@ class SqlAuditLog:
         self._connection = connection
 
     def add(self, entry: AuditEntry) -> None:
-        """Record an entry."""
         _INSERT.run(self._connection, msgspec.structs.asdict(entry))
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
-        """Entries of a tenant, oldest first."""
         binding = ("audit", tenant_id)
         parameters: dict[str, object] = {"tenant_id": tenant_id}
         if cursor is not None:
@@ -53,6 +51,5 @@ class SqlAuditLog:
         )
 
     def knows(self, tenant_id: TenantId) -> bool:
-        """Whether there is any entry of that tenant."""
         statement = sa.select(sa.exists().where(audit_entries.c.tenant_id == tenant_id))
         return bool(self._connection.scalar(statement))

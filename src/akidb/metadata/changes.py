@@ -1,6 +1,6 @@
-"""The change feed of a tenant's metadata in SQL: what the triggers noted, with what it is about.
+"""The change feed of a tenant's metadata in SQL: the recorded changes with their current entities.
 
-The schema's triggers write it, whoever changes a row; here it is read alone. Of deletions it knows the IDs.
+Read-only: triggers in the schema write the feed. For deletions it has only the IDs.
 """
 
 from operator import itemgetter
@@ -48,7 +48,7 @@ _PAGE = Prepared(
 
 
 def _entities(kind: type, table: sa.Table, key: str) -> Prepared:
-    """The entities of one kind that changed between two sequences."""
+    """Return a statement for the entities of one kind that changed between two sequences."""
     fields: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
     return Prepared(
         sa.select(*(table.c[name] for name in fields))
@@ -79,12 +79,10 @@ class SqlMetadataFeed:
         self._connection = connection
 
     def state(self, tenant_id: TenantId) -> FeedState | None:
-        """How far the tenant's feed is."""
         row = _STATE.first(self._connection, tenant_id=tenant_id)
         return None if row is None else FeedState(row[0].raw, row[1], row[2])
 
     def read(self, tenant_id: TenantId, since: int, limit: int) -> FeedSlice[MetadataChange]:
-        """Up to `limit` changes after a sequence."""
         where: dict[str, Any] = {"tenant_id": tenant_id, "since": since}
         rows = _PAGE.all(self._connection, **where, rows=limit + 1)
         for (sequence,) in _TENANT_SEQUENCE.all(self._connection, **where):

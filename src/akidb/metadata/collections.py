@@ -1,4 +1,4 @@
-"""Collections in SQL, and the one query that finds a collection by its whole path."""
+"""Collections in SQL, and the single query that resolves a full collection path."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -102,7 +102,6 @@ class SqlCollectionRepository:
         self._connection = connection
 
     def create(self, collection: Collection) -> None:
-        """Add a collection."""
         rows.insert(self._connection, collection)
 
     def find(
@@ -113,7 +112,6 @@ class SqlCollectionRepository:
         *,
         deleted: bool = False,
     ) -> Collection | None:
-        """By ID or name."""
         by = "collection_id" if isinstance(collection, CollectionId) else "name"
         found: Collection | None = _FIND[by, deleted].first(
             self._connection, tenant_id=tenant_id, database_id=database_id, ref=collection
@@ -128,7 +126,7 @@ class SqlCollectionRepository:
         *,
         deleted: bool = False,
     ) -> Collection:
-        """By ID or name."""
+        """Return the collection with this ID or name. Raises NotFound if there is none."""
         found = self.find(tenant_id, database_id, collection, deleted=deleted)
         if found is None:
             raise NotFound("collection", collection)
@@ -137,7 +135,7 @@ class SqlCollectionRepository:
     def scope(
         self, tenant: TenantId | str, database: DatabaseId | str, collection: CollectionId | str
     ) -> Scope:
-        """A collection and all above it."""
+        """Return a collection with its database and tenant. Raises NotFound for the first missing one."""
         statement = _BY_PATH[
             isinstance(tenant, TenantId),
             isinstance(database, DatabaseId),
@@ -159,7 +157,6 @@ class SqlCollectionRepository:
         limit: int,
         cursor: str | None,
     ) -> Page[Collection]:
-        """In the order of names."""
         binding = ("collections", tenant_id, database_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
         where = {"tenant_id": tenant_id, "database_id": database_id, "after": after}
@@ -172,7 +169,7 @@ class SqlCollectionRepository:
     def all_of_tenant(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
-        """Every collection of a tenant or of one database, deleted ones too."""
+        """Return every collection of a tenant or of one database, including deleted ones."""
         if database_id is None:
             return _ALL.all(self._connection, tenant_id=tenant_id)
         return _ALL_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
@@ -180,42 +177,35 @@ class SqlCollectionRepository:
     def find_with_database(
         self, tenant_id: TenantId, collection_id: CollectionId
     ) -> tuple[Database, Collection] | None:
-        """One collection, deleted or not."""
         found: tuple[Database, Collection] | None = _ONE.first(
             self._connection, tenant_id=tenant_id, collection_id=collection_id
         )
         return found
 
     def count_in(self, tenant_id: TenantId, database_id: DatabaseId, *, deleted: bool = False) -> int:
-        """How many of a database are not deleted, or are."""
         found: int = _COUNT_IN_DATABASE[deleted].first(
             self._connection, tenant_id=tenant_id, database_id=database_id
         )[0]
         return found
 
     def count(self, tenant_id: TenantId) -> int:
-        """How many are not deleted, nor in a deleted database."""
         return self._connection.execute(_COUNT, {"tenant_id": tenant_id}).scalar_one()
 
     def update(self, collection: Collection) -> None:
-        """Store the next version."""
         rows.update(self._connection, collection)
 
     def delete(self, collection: Collection, now: datetime) -> None:
-        """Mark as deleted."""
         rows.delete(self._connection, collection, now)
 
     def restore(self, collection: Collection, now: datetime) -> Collection:
-        """Undo a deletion."""
         return rows.restore(self._connection, collection, now)
 
     def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
-        """Remove the row for good."""
         if self.find_with_database(tenant_id, collection_id) is None:
             raise NotFound("collection", collection_id)
         rows.forget_answers(self._connection, tenant_id, collection_id)
         rows.purge(self._connection, Collection, collection_id, now)
 
     def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
-        """Those deleted by then where all above takes changes of its metadata."""
+        """Return collections deleted by then whose database and tenant permit metadata writes."""
         return _EXPIRED.all(self._connection, before=before, rows=limit)

@@ -47,26 +47,23 @@ class SqlDatabaseRepository:
         self._connection = connection
 
     def create(self, database: Database) -> None:
-        """Add a database."""
         rows.insert(self._connection, database)
 
     def find(
         self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False
     ) -> Database | None:
-        """By ID or name."""
         by = "database_id" if isinstance(database, DatabaseId) else "name"
         found: Database | None = _FIND[by, deleted].first(self._connection, tenant_id=tenant_id, ref=database)
         return found
 
     def get(self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False) -> Database:
-        """By ID or name."""
+        """Return the database with this ID or name. Raises NotFound if there is none."""
         found = self.find(tenant_id, database, deleted=deleted)
         if found is None:
             raise NotFound("database", database)
         return found
 
     def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
-        """In the order of names."""
         binding = ("databases", tenant_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
 
@@ -76,28 +73,22 @@ class SqlDatabaseRepository:
         return rows.readable_page(read, limit, lambda d: cursors.encode(d.name, *binding))
 
     def count(self, tenant_id: TenantId, *, deleted: bool = False) -> int:
-        """How many are not deleted, or are."""
         found: int = _COUNT[deleted].first(self._connection, tenant_id=tenant_id)[0]
         return found
 
     def update(self, database: Database) -> None:
-        """Store the next version."""
         rows.update(self._connection, database)
 
     def delete(self, database: Database, now: datetime) -> None:
-        """Mark as deleted."""
         rows.delete(self._connection, database, now)
 
     def restore(self, database: Database, now: datetime) -> Database:
-        """Undo a deletion."""
         return rows.restore(self._connection, database, now)
 
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
-        """Remove the rows for good."""
         self.get(tenant_id, database_id, deleted=True)
         rows.forget_answers(self._connection, tenant_id, database_id)
         rows.purge(self._connection, Database, database_id, now)
 
     def expired(self, before: datetime, limit: int) -> Sequence[Database]:
-        """Those deleted by then whose tenant takes changes of its metadata."""
         return _EXPIRED.all(self._connection, before=before, rows=limit)

@@ -1,6 +1,6 @@
-"""Looks for rows that cannot be read: what no constraint lets in, written past the constraints.
+"""Finds unreadable rows: values that the constraints forbid, written while bypassing them.
 
-A list leaves such a row out; this names it, for `akidb doctor`. Repairs nothing.
+Lists skip such rows; this reports them, for `akidb doctor`. It repairs nothing.
 """
 
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ _ALL = {
     name: Prepared(sa.select(*(table.c[field] for field in kind.__struct_fields__)), kind)
     for name, (kind, table) in _KINDS.items()
 }
-# As text, whatever it is: what cannot be read here was told of already.
+# Raw IDs, not converted: rows with unreadable values are reported above.
 _NAMES = Prepared(
     sa.select(sa.type_coerce(tenants.c.tenant_id, sa.types.NullType), tenants.c.name, tenants.c.name_folded)
 )
 
 
 def find_faults(connection: sa.Connection) -> list[str]:
-    """What is wrong with rows of the metadata; the connection is in a transaction."""
+    """Return the faults found in metadata rows. The connection must be in a transaction."""
     return list(islice(_faults(connection), MAX_NAMED))
 
 
@@ -44,11 +44,11 @@ def _faults(connection: sa.Connection) -> Iterator[str]:
             yield f"{name} {_shown(key)} cannot be read: {error!r}"
     for key, tenant_name, folded in _NAMES.stream(connection):
         if folded != fold_name(tenant_name):
-            yield f"tenant {_shown(key)} is not found by its name: it was renamed by other means"
+            yield f"tenant {_shown(key)} cannot be found by name: it was renamed outside AkiDB"
 
 
 def _shown(key: object) -> str:
-    """An ID as the driver gives it, whatever its form."""
+    """Format an ID as the driver returns it, malformed or not."""
     if not isinstance(key, bytes) or len(key) != 16:
         return str(key)
     h = key.hex()

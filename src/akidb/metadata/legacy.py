@@ -1,4 +1,4 @@
-"""The manifests of 1.x in SQL, and the tenants that come and go with them, many at a time."""
+"""1.x manifests in SQL, and the bulk import and export of their tenants."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ from akidb.ports.migration import (
 from akidb.sql.prepared import Prepared
 
 ROWS_AT_ONCE = 500
-"""Their JSON objects and manifests may be of a megabyte each; most are of a few hundred bytes."""
+"""Bounds memory: a JSON object or manifest may take a megabyte; most take a few hundred bytes."""
 
 _MANIFEST = [legacy_manifests.c[name] for name in LegacyManifest.__struct_fields__]
 _KEY: sa.Column[Any] = legacy_manifests.c.tenant_id
@@ -46,7 +46,7 @@ _WITH_MANIFEST = tenants.join(legacy_manifests, tenants.c.tenant_id == _KEY, iso
 
 
 def _paged(statement: sa.Select[Any], key: sa.Column[Any], *kinds: type) -> dict[bool, Prepared]:
-    """A statement for the first page of its rows, in the order of a tenant's ID, and for a later one."""
+    """Return statements for the first page (False) and later pages (True), in tenant ID order."""
     statement = statement.order_by(key).limit(ROWS_AT_ONCE)
     after = key > sa.bindparam("after", type_=key.type)
     return {False: Prepared(statement, *kinds), True: Prepared(statement.where(after), *kinds)}
@@ -74,15 +74,14 @@ class SqlLegacyManifests:
         self._connection = connection
 
     def hold(self) -> None:
-        """Keep others from locking and writing tenants until the transaction ends; on SQLite none can anyway.
+        """Block other writers of tenants until the transaction ends; SQLite has a single writer anyway.
 
-        Who has locked one to change it is waited for here, before there is anything that it could wait for.
+        Wait for transactions that have locked a tenant first, before this one holds any lock: no deadlock.
         """
         if self._connection.dialect.name == "postgresql":
             self._connection.exec_driver_sql("LOCK TABLE tenants IN EXCLUSIVE MODE")
 
     def standing(self, tenant_ids: Sequence[TenantId]) -> dict[TenantId, KnownTenant]:
-        """Those that the store knows, purged ones too."""
         gone = sa.select(purged.c.entity_id).where(
             purged.c.entity == "tenant", purged.c.entity_id.in_([each.raw for each in tenant_ids])
         )
@@ -97,12 +96,10 @@ class SqlLegacyManifests:
         return found
 
     def taken_slugs(self, slugs: Sequence[str]) -> set[str]:
-        """Those that a tenant has, deleted or not."""
         statement = sa.select(tenants.c.slug).where(tenants.c.slug.in_(slugs))
         return set(self._connection.execute(statement).scalars())
 
     def add(self, arrivals: Sequence[ImportedTenant]) -> None:
-        """Add tenants that are not there."""
         run = self._connection
         _ADD_TENANT.insert_many(run, (_tenant_row(each.tenant) for each in arrivals))
         _ADD_DATABASE.insert_many(run, (asdict(each.database) for each in arrivals))
@@ -110,7 +107,6 @@ class SqlLegacyManifests:
         _ADD_ENTRY.insert_many(run, (asdict(each.entry) for each in arrivals))
 
     def replace(self, arrival: ImportedTenant) -> None:
-        """Make a tenant that is there what its manifest says."""
         tenant, connection = arrival.tenant, self._connection
         connection.execute(
             sa.update(tenants)
@@ -129,20 +125,18 @@ class SqlLegacyManifests:
         _ADD_ENTRY.run(connection, asdict(arrival.entry))
 
     def last_migrated_at(self) -> datetime | None:
-        """The time of the last migration, None when there was none."""
         column = legacy_manifests.c.migrated_at
         last: datetime | None = self._connection.scalar(sa.select(sa.func.max(column, type_=column.type)))
         return last
 
     def written(self, migrated_at: datetime) -> Iterator[tuple[Tenant, LegacyManifest]]:
-        """What the migration of that moment wrote, in the order of the IDs."""
         for page in self._pages(_WRITTEN, lambda row: row[0].tenant_id, migrated_at=migrated_at):
             yield from page
 
-    def count_databases(self, migrated_at: datetime) -> int:
-        """How many of these tenants have a database `default` that is ready."""
+    def count_databases(self, migrated_at: datetime) -> tuple[int, int]:
+        """Return how many of its tenants have a ready `default` database, and how many it created."""
         statement = (
-            sa.select(sa.func.count())
+            sa.select(sa.func.count(), sa.func.count().filter(databases.c.created_at == migrated_at))
             .select_from(databases.join(legacy_manifests, databases.c.tenant_id == _KEY))
             .where(
                 legacy_manifests.c.migrated_at == migrated_at,
@@ -150,19 +144,17 @@ class SqlLegacyManifests:
                 databases.c.state == DatabaseState.READY,
             )
         )
-        return self._connection.execute(statement).scalar_one()
+        ready, new = self._connection.execute(statement).one()
+        return ready, new
 
     def count_tenants(self) -> int:
-        """How many tenants there are, deleted ones too."""
         return self._connection.execute(sa.select(sa.func.count()).select_from(tenants)).scalar_one()
 
     def paths(self) -> Iterator[tuple[TenantId, str, bytes | None]]:
-        """Each tenant's ID, slug and the path of its manifest, in the order of the IDs."""
         for page in self._pages(_PATHS, itemgetter(0)):
             yield from page
 
     def departures(self) -> Iterator[ExportedTenant]:
-        """Every tenant, deleted ones too, in the order of the IDs."""
         for page in self._pages(_ALL, itemgetter(0)):
             names = self._other_databases(page[0][0], page[-1][0])
             for row in page:
@@ -198,6 +190,6 @@ class SqlLegacyManifests:
 
 
 def _tenant_row(tenant: Tenant) -> dict[str, Any]:
-    """1.x does not say what a deleted tenant was before: restored, it is active."""
+    """1.x does not record the state before deletion, so a restored tenant becomes active."""
     before = TenantStatus.ACTIVE if tenant.deleted_at is not None else None
     return rows.values(tenant) | {"state_before_deletion": before}

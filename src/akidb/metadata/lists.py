@@ -1,7 +1,7 @@
-"""Lists of tenants for operators: filters and orders, each read without reading all of a million.
+"""Filtered and sorted lists of tenants for operators, without full scans of a million tenants.
 
-Every order has an index that ends with the ID, and a cursor holds the place of the last tenant in it. Rows
-that cannot be read are left out, and said to the log. Writes nothing.
+Each sort order has an index that ends with the ID; a cursor holds the position of the last tenant in it.
+Unreadable rows are skipped and logged. Read-only.
 """
 
 from datetime import datetime
@@ -24,13 +24,13 @@ from akidb.sql.prepared import Prepared
 from akidb.sql.types import format_instant
 
 STRETCH_ROWS = 2_000
-"""How far a list reads on in its order for names that are common, before it asks the index for rare ones."""
+"""Rows that a list scans in order, which finds common names, before it queries the index for rare ones."""
 
 _COLUMNS = {"name": tenants.c.name_folded}
 
 
 class TenantFilter(NamedTuple):
-    """Which tenants."""
+    """The filter of a list of tenants."""
 
     status: TenantStatus | None = None
     external_id: str | None = None
@@ -39,7 +39,7 @@ class TenantFilter(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What makes two statements the same one, but for their parameters."""
+    """The cache key of a statement: everything but its parameters."""
 
     given: frozenset[str]
     """The fields of the filter that are not None."""
@@ -50,7 +50,7 @@ class _Shape(NamedTuple):
 def page(
     connection: sa.Connection, which: TenantFilter, sort: TenantSort, *, limit: int, cursor: str | None
 ) -> Page[Tenant]:
-    """Up to `limit` tenants. Raises InvalidArgument(`cursor`) for that of another list."""
+    """Return up to `limit` tenants. Raises InvalidArgument(`cursor`) for a cursor of another list."""
     binding = ("tenants", sort, *which)
     parameters = _parameters(which)
     if cursor is not None:
@@ -67,7 +67,7 @@ def page(
 
 
 def count(connection: sa.Connection, which: TenantFilter) -> int:
-    """How many tenants there are of these."""
+    """Return the number of matching tenants."""
     shape, parameters, statement = _shape(which), _parameters(which), _count(_shape(which))
     if which.name_contains is not None:
         asked = wanted(connection, parameters["needle"])
@@ -81,10 +81,10 @@ def count(connection: sa.Connection, which: TenantFilter) -> int:
 def _by_name(
     connection: sa.Connection, sort: TenantSort, shape: _Shape, parameters: dict[str, Any], *, later: bool
 ) -> list[Tenant | None]:
-    """Tenants by a part of their names.
+    """Return tenants whose name contains a substring.
 
-    A common one fills a page soon. A rare one comes from the index, where the few that have it are sorted.
-    What is neither here nor there is read on for until the page is full.
+    A common substring fills a page within the stretch. A rare one is looked up in the index, and its few
+    matches are sorted. For anything in between, the scan continues until the page is full.
     """
     order = _order(sort)
     ends = _stretch(sort, later=later).readable(connection, **parameters)
@@ -111,7 +111,7 @@ def _parameters(which: TenantFilter) -> dict[str, Any]:
 
 
 def _order(sort: TenantSort) -> tuple[sa.Column[Any], ...]:
-    """The columns that a list is sorted by; no two tenants have the same slug."""
+    """Return the sort columns; slugs are unique and need no tie-breaker."""
     column = _COLUMNS.get(sort.field, tenants.c[sort.field])
     return (column,) if sort.field == "slug" else (column, tenants.c.tenant_id)
 
@@ -120,7 +120,7 @@ def _conditions(shape: _Shape) -> list[sa.ColumnElement[bool]]:
     found = [rows.live(tenants, deleted=shape.deleted)]
     if "status" in shape.given:
         found.append(tenants.c.status == sa.bindparam("status", type_=tenants.c.status.type))
-        if not shape.is_active:  # said so that the index of those that are not active may be used
+        if not shape.is_active:  # lets the planner use the partial index of inactive tenants
             found.append(tenants.c.status != sa.literal_column("'active'"))
     if "external_id" in shape.given:
         found.append(tenants.c.external_id == sa.bindparam("external_id"))
@@ -130,7 +130,7 @@ def _conditions(shape: _Shape) -> list[sa.ColumnElement[bool]]:
 
 
 def _beside(sort: TenantSort, prefix: str) -> sa.ColumnElement[bool]:
-    """Whether a tenant comes behind a place in the order (`after`), or up to it (`until`)."""
+    """Return the condition that a tenant comes after a position (`after`), or at or before it (`until`)."""
     order = _order(sort)
     here = sa.tuple_(*order)
     there = sa.tuple_(*(sa.bindparam(f"{prefix}_{column.name}", type_=column.type) for column in order))
@@ -149,7 +149,7 @@ def _sorted(statement: sa.Select[Any], sort: TenantSort, *, later: bool) -> sa.S
 def _list(
     sort: TenantSort, shape: _Shape, *, later: bool, until: bool = False, among: str | None = None
 ) -> Prepared:
-    """A page in the order: all the way, `until` a place in it, or `among` the candidates of a dialect."""
+    """Return a page statement: unbounded, up to a position (`until`), or `among` a dialect's candidates."""
     statement = sa.select(*rows.columns(Tenant)).where(*_conditions(shape))
     if until:
         statement = statement.where(_beside(sort, "until"))
@@ -160,7 +160,7 @@ def _list(
 
 @cache
 def _stretch(sort: TenantSort, *, later: bool) -> Prepared:
-    """The place so many rows further on in the order; none when the list ends before."""
+    """Return the position `STRETCH_ROWS` rows further on; no row if the list ends before."""
     return Prepared(_sorted(sa.select(*_order(sort)), sort, later=later).offset(STRETCH_ROWS).limit(1))
 
 
@@ -173,7 +173,7 @@ def _count(shape: _Shape, *, among: str | None = None) -> Prepared:
         and not shape.deleted
         and (not shape.given or (shape.is_active and shape.given == {"status"}))
     ):
-        # The few others are counted instead, which an index of their own makes quick.
+        # Count the few other rows instead and subtract: a partial index makes that fast.
         others = [rows.live(tenants, deleted=True)]
         total = statement.scalar_subquery() - statement.where(*others).scalar_subquery()
         if shape.given:
@@ -189,7 +189,7 @@ def _number(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
 
 
 def _place(tenant: Tenant, sort: TenantSort) -> list[str]:
-    """Where a tenant stands in the order."""
+    """Return the position of a tenant in the sort order."""
     value = fold_name(tenant.name) if sort.field == "name" else getattr(tenant, sort.field)
     text = format_instant(value) if isinstance(value, datetime) else value
     return [text] if sort.field == "slug" else [text, str(tenant.tenant_id)]

@@ -1,7 +1,7 @@
-"""Tenants by a part of their names: the index that finds them, on both databases.
+"""Substring search for tenant names: the index, on both databases.
 
 SQLite keeps three-character parts of the names in an FTS5 table, PostgreSQL parts of one to three in a GIN
-index (ADR 0013). It finds candidates; whoever asks compares the names themselves. It lists nothing.
+index (ADR 0013). It returns candidates; callers must compare the names themselves.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from akidb.metadata.tables import tenants
 from akidb.sql.prepared import Prepared
 
 MAX_CANDIDATES = 4_000
-"""Where more names than these may match, a list finds them sooner by reading on in its order."""
+"""Above this number of candidates, scanning in sort order is faster."""
 
 _MAX_GRAMS = 16
 _MAX_TERMS = 200
@@ -26,8 +26,8 @@ _grams = sa.table("tenant_grams", sa.column("rowid"))
 _terms = sa.table("tenant_terms", sa.column("term", sa.Text))
 
 
-class contains(GenericFunction[bool]):  # noqa: N801 - it is written as a function of SQL
-    """Whether a text holds another one, character by character."""
+class contains(GenericFunction[bool]):  # noqa: N801 - reads like a SQL function
+    """Whether a text contains another one, compared by code point."""
 
     type = sa.Boolean()
     inherit_cache = True
@@ -55,7 +55,7 @@ CANDIDATES: dict[str, sa.ColumnElement[bool]] = {
     ),
     "postgresql": _HOLDING,
 }
-"""By dialect: which tenants may hold what is `wanted`; some of them may not."""
+"""By dialect: tenants that may match `wanted`; false positives are possible."""
 
 
 def _bounded(statement: sa.Select[Any]) -> Prepared:
@@ -75,7 +75,7 @@ _TERMS = Prepared(
 
 
 def wanted(connection: sa.Connection, needle: str) -> str | list[str] | None:
-    """What the index is to be asked for a folded needle, None when too many names may hold it."""
+    """Return the index query for a folded needle, or None if there are too many candidates."""
     if connection.dialect.name == "postgresql":
         asked: str | list[str] | None = _parts(needle) if len(needle) > 2 else [needle]
     else:
@@ -89,13 +89,13 @@ def wanted(connection: sa.Connection, needle: str) -> str | list[str] | None:
 
 
 def _parts(needle: str) -> list[str]:
-    """The three-character parts of a needle, enough of them to be rare if any are."""
+    """Return the trigrams of a needle, up to `_MAX_GRAMS`: enough to be selective if any are."""
     parts = dict.fromkeys(needle[at : at + 3] for at in range(len(needle) - 2))
     return list(parts)[:_MAX_GRAMS]
 
 
 def _beginning(connection: sa.Connection, needle: str) -> str | None:
-    """The parts in the index that begin with a needle of one or two characters."""
+    """Return an index query for the terms that start with a needle of one or two characters."""
     beyond = _LAST_CHARACTER if needle == _LAST_CHARACTER else needle[:-1] + _next(needle[-1])
     terms = [term for (term,) in _TERMS.all(connection, first=needle, beyond=beyond)]
     if len(terms) > _MAX_TERMS:

@@ -38,7 +38,7 @@ _STORE_WITH_PENDING = Prepared(
 
 
 _ONE_OF_A_TENANT = {"tenant_stores_pkey", "tenant_stores.tenant_id"}
-"""The key of the registry, as each database names it."""
+"""The primary key of the registry, as PostgreSQL and SQLite name it."""
 
 
 class SqlOutbox:
@@ -48,26 +48,21 @@ class SqlOutbox:
         self._connection = connection
 
     def add(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
-        """Note that this subject changed."""
         values = {"tenant_id": tenant_id, "subject": subject, "subject_id": subject_id.raw}
         _ADD.run(self._connection, values)
 
     def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
-        """What the tenant's store has not been told."""
         rows = self._connection.execute(_PENDING, {"tenant_id": tenant_id})
         return [OutboxEntry(*row) for row in rows]
 
     def purges(self) -> list[OutboxEntry]:
-        """Stores that are still to be removed."""
         rows = self._connection.execute(_SELECT.where(outbox.c.subject == "tenant_purge"))
         return [OutboxEntry(*row) for row in rows]
 
     def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
-        """Forget entries that were applied."""
         _REMOVE.run(self._connection, {"tenant_id": tenant_id, "up_to": up_to_sequence})
 
     def waiting(self) -> list[tuple[TenantId, int]]:
-        """The tenants whose stores were not told something."""
         statement = (
             sa.select(outbox.c.tenant_id, sa.func.min(outbox.c.sequence).label("first"))
             .where(outbox.c.subject != "tenant_purge")
@@ -76,7 +71,6 @@ class SqlOutbox:
         return [(row.tenant_id, row.first) for row in self._connection.execute(statement)]
 
     def depth(self) -> int:
-        """How many entries wait."""
         return self._connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one()
 
 
@@ -87,29 +81,27 @@ class SqlStoreRegistry:
         self._connection = connection
 
     def find(self, tenant_id: TenantId) -> StoreId | None:
-        """The tenant's store."""
         row = _STORE.first(self._connection, tenant_id=tenant_id)
         return None if row is None else row[0]
 
     def find_with_pending(self, tenant_id: TenantId) -> tuple[StoreId, bool] | None:
-        """The tenant's store, and whether it was told everything."""
+        """Return the ID of the tenant's store and whether entries are pending, or None."""
         row = _STORE_WITH_PENDING.first(self._connection, tenant_id=tenant_id)
         return None if row is None else (row[0], row[1])
 
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Remember that the store was made.
+        """Register a created store.
 
-        Raises TransactionConflict when another process made one at the same time.
+        Raises TransactionConflict if another process registered one concurrently.
         """
         try:
             self._connection.execute(sa.insert(tenant_stores).values(tenant_id=tenant_id, store_id=store_id))
         except sa.exc.IntegrityError as error:
             if violated(error) not in _ONE_OF_A_TENANT:
                 raise
-            raise TransactionConflict(f"another store of tenant {tenant_id} was made at once") from error
+            raise TransactionConflict(f"a concurrent store of tenant {tenant_id} exists") from error
 
     def list(self) -> list[tuple[TenantId, StoreId]]:
-        """All of them."""
         statement = sa.select(tenant_stores.c.tenant_id, tenant_stores.c.store_id).order_by(
             tenant_stores.c.tenant_id
         )

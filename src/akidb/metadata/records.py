@@ -1,4 +1,4 @@
-"""Rows of the metadata store as they are: read in parts for an archive, written from one."""
+"""Raw rows of the metadata store, read in parts for archives and written from them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from akidb.ports.archive import RECORDS, Record, Rows
 from akidb.sql.errors import violated
 
 ROWS_PER_PART = 128
-"""Their JSON objects may be of a megabyte each."""
+"""Bounds memory: the JSON object of a row may take a megabyte."""
 _TABLES: Mapping[str, sa.Table] = {name: tables.schema.tables[name] for name in RECORDS}
 _UNIQUE = ("external_id", "slug", "name", "email")
 
@@ -30,7 +30,6 @@ class SqlMetadataRecords:
         self._connection = connection
 
     def read(self, table: str, tenant_id: TenantId | None = None) -> Iterator[Rows]:
-        """All rows of a table by their primary key, or those of one tenant."""
         kind = RECORDS[table]
         (key,) = _TABLES[table].primary_key.columns
         statement = sa.select(*_columns(table)).order_by(key).limit(ROWS_PER_PART)
@@ -47,7 +46,7 @@ class SqlMetadataRecords:
             after = getattr(rows[-1], key.name)
 
     def write(self, rows: Rows) -> None:
-        """Add rows, all or none of them: what was begun is to be rolled back when this raises."""
+        """Insert rows. If this raises, the caller must roll back the transaction."""
         if not rows.rows:
             return
         values = [msgspec.structs.asdict(row) for row in rows.rows]
@@ -59,7 +58,7 @@ class SqlMetadataRecords:
             raise _refusal(rows, error) from error
 
     def known_ids(self, rows: Rows) -> list[tuple[str, str]]:
-        """Which of these rows' IDs are taken or purged here."""
+        """Return the IDs of these rows that are already taken or purged, each with which of the two."""
         (key,) = _TABLES[rows.table].primary_key.columns
         ids = {getattr(row, key.name) for row in rows.rows}
         taken = self._connection.execute(sa.select(key).where(key.in_(ids))).scalars()
@@ -70,13 +69,11 @@ class SqlMetadataRecords:
         return sorted([*found, *((str(raw[bytes(entity_id)]), "purged") for entity_id in gone)])
 
     def was_purged(self, *ids: EntityId) -> bool:
-        """Whether one of these IDs was purged."""
         purged = tables.purged.c.entity_id
         found = self._connection.execute(sa.select(purged).where(purged.in_([id.raw for id in ids])))
         return found.first() is not None
 
     def is_empty(self) -> bool:
-        """Whether there is no row of any of the tables."""
         return not any(
             self._connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first()
             for table in _TABLES.values()
@@ -84,16 +81,16 @@ class SqlMetadataRecords:
 
 
 def _refusal(rows: Rows, error: sa.exc.IntegrityError) -> Exception:
-    """Name what a row clashes with, or else the rule of the schema that it breaks."""
+    """Return an error that names the clashing field, or else the violated constraint."""
     constraint = violated(error)
     entity = rows.table.removesuffix("s")
     for field in _UNIQUE:
         if constraint.endswith(f"{rows.table}.{field}") or constraint == f"{rows.table}_{field}_key":
             return AlreadyExists(entity, field, _clashing(rows.rows, field))
-    return InvalidArgument(f"archive.{rows.table}", f"breaks the rule {constraint or 'of a reference'}")
+    return InvalidArgument(f"archive.{rows.table}", f"violates a constraint: {constraint or 'foreign key'}")
 
 
 def _clashing(rows: Any, field: str) -> str:
-    """The value of the one row there is; of several the database does not say which it was."""
+    """Return the value if there is one row; of several, the database does not say which clashed."""
     values: list[Record] = list(rows)
     return str(getattr(values[0], field)) if len(values) == 1 else "in the archive"

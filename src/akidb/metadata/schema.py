@@ -1,6 +1,6 @@
-"""The version of the metadata store's schema: made, checked, brought forward or back.
+"""Creates, checks and migrates the schema of the metadata store.
 
-A SQLite file is copied before a step is taken. PostgreSQL's own tools copy a database.
+A SQLite file is copied before each migration. For PostgreSQL, use its own backup tools.
 """
 
 from pathlib import Path
@@ -14,33 +14,33 @@ from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
 HEAD = "0006"
-"""The newest step in `migrations/versions`; a test holds the two together."""
+"""The newest step in `migrations/versions`; a test compares the two."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def version(connection: sa.Connection) -> str | None:
-    """The schema that the store has, None for an empty one."""
+    """Return the schema version of the store, or None if it is empty."""
     return migrations.recorded(connection)
 
 
 def lost(name: str) -> Unavailable:
-    """The error of metadata that are gone while what they describe is there."""
-    return Unavailable(f"{name} is missing or empty, but there are tenant stores: restore it from a backup")
+    """Return the error for a missing metadata store with tenant stores that still exist."""
+    return Unavailable(f"{name} is missing or empty, but tenant stores exist; restore it from a backup")
 
 
 def check_version(name: str) -> str:
-    """Refuse what is no version of the schema, or one that this program does not know."""
+    """Return `name`. Raises InvalidArgument(`to`) for an unknown schema version."""
     if not (len(name) == len(HEAD) and name.isascii() and name.isdigit() and "0001" <= name <= HEAD):
         raise InvalidArgument("to", f"must be a version from 0001 to {HEAD}")
     return name
 
 
 def bring_forward(database: SqlDatabase, *, expected: bool, copies: SchemaBackups | None = None) -> None:
-    """Take the steps that the store lacks, in one transaction, after a copy was taken.
+    """Apply all pending migrations in one transaction, after taking a copy.
 
-    Raises Unavailable for a schema newer than this program, and for none at all where one is expected: a
-    file whose log was lost before it was ever folded in has a first page, and no table.
+    Raises Unavailable for a schema newer than this program, and for a missing schema if one is expected: a
+    file that lost its log before the first checkpoint has a first page but no tables.
     """
     with database.read() as connection:
         found = version(connection)
@@ -50,10 +50,10 @@ def bring_forward(database: SqlDatabase, *, expected: bool, copies: SchemaBackup
 
 
 def check_way(database: SqlDatabase, target: str) -> str | None:
-    """Refuse to go where there is no way; gives the version that is there.
+    """Return the current version, after checking that it can be migrated to `target`.
 
-    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step that has no way
-    back.
+    Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step without a
+    downgrade.
     """
     with database.read() as connection:
         found = version(connection)
@@ -62,7 +62,7 @@ def check_way(database: SqlDatabase, target: str) -> str | None:
 
 
 def go(database: SqlDatabase, target: str, copies: SchemaBackups | None = None) -> None:
-    """Take the steps to a version, forward or back, all of them or none. Raises as `check_way` does."""
+    """Migrate to a version, up or down, atomically. Raises the errors of `check_way`."""
     found = check_way(database, target)
     if found == target:
         return

@@ -33,11 +33,11 @@ from akidb.sql.telemetry import observed_transaction
 METADATA_SCHEMA = "akidb_metadata"
 """The schema of a PostgreSQL database that holds the tables."""
 SCHEMA_LOCK = 0x616B6964625F6D65
-"""What processes that bring the schema forward hold: `akidb_me` as a number."""
+"""Advisory lock for schema migrations: `akidb_me` as a number."""
 
 
 class SqlMetadataTransaction:
-    """`akidb.ports.metadata.MetadataTransaction`; a repository is made when it is first asked for."""
+    """`akidb.ports.metadata.MetadataTransaction`; repositories are created on first use."""
 
     def __init__(self, connection: sa.Connection, *, writes: bool = False) -> None:
         self._connection = connection
@@ -45,57 +45,46 @@ class SqlMetadataTransaction:
 
     @cached_property
     def tenants(self) -> SqlTenantCatalog:
-        """Tenants."""
         return SqlTenantCatalog(self._connection, locks=self._writes)
 
     @cached_property
     def databases(self) -> SqlDatabaseRepository:
-        """Databases."""
         return SqlDatabaseRepository(self._connection)
 
     @cached_property
     def collections(self) -> SqlCollectionRepository:
-        """Collections."""
         return SqlCollectionRepository(self._connection)
 
     @cached_property
     def users(self) -> SqlUserRepository:
-        """Users."""
         return SqlUserRepository(self._connection)
 
     @cached_property
     def audit(self) -> SqlAuditLog:
-        """Audit entries."""
         return SqlAuditLog(self._connection)
 
     @cached_property
     def stores(self) -> SqlStoreRegistry:
-        """Which tenant has which store."""
         return SqlStoreRegistry(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutbox:
-        """Changes on their way to tenant stores."""
         return SqlOutbox(self._connection)
 
     @cached_property
     def feed(self) -> SqlMetadataFeed:
-        """What changed."""
         return SqlMetadataFeed(self._connection)
 
     @cached_property
     def answers(self) -> SqlAnswers:
-        """Remembered answers."""
         return SqlAnswers(self._connection, remembered_answers, waits=self._writes)
 
     @cached_property
     def legacy_manifests(self) -> SqlLegacyManifests:
-        """Manifests of 1.x."""
         return SqlLegacyManifests(self._connection)
 
     @cached_property
     def records(self) -> SqlMetadataRecords:
-        """Rows as they are."""
         return SqlMetadataRecords(self._connection)
 
 
@@ -107,35 +96,30 @@ class SqlMetadataStore:
 
     @property
     def generation(self) -> int | None:
-        """Changes with every transaction; None where other processes write too."""
+        """Incremented by every transaction; None if other processes can write too."""
         return self._database.generation
 
     @contextmanager
     def read(self) -> Iterator[MetadataTransaction]:
-        """For reading."""
         with self._database.read() as connection:
             yield self._observed(SqlMetadataTransaction(connection))
 
     @contextmanager
     def snapshot(self) -> Iterator[MetadataTransaction]:
-        """For reading several things as of one instant."""
         with self._database.read(snapshot=True) as connection:
             yield self._observed(SqlMetadataTransaction(connection))
 
     @contextmanager
     def image(self) -> Iterator[MetadataTransaction]:
-        """For reading all of it as of one instant, for as long as it takes."""
         with image_of(self._database) as connection:
             yield SqlMetadataTransaction(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[MetadataTransaction]:
-        """All or nothing."""
         with self._database.write() as connection:
             yield self._observed(SqlMetadataTransaction(connection, writes=True))
 
     def check(self) -> list[str]:
-        """What is wrong with the store."""
         try:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) + find_faults(connection)
@@ -143,15 +127,13 @@ class SqlMetadataStore:
             return [error.message]
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted."""
+        """Erase all traces of deleted data; return whether it was possible now."""
         return self._database.erase()
 
     def figures(self) -> StoreFigures:
-        """How it stands with its connections, its queue and its log."""
         return self._database.figures()
 
     def close(self) -> None:
-        """Close its connections."""
         self._database.close()
 
     def _observed(self, transaction: SqlMetadataTransaction) -> SqlMetadataTransaction:
@@ -169,9 +151,9 @@ class SqliteMetadataStore(SqlMetadataStore):
         expected: bool = False,
         copies: SchemaBackups | None = None,
     ) -> None:
-        """Open the file, making it if it is not there; a copy is taken before its schema changes.
+        """Open the file, creating it if missing. A copy is taken before a schema migration.
 
-        With `expected` there must be a store in it already, and Unavailable is raised if there is none.
+        Raises Unavailable if `expected` and the file holds no store.
         """
         with translated(path.name):
             empty = not path.exists() or path.stat().st_size == 0
@@ -192,7 +174,7 @@ class PostgresMetadataStore(SqlMetadataStore):
     """The metadata store in a PostgreSQL database, in the schema `akidb_metadata`."""
 
     def __init__(self, url: str, *, synchronous: str = "full", pool_size: int = 8) -> None:
-        """Connect, and make the tables if they are not there."""
+        """Connect, and create missing tables."""
         from akidb.sql.postgresql import PostgresDatabase
 
         database = PostgresDatabase(
@@ -200,7 +182,7 @@ class PostgresMetadataStore(SqlMetadataStore):
         )
         super().__init__(database)
         try:
-            with database.locked(SCHEMA_LOCK):  # of several processes that start at once, one makes them
+            with database.locked(SCHEMA_LOCK):  # only one of several starting processes creates them
                 schema.bring_forward(database, expected=False)
         except BaseException:
             database.close()

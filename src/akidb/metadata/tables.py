@@ -1,4 +1,4 @@
-"""The tables as queries see them. The migrations make them; a test compares the two."""
+"""Table definitions for queries. Migrations create the tables; a test compares the two."""
 
 import sqlalchemy as sa
 

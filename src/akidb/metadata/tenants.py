@@ -44,8 +44,8 @@ _LAST_PURGE = sa.select(sa.func.max(purged.c.purged_at, type_=purged.c.purged_at
 class SqlTenantCatalog:
     """`akidb.ports.metadata.TenantCatalog`.
 
-    In a transaction that writes, a tenant that is found is locked until its end: changes of a tenant and of
-    all below it follow one another. SQLite lets one transaction write at a time and takes no such lock.
+    In a write transaction, a found tenant stays locked until the end: changes of a tenant and everything
+    below it are serialised. SQLite has a single writer and needs no such lock.
     """
 
     def __init__(self, connection: sa.Connection, *, locks: bool = False) -> None:
@@ -53,11 +53,9 @@ class SqlTenantCatalog:
         self._locks = locks
 
     def create(self, tenant: Tenant) -> None:
-        """Add a tenant."""
         rows.insert(self._connection, tenant)
 
     def find(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant | None:
-        """By ID or slug."""
         by = "tenant_id" if isinstance(tenant, TenantId) else "slug"
         found: Tenant | None = _FIND[by, deleted, self._locks].first(self._connection, ref=tenant)
         if found is not None:
@@ -65,7 +63,6 @@ class SqlTenantCatalog:
         return found
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:
-        """By ID or slug."""
         found = self.find(tenant, deleted=deleted)
         if found is None:
             raise NotFound("tenant", tenant)
@@ -82,7 +79,6 @@ class SqlTenantCatalog:
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
-        """In this order; equal ones in the order of IDs."""
         which = lists.TenantFilter(status, external_id, name_contains, deleted)
         return lists.page(self._connection, which, sort, limit=limit, cursor=cursor)
 
@@ -94,31 +90,24 @@ class SqlTenantCatalog:
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
-        """How many there are."""
         which = lists.TenantFilter(status, external_id, name_contains, deleted)
         return lists.count(self._connection, which)
 
     def update(self, tenant: Tenant) -> None:
-        """Store the next version."""
         rows.update(self._connection, tenant)
 
     def delete(self, tenant: Tenant, now: datetime) -> None:
-        """Mark as deleted."""
         rows.delete(self._connection, tenant, now)
 
     def restore(self, tenant: Tenant, now: datetime) -> Tenant:
-        """Undo a deletion."""
         return rows.restore(self._connection, tenant, now)
 
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
-        """Remove the rows for good."""
         rows.purge(self._connection, Tenant, tenant_id, now)
 
     def last_purge(self) -> datetime | None:
-        """When anything was last purged."""
         found: datetime | None = self._connection.execute(_LAST_PURGE).scalar_one()
         return found
 
     def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
-        """Tenants deleted by then."""
         return _EXPIRED.all(self._connection, before=before, rows=limit)

@@ -1,4 +1,4 @@
-"""Users in SQL. The hash of a password is written with the row, and read by its own method alone."""
+"""Users in SQL. The password hash is written with the row, but only `find_with_hash` reads it."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from akidb.sql.prepared import Prepared
 
 
 class _Hash(msgspec.Struct):
-    """The column that is no field of a user."""
+    """The column that is not a field of `User`."""
 
     password_hash: str
 
@@ -56,27 +56,23 @@ class SqlUserRepository:
         self._connection = connection
 
     def create(self, user: User, password_hash: str) -> None:
-        """Add a user."""
         try:
             _INSERT.run(self._connection, {**_values(user), "password_hash": password_hash})
         except sa.exc.IntegrityError as error:
             raise _clash(user, error) from error
 
     def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
-        """By ID or email."""
         by, ref = _reference(user)
         found: User | None = _FIND[by].first(self._connection, tenant_id=tenant_id, ref=ref)
         return found
 
     def get(self, tenant_id: TenantId, user: UserId | str) -> User:
-        """By ID or email."""
         found = self.find(tenant_id, user)
         if found is None:
             raise NotFound("user", user)
         return found
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
-        """In the order of emails, case ignored."""
         binding = ("users", tenant_id)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
 
@@ -86,18 +82,15 @@ class SqlUserRepository:
         return rows.readable_page(read, limit, lambda user: cursors.encode(email_key(user.email), *binding))
 
     def count(self, tenant_id: TenantId) -> int:
-        """How many there are."""
         found: int = _COUNT.first(self._connection, tenant_id=tenant_id)[0]
         return found
 
     def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
-        """By ID or email, with the hash of the password."""
         by, ref = _reference(user)
         row = _FIND_WITH_HASH[by].first(self._connection, tenant_id=tenant_id, ref=ref)
         return None if row is None else (row[0], row[1].password_hash)
 
     def update(self, user: User, *, password_hash: str | None = None) -> None:
-        """Store the next version."""
         values = _values(user)
         if password_hash is not None:
             values["password_hash"] = password_hash
@@ -111,9 +104,9 @@ class SqlUserRepository:
             self._raise_stale(user, user.version - 1)
 
     def delete(self, user: User, now: datetime) -> None:
-        """Remove the row and the answers that tell of it; whom the user created has no creator then."""
+        """Delete the user and the remembered answers about it; clear `created_by` of users it created."""
         rows.forget_answers(self._connection, user.tenant_id, user.user_id)
-        # The schema could say so with SET NULL, but SQLite would empty the tenant's ID with it.
+        # Not ON DELETE SET NULL: SQLite would also null the tenant ID of the composite foreign key.
         self._connection.execute(
             sa.update(users)
             .where(users.c.tenant_id == user.tenant_id, users.c.created_by == user.user_id)
@@ -127,7 +120,7 @@ class SqlUserRepository:
 
 
 def _reference(user: UserId | str) -> tuple[str, UserId | str]:
-    """The column that a user is found by, and what stands there."""
+    """Return the column to find a user by, and its value."""
     return ("user_id", user) if isinstance(user, UserId) else ("email_key", email_key(user))
 
 
@@ -136,7 +129,7 @@ def _values(user: User) -> dict[str, Any]:
 
 
 def _version(user: User, version: int) -> tuple[sa.ColumnElement[bool], ...]:
-    """The row of a user, as long as it has this version."""
+    """Return the conditions that match the row of a user at this version."""
     return (
         users.c.tenant_id == user.tenant_id,
         users.c.user_id == user.user_id,
@@ -145,11 +138,11 @@ def _version(user: User, version: int) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _later(now: datetime) -> sa.ColumnElement[datetime]:
-    """The time of a change that never runs back."""
+    """Return the time of a change, never before the last one."""
     at = sa.bindparam(None, now, type_=users.c.updated_at.type)
     return sa.case((users.c.updated_at > at, users.c.updated_at), else_=at)
 
 
 def _clash(user: User, error: sa.exc.IntegrityError) -> Exception:
-    """Name the email that is taken; anything else violated is a defect of AkiDB."""
+    """Return AlreadyExists for a taken email; any other violation is a bug in AkiDB."""
     return AlreadyExists("user", "email", user.email) if violated(error) in _UNIQUE else error

@@ -1,4 +1,4 @@
-"""What tenants, databases and collections do alike with their rows: versions, deletion, pages."""
+"""Row handling shared by tenants, databases and collections: versions, deletion, pages."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -30,13 +30,13 @@ _DELETED = {Tenant: "decommissioned", Database: "deleting", Collection: "deletin
 
 
 def columns(kind: type) -> list[sa.Column[Any]]:
-    """The columns of an entity, in the order of its fields."""
+    """Return the columns of an entity, in field order."""
     table = _TABLES[kind]
     return [table.c[name] for name in kind.__struct_fields__]  # type: ignore[attr-defined]
 
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
-    """An entity as the parameters of a statement, and what its row holds beside it."""
+    """Return an entity as statement parameters, with the derived columns of its row."""
     found = msgspec.structs.asdict(entity)
     if isinstance(entity, Tenant):
         found["name_folded"] = fold_name(entity.name)
@@ -44,12 +44,12 @@ def values(entity: Tenant | Database | Collection) -> dict[str, Any]:
 
 
 def entity_name(kind: type) -> str:
-    """What errors call it."""
+    """Return the name used in errors."""
     return kind.__name__.lower()
 
 
 def insert(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
-    """Add a row. Raises AlreadyExists with the field that clashes."""
+    """Insert a row. Raises AlreadyExists with the clashing field."""
     try:
         _INSERTS[type(entity)].run(connection, values(entity))
     except sa.exc.IntegrityError as error:
@@ -59,7 +59,7 @@ def insert(connection: sa.Connection, entity: Tenant | Database | Collection) ->
 def update(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
     """Replace the version before this one.
 
-    Raises PreconditionFailed when the row has another version, AlreadyExists when a name is taken.
+    Raises PreconditionFailed if the row has another version, AlreadyExists if a name is taken.
     """
     kind = type(entity)
     key = _key(kind)
@@ -77,9 +77,9 @@ def update(connection: sa.Connection, entity: Tenant | Database | Collection) ->
 
 
 def delete(connection: sa.Connection, entity: Tenant | Database | Collection, now: datetime) -> None:
-    """Mark a row as deleted and keep the state that it had.
+    """Mark a row as deleted, and keep its previous state.
 
-    Never earlier than its last change: a clock that stepped back would have the sweeper take it at once.
+    `deleted_at` is never before the last change: after a clock step back, the sweeper would purge it at once.
     """
     kind = type(entity)
     now = max(now, entity.updated_at)
@@ -93,7 +93,7 @@ def delete(connection: sa.Connection, entity: Tenant | Database | Collection, no
 
 
 def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> EntityT:
-    """Undo a deletion; gives the entity as it is then."""
+    """Undo a deletion, and return the restored entity."""
     kind = type(entity)
     table = _TABLES[kind]
     before = table.c.state_before_deletion
@@ -105,7 +105,7 @@ def restore(connection: sa.Connection, entity: EntityT, now: datetime) -> Entity
 
 
 def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) -> None:
-    """Remove a row, and by cascade all below it; remember the ID. Raises NotFound when there is none."""
+    """Delete a row and, by cascade, all below it; record the ID. Raises NotFound if there is none."""
     if _REMOVALS[kind].run(connection, {"id": entity_id}) != 1:
         raise NotFound(entity_name(kind), entity_id)
     _REMEMBER.run(connection, {"entity_id": entity_id.raw, "entity": entity_name(kind), "purged_at": now})
@@ -114,16 +114,16 @@ def purge(connection: sa.Connection, kind: type, entity_id: Any, now: datetime) 
 def forget_answers(
     connection: sa.Connection, tenant_id: TenantId, entity_id: DatabaseId | CollectionId | UserId
 ) -> None:
-    """Forget the remembered answers that tell of what is purged: they bear its ID, and its names."""
+    """Delete the remembered answers that contain the ID, and so the names, of a purged entity."""
     t = remembered_answers
     mention = t.c.answer.bool_op("LIKE")(b"%" + str(entity_id).encode() + b"%")
     connection.execute(sa.delete(t).where(t.c.tenant_id == tenant_id, mention))
 
 
 def expired(statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
-    """Rows deleted by the time `before`, at most `rows`, the longest deleted first.
+    """Restrict a statement to at most `rows` rows deleted by `before`, oldest deletion first.
 
-    SQLite has one writer and locks no rows.
+    SQLite has a single writer and does not lock rows.
     """
     before = sa.bindparam("before", type_=table.c.deleted_at.type)
     return (
@@ -135,14 +135,14 @@ def expired(statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
 
 
 def takes_changes(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Whether the state of a row lets the metadata below it be written."""
+    """Return the condition that the state of a row permits metadata writes below it."""
     kind, state = _STATES[table.name]
     writable = [each for each, permitted in PERMITTED[kind].items() if Access.METADATA_WRITE in permitted]
     return table.c[state].in_([sa.literal(each, table.c[state].type) for each in writable])
 
 
 def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
-    """A page of what was asked for with a limit of one more than it holds."""
+    """Return a page of `found`, which was read with a limit of one more."""
     items = found[:limit]
     return Page(items=items, next_cursor=cursor_of(items[-1]) if len(found) > limit else None)
 
@@ -150,7 +150,7 @@ def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
 def readable_page(
     read: Callable[[int], list[T | None]], limit: int, cursor_of: Callable[[T], str]
 ) -> Page[T]:
-    """A page of the rows that can be read; `read` gives so many of all, and None for one that cannot."""
+    """Return a page of the readable rows; `read(n)` returns n rows, with None for an unreadable one."""
     number = limit + 1
     while True:
         found = read(number)
@@ -161,9 +161,9 @@ def readable_page(
 
 
 def number(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> dict[bool, Prepared]:
-    """How many rows there are: those that are not deleted, or (True) those that are.
+    """Return statements that count the live rows (False) and the deleted rows (True).
 
-    Nearly all are not: the others are counted and taken from all, for which indexes are enough.
+    Few rows are deleted, so they are subtracted from the total: both counts need only an index.
     """
 
     def counted(*more: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
@@ -174,7 +174,7 @@ def number(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> dict[bool, P
 
 
 def live(table: sa.Table, *, deleted: bool) -> sa.ColumnElement[bool]:
-    """Rows that are not deleted, or those that are."""
+    """Return the condition for live rows, or for deleted ones."""
     return table.c.deleted_at.is_not(None) if deleted else table.c.deleted_at.is_(None)
 
 
@@ -183,7 +183,7 @@ def _key(kind: type) -> sa.Column[Any]:
 
 
 def insertion(kind: type, table: sa.Table) -> Prepared:
-    """The statement that adds an entity."""
+    """Return the INSERT statement of an entity."""
     names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
     if kind is Tenant:
         names += ("name_folded",)
@@ -233,7 +233,7 @@ def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collecti
 def _clash(
     connection: sa.Connection, entity: Tenant | Database | Collection, error: sa.exc.IntegrityError
 ) -> Exception:
-    """Name the field of a unique constraint; anything else violated is a defect of AkiDB."""
+    """Return AlreadyExists with the clashing field; any other violation is a bug in AkiDB."""
     kind = type(entity)
     constraint, table = violated(error), _TABLES[kind].name
     for field in ("external_id", "slug", "name"):
@@ -246,7 +246,7 @@ def _clash(
 
 
 def _is_external_id_taken(connection: sa.Connection, entity: Tenant | Database | Collection) -> bool:
-    """Whether the external ID clashes besides the slug: PostgreSQL finds that first, SQLite last."""
+    """Return whether the external ID clashes too: PostgreSQL checks it before the slug, SQLite after."""
     if connection.dialect.name != "sqlite" or not isinstance(entity, Tenant) or entity.external_id is None:
         return False
     t = tenants.c

@@ -1,1 +1,1 @@
-"""Metrics, spans, log records and the context of a request. Nothing below knows who listens."""
+"""Metrics, spans, log records and the request context. Instrumented code does not know the listeners."""

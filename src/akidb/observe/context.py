@@ -1,7 +1,7 @@
-"""What comes with a request beside its arguments: its ID, who asks, and its idempotency key.
+"""Request context beside the arguments: request ID, client address, user agent and idempotency key.
 
-A front end binds it around the call; services read it. In process the default holds. What a request turns
-out to be about, its tenant, is noted on the way for the log and the traces.
+A front end binds it around the call; services read it. In-process calls use an empty context by default.
+The tenant that a request concerns is recorded during the call, for logs and traces.
 """
 
 from collections.abc import Iterator
@@ -20,37 +20,37 @@ MAX_REQUEST_ID_LENGTH = 128
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The circumstances of one request."""
+    """The context of one request."""
 
     request_id: str | None = None
     idempotency_key: str | None = None
     ip_address: str | None = None
     user_agent: str | None = None
     trace_id: str | None = None
-    """The trace that the request belongs to: 32 hex digits."""
+    """ID of the trace that the request belongs to: 32 hex digits."""
 
 
 _current: ContextVar[RequestContext] = ContextVar("akidb_request", default=RequestContext())  # noqa: B039
 
 
 def current() -> RequestContext:
-    """The context of the request being served, or an empty one."""
+    """Return the context of the current request, or an empty one."""
     return _current.get()
 
 
 def check_token(value: object, field: str, maximum: int) -> None:
-    """Refuse what a header could not carry: anything but 1 to `maximum` printable ASCII characters."""
+    """Require a valid header value: 1 to `maximum` printable ASCII characters. None passes."""
     if value is None:
         return
     if not isinstance(value, str) or not 1 <= len(value) <= maximum:
         raise InvalidArgument(field, f"must be 1-{maximum} characters")
     if not (value.isascii() and value.isprintable()) or value != value.strip():
-        raise InvalidArgument(field, "must be printable ASCII without spaces around it")
+        raise InvalidArgument(field, "must be printable ASCII without leading or trailing spaces")
 
 
 @contextmanager
 def bound(context: RequestContext) -> Iterator[None]:
-    """Serve what runs inside with this context."""
+    """Make this the current context while the block runs."""
     token = _current.set(context)
     try:
         yield
@@ -60,10 +60,10 @@ def bound(context: RequestContext) -> Iterator[None]:
 
 @contextmanager
 def request(*, idempotency_key: str | None = None, request_id: str | None = None) -> Iterator[None]:
-    """Give the calls inside an idempotency key, a request ID, or both.
+    """Set an idempotency key, a request ID, or both for the calls in the block.
 
-    A call that changes something and is repeated with the same key within 24 hours has the effect,
-    and gives the answer, of the first one.
+    A mutating call that is repeated with the same key within 24 hours has no further effect and returns
+    the result of the first one.
     """
     check_token(idempotency_key, "idempotency_key", MAX_KEY_LENGTH)
     check_token(request_id, "request_id", MAX_REQUEST_ID_LENGTH)
@@ -72,9 +72,9 @@ def request(*, idempotency_key: str | None = None, request_id: str | None = None
 
 
 class WorkSubject:
-    """What a piece of work turns out to be about, while it runs: use it as a context manager.
+    """The tenant that the current work concerns. Use it as a context manager.
 
-    Work within work has a subject of its own, which becomes that of the outer one when it ends.
+    Nested work has its own subject, which is copied to the outer one when it ends.
     """
 
     __slots__ = ("_outer", "_token", "tenant_id")
@@ -99,13 +99,13 @@ _subject: ContextVar[WorkSubject | None] = ContextVar("akidb_subject", default=N
 
 
 def note_tenant(tenant_id: TenantId) -> None:
-    """Say which tenant the work at hand is about, once that is known."""
+    """Record the tenant of the current work, once known."""
     subject = _subject.get()
     if subject is not None:
         subject.tenant_id = tenant_id
 
 
 def tenant_id() -> TenantId | None:
-    """The tenant that the work at hand is about, as far as is known."""
+    """Return the tenant of the current work, None if not yet known."""
     subject = _subject.get()
     return None if subject is None else subject.tenant_id

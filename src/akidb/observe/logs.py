@@ -1,6 +1,6 @@
-"""Loggers of AkiDB, whose records say which request and which tenant they belong to.
+"""Loggers of AkiDB, whose records carry the IDs of their request, tenant and trace.
 
-A record never holds what a tenant wrote, a name or a secret: IDs, codes and figures alone.
+Records contain only IDs, codes and numbers, never tenant data, names or secrets.
 """
 
 import logging
@@ -8,14 +8,14 @@ import logging
 from akidb.observe import context
 from akidb.observe.telemetry import current_trace
 
-logging.getLogger("akidb").addHandler(logging.NullHandler())  # nothing is printed unasked
+logging.getLogger("akidb").addHandler(logging.NullHandler())  # no output by default
 
 
 class _Circumstances(logging.Filter):
-    """Gives each record `request_id`, `tenant_id` and `trace_id`, None where there is none."""
+    """Adds `request_id`, `tenant_id` and `trace_id` to each record; None if unknown."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add them; let the record pass."""
+        """Add the fields and return True."""
         request = context.current()
         tenant_id = context.tenant_id()
         trace_id = request.trace_id
@@ -31,7 +31,7 @@ _circumstances = _Circumstances()
 
 
 def logger(name: str) -> logging.Logger:
-    """The logger of that name. A filter of a logger does not serve those below it, so each gets it."""
+    """Return a logger with the context filter. Child loggers do not inherit filters, so each gets its own."""
     made = logging.getLogger(name)
     made.addFilter(_circumstances)
     return made

@@ -1,6 +1,6 @@
-"""Every operation as it is seen from outside: begun, ended, slow, and about which tenant.
+"""Instrumentation of operations: start, end, slow-operation warnings, and their tenant.
 
-What has figures to show at any moment, an open data directory, is known here too. Who listens is not.
+Also the registry of gauge sources, such as open data directories. It does not know the listeners.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ _logger = logger("akidb.services")
 
 
 class Running(WorkSubject):
-    """One operation while it runs: use it as a context manager, once."""
+    """One running operation. Use it once, as a context manager."""
 
     __slots__ = ("_ends", "_name", "_slow_seconds", "_started")
 
     def __init__(self, name: str, slow_seconds: float) -> None:
-        """Take its name and how long it may take without a word in the log; 0: for ever."""
+        """Take the operation's name and the duration from which it is logged as slow; 0 disables."""
         self.tenant_id = None
         self._name = name
         self._slow_seconds = slow_seconds
@@ -51,28 +51,26 @@ class Running(WorkSubject):
 
 
 class FigureSource(Protocol):
-    """An open place of data, which has figures to show."""
+    """An open data directory or database that provides gauges."""
 
     def figures(self) -> Mapping[StoreKind, StoreFigures]:
-        """How it stands with its stores; asks no database."""
-        ...
+        """Return the current gauges of its stores, without a database query."""
 
     def outbox_depth(self) -> int:
-        """How many changes wait for a tenant's store. Raises AkiDBError when the metadata cannot be read."""
-        ...
+        """Return the number of pending outbox entries. Raises AkiDBError if the metadata cannot be read."""
 
 
 sources: tuple[FigureSource, ...] = ()
-"""All that is open in this process. It is replaced, never changed."""
+"""All open sources of this process. The tuple is replaced, never mutated."""
 
 
 def show(source: FigureSource) -> None:
-    """Have the figures of this place shown, until `hide`."""
+    """Expose the gauges of this source, until `hide`."""
     global sources  # noqa: PLW0603
     sources = (*sources, source)
 
 
 def hide(source: FigureSource) -> None:
-    """Undo `show`; fine when it was never shown."""
+    """Undo `show`; a no-op if it was never shown."""
     global sources  # noqa: PLW0603
     sources = tuple(each for each in sources if each is not source)

@@ -1,7 +1,7 @@
-"""What happens inside AkiDB, told to whoever listens: how long calls take, what waits, what is counted.
+"""Telemetry events for registered listeners: call durations, queue waits and counters.
 
-Nothing here knows who listens; nothing is measured while nobody does. Whoever reports looks at `listeners`
-first, so that a report nobody wants costs the look at an empty tuple.
+Nothing is measured without a listener: instrumented code checks `listeners` first, so that disabled telemetry
+costs one check of an empty tuple.
 """
 
 import sys
@@ -10,41 +10,41 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 StoreKind = Literal["metadata", "tenant"]
-"""The two kinds of store: the one of the metadata, and those of the tenants."""
+"""The two kinds of store: metadata, and tenant stores."""
 
 Queue = Literal["gate", "pool"]
-"""Where one waits: to write to a SQLite store, or for a connection to PostgreSQL."""
+"""The queues: for writing to a SQLite store, and for a PostgreSQL connection."""
 
 OK = "ok"
-"""The code of a call that raised nothing; otherwise it is the error's."""
+"""The code of a successful call; a failed one has the code of its error."""
 
 End = Callable[[float, str], None]
-"""Called with the seconds that it took and the code when what was begun is over."""
+"""Called at the end of an operation with its duration in seconds and its code."""
 
 
 class Counter(NamedTuple):
-    """A figure that only grows."""
+    """A monotonic counter."""
 
     label: str
-    """What its parts are told apart by."""
+    """The name of its label."""
     help: str
 
 
 COUNTERS = {
-    "retries": Counter("store", "Transactions run again after a deadlock or a serialization failure."),
-    "gate_timeouts": Counter("store", "Writers whose turn at a store's gate did not come in time."),
-    "pool_timeouts": Counter("store", "Waits for a connection to PostgreSQL that were given up."),
+    "retries": Counter("store", "Transactions retried after a deadlock or a serialization failure."),
+    "gate_timeouts": Counter("store", "Timeouts of writers waiting at a store's gate."),
+    "pool_timeouts": Counter("store", "Timeouts of waits for a PostgreSQL connection."),
     "connections_opened": Counter("store", "Connections opened to a store."),
-    "checkpoints": Counter("store", "Times a commit was followed by a checkpoint of its store (SQLite)."),
-    "answers_repeated": Counter("store", "Requests answered with what their idempotency key had got before."),
-    "sweeps": Counter("code", "Rounds of the sweeper."),
-    "purges": Counter("entity", "What the sweeper removed for good."),
+    "checkpoints": Counter("store", "Checkpoints of a store after a commit (SQLite)."),
+    "answers_repeated": Counter("store", "Requests answered with a stored response (idempotency key)."),
+    "sweeps": Counter("code", "Maintenance rounds."),
+    "purges": Counter("entity", "Entities purged by maintenance."),
 }
-"""What is counted, by name. A counter's label takes few values: never an ID, never a name."""
+"""All counters, by name. Labels have few values: never an ID, never a name."""
 
 
 class Call(NamedTuple):
-    """A call of a repository, or of the transaction around it, which is over."""
+    """A finished call of a repository, or of the transaction around it."""
 
     store: StoreKind
     repository: str
@@ -54,48 +54,44 @@ class Call(NamedTuple):
 
 
 class Listener(Protocol):
-    """Takes what is reported, in the thread that it happens in; it must be quick and raise nothing."""
+    """Receives events in the thread where they occur; it must be fast and never raise."""
 
     def begin(self, operation: str) -> End:
-        """Note that an operation of the public interface begins, such as `tenant.create`."""
-        ...
+        """Record the start of an operation of the public API, such as `tenant.create`."""
 
     def called(self, call: Call, seconds: float, code: str) -> None:
-        """Note a call that has just ended."""
-        ...
+        """Record a call that has just ended."""
 
     def waited(self, queue: Queue, store: StoreKind, seconds: float) -> None:
-        """Note how long it took to pass a queue, next to nothing when nobody was before."""
-        ...
+        """Record the wait in a queue, close to zero if the queue was empty."""
 
     def counted(self, counter: str, label: str, amount: int) -> None:
-        """Note that something of `COUNTERS` happened."""
-        ...
+        """Increment a counter of `COUNTERS`."""
 
 
 class StoreFigures(NamedTuple):
-    """How it stands with the stores of one kind at this moment; connections and logs are summed up."""
+    """Current gauges of the stores of one kind; connections and logs are summed."""
 
     connections_in_use: int = 0
     connections_idle: int = 0
     gate_waiting: int = 0
-    """Writers in the queues of the gates (SQLite)."""
+    """Writers waiting at the gates (SQLite)."""
     wal_bytes: int = 0
-    """The sizes of the write-ahead logs' files (SQLite)."""
+    """Total size of the write-ahead log files (SQLite)."""
     largest_wal_bytes: int = 0
     open_stores: int = 1
     pool_waiting: int = 0
-    """Who waits for a connection (PostgreSQL)."""
+    """Threads waiting for a connection (PostgreSQL)."""
 
     def __add__(self, other: "StoreFigures") -> "StoreFigures":  # type: ignore[override]
-        """Both together."""
+        """Return the sum; `largest_wal_bytes` is the maximum."""
         largest = max(self.largest_wal_bytes, other.largest_wal_bytes)
         summed = (mine + theirs for mine, theirs in zip(self, other, strict=True))
         return StoreFigures(*summed)._replace(largest_wal_bytes=largest)
 
 
 class Trace(NamedTuple):
-    """The span of OpenTelemetry that is current, whoever began it."""
+    """The current OpenTelemetry span, whether or not AkiDB started it."""
 
     trace_id: str
     span_id: str
@@ -104,13 +100,13 @@ class Trace(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What to send with a request made within it (W3C Trace Context)."""
+        """Headers to send with a request made within the span (W3C Trace Context)."""
         headers = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"}
         return headers | {"tracestate": self.state} if self.state else headers
 
 
 def current_trace() -> Trace | None:
-    """The current span, None where there is none. Where nobody loaded OpenTelemetry it stays unloaded."""
+    """Return the current span, or None. Never imports OpenTelemetry itself."""
     loaded = sys.modules.get("opentelemetry.trace")
     if loaded is None:
         return None
@@ -126,14 +122,14 @@ def current_trace() -> Trace | None:
 
 
 listeners: tuple[Listener, ...] = ()
-"""Who listens now. Read it as `telemetry.listeners`: it is replaced, never changed."""
+"""Current listeners. Read it as `telemetry.listeners`: the tuple is replaced, never mutated."""
 
 _holds: list[Listener] = []
 _changing = threading.Lock()
 
 
 def listen(listener: Listener) -> None:
-    """Report to this listener until `leave` was called as often as this; it hears everything once."""
+    """Register a listener until `leave` was called as often; it receives each event once."""
     with _changing:
         _holds.append(listener)
         _replace()
@@ -147,11 +143,11 @@ def leave(listener: Listener) -> None:
 
 
 def count(counter: str, label: str, amount: int = 1) -> None:
-    """Count something of `COUNTERS`, under the value of its label."""
+    """Increment a counter of `COUNTERS` for a label value."""
     for listener in listeners:
         listener.counted(counter, label, amount)
 
 
 def _replace() -> None:
-    global listeners  # noqa: PLW0603 - one cheap look for all who report
+    global listeners  # noqa: PLW0603 - one cheap lookup for all callers
     listeners = tuple(dict.fromkeys(_holds))

@@ -1,6 +1,6 @@
-"""Operations and repository calls as spans of OpenTelemetry, for whatever the application traces with.
+"""Operations and repository calls as OpenTelemetry spans.
 
-Loaded only when tracing is on. It makes spans; where they go is up to who set the tracer provider.
+Loaded only when tracing is on. Spans go to the tracer provider that the application configured.
 """
 
 import time
@@ -20,17 +20,17 @@ NAME = "akidb"
 
 
 class Tracing:
-    """Makes a span of what is reported. One for the process: `tracing`."""
+    """Listener that creates spans. One per process: `tracing`."""
 
     def __init__(self) -> None:
         self._tracer = trace.get_tracer(NAME)
 
     def begin(self, operation: str) -> End:
-        """Begin the span of an operation; what is called within is its child."""
+        """Start the span of an operation; calls within it become child spans."""
         span = self._tracer.start_span(f"{NAME}.{operation}", attributes=_known())
         token = context.attach(trace.set_span_in_context(span))
 
-        def end(seconds: float, code: str) -> None:  # noqa: ARG001 - a span has a clock of its own
+        def end(seconds: float, code: str) -> None:  # noqa: ARG001 - a span has its own clock
             context.detach(token)
             span.set_attributes(_known())  # by now the tenant is known
             mark(span, code)
@@ -39,7 +39,7 @@ class Tracing:
         return end
 
     def called(self, call: Call, seconds: float, code: str) -> None:
-        """Make the span of a call that has just ended."""
+        """Create the span of a call that has just ended."""
         ended = time.time_ns()
         span = self._tracer.start_span(
             f"{call.store}.{call.repository}.{call.operation}",
@@ -51,25 +51,25 @@ class Tracing:
         span.end(ended)
 
     def waited(self, queue: Queue, store: StoreKind, seconds: float) -> None:
-        """Note in the operation's span how long it took to pass a queue."""
+        """Add an event with the queue wait to the operation's span."""
         trace.get_current_span().add_event(
             f"{queue} passed", {"akidb.store": store, "akidb.wait_seconds": seconds}
         )
 
     def counted(self, counter: str, label: str, amount: int) -> None:
-        """Note in the operation's span that something happened."""
+        """Add an event for a counter to the operation's span."""
         trace.get_current_span().add_event(counter, {"akidb.of": label, "akidb.amount": amount})
 
 
 def mark(span: Any, code: str) -> None:
-    """Note the error with which what the span is of ended."""
+    """Set the error status of a span, unless the code is `OK`."""
     if code != OK:
         span.set_attribute("error.type", code)
         span.set_status(trace.StatusCode.ERROR)
 
 
 def _known() -> dict[str, str]:
-    """What is known of the work at hand: IDs alone."""
+    """Return the known attributes of the current work: only IDs."""
     known = {}
     if (tenant_id := request_context.tenant_id()) is not None:
         known["akidb.tenant_id"] = str(tenant_id)
@@ -80,5 +80,5 @@ def _known() -> dict[str, str]:
 
 @cache
 def tracing() -> Tracing:
-    """The one of this process."""
+    """Return the tracing listener of this process."""
     return Tracing()

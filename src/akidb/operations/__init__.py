@@ -1,4 +1,4 @@
-"""Everything that can be asked of AkiDB, as one table of requests; `declare` says what a row is."""
+"""The table of all operations of AkiDB; `declare` defines its rows."""
 
 from akidb.operations import (
     archives,

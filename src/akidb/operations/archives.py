@@ -1,4 +1,4 @@
-"""Tenants as files, and all of them as one. An archive is bytes, of any size."""
+"""Export, import and copies of tenants, and backups of all tenants. Archives may have any size."""
 
 from akidb.domain.archives import ImportReport
 from akidb.domain.entities import Tenant
@@ -11,24 +11,23 @@ from akidb.operations.declare import InTenant, Request, operation
 
 @operation("backup.create", "GET", "/v1/backup", gives="bytes")
 class CreateBackup(Request[None], kw_only=True, frozen=True):
-    """Get a backup of all tenants, for `akidb restore`.
+    """Download a backup of all tenants, to be restored with `akidb restore`.
 
-    Each tenant's documents are as of one instant, the metadata as of a later one.
+    The documents of each tenant are a consistent snapshot; the metadata is a later snapshot.
     """
 
 
 @operation("tenant.export", "GET", tenants.ONE + "/export", gives="bytes", needs=Access.METADATA_READ)
 class ExportTenant(InTenant[None], kw_only=True, frozen=True):
-    """Get a tenant as an archive, with its databases, collections, users and documents."""
+    """Export a tenant as an archive, with its databases, collections, users and documents."""
 
 
-# Not below /v1/tenants: there it would be the tenant whose slug is `import`.
+# Not under /v1/tenants, where `import` would be taken for a tenant's slug.
 @operation("tenant.import", "POST", "/v1/import", takes="bytes", raises=(AlreadyExists, InvalidState))
 class ImportTenant(Request[ImportReport], kw_only=True, frozen=True):
-    """Import an exported tenant under its own IDs, all or nothing.
+    """Import an exported tenant atomically, keeping its IDs.
 
-    The body is the archive, of any size. With `dry_run` the report names the conflicts, and nothing is
-    written.
+    The request body is the archive, of any size. With `dry_run`, conflicts are reported, nothing is written.
     """
 
     slug: Slug | None = None
@@ -37,7 +36,7 @@ class ImportTenant(Request[ImportReport], kw_only=True, frozen=True):
 
 @operation("tenant.copy", "POST", tenants.ONE + "/copy", status=201, slow=True, needs=Access.METADATA_READ)
 class CopyTenant(InTenant[Tenant], kw_only=True, frozen=True):
-    """Copy a tenant as it is now to a new one, with new IDs and without users."""
+    """Copy the current state of a tenant to a new tenant, with new IDs and without users."""
 
     slug: Slug
     name: TenantName | None = None

@@ -1,4 +1,4 @@
-"""The audit: what was done, and whether it was allowed. It outlives its tenant."""
+"""The audit log: operations and whether they were allowed. Entries outlive their tenant."""
 
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT, Page
 from akidb.domain.entities import AuditEntry
@@ -10,7 +10,7 @@ from akidb.operations.declare import InTenant, operation
 
 @operation("audit.list", "GET", tenants.ONE + "/audit", needs=Access.AUDIT_READ)
 class ListAuditEntries(InTenant[Page[AuditEntry]], kw_only=True, frozen=True):
-    """List the audit entries of a tenant, oldest first. A purged tenant is named by its ID."""
+    """List the audit entries of a tenant, oldest first. A purged tenant must be given by its ID."""
 
     limit: Limit = DEFAULT_PAGE_LIMIT
     cursor: Cursor | None = None

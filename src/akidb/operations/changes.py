@@ -1,7 +1,7 @@
 """Change feeds.
 
-A reader starts with `since=0`, which returns everything there is, and continues with the `next_since` and
-`feed` of each answer. PreconditionFailed says that it must start again from 0, as after a restore.
+Readers start with `since=0`, which returns everything, and continue with the `next_since` and `feed` of the
+previous response. On PreconditionFailed, for example after a restore, they must start again from 0.
 """
 
 from akidb.domain.changes import ChangePage, DocumentChange, MetadataChange
@@ -22,10 +22,10 @@ from akidb.operations.declare import InCollection, InTenant, operation
     raises=(PreconditionFailed, RateLimited),
 )
 class GetCollectionChanges(InCollection[ChangePage[DocumentChange]], kw_only=True, frozen=True):
-    """Get the documents that were written or deleted after a sequence, each as it is now.
+    """Get the documents written or deleted after a sequence number, each in its current state.
 
-    With `wait_seconds` (0-60) a response without a change is sent only when the time is up. 412 says that the
-    reader must start again from 0, as after a restore.
+    With `wait_seconds` (0-60), the request waits until there is a change or the time is up. After a 412
+    response, for example because of a restore, start again from 0.
     """
 
     since: Since = 0
@@ -44,9 +44,9 @@ class GetCollectionChanges(InCollection[ChangePage[DocumentChange]], kw_only=Tru
     raises=(PreconditionFailed,),
 )
 class GetTenantChanges(InTenant[ChangePage[MetadataChange]], kw_only=True, frozen=True):
-    """Get what changed in a tenant's metadata after a sequence: tenant, databases, collections, users.
+    """Get changes of a tenant's metadata after a sequence number: tenant, databases, collections, users.
 
-    Deleted things that can be restored are listed with their `deleted_at`; `delete` says that one is purged.
+    Deleted entities that can be restored have `deleted_at` set; type `delete` means permanently removed.
     """
 
     since: Since = 0

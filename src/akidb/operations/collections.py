@@ -29,7 +29,7 @@ ONE = ALL + "/{collection}"
 class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
     """Create a collection.
 
-    It needs a `dimension`, or an `embedding_model`, whose dimension it takes.
+    Requires a `dimension`, or an `embedding_model`, whose dimension is then used.
     """
 
     name: Name
@@ -43,7 +43,7 @@ class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
 
 @operation("collection.list", "GET", ALL, needs=Access.METADATA_READ)
 class ListCollections(InDatabase[Page[Collection]], kw_only=True, frozen=True):
-    """List the collections of a database by name; with `deleted`, only deleted ones."""
+    """List the collections of a database, sorted by name; with `deleted`, only deleted ones."""
 
     deleted: Deleted = False
     limit: Limit = DEFAULT_PAGE_LIMIT
@@ -54,7 +54,7 @@ class ListCollections(InDatabase[Page[Collection]], kw_only=True, frozen=True):
     "collection.count", "GET", databases.ONE + "/collection-count", needs=Access.METADATA_READ, member="count"
 )
 class CountCollections(InDatabase[int], kw_only=True, frozen=True):
-    """Count the collections of a database, or the deleted ones."""
+    """Count the collections of a database; with `deleted`, only deleted ones."""
 
     deleted: Deleted = False
 
@@ -66,7 +66,7 @@ class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
 
 @operation("collection.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
 class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
-    """Change fields of a collection. Dimension, metric and model cannot change."""
+    """Update fields of a collection. Dimension, metric and model cannot be changed."""
 
     name: Name | UnsetType = UNSET
     hnsw_m: HnswM | UnsetType = UNSET
@@ -77,7 +77,7 @@ class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
 
 @operation("collection.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
 class DeleteCollection(InCollection[None], kw_only=True, frozen=True):
-    """Delete a collection and its documents, until it is restored or purged."""
+    """Delete a collection and its documents; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
@@ -91,6 +91,6 @@ class RestoreCollection(InCollection[Collection], kw_only=True, frozen=True):
 
 @operation("collection.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE)
 class PurgeCollection(InCollection[None], kw_only=True, frozen=True):
-    """Remove a deleted collection and its documents for good."""
+    """Permanently remove a deleted collection and its documents."""
 
     if_version: Version | None = None

@@ -25,7 +25,7 @@ ONE = ALL + "/{database}"
 
 @operation("database.create", "POST", ALL, status=201, needs=Access.METADATA_WRITE)
 class CreateDatabase(InTenant[Database], kw_only=True, frozen=True):
-    """Create a database, `ready` or `provisioning`."""
+    """Create a database in state `ready` or `provisioning`."""
 
     name: Name
     description: Description = ""
@@ -34,7 +34,7 @@ class CreateDatabase(InTenant[Database], kw_only=True, frozen=True):
 
 @operation("database.list", "GET", ALL, needs=Access.METADATA_READ)
 class ListDatabases(InTenant[Page[Database]], kw_only=True, frozen=True):
-    """List the databases of a tenant by name; with `deleted`, only deleted ones."""
+    """List the databases of a tenant, sorted by name; with `deleted`, only deleted ones."""
 
     deleted: Deleted = False
     limit: Limit = DEFAULT_PAGE_LIMIT
@@ -45,7 +45,7 @@ class ListDatabases(InTenant[Page[Database]], kw_only=True, frozen=True):
     "database.count", "GET", tenants.ONE + "/database-count", needs=Access.METADATA_READ, member="count"
 )
 class CountDatabases(InTenant[int], kw_only=True, frozen=True):
-    """Count the databases of a tenant, or the deleted ones."""
+    """Count the databases of a tenant; with `deleted`, only deleted ones."""
 
     deleted: Deleted = False
 
@@ -57,7 +57,7 @@ class GetDatabase(InDatabase[Database], kw_only=True, frozen=True):
 
 @operation("database.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
 class UpdateDatabase(InDatabase[Database], kw_only=True, frozen=True):
-    """Change fields of a database, or move it to another state."""
+    """Update fields of a database, or change its state."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
@@ -68,7 +68,7 @@ class UpdateDatabase(InDatabase[Database], kw_only=True, frozen=True):
 
 @operation("database.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
 class DeleteDatabase(InDatabase[None], kw_only=True, frozen=True):
-    """Delete a database and its collections, until it is restored or purged."""
+    """Delete a database and its collections; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
@@ -82,6 +82,6 @@ class RestoreDatabase(InDatabase[Database], kw_only=True, frozen=True):
 
 @operation("database.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE)
 class PurgeDatabase(InDatabase[None], kw_only=True, frozen=True):
-    """Remove a deleted database and its documents for good."""
+    """Permanently remove a deleted database and its documents."""
 
     if_version: Version | None = None

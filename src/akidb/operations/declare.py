@@ -1,19 +1,19 @@
-"""The table of operations: one row for each thing that can be asked of AkiDB.
+"""The table of operations, with one row per operation.
 
     @operation("collection.get", "GET", ONE, needs=Access.METADATA_READ)
     class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
         \"\"\"Get a collection by its ID or name.\"\"\"
 
-A row is a frozen request: its fields are everything a caller can say, `Request[Collection]` names the answer.
-From the rows come routes, the OpenAPI description, the HTTP client, everyday commands, the documented tables,
-the frame of the services, and the tests that walk through every operation.
+A row is a frozen request: its fields are the parameters, `Request[Collection]` names the response type.
+Routes, the OpenAPI description, the HTTP client, everyday commands, the tables in the docs, the dispatch of
+the services, and the tests of all operations are derived from the rows.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,102 +31,100 @@ _IF_VERSION = "if_version"
 
 
 class Request(msgspec.Struct, Generic[A_co], kw_only=True, frozen=True):
-    """What is asked; `A_co` is the answer."""
+    """A request; `A_co` is the type of its response."""
 
     def __repr__(self) -> str:
-        """Everything but a password: requests end up in logs."""
+        """Show all fields except a password, since requests are logged."""
         shown = (name for name in self.__struct_fields__ if name != "password")
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
 class InTenant(Request[A_co], Generic[A_co], kw_only=True, frozen=True):
-    """About a tenant, or something in it."""
+    """A request on a tenant, or something in it."""
 
     tenant: TenantRef
 
 
 class InDatabase(InTenant[A_co], Generic[A_co], kw_only=True, frozen=True):
-    """About a database, or something in it."""
+    """A request on a database, or something in it."""
 
     database: DatabaseRef
 
 
 class InCollection(InDatabase[A_co], Generic[A_co], kw_only=True, frozen=True):
-    """About a collection, or something in it."""
+    """A request on a collection, or something in it."""
 
     collection: CollectionRef
 
 
 class OfUser(InTenant[A_co], Generic[A_co], kw_only=True, frozen=True):
-    """About a user of a tenant."""
+    """A request on a user of a tenant."""
 
     user: UserRef
 
 
 class Operations(Protocol):
-    """Whoever carries requests out: the services of this process, or a server that is asked over HTTP."""
+    """Performs requests: the services of this process, or a client of a server over HTTP."""
 
     def perform(self, request: Request[A], **ends: Any) -> A:
-        """Carry a request out and return its answer.
+        """Perform a request and return its response.
 
-        `ends` are `source` (a body of bytes), `sink` (an answer in bytes) and `progress`, for operations that
-        have them. Raises InvalidArgument, NotFound, InvalidState for a state that forbids it, Unavailable,
-        and what the operation's row names.
+        `ends` are `source` (a binary body), `sink` (for a binary response) and `progress`, where an operation
+        has them. Raises InvalidArgument, NotFound, InvalidState, Unavailable, and the errors in `raises` of
+        the operation's row.
         """
-        ...
 
     def close(self) -> None:
-        """Release files and connections. Nothing may be asked afterwards."""
-        ...
+        """Release files and connections. `perform` must not be called afterwards."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Operation:
-    """A row of the table. What is derived from its request is derived when it is first needed."""
+    """A row of the table. Values derived from its request are computed on first use."""
 
     request: type[Request[Any]]
     name: str
-    """As in `collection.create`: in metrics, spans, audit and OpenAPI, and the scope of idempotency keys."""
+    """As in `collection.create`; used in metrics, spans, audit, OpenAPI, and to scope idempotency keys."""
     method: str
     path: str
     needs: Access | None = None
-    """What the states on the path must permit, or None. `get`, `delete`, `restore` and `purge` look at those
-    above the thing alone: its own lets it be seen, or decides by the table of moves."""
+    """The access that the states on the path must permit, or None. `get`, `delete`, `restore` and `purge`
+    check only the parents: the entity itself is readable in every state, and its moves have a table."""
     status: int = 200
     changes: bool
-    """Whether it changes something, and so takes an Idempotency-Key."""
+    """Whether it modifies data, and therefore accepts an Idempotency-Key."""
     slow: bool = False
-    """Whether it may take seconds, so that a server bounds how many run at once."""
+    """Whether it may take seconds; a server limits how many of these run concurrently."""
     waits: bool = False
     """Whether its handler returns a reader that may wait for a change."""
     local: bool = False
-    """Whether it works on files of the caller's machine, so that a server is not asked."""
+    """Whether it works on local files and never goes through a server."""
     takes: Literal["json", "bytes"] = "json"
     gives: Literal["json", "bytes"] = "json"
-    """`bytes` of any number come from a `source`, or go to a `sink`."""
+    """`bytes` are streamed from a `source` or to a `sink`, without a size limit."""
     member: str | None = None
-    """The member of a JSON object that holds an answer which is no object itself."""
+    """The member of a JSON object that wraps a response that is not an object."""
     one_of: tuple[str, str] | None = None
-    """Two fields of which exactly one is given."""
+    """Two fields, exactly one of which must be given."""
     raises: tuple[type[AkiDBError], ...] = ()
-    """Errors that its form does not tell of."""
+    """Errors that do not follow from the other columns."""
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
 
     @cached_property
     def places(self) -> tuple[str, ...]:
-        """The names in braces of the path."""
+        """The names in braces in the path."""
         return tuple(_PLACE.findall(self.path))
 
     @property
     def feature(self) -> str:
-        """What it is about, as in `collection`."""
+        """The part of the name before the dot, such as `collection`."""
         return self.name.partition(".")[0]
 
     @property
     def verb(self) -> str:
-        """What it does, as in `create`."""
+        """The part of the name after the dot, such as `create`."""
         return self.name.partition(".")[2]
 
     @cached_property
@@ -136,23 +134,33 @@ class Operation:
 
     @cached_property
     def description(self) -> str:
-        """What follows the first line."""
+        """The description after the first line."""
         return " ".join((self.request.__doc__ or "").partition("\n\n")[2].split())
+
+    @cached_property
+    def declared(self) -> tuple[msgspec.structs.FieldInfo, ...]:
+        """Each field with its annotation and default."""
+        return msgspec.structs.fields(self.request)
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
         """The annotation of each field."""
-        return get_type_hints(self.request, include_extras=True)
+        return {field.name: field.type for field in self.declared}
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """The default of each field, if it has one."""
+        return {field.name: field.default for field in self.declared}
 
     @cached_property
     def answer(self) -> Any:
-        """The type of the answer; `type(None)` for none."""
+        """The type of the response; `type(None)` if there is none."""
         (answer,) = get_args(self.request.__orig_bases__[0])  # type: ignore[attr-defined]
         return type(None) if answer is None else answer
 
     @cached_property
     def sent(self) -> Any:
-        """The type of the answer in JSON."""
+        """The type of the response in JSON."""
         return self.answer if self.member is None else _object_of(self.member, self.answer)
 
     @cached_property
@@ -167,7 +175,7 @@ class Operation:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether it may be asked for of one version alone (If-Match)."""
+        """Whether it accepts an expected version (If-Match)."""
         return _IF_VERSION in self.request.__struct_fields__
 
     @property
@@ -177,23 +185,23 @@ class Operation:
 
     @cached_property
     def said(self) -> tuple[str, ...]:
-        """The fields that are neither in the path nor in a header: those of the query or the body."""
+        """The fields of the query or the body: neither in the path nor in a header."""
         elsewhere = {*self.places, _IF_VERSION}
         return tuple(name for name in self.request.__struct_fields__ if name not in elsewhere)
 
     @cached_property
     def shape(self) -> type[msgspec.Struct]:
-        """How a query or body is decoded: unknown fields refused, and values left to the fields' checks."""
+        """The type that decodes a query or body: refuses unknown fields, leaves values to their checks."""
         return self._struct(lambda _, rules: rules.wire if rules is not None and rules.is_decoded else Any)
 
     @cached_property
     def schema(self) -> type[msgspec.Struct]:
-        """The same with each field's type and bounds, for the OpenAPI description."""
+        """Like `shape`, with each field's type and bounds, for the OpenAPI description."""
         return self._struct(_described)
 
     def _struct(self, type_of: Callable[[Any, Field | None], Any]) -> type[msgspec.Struct]:
         fields: list[Any] = []
-        for each in msgspec.structs.fields(self.request):
+        for each in self.declared:
             if each.name not in self.said:
                 continue
             kind = type_of(self.hints[each.name], self.fields.get(each.name))
@@ -211,9 +219,9 @@ class Operation:
         return made
 
     def checked(self, request: Request[A]) -> Request[A]:
-        """The request with each value in the form that handlers use.
+        """Check a request and return it with each value in the form that handlers use.
 
-        Raises InvalidArgument for the first field whose check refuses its value.
+        Raises InvalidArgument for the first field with an invalid value.
         """
         changed: dict[str, Any] | None = None
         for name, check, may_be_none in self._checks:
@@ -229,7 +237,7 @@ class Operation:
         return request if changed is None else msgspec.structs.replace(request, **changed)
 
     def given(self, request: Request[Any]) -> dict[str, Any]:
-        """The fields of the query or body that a request says something about, filters as their JSON."""
+        """Return the query or body fields that a request sets, filters as JSON."""
         found = ((name, getattr(request, name)) for name in self.said)
         return {name: _as_json(value) for name, value in found if value is not UNSET}
 
@@ -244,7 +252,7 @@ class Operation:
 
 
 def _as_json(value: Any) -> Any:
-    """The same value, but a filter as JSON: msgspec would encode the fields of the dataclass."""
+    """Return the value, a filter as JSON: msgspec would encode the fields of the dataclass."""
     from akidb.domain.filters import Filter
 
     return msgspec.Raw(value.canonical) if isinstance(value, Filter) else value
@@ -256,7 +264,7 @@ def _object_of(member: str, answer: Any) -> type[msgspec.Struct]:
 
 
 def _described(hint: Any, rules: Field | None) -> Any:
-    """A field's type in JSON, with its description and bounds."""
+    """Return a field's type in JSON, with its description and bounds."""
     if rules is None:
         return hint
     (meta, inner) = _annotation_of(hint)
@@ -264,7 +272,7 @@ def _described(hint: Any, rules: Field | None) -> Any:
 
 
 def _annotation_of(hint: Any) -> tuple[Any, Any]:
-    """The rules in an annotation, and the type that they are about."""
+    """Return the metadata of an annotation, and the annotated type."""
     metadata = getattr(hint, "__metadata__", None)
     if metadata is not None:
         return metadata[0], hint.__origin__
@@ -272,7 +280,7 @@ def _annotation_of(hint: Any) -> tuple[Any, Any]:
 
 
 OPERATIONS: dict[type[Request[Any]], Operation] = {}
-"""Everything that can be asked of AkiDB."""
+"""All operations, by request type."""
 
 
 def operation(name: str, method: str = "", path: str = "", **columns: Any) -> Callable[[RequestT], RequestT]:

@@ -1,4 +1,4 @@
-"""Documents of a collection, and search among them. Each of these counts towards the tenant's rate."""
+"""Documents of a collection, and search. Each operation counts towards the tenant's rate limit."""
 
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -41,14 +41,14 @@ IDS_OR_FILTER = ("ids", "filter")
     raises=(RateLimited, QuotaExceeded),
 )
 class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
-    """Write up to 10,000 documents, all or none; a document with a known id is replaced."""
+    """Write up to 10,000 documents atomically; a document with an existing id is replaced."""
 
     documents: Documents
 
 
 @operation("document.scan", "GET", ALL, needs=Access.DOCUMENT_READ, raises=(RateLimited,))
 class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
-    """List documents in the order of their ids (by code point)."""
+    """List documents sorted by id (by code point)."""
 
     filter: Where | None = None
     include: Parts = DEFAULT_INCLUDE
@@ -66,7 +66,7 @@ class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
     raises=(RateLimited,),
 )
 class GetDocuments(InCollection[list[Document]], kw_only=True, frozen=True):
-    """Get documents by their ids, in that order; unknown ids are left out."""
+    """Get documents by id, in the given order; unknown ids are skipped."""
 
     ids: Ids
     include: Parts = DEFAULT_INCLUDE
@@ -82,7 +82,7 @@ class GetDocuments(InCollection[list[Document]], kw_only=True, frozen=True):
     raises=(RateLimited,),
 )
 class CountDocuments(InCollection[int], kw_only=True, frozen=True):
-    """Count all documents, or those that match."""
+    """Count all documents, or those that match a filter."""
 
     filter: Where | None = None
 
@@ -97,7 +97,7 @@ class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     raises=(RateLimited,),
 )
 class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
-    """Delete documents by their ids, or all that match; returns how many there were."""
+    """Delete documents by id or by filter; returns the number of deleted documents."""
 
     ids: Ids | None = None
     filter: Selector | None = None
@@ -115,7 +115,7 @@ class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
 class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     """Merge metadata into that of the selected documents (RFC 7396); a null removes its key.
 
-    Returns how many documents were selected.
+    Returns the number of selected documents.
     """
 
     metadata: JsonObject
@@ -134,7 +134,7 @@ class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     raises=(RateLimited,),
 )
 class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
-    """Find the documents that score highest against a text or a vector."""
+    """Find the documents with the highest scores for a text or a vector."""
 
     text: Query | None = None
     vector: QueryVector | None = None

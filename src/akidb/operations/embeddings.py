@@ -1,6 +1,6 @@
 """Embedding of texts, and the embedding models of the machine that runs AkiDB.
 
-Their routes are those of OpenAI's API, written by hand (`akidb.api.openai`).
+Their routes follow OpenAI's API and are implemented in `akidb.api.openai`.
 """
 
 from akidb.domain.embedding import EmbeddingResult, ModelInfo
@@ -11,7 +11,7 @@ from akidb.operations.declare import Request, operation
 
 @operation("embedding.create", "POST", "/v1/embeddings", changes=False, slow=True, raises=(NotFound,))
 class EmbedTexts(Request[EmbeddingResult], kw_only=True, frozen=True):
-    """Embed up to 2,048 texts with a model, by default the one that the settings name."""
+    """Embed up to 2,048 texts with a model, by default the one in the setting `default_model`."""
 
     texts: Texts
     model: Model | None = None
@@ -31,6 +31,6 @@ class GetModel(Request[ModelInfo], kw_only=True, frozen=True):
 
 @operation("model.pull", "POST", "/v1/models/{model}/pull", slow=True)
 class PullModel(Request[ModelInfo], kw_only=True, frozen=True):
-    """Download an embedding model and verify it by its hash, unless it is installed."""
+    """Download an embedding model and verify its hash, unless it is already installed."""
 
     model: Model

@@ -1,4 +1,4 @@
-"""The migration from AkiDB 1.x and back. It works on files where the data is: a server is not asked."""
+"""Migration from AkiDB 1.x and back. It works on local files and never goes through a server."""
 
 from typing import Annotated
 
@@ -11,9 +11,9 @@ Directory = Annotated[DirectoryLike, field(check_directory, "A directory.", wire
 
 @operation("migration.v1_to_v2", local=True)
 class MigrateV1ToV2(Request[MigrationReport], kw_only=True, frozen=True):
-    """Migrate the tenant of every manifest in a directory of AkiDB 1.x, or none of them.
+    """Migrate the tenants of all manifests in an AkiDB 1.x directory, atomically.
 
-    With `overwrite`, a manifest that has changed since replaces its tenant.
+    With `overwrite`, a manifest that has changed since its migration replaces its tenant.
     """
 
     v1_data_dir: Directory
@@ -23,6 +23,6 @@ class MigrateV1ToV2(Request[MigrationReport], kw_only=True, frozen=True):
 
 @operation("migration.v2_to_v1", local=True)
 class MigrateV2ToV1(Request[ReturnReport], kw_only=True, frozen=True):
-    """Write every tenant as a manifest of AkiDB 1.x into a directory that holds nothing else."""
+    """Write every tenant as an AkiDB 1.x manifest to a directory that contains nothing else."""
 
     out: Directory

@@ -1,4 +1,4 @@
-"""Tenants. With `if_version` a change is made only while the tenant has that version."""
+"""Tenants. With `if_version`, a change is applied only if the tenant has that version."""
 
 from msgspec import UNSET, UnsetType
 
@@ -32,9 +32,9 @@ ONE = ALL + "/{tenant}"
 
 @operation("tenant.create", "POST", ALL, status=201)
 class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
-    """Create a tenant, `active` or `provisioning`.
+    """Create a tenant with status `active` or `provisioning`.
 
-    Without a slug, one is derived from the name. Quotas that are left out have their defaults.
+    If omitted, the slug is derived from the name, and quotas have their defaults.
     """
 
     name: TenantName
@@ -49,7 +49,7 @@ class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
 
 @operation("tenant.list", "GET", ALL)
 class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
-    """List tenants, by creation unless `sort` says otherwise; with `deleted`, only deleted ones."""
+    """List tenants, by default in order of creation; with `deleted`, only deleted ones."""
 
     status: Status | None = None
     external_id: ExternalId | None = None
@@ -60,10 +60,10 @@ class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
     cursor: Cursor | None = None
 
 
-# Not below /v1/tenants: there it would be the tenant whose slug is `count`.
+# Not under /v1/tenants, where `count` would be taken for a tenant's slug.
 @operation("tenant.count", "GET", "/v1/tenant-count", member="count")
 class CountTenants(Request[int], kw_only=True, frozen=True):
-    """Count tenants, with the filters of a list."""
+    """Count tenants; takes the same filters as the list."""
 
     status: Status | None = None
     external_id: ExternalId | None = None
@@ -78,7 +78,7 @@ class GetTenant(InTenant[Tenant], kw_only=True, frozen=True):
 
 @operation("tenant.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
 class UpdateTenant(InTenant[Tenant], kw_only=True, frozen=True):
-    """Change fields of a tenant; `metadata` is replaced as a whole."""
+    """Update fields of a tenant; `metadata` is replaced as a whole."""
 
     name: TenantName | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
@@ -99,7 +99,7 @@ class ActivateTenant(InTenant[Tenant], kw_only=True, frozen=True):
 
 @operation("tenant.suspend", "POST", ONE + "/suspend")
 class SuspendTenant(InTenant[Tenant], kw_only=True, frozen=True):
-    """Stop everything but reads of metadata and audit. No write commits after the response."""
+    """Suspend a tenant: only its metadata and audit log can be read. No write commits after the response."""
 
     reason: Reason | None = None
     if_version: Version | None = None
@@ -107,21 +107,21 @@ class SuspendTenant(InTenant[Tenant], kw_only=True, frozen=True):
 
 @operation("tenant.delete", "DELETE", ONE, status=204)
 class DeleteTenant(InTenant[None], kw_only=True, frozen=True):
-    """Delete a tenant and everything in it, until it is restored or purged."""
+    """Delete a tenant and everything in it; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
 
 @operation("tenant.restore", "POST", ONE + "/restore")
 class RestoreTenant(InTenant[Tenant], kw_only=True, frozen=True):
-    """Restore a deleted tenant, in the status that it had."""
+    """Restore a deleted tenant with its previous status."""
 
     if_version: Version | None = None
 
 
 @operation("tenant.purge", "POST", ONE + "/purge", status=204)
 class PurgeTenant(InTenant[None], kw_only=True, frozen=True):
-    """Remove a deleted tenant for good, with everything that it stored."""
+    """Permanently remove a deleted tenant and everything that it stored."""
 
     if_version: Version | None = None
 

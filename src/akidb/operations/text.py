@@ -1,7 +1,6 @@
-"""Fields of a request from text, as a query string and a command line give them.
+"""Parses the fields of a request from text, as in query strings and on the command line.
 
-What does not look like a value of the field's type stays text, so that the field's own check says what is
-wrong.
+Text that does not look like a value of the field's type stays text, so that the field's check reports it.
 """
 
 import re
@@ -43,7 +42,7 @@ def _text(text: str, _: str) -> str:
 
 
 def json_object(text: str, field: str) -> dict[str, Any]:
-    """A JSON object in a text. Raises InvalidArgument with the path of what is wrong, below `field`."""
+    """Parse a JSON object. Raises InvalidArgument with the path of the invalid value, below `field`."""
     try:
         value = decode_strict(text.encode(errors="surrogatepass"), dict[str, Any])
     except InvalidArgument as error:
@@ -52,7 +51,7 @@ def json_object(text: str, field: str) -> dict[str, Any]:
 
 
 def below(outer: str, inner: str) -> str:
-    """The path of a spot within a field."""
+    """Return the path of `inner` within the field `outer`."""
     return f"{outer}{'' if not inner or inner[0] in '.[' else '.'}{inner}"
 
 
@@ -61,13 +60,13 @@ _PARSERS: dict[Any, Parser] = {int: _integer, float: _number, bool: _flag, list:
 
 @cache
 def parsers(request: type[Request[Any]]) -> dict[str, Parser]:
-    """A parser for each field of a request."""
+    """Return a parser for each field of a request."""
     return {name: _PARSERS.get(kind, _text) for name, kind in kinds(request).items()}
 
 
 @cache
 def kinds(request: type[Request[Any]]) -> dict[str, Any]:
-    """The type of each field's value in JSON: `int` of `int | None`, `list` of `list[Include]`."""
+    """Return the type of each field's value in JSON: `int` of `int | None`, `list` of `list[Include]`."""
     return {name: _base(hint) for name, hint in OPERATIONS[request].hints.items()}
 
 

@@ -1,4 +1,4 @@
-"""Checks and maintenance of the stores themselves."""
+"""Checks and maintenance of the stores."""
 
 from akidb.domain.documents import Page
 from akidb.domain.upkeep import Finding, MaintenanceReport
@@ -7,12 +7,12 @@ from akidb.operations.declare import Request, operation
 
 @operation("store.check", "GET", "/v1/doctor")
 class CheckStores(Request[Page[Finding]], kw_only=True, frozen=True):
-    """Check every store while others work: files, counters, what crosses between stores."""
+    """Check every store while it is in use: files, counters, consistency between stores."""
 
 
 @operation("store.maintain", "POST", "/v1/maintenance", changes=False, slow=True)
 class MaintainStores(Request[MaintenanceReport], kw_only=True, frozen=True):
-    """Purge what is past its retention, and finish what a crash left.
+    """Purge deleted entities past their retention, and complete work that a crash interrupted.
 
-    A server does so by itself, once a minute.
+    A server does this automatically once a minute.
     """

@@ -1,4 +1,4 @@
-"""Users of a tenant. No answer holds a password or its hash."""
+"""Users of a tenant. Responses never contain a password or its hash."""
 
 from msgspec import UNSET, UnsetType
 
@@ -25,7 +25,7 @@ class CreateUser(InTenant[User], kw_only=True, frozen=True):
 
 @operation("user.list", "GET", ALL, needs=Access.METADATA_READ)
 class ListUsers(InTenant[Page[User]], kw_only=True, frozen=True):
-    """List the users of a tenant by email."""
+    """List the users of a tenant, sorted by email."""
 
     limit: Limit = DEFAULT_PAGE_LIMIT
     cursor: Cursor | None = None
@@ -43,7 +43,7 @@ class GetUser(OfUser[User], kw_only=True, frozen=True):
 
 @operation("user.update", "PATCH", ONE, slow=True, needs=Access.METADATA_WRITE)
 class UpdateUser(OfUser[User], kw_only=True, frozen=True):
-    """Change fields of a user, or set another password."""
+    """Update fields of a user, or set a new password."""
 
     email: Email | UnsetType = UNSET
     role: Role | UnsetType = UNSET
@@ -60,21 +60,21 @@ class ActivateUser(OfUser[User], kw_only=True, frozen=True):
 
 @operation("user.suspend", "POST", ONE + "/suspend", needs=Access.METADATA_WRITE)
 class SuspendUser(OfUser[User], kw_only=True, frozen=True):
-    """Keep an active user out for a while."""
+    """Suspend an active user temporarily."""
 
     if_version: Version | None = None
 
 
 @operation("user.deactivate", "POST", ONE + "/deactivate", needs=Access.METADATA_WRITE)
 class DeactivateUser(OfUser[User], kw_only=True, frozen=True):
-    """Keep a user out who is about to leave."""
+    """Deactivate an active or suspended user who is leaving."""
 
     if_version: Version | None = None
 
 
 @operation("user.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
 class DeleteUser(OfUser[None], kw_only=True, frozen=True):
-    """Remove a user for good; the audit entries stay."""
+    """Permanently remove a user; audit entries are kept."""
 
     if_version: Version | None = None
 
@@ -89,10 +89,10 @@ class DeleteUser(OfUser[None], kw_only=True, frozen=True):
     raises=(Unauthenticated,),
 )
 class VerifyPassword(InTenant[User], kw_only=True, frozen=True):
-    """Get the active user who has this email and password.
+    """Verify an email and password, and get the active user.
 
-    An unknown email, a wrong password and a user who is not active get the same response. The time becomes
-    the user's `last_login_at`. No Idempotency-Key is taken: each request verifies the password anew.
+    An unknown email, a wrong password and an inactive user get the same response. Sets the user's
+    `last_login_at`. Idempotency-Key is not supported: each request verifies the password again.
     """
 
     email: Email

@@ -1,1 +1,1 @@
-"""Protocols of what the services need; adapters implement them, tests run each adapter through one suite."""
+"""Protocols that the services depend on; adapters implement them, one test suite runs on each adapter."""

@@ -1,4 +1,4 @@
-"""What is remembered of a request that bore an idempotency key, in both kinds of store."""
+"""Stored responses to requests with an idempotency key, in both kinds of store."""
 
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -11,26 +11,24 @@ KEPT_FOR = timedelta(hours=24)
 
 
 class RequestKey(msgspec.Struct, frozen=True):
-    """What makes two requests the same one."""
+    """The identity of a request."""
 
     scope: str
     """The operation."""
     key: str
-    """A digest of what the caller chose and of the path that was asked of: it tells no name."""
+    """A digest of the caller's key and of the requested path: it reveals no name."""
     fingerprint: bytes
     """SHA-256 of all its arguments."""
 
 
 class Answers(Protocol):
-    """Answers kept in the store, and in the transaction, of the effect that they belong to."""
+    """Responses, stored in the same store and transaction as the effect of the request."""
 
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
-        """The answer given before, not older than a day.
+        """Return the previous response, if it is not older than a day.
 
-        Raises IdempotencyMismatch when the key was used with other arguments.
+        Raises IdempotencyMismatch if the key was used with other arguments.
         """
-        ...
 
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
-        """Remember an answer, and forget those that are older than a day."""
-        ...
+        """Store a response, and delete those that are older than a day."""

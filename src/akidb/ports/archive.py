@@ -1,10 +1,10 @@
-"""What an archive holds, as values: the parts of a backup or of an exported tenant, in their order.
+"""The content of an archive: the parts of a backup or of an exported tenant, in their order.
 
     Header, then for each tenant store: StoreHead, and for each of its collections: CollectionImage,
     Documents..., Tombstones...; then Rows of the metadata, table by table; then Summary.
 
-The stores come first and the metadata after them, as they were taken. Nothing here is checked beyond its
-types: whoever takes an archive in checks what it says.
+The stores come first and the metadata after them, in the order in which they were read. Only types are
+checked here: the reader of an archive must check its content.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from akidb.domain.archives import ByteSink, ByteSource
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, User
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
@@ -27,7 +28,7 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", forbid_unknown_fields=True):
-    """What kind of archive it is, and where it comes from."""
+    """The kind and the origin of the archive."""
 
     kind: ArchiveKind
     akidb: str
@@ -38,7 +39,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", forbid_unk
 
 
 class StoreHead(msgspec.Struct, frozen=True, kw_only=True, tag="store", forbid_unknown_fields=True):
-    """The store of one tenant begins; its collections follow."""
+    """The start of one tenant's store; its collections follow."""
 
     tenant_id: TenantId
 
@@ -46,7 +47,7 @@ class StoreHead(msgspec.Struct, frozen=True, kw_only=True, tag="store", forbid_u
 class CollectionImage(
     msgspec.Struct, frozen=True, kw_only=True, tag="collection", forbid_unknown_fields=True
 ):
-    """A collection as its store knows it; its documents follow, then its tombstones."""
+    """The state of a collection in its store; its documents follow, then its tombstones."""
 
     collection_id: CollectionId
     database_id: DatabaseId
@@ -63,7 +64,7 @@ class CollectionImage(
 
 
 class Documents(NamedTuple):
-    """Documents of a collection: columns of one length, in the order of their sequences, and a matrix."""
+    """Documents of a collection: columns of equal length and a matrix, sorted by sequence."""
 
     sequences: Sequence[int]
     ids: Sequence[str]
@@ -75,32 +76,32 @@ class Documents(NamedTuple):
 
 
 class Tombstones(msgspec.Struct, frozen=True, tag="tombstones", forbid_unknown_fields=True):
-    """Deletions of a collection, in the order of their sequences."""
+    """Deletions of a collection, sorted by sequence."""
 
     sequences: list[int]
     ids: list[str]
 
 
 class TenantRecord(Tenant, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tenant with what its row holds besides."""
+    """A tenant with the other columns of its row."""
 
     state_before_deletion: TenantStatus | None = None
 
 
 class DatabaseRecord(Database, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A database with what its row holds besides."""
+    """A database with the other columns of its row."""
 
     state_before_deletion: DatabaseState | None = None
 
 
 class CollectionRecord(Collection, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A collection with what its row holds besides."""
+    """A collection with the other columns of its row."""
 
     state_before_deletion: CollectionState | None = None
 
 
 class UserRecord(User, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user with what the row holds besides."""
+    """A user with the other columns of the row."""
 
     email_key: str
     password_hash: str
@@ -111,7 +112,7 @@ class AuditRecord(AuditEntry, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PurgedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An ID that was purged and is not to come back."""
+    """An ID that was purged and must not be reused."""
 
     entity_id: bytes
     entity: str
@@ -119,7 +120,7 @@ class PurgedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class LegacyRecord(LegacyManifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The manifest that a tenant had in AkiDB 1.x."""
+    """The manifest of a tenant in AkiDB 1.x."""
 
 
 Record = (
@@ -135,22 +136,22 @@ RECORDS: Mapping[str, type[Any]] = {
     "audit_entries": AuditRecord,
     "purged": PurgedRecord,
 }
-"""The tables of the metadata that are archived, in the order in which one may refer to another."""
+"""The metadata tables that are archived, ordered so that rows refer only to earlier tables."""
 
 TENANT_TABLES = ("tenants", "databases", "collections", "users")
-"""Those that go with a tenant which is exported by itself: not the audit, nor the way back to 1.x, which are
-of the place where they were written."""
+"""The tables that are included in the export of a single tenant: not the audit log, nor the manifests of 1.x,
+which belong to the installation where they were written."""
 
 
 class Rows(NamedTuple):
-    """Rows of one table of the metadata."""
+    """Rows of one metadata table."""
 
     table: str
     rows: Sequence[Record]
 
 
 class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=True):
-    """How many of each there were: stores, documents, tombstones, and rows by table."""
+    """The counts of stores, documents, tombstones, and rows by table."""
 
     counts: dict[str, int]
 
@@ -158,80 +159,54 @@ class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=
 Part = Header | StoreHead | CollectionImage | Documents | Tombstones | Rows | Summary
 
 
-class ByteSink(Protocol):
-    """Where an archive is written."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all of it."""
-        ...
-
-
-class ByteSource(Protocol):
-    """Where an archive is read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to so many bytes; none at the end alone."""
-        ...
-
-
 class StoreImage(Protocol):
-    """A tenant store as of one instant."""
+    """A consistent snapshot of a tenant store."""
 
     def collections(self) -> Sequence[CollectionImage]:
-        """Its collections, deleted ones too."""
-        ...
+        """Return its collections, including deleted ones."""
 
     def documents(self, collection_id: CollectionId) -> Iterator[Documents]:
-        """Documents of a collection in parts of bounded size."""
-        ...
+        """Yield the documents of a collection in parts of bounded size."""
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
-        """Deletions of a collection in parts of bounded size."""
-        ...
+        """Yield the deletions of a collection in parts of bounded size."""
 
 
 class StoreFiller(Protocol):
-    """A new tenant store that is being filled, and that nobody knows of yet."""
+    """A new tenant store that is being filled and is not registered yet."""
 
     def add(self, part: CollectionImage | Documents | Tombstones) -> None:
-        """Take a collection, or what belongs to the one that was taken last."""
-        ...
+        """Add a collection, or data of the collection that was added last."""
 
 
 class MetadataRecords(Protocol):
-    """The rows of the metadata store, as they are."""
+    """The raw rows of the metadata store."""
 
     def read(self, table: str, tenant_id: TenantId | None = None) -> Iterator[Rows]:
-        """All rows of a table, or those of one tenant, in parts of bounded size."""
-        ...
+        """Yield all rows of a table, or those of one tenant, in parts of bounded size."""
 
     def write(self, rows: Rows) -> None:
-        """Add rows. Raises AlreadyExists for one that clashes, InvalidArgument for one that is refused."""
-        ...
+        """Add rows. Raises AlreadyExists for a conflicting row, InvalidArgument for an invalid one."""
 
     def known_ids(self, rows: Rows) -> list[tuple[str, str]]:
-        """Which of these rows' IDs are taken or purged here: the ID and `taken` or `purged`."""
-        ...
+        """Return the IDs of these rows that are taken or purged here, each with `taken` or `purged`."""
 
     def was_purged(self, *ids: EntityId) -> bool:
-        """Whether one of these IDs was purged."""
-        ...
+        """Return whether one of these IDs was purged."""
 
     def is_empty(self) -> bool:
-        """Whether there is no row of any of the tables."""
-        ...
+        """Return whether all of the tables are empty."""
 
 
 class ArchiveReader(Protocol):
-    """An archive being read; every part is checked by itself, and that it may come where it does."""
+    """An archive being read; checks each part by itself, and that it is allowed at its position."""
 
     header: Header
     digest: bytes
-    """SHA-256 of all of it, once all was read."""
+    """SHA-256 of the whole archive, after it was read completely."""
 
     def __iter__(self) -> Iterator[Part]:
-        """The parts. Raises InvalidArgument(`archive...`) for the first that is wrong."""
-        ...
+        """Iterate over the parts. Raises InvalidArgument(`archive...`) for the first invalid one."""
 
 
 class ArchiveWriter(Protocol):
@@ -239,24 +214,19 @@ class ArchiveWriter(Protocol):
 
     def add(self, part: StoreHead | CollectionImage | Documents | Tombstones | Rows) -> None:
         """Write the next part."""
-        ...
 
     def finish(self) -> object:
-        """Write the end."""
-        ...
+        """Write the end of the archive."""
 
 
 class ArchiveFormat(Protocol):
-    """How archives are read and written."""
+    """Reads and writes archives."""
 
     def reader(self, source: ByteSource, *, room_bytes: int) -> ArchiveReader:
-        """Begin to read an archive, which may take so many bytes when it is unpacked."""
-        ...
+        """Start reading an archive, which may have at most `room_bytes` when unpacked."""
 
     def writer(self, sink: ByteSink, header: Header) -> ArchiveWriter:
-        """Begin to write one."""
-        ...
+        """Start writing an archive."""
 
     def require_exportable(self, rows: Sequence[Rows], collections: int) -> None:
-        """Raise Unavailable for a tenant with more metadata than an archive of one tenant may have."""
-        ...
+        """Raise Unavailable for a tenant whose metadata exceeds the limits of a tenant archive."""

@@ -1,10 +1,10 @@
-"""What a store says of a transaction that it gave up for another one."""
+"""The error for a transaction that a store aborted because of a conflict."""
 
 from akidb.domain.errors import Unavailable
 
 
 class TransactionConflict(Unavailable):
-    """Nothing was done, and it may be run again.
+    """The transaction had no effect and can be retried.
 
-    The services run it again. Who sees this, as an Unavailable, asked at a time of unusual contention.
+    The services retry it. Callers see it, as an Unavailable, only under unusual contention.
     """

@@ -1,7 +1,7 @@
-"""What the services need of the tenant stores: documents, their counters, and the control row.
+"""The port to the tenant stores: documents, their counters, and the control row.
 
-A store says by itself whether an operation is allowed: every transaction begins with the control row,
-which holds the tenant's status and limits and its collections. So a write that is on its way while a
+A store decides by itself whether an operation is allowed: every transaction first reads the control row,
+which contains the tenant's status and limits and its collections. So a write that is in progress while a
 tenant is suspended sees the suspension, and fails.
 """
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 class ControlState(NamedTuple):
-    """What a tenant store knows of its tenant."""
+    """The state of the tenant as last applied to its store."""
 
     tenant_version: int
-    """The version that the rest is from, 0 for a store that was told nothing yet."""
+    """The tenant's version that was applied last, 0 if none was applied yet."""
     tenant_status: TenantStatus
     storage_quota_bytes: int
     storage_used_bytes: int
 
 
 class CollectionControl(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant store knows of one of its collections, and of the tenant."""
+    """The state of a collection, and of its tenant, as last applied to the store."""
 
     collection_key: int
     """The collection's number within its store."""
@@ -46,9 +46,9 @@ class CollectionControl(msgspec.Struct, frozen=True, kw_only=True):
     dimension: int
     metric: Metric
     sequence: int
-    """Of the last write to the collection; 0 before the first."""
+    """The sequence of the last write to the collection; 0 before the first."""
     tombstone_floor: int
-    """Deletions up to this sequence are no longer remembered one by one."""
+    """Deletions up to this sequence are discarded."""
     document_count: int
     max_document_count: int
     tenant_status: TenantStatus
@@ -57,27 +57,27 @@ class CollectionControl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentBatch(NamedTuple):
-    """Checked documents, ready to be written: four columns of one length, and a matrix."""
+    """Checked documents to write: four columns of equal length, and a matrix."""
 
     ids: Sequence[str]
     texts: Sequence[str | None]
     metadata: Sequence[str]
     """Each in canonical JSON."""
     sizes: Sequence[int]
-    """Bytes that each takes of the storage quota."""
+    """Bytes that each counts towards the storage quota."""
     vectors: "NDArray[np.float32]"
     """Shape `(n, dimension)`, C-contiguous, little-endian."""
 
 
 class Selection(NamedTuple):
-    """Which documents: those with these ids, or those that match."""
+    """Selected documents: those with these ids, or those that match the filter."""
 
     ids: Sequence[str] | None = None
     filter: Filter | None = None
 
 
 class Changes(NamedTuple):
-    """What happened to a collection after some sequence, and what each row holds now."""
+    """Changes of a collection after some sequence, with the current content of each row."""
 
     deleted: Sequence[tuple[int, str]]
     """Sequence and id of each deletion."""
@@ -103,16 +103,13 @@ class DocumentReader(Protocol):
     @property
     def control(self) -> CollectionControl:
         """The collection as it was when the reader was opened."""
-        ...
 
     @property
     def answers(self) -> Answers:
-        """Remembered answers of this store."""
-        ...
+        """Stored responses to requests with idempotency keys."""
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
-        """In the order of `ids`, unknown ones left out."""
-        ...
+        """Return the documents in the order of `ids`; unknown ids are skipped."""
 
     def scan(
         self,
@@ -122,45 +119,37 @@ class DocumentReader(Protocol):
         include: AbstractCollection[Include],
         limit: int,
     ) -> tuple[list[Document], bool]:
-        """Documents in the order of their ids after `after`, and whether there are more."""
-        ...
+        """Return documents with ids after `after`, sorted by id, and whether there are more."""
 
     def count(self, filter: Filter | None) -> int:
-        """How many there are, or match."""
-        ...
+        """Return the number of documents, or of those that match."""
 
     def fetch(
         self, keys: Sequence[int], include: AbstractCollection[Include]
     ) -> dict[int, tuple[int, Document]]:
-        """By document key: the row's sequence and the document. Missing keys are missing."""
-        ...
+        """Return the row's sequence and the document by document key. Unknown keys are omitted."""
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
-        """All that happened after a sequence; `contents` brings text and metadata too."""
-        ...
+        """Return all changes after a sequence; `contents` includes text and metadata."""
 
     def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
-        """Up to `limit` changes after a sequence, writes and deletions in their order."""
-        ...
+        """Return up to `limit` changes after a sequence, writes and deletions in order."""
 
 
 class DocumentWriter(DocumentReader, Protocol):
     """A write transaction on one collection."""
 
     def upsert(self, batch: DocumentBatch) -> None:
-        """Write all of them. Raises QuotaExceeded for storage or the number of documents."""
-        ...
+        """Write all documents. Raises QuotaExceeded for storage or the number of documents."""
 
     def delete(self, selection: Selection) -> int:
-        """Delete, leaving tombstones; gives how many there were."""
-        ...
+        """Delete documents, leaving tombstones; return how many were deleted."""
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
-        """Replace metadata by what `change(id, metadata)` makes of it (canonical JSON).
+        """Replace metadata with the result of `change(id, metadata)` (canonical JSON).
 
-        Gives how many were chosen. Raises QuotaExceeded for storage.
+        Return how many documents were selected. Raises QuotaExceeded for storage.
         """
-        ...
 
 
 class TenantStore(Protocol):
@@ -168,29 +157,24 @@ class TenantStore(Protocol):
 
     @property
     def store_id(self) -> StoreId:
-        """Which incarnation this is."""
-        ...
+        """The ID of this incarnation."""
 
     def read(
         self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
     ) -> AbstractContextManager[DocumentReader]:
-        """Read a collection as of one instant.
+        """Read a consistent snapshot of a collection.
 
-        Raises NotFound when it is deleted, InvalidState when a state forbids the operation.
+        Raises NotFound if it is deleted, InvalidState if a state forbids the operation.
         """
-        ...
 
     def transaction(self, collection_id: CollectionId) -> AbstractContextManager[DocumentWriter]:
-        """Write to a collection, all or nothing; raises as `read` does."""
-        ...
+        """Write to a collection atomically; raises the errors of `read`."""
 
     def control_state(self) -> ControlState:
-        """What the store was last told of its tenant."""
-        ...
+        """Return the tenant's state as last applied to the store."""
 
     def controls(self) -> Sequence[CollectionControl]:
-        """What the store knows of each of its collections."""
-        ...
+        """Return the state of each collection as last applied to the store."""
 
     def apply(
         self,
@@ -198,55 +182,47 @@ class TenantStore(Protocol):
         collections: Sequence[tuple[Database, Collection]],
         purged: Sequence[CollectionId] = (),
     ) -> None:
-        """Take over the state and limits of the tenant and of these collections.
+        """Apply the state and limits of the tenant and of these collections.
 
-        Removes the documents of purged ones. Returns when it is durable.
+        Removes the documents of purged collections. Returns when the changes are durable.
         """
-        ...
 
     def usage(self) -> tuple[int, int]:
-        """Bytes used, and documents in collections that are not deleted."""
-        ...
+        """Return the bytes used, and the number of documents in collections that are not deleted."""
 
     def image(self) -> AbstractContextManager[StoreImage]:
-        """All of the store as of one instant, for as long as it takes to read it, in nobody's way."""
-        ...
+        """Open a consistent snapshot of the whole store, for reads of any duration that block nothing."""
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted in the store's files; tells whether that could be done now."""
-        ...
+        """Erase deleted data from the store's files; return whether that was possible now."""
 
     def check(self) -> list[str]:
-        """What is wrong with the store: nothing, in a sound one."""
-        ...
+        """Return the problems of the store; none if it is sound."""
 
 
 class TenantStores(Protocol):
-    """The stores of this machine's tenants. Keeps a bounded number open."""
+    """The stores of this machine's tenants. Keeps a limited number of them open."""
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Make an empty store in place of an unused one that a crash left.
+        """Create an empty store, replacing an unused one left by a crash.
 
-        Raises Unavailable when a store that no metadata knows, but which was used, lies there.
+        Raises Unavailable if a used store without metadata exists at its path.
         """
-        ...
 
     def open(
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
     ) -> AbstractContextManager[TenantStore]:
-        """The tenant's store.
+        """Open the tenant's store.
 
-        `prepare` runs once before anybody gets the store after it was opened or went stale. Raises
-        Unavailable when the file is missing, damaged, newer than this program or of another incarnation.
+        `prepare` runs once before the first use after the store was opened or became stale. Raises
+        Unavailable if the file is missing, damaged, newer than this program or of another incarnation.
         """
-        ...
 
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> AbstractContextManager[StoreFiller]:
-        """Make a store as `create` does, and fill it; durable when the block ends, gone when it raises.
+        """Create a store like `create`, and fill it; durable when the block ends, removed when it raises.
 
-        It was told of no tenant: until then it counts as unused.
+        The store counts as unused until a tenant is applied to it.
         """
-        ...
 
     def branch(
         self,
@@ -255,41 +231,32 @@ class TenantStores(Protocol):
         image: StoreImage,
         renamed: Mapping[CollectionId, CollectionImage],
     ) -> None:
-        """Make a new tenant's store of what an image of another's holds, durably or not at all.
+        """Create a new tenant's store from the image of another, durably and atomically.
 
-        `renamed` says by the IDs that they have as what collections go on; others are left out. As with
-        `filling` it counts as unused until it is told of its tenant.
+        `renamed` maps the ID of each copied collection to its new image; other collections are omitted.
+        As with `filling`, the store counts as unused until a tenant is applied to it.
         """
-        ...
 
     def exclusive(self, tenant_id: TenantId) -> AbstractContextManager[None]:
-        """Keep others from opening, creating, preparing or removing this tenant's store; reentrant."""
-        ...
+        """Lock this tenant's store against opening, creation, preparation and removal; reentrant."""
 
     def mark_stale(self, tenant_id: TenantId) -> None:
-        """Have the store prepared again before the next use."""
-        ...
+        """Mark the store as stale, so that it is prepared again before its next use."""
 
     def remove(self, tenant_id: TenantId) -> None:
-        """Close the store for good and remove its files; fine when there are none."""
-        ...
+        """Close the store permanently and remove its files, if any."""
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
-        """Remove a store that was never told of its tenant; tells whether there is none now."""
-        ...
+        """Remove a store to which no tenant was ever applied; return whether there is no store now."""
 
     def names(self) -> list[str]:
-        """The tenant IDs of all stores that are here, in order; also names that are no tenant's."""
-        ...
+        """Return the sorted names of all existing stores: tenant IDs, and names that are not tenant IDs."""
 
     def figures(self) -> StoreFigures:
-        """How it stands with the open ones: their connections, queues and logs."""
-        ...
+        """Return the current gauges of the open stores: connections, queues and logs."""
 
     def open_count(self) -> int:
-        """How many are open now."""
-        ...
+        """Return the number of open stores."""
 
     def close(self) -> None:
-        """Close all of them."""
-        ...
+        """Close all stores."""

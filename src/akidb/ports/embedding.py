@@ -1,4 +1,4 @@
-"""What turns texts into vectors, and where the models of a machine are kept."""
+"""The ports to embedders, which convert texts to vectors, and to the installed models."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
@@ -13,14 +13,14 @@ Purpose = Literal["document", "query"]
 
 
 class Embedding(NamedTuple):
-    """The answer to one call: a row for each text, in the order of the texts."""
+    """The result of one call: a row for each text, in the order of the texts."""
 
     vectors: NDArray[np.float32]
     """Shape `(n, dimension)`, C-contiguous, each row of Euclidean norm 1."""
     token_counts: Sequence[int]
-    """Tokens of each text that went into the model, special tokens included."""
+    """Tokens of each text that the model processed, including special tokens."""
     truncated: Sequence[bool]
-    """Whether the text had more tokens than the model takes."""
+    """Whether the text had more tokens than the model accepts."""
 
 
 class Embedder(Protocol):
@@ -29,53 +29,44 @@ class Embedder(Protocol):
     @property
     def model(self) -> str:
         """The model's name, such as `all-minilm-l6-v2`."""
-        ...
 
     @property
     def fingerprint(self) -> str:
-        """Hash over all that decides the vectors; vectors of two fingerprints are never mixed."""
-        ...
+        """Hash of everything that determines the vectors; vectors of two fingerprints are never mixed."""
 
     @property
     def dimension(self) -> int:
         """Length of each vector."""
-        ...
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text beyond this are cut off."""
-        ...
+        """Maximum tokens of a text; further tokens are truncated."""
 
     def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
         """Embed `texts` (possibly none)."""
-        ...
 
 
 class EmbeddingModels(Protocol):
-    """The models that this machine knows; loads each once."""
+    """The models known on this machine; loads each once."""
 
     def list(self) -> list[ModelInfo]:
-        """All known models, by name."""
-        ...
+        """Return all known models, sorted by name."""
 
     def info(self, name: str) -> ModelInfo:
-        """One model.
+        """Return one model.
 
-        Raises NotFound(entity `embedding_model`) for a name that is not known.
+        Raises NotFound(entity `embedding_model`) for an unknown name.
         """
-        ...
 
     def load(self, name: str) -> Embedder:
-        """The embedder of a model, loaded at the first call and kept.
+        """Return the embedder of a model, loaded on the first call and cached.
 
-        Raises NotFound for an unknown name, Unavailable when its files are missing
+        Raises NotFound for an unknown name, Unavailable if its files are missing
         (naming `akidb model pull`) or do not have the expected hash.
         """
-        ...
 
     def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
-        """Fetch the model's files, check them by hash and build what is derived from them.
+        """Download the model's files, verify their hashes and build the derived files.
 
-        Does nothing when they are there. Raises Unavailable when no source has them.
+        Does nothing if they are installed. Raises Unavailable if no source has them.
         """
-        ...

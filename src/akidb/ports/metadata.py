@@ -1,9 +1,9 @@
-"""What the services need of the metadata store.
+"""The port to the metadata store.
 
-A transaction offers one small repository for each entity. `get` raises NotFound, `find` gives None;
-both see what is not deleted, or with `deleted=True` only what is. Whatever belongs to a tenant takes
-the tenant's ID first. An update carries the entity's next version: when the stored one is not the
-version before it, PreconditionFailed is raised and nothing changed.
+A transaction has one small repository per entity. For a missing entity, `get` raises NotFound and `find`
+returns None; both find only entities that are not deleted, or with `deleted=True` only deleted ones. Methods
+on data of a tenant take the tenant's ID first. An update takes the entity's next version: if the stored one
+is not the version before it, PreconditionFailed is raised and nothing is changed.
 """
 
 from collections.abc import Sequence
@@ -29,16 +29,13 @@ class TenantCatalog(Protocol):
     """Tenants."""
 
     def create(self, tenant: Tenant) -> None:
-        """Add a tenant. Raises AlreadyExists for its slug or external ID."""
-        ...
+        """Add a tenant. Raises AlreadyExists if its slug or external ID is taken."""
 
     def get(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant:
-        """By ID or slug."""
-        ...
+        """Return a tenant by ID or slug."""
 
     def find(self, tenant: TenantId | str, *, deleted: bool = False) -> Tenant | None:
-        """By ID or slug."""
-        ...
+        """Return a tenant by ID or slug, or None."""
 
     def list(
         self,
@@ -51,11 +48,10 @@ class TenantCatalog(Protocol):
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
-        """In this order, equal ones by ID. Raises InvalidArgument(`cursor`) for that of another list.
+        """List tenants in this order, ties by ID. Raises InvalidArgument(`cursor`) for one of another list.
 
-        `name_contains` is looked for without regard to case. A row that cannot be read is left out.
+        `name_contains` is case-insensitive. Rows that cannot be read are skipped.
         """
-        ...
 
     def count(
         self,
@@ -65,89 +61,71 @@ class TenantCatalog(Protocol):
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
-        """How many there are of these."""
-        ...
+        """Return the number of matching tenants."""
 
     def update(self, tenant: Tenant) -> None:
         """Store the next version."""
-        ...
 
     def delete(self, tenant: Tenant, now: datetime) -> None:
-        """Mark as deleted, remembering the state that it had."""
-        ...
+        """Mark as deleted, and store the previous state."""
 
     def restore(self, tenant: Tenant, now: datetime) -> Tenant:
         """Undo a deletion."""
-        ...
 
     def purge(self, tenant_id: TenantId, now: datetime) -> None:
-        """Remove the rows of a tenant and of all below it; remember its ID as purged."""
-        ...
+        """Remove the rows of a tenant and of everything in it; record its ID as purged."""
 
     def last_purge(self) -> datetime | None:
-        """When a tenant, or anything below one, was last purged."""
-        ...
+        """Return when a tenant, or anything in a tenant, was last purged."""
 
     def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
-        """Tenants deleted by then, the longest deleted first; not those that 1.x had deleted.
+        """Return tenants deleted by then, in order of deletion, except those deleted in 1.x.
 
-        In a transaction they are locked against others, and those that others have locked are left out.
+        In a transaction the rows are locked, and rows locked by other transactions are skipped.
         """
-        ...
 
 
 class DatabaseRepository(Protocol):
     """Databases of tenants."""
 
     def create(self, database: Database) -> None:
-        """Add a database. Raises AlreadyExists for its name."""
-        ...
+        """Add a database. Raises AlreadyExists if its name is taken."""
 
     def get(self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False) -> Database:
-        """By ID or name."""
-        ...
+        """Return a database by ID or name."""
 
     def find(
         self, tenant_id: TenantId, database: DatabaseId | str, *, deleted: bool = False
     ) -> Database | None:
-        """By ID or name."""
-        ...
+        """Return a database by ID or name, or None."""
 
     def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
-        """In the order of names."""
-        ...
+        """List databases, sorted by name."""
 
     def count(self, tenant_id: TenantId, *, deleted: bool = False) -> int:
-        """How many are not deleted, or are."""
-        ...
+        """Return the number of databases that are not deleted, or of deleted ones."""
 
     def update(self, database: Database) -> None:
         """Store the next version."""
-        ...
 
     def delete(self, database: Database, now: datetime) -> None:
-        """Mark as deleted, remembering the state that it had."""
-        ...
+        """Mark as deleted, and store the previous state."""
 
     def restore(self, database: Database, now: datetime) -> Database:
         """Undo a deletion."""
-        ...
 
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
-        """Remove the rows of a database and its collections; remember its ID as purged."""
-        ...
+        """Remove the rows of a database and its collections; record its ID as purged."""
 
     def expired(self, before: datetime, limit: int) -> Sequence[Database]:
-        """Those deleted by then whose tenant takes changes of its metadata; locked as tenants are."""
-        ...
+        """Return those deleted by then whose tenant permits metadata writes; locked like tenants."""
 
 
 class CollectionRepository(Protocol):
     """Collections of databases."""
 
     def create(self, collection: Collection) -> None:
-        """Add a collection. Raises AlreadyExists for its name."""
-        ...
+        """Add a collection. Raises AlreadyExists if its name is taken."""
 
     def get(
         self,
@@ -157,8 +135,7 @@ class CollectionRepository(Protocol):
         *,
         deleted: bool = False,
     ) -> Collection:
-        """By ID or name."""
-        ...
+        """Return a collection by ID or name."""
 
     def find(
         self,
@@ -168,14 +145,12 @@ class CollectionRepository(Protocol):
         *,
         deleted: bool = False,
     ) -> Collection | None:
-        """By ID or name."""
-        ...
+        """Return a collection by ID or name, or None."""
 
     def scope(
         self, tenant: TenantId | str, database: DatabaseId | str, collection: CollectionId | str
     ) -> Scope:
-        """A collection and all above it, in one query. NotFound names the first that is missing."""
-        ...
+        """Return a collection with its parents, in one query. NotFound has the first that is missing."""
 
     def list(
         self,
@@ -186,124 +161,99 @@ class CollectionRepository(Protocol):
         limit: int,
         cursor: str | None,
     ) -> Page[Collection]:
-        """In the order of names."""
-        ...
+        """List collections, sorted by name."""
 
     def all_of_tenant(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
-        """Every collection of a tenant or of one database, deleted ones too, with its database."""
-        ...
+        """Return all collections of a tenant or database, including deleted ones, with their databases."""
 
     def find_with_database(
         self, tenant_id: TenantId, collection_id: CollectionId
     ) -> tuple[Database, Collection] | None:
-        """One collection, deleted or not, with its database."""
-        ...
+        """Return a collection, deleted or not, with its database, or None."""
 
     def count_in(self, tenant_id: TenantId, database_id: DatabaseId, *, deleted: bool = False) -> int:
-        """How many of a database are not deleted, or are."""
-        ...
+        """Return the number of collections of a database that are not deleted, or of deleted ones."""
 
     def count(self, tenant_id: TenantId) -> int:
-        """How many are not deleted, nor in a deleted database."""
-        ...
+        """Return the number of collections that are neither deleted nor in a deleted database."""
 
     def update(self, collection: Collection) -> None:
         """Store the next version."""
-        ...
 
     def delete(self, collection: Collection, now: datetime) -> None:
-        """Mark as deleted, remembering the state that it had."""
-        ...
+        """Mark as deleted, and store the previous state."""
 
     def restore(self, collection: Collection, now: datetime) -> Collection:
         """Undo a deletion."""
-        ...
 
     def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
-        """Remove the row of a collection; remember its ID as purged."""
-        ...
+        """Remove the row of a collection; record its ID as purged."""
 
     def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
-        """Those deleted by then where all above takes changes of its metadata; locked as tenants are."""
-        ...
+        """Return those deleted by then whose parents permit metadata writes; locked like tenants."""
 
 
 class UserRepository(Protocol):
-    """Users of tenants. A hash of a password is in no entity: it is handed over and asked for by itself."""
+    """Users of tenants. Password hashes are not part of the entity: they are passed separately."""
 
     def create(self, user: User, password_hash: str) -> None:
-        """Add a user. Raises AlreadyExists for its email, case ignored."""
-        ...
+        """Add a user. Raises AlreadyExists if the email is taken, ignoring case."""
 
     def get(self, tenant_id: TenantId, user: UserId | str) -> User:
-        """By ID or email, case ignored."""
-        ...
+        """Return a user by ID or email, ignoring case."""
 
     def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
-        """By ID or email, case ignored."""
-        ...
+        """Return a user by ID or email, ignoring case, or None."""
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
-        """In the order of emails, case ignored."""
-        ...
+        """List users, sorted by email, ignoring case."""
 
     def count(self, tenant_id: TenantId) -> int:
-        """How many there are."""
-        ...
+        """Return the number of users."""
 
     def find_with_hash(self, tenant_id: TenantId, user: UserId | str) -> tuple[User, str] | None:
-        """By ID or email, with the hash of the password; as quick when there is none."""
-        ...
+        """Return a user by ID or email with the password hash; takes the same time if there is none."""
 
     def update(self, user: User, *, password_hash: str | None = None) -> None:
-        """Store the next version, and with it the hash of another password."""
-        ...
+        """Store the next version, and the hash of a new password if given."""
 
     def delete(self, user: User, now: datetime) -> None:
-        """Remove the row for good. Users that it created have no creator then."""
-        ...
+        """Remove the row permanently. Clears `created_by` of users that it created."""
 
 
 class AuditLog(Protocol):
-    """Audit entries: added, read, nothing else."""
+    """Audit entries; they can only be added and read."""
 
     def add(self, entry: AuditEntry) -> None:
         """Record an entry, in the transaction of what it records."""
-        ...
 
     def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
-        """Entries of a tenant, oldest first, also when it is purged."""
-        ...
+        """List the entries of a tenant, even a purged one, oldest first."""
 
     def knows(self, tenant_id: TenantId) -> bool:
-        """Whether there is any entry of that tenant."""
-        ...
+        """Return whether there is any entry of that tenant."""
 
 
 class StoreRegistry(Protocol):
-    """Which tenants have a store, and which one."""
+    """The store of each tenant."""
 
     def find(self, tenant_id: TenantId) -> StoreId | None:
-        """The tenant's store, None when none was ever made."""
-        ...
+        """Return the tenant's store, None if none was ever created."""
 
     def find_with_pending(self, tenant_id: TenantId) -> tuple[StoreId, bool] | None:
-        """The tenant's store, and whether the outbox holds anything for it."""
-        ...
+        """Return the tenant's store, and whether it has pending outbox entries."""
 
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Remember that the store was made."""
-        ...
+        """Record that the store was created."""
 
     def list(self) -> list[tuple[TenantId, StoreId]]:
-        """All of them."""
-        ...
+        """Return all stores."""
 
 
 class OutboxEntry(NamedTuple):
-    """A committed change that a tenant store must learn of."""
+    """A committed change that must be applied to a tenant store."""
 
     sequence: int
     tenant_id: TenantId
@@ -312,43 +262,35 @@ class OutboxEntry(NamedTuple):
 
 
 class Outbox(Protocol):
-    """Changes on their way from the metadata store to the tenant stores."""
+    """Pending changes from the metadata store to the tenant stores."""
 
     def add(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
-        """Note that this subject changed. What it changed to is read when the entry is applied."""
-        ...
+        """Record that this subject changed. Its current state is read when the entry is applied."""
 
     def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
-        """What the tenant's store has not been told, oldest first."""
-        ...
+        """Return the entries not yet applied to the tenant's store, oldest first."""
 
     def purges(self) -> list[OutboxEntry]:
-        """Stores that are still to be removed."""
-        ...
+        """Return the pending removals of stores."""
 
     def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
-        """Forget entries that were applied."""
-        ...
+        """Delete entries that were applied."""
 
     def waiting(self) -> Sequence[tuple[TenantId, int]]:
-        """The tenants whose stores were not told something, and the first of these entries of each."""
-        ...
+        """Return the tenants with pending entries, and the sequence of the first pending entry of each."""
 
     def depth(self) -> int:
-        """How many entries wait."""
-        ...
+        """Return the number of pending entries."""
 
 
 class MetadataFeed(Protocol):
-    """What changed below a tenant, the tenant itself included."""
+    """Changes of a tenant and of everything in it."""
 
     def state(self, tenant_id: TenantId) -> FeedState | None:
-        """How far the feed is, None for a tenant that there is not."""
-        ...
+        """Return the state of the feed, None for an unknown tenant."""
 
     def read(self, tenant_id: TenantId, since: int, limit: int) -> FeedSlice[MetadataChange]:
-        """Up to `limit` changes after a sequence. One that cannot be read is left out."""
-        ...
+        """Return up to `limit` changes after a sequence. Changes that cannot be read are skipped."""
 
 
 class MetadataTransaction(Protocol):
@@ -357,57 +299,46 @@ class MetadataTransaction(Protocol):
     @property
     def tenants(self) -> TenantCatalog:
         """`tenants` of this transaction."""
-        ...
 
     @property
     def databases(self) -> DatabaseRepository:
         """`databases` of this transaction."""
-        ...
 
     @property
     def collections(self) -> CollectionRepository:
         """`collections` of this transaction."""
-        ...
 
     @property
     def users(self) -> UserRepository:
         """`users` of this transaction."""
-        ...
 
     @property
     def audit(self) -> AuditLog:
         """`audit` of this transaction."""
-        ...
 
     @property
     def stores(self) -> StoreRegistry:
         """`stores` of this transaction."""
-        ...
 
     @property
     def outbox(self) -> Outbox:
         """`outbox` of this transaction."""
-        ...
 
     @property
     def feed(self) -> MetadataFeed:
         """`feed` of this transaction."""
-        ...
 
     @property
     def answers(self) -> Answers:
         """`answers` of this transaction."""
-        ...
 
     @property
     def legacy_manifests(self) -> LegacyManifests:
         """`legacy_manifests` of this transaction."""
-        ...
 
     @property
     def records(self) -> MetadataRecords:
         """`records` of this transaction."""
-        ...
 
 
 class MetadataStore(Protocol):
@@ -415,43 +346,34 @@ class MetadataStore(Protocol):
 
     @property
     def generation(self) -> int | None:
-        """Changes with every transaction, so that what was read before it may be kept until then.
+        """A number that changes with every transaction; data that was read can be cached until it changes.
 
-        None when other processes may write to the store.
+        None if other processes may write to the store.
         """
-        ...
 
     def read(self) -> AbstractContextManager[MetadataTransaction]:
-        """For reading: each call sees the newest committed state."""
-        ...
+        """Open for reading: each call sees the newest committed state."""
 
     def snapshot(self) -> AbstractContextManager[MetadataTransaction]:
-        """For reading several things as of one instant."""
-        ...
+        """Open a consistent snapshot for several reads."""
 
     def image(self) -> AbstractContextManager[MetadataTransaction]:
-        """For reading all of it as of one instant, for as long as it takes, in nobody's way."""
-        ...
+        """Open a consistent snapshot of the whole store, for reads of any duration that block nothing."""
 
     def transaction(self) -> AbstractContextManager[MetadataTransaction]:
-        """All or nothing: committed, durably, when the block ends; rolled back when it raises."""
-        ...
+        """Open a transaction: committed durably when the block ends; rolled back when it raises."""
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted in the store's files; tells whether that could be done now.
+        """Erase deleted data from the store's files; return whether that was possible now.
 
-        It cannot while somebody reads what was there before. PostgreSQL's files are its own affair.
+        It is not possible while a reader has an older snapshot. PostgreSQL manages its files itself.
         """
-        ...
 
     def figures(self) -> StoreFigures:
-        """How it stands with its connections, its queue and its log."""
-        ...
+        """Return the current gauges of its connections, queue and log."""
 
     def check(self) -> list[str]:
-        """What is wrong with the store: nothing, in a sound one."""
-        ...
+        """Return the problems of the store; none if it is sound."""
 
     def close(self) -> None:
-        """Close its connections."""
-        ...
+        """Close all connections."""

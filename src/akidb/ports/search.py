@@ -1,8 +1,8 @@
-"""What the services need of a vector index: search over whatever the rows hold now.
+"""The port to a vector index: search over the current rows.
 
-An index is derived. It is told nothing when documents are written: each search brings it up to the
-collection's sequence from the rows, so a write is found by the very next search, and an index that was
-lost is made again. How it keeps the vectors (one matrix, segments, nothing) is its own affair.
+An index is derived data. Writes of documents do not update it: each search first brings it up to the
+collection's sequence from the rows, so the next search finds every write, and a lost index is rebuilt.
+How it stores the vectors (one matrix, segments, not at all) is an implementation detail.
 """
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class VectorQuery(NamedTuple):
-    """A question to an index."""
+    """A query to an index."""
 
     vector: "NDArray[np.float32]"
     """Shape `(dimension,)`, finite; not zero when the metric is cosine."""
@@ -29,7 +29,7 @@ class VectorQuery(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A row that was found."""
+    """A matching row."""
 
     document_key: int
     sequence: int
@@ -38,7 +38,7 @@ class Hit(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """The best rows, by falling score, then by id."""
+    """The best rows, by descending score, then by id."""
 
     hits: list[Hit]
     statistics: SearchStatistics
@@ -55,17 +55,13 @@ class VectorIndex(Protocol):
         documents: DocumentReader,
         query: VectorQuery,
     ) -> Hits:
-        """Search the collection that `documents` reads, as of the reader's sequence or a later one."""
-        ...
+        """Search the collection that `documents` reads, at the reader's sequence or a later one."""
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
-        """What is kept in memory for a tenant."""
-        ...
+        """Return the bytes of memory that a tenant's indexes use."""
 
     def tenants(self) -> list[TenantId]:
-        """For whom something is kept."""
-        ...
+        """Return the tenants that have indexes in memory."""
 
     def forget(self, tenant_id: TenantId) -> None:
-        """Let go of all that is kept for a tenant."""
-        ...
+        """Release all indexes of a tenant."""

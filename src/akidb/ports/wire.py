@@ -1,4 +1,4 @@
-"""The JSON form of entities, documents and answers, shared by the server, the client and the stores."""
+"""The JSON form of entities, documents and responses, shared by the server, the client and the stores."""
 
 from typing import Any, TypeVar
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def enc_hook(value: Any) -> Any:
-    """Give msgspec a plain value for an ID or an array."""
+    """Convert an ID or an array to a plain value for msgspec."""
     if isinstance(value, EntityId):
         return str(value)
-    if hasattr(value, "tolist"):  # an array; asking for the type would import NumPy
+    if hasattr(value, "tolist"):  # an array; checking the type would import NumPy
         return value.tolist()
     if isinstance(value, frozenset):
         return sorted(value)
@@ -22,7 +22,7 @@ def enc_hook(value: Any) -> Any:
 
 
 def dec_hook(kind: type, value: Any) -> Any:
-    """Make an ID from its text. Raises ValueError, which msgspec reports with the path."""
+    """Parse an ID from its text. Raises ValueError, which msgspec reports with the path."""
     if issubclass(kind, EntityId):
         try:
             return kind.parse(value)
@@ -36,17 +36,17 @@ _ordered = msgspec.json.Encoder(enc_hook=enc_hook, order="deterministic")
 
 
 def encode(value: Any) -> bytes:
-    """JSON of any entity, page or answer."""
+    """Return the JSON of any entity, page or response."""
     return _encoder.encode(value)
 
 
 def encode_ordered(value: Any) -> bytes:
-    """The same JSON for equal values, in whatever order the keys of their objects are."""
+    """Return the same JSON for equal values, regardless of the order of keys in objects."""
     return _ordered.encode(value)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Read back what `encode` wrote, but a vector stays a list.
+    """Decode the output of `encode`, except that a vector stays a list.
 
     Raises msgspec.ValidationError for anything else.
     """

@@ -1,4 +1,4 @@
-"""Exact search: the vectors of each collection that is asked for, loaded once, within the tenant's quota."""
+"""Exact search: vectors of a collection are loaded on first use and cached within the memory quota."""
 
 import threading
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from akidb.search.scoring import prepare_query
 
 
 class _Loaded:
-    """A matrix and the lock that one search at a time holds."""
+    """A matrix and its lock, held by one search at a time."""
 
     def __init__(self, control: CollectionControl) -> None:
         self.lock = threading.Lock()
@@ -21,7 +21,7 @@ class _Loaded:
 
 
 class _TenantMemory:
-    """What is loaded for a tenant, the longest unused first."""
+    """LRU cache of a tenant's loaded collections, least recently used first."""
 
     def __init__(self, store_id: StoreId) -> None:
         self.store_id = store_id
@@ -32,7 +32,7 @@ class _TenantMemory:
         return sum(each.memory_bytes for each in self.loaded.values())
 
     def take(self, control: CollectionControl, quota_bytes: int) -> _Loaded | None:
-        """The collection's place, making room for it; None when it alone does not fit."""
+        """Return the collection's entry, evicting others if needed; None if it alone exceeds the quota."""
         needed = control.document_count * row_bytes(control.dimension)
         with self.lock:
             if needed > quota_bytes:
@@ -47,7 +47,7 @@ class _TenantMemory:
             return found
 
     def settle(self, collection_id: CollectionId, loaded: _Loaded, quota_bytes: int) -> None:
-        """Account for what a search has loaded; let go of it if it turned out too large."""
+        """Update the entry's size after a search, and evict entries above the quota."""
         with self.lock:
             loaded.memory_bytes = loaded.matrix.memory_bytes
             if self.loaded.get(collection_id) is loaded:
@@ -82,10 +82,10 @@ class ExactIndex:
             return _from_disk(documents, query)
         with loaded.lock:
             if loaded.matrix.sequence < control.tombstone_floor:
-                loaded.matrix = Matrix(control)  # deletions in between are forgotten: start anew
+                loaded.matrix = Matrix(control)  # older deletions are unknown: rebuild
             loaded.matrix.catch_up(documents)
             if loaded.matrix.sequence > control.sequence and query.filter is not None:
-                # Another search has seen newer rows than this snapshot, which the filter must read.
+                # Another search loaded rows newer than this snapshot, so the filter cannot read them here.
                 return _from_disk(documents, query)
             hits, allowed = loaded.matrix.search(prepared, query.top_k, query.filter, documents)
             scanned = loaded.matrix.count
@@ -93,7 +93,7 @@ class ExactIndex:
         return _answer(hits, query, SearchStatistics(plan="exact", scanned=scanned, allowed=allowed))
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
-        """What is kept in memory for a tenant."""
+        """Return the bytes cached for a tenant."""
         memory = self._tenants.get(tenant_id)
         if memory is None:
             return 0
@@ -101,12 +101,12 @@ class ExactIndex:
             return memory.memory_bytes()
 
     def tenants(self) -> list[TenantId]:
-        """For whom something is kept."""
+        """Return the tenants with cached data."""
         with self._lock:
             return list(self._tenants)
 
     def forget(self, tenant_id: TenantId) -> None:
-        """Let go of all that is kept for a tenant."""
+        """Evict all cached data of a tenant."""
         with self._lock:
             self._tenants.pop(tenant_id, None)
 

@@ -1,4 +1,4 @@
-"""The vectors of one collection in memory, brought up to date from its rows."""
+"""In-memory vectors of one collection, updated incrementally from its rows."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ from akidb.ports.search import Hit
 from akidb.search.scoring import Floats, Query, candidates, exact_scores, prepare_rows, scan, squared_norms
 
 ROW_OVERHEAD_BYTES = 250
-"""What a row takes beside its vector: its id in a list and a dictionary, its key and its sequence."""
+"""Memory per row beside its vector: its id in a list and a dictionary, its key and its sequence."""
 FILTERS_KEPT = 16
 GATHER_BELOW = 0.2
-"""When a filter lets through less than this share, its rows are gathered rather than all scanned."""
+"""If a filter matches a smaller share than this, only its rows are gathered and scanned."""
 CHUNK_ROWS = 1_024
 TRIM_BELOW = 4
-"""When less than one in so many of the rows reserved are used, the rest is given back."""
+"""If less than one in this many reserved rows is used, the rest is freed."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def row_bytes(dimension: int) -> int:
-    """What a row takes in memory: its vector, the square of its norm, and the rest."""
+    """Return the bytes of a row in memory: its vector, the square of its norm, and overhead."""
     return 4 * dimension + 4 + ROW_OVERHEAD_BYTES
 
 
 class Matrix:
-    """Rows without holes: a deleted one is replaced by the last. Not for two threads at once."""
+    """Dense rows: a deleted row is replaced by the last one. Not thread-safe."""
 
     def __init__(self, control: CollectionControl) -> None:
         self.metric = control.metric
@@ -48,12 +48,12 @@ class Matrix:
 
     @property
     def memory_bytes(self) -> int:
-        """What it takes, ids by estimate."""
+        """Bytes in memory; ids are estimated."""
         masks = sum(mask.nbytes for mask in self._allowed.values())
         return self._rows.nbytes + self._squares.nbytes + masks + self.count * ROW_OVERHEAD_BYTES
 
     def catch_up(self, documents: DocumentReader) -> None:
-        """Take over all that happened since, up to the reader's sequence."""
+        """Apply all changes up to the reader's sequence."""
         control = documents.control
         if self.sequence >= control.sequence:
             return
@@ -70,7 +70,7 @@ class Matrix:
     def search(
         self, query: Query, top_k: int, filter: Filter | None, documents: DocumentReader
     ) -> tuple[list[Hit], int]:
-        """The best rows, unordered and some more than `top_k`, and how many the filter let through."""
+        """Return the best rows, unordered and possibly more than `top_k`, and the number of matches."""
         rows, squares = self._rows[: self.count], self._squares[: self.count]
         if filter is None:
             chosen = candidates(*scan(rows, squares, query), top_k)
@@ -94,7 +94,7 @@ class Matrix:
         ]
 
     def _mask(self, filter: Filter, documents: DocumentReader) -> NDArray[np.bool_]:
-        """Which rows the filter lets through; kept for when it comes again."""
+        """Return the mask of the rows that match the filter; cached."""
         mask = self._allowed.get(filter)
         if mask is None:
             mask = np.zeros(len(self._rows), dtype=np.bool_)
@@ -116,7 +116,7 @@ class Matrix:
             self._allowed[filter] = np.concatenate([mask, np.zeros(added, np.bool_)])
 
     def _trim(self) -> None:
-        """Give back what deletions left unused."""
+        """Free the memory of deleted rows."""
         if self.count * TRIM_BELOW >= len(self._rows):
             return
         self._rows, self._squares = self._rows[: self.count].copy(), self._squares[: self.count].copy()
@@ -134,7 +134,7 @@ class Matrix:
             mask[places] = [filter.matches(r.id, r.text, _decode(r.metadata)) for r in rows]
 
     def _place(self, row: Row) -> int:
-        """The position of a row, a new one at the end if it is not there."""
+        """Return the position of a row, appending it if it is new."""
         at = self._position.get(row.id)
         if at is None:
             at = self._position[row.id] = self.count
@@ -164,7 +164,7 @@ class Matrix:
 def search_rows(
     documents: DocumentReader, query: Query, top_k: int, filter: Filter | None
 ) -> tuple[list[Hit], int]:
-    """The same answer without keeping anything: reads every row, a chunk at a time."""
+    """Return the same result without caching: reads every row, in chunks."""
     best: list[Hit] = []
     allowed = 0
     rows = documents.changes(0, contents=filter is not None).rows
@@ -182,12 +182,12 @@ def search_rows(
 
 
 def ordered(hits: list[Hit]) -> list[Hit]:
-    """By falling score, then by id."""
+    """Sort by descending score, then by id."""
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
 def as_matrix(rows: list[Row]) -> Floats:
-    """The vectors of some rows. Shape `(n, dimension)`."""
+    """Return the vectors of rows, shape `(n, dimension)`."""
     joined = np.frombuffer(b"".join([row.vector for row in rows]), dtype="<f4")
     return joined.reshape(len(rows), -1)
 

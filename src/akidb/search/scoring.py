@@ -1,9 +1,9 @@
-"""Scores of vectors: a fast scan that chooses candidates, and an exact score for each of them.
+"""Vector scoring: a fast scan selects candidates, then each candidate is scored exactly.
 
-A BLAS product over many rows gives identical rows up to three different scores, by where they stand in
-a block. So the scan only chooses: every row that could be among the best, given the error bound of a
+A BLAS product over many rows gives identical rows up to three different scores, depending on their position
+in a block. So the scan only selects: every row that could be among the best, given the error bound of a
 float32 dot product, gamma = d * 2**-24 times the norms (Higham, Accuracy and Stability, section 3.1),
-is scored again by itself, always in the same way.
+is scored again separately, always in the same way.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,11 @@ Floats = NDArray[np.float32]
 
 _UNIT_ROUNDOFF = 2.0**-24
 _SMALLEST = 2.0**-149
-"""Of the float32 numbers; the bound above does not hold for products that come near it."""
+"""Smallest positive float32; the bound above does not hold for products close to it."""
 
 
 class Query(NamedTuple):
-    """A question, ready to be scored."""
+    """A query vector, prepared for scoring."""
 
     metric: Metric
     vector: Floats
@@ -29,9 +29,9 @@ class Query(NamedTuple):
 
 
 def prepare_rows(rows: Floats, metric: Metric) -> Floats:
-    """The rows as they are scored: of norm 1 for cosine, as they are otherwise.
+    """Return the rows for scoring: normalized for cosine, unchanged otherwise.
 
-    Norms are taken in float64, so that very small and very large vectors keep their direction.
+    Norms are computed in float64, so that very small and very large vectors keep their direction.
     """
     if metric is not Metric.COSINE:
         return rows
@@ -42,21 +42,21 @@ def prepare_rows(rows: Floats, metric: Metric) -> Floats:
 
 
 def prepare_query(vector: Floats, metric: Metric) -> Query:
-    """The question as it is scored. Shape `(dimension,)`."""
+    """Prepare a query vector of shape `(dimension,)`."""
     prepared = np.ascontiguousarray(prepare_rows(vector[None, :], metric)[0])
     return Query(metric, prepared, float(np.linalg.norm(prepared.astype(np.float64))))
 
 
 def squared_norms(rows: Floats) -> Floats:
-    """Of each row; the scan for l2 needs them."""
+    """Return the squared norm of each row, needed by the l2 scan."""
     squares: Floats = np.einsum("ij,ij->i", rows, rows)
     return squares
 
 
 def scan(rows: Floats, squares: Floats, query: Query) -> tuple[Floats, float]:
-    """Approximate scores of all rows, and by how much two of them may be out of order.
+    """Return approximate scores of all rows, and the maximum error of the difference of two.
 
-    For l2 these are minus the squared distances but for a constant, in the same order as the scores.
+    For l2 these are the negated squared distances up to a constant, in the same order as the scores.
     """
     # One dot product for each row, on this thread. A matrix product would be twice as fast on two idle
     # cores, but waits for its helper thread: with one core busy its median went from 0.27 to 8.0 ms.
@@ -73,7 +73,7 @@ def scan(rows: Floats, squares: Floats, query: Query) -> tuple[Floats, float]:
 
 
 def candidates(approximate: Floats, slack: float, top_k: int) -> NDArray[np.intp]:
-    """Positions of all rows that may be among the best `top_k`."""
+    """Return the positions of all rows that may be among the best `top_k`."""
     count = len(approximate)
     if top_k >= count:
         return np.arange(count)
@@ -82,10 +82,10 @@ def candidates(approximate: Floats, slack: float, top_k: int) -> NDArray[np.intp
 
 
 def exact_scores(rows: Floats, query: Query) -> Floats:
-    """The scores that users see: each row's depends on nothing but the row and the question."""
+    """Return the final scores; a row's score depends only on the row and the query."""
     if query.metric is Metric.L2:
         difference = rows - query.vector
         distances: Floats = np.sqrt((difference * difference).sum(axis=1))
-        return 0 - distances  # a distance of nothing is no minus nothing
+        return 0 - distances  # avoids -0.0 for a distance of zero
     scores: Floats = (rows * query.vector).sum(axis=1)
     return np.clip(scores, -1.0, 1.0) if query.metric is Metric.COSINE else scores

@@ -1,4 +1,4 @@
-"""Use cases: what AkiDB can be asked, carried out in this process. They own the transactions.
+"""Use cases: the operations of AkiDB, executed in this process. Services own the transactions.
 
-It implements `akidb.ports.operations` on the adapters that `runtime` puts together.
+They work on the ports of `akidb.ports`, whose adapters `akidb.deployment` wires together.
 """

@@ -1,4 +1,4 @@
-"""Who may start an operation: all until the runtime closes, and then none."""
+"""Admission of operations: all are admitted until the runtime closes, then all are refused."""
 
 import threading
 
@@ -6,10 +6,10 @@ from akidb.domain.errors import Unavailable
 
 
 class Admission:
-    """Counts what runs, so that closing can wait for it."""
+    """Counts running operations, so that closing can wait for them."""
 
     def __init__(self, *, slow_operation_seconds: float = 0.0) -> None:
-        """Have what takes as long logged; 0: nothing is."""
+        """Log operations that take at least `slow_operation_seconds`; 0 disables."""
         self.slow_operation_seconds = slow_operation_seconds
         self._changed = threading.Condition(threading.Lock())
         self._running = 0
@@ -28,16 +28,16 @@ class Admission:
                 self._changed.notify_all()
 
     def refuse(self, reason: str) -> None:
-        """Let nothing new begin."""
+        """Refuse new operations."""
         self._refusal = self._refusal or reason
 
     def abandon(self, reason: str) -> None:
-        """Let nothing new begin in a forked child, whatever its parent's threads held."""
+        """Refuse new operations in a forked child, regardless of locks held by the parent's threads."""
         self._changed = threading.Condition(threading.Lock())
         self._refusal = reason
 
     def drain(self, reason: str) -> None:
-        """Let nothing new begin, and wait until what runs has ended."""
+        """Refuse new operations, and wait for the running ones."""
         with self._changed:
             self.refuse(reason)
             self._changed.wait_for(lambda: self._running == 0)

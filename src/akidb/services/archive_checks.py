@@ -1,8 +1,7 @@
-"""Checks all that an archive says by the rules that hold for what users write.
+"""Validation of archives by the same rules as user input.
 
-An archive may come from anybody. What passes here can be stored; whether it clashes with what is stored
-already is another question (`services/archives.py`). Nothing is kept but the rows of one tenant, which the
-reader bounds.
+Archives are untrusted. Content that passes can be stored; conflicts with stored data are checked separately
+(`services/archive_conflicts.py`). Only rows of single-tenant archives, which the reader bounds, are kept.
 """
 
 import hashlib
@@ -60,20 +59,20 @@ _MAX_FREE_TEXT_BYTES = 64 * 1024
 _MAX_WORD_BYTES = 1024
 _MAX_VERSION = 2**31 - 2
 _MAX_SEQUENCE = 2**62
-"""What counts up leaves room to go on counting."""
+"""Upper bounds of counters leave room for further increments."""
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
 """Salts of 8 to 64 bytes, tags of 16 to 64."""
 _MAX_HASH_COST = Cost(passes=10, memory_kib=256 * 1024, lanes=16)
-"""Up to three seconds, where a hash of this program takes a tenth or two."""
+"""Up to three seconds; hashes created by AkiDB take 0.1 to 0.2 s."""
 _MIN_KIB_PER_LANE = 8
-"""RFC 9106, section 3.1: with less a hash cannot be checked at all."""
+"""RFC 9106, section 3.1: hashes with less memory cannot be verified."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Contents:
-    """What a checked archive holds. The rows are those of an archive of one tenant; others are not kept."""
+    """Content of a checked archive. Rows are only kept for single-tenant archives."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -81,20 +80,20 @@ class Contents:
         self.counts: dict[str, int] = {}
         self.rows: dict[str, list[Any]] = {"tenants": [], "databases": [], "collections": [], "users": []}
         self.stored: dict[CollectionId, CollectionImage] = {}
-        """Collections in the store of the one tenant."""
+        """Collections in the tenant's store (single-tenant archives)."""
         self.store_of: TenantId | None = None
 
     @property
     def tenant(self) -> TenantRecord:
-        """The one tenant."""
+        """The tenant of a single-tenant archive."""
         tenant: TenantRecord = self.rows["tenants"][0]
         return tenant
 
 
 def check_archive(reader: ArchiveReader) -> Contents:
-    """Read all of an archive and check it.
+    """Read a whole archive and validate it.
 
-    Raises InvalidArgument, whose field begins with `archive`, for the first thing that is wrong.
+    Raises InvalidArgument for the first fault; its field starts with `archive`.
     """
     contents = Contents(reader.header)
     store = _StoreCheck()
@@ -118,7 +117,7 @@ def check_archive(reader: ArchiveReader) -> Contents:
 
 
 class _StoreCheck:
-    """Collections as they come by: their rows one by one, their counters when the next thing comes."""
+    """Checks collections as they are read: each row, then the counters once the collection ends."""
 
     def __init__(self) -> None:
         self._image: CollectionImage | None = None
@@ -166,17 +165,17 @@ class _StoreCheck:
 
     def _take_tombstones(self, part: Tombstones) -> None:
         if len(part.sequences) != len(part.ids):
-            raise fault("are not as many as their ids", self._rest("tombstones"))
+            raise fault("has different numbers of sequences and ids", self._rest("tombstones"))
         self._last_deletion = self._ascending(part.sequences, self._last_deletion)
         for at, id in enumerate(part.ids):
             check_id(id, f"{self._path('tombstones')}[{at}].id")
 
     def _ascending(self, sequences: Sequence[int], last: int) -> int:
-        """The last of sequences that rise from `last`, up to the collection's."""
+        """Return the last sequence; require strictly ascending ones above `last`, up to the collection's."""
         assert self._image is not None
         for sequence in sequences:
             if not last < sequence <= self._image.sequence:
-                raise fault(f"sequence {sequence} is out of order or beyond the collection's", self._rest(""))
+                raise fault(f"has sequence {sequence} out of order or above the collection's", self._rest(""))
             last = sequence
         return last
 
@@ -186,10 +185,10 @@ class _StoreCheck:
             return
         for name, found in (("document_count", self._count), ("storage_used_bytes", self._bytes)):
             if getattr(image, name) != found:
-                raise fault(f"says {getattr(image, name)}, but there are {found}", self._rest(name))
+                raise fault(f"is {getattr(image, name)}, but the documents have {found}", self._rest(name))
         ids = np.sort(np.frombuffer(bytes(self._ids), f"S{_DIGEST_BYTES}"))
         if (ids[1:] == ids[:-1]).any():
-            raise fault("has an id twice", self._rest("documents"))
+            raise fault("has a duplicate id", self._rest("documents"))
         self._image = None
 
     def _path(self, name: str) -> str:
@@ -201,7 +200,7 @@ class _StoreCheck:
 
 
 class _Paths(Sequence[str]):
-    """The paths of the vectors of a part, made when one is asked for."""
+    """Paths of the vectors of a part, built on access."""
 
     def __init__(self, path: str, first: int) -> None:
         self._path, self._first = path, first
@@ -214,19 +213,19 @@ class _Paths(Sequence[str]):
 
 
 def _check_metadata(text: str, path: str) -> None:
-    """Metadata of a document: the canonical JSON of an object that may be stored."""
+    """Require document metadata to be a storable object in canonical JSON."""
     if text == "{}":
         return
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidArgument(path, f"is no JSON object: {error}") from None
+        raise InvalidArgument(path, f"is not a JSON object: {error}") from None
     if canonical_object(value, path) != text.encode():
         raise InvalidArgument(path, "is not in canonical form")
 
 
 def check_rows(part: Rows) -> None:
-    """Check rows of the metadata, one by one. Raises InvalidArgument with the path of the field."""
+    """Check metadata rows. Raises InvalidArgument with the path of the field."""
     for at, row in enumerate(part.rows):
         path = f"archive.{part.table}[{at}]"
         for name in row.__struct_fields__:
@@ -241,28 +240,28 @@ def check_rows(part: Rows) -> None:
         if isinstance(row, LegacyRecord):
             _check_manifest(row, path)
         if isinstance(row, UserRecord) and row.email_key != email_key(row.email):
-            raise InvalidArgument(f"{path}.email_key", "is not that of the email")
+            raise InvalidArgument(f"{path}.email_key", "does not match the email")
 
 
 def _check_manifest(row: LegacyRecord, path: str) -> None:
-    """The bytes of a file of 1.x and where it lay; the way back writes it there, below a directory."""
+    """Check the bytes and path of a 1.x file; a migration back writes it there, below a directory."""
     if row.sha256 != hashlib.sha256(row.manifest).digest():
-        raise InvalidArgument(f"{path}.sha256", "is not that of the manifest")
+        raise InvalidArgument(f"{path}.sha256", "does not match the manifest")
     if b"\0" in row.path or {b"", b".", b".."} & set(row.path.split(b"/")):
         raise InvalidArgument(f"{path}.path", "must lead to a file below a directory")
 
 
 def _check_time(value: datetime, path: str) -> None:
     if value.tzinfo is None:
-        raise InvalidArgument(path, "must say its offset from UTC")
+        raise InvalidArgument(path, "must have a UTC offset")
     try:
         value.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidArgument(path, "is no time that there is between the years 1 and 9999 in UTC") from None
+        raise InvalidArgument(path, "must be between the years 1 and 9999 in UTC") from None
 
 
 def _check_hash(value: object, path: str) -> None:
-    """A password's hash whose check does not take more memory or time than there is."""
+    """Require a password hash whose verification stays within the memory and time limits."""
     found = _HASH.fullmatch(str(value))
     if found is not None:
         memory_kib, passes, lanes = (int(number) for number in found.groups())
@@ -273,7 +272,7 @@ def _check_hash(value: object, path: str) -> None:
             and lanes * _MIN_KIB_PER_LANE <= memory_kib <= most.memory_kib
         ):
             return
-    raise InvalidArgument(path, "is no Argon2id hash that may be checked here")
+    raise InvalidArgument(path, "is not an Argon2id hash within the accepted limits")
 
 
 def _whole(minimum: int, maximum: int = MAX_INTEGER) -> Callable[[object, str], object]:
@@ -297,7 +296,7 @@ _FIELDS: Mapping[str, Mapping[str, Field]] = {
     "users": OPERATIONS[CreateUser].fields,
     "legacy_manifests": {"slug": OPERATIONS[UpdateTenant].fields["slug"]},
 }
-"""By table: the rules of what users write."""
+"""Rules for user input, by table."""
 _CHECKS: Mapping[str, _Check] = {
     "version": _whole(1, _MAX_VERSION),
     "metadata": check_object,
@@ -306,7 +305,7 @@ _CHECKS: Mapping[str, _Check] = {
     "password_hash": _check_hash,
     "entity_id": _check_raw_id,
 }
-"""By the field's name, whatever the table: what users do not write, or not so freely."""
+"""Checks by field name, for all tables: fields that users do not set, or only within narrower limits."""
 
 
 def _check_of(table: str, name: str) -> _Check | None:
@@ -317,24 +316,24 @@ def _check_of(table: str, name: str) -> _Check | None:
 
 
 def _check_tenant(contents: Contents) -> None:
-    """Whether all that an archive of one tenant holds is that tenant's, and fits together."""
+    """Check that all content of a single-tenant archive belongs to that tenant and is consistent."""
     if len(contents.rows["tenants"]) != 1:
-        raise fault(f"is of one tenant, but has {len(contents.rows['tenants'])}", ".tenants")
+        raise fault(f"must contain exactly one tenant, has {len(contents.rows['tenants'])}", ".tenants")
     tenant_id = contents.tenant.tenant_id
     if contents.store_of not in {None, tenant_id}:
-        raise fault(f"has the store of another tenant, {contents.store_of}", ".store")
+        raise fault(f"belongs to another tenant, {contents.store_of}", ".store")
     for table in ("databases", "collections", "users"):
         rows: Sequence[Record] = contents.rows[table]
         for at, row in enumerate(rows):
             if row.tenant_id != tenant_id:  # type: ignore[union-attr]
-                raise InvalidArgument(f"archive.{table}[{at}].tenant_id", "is that of another tenant")
+                raise InvalidArgument(f"archive.{table}[{at}].tenant_id", "belongs to another tenant")
     databases: list[DatabaseRecord] = contents.rows["databases"]
     known = {database.database_id for database in databases}
     collections: dict[CollectionId, CollectionRecord] = {}
     for at, collection in enumerate(contents.rows["collections"]):
         if collection.database_id not in known:
             raise InvalidArgument(
-                f"archive.collections[{at}].database_id", "is of no database in the archive"
+                f"archive.collections[{at}].database_id", "is not a database in the archive"
             )
         collections[collection.collection_id] = collection
     for image in contents.stored.values():
@@ -342,10 +341,10 @@ def _check_tenant(contents: Contents) -> None:
 
 
 def check_agreement(image: CollectionImage, collection: Any) -> None:
-    """Whether a store and the metadata mean the same collection. `collection` is None for an unknown one."""
+    """Check that store and metadata agree on a collection; `collection` is None if the metadata has none."""
     path = f".{image.collection_id}"
     if collection is None:
-        raise fault("is in the store, but not in the metadata", path)
+        raise fault("is in the store but not in the metadata", path)
     for name in ("database_id", "dimension", "metric"):
         if getattr(image, name) != getattr(collection, name):
-            raise fault(f"differs between the store and the metadata in its {name}", path)
+            raise fault(f"has a different {name} in the store and in the metadata", path)

@@ -1,4 +1,4 @@
-"""What of an archive clashes with what is here, and how that is said."""
+"""Conflicts between an archive and stored data, and how they are reported."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,7 +14,7 @@ IDS_AT_ONCE = 500
 
 
 def find_conflicts(tx: MetadataTransaction, contents: Contents) -> list[ImportConflict]:
-    """What of an archive cannot be here: IDs that are taken or purged, a slug, an external ID."""
+    """Find what prevents an import: IDs that are taken or purged, a taken slug, a taken external ID."""
     found = []
     for table in TENANT_TABLES:
         rows = contents.rows[table]
@@ -34,7 +34,7 @@ def find_conflicts(tx: MetadataTransaction, contents: Contents) -> list[ImportCo
 
 
 def taken(field: str, value: str) -> ImportConflict:
-    """The conflict with what has that value."""
+    """Return the conflict for a value that is taken."""
     return ImportConflict(field=field, value=value, reason="taken")
 
 
@@ -62,7 +62,7 @@ def _raise(conflict: ImportConflict, more: int) -> NoReturn:
     error: AkiDBError
     if conflict.reason == "purged":
         error = InvalidState(entity, "purged", "import", [])
-        error.message = f"{entity} {conflict.value} was purged here and does not come back"
+        error.message = f"{entity} {conflict.value} was purged here and cannot be imported again"
         error.args = (error.message,)
     else:
         error = AlreadyExists(entity, conflict.field, conflict.value)
@@ -72,7 +72,7 @@ def _raise(conflict: ImportConflict, more: int) -> NoReturn:
 
 
 def report_of(contents: Contents, conflicts: list[ImportConflict], *, dry_run: bool) -> ImportReport:
-    """What an import of these contents did, or would do."""
+    """Return the report of an import, or of its dry run."""
     return ImportReport(
         tenant=_entity(contents.tenant),
         dry_run=dry_run,

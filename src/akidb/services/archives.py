@@ -1,6 +1,6 @@
-"""Tenants as archives: written from stores as of one instant, taken in all or nothing, copied.
+"""Archives: back up stores as of one instant, export tenants, import them atomically, copy them.
 
-An import follows the way of a new store (`services/store_access.py`): the store is filled before the
+An import creates the store like a new one (`services/store_access.py`): the store is filled before the
 metadata refers to it, so a crash leaves an unused file; then one transaction adds the metadata and registers
 the store.
 """
@@ -15,7 +15,7 @@ from typing import IO, Protocol, TypeVar, cast
 
 from msgspec.structs import replace
 
-from akidb.domain.archives import ImportReport, fault
+from akidb.domain.archives import ByteSink, ByteSource, ImportReport, fault
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound, Overloaded, Unavailable
 from akidb.domain.fields import TenantRef
@@ -32,8 +32,6 @@ from akidb.ports.archive import (
     ArchiveKind,
     ArchiveReader,
     ArchiveWriter,
-    ByteSink,
-    ByteSource,
     CollectionImage,
     CollectionRecord,
     Documents,
@@ -60,16 +58,16 @@ ROWS_AT_ONCE = 500
 
 
 class ArchiveScratch:
-    """Where archives are put while they are looked at, and how much may be put there."""
+    """Scratch space for archives while they are checked."""
 
     def __init__(self, scratch: Path | None, room_bytes: Callable[[], int]) -> None:
-        """`scratch` is a directory that is made when needed; None is the system's own."""
+        """Take a directory, created when needed, or None for the system's temporary directory."""
         self._scratch = scratch
         self.room_bytes = room_bytes
 
     @contextmanager
     def seekable(self, source: ByteSource) -> Iterator[IO[bytes]]:
-        """The source itself, or a copy of one that can be read but once; at its present position."""
+        """Yield the source itself if it is seekable, else a copy, at its current position."""
         seekable = getattr(source, "seekable", None)
         if seekable is not None and seekable():
             yield cast("IO[bytes]", source)
@@ -81,26 +79,24 @@ class ArchiveScratch:
             while piece := source.read(COPIED_BYTES):
                 size += len(piece)
                 if size > room:
-                    raise Unavailable(f"there is no room for the archive: {room} bytes are free")
+                    raise Unavailable(f"not enough space for the archive: {room} bytes are free")
                 copy.write(piece)
             copy.seek(0)
             yield copy
 
 
 class Turn(Protocol):
-    """A fair queue that lets in one at a time."""
+    """A fair mutex."""
 
     def enter(self) -> object:
-        """Wait for the turn. Raises Overloaded when that takes too long."""
-        ...
+        """Acquire it. Raises Overloaded on timeout."""
 
     def leave(self) -> None:
-        """End it."""
-        ...
+        """Release it."""
 
 
 class ArchiveService:
-    """Carries out `akidb.operations.archives`."""
+    """Implements `akidb.operations.archives`."""
 
     def __init__(
         self,
@@ -116,10 +112,10 @@ class ArchiveService:
         turn: Turn,
         schemas: tuple[str, int],
     ) -> None:
-        """Take what it works with; `turn` lets one image in at a time, in a shared database.
+        """Take the collaborators; in a shared database, `turn` allows one image at a time.
 
-        An image there keeps a connection of a pool of two or more, and a copy takes another one of it: with
-        one image at a time there is always one left.
+        There an image holds one connection of a pool of two or more, and a copy needs a second one: with
+        one image at a time a connection is always left.
         """
         self._metadata = metadata
         self._transactions = transactions
@@ -133,7 +129,7 @@ class ArchiveService:
         self._turn = turn
 
     @handles(ask.CreateBackup)
-    def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - it says nothing
+    def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - no fields
         with self._metadata.read() as tx:
             known = tx.stores.list()
         writer = self._writer(sink, "backup")
@@ -158,7 +154,7 @@ class ArchiveService:
         with self._metadata.read() as tx:
             tenant_id = tx.tenants.get(asked.tenant).tenant_id
         with self._image(tenant_id) as image:
-            # After the store and before anything is written: what was purged between is left out.
+            # Read after opening the store and before writing: omits collections purged in between.
             rows = self._rows(tenant_id)
             known = {
                 row.collection_id for part in rows for row in part.rows if isinstance(row, CollectionRecord)
@@ -229,9 +225,9 @@ class ArchiveService:
 
     @contextmanager
     def _image(self, tenant_id: TenantId, *, patient: bool = False) -> Iterator[StoreImage | None]:
-        """A tenant's store as of one instant; None for one that has none, or was purged meanwhile.
+        """Yield an image of the tenant's store as of one instant, or None without a store or after a purge.
 
-        Raises Overloaded when others take too long, unless the caller is patient.
+        Raises Overloaded when other images take too long, unless `patient`.
         """
         with self._in_turn(patient=patient), self._stores.existing(tenant_id) as store:
             if store is None:
@@ -242,7 +238,7 @@ class ArchiveService:
 
     @contextmanager
     def _in_turn(self, *, patient: bool) -> Iterator[None]:
-        """Have one image at a time where they take what all need; files have no need of it."""
+        """Serialize images on a shared database, where they hold pooled connections; not needed for files."""
         if self._metadata.generation is not None:
             yield
             return
@@ -260,7 +256,7 @@ class ArchiveService:
 
     @contextmanager
     def _whole(self, tenant_id: TenantId) -> Iterator[None]:
-        """Keep nothing of a store that the block made when it raises before the metadata know the store."""
+        """Remove a store that the block created if it raises before the metadata registers the store."""
         try:
             yield
         except BaseException:
@@ -272,13 +268,13 @@ class ArchiveService:
             return tx.stores.find(tenant_id) is not None
 
     def _rows(self, tenant_id: TenantId) -> list[Rows]:
-        """The metadata of a tenant. Raises NotFound when it was deleted, InvalidState by its status."""
+        """Read a tenant's metadata rows. Raises NotFound if it is deleted, InvalidState by its status."""
         with self._metadata.snapshot() as tx:
             require(Access.METADATA_READ, tx.tenants.get(tenant_id).status)
             return [part for table in TENANT_TABLES for part in tx.records.read(table, tenant_id)]
 
     def _answered(self, key: RequestKey | None, kind: type[T]) -> T | None:
-        """The answer that this request was given before."""
+        """Return the response stored for this idempotency key."""
         if key is None:
             return None
         with self._metadata.read() as tx:
@@ -286,7 +282,7 @@ class ArchiveService:
         return None if known is None else wire.decode(known, kind)
 
     def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:
-        """Fill the tenant's store from an archive that was checked, and is checked to be that one still."""
+        """Fill the tenant's store from a checked archive; raise if the archive changed since the check."""
         if contents.store_of is None:
             return None
         store_id = self._ids.new(StoreId)
@@ -335,16 +331,16 @@ class ArchiveService:
 def open_archive(
     format: ArchiveFormat, archive: IO[bytes], kind: ArchiveKind, room_bytes: int
 ) -> ArchiveReader:
-    """Begin to read an archive of that kind. Raises InvalidArgument for another."""
+    """Open an archive. Raises InvalidArgument if it is of another kind."""
     reader = format.reader(archive, room_bytes=room_bytes)
     if reader.header.kind != kind:
-        advice = "`akidb restore` takes it" if kind == "tenant" else "`akidb tenant import` takes it"
-        raise fault(f"is of the kind {reader.header.kind}, not {kind}: {advice}")
+        advice = "use `akidb restore`" if kind == "tenant" else "use `akidb tenant import`"
+        raise fault(f"is an archive of the kind {reader.header.kind}, not {kind}: {advice}")
     return reader
 
 
 def require_same(reader: ArchiveReader, contents: Contents) -> None:
-    """Raise Unavailable when the file that was checked is not the one that was read now."""
+    """Raise Unavailable if the archive changed between the check and this read."""
     if reader.digest != contents.digest:
         raise Unavailable("the archive was changed while it was read")
 

@@ -1,4 +1,4 @@
-"""Reading the audit entries of a tenant."""
+"""Audit entries of a tenant: list."""
 
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry
@@ -11,7 +11,7 @@ from akidb.services.dispatch import in_read
 
 
 class AuditService:
-    """Carries out `akidb.operations.audit`."""
+    """Implements `akidb.operations.audit`."""
 
     @in_read(ListAuditEntries)
     def list(self, tx: MetadataTransaction, asked: ListAuditEntries) -> Page[AuditEntry]:

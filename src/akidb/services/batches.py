@@ -1,6 +1,6 @@
-"""Checks what is to be written or asked: documents, their vectors, ids, selections.
+"""Validation of document batches and vectors.
 
-Every fault is an InvalidArgument that names the place, as in `documents[3].vector`.
+Every fault is an InvalidArgument with the path of the field, as in `documents[3].vector`.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ from akidb.domain.documents import DocumentLike
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import DocumentId, IdGenerator
-from akidb.domain.vectors import MAX_NORM, check_numbers, fits_float, vector_fault
+from akidb.domain.vectors import MAX_NORM, OUT_OF_RANGE, check_numbers, fits_float, vector_fault
 from akidb.ports.documents import DocumentBatch
 
 Matrix = NDArray[np.float32]
 
 
 class CheckedDocuments(NamedTuple):
-    """Documents whose every field was checked; texts without a vector are still to be embedded."""
+    """Validated documents; texts without a vector are still to be embedded."""
 
     ids: list[str]
     texts: list[str | None]
     metadata: list[bytes]
     given: Matrix
-    """The vectors that were given. Shape `(m, dimension)`."""
+    """The given vectors. Shape `(m, dimension)`."""
     given_at: list[int]
-    """Which documents those belong to."""
+    """Indexes of the documents with a vector."""
     missing_at: list[int]
-    """Which documents have a text alone."""
+    """Indexes of the documents with only a text."""
 
     def batch(self, embedded: Matrix | None) -> DocumentBatch:
-        """All of them, with the vectors of those that have a text alone."""
+        """Return the full batch; `embedded` are the vectors of the documents with only a text."""
         count, dimension = len(self.ids), self.given.shape[1]
         vectors = self.given
         if embedded is not None:
@@ -56,7 +56,7 @@ def _utf8_size(text: str) -> int:
 def check_documents(
     documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
 ) -> CheckedDocuments:
-    """Check a batch for a collection; documents without an id get one."""
+    """Validate a batch for a collection; documents without an id get one."""
     found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
@@ -64,7 +64,7 @@ def check_documents(
         given, text, vector, metadata = check_fields(document, place)
         id = str(ids.new(DocumentId)) if given is None else given
         if places.setdefault(id, place) != place:
-            raise InvalidArgument(f"documents[{place}].id", f"is also that of documents[{places[id]}]")
+            raise InvalidArgument(f"documents[{place}].id", f"is also the id of documents[{places[id]}]")
         if vector is not None:
             vectors.append(vector)
             found.given_at.append(place)
@@ -82,9 +82,9 @@ def check_documents(
 
 
 def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, names: Sequence[str]) -> Matrix:
-    """Vectors as a matrix of shape `(n, dimension)`; `names` are their paths.
+    """Return the vectors as a matrix of shape `(n, dimension)`; `names` are their paths.
 
-    Refused: another dimension, what is no number, NaN, infinity, a norm above 1e18, and with cosine zero.
+    Refuses other dimensions, non-numbers, NaN, infinity, norms above 1e18, and zero vectors with cosine.
     """
     if not vectors:
         return np.empty((0, dimension), dtype=np.float32)
@@ -92,15 +92,15 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
     with np.errstate(over="ignore", invalid="ignore"):
         try:
             matrix = np.array(rows, dtype=np.float32)
-        except OverflowError:  # a whole number that no float holds
+        except OverflowError:  # an integer too large for a float
             at = next(at for at, row in enumerate(rows) if not fits_float(row))
-            raise InvalidArgument(names[at], "must not hold numbers that a float32 does not hold") from None
+            raise InvalidArgument(names[at], OUT_OF_RANGE) from None
     refuse_faulty(matrix, metric, names)
     return matrix
 
 
 def refuse_faulty(matrix: Matrix, metric: Metric, names: Sequence[str]) -> None:
-    """Raise InvalidArgument for the first row of a matrix that no search could score."""
+    """Raise InvalidArgument for the first row of a matrix that cannot be scored."""
     wide = matrix.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.einsum("ij,ij->i", wide, wide)
@@ -113,7 +113,7 @@ def refuse_faulty(matrix: Matrix, metric: Metric, names: Sequence[str]) -> None:
 
 
 def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:
-    """The vector of a question. Shape `(dimension,)`."""
+    """Return the query vector, shape `(dimension,)`."""
     row: Matrix = check_vectors([vector], dimension, metric, ["vector"])[0]
     return row
 

@@ -1,7 +1,7 @@
-"""Change feeds: what changed since a reader looked last, and waiting until something does.
+"""Change feeds: read the changes since a sequence number, and wait for new ones.
 
-A writer of this process wakes those who wait at its tenant; what other processes write is found by looking
-again. Who waits is not counted as an operation that runs: closing does not wait for it.
+Writers of this process wake the waiting readers of their tenant; changes by other processes are found by
+polling. A waiting reader is not counted as a running operation: closing does not wait for it.
 """
 
 import threading
@@ -26,15 +26,15 @@ from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 
 TICK_SECONDS = 0.5
-"""How soon one who waits sees that the process closes."""
+"""How soon a waiting reader notices that the process is closing."""
 UNWOKEN_SECONDS = 5.0
-"""How often one who waits looks without being woken, where every writer wakes."""
+"""Poll interval of a waiting reader when every writer sends notifications."""
 
 ChangeT = TypeVar("ChangeT")
 
 
 class Watch(Generic[ChangeT]):
-    """One reader at one place of a feed. `look` reads, and may be called again and again."""
+    """A reader at one position of a feed. `look` may be called repeatedly."""
 
     def __init__(
         self,
@@ -49,22 +49,22 @@ class Watch(Generic[ChangeT]):
 
     @property
     def admission(self) -> Admission:
-        """What lets each look in."""
+        """The admission that each `look` enters."""
         return self._service.admission
 
     def look(self) -> ChangePage[ChangeT]:
-        """What has changed until now."""
+        """Return the changes up to now."""
         with self.admission:
             return self._read()
 
     @contextmanager
     def listening(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have `wake` called when it is time to look again."""
+        """Call `wake` after each change, while the block runs."""
         with self._service.signals.listening(self._tenant_id, wake):
             yield
 
     def wait(self, seconds: float) -> ChangePage[ChangeT]:
-        """Look until there is a change or the time is up. Raises Unavailable when the process closes."""
+        """Wait for a change or the timeout. Raises Unavailable when the process closes."""
         found = self.look()
         deadline = time.monotonic() + seconds
         if found.changes or seconds == 0:
@@ -83,19 +83,19 @@ class Watch(Generic[ChangeT]):
         while (left := until - time.monotonic()) > 0:
             if woken.wait(min(left, TICK_SECONDS)):
                 return
-            with self.admission:  # which raises when the process closes
+            with self.admission:  # raises when the process closes
                 pass
 
 
 class ChangeService:
-    """Carries out `akidb.operations.changes`."""
+    """Implements `akidb.operations.changes`."""
 
     def __init__(
         self, *, admission: Admission, metadata: MetadataStore, stores: StoreAccess, signals: Signals
     ) -> None:
         self.admission = admission
         self.signals = signals
-        # Where other processes write to the database too, nothing here learns of their changes.
+        # Writes by other processes to a shared database do not notify this process: poll.
         self.unwoken_seconds = TICK_SECONDS if metadata.generation is None else UNWOKEN_SECONDS
         self._metadata = metadata
         self._stores = stores
@@ -142,7 +142,7 @@ class ChangeService:
 
 
 def _empty(since: int) -> ChangePage[DocumentChange]:
-    """The feed of a collection whose tenant never wrote a document."""
+    """Return the page of a tenant without a store."""
     if since:
         raise changes.lost(since)
     return ChangePage(changes=[], next_since=0, feed=None, more=False, tombstone_floor=0)

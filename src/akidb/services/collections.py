@@ -1,4 +1,4 @@
-"""Collections: created, changed, deleted, restored, purged."""
+"""Collections: create, update, delete, restore, purge."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _OPTIONS = ("hnsw_m", "hnsw_ef_construction", "max_document_count")
 
 
 class CollectionService:
-    """Carries out `akidb.operations.collections`."""
+    """Implements `akidb.operations.collections`."""
 
     def __init__(self, purging: Purging, models: EmbeddingModels, ids: IdGenerator) -> None:
         self._purging = purging
@@ -27,7 +27,7 @@ class CollectionService:
         self._ids = ids
 
     def finish_purges(self) -> None:
-        """Remove what the files of the stores still hold of a purged collection."""
+        """Erase the remains of purged collections from the store files."""
         self._purging.finish()
 
     @in_transaction(ask.CreateCollection)
@@ -100,14 +100,14 @@ class CollectionService:
         self._purging.collection(change, _read(change, asked, asked.if_version, deleted=True))
 
     def _vectors(self, dimension: int | None, model: str | None) -> dict[str, Any]:
-        """The dimension, and the model's name and fingerprint."""
+        """Return the dimension, and the model's name and fingerprint."""
         if model is None:
             if dimension is None:
-                raise InvalidArgument("dimension", "is needed, or an embedding_model")
+                raise InvalidArgument("dimension", "is needed unless embedding_model is given")
             return {"dimension": dimension}
         info = self._models.info(model)
         if dimension not in {None, info.dimension}:
-            raise InvalidArgument("dimension", f"is {info.dimension} with {model}, not {dimension}")
+            raise InvalidArgument("dimension", f"must be {info.dimension} with {model}, not {dimension}")
         return {
             "dimension": info.dimension,
             "embedding_model": info.name,
@@ -118,7 +118,7 @@ class CollectionService:
 def _parents(
     tx: MetadataTransaction, asked: InDatabase[Any], access: Access | None
 ) -> tuple[Tenant, Database]:
-    """The tenant and the database, when their states permit the access."""
+    """Return the tenant and the database, if their states permit the access."""
     owner = tx.tenants.get(asked.tenant)
     parent = tx.databases.get(owner.tenant_id, asked.database)
     if access is not None:
@@ -129,7 +129,7 @@ def _parents(
 def _read(
     change: Change, asked: InCollection[Any], if_version: int | None, *, deleted: bool = False
 ) -> Collection:
-    """The collection that is about to change, when what contains it permits that."""
+    """Return the collection to change, if the states of its tenant and database permit changes."""
     owner, parent = _parents(change.tx, asked, None)
     found = change.tx.collections.get(owner.tenant_id, parent.database_id, asked.collection, deleted=deleted)
     require(Access.METADATA_WRITE, owner.status, parent.state)

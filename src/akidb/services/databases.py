@@ -1,4 +1,4 @@
-"""Databases: created, changed, deleted, restored, purged."""
+"""Databases: create, update, delete, restore, purge."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ from akidb.services.transactions import Change, check_version
 
 
 class DatabaseService:
-    """Carries out `akidb.operations.databases`."""
+    """Implements `akidb.operations.databases`."""
 
     def __init__(self, purging: Purging, ids: IdGenerator) -> None:
         self._purging = purging
         self._ids = ids
 
     def finish_purges(self) -> None:
-        """Remove what the files of the stores still hold of a purged database."""
+        """Erase the remains of purged databases from the store files."""
         self._purging.finish()
 
     @in_transaction(ask.CreateDatabase)
@@ -62,13 +62,13 @@ class DatabaseService:
     def update(self, change: Change, asked: ask.UpdateDatabase) -> Database:
         values = OPERATIONS[ask.UpdateDatabase].given(asked)
         if values.get("state") == DatabaseState.DELETING:
-            raise InvalidArgument("state", "is reached by deleting the database")
+            raise InvalidArgument("state", "must not be set to deleting: delete the database instead")
         found = _read(change, asked, asked.if_version)
         moved = "state" in values and move(found.state, values["state"])
         if all(getattr(found, name) == value for name, value in values.items()):
             return found
         if not moved:
-            # A migrating database takes no change but the end of the migration.
+            # A migrating database accepts no update except the end of the migration.
             require(Access.METADATA_WRITE, found.state)
         changed = found.changed(change.now, **values)
         change.tx.databases.update(changed)
@@ -101,7 +101,7 @@ class DatabaseService:
 def _read(
     change: Change, asked: InDatabase[Any], if_version: int | None, *, deleted: bool = False
 ) -> Database:
-    """The database that is about to change, when its tenant permits that."""
+    """Return the database to change, if the tenant's status permits changes."""
     owner = change.tx.tenants.get(asked.tenant)
     found = change.tx.databases.get(owner.tenant_id, asked.database, deleted=deleted)
     require(Access.METADATA_WRITE, owner.status)

@@ -1,13 +1,13 @@
-"""The frame around every operation: admitted, observed, checked, and each change one transaction.
+"""Dispatch of requests to services: admission, tracing, validation, and one transaction per change.
 
-A service marks its methods with the request that each carries out:
+Decorators mark each service method with the request that it handles:
 
-- `in_transaction`: called with the `Change` under way, and again when the database gave its transaction up.
-  Its audit and outbox entries and the answer remembered for an idempotency key are part of that transaction;
-- `in_read`: called with the metadata transaction that it reads in;
-- `on_collection`: called with the collection that the request names, once its states and the tenant's rate
+- `in_transaction`: called with the current `Change`, and again if the database aborts the transaction.
+  Audit entry, outbox entry and the response stored for an idempotency key commit in the same transaction;
+- `in_read`: called with a metadata read transaction;
+- `on_collection`: called with the resolved collection, once its states and the tenant's rate limit
   allow it;
-- `handles`: called with the request alone, for work that has transactions of its own.
+- `handles`: called with the request only; the method manages its own transactions.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class _Mark(NamedTuple):
 
 
 class Handler(NamedTuple):
-    """A method of a service and the operation that it carries out."""
+    """A service method and the operation that it implements."""
 
     row: Operation
     call: Callable[..., Any]
@@ -59,7 +59,7 @@ def _marking(
 def in_transaction(
     request: type[Request[Any]], *, after: str | None = None
 ) -> Callable[[HandlerT], HandlerT]:
-    """Mark the method that makes a change; `after` names one to call once it is committed."""
+    """Mark a method that makes a change; `after` names a method to call after the commit."""
     return _marking(request, "transaction", after)
 
 
@@ -74,12 +74,12 @@ def on_collection(request: type[InCollection[Any]]) -> Callable[[HandlerT], Hand
 
 
 def handles(request: type[Request[Any]]) -> Callable[[HandlerT], HandlerT]:
-    """Mark a method with transactions of its own, or none."""
+    """Mark a method that manages its own transactions or needs none."""
     return _marking(request, "own")
 
 
 def handlers_of(service: object) -> Iterator[Handler]:
-    """The marked methods of a service."""
+    """Yield the marked methods of a service."""
     for name, function in vars(type(service)).items():
         mark: _Mark | None = getattr(function, _MARK, None)
         if mark is not None:
@@ -88,7 +88,7 @@ def handlers_of(service: object) -> Iterator[Handler]:
 
 
 class Dispatcher:
-    """Leads each request to the method that carries it out."""
+    """Routes each request to its handler."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Dispatcher:
         self._handlers: dict[type[Request[Any]], Handler] = {}
 
     def add(self, service: object) -> None:
-        """Have the marked methods of a service carry their requests out."""
+        """Register the marked methods of a service as handlers."""
         for handler in handlers_of(service):
             self._handlers[handler.row.request] = handler
 
@@ -116,14 +116,14 @@ class Dispatcher:
         return frozenset(self._handlers)
 
     def perform(self, request: Request[A], **ends: Any) -> A:
-        """Carry a request out, as `akidb.operations.Operations` says."""
+        """Execute a request, as specified by `akidb.operations.Operations`."""
         if self._handlers[type(request)].row.waits:
             answer: A = self.watch(request).wait(request.wait_seconds)  # type: ignore[attr-defined]
             return answer
         return self._run(request, ends)  # type: ignore[no-any-return]
 
     def watch(self, request: Request[Any]) -> Any:
-        """The reader of a change feed, a `Watch`; it counts as one operation, however long it waits."""
+        """Return the `Watch` of a change feed; it counts as one operation, however long it waits."""
         return self._run(request, {})
 
     def _run(self, request: Request[Any], ends: dict[str, Any]) -> Any:
@@ -133,6 +133,8 @@ class Dispatcher:
             request = row.checked(request)
             if kind == "own":
                 return call(request, **ends)
+            if ends:
+                raise TypeError(f"{row.name} takes no {', '.join(ends)}")
             if kind == "collection":
                 return call(self._scope(row, request), request)
             if kind == "read":
@@ -144,7 +146,7 @@ class Dispatcher:
             return answer
 
     def _scope(self, row: Operation, request: Any) -> Scope:
-        """Find the collection, check that its states allow the work, and take from the tenant's rate."""
+        """Find the collection, check its states, and take a token from the tenant's rate limiter."""
         scope = self._scopes.find(CollectionPath(request.tenant, request.database, request.collection))
         if row.needs is not None:
             require(row.needs, scope.tenant.status, scope.database.state, scope.collection.state)

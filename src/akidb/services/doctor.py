@@ -1,4 +1,4 @@
-"""Looks at every store while others work: whether each is sound, and whether the two kinds agree."""
+"""Online check of every store: integrity, and consistency between metadata and tenant stores."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from akidb.services.store_access import StoreAccess
 
 
 def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> Iterator[Finding]:
-    """What was looked at, and what was found; nothing is changed but what a crash had left undone."""
+    """Yield the findings of all checks; changes nothing except finishing work that a crash interrupted."""
     yield _finding("metadata", "integrity", metadata.check())
     with metadata.snapshot() as tx:
         known = tx.stores.list()
@@ -24,7 +24,7 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantS
             continue  # purged meanwhile
         yield _finding(str(tenant_id), "integrity", integrity)
         yield _finding(str(tenant_id), "control row", control)
-    yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries were waiting")
+    yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries pending")
     yield _finding("metadata", "stray stores", _stray_stores(metadata, stores, tenant_stores))
 
 
@@ -41,7 +41,7 @@ def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
 
 
 def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: TenantId) -> list[str]:
-    """Whether the store follows the metadata, in what did not change while this looks."""
+    """Compare the store's control rows with the metadata; entities that change meanwhile are skipped."""
     before = _read_metadata(metadata, tenant_id)
     try:
         stores.apply_pending(tenant_id)
@@ -68,7 +68,7 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
         control = known.get(collection.collection_id)
         name = f"collection {collection.collection_id}"
         if control is None:
-            found.append(f"{name} is missing in the store")
+            found.append(f"{name} is missing from the store")
             continue
         found += _difference(f"the state of {name}", collection.state, control.state)
         found += _difference(f"the database's state of {name}", database.state, control.database_state)
@@ -79,13 +79,13 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
 
 
 def _difference(what: str, expected: object, actual: object) -> list[str]:
-    return [] if expected == actual else [f"{what} is {expected}, its store says {actual}"]
+    return [] if expected == actual else [f"{what} is {expected} in the metadata, {actual} in the store"]
 
 
 def _read_metadata(
     metadata: MetadataStore, tenant_id: TenantId
 ) -> tuple[Tenant, Sequence[tuple[Database, Collection]]] | None:
-    """The tenant and its collections, None when it is purged."""
+    """Return the tenant and its collections, or None if it is purged."""
     with metadata.snapshot() as tx:
         tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
         return None if tenant is None else (tenant, tx.collections.all_of_tenant(tenant_id))
@@ -106,11 +106,11 @@ def _stray_stores(metadata: MetadataStore, stores: StoreAccess, tenant_stores: T
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
         known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}
     stray = [name for name in names if name not in known and not _removed_as_unused(stores, name)]
-    return [f"the store {name} belongs to no tenant" for name in stray]
+    return [f"store {name} does not belong to any tenant" for name in stray]
 
 
 def _removed_as_unused(stores: StoreAccess, name: str) -> bool:
     try:
         return stores.remove_unused(TenantId.parse(name))
-    except AkiDBError:  # no tenant's name, or a damaged file
+    except AkiDBError:  # not a tenant ID, or a damaged file
         return False

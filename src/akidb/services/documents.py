@@ -1,4 +1,4 @@
-"""Documents: written, read, deleted, searched, each within its tenant's limits."""
+"""Documents: upsert, read, delete and search, within the tenant's limits."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SEARCH_ATTEMPTS = 5
-"""How often a search is begun again because rows changed between the index and the fetch."""
+"""Maximum search attempts when rows change between the index lookup and the fetch."""
 
 
 class DocumentService:
-    """Carries out `akidb.operations.documents`."""
+    """Implements `akidb.operations.documents`."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class DocumentService:
         return self._search(scope, query, frozenset(asked.include))
 
     def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "NDArray[np.float32]":
-        """What is searched for, as a vector of shape `(dimension,)`."""
+        """Return the query vector, shape `(dimension,)`."""
         collection = scope.collection
         if asked.text is None:
             return check_vector(asked.vector, collection.dimension, collection.metric)
@@ -149,15 +149,15 @@ class DocumentService:
         return found
 
     def _search(self, scope: Scope, query: VectorQuery, include: frozenset[Include]) -> SearchResult:
-        """Ask the index, then fetch the rows; begin again when a row changed in between.
+        """Query the index, then fetch the rows; retry if a row changed in between.
 
-        The index may know rows that are newer than this reader's snapshot.
+        The index may contain rows newer than this reader's snapshot.
         """
         statistics = SearchStatistics(plan="exact", scanned=0, allowed=0)
         matches: list[Match] = []
         tenant = scope.tenant
         for attempt in range(SEARCH_ATTEMPTS):
-            # Rows that change without pause are read from the snapshot itself in the end.
+            # The last attempt reads the snapshot itself, in case rows change constantly.
             quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else tenant.memory_quota_bytes
             with self._stores.existing(tenant.tenant_id) as store:
                 if store is None:
@@ -174,7 +174,7 @@ class DocumentService:
 
     @contextmanager
     def _read(self, scope: Scope) -> Iterator[DocumentReader | None]:
-        """A reader, None when the tenant has no document at all."""
+        """Yield a reader, or None when the tenant has no store."""
         with self._stores.existing(scope.tenant.tenant_id) as store:
             if store is None:
                 yield None
@@ -183,7 +183,7 @@ class DocumentService:
                     yield reader
 
     def _remembered(self, scope: Scope, key: RequestKey | None, kind: type[T]) -> T | None:
-        """The answer to a request that was served before, looked for before any costly work."""
+        """Return the stored response to a repeated request, before any expensive work."""
         if key is None:
             return None
         with self._read(scope) as reader:
@@ -199,9 +199,9 @@ class DocumentService:
         *,
         without_store: T | None = None,
     ) -> T:
-        """Run `effect` in a transaction of the tenant's store, once for each idempotency key.
+        """Run `effect` in a transaction of the tenant's store, once per idempotency key.
 
-        With `without_store`, a tenant that has no store gets that answer and no store.
+        With `without_store`, return that value for a tenant without a store instead of creating one.
         """
         if without_store is not None and key is None:
             with self._stores.existing(scope.tenant.tenant_id) as existing:
@@ -243,12 +243,12 @@ def _match(hit: Hit, document: Document) -> Match:
 
 
 def _filter(value: Any) -> Filter | None:
-    """A filter that was checked; None for one that every document passes."""
+    """Return a checked filter, or None if it matches every document."""
     return None if value is None or value.is_empty else value
 
 
 def _selection(asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
-    """Which documents, by their ids or by a filter, both checked."""
+    """Return the selection by ids or by filter, both checked."""
     if asked.ids is not None:
         return Selection(ids=list(asked.ids))
     return Selection(filter=_filter(asked.filter))

@@ -1,4 +1,4 @@
-"""Embedding of texts, for documents, for searches and for `embed`, and the models of this machine."""
+"""Text embedding for documents, searches and `embed`, and the models installed on this machine."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from akidb.services.dispatch import handles
 
 
 class EmbeddingService:
-    """Carries out `akidb.operations.embeddings`."""
+    """Implements `akidb.operations.embeddings`."""
 
     def __init__(self, models: EmbeddingModels, default_model: str) -> None:
         self._models = models
@@ -30,7 +30,7 @@ class EmbeddingService:
         )
 
     @handles(ask.ListModels)
-    def list(self, asked: ask.ListModels) -> list[ModelInfo]:  # noqa: ARG002 - it says nothing
+    def list(self, asked: ask.ListModels) -> list[ModelInfo]:  # noqa: ARG002 - the request has no fields
         return self._models.list()
 
     @handles(ask.GetModel)
@@ -44,13 +44,13 @@ class EmbeddingService:
     def embed_for(self, collection: Collection, texts: Sequence[str], purpose: Purpose) -> Embedding:
         """Embed with the collection's model.
 
-        Raises Unavailable when the model of that name would give other vectors than those stored.
+        Raises Unavailable when the installed model would compute other vectors than the stored ones.
         """
         assert collection.embedding_model is not None
         embedder = self._models.load(collection.embedding_model)
         if embedder.fingerprint != collection.embedding_fingerprint:
             raise Unavailable(
-                f"the collection was made with {collection.embedding_model} of another fingerprint"
-                f" ({collection.embedding_fingerprint}, here {embedder.fingerprint})"
+                f"the collection uses {collection.embedding_model} with another fingerprint"
+                f" ({collection.embedding_fingerprint}, installed: {embedder.fingerprint})"
             )
         return embedder.embed(texts, purpose)

@@ -1,4 +1,4 @@
-"""Idempotency keys: what makes two requests the same, so that the second gets the answer of the first."""
+"""Idempotency keys: a repeated request gets the response of the first one."""
 
 import hashlib
 from typing import Any
@@ -10,15 +10,15 @@ from akidb.ports.answers import RequestKey
 
 
 def request_key(row: Operation, request: Request[Any], *, also: object = None) -> RequestKey | None:
-    """The key of the request being served, None when it bears none.
+    """Return the key of the current request, or None if it has no idempotency key.
 
-    Two requests are the same when they name the same things in their path and say the same; `also` is what
-    else they must agree in, such as the digest of an archive.
+    Two requests are the same if their path parameters and their arguments are equal; `also` is further
+    content to compare, such as the digest of an archive.
     """
     key = context.current().idempotency_key
     if key is None:
         return None
-    # The names in the path, and whatever the caller made a key of, must not outlive what they name.
+    # Hashed: names in the path or in the key must not be stored beyond the lifetime of the entity.
     path = (str(getattr(request, place)) for place in row.places)
     named = "\0".join([key, *path]).encode(errors="backslashreplace")
     arguments = [row.given(request), getattr(request, "if_version", None), also]

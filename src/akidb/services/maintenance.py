@@ -1,7 +1,7 @@
-"""Upkeep of a data directory or database: what is past its retention is purged, what was left is finished.
+"""Background maintenance: purge entities past their retention, and finish interrupted work.
 
-Rounds of several processes on one PostgreSQL share the work: each takes what no other has locked. Nothing
-here waits for a user, and nobody waits for it but for one batch.
+Processes sharing a PostgreSQL database share the work: each takes rows that no other has locked. Users wait
+for maintenance at most as long as one batch takes.
 """
 
 import threading
@@ -25,11 +25,11 @@ from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
 
 RETENTION_PASSED = "retention_passed"
-"""The reason in the audit entry of a purge that nobody asked for."""
+"""Audit reason of a purge by maintenance."""
 BATCH = 100
-"""Purged in one transaction: others wait for no more."""
+"""Entities purged per transaction; bounds how long other writers wait."""
 FIRST_ROUND_SECONDS = 30.0
-"""Longer than a command takes: most processes end before their first round."""
+"""Longer than a CLI command takes: most processes end before their first round."""
 ROUND_SECONDS = 60.0
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
@@ -37,7 +37,7 @@ _log = logger("akidb.maintenance")
 
 
 class Maintenance:
-    """One round at a time, by `run` or by the thread that `start` makes."""
+    """Runs one round at a time, by `run` or in the thread started by `start`."""
 
     def __init__(
         self,
@@ -63,15 +63,15 @@ class Maintenance:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Have rounds run in the background from now on."""
+        """Start a background thread that runs rounds."""
         threading.Thread(target=self._run_rounds, name="akidb-maintenance", daemon=True).start()
 
     def stop(self) -> None:
-        """Let no further batch begin. The admission waits for the one that runs."""
+        """Start no further batch. The admission waits for the running one."""
         self._stopped.set()
 
     def run(self) -> MaintenanceReport:
-        """Run one round now. What failed is in the report, and is tried again in the next round."""
+        """Run one round now. Failures are reported, and retried in the next round."""
         with self._round:
             problems: list[str] = []
             before = self._now() - self._retention
@@ -111,8 +111,8 @@ class Maintenance:
             try:
                 report = self.run()
             except Unavailable:
-                continue  # closing, or as the next round finds it
-            except Exception:  # noqa: BLE001 - the thread lives as long as the process; the next round may do
+                continue  # closing, or a failure that the next round retries
+            except Exception:  # noqa: BLE001 - the thread must survive; the next round may succeed
                 _log.exception("a round of maintenance failed")
                 continue
             finally:
@@ -121,7 +121,7 @@ class Maintenance:
                 _log.warning("maintenance: %s", problem)
 
     def _settle_stores(self, problems: list[str]) -> int:
-        """Tell the stores what a process that ended did not tell them any more."""
+        """Apply pending outbox entries that an ended process left; return the number of stores."""
         with self._admission, self._metadata.read() as tx:
             waiting = tx.outbox.waiting()
         settled = 0
@@ -133,7 +133,7 @@ class Maintenance:
         try:
             with self._admission:
                 self._stores.apply_pending(tenant_id)
-        except AkiDBError as error:  # one store that fails keeps no other from being told
+        except AkiDBError as error:  # a failing store must not block the others
             problems.append(error.message)
             return False
         return True
@@ -144,7 +144,7 @@ class Maintenance:
         purge: Callable[..., None],
         problems: list[str],
     ) -> int:
-        """Purge what is expired, a batch at a time; gives how many."""
+        """Purge expired entities in batches; return their number."""
         purged = 0
         while not self._stopped.is_set():
             with self._admission:
@@ -161,19 +161,19 @@ class Maintenance:
                 for tenant_id in {each.tenant_id for each in found}:
                     self._settle(tenant_id, problems)
             if not found:
-                break  # all of them are in the hands of other processes
+                break  # the remaining ones are locked by other processes
         return purged
 
     def _purge_batch(
         self, expired: Callable[[MetadataTransaction, int], Sequence[EntityT]], purge: Callable[..., None]
     ) -> tuple[Sequence[EntityT], bool]:
-        """Purge what is expired in one transaction; tells whether stores are to learn of it."""
+        """Purge a batch in one transaction; return it, and whether outbox entries were added."""
         change = Change(self._now(), self._ids)
         with self._metadata.transaction() as tx:
             change.tx = tx
-            # Read again within: what was restored meanwhile is not expired any more.
+            # Read again inside the transaction: an entity may have been restored in between.
             found = expired(tx, BATCH)
-            # A purge locks rows of its tenant: sweepers that take them in one order do not deadlock.
+            # A purge locks rows of its tenant: a consistent lock order prevents deadlocks.
             for each in sorted(found, key=lambda entity: entity.tenant_id.raw):
                 purge(change, each, reason=RETENTION_PASSED)
         return found, change.concerns_store

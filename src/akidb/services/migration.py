@@ -1,7 +1,7 @@
-"""The migration of tenants from AkiDB 1.x, and back.
+"""Migration of tenants from AkiDB 1.x, and back.
 
-What comes is one transaction: planned, written, read back, committed. What goes back are files alone. Both
-work on files of this machine, so they are asked of the process that has the data, never over HTTP.
+A migration from 1.x is one transaction: plan, write, read back, commit. A migration back only writes files.
+Both work on local files, so they run in the process that owns the data and are not available over HTTP.
 """
 
 import os
@@ -52,11 +52,11 @@ from akidb.services.retries import retried
 from akidb.services.store_access import StoreAccess
 
 ACTION = "tenant.migrate"
-"""What the audit calls it."""
+"""The audit action."""
 
 
 class MigrationService:
-    """Carries out `akidb.operations.migration`."""
+    """Implements `akidb.operations.migration`."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class MigrationService:
             )
 
     def _moment(self, store: LegacyManifests) -> datetime:
-        """The time of this migration, by which it knows what it wrote: no other has it, as clocks may go."""
+        """Return a unique time for this migration, which identifies its rows even if the clock went back."""
         now, last = self._now(), store.last_migrated_at()
         return now if last is None or now > last else last + timedelta(microseconds=1)
 
     def _carry_out(self, source: ManifestSource, *, overwrite: bool, progress: Progress) -> MigrationReport:
         told, verification = retried(lambda: self._write(source, overwrite, progress), "metadata")
         try:
-            for tenant_id in told:  # all of them, should one of them fail
+            for tenant_id in told:  # mark all before applying: applying one may fail
                 self._stores.mark_stale(tenant_id)
             for tenant_id in told:
                 self._stores.apply_pending(tenant_id)
@@ -118,7 +118,7 @@ class MigrationService:
     def _write(
         self, source: ManifestSource, overwrite: bool, progress: Progress
     ) -> tuple[list[TenantId], Verification | None]:
-        """The transaction, which decides anew when it is run again; gives whose stores are to learn of it."""
+        """Run the transaction, deciding again on retry; return the tenants with pending outbox entries."""
         told: list[TenantId] = []
         announced: list[TenantId] = []
         try:
@@ -141,14 +141,14 @@ class MigrationService:
         except BaseException:
             for tenant_id in announced:
                 self._stores.end_change(tenant_id)
-            for tenant_id in told:  # an interrupt may come when the commit is made
+            for tenant_id in told:  # an interrupt may arrive after the commit
                 self._stores.mark_stale(tenant_id)
             raise
         return told, verification
 
 
 def planned(source: ManifestSource, store: LegacyManifests, *, overwrite: bool) -> MigrationReport:
-    """What a migration would do; raises what it would raise."""
+    """Return the report of a dry run; raise the same errors as the migration."""
     refuse_faults(source, dry_run=True)
     decide(source.steps, store, overwrite=overwrite)
     refuse_conflicts(source, dry_run=True)
@@ -156,13 +156,13 @@ def planned(source: ManifestSource, store: LegacyManifests, *, overwrite: bool) 
 
 
 def refuse_faults(source: ManifestSource, *, dry_run: bool) -> None:
-    """Raise FaultyManifests when a file is wrong."""
+    """Raise FaultyManifests if any file is invalid."""
     if source.faults:
         raise FaultyManifests(report_of(source, dry_run=dry_run, decided=False))
 
 
 def refuse_conflicts(source: ManifestSource, *, dry_run: bool) -> None:
-    """Raise ManifestConflicts when a manifest is not to be overwritten and differs."""
+    """Raise ManifestConflicts if a manifest differs from its tenant and `overwrite` is off."""
     if any(step.outcome is Outcome.CONFLICT for step in source.steps):
         raise ManifestConflicts(report_of(source, dry_run=dry_run, decided=True))
 
@@ -180,7 +180,7 @@ class _Writing:
         self._request = context.current()
 
     def write(self, steps: Sequence[Step], progress: Progress) -> list[TenantId]:
-        """Write them; gives those tenants whose store is to learn of it."""
+        """Write the steps; return the tenants with pending outbox entries."""
         told = []
         done = 0
         for part in parts(steps):
@@ -199,7 +199,7 @@ class _Writing:
     def _arrival(self, step: Step) -> ImportedTenant:
         again = read_again(self._source, step)
         if again is None:
-            raise Unavailable(f"{shown(step.path)} changed while it was migrated; nothing is, run it again")
+            raise Unavailable(f"{shown(step.path)} changed meanwhile; nothing was migrated, run it again")
         manifest, body = again
         assert step.slug is not None
         record = LegacyManifest(
@@ -216,7 +216,7 @@ class _Writing:
         )
 
     def _replace(self, arrival: ImportedTenant) -> bool:
-        """Overwrite what is there; tells whether the tenant has a store."""
+        """Overwrite the existing tenant; return whether it has a store."""
         tenant_id = arrival.tenant.tenant_id
         there = self._tx.tenants.find(tenant_id) or self._tx.tenants.get(tenant_id, deleted=True)
         kept = {name: getattr(there, name) for name in ("external_id", "memory_quota_bytes", "placement")}
@@ -252,26 +252,26 @@ class _Writing:
 def _verify(
     store: LegacyManifests, steps: Sequence[Step], now: datetime, tenants: int, progress: Progress
 ) -> Verification:
-    """Read back what was written, and compare counts and the content of each. Raises Internal."""
+    """Read back the written rows, and compare counts and contents. Raises Internal on a difference."""
     done = 0
     for found, step in zip_longest(store.written(now), steps):
         if found is None or step is None:
-            raise Internal("another number of manifests was stored than was written; nothing is migrated")
+            raise Internal("stored and written manifests differ in number; nothing was migrated")
         tenant, manifest = found
         same = content_hash(tenant, manifest.sha256) == step.content_hash
         if not same or tenant.tenant_id != step.tenant_id or tenant.slug != step.slug:
-            raise Internal(f"{shown(step.path)} was not stored as it is; nothing is migrated")
+            raise Internal(f"{shown(step.path)} was not stored unchanged; nothing was migrated")
         if sha256(manifest.manifest).digest() != step.sha256 or os.fsdecode(manifest.path) != step.path:
-            raise Internal(f"the bytes of {shown(step.path)} were not stored; nothing is migrated")
+            raise Internal(f"the bytes of {shown(step.path)} were not stored; nothing was migrated")
         done += 1
         progress("verify", done, len(steps))
     stored = store.count_tenants()
     if stored != tenants:
-        raise Internal(f"there are {stored} tenants where {tenants} should be; nothing is migrated")
-    databases = store.count_databases(now)
+        raise Internal(f"found {stored} tenants, expected {tenants}; nothing was migrated")
+    databases, new = store.count_databases(now)
     created = sum(step.outcome is Outcome.CREATED for step in steps)
-    if databases < created:
-        raise Internal(f"{created - databases} databases are missing; nothing is migrated")
+    if new < created:
+        raise Internal(f"{created - new} databases are missing; nothing was migrated")
     return Verification(tenants=len(steps), databases=databases, manifests=done)
 
 

@@ -1,4 +1,4 @@
-"""The way back to 1.x: every tenant as a manifest in a directory, under its old path where it has one."""
+"""Migration back to 1.x: write every tenant as a manifest to a directory, at its old path if it has one."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ from akidb.ports.migration import ExportedTenant, LegacyManifests, ManifestFiles
 def write_manifests(
     files: ManifestFiles, store: LegacyManifests, directory: Path, progress: Progress
 ) -> ReturnReport:
-    """Write what the store holds as of now.
+    """Write the manifests of all tenants in the store.
 
-    A directory that has files is refused, unless each of them is what would be written there: then a run
-    that was broken off goes on.
+    A non-empty directory is refused unless each of its files equals what would be written there; this
+    resumes an interrupted run.
     """
     paths = _paths(files, store)
     out = files.open_output(directory)
@@ -45,9 +45,9 @@ def write_manifests(
 
 
 def _paths(files: ManifestFiles, store: LegacyManifests) -> dict[TenantId, str]:
-    """Where each tenant goes: no two to one file, also where the file system takes `A` and `a` for one.
+    """Choose a unique path for each tenant, also on case-insensitive file systems.
 
-    Old paths come first. One that is taken, or that leads out of the directory, is none.
+    Old paths take precedence, except those that are taken or lead out of the directory.
     """
     paths: dict[TenantId, str] = {}
     others: list[tuple[TenantId, str]] = []
@@ -67,7 +67,7 @@ def _paths(files: ManifestFiles, store: LegacyManifests) -> dict[TenantId, str]:
 
 
 def _claim(path: str, taken: set[str]) -> bool:
-    """Take a path, unless it, or a directory on the way to it, is another's file, or the other way round."""
+    """Reserve a path; return False if it or one of its parents clashes with a reserved file or directory."""
     folded = path.casefold()
     parents = [folded[:at] for at, character in enumerate(folded) if character == "/"]
     if folded in taken or f"{folded}/" in taken or any(parent in taken for parent in parents):
@@ -78,7 +78,7 @@ def _claim(path: str, taken: set[str]) -> bool:
 
 
 def _manifest_of(departure: ExportedTenant) -> tuple[bytes, str]:
-    """The bytes to write, and where they come from."""
+    """Return the bytes to write, and their origin."""
     tenant, manifest, _ = departure
     if manifest is None:
         return new_manifest(tenant), "new"

@@ -1,7 +1,7 @@
-"""What a migration from 1.x is to do: every manifest read and checked, held against the store, given a slug.
+"""Plan of a migration from 1.x: read and check every manifest, compare it with the store, choose a slug.
 
-Nothing is written here. Of a manifest only what the plan needs is kept, so that a hundred thousand of them
-fit into memory; whoever carries the plan out reads the files again.
+Nothing is written here. Only the fields that the plan needs are kept, so that 100,000 manifests fit into
+memory; the files are read again when the plan is executed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,19 +37,19 @@ from akidb.ports.migration import FileProblem, KnownTenant, LegacyManifests, Man
 T = TypeVar("T")
 
 AT_ONCE = 500
-"""How many are looked up, or written, in one go."""
+"""Batch size of lookups and writes."""
 
 
 class Step(msgspec.Struct, kw_only=True):
-    """What is to happen to one manifest."""
+    """The planned migration of one manifest."""
 
     path: str
     tenant_id: TenantId
     given_slug: str | None
     invalid_slug: str | None
-    """What the manifest gives as a slug and is none."""
+    """The manifest's slug, if it is not a valid slug."""
     wanted_slug: str
-    """The one that it gives, or else the one made from its name."""
+    """The manifest's slug, or else one derived from its name."""
     unknown_fields: tuple[str, ...]
     sha256: bytes
     content_hash: bytes
@@ -59,7 +59,7 @@ class Step(msgspec.Struct, kw_only=True):
 
 
 class ManifestSource(msgspec.Struct, kw_only=True):
-    """A directory whose manifests are read: they are in the order of their tenants' IDs."""
+    """A directory whose manifests have been read; the steps are sorted by tenant ID."""
 
     files: ManifestFiles
     directory: Path
@@ -69,7 +69,7 @@ class ManifestSource(msgspec.Struct, kw_only=True):
 
 
 def read_source(files: ManifestFiles, directory: Path, progress: Progress) -> ManifestSource:
-    """Read and check every file. Raises InvalidArgument(`v1_data_dir`) when there is no such directory."""
+    """Read and check every file. Raises InvalidArgument(`v1_data_dir`) if the directory does not exist."""
     found = files.find(directory)
     source = ManifestSource(
         files=files,
@@ -93,7 +93,7 @@ def read_source(files: ManifestFiles, directory: Path, progress: Progress) -> Ma
 
 
 def read_again(source: ManifestSource, step: Step) -> tuple[Manifest, bytes] | None:
-    """The manifest of a step and its bytes; None when the file is not what it was."""
+    """Return the manifest of a step and its bytes, or None if the file has changed."""
     try:
         body = source.files.read(source.directory, step.path)
     except UnreadableFile:
@@ -106,7 +106,7 @@ def read_again(source: ManifestSource, step: Step) -> tuple[Manifest, bytes] | N
 
 
 def decide(steps: Sequence[Step], store: LegacyManifests, *, overwrite: bool) -> None:
-    """Hold the steps against what the store knows: the outcome and the slug of each."""
+    """Compare the steps with the store, and set the outcome and the slug of each."""
     for part in parts(steps):
         known = store.standing([step.tenant_id for step in part])
         for step in part:
@@ -117,7 +117,7 @@ def decide(steps: Sequence[Step], store: LegacyManifests, *, overwrite: bool) ->
 def report_of(
     source: ManifestSource, *, dry_run: bool, decided: bool, verification: Verification | None = None
 ) -> MigrationReport:
-    """The report of a plan; of one that was not held against the store, its faults alone."""
+    """Return the report of a plan; before `decide`, it only has faults and skipped files."""
     counts = Counts(
         manifests=len(source.steps),
         faulty=len({fault.path for fault in source.faults}),
@@ -139,7 +139,7 @@ def report_of(
 
 
 def parts(items: Sequence[T], size: int = AT_ONCE) -> Iterator[Sequence[T]]:
-    """The items, so many at a time."""
+    """Yield the items in batches of `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -157,7 +157,7 @@ def _read_step(source: ManifestSource, path: str) -> Step | None:
         ]
         return None
     if manifest is None:
-        source.skipped.append(SkippedFile(path=shown(path), reason="has no tenant_id: it is no manifest"))
+        source.skipped.append(SkippedFile(path=shown(path), reason="has no tenant_id: not a manifest"))
         return None
     digest = sha256(body).digest()
     return Step(
@@ -177,11 +177,11 @@ def _fault(remark: FileProblem) -> ManifestFault:
 
 
 def _refuse_twins(source: ManifestSource) -> None:
-    """Find manifests with one ID among the sorted steps: which of them is right, no one can tell."""
+    """Add faults for manifests with the same ID among the sorted steps: either may be the right one."""
     for before, after in zip(source.steps, source.steps[1:], strict=False):
         if before.tenant_id == after.tenant_id:
             for path, other in ((before.path, after.path), (after.path, before.path)):
-                reason = f"is also that of {shown(other)}"
+                reason = f"is also the tenant_id of {shown(other)}"
                 source.faults.append(ManifestFault(path=shown(path), field="tenant_id", reason=reason))
 
 
@@ -198,19 +198,19 @@ def _judge(step: Step, known: KnownTenant | None, *, overwrite: bool) -> None:
         step.reason = (
             "the manifest has changed since it was migrated"
             if known.sha256 is not None
-            else "there is a tenant with this ID that did not come from 1.x"
+            else "a tenant with this ID exists that did not come from 1.x"
         )
         step.outcome = Outcome.OVERWRITTEN if overwrite else Outcome.CONFLICT
 
 
 def _give_slugs(steps: Sequence[Step], store: LegacyManifests) -> None:
-    """Give each new tenant its slug: first those that are given, then those that are made, each by ID."""
+    """Assign slugs to new tenants: first the given ones, then the derived ones, each in ID order."""
     waiting = [
         step
         for step in steps
         if step.outcome is Outcome.CREATED or (step.outcome is Outcome.OVERWRITTEN and not _keeps_slug(step))
     ]
-    waiting.sort(key=lambda step: step.given_slug is None)  # stable: the order of IDs stays
+    waiting.sort(key=lambda step: step.given_slug is None)  # stable: keeps the ID order
     taken = _taken(waiting, lambda step: step.wanted_slug, store)
     free: list[Step] = []
     for step in waiting:
@@ -231,7 +231,7 @@ def _give_slugs(steps: Sequence[Step], store: LegacyManifests) -> None:
 
 
 def _keeps_slug(step: Step) -> bool:
-    """Whether the tenant that is there has the slug already that it wants, or what that became."""
+    """Whether the existing tenant already has the wanted slug, or a suffixed form of it."""
     return step.slug in {step.wanted_slug, *suffixed_slugs(step.wanted_slug, step.tenant_id)}
 
 

@@ -1,7 +1,7 @@
-"""Hashes of passwords: Argon2id with the parameters of RFC 9106, a bounded number at once.
+"""Password hashing: Argon2id with the parameters of RFC 9106, with bounded concurrency.
 
-A password is never kept, logged or part of a message. What is called here takes tens of milliseconds and
-64 MiB: never within a transaction.
+Passwords are never stored, logged or included in messages. Each call takes tens of milliseconds and
+64 MiB: never call within a transaction.
 """
 
 import base64
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 MAX_CONCURRENT_HASHES = 2
-"""Each takes 64 MiB and as many threads as it has lanes: more of them at once are no faster on four cores."""
+"""Each takes 64 MiB and one thread per lane: more concurrent hashes are not faster on four cores."""
 TURN_TIMEOUT_SECONDS = 60.0
 SALT_BYTES, TAG_BYTES = 16, 32
 
 
 class Cost(NamedTuple):
-    """What it costs to try one password."""
+    """Cost parameters of one hash."""
 
     passes: int
     memory_kib: int
@@ -34,25 +34,25 @@ class Cost(NamedTuple):
 
 
 RFC_9106_SECOND_CHOICE = Cost(passes=3, memory_kib=64 * 1024, lanes=4)
-"""RFC 9106, section 4: where the first choice, which takes 2 GiB, is too much."""
+"""RFC 9106, section 4: for systems where the first choice, which takes 2 GiB, is too much."""
 cost_of_this_process = RFC_9106_SECOND_CHOICE
-"""No setting: only tests, which make thousands of hashes, put less here."""
+"""Not a setting: only tests, which compute thousands of hashes, lower it."""
 
 
 class Passwords:
-    """Hashes passwords, and tells whether one is the right one."""
+    """Hashes and verifies passwords."""
 
     def __init__(self, cost: Cost | None = None) -> None:
         self._cost = cost or cost_of_this_process
         self._turns = threading.BoundedSemaphore(MAX_CONCURRENT_HASHES)
 
     def hash(self, password: str) -> str:
-        """The hash of a password with a new salt, as text that names its parameters."""
+        """Return the hash of a password with a new salt, as a string that includes its parameters."""
         with self._turn():
             return self._hasher.hash(_prepared(password))
 
     def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether this is the password. Without a hash it is not, which takes the same time to say."""
+        """Whether the password matches. Without a hash return False after the same time."""
         from argon2.exceptions import VerifyMismatchError
 
         with self._turn():
@@ -62,13 +62,13 @@ class Passwords:
                 return False
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than those of today."""
+        """Whether the hash was computed with other than the current parameters."""
         return self._hasher.check_needs_rehash(password_hash)
 
     def fingerprint(self, password: str, key: str) -> str:
-        """What stands for a password in the fingerprint of a request, which is kept for a day.
+        """Return the stand-in for a password in a request fingerprint, which is stored for a day.
 
-        It is the same for the same idempotency key, and as hard to try passwords on as the hash itself.
+        Deterministic per idempotency key, and as hard to brute-force as the password hash itself.
         """
         from argon2.low_level import Type, hash_secret_raw
 
@@ -93,14 +93,14 @@ class Passwords:
 
     @cached_property
     def _decoy(self) -> str:
-        """A hash of today's parameters that nobody knows a password for."""
+        """A hash with the current parameters that no known password matches."""
         passes, memory, lanes = self._cost
         salt, tag = (_base64(secrets.token_bytes(size)) for size in (SALT_BYTES, TAG_BYTES))
         return f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${tag}"
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """One of the few places for hashing. Raises Overloaded when none comes free in time."""
+        """Hold a slot of the hashing semaphore. Raises Overloaded when none is free in time."""
         from argon2.exceptions import HashingError, VerificationError
 
         if not self._turns.acquire(timeout=TURN_TIMEOUT_SECONDS):
@@ -114,10 +114,10 @@ class Passwords:
 
 
 def _prepared(password: str) -> bytes:
-    """The bytes of a password, the same however its letters were composed (NFC, as in RFC 8265, 4.2)."""
+    """Return the bytes of a password, normalized to NFC (RFC 8265, section 4.2)."""
     return unicodedata.normalize("NFC", password).encode()
 
 
 def _base64(value: bytes) -> str:
-    """Without padding, as in the text of a hash."""
+    """Encode without padding, as in an encoded hash."""
     return base64.b64encode(value).decode().rstrip("=")

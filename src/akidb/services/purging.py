@@ -1,4 +1,4 @@
-"""Purging: the rows go in one transaction, then every trace of them in the files of the stores."""
+"""Purging: delete the rows in one transaction, then erase all remains of them from the store files."""
 
 import threading
 from datetime import datetime
@@ -14,15 +14,14 @@ from akidb.services.transactions import Change
 
 
 class PurgeableBackups(Protocol):
-    """The copies of store files that were taken before their schema changed."""
+    """Copies of store files that were taken before a schema change."""
 
     def remove(self, *, until: datetime, store: str | None = None) -> int:
-        """Remove the copies of one store, or of all, that were taken by then; gives how many."""
-        ...
+        """Remove copies taken up to `until`, of one store or of all; return their number."""
 
 
 class Purging:
-    """Removes tenants, databases and collections for good; `finish` follows the transaction."""
+    """Permanently removes tenants, databases and collections; call `finish` after the commit."""
 
     def __init__(
         self, metadata: MetadataStore, stores: StoreAccess, limiter: RateLimiter, copies: PurgeableBackups
@@ -33,28 +32,28 @@ class Purging:
         self._copies = copies
         self._finishing = threading.Lock()
         self.unfinished = False
-        """Whether files may still hold what was purged."""
+        """Whether files may still contain purged data."""
 
     def tenant(self, change: Change, tenant: Tenant, *, reason: str | None = None) -> None:
-        """Remove a tenant and all below it."""
+        """Purge a tenant and everything in it."""
         tenant_id = tenant.tenant_id
         change.tx.tenants.purge(tenant_id, change.now)
         change.audit("tenant.purge", tenant_id, tenant_id, reason=reason)
-        change.tenant_id = None  # its answer must outlive it
+        change.tenant_id = None  # the response stored for an idempotency key must outlive the tenant
         change.tx.outbox.remove(tenant_id, MAX_INTEGER)
-        # Also without a known store: older metadata may have been restored beside its file.
+        # Also without a known store: its file may exist beside restored older metadata.
         change.tx.outbox.add(tenant_id, "tenant_purge", tenant_id)
         self._limiter.forget(tenant_id)
         self.unfinished = True
 
     def database(self, change: Change, database: Database, *, reason: str | None = None) -> None:
-        """Remove a database and its collections."""
+        """Purge a database and its collections."""
         tenant_id, tx = database.tenant_id, change.tx
-        # Documents go by the tombstone of their own collection, so each is purged by name.
+        # Documents are removed through their collection's outbox entry, so purge each collection.
         for _, collection in tx.collections.all_of_tenant(tenant_id, database.database_id):
             try:
                 tx.collections.purge(tenant_id, collection.collection_id, change.now)
-            except NotFound:  # purged meanwhile by another process, which tells the store
+            except NotFound:  # purged concurrently by another process, which added the outbox entry
                 continue
             change.add_to_outbox(tenant_id, "collection_purge", collection.collection_id)
         tx.databases.purge(tenant_id, database.database_id, change.now)
@@ -62,7 +61,7 @@ class Purging:
         self.unfinished = True
 
     def collection(self, change: Change, collection: Collection, *, reason: str | None = None) -> None:
-        """Remove a collection and its documents."""
+        """Purge a collection and its documents."""
         tenant_id = collection.tenant_id
         change.tx.collections.purge(tenant_id, collection.collection_id, change.now)
         change.audit("collection.purge", tenant_id, collection.collection_id, reason=reason)
@@ -70,9 +69,9 @@ class Purging:
         self.unfinished = True
 
     def finish(self) -> None:
-        """Remove the stores of purged tenants, and what the metadata's own files still hold.
+        """Remove the stores of purged tenants, and erase purged data from the metadata files.
 
-        What a long read keeps now stays unfinished: maintenance and closing come back to it.
+        Data pinned by a long read stays unfinished; maintenance and closing retry it.
         """
         with self._finishing:
             self.unfinished = True

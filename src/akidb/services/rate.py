@@ -1,4 +1,4 @@
-"""`qps_quota`: a token bucket for each tenant, with a burst of one second."""
+"""Rate limiting by `qps_quota`: a token bucket per tenant, with a burst of one second."""
 
 import threading
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from akidb.domain.errors import RateLimited
 from akidb.domain.ids import TenantId
 
 ROUNDING = 1e-6
-"""Of a token: sums of fractions of a second may come out as 0.9999999."""
+"""Tolerance in tokens: sums of fractions of a second may come out as 0.9999999."""
 
 
 class _Bucket:
-    """Tokens left at some time."""
+    """Tokens left at a point in time."""
 
     __slots__ = ("seconds", "tokens")
 
@@ -22,7 +22,7 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Takes one token for each operation; `monotonic` gives seconds that never run backwards."""
+    """Takes one token per operation; `monotonic` returns the seconds of a monotonic clock."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class RateLimiter:
         self._buckets: dict[TenantId, _Bucket] = {}
 
     def take(self, tenant: Tenant) -> None:
-        """Raise RateLimited when the tenant's bucket is empty; a quota of 0 lets nothing through."""
+        """Take a token. Raises RateLimited if the bucket is empty; a quota of 0 rejects everything."""
         rate = tenant.qps_quota
         if rate == 0:
             raise RateLimited(rate, retry_after_seconds=1.0)
@@ -46,6 +46,6 @@ class RateLimiter:
             bucket.tokens = max(bucket.tokens - 1, 0.0)
 
     def forget(self, tenant_id: TenantId) -> None:
-        """Drop the bucket of a tenant that is gone."""
+        """Drop the bucket of a purged tenant."""
         with self._lock:
             self._buckets.pop(tenant_id, None)

@@ -1,6 +1,6 @@
-"""Runs again what the database gave up for another transaction: a deadlock, a serialization failure.
+"""Retries of transactions that the database aborted: deadlocks and serialization failures.
 
-Such a transaction has changed nothing, so running it again is what the caller would do.
+An aborted transaction has changed nothing, so it is safe to retry.
 """
 
 import random
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 0.005
-"""The mean of the pause after the first conflict; it doubles with each, so that the last wait is 0.3 s."""
+"""Mean pause after the first conflict; it doubles with each one, so that the last pause is 0.3 s."""
 
 
 def retried(work: Callable[[], T], store: StoreKind) -> T:
-    """What `work` gives, which is one transaction, or does nothing twice.
+    """Return the result of `work`, which must be one transaction or idempotent.
 
     Raises TransactionConflict after `MAX_ATTEMPTS` conflicts.
     """
@@ -29,6 +29,6 @@ def retried(work: Callable[[], T], store: StoreKind) -> T:
             return work()
         except TransactionConflict:
             telemetry.count("retries", store)
-            # At random, so that those who clashed do not clash again.
+            # Jitter, so that the conflicting transactions do not collide again.
             time.sleep(random.uniform(0, 2 * FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311
     return work()

@@ -1,4 +1,4 @@
-"""Finds collections by their path, and keeps what was found while the metadata stays as it is."""
+"""Lookup of collections by path, cached until the next metadata transaction."""
 
 from akidb.domain.entities import Scope, Tenant
 from akidb.domain.fields import CollectionPath, TenantRef
@@ -10,22 +10,22 @@ MAX_KEPT = 10_000
 
 
 def tenant_for(tx: MetadataTransaction, tenant: TenantRef, work: Access) -> Tenant:
-    """The tenant, when its status lets this be done below it."""
+    """Return the tenant, if its status permits this access."""
     found = tx.tenants.get(tenant)
     require(work, found.status)
     return found
 
 
 class ScopeCache:
-    """Collections by path. Nothing is kept over a metadata transaction, whatever it changed."""
+    """Cache of collections by path. Every metadata transaction invalidates all entries."""
 
     def __init__(self, metadata: MetadataStore) -> None:
         self._metadata = metadata
         self._kept: tuple[int | None, dict[CollectionPath, Scope]] = (None, {})
 
     def find(self, path: CollectionPath) -> Scope:
-        """The collection and what contains it. Raises NotFound for the first that is missing."""
-        # Asked before the scope is read: a transaction in between makes it useless, not wrong.
+        """Return the collection, its database and tenant. Raises NotFound for the first missing one."""
+        # Read before the scope: a transaction in between makes the entry stale, never wrong.
         generation = self._metadata.generation
         kept_for, kept = self._kept
         if generation is None or generation != kept_for or len(kept) >= MAX_KEPT:

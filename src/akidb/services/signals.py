@@ -1,4 +1,4 @@
-"""Wakes those who wait for a change of a tenant, in this process."""
+"""In-process notification of listeners about changes of a tenant."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from akidb.domain.ids import TenantId
 
 
 class Signals:
-    """Who waits for changes of which tenant."""
+    """Registry of listeners per tenant."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -16,7 +16,7 @@ class Signals:
 
     @contextmanager
     def listening(self, tenant_id: TenantId, wake: Callable[[], None]) -> Iterator[None]:
-        """Have `wake` called after each change, in the thread of its writer."""
+        """Call `wake` after each change, in the writer's thread, while the block runs."""
         with self._lock:
             self._listeners.setdefault(tenant_id, []).append(wake)
         try:
@@ -29,7 +29,7 @@ class Signals:
                     del self._listeners[tenant_id]
 
     def notify(self, tenant_id: TenantId | None) -> None:
-        """Say that something of a tenant was committed."""
+        """Notify listeners of a commit for this tenant."""
         if tenant_id not in self._listeners:  # nearly always
             return
         with self._lock:

@@ -1,8 +1,8 @@
-"""Access to tenant stores, and the way of every metadata change into them.
+"""Access to tenant stores, and propagation of metadata changes to them.
 
-A change that concerns a store is committed with an outbox entry; `settle` applies it before the change
-is acknowledged. What a crash left over is applied when the store is opened next. An entry names what
-changed, not what it changed to: the state is read when it is applied, so that applying twice, or late,
+A change that concerns a store commits an outbox entry; `apply_pending` applies it before the change is
+acknowledged. Entries left by a crash are applied when the store is next opened. An entry names what
+changed, not the new state: the state is read when the entry is applied, so that applying it twice or late
 is harmless.
 """
 
@@ -21,7 +21,7 @@ from akidb.services.retries import retried
 
 
 class StoreAccess:
-    """The tenant stores, as the other services use them."""
+    """Opens tenant stores for the other services, with pending outbox entries applied."""
 
     def __init__(
         self, metadata: MetadataStore, stores: TenantStores, index: VectorIndex, ids: IdGenerator
@@ -36,7 +36,7 @@ class StoreAccess:
 
     @contextmanager
     def existing(self, tenant_id: TenantId) -> Iterator[TenantStore | None]:
-        """The tenant's store, None when no document was ever written."""
+        """Yield the tenant's store, or None if it has none because no document was ever written."""
         store_id = self._find(tenant_id)
         if store_id is None:
             yield None
@@ -47,48 +47,48 @@ class StoreAccess:
             try:
                 store = stack.enter_context(self._stores.open(tenant_id, store_id, self._prepare(tenant_id)))
             except Unavailable:
-                if self._find(tenant_id) is None:  # another process purged it since
+                if self._find(tenant_id) is None:  # purged by another process in between
                     raise NotFound("tenant", tenant_id) from None
                 raise
             yield store
 
     @contextmanager
     def made(self, tenant_id: TenantId) -> Iterator[TenantStore]:
-        """The tenant's store, made now if there is none."""
+        """Yield the tenant's store; create it if it does not exist."""
         if self._find(tenant_id) is None:
             retried(lambda: self._make(tenant_id), "metadata")
         with self.existing(tenant_id) as store:
-            if store is None:  # purged since
+            if store is None:  # purged in between
                 raise NotFound("tenant", tenant_id)
             yield store
 
     def apply_pending(self, tenant_id: TenantId) -> None:
-        """Apply to the store what the outbox holds for it. The change may be acknowledged after this."""
+        """Apply the tenant's pending outbox entries. The change may be acknowledged after this."""
         self._stores.mark_stale(tenant_id)
         with self.existing(tenant_id):
             pass
 
     def mark_stale(self, tenant_id: TenantId) -> None:
-        """Have the store look into the outbox before its next use."""
+        """Make the store check the outbox before its next use."""
         self._stores.mark_stale(tenant_id)
 
     def begin_change(self, tenant_id: TenantId) -> None:
-        """Have everybody look into the outbox before each use of the store, until `end_change`.
+        """Check the outbox before every use of the store, until `end_change`.
 
-        Said before a change is committed: who sees it in the metadata must meet a store that was told.
+        Called before the commit: a reader that sees the change in the metadata must also see it in the store.
         """
         with self._announcing:
             self._announced[tenant_id] += 1
 
     def end_change(self, tenant_id: TenantId) -> None:
-        """End what `begin_change` began."""
+        """Undo one `begin_change`."""
         with self._announcing:
             self._announced[tenant_id] -= 1
             if not self._announced[tenant_id]:
                 del self._announced[tenant_id]
 
     def finish_purges(self) -> None:
-        """Remove the stores of purged tenants, also those that a crash left."""
+        """Remove the stores of purged tenants, including those left by a crash."""
         with self._metadata.read() as tx:
             purges = tx.outbox.purges()
         for entry in purges:
@@ -99,7 +99,7 @@ class StoreAccess:
             retried(lambda: self._forget_purges(purges), "metadata")
 
     def forget_absent(self) -> None:
-        """Let go of the indexes of tenants that another process deleted or purged."""
+        """Evict the indexes of tenants that another process deleted or purged."""
         for tenant_id in self._index.tenants():
             with self._metadata.read() as tx:
                 found = tx.tenants.find(tenant_id)
@@ -107,7 +107,7 @@ class StoreAccess:
                 self._index.forget(tenant_id)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
-        """Remove what a crash left of making a store; tells whether the metadata knows all there is."""
+        """Remove an unregistered store left by a crash; return whether no stray store remains."""
         with self._stores.exclusive(tenant_id):
             return self._find(tenant_id) is not None or self._stores.remove_unused(tenant_id)
 
@@ -128,7 +128,7 @@ class StoreAccess:
         return store_id
 
     def _find_shared(self, tenant_id: TenantId) -> StoreId | None:
-        """Where other processes may purge a store, or leave it untold when they are killed."""
+        """Find a store that other processes may purge, or leave with pending entries when killed."""
         with self._metadata.read() as tx:
             found = tx.stores.find_with_pending(tenant_id)
         if found is None:
@@ -139,7 +139,7 @@ class StoreAccess:
         return store_id
 
     def _make(self, tenant_id: TenantId) -> None:
-        """Make the file, then let the metadata know of it; a file it knows nothing of is a leftover."""
+        """Create the file, then register it in the metadata; an unregistered file is left by a crash."""
         with self._stores.exclusive(tenant_id):
             if self._find(tenant_id) is not None:
                 return
@@ -150,7 +150,7 @@ class StoreAccess:
                     tx.tenants.get(tenant_id)
                     tx.stores.register(tenant_id, store_id)
                     tx.outbox.add(tenant_id, "tenant", tenant_id)
-            except NotFound:  # deleted or purged meanwhile; nobody would come for the file
+            except NotFound:  # deleted or purged in between; nothing else would remove the file
                 self._stores.remove(tenant_id)
                 raise
 
@@ -169,9 +169,9 @@ class StoreAccess:
         store.apply(tenant, changed, purged)
         gone = (database.deleted_at or collection.deleted_at for database, collection in changed)
         if purged or tenant.deleted_at or any(gone):
-            self._index.forget(tenant_id)  # what is deleted takes no more of the tenant's memory
+            self._index.forget(tenant_id)  # deleted entities must not use the tenant's memory quota
         if purged and not store.erase():
-            return  # somebody reads it still: who comes next, or maintenance, tries again
+            return  # still being read: the next use or maintenance retries
         with self._metadata.transaction() as tx:
             tx.outbox.remove(tenant_id, pending[-1].sequence)
 
@@ -179,7 +179,7 @@ class StoreAccess:
 def _changed(
     tx: MetadataTransaction, tenant: Tenant, pending: Sequence[OutboxEntry]
 ) -> list[tuple[Database, Collection]]:
-    """The collections that the entries concern, as they are now."""
+    """Return the current state of the collections that the entries name."""
     found: list[tuple[Database, Collection]] = []
     for subject, subject_id in {(entry.subject, entry.subject_id) for entry in pending}:
         if subject == "database":

@@ -1,4 +1,4 @@
-"""A tenant under new IDs: what a copy's rows are."""
+"""Copies of tenants: the metadata rows under new IDs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from akidb.ports.archive import CollectionImage, Rows, TenantRecord
 
 
 class Branch:
-    """The metadata of a copy: the rows of a tenant under new IDs, without its users."""
+    """Metadata of a copy: the tenant's rows under new IDs, without its users."""
 
     def __init__(
         self, rows: Sequence[Rows], ids: IdGenerator, slug: str, name: str | None, now: datetime
@@ -34,7 +34,7 @@ class Branch:
                 self.rows.append(Rows(table, [self._new(row, now) for row in records]))
 
     def renamed(self, images: Sequence[CollectionImage]) -> dict[CollectionId, CollectionImage]:
-        """The collections of the store under their new IDs, but those that were purged meanwhile."""
+        """Map the store's collections to their new IDs, without those purged in the meantime."""
         return {
             image.collection_id: replace(image, **self._new_ids(image))
             for image in images

@@ -1,4 +1,4 @@
-"""Tenants: created, changed, suspended, deleted, restored, purged, measured."""
+"""Tenants: create, update, suspend, delete, restore, purge, and report usage."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _LIMITS = frozenset({"memory_quota_bytes", "storage_quota_bytes", "qps_quota"})
 
 
 class TenantService:
-    """Carries out `akidb.operations.tenants`."""
+    """Implements `akidb.operations.tenants`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class TenantService:
         self._ids = ids
 
     def finish_purges(self) -> None:
-        """Remove what the files of the stores still hold of a purged tenant."""
+        """Erase the remains of purged tenants from the store files."""
         self._purging.finish()
 
     @in_transaction(ask.CreateTenant)
@@ -87,7 +87,7 @@ class TenantService:
         values = OPERATIONS[ask.UpdateTenant].given(asked)
         found = _read(change, asked, asked.if_version)
         require(Access.METADATA_WRITE, found.status)
-        # As JSON: to Python 1 and true are equal.
+        # Compare as JSON: in Python 1 == True.
         if canonical({name: getattr(found, name) for name in values}) == canonical(values):
             return found
         changed = found.changed(change.now, **values)
@@ -156,7 +156,7 @@ def _move(
 
 
 def _read(change: Change, asked: InTenant[Any], if_version: int | None, *, deleted: bool = False) -> Tenant:
-    """The tenant that is about to change, at the version that the caller read."""
+    """Return the tenant to change, after checking `if_version`."""
     found = change.tx.tenants.get(asked.tenant, deleted=deleted)
     check_version(found, if_version)
     change.tenant_id = found.tenant_id

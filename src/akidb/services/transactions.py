@@ -1,7 +1,7 @@
-"""The frame of every metadata change.
+"""Execution of metadata changes.
 
-One transaction holds the change, its audit entry, its outbox entry and the answer remembered for its
-idempotency key; then the tenant's store follows.
+One transaction commits the change, its audit entry, its outbox entry and the response stored for its
+idempotency key; then the outbox entry is applied to the tenant's store.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ A = TypeVar("A")
 
 
 class Change:
-    """A change under way."""
+    """The change that a transaction is making."""
 
     tx: MetadataTransaction
 
@@ -33,7 +33,7 @@ class Change:
         self.now = now
         self._ids = ids
         self.tenant_id: TenantId | None = None
-        """Whose answer and whose store this is about."""
+        """The tenant of the stored response and of the outbox entries."""
         self.concerns_store = False
 
     def audit(
@@ -46,7 +46,7 @@ class Change:
         result: AuditResult = AuditResult.ALLOWED,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record what is done, as in `tenant.suspend`; `metadata` holds IDs and codes alone."""
+        """Add an audit entry, such as `tenant.suspend`; `metadata` contains only IDs and codes."""
         self.tenant_id = tenant_id
         context.note_tenant(tenant_id)
         request = context.current()
@@ -68,14 +68,14 @@ class Change:
         )
 
     def add_to_outbox(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
-        """Have the tenant's store, if there is one, learn of this before it is acknowledged."""
+        """Add an outbox entry, if the tenant has a store; it is applied before the change is acknowledged."""
         if self.tx.stores.find(tenant_id) is not None:
             self.tx.outbox.add(tenant_id, subject, subject_id)
             self.concerns_store = True
 
 
 class Transactions:
-    """Carries changes out."""
+    """Executes metadata changes."""
 
     def __init__(
         self,
@@ -92,9 +92,9 @@ class Transactions:
         self._signals = signals
 
     def carry_out(self, row: Operation, request: Request[A], effect: Callable[[Change], A]) -> A:
-        """Run `effect` in a transaction, and apply to the tenant's store what it added to the outbox.
+        """Run `effect` in a transaction, then apply its outbox entries to the tenant's store.
 
-        With an idempotency key that was used before, return the answer of then.
+        If the idempotency key was used before, return the stored response.
         """
         key = request_key(row, request) if row.changes else None
         return self.run(key, row.answer, effect, tenant=getattr(request, "tenant", None))
@@ -107,7 +107,7 @@ class Transactions:
         *,
         tenant: TenantId | str | None = None,
     ) -> A:
-        """Do so with a given key; `kind` is the type of the answer, `tenant` what the request names."""
+        """Like `carry_out`, with a given key; `kind` is the response type, `tenant` the request's tenant."""
         change, result = retried(lambda: self._attempt(key, tenant, kind, effect), "metadata")
         if change.concerns_store and change.tenant_id is not None:
             try:
@@ -118,12 +118,12 @@ class Transactions:
         return result
 
     def _apply_pending(self, tenant_id: TenantId) -> None:
-        """Have the store follow. Raises Unavailable when it cannot be told; the change stands even so."""
+        """Apply pending outbox entries. Raises Unavailable on failure; the change stays committed."""
         try:
             self._stores.apply_pending(tenant_id)
         except Unavailable as error:
             raise Unavailable(
-                f"the change is made, but the tenant's store could not be told of it yet: {error.message}"
+                f"the change is committed, but not yet applied to the tenant's store: {error.message}"
             ) from error
 
     def _attempt(
@@ -133,7 +133,7 @@ class Transactions:
         kind: Any,
         effect: Callable[[Change], A],
     ) -> tuple[Change, A]:
-        """The transaction of a change."""
+        """Run one attempt of the transaction."""
         now = self._now()
         change = Change(now, self._ids)
         announced: TenantId | None = None
@@ -147,7 +147,7 @@ class Transactions:
                         tx.answers.add(key, wire.encode(result), change.tenant_id, now)
                 else:
                     result = wire.decode(known, kind)
-                    # The first request may not have come from its commit to its store's yet, or ever.
+                    # The first request may not have applied its outbox entry yet, or may have crashed before.
                     change.tenant_id, change.concerns_store = _tenant_of(tx, tenant, result), True
                 if change.concerns_store and change.tenant_id is not None:
                     self._stores.begin_change(change.tenant_id)
@@ -156,14 +156,14 @@ class Transactions:
             if announced is not None:
                 self._stores.end_change(announced)
             if change.concerns_store and change.tenant_id is not None:
-                # An interrupt may come when the commit is made: the store has to look.
+                # An interrupt may arrive after the commit: the store must check the outbox.
                 self._stores.mark_stale(change.tenant_id)
             raise
         return change, result
 
 
 def _tenant_of(tx: MetadataTransaction, tenant: TenantId | str | None, result: object) -> TenantId | None:
-    """Whose store a change was about: its result says so, or else its request."""
+    """Return the tenant that a change was about, from its result or else its request."""
     tenant_id: TenantId | None = getattr(result, "tenant_id", None)
     if tenant_id is None and tenant is not None:
         found = tx.tenants.find(tenant) or tx.tenants.find(tenant, deleted=True)
@@ -172,6 +172,6 @@ def _tenant_of(tx: MetadataTransaction, tenant: TenantId | str | None, result: o
 
 
 def check_version(entity: Tenant | Database | Collection | User, if_version: int | None) -> None:
-    """Raise PreconditionFailed when the caller read another version."""
+    """Raise PreconditionFailed if the entity's version is not `if_version`."""
     if if_version is not None and if_version != entity.version:
         raise PreconditionFailed(type(entity).__name__.lower(), if_version, entity.version)

@@ -1,4 +1,4 @@
-"""Checks and maintenance of the stores, asked for by a user or an operator."""
+"""Checks and maintenance of the stores on request."""
 
 from akidb.domain.documents import Page
 from akidb.domain.upkeep import Finding, MaintenanceReport
@@ -12,7 +12,7 @@ from akidb.services.store_access import StoreAccess
 
 
 class UpkeepService:
-    """Carries out `akidb.operations.upkeep`."""
+    """Implements `akidb.operations.upkeep`."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class UpkeepService:
         self._maintenance = maintenance
 
     @handles(ask.CheckStores)
-    def check(self, asked: ask.CheckStores) -> Page[Finding]:  # noqa: ARG002 - it says nothing
+    def check(self, asked: ask.CheckStores) -> Page[Finding]:  # noqa: ARG002 - no fields
         return Page(items=list(examine(self._metadata, self._stores, self._tenant_stores)))
 
     @handles(ask.MaintainStores)
-    def maintain(self, asked: ask.MaintainStores) -> MaintenanceReport:  # noqa: ARG002 - it says nothing
+    def maintain(self, asked: ask.MaintainStores) -> MaintenanceReport:  # noqa: ARG002 - no fields
         return self._maintenance.run()

@@ -1,4 +1,4 @@
-"""Users: created, changed, kept out, deleted, and known by their password.
+"""Users: create, update, suspend, delete, and verify passwords.
 
 Passwords are hashed before a transaction begins.
 """
@@ -24,15 +24,15 @@ from akidb.services.scope_cache import tenant_for
 from akidb.services.transactions import Change, Transactions, check_version
 
 VERIFY_ATTEMPTS = 3
-"""How often a password is looked at again because its hash was replaced meanwhile."""
+"""Maximum verification attempts when the hash is replaced concurrently."""
 
 
 class _HashChanged(Exception):
-    """The password was set, or its hash made anew, while it was being verified."""
+    """The password or its hash changed while it was being verified."""
 
 
 class UserService:
-    """Carries out `akidb.operations.users`."""
+    """Implements `akidb.operations.users`."""
 
     def __init__(
         self, metadata: MetadataStore, transactions: Transactions, passwords: Passwords, ids: IdGenerator
@@ -137,14 +137,14 @@ class UserService:
             found = None if user is None else change.tx.users.find_with_hash(tenant_id, user.user_id)
             if found is not None and found[1] != known_hash:
                 raise _HashChanged
-            # The user may have been kept out, or deleted, since the password was looked at.
+            # The user may have been suspended or deleted since the password was verified.
             if not is_right or found is None or not _may_ask(found[0]):
                 change.audit("user.verify_password", tenant_id, resource, result=AuditResult.DENIED)
                 return []
             change.audit("user.verify_password", tenant_id, resource)
             known, _ = found
             if Access.METADATA_WRITE not in PERMITTED[TenantStatus][owner.status]:
-                return [known]  # of a suspended tenant nothing is written but the audit
+                return [known]  # for a suspended tenant only the audit entry is written
             seen = known.changed(change.now, last_login_at=change.now)
             change.tx.users.update(seen, password_hash=new_hash)
             return [seen]
@@ -155,7 +155,7 @@ class UserService:
         return verified[0]
 
     def _fingerprint(self, password: str) -> str:
-        """What stands for a password in the fingerprint of a request: nothing that is quick to try."""
+        """Return the stand-in for a password in a request fingerprint; it is slow to brute-force."""
         key = context.current().idempotency_key
         return "" if key is None else self._passwords.fingerprint(password, key)
 
@@ -170,7 +170,7 @@ def _move(change: Change, found: User, target: UserStatus, verb: str) -> User:
 
 
 def _read(change: Change, asked: OfUser[Any], if_version: int | None) -> User:
-    """The user that is about to change, when the tenant permits that."""
+    """Return the user to change, if the tenant's status permits changes."""
     owner = tenant_for(change.tx, asked.tenant, Access.METADATA_WRITE)
     found = change.tx.users.get(owner.tenant_id, asked.user)
     check_version(found, if_version)
@@ -179,5 +179,5 @@ def _read(change: Change, asked: OfUser[Any], if_version: int | None) -> User:
 
 
 def _may_ask(user: User) -> bool:
-    """Whether there is anything that the user may ask for."""
+    """Whether the user's status permits any access."""
     return bool(PERMITTED[UserStatus][user.status])

@@ -1,4 +1,4 @@
-"""What both kinds of SQL store stand on: connections, the write gate, column types, driver errors.
+"""The basis of both kinds of SQL store: connections, the write gate, column types, driver errors.
 
-It knows nothing of tenants or documents.
+It does not know tenants or documents.
 """

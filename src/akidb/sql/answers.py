@@ -1,4 +1,4 @@
-"""Remembered answers in a SQL table, the same in both kinds of store."""
+"""Remembered answers in a SQL table, for both kinds of store."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,15 +13,15 @@ from akidb.ports.answers import KEPT_FOR, RequestKey
 from akidb.ports.conflicts import TransactionConflict
 
 KEY_LOCKS = 0x616B6964
-"""The first half of a key's lock on PostgreSQL: `akid` as a number. Locks with one number are others."""
+"""First key of the advisory locks on PostgreSQL: `akid` as a number. Single-key locks are distinct."""
 
 
 class SqlAnswers:
     """`akidb.ports.answers.Answers` on a table with these columns.
 
-    `owner` holds the values of its other columns, which say with what the answers go. With `waits`, who
-    looks for an answer that is being made waits for it, and has the key until the transaction ends; where
-    one transaction writes at a time, that is so anyway.
+    `owner` holds the values of the other columns, which identify the owner of the answers. With `waits`,
+    `find` waits for a concurrent request with the same key, and locks the key until the transaction ends;
+    with a single writer at a time this is always so.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class SqlAnswers:
         self._table = table
         self._owner = owner
         self._waits = waits and connection.dialect.name == "postgresql"
-        # Where several stores share a table, its key begins with what tells them apart.
+        # If several stores share a table, its primary key starts with the column that identifies the store.
         self._own = (
             [] if owner is None else [table.c[n] == v for n, v in owner.items() if table.c[n].primary_key]
         )
 
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
-        """The answer given before, if the arguments are the same."""
+        """Return the remembered answer, or None. Raises IdempotencyMismatch if the arguments differ."""
         t = self._table
         if self._waits:
             second = crc32(f"{request.scope}\0{request.key}".encode()) - 2**31
@@ -63,7 +63,7 @@ class SqlAnswers:
         return bytes(row.answer)
 
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
-        """Remember an answer, and forget the old ones."""
+        """Store an answer, and delete expired ones."""
         t = self._table
         self._connection.execute(sa.delete(t).where(*self._own, t.c.created_at < now - KEPT_FOR))
         values: dict[str, object] = {
@@ -76,5 +76,5 @@ class SqlAnswers:
         values |= {"tenant_id": tenant_id} if self._owner is None else self._owner
         try:
             self._connection.execute(sa.insert(t).values(values))
-        except sa.exc.IntegrityError as error:  # another process was quicker with the same key
-            raise TransactionConflict("a request with this Idempotency-Key was just answered") from error
+        except sa.exc.IntegrityError as error:  # another process was faster with the same key
+            raise TransactionConflict("a concurrent request used this Idempotency-Key") from error

@@ -1,4 +1,4 @@
-"""What the SQL stores ask of a database: connections to read with, and transactions to write in."""
+"""The database interface of the SQL stores: read connections and write transactions."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -13,53 +13,44 @@ class SqlDatabase(Protocol):
 
     @property
     def name(self) -> str:
-        """What errors call it; never a secret."""
-        ...
+        """The name in errors; contains no secret."""
 
     @property
     def system(self) -> str:
-        """Which database it is: `sqlite` or `postgresql`."""
-        ...
+        """The kind of database: `sqlite` or `postgresql`."""
 
     @property
     def generation(self) -> int | None:
-        """Counts the transactions, so that what was read stays current while it is the same.
+        """The transaction counter: cached reads are current while it is unchanged.
 
-        None where other processes write too.
+        None if other processes can write too.
         """
-        ...
 
     def read(self, *, snapshot: bool = False) -> AbstractContextManager[sa.Connection]:
-        """A connection for reading; with `snapshot` all its statements see one state of the store."""
-        ...
+        """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
 
     def write(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction: committed, durably, when the block ends, rolled back when it raises.
+        """Open a transaction: durably committed when the block ends, rolled back if it raises.
 
-        Raises TransactionConflict when the database gave this one up for another: run it again.
+        Raises TransactionConflict if the database aborted it in favour of another: retry it.
         """
-        ...
 
     def migration(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction for steps of a schema, which may rebuild tables that others refer to."""
-        ...
+        """Open a transaction for schema migrations, which may rebuild referenced tables."""
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted in the database's files; tells whether that could be done now.
+        """Erase all traces of deleted data in the database files; return whether it was possible now.
 
-        It cannot while somebody reads what was there before.
+        It is not possible while a reader has an older snapshot.
         """
-        ...
 
     def figures(self) -> StoreFigures:
-        """Its connections, and what else there is to be seen of it without asking it."""
-        ...
+        """Return current gauges of connections and others that need no query."""
 
     def close(self) -> None:
         """Close every connection."""
-        ...
 
 
 def driver_of(connection: sa.Connection) -> Any:
-    """The driver's connection; what is said to it directly costs a tenth."""
+    """Return the driver connection; running a statement on it directly takes a tenth of the time."""
     return connection.connection.driver_connection

@@ -1,4 +1,4 @@
-"""The one place where a driver's error becomes a domain error."""
+"""The single place where driver errors are translated into domain errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,41 +9,41 @@ from akidb.domain.errors import AkiDBError, Overloaded, Unavailable
 from akidb.ports.conflicts import TransactionConflict
 
 _CONFLICTS = {"40001", "40P01"}
-"""PostgreSQL's states for a serialization failure and a deadlock."""
+"""SQLSTATEs of PostgreSQL for a serialization failure and a deadlock."""
 _LOCK_TIMEOUT = "55P03"
 _CLASSES = {
-    # PostgreSQL's classes of states.
-    "08": "the connection is lost",
-    "28": "the server refuses the user or the password",
-    "3D": "there is no such database",
-    "42": "the server refuses the statement",
-    "53": "the server has no space, memory or connection left",
+    # SQLSTATE classes of PostgreSQL.
+    "08": "the connection was lost",
+    "28": "the server rejected the user or the password",
+    "3D": "the database does not exist",
+    "42": "the server rejected the statement",
+    "53": "the server is out of disk space, memory or connections",
     "57": "the server is shutting down or starting",
     "58": "the server's disk cannot be read or written",
     "XX": "the database is damaged; restore it from a backup",
 }
 
 _PREFIXES = (
-    # SQLite's result codes by name; a full disk comes as FULL, or as IOERR where the log cannot grow.
+    # SQLite result codes by name; a full disk is FULL, or IOERR if the log cannot grow.
     ("SQLITE_FULL", "there is no space left on the disk"),
     ("SQLITE_IOERR", "the disk cannot be read or written; it may be full"),
     ("SQLITE_READONLY", "the file or its directory is read-only"),
     ("SQLITE_CANTOPEN", "the file cannot be opened"),
     ("SQLITE_CORRUPT", "the file is damaged; restore it from a backup"),
-    ("SQLITE_NOTADB", "the file is damaged: it is no SQLite database; restore it from a backup"),
-    ("SQLITE_PERM", "the file may not be accessed"),
+    ("SQLITE_NOTADB", "the file is damaged: it is not a SQLite database; restore it from a backup"),
+    ("SQLITE_PERM", "access to the file is denied"),
     ("SQLITE_BUSY", "the file is locked by another program"),
-    ("SQLITE_NOMEM", "there is no memory left"),
+    ("SQLITE_NOMEM", "out of memory"),
 )
 
 
 @contextmanager
 def translated(store: str) -> Iterator[None]:
-    """Turn errors of the medium into domain errors, which name the store and what is wrong.
+    """Translate driver and I/O errors into domain errors that name the store and the cause.
 
-    Unavailable for most, TransactionConflict for a transaction that was given up for another, Overloaded
-    for a lock that did not come in time. Violated constraints pass through: the adapter that knows the
-    tables turns them into errors.
+    Raises Unavailable for most, TransactionConflict for a transaction aborted in favour of another,
+    Overloaded for a lock timeout. IntegrityError passes through: the adapter that knows the tables
+    translates it.
     """
     try:
         yield
@@ -55,22 +55,22 @@ def translated(store: str) -> Iterator[None]:
 
 
 def translation(store: str, error: BaseException) -> Exception | None:
-    """The domain error that takes an error's place, None where it stays as it is."""
+    """Return the domain error for an error, or None if it is not translated."""
     if isinstance(error, AkiDBError | sa.exc.IntegrityError):
         return None
     if isinstance(error, sa.exc.DBAPIError):
         return _of_driver(store, error.orig)
     if isinstance(error, OSError):
         return Unavailable(f"{store}: {error.strerror}")
-    if _is_of_driver(error):  # raised while connecting, or by a statement given to the driver itself
+    if _is_of_driver(error):  # raised while connecting, or by a statement run on the driver directly
         return _of_driver(store, error)
     return None
 
 
 def violated(error: sa.exc.IntegrityError) -> str:
-    """The constraint that was violated: its name, or for a unique one of SQLite its columns.
+    """Return the violated constraint: its name, or the columns of a unique constraint on SQLite.
 
-    As in `tenants_slug_key` of PostgreSQL, `tenants.slug` of SQLite.
+    For example `tenants_slug_key` on PostgreSQL, `tenants.slug` on SQLite.
     """
     diagnosis = getattr(error.orig, "diag", None)
     if diagnosis is not None:
@@ -85,7 +85,7 @@ def _is_of_driver(error: BaseException) -> bool:
 def _of_driver(store: str, error: object) -> Exception:
     state = getattr(error, "sqlstate", None)
     if state in _CONFLICTS:
-        return TransactionConflict(f"{store}: too many changes of the same things at once ({state})")
+        return TransactionConflict(f"{store}: too many concurrent changes of the same rows ({state})")
     if state == _LOCK_TIMEOUT:
         return Overloaded(store)
     if state is not None or not hasattr(error, "sqlite_errorname"):

@@ -1,8 +1,8 @@
-"""The fair gate before a store: one writer at a time, first come, first served.
+"""The fair write gate of a store: one writer at a time, first come, first served.
 
 SQLite's own busy handler starves (one of 64 threads made 1 commit, another 4,477), so writers queue
-here and SQLite never sees two of them. What one of them leaves open for the next, who was waiting already,
-is settled when nobody waits any more, or when it is full.
+here and SQLite never sees two of them. A holder may leave work open for the next waiter; it is settled
+once the queue is empty or the work is full.
 """
 
 import threading
@@ -18,23 +18,20 @@ from akidb.observe.telemetry import Queue, StoreKind
 
 
 class LeftOpen(Protocol):
-    """What who leaves a gate may leave open for the next one."""
+    """Work that a holder of a gate may leave open for the next one."""
 
     def is_left_open(self) -> bool:
-        """Whether there is anything to settle."""
-        ...
+        """Return whether there is anything to settle."""
 
     def is_full(self) -> bool:
-        """Whether it must be settled before the next one comes."""
-        ...
+        """Return whether it must be settled before the next holder enters."""
 
     def settle(self) -> None:
-        """Close it. Called by who holds the gate."""
-        ...
+        """Settle the open work. Requires the gate."""
 
 
 class FairGate:
-    """A mutex that is handed on in the order of arrival, or with `places` a semaphore. Not reentrant."""
+    """A FIFO mutex, or with `places` a FIFO semaphore. Not reentrant."""
 
     def __init__(
         self,
@@ -57,7 +54,7 @@ class FairGate:
 
     @contextmanager
     def pass_through(self) -> Iterator[None]:
-        """Hold the gate, with nothing left open. Raises Overloaded when the turn does not come in time."""
+        """Hold the gate, with any open work settled. Raises Overloaded on timeout."""
         self.enter()
         try:
             if self._left_open is not None:
@@ -68,11 +65,11 @@ class FairGate:
 
     @property
     def waiting(self) -> int:
-        """How many are in the queue."""
+        """The length of the queue."""
         return len(self._waiting)
 
     def enter(self) -> None:
-        """Hold the gate until `leave`; raises as `pass_through` does. What was left open is the caller's."""
+        """Hold the gate until `leave`. Open work passes to the caller. Raises Overloaded on timeout."""
         started = perf_counter()
         self._acquire()
         try:
@@ -83,19 +80,19 @@ class FairGate:
             raise
 
     def leave(self) -> None:
-        """Hand the gate to the next in line."""
+        """Pass the gate to the next waiter."""
         interrupt: BaseException | None = None
         while not self._handed_on():
             assert self._left_open is not None
             try:
-                self._left_open.settle()  # who comes meanwhile waits
-            except BaseException as error:  # noqa: BLE001 - whatever comes, the gate must not stay shut
+                self._left_open.settle()  # new arrivals wait
+            except BaseException as error:  # noqa: BLE001 - the gate must be released in any case
                 interrupt = error
         if interrupt is not None:
             raise interrupt
 
     def _handed_on(self) -> bool:
-        """Hand the gate on, unless something must be settled before."""
+        """Pass the gate on, and return True, unless open work must be settled first."""
         left_open = self._left_open
         with self._lock:
             settled = left_open is None or not left_open.is_left_open()
@@ -116,7 +113,7 @@ class FairGate:
             self._waiting.append(turn)
         try:
             came = turn.acquire(timeout=self._timeout_seconds)
-        except BaseException:  # an interrupt: the turn must not be left to nobody
+        except BaseException:  # an interrupt: the turn must not get lost
             self._give_up(turn)
             raise
         if not came and not self._give_up(turn, keep=True):
@@ -124,7 +121,7 @@ class FairGate:
             raise Overloaded(self._name)
 
     def _give_up(self, turn: threading.Lock, *, keep: bool = False) -> bool:
-        """Give up a place in the queue. The turn may have come just now: tells whether it is kept."""
+        """Leave the queue. If the turn has just come, keep it or pass it on; return whether it is kept."""
         with self._lock:
             if turn in self._waiting:
                 self._waiting.remove(turn)

@@ -1,10 +1,10 @@
-"""Group commit: writers that were waiting for each other's turn share one commit, and so one fsync.
+"""Group commit: queued writers share one commit, and so one fsync.
 
-A writer that finds another in the queue behind it leaves its transaction open for that one, which goes on in
-it after a savepoint. The last one, for whom nobody waits, commits for all; only then does any of them return.
-So a lone writer commits at once, and of 64 none waits longer than for the work of the others. A writer that
-fails undoes its own work alone. Whatever a writer does in its transaction, it must not wait for what another
-writer of the same store may hold.
+If another writer is queued, a writer leaves its transaction open; the next writer continues in it after a
+savepoint. The last writer, with an empty queue, commits for all; only then do they return. So a single
+writer commits immediately, and of 64 writers none waits longer than for the work of the others. A writer that
+fails undoes only its own work. In its transaction, a writer must not wait for anything that another writer of
+the same store may hold.
 """
 
 import threading
@@ -18,20 +18,20 @@ from akidb.sql.database import driver_of
 from akidb.sql.errors import translation
 
 MAX_WRITERS = 64
-"""That share a commit."""
+"""Maximum number of writers per commit."""
 MAX_SECONDS = 0.005
-"""After which a transaction is committed whoever waits, so that nobody waits for many bulk loads."""
+"""Age at which a transaction is committed regardless of the queue, to bound waiting for bulk loads."""
 WAIT_SECONDS = 120.0
-"""After which a writer gives up waiting for the commit of others."""
+"""Timeout of a writer for the shared commit."""
 
 
 class SharedTransaction:
-    """A transaction of SQLite, used by one writer after the other and then committed once."""
+    """A SQLite transaction, used by several writers in turn and then committed once."""
 
     __slots__ = ("_began_at", "_driver", "_error", "_latch", "_name", "_working", "_writers", "connection")
 
     def __init__(self, name: str, connection: sa.Connection) -> None:
-        """Begin it. `name` is what errors call the store."""
+        """Begin the transaction. `name` is the store name for errors."""
         self.connection = connection
         self._name = name
         self._driver: Any = driver_of(connection)
@@ -44,21 +44,21 @@ class SharedTransaction:
         self._latch.acquire()
 
     def join(self) -> None:
-        """Go on where the writer before ended."""
+        """Continue after the previous writer, in a savepoint."""
         self._driver.execute("SAVEPOINT writer")
         self._writers += 1
         self._working = True
 
     def keep(self) -> None:
-        """End a writer's work, which stands if the commit does."""
+        """End a writer's work, to be committed with the transaction."""
         if self._writers > 1:
             self._driver.execute("RELEASE writer")
         self._working = False
 
     def undo(self, error: BaseException) -> bool:
-        """Undo a writer's work because of its error; tells whether anything is left to be committed.
+        """Undo a writer's work after its error; return whether anything is left to commit.
 
-        SQLite has rolled back all of it by itself after some errors: then nobody's work stands.
+        After some errors SQLite has rolled back the whole transaction: then all work is lost.
         """
         if not self._driver.in_transaction:
             self._end(error)
@@ -70,12 +70,12 @@ class SharedTransaction:
 
     @property
     def is_full(self) -> bool:
-        """Whether it must not go on; so too where an interrupt cut off the end of a writer's work."""
+        """Whether no more writers may join; also true if an interrupt cut off the end of a writer's work."""
         is_old = time.monotonic() - self._began_at > MAX_SECONDS
         return self._working or is_old or self._writers >= MAX_WRITERS
 
     def commit(self, commit: Any) -> bool:
-        """Commit for all by `commit(driver)`; tells whether it was done."""
+        """Commit for all writers with `commit(driver)`; return whether it succeeded."""
         try:
             if self._working and not self._undo_last():
                 self._end(None)
@@ -85,9 +85,9 @@ class SharedTransaction:
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
                 self._end(error)
-            elif isinstance(error, Exception):  # SQLite has rolled back by itself
+            elif isinstance(error, Exception):  # SQLite has rolled back automatically
                 self._end(error)
-            else:  # an interrupt that came when the commit was made
+            else:  # an interrupt after the commit
                 self._end(None)
             if not isinstance(error, Exception):
                 raise
@@ -96,17 +96,17 @@ class SharedTransaction:
         return True
 
     def wait(self, own: BaseException | None) -> None:
-        """Wait for the commit. Raises Unavailable when it failed, but for the writer's own error."""
+        """Wait for the commit. Raises Unavailable if it failed, except because of the writer's own error."""
         if not self._latch.acquire(timeout=WAIT_SECONDS):
-            raise Unavailable(f"{self._name}: it is not known whether the commit was made")
+            raise Unavailable(f"{self._name}: it is unknown whether the commit succeeded")
         self._latch.release()
         if self._error is not None and self._error is not own:
             found = translation(self._name, self._error)
-            lost = f"{self._name}: the transaction was lost with another writer's"
+            lost = f"{self._name}: the transaction was rolled back with another writer's"
             raise Unavailable(lost if found is None else str(found)) from self._error
 
     def _undo_last(self) -> bool:
-        """Undo the work of the last writer; tells whether there is any of others."""
+        """Undo the work of the last writer; return whether other work is left."""
         if self._writers > 1:
             self._driver.execute("ROLLBACK TO writer")
             self._driver.execute("RELEASE writer")

@@ -1,6 +1,6 @@
-"""The version of a schema that Alembic keeps, and the steps between versions.
+"""The schema version recorded by Alembic, and the migrations between versions.
 
-Alembic is loaded only when there is a step to take; the version is read without it.
+Alembic is imported only to run migrations; the version is read without it.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def recorded(connection: sa.Connection) -> str | None:
-    """The version that the database says its schema has, None when it has none.
+    """Return the recorded schema version, or None for an empty database.
 
-    Raises Unavailable when it has a schema and does not say which.
+    Raises Unavailable if there is a schema without a recorded version.
     """
     if connection.dialect.name == "postgresql":
         exists = "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL"
@@ -27,19 +27,19 @@ def recorded(connection: sa.Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
     if found is None:
-        raise Unavailable("the store does not say which schema it has; restore it from a backup")
+        raise Unavailable("the store has no schema version; restore it from a backup")
     return str(found)
 
 
 def newer(name: str, found: str, known: str) -> Unavailable:
-    """The error of a schema that a later program made."""
-    return Unavailable(f"{name} has schema {found}, and this AkiDB knows up to {known}: use a newer AkiDB")
+    """Return the error for a schema of a newer AkiDB."""
+    return Unavailable(f"{name} has schema {found}, but this AkiDB supports up to {known}; use a newer AkiDB")
 
 
 def check_way(name: str, found: str | None, scripts: Path, revision: str, head: str) -> None:
-    """Refuse to go where there is no way, before anything is done.
+    """Check that a migration to `revision` is possible, before any change.
 
-    Raises Unavailable for a schema newer than `head`, InvalidArgument(`to`) for a step without a way back.
+    Raises Unavailable for a schema newer than `head`, InvalidArgument(`to`) for a step without a downgrade.
     """
     if found is not None and found > head:
         raise newer(name, found, head)
@@ -49,11 +49,11 @@ def check_way(name: str, found: str | None, scripts: Path, revision: str, head: 
 
     for step in ScriptDirectory.from_config(_config(scripts)).iterate_revisions(found, revision):
         if not hasattr(step.module, "downgrade"):
-            raise InvalidArgument("to", f"there is no way back from version {step.revision}")
+            raise InvalidArgument("to", f"there is no downgrade from version {step.revision}")
 
 
 def go(connection: sa.Connection, scripts: Path, revision: str) -> None:
-    """Take the steps in `scripts`, forward or back, in the transaction of the connection."""
+    """Run the migrations in `scripts`, up or down, in the transaction of the connection."""
     from alembic import command
 
     config = _config(scripts)

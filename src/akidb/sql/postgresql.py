@@ -1,7 +1,7 @@
-"""One schema of a PostgreSQL database: its pool of connections, its transactions.
+"""One schema of a PostgreSQL database: its connection pool and its transactions.
 
-Values cross here as they do on SQLite: an ID is 16 bytes, a time is in UTC. What the server says to a
-broken connection, a lost race or a lock held too long becomes an error of the domain in `sql.errors`.
+Values have the same form as on SQLite: an ID is 16 bytes, a time is in UTC. `sql.errors` translates broken
+connections, conflicts and lock timeouts into domain errors.
 """
 
 from collections.abc import Iterator
@@ -27,15 +27,15 @@ from akidb.sql.telemetry import commit
 MINIMUM_VERSION = 160_000
 """PostgreSQL 16, the first with `IS JSON`."""
 SCHEMA_LOCK = 0x616B6964625F7363
-"""What processes that make a schema hold: `akidb_sc` as a number."""
+"""Advisory lock for schema creation: `akidb_sc` as a number."""
 POOL_TIMEOUT_SECONDS = 30
 LOCK_TIMEOUT_SECONDS = 60
 TRUSTED_IDLE_SECONDS = 1.0
-"""A connection that was idle for longer is asked whether it still works before it is used."""
+"""A connection that was idle for longer is checked before use."""
 
 
 class _IdLoader(Loader):
-    """A UUID as its bytes, without the way over `uuid.UUID`."""
+    """Load a UUID as bytes, without going through `uuid.UUID`."""
 
     format = Format.TEXT
 
@@ -44,7 +44,7 @@ class _IdLoader(Loader):
 
 
 class _BinaryIdLoader(Loader):
-    """The same from a cursor that speaks binary."""
+    """The same for binary cursors."""
 
     format = Format.BINARY
 
@@ -71,10 +71,10 @@ class PostgresDatabase:
         kind: StoreKind = "tenant",
         make_schema: bool = True,
     ) -> None:
-        """Connect, and make the schema if there is none, unless nothing is to be made.
+        """Connect, and create a missing schema if `make_schema`.
 
-        Raises InvalidArgument(`url`) for one that cannot be read, Unavailable when the server cannot be
-        reached, is older than PostgreSQL 16, or holds the text in another encoding than UTF-8.
+        Raises InvalidArgument(`url`) for an invalid URL, Unavailable if the server cannot be reached, is
+        older than PostgreSQL 16, or uses an encoding other than UTF-8.
         """
         self._conninfo = _conninfo(url, schema, synchronous)
         named = conninfo_to_dict(self._conninfo)
@@ -86,9 +86,9 @@ class PostgresDatabase:
             "postgresql+psycopg://",
             creator=self._connect,
             poolclass=NullPool,
-            pool_reset_on_return=None,  # a connection that is given up has no transaction, or is broken
-            paramstyle="format",  # by position, as `Prepared` gives them
-            isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
+            pool_reset_on_return=None,  # a released connection has no transaction, or is broken
+            paramstyle="format",  # positional, as `Prepared` passes them
+            isolation_level="AUTOCOMMIT",  # this module issues BEGIN and COMMIT; a single read needs neither
             use_native_hstore=False,
         )
         self._pool = ConnectionPool(
@@ -103,7 +103,7 @@ class PostgresDatabase:
             with self.read() as connection:
                 self._check_server(connection)
             if make_schema and not self._has_schema():
-                with self.locked(SCHEMA_LOCK):  # two that make it at once clash, also with IF NOT EXISTS
+                with self.locked(SCHEMA_LOCK):  # concurrent creation clashes, even with IF NOT EXISTS
                     self._make_schema()
         except BaseException:
             self.close()
@@ -111,7 +111,7 @@ class PostgresDatabase:
 
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
-        """A connection for reading; with `snapshot` all its statements see one state of the store."""
+        """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
         with self._connection() as connection:
             if not snapshot:
                 yield connection
@@ -126,7 +126,7 @@ class PostgresDatabase:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction: committed when the block ends, rolled back when it raises."""
+        """Open a transaction: committed when the block ends, rolled back if it raises."""
         with self._connection() as connection:
             driver = driver_of(connection)
             driver.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
@@ -140,9 +140,9 @@ class PostgresDatabase:
 
     @contextmanager
     def locked(self, key: int) -> Iterator[int]:
-        """Hold a lock that all processes on this database share; `key` takes 63 bits.
+        """Hold an advisory lock, shared by all processes on this database; `key` has 63 bits.
 
-        Gives the server's process that holds it, for `is_locked`: the lock is lost with the connection.
+        Yield the backend PID of the holder, for `is_locked`: the lock is lost with the connection.
         """
         with self._connection() as connection:
             driver = driver_of(connection)
@@ -156,12 +156,12 @@ class PostgresDatabase:
                         driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
                     free = True
             finally:
-                if not free:  # an interrupt may come when the lock is held: it goes with its connection
+                if not free:  # interrupted with the lock held: closing the connection releases it
                     driver.close()
 
     @staticmethod
     def is_locked(connection: sa.Connection, key: int, holder: int) -> bool:
-        """Whether that process of the server holds the lock still."""
+        """Return whether that backend still holds the lock."""
         found = driver_of(connection).execute(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %s"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -172,16 +172,16 @@ class PostgresDatabase:
 
     @contextmanager
     def migration(self) -> Iterator[sa.Connection]:
-        """A transaction for steps of a schema."""
+        """Open a transaction for schema migrations."""
         with self.write() as connection:
             yield connection
 
     def erase(self) -> bool:
-        """The database's own vacuum clears what was deleted from its pages."""
+        """Return True: PostgreSQL's vacuum clears deleted rows from its pages."""
         return True
 
     def figures(self) -> StoreFigures:
-        """Its connections."""
+        """Return current gauges of connections."""
         return StoreFigures(*self._pool.counts(), pool_waiting=self._pool.waiting)
 
     def close(self) -> None:
@@ -195,7 +195,7 @@ class PostgresDatabase:
             try:
                 yield connection
             finally:
-                # What is left of a transaction must not reach the next user of the connection.
+                # An unfinished transaction must not leak to the next user of the connection.
                 self._pool.give(connection, broken=not _is_idle(connection))
 
     def _connect(self) -> Any:
@@ -211,7 +211,7 @@ class PostgresDatabase:
             return bool(found.scalar_one())
 
     def _make_schema(self) -> None:
-        """Not where there is one: who may not make schemas may be given one."""
+        """Create the schema if missing: a user without that privilege may have been given one."""
         if not self._has_schema():
             with self.read() as connection:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{self.schema}"')
@@ -222,7 +222,7 @@ class PostgresDatabase:
             raise Unavailable(f"{self.name}: the server is older than PostgreSQL 16")
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
         if encoding != "UTF8":
-            raise Unavailable(f"{self.name}: its encoding is {encoding}; make it with ENCODING 'UTF8'")
+            raise Unavailable(f"{self.name}: its encoding is {encoding}; create it with ENCODING 'UTF8'")
 
 
 def _conninfo(url: str, schema: str, synchronous: str) -> str:
@@ -230,8 +230,8 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
     try:
         given = conninfo_to_dict(f"postgresql://{rest}")
     except psycopg.ProgrammingError as error:
-        reason = str(error).partition(': "')[0]  # what stands in quotes may be the password
-        raise InvalidArgument("url", f"is no address of a PostgreSQL database: {reason}") from None
+        reason = str(error).partition(': "')[0]  # the quoted part may be the password
+        raise InvalidArgument("url", f"is not a valid PostgreSQL URL: {reason}") from None
     settings = {
         "search_path": schema,
         "timezone": "UTC",
@@ -252,14 +252,14 @@ def _conninfo(url: str, schema: str, synchronous: str) -> str:
 
 
 def _is_idle(connection: sa.Connection) -> bool:
-    """Whether it can be used again. What SQLAlchemy saw breaking has no connection of the driver any more."""
+    """Return whether it can be reused. An invalidated connection has no driver connection."""
     if connection.invalidated:
         return False
     return bool(driver_of(connection).pgconn.transaction_status == TransactionStatus.IDLE)
 
 
 def _works(connection: sa.Connection) -> bool:
-    """Whether the server was not restarted meanwhile: that must not cost the caller an error."""
+    """Return whether the connection is alive: a server restart must not cause an error in the caller."""
     try:
         driver_of(connection).execute("SELECT 1")
     except psycopg.Error:

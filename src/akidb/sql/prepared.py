@@ -1,8 +1,8 @@
-"""Core statements that skip the machinery around them.
+"""Precompiled SQLAlchemy Core statements.
 
-The text, the order of the parameters and the conversions of a statement do not change between calls,
-so they are worked out once for each dialect. A read that costs 45 us through `Connection.execute` costs
-10 us this way; what is written here is still the one statement for both databases.
+The text, the parameter order and the conversions of a statement do not change between calls, so they are
+computed once per dialect. A read that takes 45 us through `Connection.execute` takes 10 us this way, and
+there is still one statement for both databases.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,29 +20,29 @@ Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 Processor = Callable[[Any], Any] | None
 
 STREAMED_ROWS = 1_000
-"""Rows that PostgreSQL sends at a time where a whole table may be read."""
+"""Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
 
 FAULTS = (ValueError, KeyError, TypeError, msgspec.MsgspecError)
-"""What the conversions of a row raise when it holds what it must not."""
+"""Errors that row conversions raise for invalid values."""
 
 _cursor_numbers = count(1)
 _logger = logger("akidb.sql")
 
 
 def unreadable(error: Exception) -> Internal:
-    """The error of a row that holds what no constraint lets in, such as a state that there is not."""
-    return Internal(f"a row cannot be read ({error!r}): `akidb doctor` names it")
+    """Return the error for a row with a value that the constraints forbid, such as an unknown state."""
+    return Internal(f"a row cannot be read ({error!r}); run `akidb doctor` to find it")
 
 
 class _Compiled:
-    """A statement for one dialect."""
+    """A statement compiled for one dialect."""
 
     def __init__(self, statement: Statement, kinds: tuple[type, ...], dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
         names = compiled.positiontup
         if names is None:
-            raise NotImplementedError(f"{dialect.name} does not take parameters by position")
+            raise NotImplementedError(f"{dialect.name} does not support positional parameters")
         self.names = names
         self.bind = _binder([compiled.binds[name] for name in names], dialect)
         columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
@@ -52,10 +52,10 @@ class _Compiled:
 
 
 class Prepared:
-    """A statement to be run many times.
+    """A statement for repeated use.
 
-    A row comes as a list of converted values in the order of the columns. With `kinds`, which are Structs
-    whose fields the columns are, one after the other, it comes as one of them, or as a tuple of several.
+    A row is returned as a list of converted values in column order. With `kinds`, which are Structs whose
+    fields match the columns in order, a row is returned as a Struct, or as a tuple of several.
     """
 
     def __init__(self, statement: Statement, *kinds: type) -> None:
@@ -64,9 +64,9 @@ class Prepared:
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> int:
-        """Write; gives the number of rows.
+        """Run a write and return the number of rows.
 
-        Raises SQLAlchemy's IntegrityError when a constraint is violated, as `execute` does.
+        Raises SQLAlchemy's IntegrityError if a constraint is violated, as `execute` does.
         """
         compiled = self._of(connection)
         try:
@@ -75,12 +75,12 @@ class Prepared:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
     def insert_many(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows in one go, where each parameter bears the name of its column. Raises as `run` does."""
+        """Bulk-insert rows; each parameter has the name of its column. Raises the errors of `run`."""
         assert isinstance(self._statement, sa.Insert)
         compiled = self._of(connection)
         try:
             cursor = driver_of(connection).cursor()
-            if connection.dialect.name == "postgresql":  # where a statement for each takes twice as long
+            if connection.dialect.name == "postgresql":  # single statements would take twice as long
                 columns = ", ".join(compiled.names)
                 with cursor.copy(f"COPY {self._statement.table.name} ({columns}) FROM STDIN") as copy:
                     for row in rows:
@@ -91,7 +91,7 @@ class Prepared:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
-        """Every row."""
+        """Return every row."""
         compiled = self._of(connection)
         rows = self._execute(connection, compiled, parameters).fetchall()
         try:
@@ -100,13 +100,13 @@ class Prepared:
             raise unreadable(error) from error
 
     def readable(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
-        """Every row, but None in place of one that cannot be read, which is said to the log."""
+        """Return every row, with None in place of an unreadable one, which is logged."""
         compiled = self._of(connection)
         rows = self._execute(connection, compiled, parameters).fetchall()
         return [self._made(compiled, row) for row in rows]
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
-        """The first row, None when there is none. The statement finds one at most."""
+        """Return the row, or None. The statement must return at most one."""
         compiled = self._of(connection)
         rows = self._execute(connection, compiled, parameters).fetchall()
         try:
@@ -115,11 +115,11 @@ class Prepared:
             raise unreadable(error) from error
 
     def stream(self, connection: sa.Connection, **parameters: Any) -> Iterator[Any]:
-        """Every row, a bounded number of them in memory. On PostgreSQL it takes a transaction."""
+        """Yield every row, with bounded memory. On PostgreSQL it requires a transaction."""
         return map(self._of(connection).make, self._raw(connection, parameters))
 
     def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[tuple[Any, Exception]]:
-        """The first value of each row that cannot be read, as the driver gives it, and what is wrong."""
+        """Yield the first raw value of each unreadable row, and the error."""
         make = self._of(connection).make
         for row in self._raw(connection, parameters):
             try:
@@ -150,7 +150,7 @@ class Prepared:
         try:
             return compiled.make(row)
         except FAULTS as error:
-            # Not what the error says: it quotes the row.
+            # Not the error message, which quotes the row.
             _logger.warning("a row that cannot be read (%s) is left out of a list", type(error).__name__)
             return None
 
@@ -162,7 +162,7 @@ class Prepared:
 def _binder(
     parameters: list[sa.BindParameter[Any]], dialect: sa.Dialect
 ) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """A function that puts what is given into the order of the statement, converted."""
+    """Return a function that converts named parameters and puts them in statement order."""
     names: dict[str, Any] = {}
     values: list[str] = []
     for at, parameter in enumerate(parameters):
@@ -179,10 +179,10 @@ def _binder(
 
 
 def _maker(kinds: tuple[type, ...], processors: list[Processor]) -> Callable[[tuple[Any, ...]], Any]:
-    """A function that converts a row, written out as namedtuple and dataclass write theirs.
+    """Return a function that converts a row, generated as source like namedtuple and dataclass do.
 
-    `lambda row: kind0(tenant_id=convert0(row[0]), name=row[1], ...)` makes a page of 100 tenants in
-    70 us, where a list of converted values and keywords from a dictionary take 200 us.
+    `lambda row: kind0(tenant_id=convert0(row[0]), name=row[1], ...)` converts a page of 100 tenants in
+    70 us; a list of converted values and keywords from a dictionary take 200 us.
     """
     names: dict[str, Any] = {f"kind{at}": kind for at, kind in enumerate(kinds)}
     values: list[str] = []
@@ -202,6 +202,6 @@ def _maker(kinds: tuple[type, ...], processors: list[Processor]) -> Callable[[tu
 
 
 def _written_out(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
-    """The function that a source makes, which is of our own and the tables' names alone."""
+    """Evaluate generated source, which contains only names from this module and the tables."""
     function: Callable[[Any], Any] = eval(source, names)  # noqa: S307
     return function

@@ -1,7 +1,7 @@
-"""Copies of store files that are kept for a while: one is taken before a store's schema changes.
+"""Copies of store files, taken before schema migrations and kept for a while.
 
-They lie in one directory, `<store>-<schema>-<time>.db`, and may be read by their owner alone. When one
-has had its time is the caller's affair.
+They are in one directory, named `<store>-<schema>-<time>.db`, and readable only by their owner. The caller
+decides when a copy expires.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 class Copy(NamedTuple):
-    """One copy, as its name tells."""
+    """One copy, parsed from its file name."""
 
     path: Path
     store: str
@@ -26,14 +26,14 @@ class Copy(NamedTuple):
 
 
 class SchemaBackups:
-    """The copies in a directory, which is made with the first of them."""
+    """The copies in a directory, which is created with the first copy."""
 
     def __init__(self, directory: Path, now: Callable[[], datetime]) -> None:
         self.directory = directory
         self._now = now
 
     def take(self, file: SqliteFile, schema: str) -> Path:
-        """Copy a store as it is now; gives the path of the copy, which is on the disk then."""
+        """Copy a store durably, and return the path of the copy."""
         name = f"{file.path.stem}-{schema}-{self._now().astimezone(UTC).strftime(_TIME)}.db"
         unfinished = scratch_path(file.path)
         try:
@@ -48,7 +48,7 @@ class SchemaBackups:
         return self.directory / name
 
     def all(self) -> Iterator[Copy]:
-        """Those that are there. A file that is named otherwise is none of them."""
+        """Yield all copies, ignoring files with other names."""
         for path in sorted(self.directory.glob("*.db")):
             store, _, time = path.stem.rpartition("-")
             with suppress(ValueError):
@@ -56,12 +56,12 @@ class SchemaBackups:
                 yield Copy(path, store.rpartition("-")[0], taken_at)
 
     def remove(self, *, until: datetime | None = None, store: str | None = None) -> int:
-        """Remove the copies of one store, or of all, that were taken by then, or ever; gives how many."""
+        """Remove copies, optionally only those taken by `until` or of one store; return their number."""
         removed = 0
         for copy in list(self.all()):
             if (until is None or copy.taken_at <= until) and store in {None, copy.store}:
                 with translated(copy.path.name):
-                    remove_scratch(copy.path)  # with what a program that looked into it left beside it
+                    remove_scratch(copy.path)  # with the side files of programs that have opened it
                 removed += 1
         if removed:
             with translated(self.directory.name):

@@ -1,11 +1,11 @@
-"""Leaves nothing of deleted rows in a live SQLite file.
+"""Erases all remains of deleted rows in a live SQLite file.
 
-`PRAGMA secure_delete` overwrites a row where it lies, and every page that becomes free. But when SQLite
-moves rows between the pages of a b-tree, a copy may stay behind in the gap between a page's cell pointers
-and its cells, which no later deletion finds (of 3,600 rows 3 or 4 were found again). This module writes
-zeros into those gaps. They hold nothing, so whatever part of it reaches the disk, the file is sound.
+`PRAGMA secure_delete` overwrites deleted rows in place, and every freed page. But when SQLite moves rows
+between the pages of a b-tree, a copy may remain in the gap between a page's cell pointers and its cells,
+which later deletions miss (of 3,600 rows, 3 or 4 were found again). This module writes zeros into those
+gaps. They are unused space, so a partial write leaves the file intact.
 
-It must run under the file's write gate while its write-ahead log is empty, and it knows no table.
+It must run with the file's write gate held and its write-ahead log empty. It is independent of the tables.
 """
 
 import os
@@ -22,10 +22,10 @@ _FILE_HEADER_BYTES = 100
 
 
 class Descriptors:
-    """Descriptors of live files beside SQLite's own.
+    """Descriptors of live files, in addition to SQLite's own.
 
-    Closing one drops the locks that SQLite holds on the file in this process, so it is kept until no
-    connection to the file is left.
+    Closing one drops the locks that SQLite holds on the file in this process, so it is kept open until the
+    last connection to the file is closed.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class Descriptors:
         self._open: dict[Path, int] = {}
 
     def connecting(self, path: Path) -> None:
-        """Count a connection that is about to be made."""
+        """Count a connection that is about to be opened."""
         with self._lock:
             self._connections[path] += 1
 
     def disconnected(self, path: Path) -> None:
-        """Count a connection that is closed, or was not made."""
+        """Uncount a connection that was closed or could not be opened."""
         with self._lock:
             self._connections[path] -= 1
             if not self._connections[path]:
@@ -48,17 +48,17 @@ class Descriptors:
                     os.close(self._open.pop(path))
 
     def forget(self) -> None:
-        """Begin anew in a forked child, where all of it is the parent's, and so is who held the lock."""
+        """Reset in a forked child: the descriptors, and the holder of the lock, belong to the parent."""
         self._lock = threading.Lock()
         self._connections = Counter()
         self._open = {}
 
     def of(self, path: Path) -> int:
-        """The descriptor of a file that there is a connection to."""
+        """Return the descriptor of a file with an open connection."""
         with self._lock:
             found = self._open.get(path)
             if found is not None and not os.path.samestat(os.fstat(found), path.stat()):
-                os.close(self._open.pop(path))  # of a file that was replaced: nobody reads its locks
+                os.close(self._open.pop(path))  # the file was replaced: its locks no longer matter
                 found = None
             if found is None:
                 found = self._open[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -68,8 +68,8 @@ class Descriptors:
 def clear_gaps(descriptor: int, roots: Iterable[int], name: str) -> int:
     """Write zeros into the gaps of all pages of the b-trees with these root pages.
 
-    Gives the number of pages that needed it; they are on the disk then. Raises Unavailable for a page
-    that is no page of a b-tree, naming the file; OSError for a disk that fails.
+    Return the number of pages that needed it, after an fsync. Raises Unavailable, naming the file, for a
+    page that is not a b-tree page; OSError on a disk error.
     """
     header = os.pread(descriptor, _FILE_HEADER_BYTES, 0)
     (size,) = struct.unpack_from(">H", header, 16)
@@ -100,14 +100,14 @@ def clear_gaps(descriptor: int, roots: Iterable[int], name: str) -> int:
 
 
 def _read_page(page: bytes, at: int, usable: int) -> tuple[int, int, list[int]]:
-    """Where the gap of a page begins and ends, and the pages below it. `at` is where its header is."""
+    """Return the start and end of the gap of a page, and its child pages. `at` is the header offset."""
     if len(page) < usable or page[at] not in _INTERIOR | _LEAF:
-        raise ValueError("no page of a b-tree")
+        raise ValueError("not a b-tree page")
     cells, content = struct.unpack_from(">HH", page, at + 3)
     pointers = at + (12 if page[at] in _INTERIOR else 8)
     begin, end = pointers + 2 * cells, content or 65536
     if not begin <= end <= usable:
-        raise ValueError("no place for the cells")
+        raise ValueError("no room for the cells")
     if page[at] in _LEAF:
         return begin, end, []
     offsets = struct.unpack_from(f">{cells}H", page, pointers)

@@ -1,7 +1,7 @@
 """One SQLite file: its library, its connections, its write gate.
 
-Everything that touches a live database file in this process goes through here, since closing any
-other descriptor of the file would drop SQLite's locks on it.
+All access to a live database file in this process goes through this module, since closing any other
+descriptor of the file would drop SQLite's locks on it.
 """
 
 import os
@@ -31,19 +31,19 @@ except ImportError:  # no wheel for this machine
     import sqlite3.dbapi2 as _library
 
 library: Any = _library
-"""The one SQLite library of this process."""
+"""The SQLite library of this process."""
 
 MINIMUM_VERSION = (3, 37, 0)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 MAX_IDLE_CONNECTIONS = 4
 BUSY_TIMEOUT_SECONDS = 10
 CACHED_STATEMENTS = 64
 ERASING_TIMEOUT_SECONDS = 0.25
-"""How long erasing waits, at the gate, for who still reads what the log held before."""
+"""How long erasing waits, holding the gate, for readers of the old log."""
 
 
 class _Target(threading.local):
-    """Which file the engine is to open next; the engine's creator takes no argument."""
+    """The file for the engine to open next, as the engine's creator takes no arguments."""
 
     path: Path
     synchronous: str
@@ -66,16 +66,16 @@ def _connect() -> Any:
         cached_statements=CACHED_STATEMENTS,
     )
     try:
-        # Set before any transaction, where SQLite would take no notice of some of them.
+        # Set outside transactions, in which SQLite ignores some of them.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA synchronous={_target.synchronous}")
-        connection.execute("PRAGMA fullfsync=ON")  # macOS alone knows it; elsewhere it does nothing
+        connection.execute("PRAGMA fullfsync=ON")  # only has an effect on macOS
         connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+        connection.execute("PRAGMA secure_delete=ON")  # overwrite deleted data
     except BaseException:
-        connection.close()  # a damaged file must not stay open until the collector comes
+        connection.close()  # a damaged file must not stay open until garbage collection
         raise
     return connection
 
@@ -91,31 +91,31 @@ _engine = sa.create_engine(
     module=library,
     creator=_connect,
     poolclass=NullPool,
-    isolation_level="AUTOCOMMIT",  # this module says BEGIN and COMMIT; a single read needs neither
+    isolation_level="AUTOCOMMIT",  # this module issues BEGIN and COMMIT; a single read needs neither
 )
 
 
 def create_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, and have its name reach the disk."""
+    """Durably create an empty file, readable only by its owner."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     os.close(descriptor)
     sync_directory(path.parent)
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory and those above it, for their owner alone, and have their names reach the disk.
+    """Durably create a directory and its parents, accessible only by their owner.
 
-    Fine when it is there.
+    Does nothing if it exists.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in made:
-        with suppress(PermissionError):  # not every directory that may be written may be read
+        with suppress(PermissionError):  # a writable directory may not be readable
             sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:
-    """Have the names in a directory reach the disk."""
+    """Fsync a directory."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,7 +124,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _sync_log(path: Path) -> None:
-    """Have a log that was cut off be so on the disk, where it could come back with what it held.
+    """Fsync a truncated log, which could otherwise reappear with its contents after a crash.
 
     SQLite does not do that. It holds no lock on its log that closing a descriptor could drop.
     """
@@ -136,7 +136,7 @@ def _sync_log(path: Path) -> None:
 
 
 class SqliteFile:
-    """An open store file. Reads run side by side; writes pass the gate one by one."""
+    """An open store file. Reads run concurrently; writes pass the gate one at a time."""
 
     system = "sqlite"
 
@@ -146,20 +146,20 @@ class SqliteFile:
         self.kind = kind
         self.gate = FairGate(path.name, kind=kind, left_open=self)
         self.generation = 0
-        """Counts the transactions; what was read is current while it stays the same."""
+        """The transaction counter: cached reads are current while it is unchanged."""
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._idle: list[sa.Connection] = []
         self._in_use: set[sa.Connection] = set()
         self._outdated: set[sa.Connection] = set()
-        """Connections that may remember pages as they were before the file was erased."""
+        """Connections that may have cached pages from before the file was erased."""
         self._shared: SharedTransaction | None = None
-        """What the writer before has left open; touched by who holds the gate alone."""
+        """The transaction that the previous writer left open; accessed only with the gate held."""
         self._closed = False
 
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
-        """A connection for reading; with `snapshot` all its statements see one state of the store."""
+        """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
         connection = self._take()
         broken = True
         try:
@@ -181,24 +181,24 @@ class SqliteFile:
             self._give(connection, broken=broken)
 
     def write(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction: committed, durably, when the block ends, rolled back when it raises.
+        """Open a transaction: durably committed when the block ends, rolled back if it raises.
 
-        Its commit may be that of other writers too, which waited for their turn behind it.
+        The commit may be shared with writers that were queued behind it.
         """
         return _Writing(self)
 
     @contextmanager
     def migration(self) -> Iterator[sa.Connection]:
-        """A transaction for steps of a schema, which may drop a table and make it again under its name.
+        """Open a transaction for schema migrations, which may drop and recreate tables.
 
-        References are looked at before the end. Raises Unavailable for one that leads nowhere.
+        Foreign keys are checked before the commit. Raises Unavailable for a broken one.
         """
         with self.gate.pass_through():
             connection = self._take()
             try:
                 with translated(self.name):
                     driver = driver_of(connection)
-                    driver.execute("PRAGMA foreign_keys=OFF")  # no notice is taken within a transaction
+                    driver.execute("PRAGMA foreign_keys=OFF")  # ignored within a transaction
                     driver.execute("BEGIN IMMEDIATE")
                     try:
                         yield connection
@@ -214,15 +214,15 @@ class SqliteFile:
                 self._give(connection, broken=True)
 
     def is_left_open(self) -> bool:
-        """Whether a writer has left its transaction open for the next one."""
+        """Return whether a writer has left its transaction open for the next one."""
         return self._shared is not None
 
     def is_full(self) -> bool:
-        """Whether that transaction must be committed before the next writer comes."""
+        """Return whether that transaction must be committed before the next writer enters."""
         return self._shared is not None and self._shared.is_full
 
     def settle(self) -> None:
-        """Commit what was left open. Called by who holds the gate; the writers learn how it went."""
+        """Commit the open transaction, and pass the result to its writers. Requires the gate."""
         shared = self._shared
         if shared is None:
             return
@@ -234,7 +234,7 @@ class SqliteFile:
             self._give(shared.connection, broken=not done)
 
     def join(self) -> SharedTransaction:
-        """Go on in the transaction that was left open, or begin one. Called by who holds the gate."""
+        """Join the open transaction, or begin one. Requires the gate."""
         if self._shared is not None:
             self._shared.join()
             return self._shared
@@ -247,14 +247,14 @@ class SqliteFile:
         return self._shared
 
     def undo(self, shared: SharedTransaction, error: BaseException, *, broken: bool) -> None:
-        """Undo the work of the last writer alone."""
+        """Undo only the work of the last writer."""
         self.generation += 1
         if not shared.undo(error):
             self._shared = None
             self._give(shared.connection, broken=broken)
 
     def figures(self) -> StoreFigures:
-        """Its connections, its queue, its log."""
+        """Return current gauges of connections, queue and log."""
         try:
             wal_bytes = self.path.with_name(f"{self.path.name}-wal").stat().st_size
         except OSError:  # none yet
@@ -263,7 +263,7 @@ class SqliteFile:
             return StoreFigures(len(self._in_use), len(self._idle), self.gate.waiting, wal_bytes, wal_bytes)
 
     def close(self) -> None:
-        """Close every connection; the last one folds the write-ahead log into the file."""
+        """Close every connection; closing the last one checkpoints the write-ahead log."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -272,9 +272,9 @@ class SqliteFile:
                 self._shut(connection)
 
     def erase(self) -> bool:
-        """Leave no trace of what was deleted in the file or its log; tells whether that could be done.
+        """Erase all traces of deleted data in the file and its log; return whether it was possible.
 
-        It cannot while somebody reads what the log held before: try again later.
+        It is not possible while a reader uses the old log: retry later.
         """
         with self.gate.pass_through():
             connection = self._take()
@@ -297,19 +297,19 @@ class SqliteFile:
     def _check_references(self, connection: sa.Connection) -> None:
         broken = broken_references(connection)
         if broken:
-            raise Unavailable(f"{self.name}: a step of the schema was not taken: {broken[0]}")
+            raise Unavailable(f"{self.name}: the schema migration was rolled back: {broken[0]}")
 
     def _commit_and_count(self, driver: Any) -> None:
         try:
             self._commit(driver)
         finally:
-            self.generation += 1  # before a writer returns: what was kept of before must not be used then
+            self.generation += 1  # before a writer returns: caches of older reads must not be used then
 
     def _commit(self, driver: Any) -> None:
         if not telemetry.listeners:
             driver.execute("COMMIT")
             return
-        # Nothing but a checkpoint writes to the file itself, and SQLite runs them at the end of a commit.
+        # Only checkpoints write to the file itself, and SQLite runs them at the end of a commit.
         written_at = self._written_at()
         commit(driver, Call(self.kind, "transaction", "commit", self.system))
         if self._written_at() != written_at:
@@ -318,7 +318,7 @@ class SqliteFile:
     def _written_at(self) -> int:
         try:
             return self.path.stat().st_mtime_ns
-        except OSError:  # a figure must not fail a commit
+        except OSError:  # a metric must not fail a commit
             return 0
 
     def _take(self) -> sa.Connection:
@@ -348,7 +348,7 @@ class SqliteFile:
             self._in_use.discard(connection)
             outdated = connection in self._outdated
             self._outdated.discard(connection)
-            if broken:  # the idle ones may be as bad: SQLite opens a file read-only where it must
+            if broken:  # idle ones may be bad too: SQLite falls back to opening a file read-only
                 surplus += self._idle
                 self._idle = []
             elif not (outdated or self._closed) and len(self._idle) < MAX_IDLE_CONNECTIONS:
@@ -365,7 +365,7 @@ class SqliteFile:
 
 
 class _Writing:
-    """One writer's turn. A class, since a generator costs more than some transactions."""
+    """One writer's turn. A class, since a generator takes longer than some transactions."""
 
     __slots__ = ("_file", "_shared")
 
@@ -396,7 +396,7 @@ class _Writing:
             else:
                 instead = translation(file.name, error)
                 file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
-        finally:  # what an interrupt left undone here is undone before the commit
+        finally:  # work that an interrupt left here is undone before the commit
             self._file.gate.leave()
         shared.wait(error)
         if instead is not None:
@@ -404,7 +404,7 @@ class _Writing:
 
 
 def check_integrity(connection: sa.Connection) -> list[str]:
-    """What SQLite finds wrong with the file: nothing, in a sound one. PostgreSQL looks after itself."""
+    """Return the faults that SQLite finds in the file; always empty on PostgreSQL."""
     if connection.dialect.name != "sqlite":
         return []
     found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
@@ -412,7 +412,7 @@ def check_integrity(connection: sa.Connection) -> list[str]:
 
 
 def broken_references(connection: sa.Connection) -> list[str]:
-    """Foreign keys of a SQLite file that lead nowhere."""
+    """Return the broken foreign keys of a SQLite file."""
     return [
         f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
         for row in connection.exec_driver_sql("PRAGMA foreign_key_check")

@@ -1,4 +1,4 @@
-"""How a step of the metadata schema is taken: its statements, as they are, for the database at hand."""
+"""Runs the raw statements of a schema migration for the database in use."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from akidb.sql.database import driver_of
 
 
 def run(*, sqlite: Sequence[str], postgresql: Sequence[str]) -> None:
-    """Run one database's statements in the transaction of the migration.
+    """Run the statements for the database in use, in the transaction of the migration.
 
-    They go to the driver as they stand: no `%` and no `:name` in them is taken for a parameter.
+    They are passed to the driver unchanged: `%` and `:name` are not parameters.
     """
     connection = op.get_bind()
     driver = driver_of(connection)

@@ -1,7 +1,7 @@
-"""Reports the calls of repositories, of whatever kind, without a word of it in them.
+"""Reports the calls of repositories without instrumenting them.
 
-`observed` stands a proxy before a repository when it is handed out, and only while somebody listens. A
-repository that calls itself is not seen doing so: what is reported is what the services asked for.
+`observed` wraps a repository in a proxy, and only while there are listeners. Calls within a repository are
+not reported: only the calls of the services are.
 """
 
 import inspect
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 def observed(store: StoreKind, repository: str, target: T, system: str) -> T:
-    """The repository, whose calls are reported from now on if somebody listens.
+    """Return the repository, wrapped to report its calls if there are listeners.
 
-    What it gives that has an end of its own, as a transaction or an iterator has, is not timed. Answers that
-    it remembers are a repository too.
+    Context managers and iterators that it returns are not timed. Its remembered answers are wrapped as a
+    repository too.
     """
     if not telemetry.listeners:
         return target
@@ -32,7 +32,7 @@ def observed(store: StoreKind, repository: str, target: T, system: str) -> T:
 
 
 class ObservedTransaction:
-    """A transaction whose repositories are observed; made for those that somebody listens to."""
+    """A transaction whose repositories are observed; only used while there are listeners."""
 
     def __init__(self, store: StoreKind, target: Any, system: str) -> None:
         self._store = store
@@ -41,12 +41,12 @@ class ObservedTransaction:
 
     def __getattr__(self, name: str) -> Any:
         repository = observed(self._store, name, getattr(self._target, name), self._system)
-        self.__dict__[name] = repository  # not asked for again
+        self.__dict__[name] = repository  # cached for later accesses
         return repository
 
 
 def observed_transaction(store: StoreKind, target: T, system: str) -> T:
-    """The transaction; its repositories are observed if somebody listens."""
+    """Return the transaction, with its repositories observed if there are listeners."""
     if not telemetry.listeners:
         return target
     proxy: Any = ObservedTransaction(store, target, system)
@@ -55,7 +55,7 @@ def observed_transaction(store: StoreKind, target: T, system: str) -> T:
 
 
 def report(call: Call, started: float, error: BaseException | None = None) -> None:
-    """Report a call that began at `started` (`perf_counter`) and has just ended, or raised."""
+    """Report a call that started at `started` (`perf_counter`) and has just returned or raised."""
     seconds = perf_counter() - started
     code = OK if error is None else code_of(error)
     for listener in telemetry.listeners:
@@ -63,7 +63,7 @@ def report(call: Call, started: float, error: BaseException | None = None) -> No
 
 
 def commit(driver: Any, call: Call) -> None:
-    """COMMIT, and report it as this call."""
+    """Run COMMIT, and report it as this call."""
     if not telemetry.listeners:
         driver.execute("COMMIT")
         return
@@ -77,7 +77,7 @@ def commit(driver: Any, call: Call) -> None:
 
 
 def code_of(error: BaseException) -> str:
-    """The code of the domain error that an error is, or is on its way to become."""
+    """Return the code of a domain error, or of the domain error that an error translates to."""
     if isinstance(error, AkiDBError):
         return error.code
     try:
@@ -85,13 +85,13 @@ def code_of(error: BaseException) -> str:
             raise error
     except AkiDBError as translation:
         return translation.code
-    except BaseException:  # noqa: BLE001 - told apart from the others, and raised where it came from
+    except BaseException:  # noqa: BLE001 - only classified here; the caller re-raises the original
         return "internal"
 
 
 @cache
 def _proxy_of(kind: Any, store: StoreKind, repository: str, system: str) -> Any:
-    """A class that stands before a repository of this kind."""
+    """Return the proxy class for repositories of this kind."""
 
     def begin(self: Any, target: Any) -> None:
         self._target = target

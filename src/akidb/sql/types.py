@@ -1,6 +1,6 @@
-"""Column types that carry the domain's values: typed IDs, UTC instants, JSON objects, enumerations.
+"""Column types for domain values: typed IDs, UTC instants, JSON objects, enumerations.
 
-Each gives its conversions as plain functions, which run for every value of every row.
+Their conversions are plain functions, as they run for every value of every row.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Converter = Callable[[Any], Any]
 
 
 class Id(UserDefinedType[EntityId]):
-    """A typed ID: 16 bytes on SQLite, `uuid` on PostgreSQL. Binding that of another entity is a TypeError."""
+    """A typed ID: 16 bytes on SQLite, `uuid` on PostgreSQL. Binding an ID of another type is a TypeError."""
 
     cache_ok = True
 
@@ -27,7 +27,7 @@ class Id(UserDefinedType[EntityId]):
         self.kind = kind
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter:
-        """Unwrap the ID."""
+        """Convert the ID to bytes or hex text."""
         kind = self.kind
         as_text = dialect.name == "postgresql"
 
@@ -35,36 +35,36 @@ class Id(UserDefinedType[EntityId]):
             if value is None:
                 return None
             if type(value) is not kind:
-                raise TypeError(f"{kind.__name__} wanted, not {type(value).__name__}")
+                raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
             return value.raw.hex() if as_text else value.raw
 
         return unwrap
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
-        """Wrap the bytes."""
+        """Convert the bytes to an ID."""
         kind = self.kind
         return lambda value: None if value is None else kind(value)
 
 
 def format_instant(value: datetime) -> str:
-    """The one fixed-width form of a time: `2026-01-31T09:15:00.123456Z`."""
+    """Return the fixed-width form of a time, such as `2026-01-31T09:15:00.123456Z`."""
     in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
     return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 class Instant(UserDefinedType[datetime]):
-    """An aware UTC time: `timestamptz`, or on SQLite text of fixed width, which sorts as it reads."""
+    """An aware UTC time: `timestamptz`, or on SQLite fixed-width text, which sorts by time."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter | None:
-        """Write the fixed-width form."""
+        """Convert to the fixed-width form."""
         if dialect.name == "postgresql":
             return None
         return lambda value: None if value is None else format_instant(value)
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter | None:  # noqa: ARG002
-        """Read it back."""
+        """Convert from the database value."""
         if dialect.name == "postgresql":
             return None
         read = datetime.fromisoformat
@@ -72,21 +72,21 @@ class Instant(UserDefinedType[datetime]):
 
 
 class JsonObject(UserDefinedType[dict[str, Any]]):
-    """A JSON object in its canonical form."""
+    """A JSON object in canonical form."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
-        """Write the canonical form."""
+        """Convert to the canonical form."""
         return lambda value: None if value is None else canonical(value).decode()
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
-        """Read it back."""
+        """Convert from the database value."""
         return msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Enumerated(UserDefinedType[StrEnum]):
-    """One of the words of an enumeration."""
+    """A member of an enumeration, stored as text."""
 
     cache_ok = True
 
@@ -94,13 +94,13 @@ class Enumerated(UserDefinedType[StrEnum]):
         self.kind = kind
 
     def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
-        """Write the word. One of another enumeration is a KeyError."""
+        """Convert to text. A member of another enumeration is a KeyError."""
         words: dict[str | None, str | None] = {word.value: word.value for word in self.kind}
         words[None] = None
         return words.__getitem__
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
-        """Read it back."""
+        """Convert from the database value."""
         words: dict[str | None, StrEnum | None] = {word.value: word for word in self.kind}
         words[None] = None
         return words.__getitem__

@@ -1,4 +1,4 @@
-"""A small archive of each kind of part, and short ways to write and read one."""
+"""A small archive with every kind of part, and helpers to write and read archives."""
 
 import io
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The bytes of an archive: what was not written so is refused, and takes no more than its room."""
+"""Archive frames: byte format, rejection of invalid frames, and memory limits."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ def _first(archive: bytes, room_bytes: int = ROOM_BYTES) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"{}", b"x" * 100_000, Random(1).randbytes(100_000), b"ab" * 7])
-def test_a_frame_comes_back_as_it_was(content: bytes) -> None:
+def test_frame_round_trips(content: bytes) -> None:
     target = io.BytesIO()
     writer = FrameWriter(target)
     writer.json(content)
@@ -47,7 +47,7 @@ def test_a_frame_comes_back_as_it_was(content: bytes) -> None:
     assert writer.written_bytes == len(target.getvalue())
 
 
-def test_what_does_not_shrink_is_not_packed_and_the_rest_is() -> None:
+def test_only_compressible_frames_are_compressed() -> None:
     target = io.BytesIO()
     writer = FrameWriter(target)
     noise = Random(1).randbytes(100_000)
@@ -58,7 +58,7 @@ def test_what_does_not_shrink_is_not_packed_and_the_rest_is() -> None:
     assert writer.written_bytes - before < 2_000
 
 
-def test_a_bit_that_is_altered_anywhere_is_seen() -> None:
+def test_any_flipped_bit_is_detected() -> None:
     archive = written(parts())
     assert len(read(archive)) == len(parts()) + 1
     for bit in range(len(archive) * 8):
@@ -68,14 +68,14 @@ def test_a_bit_that_is_altered_anywhere_is_seen() -> None:
             read(bytes(altered))
 
 
-def test_an_archive_that_is_cut_off_anywhere_is_seen() -> None:
+def test_truncation_at_any_byte_is_detected() -> None:
     archive = written(parts())
     for size in range(len(archive)):
-        with pytest.raises(InvalidArgument, match="cut off"):
+        with pytest.raises(InvalidArgument, match="truncated"):
             read(archive[:size])
 
 
-def test_what_follows_the_end_is_refused() -> None:
+def test_bytes_after_end_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="after its end"):
         read(written(parts()) + b"\n")
 
@@ -83,46 +83,46 @@ def test_what_follows_the_end_is_refused() -> None:
 @pytest.mark.parametrize(
     ("archive", "reason"),
     [
-        (b"PK\x03\x04" + bytes(100), "no archive of AkiDB"),
+        (b"PK\x03\x04" + bytes(100), "not an AkiDB archive"),
         (b"AkiDB archive 2\n" + bytes(100), "newer AkiDB"),
-        (_sealed(_frame(b"", MAX_FRAME_BYTES + 1)), "says it holds"),
-        (_sealed(_frame(b"{}" * 9, 2, encoding=0)), "says it holds"),
+        (_sealed(_frame(b"", MAX_FRAME_BYTES + 1)), "declares"),
+        (_sealed(_frame(b"{}" * 9, 2, encoding=0)), "declares"),
         (_sealed(_frame(b"{}", 2, encoding=7)), "unknown encoding"),
         (_sealed(_frame(b"{}", 3, encoding=0)), "holds 2 bytes, not 3"),
         (_sealed(_frame(b"\xff\xff", 100)), "cannot be unpacked"),
-        (_sealed(_frame(_deflated(b"x" * 100), 98)), "does not end where it says"),
+        (_sealed(_frame(_deflated(b"x" * 100), 98)), "does not end at its declared size"),
         (_sealed(_frame(_deflated(b"x" * 100), 99)), "holds 100 bytes, not 99"),
         (_sealed(_frame(_deflated(b"x" * 100), 101)), "holds 100 bytes, not 101"),
-        (_sealed(_frame(_deflated(b"x" * 100) + b"y", 100)), "does not end where it says"),
-        (_sealed(_frame(_deflated(b"x" * 100)[:-1], 100)), "does not end where it says"),
+        (_sealed(_frame(_deflated(b"x" * 100) + b"y", 100)), "does not end at its declared size"),
+        (_sealed(_frame(_deflated(b"x" * 100)[:-1], 100)), "does not end at its declared size"),
     ],
 )
-def test_a_frame_that_the_writer_would_not_write_is_refused(archive: bytes, reason: str) -> None:
+def test_invalid_frame_is_refused(archive: bytes, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason) as caught:
         _first(archive)
     assert caught.value.field == "archive"
 
 
-def test_a_bomb_bursts_before_it_takes_more_memory_than_its_frame_says() -> None:
+def test_decompression_bomb_is_refused_within_declared_size() -> None:
     bomb = _sealed(_frame(_deflated(bytes(500 * 2**20)), 1_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(InvalidArgument, match="does not end where it says"):
+        with pytest.raises(InvalidArgument, match="does not end at its declared size"):
             _first(bomb)
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:
         tracemalloc.stop()
 
 
-def test_many_frames_take_no_more_than_the_room_there_is() -> None:
+def test_total_frame_size_is_limited_to_free_space() -> None:
     frame = _frame(_deflated(bytes(2**20)), 2**20)
     reader = FrameReader(io.BytesIO(MAGIC + frame * 100), 10 * 2**20)
     for _ in range(10):
         reader.next()
-    with pytest.raises(Unavailable, match="room"):
+    with pytest.raises(Unavailable, match="bytes that are free"):
         reader.next()
 
 
-def test_a_part_that_fits_no_frame_is_not_written() -> None:
+def test_part_larger_than_frame_limit_is_not_written() -> None:
     with pytest.raises(Unavailable, match="too large"):
         FrameWriter(io.BytesIO()).json(bytes(MAX_FRAME_BYTES + 1))

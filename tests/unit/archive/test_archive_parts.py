@@ -1,4 +1,4 @@
-"""The parts of an archive: they come back as they were, in the one order, as many as it says."""
+"""Archive parts: round trip, order, and counts in the summary."""
 
 import hashlib
 import io
@@ -24,14 +24,14 @@ def _plain(part: object) -> object:
     return (*part[:4], part.vectors.tobytes()) if isinstance(part, Documents) else part
 
 
-def test_the_parts_come_back_as_they_were() -> None:
+def test_parts_round_trip() -> None:
     *found, summary = read(written(parts()))
     assert [_plain(part) for part in found] == [_plain(part) for part in parts()]
     counts = {"stores": 1, "documents": 3, "tombstones": 2, "tenants": 1, "databases": 1, "collections": 1}
     assert summary == Summary(counts)
 
 
-def test_vectors_come_back_bit_for_bit() -> None:
+def test_vectors_round_trip_bit_for_bit() -> None:
     bits = np.random.default_rng(1).integers(0, 2**32, (3, DIMENSION), np.uint32)
     given = documents(vectors=bits.view(np.float32))
     found = read(written([*parts()[:2], given, *parts()[4:]]))[2]
@@ -39,7 +39,7 @@ def test_vectors_come_back_bit_for_bit() -> None:
     assert found.vectors.view(np.uint32).tolist() == bits.tolist()
 
 
-def test_the_digest_is_that_of_the_whole_and_known_at_the_end() -> None:
+def test_digest_covers_whole_archive_and_is_known_at_end() -> None:
     archive = written(parts())
     reader = ArchiveReader(io.BytesIO(archive), room_bytes=10**9)
     assert reader.digest == b""
@@ -69,31 +69,31 @@ def _moved(at: int, to: int) -> Callable[[Parts], Parts]:
     ("change", "reason"),
     [
         (_without(0), "outside a store"),
-        (_without(1), "documents out of place"),
+        (_without(1), "documents out of order"),
         (_twice(0), "store of tenant .* twice"),
         (_twice(1), "collection .* twice"),
-        (_moved(3, 2), "documents out of place"),
+        (_moved(3, 2), "documents out of order"),
         (_moved(3, 1), "tombstones outside a collection"),
         (_moved(0, 6), "collection .* outside a store"),
-        (_moved(4, 6), "rows of tenants out of place"),
-        (_moved(6, 4), "out of place"),
+        (_moved(4, 6), "rows of tenants out of order"),
+        (_moved(6, 4), "out of order"),
         (lambda given: [*given, Rows("purged", [])], "has rows of purged"),
         (lambda given: [*given[:2], HEADER, *given[2:]], "two headers"),
-        (lambda given: [*given, Summary({})], "as many of each as it says"),
+        (lambda given: [*given, Summary({})], "does not match the counts"),
     ],
 )
-def test_parts_out_of_place_are_refused(change: Callable[[Parts], Parts], reason: str) -> None:
+def test_parts_out_of_order_are_refused(change: Callable[[Parts], Parts], reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason):
         read(written(change(parts())))
 
 
-def test_an_archive_of_one_tenant_has_one_store() -> None:
+def test_tenant_archive_with_several_stores_is_refused() -> None:
     other = replace(parts()[0], tenant_id=TenantId(bytes(16)))
     with pytest.raises(InvalidArgument, match="several stores"):
         read(written([*parts()[:4], other, *parts()[4:]]))
 
 
-def test_what_was_purged_belongs_to_a_backup_alone() -> None:
+def test_backup_archive_can_hold_purged_records() -> None:
     rows = Rows("purged", [PurgedRecord(entity_id=bytes(16), entity="tenant", purged_at=NOW)])
     found = read(written([*parts(), rows], replace(HEADER, kind="backup")))
     assert found[-2] == rows
@@ -102,14 +102,14 @@ def test_what_was_purged_belongs_to_a_backup_alone() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"sequences": [1]}, {"texts": ["a"]}, {"metadata": ["{}"] * 4}, {"ids": []}]
 )
-def test_columns_of_different_length_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument, match="differ in length"):
+def test_columns_of_different_lengths_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="different lengths"):
         read(written([*parts()[:2], documents(**wrong)]))
 
 
-def test_a_matrix_of_another_shape_is_refused() -> None:
+def test_vectors_of_wrong_shape_are_refused() -> None:
     for shape in ((2, DIMENSION), (4, DIMENSION)):
-        with pytest.raises(InvalidArgument, match="as many numbers"):
+        with pytest.raises(InvalidArgument, match="wrong size"):
             read(written([*parts()[:2], documents(vectors=np.ones(shape, np.float32))]))
 
 
@@ -129,7 +129,7 @@ def test_a_matrix_of_another_shape_is_refused() -> None:
         b'{"type":"tombstones","sequences":[],"ids":[],"more":1}',
     ],
 )
-def test_json_that_is_not_what_it_should_be_is_refused(wrong: bytes) -> None:
+def test_invalid_json_frame_is_refused(wrong: bytes) -> None:
     with pytest.raises(InvalidArgument) as caught:
         read(_with_json(written(parts()), wrong))
     assert caught.value.field == "archive"
@@ -144,14 +144,14 @@ def _with_json(archive: bytes, body: bytes) -> bytes:
     return data + head.pack(b"E", 0, 32, 32) + hashlib.sha256(data).digest()
 
 
-def test_tombstones_may_come_in_several_parts() -> None:
+def test_tombstones_can_span_several_parts() -> None:
     given = parts()
     given.insert(4, Tombstones([9], ["x"]))
     assert read(written(given))[4] == Tombstones([9], ["x"])
     assert collection() == given[1]
 
 
-def test_rows_take_as_many_frames_as_they_need() -> None:
+def test_large_rows_are_split_into_several_frames() -> None:
     """Each may hold a megabyte of metadata: many of them do not fit one frame."""
     tenant = parts()[4].rows[0]
     large = [replace(tenant, slug=f"t{n}", metadata={"text": "x" * 900_000}) for n in range(20)]

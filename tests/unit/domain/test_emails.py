@@ -1,4 +1,4 @@
-"""Emails as people write them, what makes two of them the same, and passwords as they may be set."""
+"""Validation of emails and passwords, and the key that makes two emails equal."""
 
 import pytest
 from hypothesis import given
@@ -32,39 +32,39 @@ WRONG = [
 @pytest.mark.parametrize(
     "email", ["a@x", "Bob+tag@Example.org", "o'b.r%1!#$&*=?^_`{|}~-@x-1.y", "日本@例え.テスト"]
 )
-def test_an_email_is_taken_as_it_is_written(email: str) -> None:
+def test_email_is_kept_unchanged(email: str) -> None:
     assert check_email(email) == email
 
 
 @pytest.mark.parametrize("email", WRONG)
-def test_what_is_no_email_is_refused(email: object) -> None:
+def test_invalid_email_is_refused(email: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_email(email)
     assert caught.value.field == "email"
 
 
-def test_an_email_has_up_to_254_bytes() -> None:
+def test_email_of_254_bytes_is_accepted() -> None:
     longest = "a@" + "x" * 252
     assert check_email(longest) == longest
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_case_and_composition_make_no_difference(one: str, other: str) -> None:
+def test_email_key_ignores_case_and_unicode_composition(one: str, other: str) -> None:
     assert email_key(one) == email_key(other)
 
 
-def test_other_letters_do() -> None:
+def test_email_key_distinguishes_different_characters() -> None:
     assert len({email_key(email) for email in ("bob@x", "b\u00f6b@x", "bob@y", "b.ob@x", "\u0431ob@x")}) == 5
 
 
 @given(st.text())
-def test_a_key_is_its_own_key_and_has_no_capitals_of_ascii(text: str) -> None:
+def test_email_key_is_idempotent_and_has_no_ascii_capitals(text: str) -> None:
     key = email_key(text)
     assert email_key(key) == key
     assert not set(key) & set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-def test_a_reference_is_an_email_or_an_id() -> None:
+def test_user_reference_can_be_email_or_id() -> None:
     text = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
     assert parse_reference(UserId, text) == UserId.parse(text)
     assert parse_reference(UserId, "Bob@x") == "Bob@x"
@@ -76,14 +76,14 @@ def test_a_reference_is_an_email_or_an_id() -> None:
 @pytest.mark.parametrize(
     "password", ["12345678", "p" * 1024, "\u00e9" * 4, "with spaces in it", "\u65e5\u672c\u8a9e"]
 )
-def test_a_password_has_8_to_1024_bytes(password: str) -> None:
+def test_password_of_8_to_1024_bytes_is_accepted(password: str) -> None:
     assert check_password(password) == password
 
 
 @pytest.mark.parametrize(
     "password", ["", "1234567", "p" * 1025, "\u00e9" * 513, "nul\0nulnul", "\ud800" * 8, None, 5, b"x" * 8]
 )
-def test_another_password_is_refused_and_never_repeated(password: object) -> None:
+def test_invalid_password_is_refused_and_not_echoed(password: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_password(password)
     assert caught.value.field == "password"

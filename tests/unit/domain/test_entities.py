@@ -1,4 +1,4 @@
-"""Entities: immutable values whose next version never runs back in time."""
+"""Entities: immutable values whose version and update time never go backwards."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
-def test_a_new_tenant_has_the_default_quotas() -> None:
+def test_new_tenant_has_default_quotas() -> None:
     assert (TENANT.memory_quota_bytes, TENANT.storage_quota_bytes, TENANT.qps_quota) == (
         34_359_738_368,
         1_099_511_627_776,
@@ -40,14 +40,14 @@ def test_a_new_tenant_has_the_default_quotas() -> None:
     assert (TENANT.status, TENANT.version, TENANT.metadata, TENANT.deleted_at) == ("active", 1, {}, None)
 
 
-def test_a_new_collection_has_the_default_settings() -> None:
+def test_new_collection_has_default_settings() -> None:
     assert (COLLECTION.metric, COLLECTION.hnsw_m, COLLECTION.hnsw_ef_construction) == ("cosine", 16, 128)
     assert (COLLECTION.max_document_count, COLLECTION.state) == (50_000_000, "ready")
     assert (DATABASE.state, DATABASE.schema_version) == ("ready", 1)
 
 
 @EACH
-def test_a_change_is_a_new_value_with_the_next_version(entity: Tenant | Database | Collection | User) -> None:
+def test_change_returns_new_value_with_next_version(entity: Tenant | Database | Collection | User) -> None:
     later = NOON + timedelta(seconds=1)
     field = "email" if isinstance(entity, User) else "name"
     changed = entity.changed(later, **{field: "other"})
@@ -58,13 +58,13 @@ def test_a_change_is_a_new_value_with_the_next_version(entity: Tenant | Database
 
 
 @EACH
-def test_the_time_of_a_change_never_runs_backwards(entity: Tenant | Database | Collection | User) -> None:
+def test_updated_at_never_goes_backwards(entity: Tenant | Database | Collection | User) -> None:
     earlier = NOON - timedelta(hours=1)
     assert entity.changed(earlier).updated_at == NOON
     assert entity.changed(earlier).version == 2
 
 
 @EACH
-def test_an_entity_cannot_be_changed_in_place(entity: Tenant | Database | Collection | User) -> None:
+def test_entity_is_immutable(entity: Tenant | Database | Collection | User) -> None:
     with pytest.raises(AttributeError):
         entity.version = 7  # type: ignore[misc]

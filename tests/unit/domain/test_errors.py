@@ -1,4 +1,4 @@
-"""The errors of the specification: class, code, fields and message, which programs and people rely on."""
+"""Errors of the specification: class, code, fields and message."""
 
 import inspect
 
@@ -37,10 +37,10 @@ TABLE: list[tuple[AkiDBError, str, dict[str, object], str]] = [
         "tenant with slug 'aki-labs' already exists",
     ),
     (
-        InvalidArgument("documents[3].vector", "must not hold NaN"),
+        InvalidArgument("documents[3].vector", "must not contain NaN"),
         "invalid_argument",
-        {"field": "documents[3].vector", "reason": "must not hold NaN"},
-        "documents[3].vector: must not hold NaN",
+        {"field": "documents[3].vector", "reason": "must not contain NaN"},
+        "documents[3].vector: must not contain NaN",
     ),
     (
         InvalidState("tenant", "suspended", "document_write", ["metadata_read"]),
@@ -86,7 +86,7 @@ TABLE: list[tuple[AkiDBError, str, dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("error", "code", "fields", "message"), TABLE, ids=[row[1] for row in TABLE])
-def test_an_error_has_the_code_and_fields_of_the_specification(
+def test_error_code_and_fields_match_specification(
     error: AkiDBError, code: str, fields: dict[str, object], message: str
 ) -> None:
     assert error.code == code
@@ -95,7 +95,7 @@ def test_an_error_has_the_code_and_fields_of_the_specification(
     assert str(error) == message
 
 
-def test_every_class_stands_in_the_table_once() -> None:
+def test_every_error_class_is_in_table_once() -> None:
     defined = {
         value
         for _, value in inspect.getmembers(errors, inspect.isclass)
@@ -105,23 +105,23 @@ def test_every_class_stands_in_the_table_once() -> None:
     assert len({row[1] for row in TABLE}) == len(TABLE)
 
 
-def test_every_class_has_a_title_of_its_own() -> None:
+def test_every_error_class_has_unique_title() -> None:
     titles = {type(row[0]).title for row in TABLE}
     assert len(titles) == len(TABLE)
 
 
-def test_a_wrong_argument_gives_its_path_and_reason() -> None:
+def test_invalid_argument_has_path_and_reason() -> None:
     error = InvalidArgument("filter.$and[1].year.$gte", "must be a number")
     assert (error.field, error.reason) == ("filter.$and[1].year.$gte", "must be a number")
 
 
-def test_an_invalid_state_without_a_way_out_names_none() -> None:
+def test_invalid_state_without_allowed_states_names_none() -> None:
     assert InvalidState("tenant", "decommissioned", "a move to active", ()).message == (
         "a move to active is not allowed while the tenant is decommissioned"
     )
 
 
-def test_errors_that_pass_say_when_to_try_again() -> None:
+def test_transient_errors_have_retry_after() -> None:
     assert RateLimited(10, 0.25).retry_after_seconds == 0.25
     assert Overloaded("metadata.db").retry_after_seconds == 1.0
     assert Overloaded("embedding", 2.5).retry_after_seconds == 2.5

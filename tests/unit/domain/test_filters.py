@@ -1,4 +1,4 @@
-"""The filter language by example: what each operator means, and how wrong filters are refused."""
+"""The filter language by example: operators, and how invalid filters are refused."""
 
 import dataclasses
 import json
@@ -149,7 +149,7 @@ def test_does_not_match(value: dict[str, Any]) -> None:
     assert not Filter.parse(value).matches("doc-1", "Vectors live in SQL.", DOCUMENT)
 
 
-def test_a_document_without_text_lacks_the_field() -> None:
+def test_text_field_does_not_exist_without_text() -> None:
     assert Filter.parse({"$text": {"$exists": False}}).matches("a", None, {})
     assert Filter.parse({"$text": {"$ne": "x"}}).matches("a", None, {})
     assert not Filter.parse({"$text": None}).matches("a", None, {})
@@ -169,7 +169,7 @@ WRONG: list[tuple[object, str, str]] = [
     ([], "filter", "must be an object, not a list"),
     ({1: 2}, "filter", "keys must be strings, not a number"),
     ({"": 2}, "filter", "a field name must not be empty"),
-    ({"$eq": 2}, "filter.$eq", 'an operator needs a field around it, as in {"year": {"$gte": 2020}}'),
+    ({"$eq": 2}, "filter.$eq", 'an operator must be inside a field, as in {"year": {"$gte": 2020}}'),
     ({"$nor": []}, "filter.$nor", "unknown operator"),
     ({"year": {}}, "filter.year", "must have an operator"),
     ({"year": [2020]}, "filter.year", "must be null, a boolean, a number or a string, not a list"),
@@ -204,12 +204,12 @@ WRONG: list[tuple[object, str, str]] = [
     (
         {"year": {"$and": []}},
         "filter.year.$and",
-        '$and stands around fields, as in {"$and": ...}, not within one',
+        '$and must contain fields, as in {"$and": ...}, and cannot be inside one',
     ),
     (
         {"year": {"$not": {"$gt": 1}}},
         "filter.year.$not",
-        '$not stands around fields, as in {"$not": ...}, not within one',
+        '$not must contain fields, as in {"$not": ...}, and cannot be inside one',
     ),
     ({"$and": {}}, "filter.$and", "must be a list of filters, not an object"),
     ({"$or": []}, "filter.$or", "must have at least one filter"),
@@ -233,7 +233,7 @@ WRONG: list[tuple[object, str, str]] = [
     (
         {"$and": [{"$or": [{"$not": {"$lt": 1}}]}]},
         "filter.$and[0].$or[0].$not.$lt",
-        "an operator needs a field around it",
+        "an operator must be inside a field",
     ),
     (_nested(MAX_DEPTH + 1), "filter" + ".$not" * MAX_DEPTH, "must be nested at most 32 levels deep"),
     (
@@ -246,20 +246,20 @@ WRONG: list[tuple[object, str, str]] = [
 
 
 @pytest.mark.parametrize(("value", "field", "reason"), WRONG, ids=[wrong[1][:60] for wrong in WRONG])
-def test_a_wrong_filter_is_refused_with_its_path(value: object, field: str, reason: str) -> None:
+def test_invalid_filter_is_refused_with_path(value: object, field: str, reason: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         Filter.parse(value)
     assert refused.value.field == field
     assert refused.value.reason.startswith(reason)
 
 
-def test_limits_themselves_are_allowed() -> None:
+def test_filters_at_limits_are_allowed() -> None:
     Filter.parse(_nested(MAX_DEPTH))
     Filter.parse({"$or": [{"a": 1}] * MAX_CONDITIONS})
     Filter.parse({"a": {"$in": [0] * MAX_OPERANDS}, "b": 2**63 - 1, "c": -(2**63)})
 
 
-def test_the_path_begins_with_the_name_of_the_argument() -> None:
+def test_error_path_starts_with_argument_name() -> None:
     with pytest.raises(InvalidArgument) as refused:
         Filter.parse({"year": {"$gt": None}}, field="where")
     assert refused.value.field == "where.year.$gt"
@@ -270,22 +270,22 @@ def test_the_path_begins_with_the_name_of_the_argument() -> None:
     [{}, {"$and": [{}, {}]}, {"$or": [{"year": 1}, {}]}, {"$not": {"$not": {}}}],
     ids=str,
 )
-def test_a_filter_that_asks_for_nothing_is_empty(value: dict[str, Any]) -> None:
+def test_filter_without_conditions_is_empty(value: dict[str, Any]) -> None:
     assert Filter.parse(value).is_empty
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, {"$not": {}}, {"$and": [{}, {"a": 1}]}], ids=str)
-def test_a_filter_that_asks_for_something_is_not_empty(value: dict[str, Any]) -> None:
+def test_filter_with_conditions_is_not_empty(value: dict[str, Any]) -> None:
     assert not Filter.parse(value).is_empty
 
 
-def test_fields_are_the_metadata_keys_that_it_reads() -> None:
+def test_fields_lists_metadata_keys_used() -> None:
     value = {"year": 1, "$or": [{"a.b": 1}, {"$not": {"lang": {"$exists": True}}}], "$id": "x", "$text": "y"}
     assert Filter.parse(value).fields == {"year", "a", "a.b", "lang"}
     assert Filter.parse({}).fields == frozenset()
 
 
-def test_filters_are_keys_of_caches() -> None:
+def test_filters_are_hashable_by_canonical_form() -> None:
     one, other = Filter.parse({"a": 1, "b": 2}), Filter.parse({"b": 2, "a": 1})
     assert one == other
     assert hash(one) == hash(other)
@@ -293,7 +293,7 @@ def test_filters_are_keys_of_caches() -> None:
     assert one != Filter.parse({"a": True, "b": 2})
 
 
-def test_a_filter_cannot_be_changed() -> None:
+def test_filter_is_immutable() -> None:
     value: dict[str, Any] = {"a": {"$in": [1, 2]}}
     parsed = Filter.parse(value)
     value["a"]["$in"].append(3)
@@ -304,7 +304,7 @@ def test_a_filter_cannot_be_changed() -> None:
         parsed.canonical = b"{}"  # type: ignore[misc]
 
 
-def test_the_examples_of_the_guide_are_filters() -> None:
+def test_examples_in_guide_are_valid_filters() -> None:
     guide = Path(__file__).parents[3] / "docs" / "filters.md"
     rows = [line for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     examples = [example for row in rows for example in re.findall(r"`(\{.+?\})`", row)]

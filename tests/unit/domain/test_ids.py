@@ -1,4 +1,4 @@
-"""Typed IDs: their one text form, their order, their bits, and that no kind passes for another."""
+"""Typed IDs: text form, order, bit layout, and type checks."""
 
 import copy
 import pickle
@@ -52,7 +52,7 @@ def generator(clock: Clock) -> IdGenerator:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_text_of_an_id_is_read_back(kind: type[EntityId]) -> None:
+def test_id_text_round_trips(kind: type[EntityId]) -> None:
     assert str(kind.parse(TEXT)) == TEXT
     assert kind.parse(TEXT).raw.hex() == TEXT.replace("-", "")
 
@@ -80,27 +80,27 @@ def test_the_text_of_an_id_is_read_back(kind: type[EntityId]) -> None:
         pytest.param(int(TEXT.replace("-", ""), 16), id="integer"),
     ],
 )
-def test_nothing_else_is_an_id(text: object) -> None:
+def test_invalid_id_text_is_refused(text: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         TenantId.parse(text)
     assert caught.value.field == "tenant_id"
 
 
-def test_a_wrong_id_is_reported_under_the_name_of_its_field() -> None:
+def test_invalid_id_error_names_field() -> None:
     with pytest.raises(InvalidArgument) as caught:
         DatabaseId.parse("kb", "database")
     assert caught.value.field == "database"
 
 
 @pytest.mark.parametrize("value", [b"", bytes(15), bytes(17), bytearray(16), memoryview(bytes(16)), "x" * 16])
-def test_only_sixteen_bytes_make_an_id(value: bytes) -> None:
+def test_id_requires_exactly_16_bytes(value: bytes) -> None:
     with pytest.raises(ValueError, match="TenantId takes exactly 16 bytes"):
         TenantId(value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("other", KINDS)
-def test_ids_are_equal_only_within_their_kind(kind: type[EntityId], other: type[EntityId]) -> None:
+def test_ids_of_different_types_are_not_equal(kind: type[EntityId], other: type[EntityId]) -> None:
     same = kind is other
     assert (kind(bytes(16)) == other(bytes(16))) is same
     assert len({kind(bytes(16)), other(bytes(16))}) == (1 if same else 2)
@@ -108,19 +108,19 @@ def test_ids_are_equal_only_within_their_kind(kind: type[EntityId], other: type[
     assert kind.parse(TEXT) != TEXT
 
 
-def test_ids_of_two_kinds_have_no_order() -> None:
+def test_ids_of_different_types_cannot_be_ordered() -> None:
     with pytest.raises(TypeError):
         sorted([TenantId(bytes(16)), DatabaseId(bytes(16))])
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16)))
-def test_ids_sort_as_their_bytes_and_as_their_text(values: list[bytes]) -> None:
+def test_ids_sort_like_their_bytes_and_text(values: list[bytes]) -> None:
     ids = sorted(map(TenantId, values))
     assert [each.raw for each in ids] == sorted(values)
     assert [str(each) for each in ids] == sorted(str(each) for each in ids)
 
 
-def test_an_id_is_immutable() -> None:
+def test_id_is_immutable() -> None:
     tenant_id = TenantId.parse(TEXT)
     with pytest.raises(AttributeError, match="immutable"):
         tenant_id.raw = bytes(16)
@@ -137,48 +137,48 @@ def test_an_id_is_immutable() -> None:
     ids=["pickle", "copy", "deep"],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_copy_of_an_id_is_that_id(kind: type[EntityId], through: Callable[[EntityId], EntityId]) -> None:
+def test_copied_id_equals_original(kind: type[EntityId], through: Callable[[EntityId], EntityId]) -> None:
     made = through(kind.parse(TEXT))
     assert made == kind.parse(TEXT)
     assert type(made) is kind
 
 
-def test_an_id_shows_its_kind_and_text() -> None:
+def test_repr_of_id_has_type_and_text() -> None:
     assert repr(CollectionId.parse(TEXT)) == f"CollectionId('{TEXT}')"
 
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.upper()])
-def test_what_could_be_taken_for_an_id_is_uuid_shaped_in_either_case(text: str) -> None:
+def test_uuid_shape_is_recognized_in_either_case(text: str) -> None:
     assert is_uuid_shaped(text)
     assert not is_uuid_shaped(text + "\n")
     assert not is_uuid_shaped(text[1:])
 
 
-def test_a_made_id_is_the_example_of_rfc_9562() -> None:
+def test_generated_id_matches_rfc_9562_example() -> None:
     tail = (0xCC3 << 62) | 0x18C4DC0C0C07398F
     generator = IdGenerator(lambda: 0x017F22E279B0, lambda _bits: tail)
     assert str(generator.new(TenantId)) == RFC_9562_EXAMPLE
 
 
 @given(st.integers(0, 2**48 - 1), st.randoms(use_true_random=False))
-def test_made_ids_hold_time_version_and_variant(milliseconds: int, random: Random) -> None:
+def test_generated_ids_contain_time_version_and_variant(milliseconds: int, random: Random) -> None:
     made = int.from_bytes(IdGenerator(lambda: milliseconds, random.getrandbits).new(TenantId).raw, "big")
     assert made >> 80 == milliseconds
     assert (made >> 76) & 0xF == 7
     assert (made >> 62) & 0b11 == 0b10
 
 
-def test_the_kind_asked_for_is_made(generator: IdGenerator) -> None:
+def test_generator_returns_requested_type(generator: IdGenerator) -> None:
     assert [type(generator.new(kind)) for kind in KINDS] == list(KINDS)
 
 
-def test_ids_of_one_millisecond_sort_by_creation(generator: IdGenerator) -> None:
+def test_ids_from_same_millisecond_sort_by_creation(generator: IdGenerator) -> None:
     made = [generator.new(TenantId) for _ in range(10_000)]
     assert all(a < b for a, b in pairwise(made))
     assert len({each.raw[:6] for each in made}) == 1
 
 
-def test_ids_sort_by_creation_while_the_clock_steps_back(generator: IdGenerator, clock: Clock) -> None:
+def test_ids_sort_by_creation_when_clock_steps_back(generator: IdGenerator, clock: Clock) -> None:
     made = []
     for step in (0, 5, -3_600_000, -1, 0, 1, 3_600_005):
         clock.milliseconds += step
@@ -186,14 +186,14 @@ def test_ids_sort_by_creation_while_the_clock_steps_back(generator: IdGenerator,
     assert all(a < b for a, b in pairwise(made))
 
 
-def test_counting_up_past_the_last_bit_goes_on_in_the_next_millisecond(clock: Clock) -> None:
+def test_counter_overflow_carries_into_next_millisecond(clock: Clock) -> None:
     generator = IdGenerator(clock, lambda bits: (1 << bits) - 1 if bits == 73 else 1 << 73)
     made = [generator.new(TenantId) for _ in range(3)]
     assert all(a < b for a, b in pairwise(made))
     assert int.from_bytes(made[-1].raw[:6], "big") > clock.milliseconds
 
 
-def test_ids_made_by_many_threads_are_unique_and_in_order_for_each(generator: IdGenerator) -> None:
+def test_ids_generated_concurrently_are_unique_and_ordered_per_thread(generator: IdGenerator) -> None:
     made: list[list[TenantId]] = [[] for _ in range(8)]
     start = threading.Barrier(len(made))
 

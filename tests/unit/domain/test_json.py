@@ -1,4 +1,4 @@
-"""What may be stored as JSON, its canonical form, and strict decoding of bodies."""
+"""Storable JSON, its canonical form, and strict decoding of request bodies."""
 
 import collections
 import contextlib
@@ -49,7 +49,7 @@ def test_canonical(value: object, expected: bytes) -> None:
     assert canonical(value) == expected
 
 
-def test_check_object_gives_the_same_object_back() -> None:
+def test_check_object_returns_same_object() -> None:
     value = {"a": None, "b": [True, 1, 1.5, "é", [], {"c": {}}], "": -(2**63), "max": 2**63 - 1}
     assert check_object(value, "metadata") is value
 
@@ -78,7 +78,7 @@ WRONG_OBJECTS: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("value", "path", "reason"), WRONG_OBJECTS, ids=[one[2] for one in WRONG_OBJECTS])
-def test_a_wrong_object_is_refused_with_its_path(value: object, path: str, reason: str) -> None:
+def test_invalid_object_is_refused_with_path(value: object, path: str, reason: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         check_object(value, "documents[3].metadata")
     assert refused.value.field == f"documents[3].metadata{path}"
@@ -97,7 +97,7 @@ def test_numpy_values_are_refused_by_name(value: object) -> None:
         check_object({"a": value}, "metadata")
 
 
-def test_an_object_is_as_deep_and_as_large_as_allowed_but_no_more() -> None:
+def test_object_depth_and_size_limits() -> None:
     dicts: dict[str, Any] = {}
     for _ in range(MAX_DEPTH - 1):
         dicts = {"a": dicts}
@@ -116,7 +116,7 @@ def test_an_object_is_as_deep_and_as_large_as_allowed_but_no_more() -> None:
     check_object({"a": "x" * (MAX_OBJECT_BYTES - len('{"a":""}'))}, "m")
 
 
-def test_an_object_within_itself_is_refused() -> None:
+def test_self_referencing_object_is_refused() -> None:
     value: dict[str, Any] = {}
     value["a"] = value
     with pytest.raises(InvalidArgument, match="levels deep"):
@@ -154,9 +154,9 @@ WRONG_BODIES: list[tuple[bytes, str, str]] = [
     (b'{"documents": [], "more": 1}', "more", "unknown field"),
     (b'{"documents": [{"vektor": [1]}]}', "documents[0].vektor", "unknown field"),
     (b'{"documents": [{"a` - at `$.b": 1}]}', "documents[0].a` - at `$.b", "unknown field"),
-    (b'{"documents": [{"vector": [1, NaN]}]}', "documents[0].vector[1]", "NaN is no JSON number"),
-    (b'{"documents": [{"metadata": {"a": -Infinity}}]}', "documents[0].metadata.a", "-Infinity is no JSON"),
-    (b"Infinity", "body", "Infinity is no JSON number"),
+    (b'{"documents": [{"vector": [1, NaN]}]}', "documents[0].vector[1]", "NaN is not a JSON number"),
+    (b'{"documents": [{"metadata": {"a": -Infinity}}]}', "documents[0].metadata.a", "-Infinity is not a"),
+    (b"Infinity", "body", "Infinity is not a JSON number"),
     (b'{"documents": [{"vector": [1e999]}]}', "documents[0].vector[0]", "number out of range"),
     (b'{"documents": [], "documents": []}', "documents", "duplicate key"),
     (b'{"documents": [{"id": "a", "id": "a"}]}', "documents[0].id", "duplicate key"),
@@ -177,19 +177,19 @@ WRONG_BODIES: list[tuple[bytes, str, str]] = [
 @pytest.mark.parametrize(
     ("body", "field", "reason"), WRONG_BODIES, ids=[str(one[0][:60]) for one in WRONG_BODIES]
 )
-def test_a_wrong_body_is_refused_with_its_path(body: bytes, field: str, reason: str) -> None:
+def test_invalid_body_is_refused_with_path(body: bytes, field: str, reason: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         decode_strict(body, Upsert)
     assert refused.value.field == field
     assert refused.value.reason.startswith(reason)
 
 
-def test_deep_nesting_with_a_constant_is_refused() -> None:
+def test_deep_nesting_with_constant_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         decode_strict(b'{"value": [NaN, ' + b"[" * 100_000, Anything)
 
 
-def test_a_root_that_is_a_list_is_named_body() -> None:
+def test_path_of_list_root_starts_with_body() -> None:
     with pytest.raises(InvalidArgument) as refused:
         decode_strict(b'[{"value": {"a": 1, "a": 2}}]', list[Anything])
     assert refused.value.field == "body[0].value.a"
@@ -263,14 +263,14 @@ def _has_duplicates(body: str) -> bool:
         ("\\\\" + VECTOR, "\\u005c" + VECTOR.replace("]", "\\u005d")),
     ],
 )
-def test_a_key_written_in_two_ways_is_a_duplicate(keys: tuple[str, str]) -> None:
+def test_key_escaped_differently_is_duplicate(keys: tuple[str, str]) -> None:
     members = ",".join(f'"{key}":{VECTOR}' for key in keys)
     with pytest.raises(InvalidArgument, match="duplicate key"):
         decode_strict(f'{{"value": ["\\\\", {{{members}}}]}}'.encode(), Anything)
 
 
 @given(_written())
-def test_exactly_the_bodies_with_duplicate_keys_are_refused(written: str) -> None:
+def test_only_bodies_with_duplicate_keys_are_refused(written: str) -> None:
     body = f'{{"value": {written}}}'
     if _has_duplicates(body):
         with pytest.raises(InvalidArgument) as refused:
@@ -281,12 +281,12 @@ def test_exactly_the_bodies_with_duplicate_keys_are_refused(written: str) -> Non
 
 
 @given(st.binary(max_size=40) | st.text('{}[]":,1eE.-\\u0a \n', max_size=40).map(str.encode))
-def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
+def test_arbitrary_bytes_are_decoded_or_refused(body: bytes) -> None:
     with contextlib.suppress(InvalidArgument):
         decode_strict(body, Upsert)
 
 
-def test_a_body_of_vectors_is_looked_through_without_its_vectors() -> None:
+def test_duplicate_keys_are_found_in_body_with_vectors() -> None:
     chance = random.Random(1)
     vectors = [[chance.gauss() for _ in range(384)] for _ in range(3)]
     documents = [{"id": str(i), "vector": vector, "metadata": {"a": 1}} for i, vector in enumerate(vectors)]

@@ -1,4 +1,4 @@
-"""Which state may become which, and what each state stops, held against the specification's words."""
+"""State transitions and the operations each state permits, compared with the specification."""
 
 from itertools import product
 
@@ -64,7 +64,7 @@ PAIRS = [pair for kind in KINDS for pair in product(kind, kind) if pair[0] != pa
 
 
 @pytest.mark.parametrize(("current", "target"), PAIRS, ids=lambda s: f"{ENTITY_OF[type(s)]}-{s}")
-def test_a_move_is_allowed_exactly_when_the_specification_names_it(current: State, target: State) -> None:
+def test_only_transitions_in_specification_are_allowed(current: State, target: State) -> None:
     entity = ENTITY_OF[type(current)]
     if (entity, current, target) in ALLOWED:
         assert move(current, target)  # type: ignore[type-var]
@@ -79,26 +79,26 @@ def test_a_move_is_allowed_exactly_when_the_specification_names_it(current: Stat
 
 
 @pytest.mark.parametrize("state", [state for kind in KINDS for state in kind])
-def test_the_same_state_again_changes_nothing(state: State) -> None:
+def test_transition_to_same_state_is_noop(state: State) -> None:
     assert move(state, state) is False  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("table", [MOVES, PERMITTED], ids=["moves", "permitted"])
-def test_the_tables_cover_every_state(table: dict[type[State], dict[State, object]]) -> None:
+def test_tables_cover_every_state(table: dict[type[State], dict[State, object]]) -> None:
     assert {kind: set(rows) for kind, rows in table.items()} == {kind: set(kind) for kind in KINDS}
 
 
 @pytest.mark.parametrize(("entity", "state"), LETS_THROUGH)
-def test_a_state_lets_through_what_the_specification_says(entity: str, state: str) -> None:
+def test_access_permitted_by_state_matches_specification(entity: str, state: str) -> None:
     kind = next(kind for kind, name in ENTITY_OF.items() if name == entity)
     assert PERMITTED[kind][kind(state)] == LETS_THROUGH[entity, state]
 
 
-def test_the_specification_was_compared_for_every_state() -> None:
+def test_specification_table_covers_every_state() -> None:
     assert set(LETS_THROUGH) == {(ENTITY_OF[kind], state.value) for kind in KINDS for state in kind}
 
 
-def test_work_must_pass_every_state_on_its_path() -> None:
+def test_access_requires_every_state_on_path() -> None:
     path = (TenantStatus.ACTIVE, DatabaseState.MIGRATING, CollectionState.READY)
     require(Access.DOCUMENT_READ, *path)
     with pytest.raises(InvalidState) as caught:
@@ -111,7 +111,7 @@ def test_work_must_pass_every_state_on_its_path() -> None:
     }
 
 
-def test_equal_words_of_two_entities_are_told_apart() -> None:
+def test_error_names_entity_when_state_names_are_equal() -> None:
     """`provisioning` of a tenant forbids documents as that of a database does, and each is named."""
     with pytest.raises(InvalidState) as caught:
         require(Access.DOCUMENT_READ, TenantStatus.ACTIVE, DatabaseState.PROVISIONING)

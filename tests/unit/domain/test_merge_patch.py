@@ -23,7 +23,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("target", "patch", "expected"), CASES)
-def test_a_patch_is_merged_as_the_rfc_says(
+def test_merge_patch_follows_rfc_7396(
     target: dict[str, Any], patch: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     before = repr((target, patch))

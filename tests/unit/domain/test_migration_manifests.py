@@ -1,4 +1,4 @@
-"""What a manifest of 1.x says, what is wrong with one, and how one is written back."""
+"""Manifests of 1.x: parsing, problem reports, and writing them back."""
 
 import json
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def tenant(manifest: Manifest, **changes: Any) -> Tenant:
     return Tenant(**{**fields, "slug": manifest.slug or "made", **changes})
 
 
-def test_every_field_is_taken_over() -> None:
+def test_every_field_is_migrated() -> None:
     manifest = read()
     assert manifest.tenant_id == TenantId(bytes.fromhex(HEX))
     assert (manifest.name, manifest.slug, manifest.status) == ("Aki Labs", "aki-labs", TenantStatus.ACTIVE)
@@ -80,11 +80,11 @@ def test_every_field_is_taken_over() -> None:
 @pytest.mark.parametrize(
     "form", [HEX, HYPHENATED, f"tenant_{HYPHENATED}", HEX.upper(), f"tenant_{HYPHENATED.upper()}"]
 )
-def test_an_id_has_several_forms(form: str) -> None:
+def test_id_is_accepted_in_several_forms(form: str) -> None:
     assert read(tenant_id=form).tenant_id.raw.hex() == HEX
 
 
-def test_an_id_may_be_a_uuid_of_any_version() -> None:
+def test_id_can_be_uuid_of_any_version() -> None:
     made = uuid4()
     assert read(tenant_id=made.hex).tenant_id.raw == made.bytes
 
@@ -107,7 +107,7 @@ def test_an_id_may_be_a_uuid_of_any_version() -> None:
         "",
     ],
 )
-def test_anything_else_is_no_id(form: str) -> None:
+def test_invalid_id_is_reported(form: str) -> None:
     (fault,) = faults(body(tenant_id=form))
     assert fault.startswith("tenant_id: ")
 
@@ -131,7 +131,7 @@ def test_anything_else_is_no_id(form: str) -> None:
         (True, "true"),
     ],
 )
-def test_a_slug_that_is_none_is_left_out_and_shown(value: Any, shown: str | None) -> None:
+def test_invalid_slug_is_omitted_and_reported(value: Any, shown: str | None) -> None:
     manifest = read(slug=value)
     assert (manifest.slug, manifest.invalid_slug) == (None, shown)
     assert read().invalid_slug is None
@@ -151,11 +151,11 @@ def test_statuses(word: str | None, status: TenantStatus) -> None:
 
 
 @pytest.mark.parametrize("word", ["Active", "decommissioned", "", 1, ["active"], False])
-def test_other_statuses_are_faults(word: Any) -> None:
+def test_invalid_status_is_reported(word: Any) -> None:
     assert faults(body(status=word)) == ["status: must be one of active, suspended, deleted"]
 
 
-def test_quotas_that_are_left_out_or_null_are_the_defaults() -> None:
+def test_missing_or_null_quotas_use_defaults() -> None:
     for quotas in (
         {},
         {"max_collections": 5},
@@ -170,23 +170,23 @@ def test_quotas_that_are_left_out_or_null_are_the_defaults() -> None:
     assert read_manifest(body().replace(b'"quotas": {', b'"quotas": null, "x": {')) is not None
 
 
-def test_a_quota_of_zero_is_zero() -> None:
+def test_zero_quota_stays_zero() -> None:
     manifest = read(quotas={"max_storage_bytes": 0, "api_rate_limit_per_second": 0})
     assert (manifest.storage_quota_bytes, manifest.qps_quota) == (0, 0)
 
 
 @pytest.mark.parametrize("value", [2**63, -1, 1.0, True, "5", [], 2**70])
 @pytest.mark.parametrize("name", ["max_storage_bytes", "api_rate_limit_per_second"])
-def test_other_quotas_are_faults(name: str, value: Any) -> None:
+def test_invalid_quota_is_reported(name: str, value: Any) -> None:
     (fault,) = faults(body(quotas={name: value}))
     assert fault.startswith(f"quotas.{name}: must be a whole number")
 
 
-def test_the_largest_quota_fits() -> None:
+def test_largest_quota_is_accepted() -> None:
     assert read(quotas={"max_storage_bytes": 2**63 - 1}).storage_quota_bytes == 2**63 - 1
 
 
-def test_metadata_that_is_null_is_empty() -> None:
+def test_null_metadata_becomes_empty() -> None:
     assert read_manifest(body(metadata={}).replace(b'"metadata": {}', b'"metadata": null')) == read(
         metadata=None
     )
@@ -204,7 +204,7 @@ def test_metadata_that_is_null_is_empty() -> None:
         ('{"a": "' + "x" * 2**20 + '"}', "metadata"),
     ],
 )
-def test_metadata_that_cannot_be_stored_is_a_fault(content: str, place: str) -> None:
+def test_metadata_that_cannot_be_stored_is_reported(content: str, place: str) -> None:
     (fault,) = faults(body(metadata={}).replace(b'"metadata": {}', f'"metadata": {content}'.encode()))
     assert fault.startswith(place)
 
@@ -212,12 +212,12 @@ def test_metadata_that_cannot_be_stored_is_a_fault(content: str, place: str) -> 
 @pytest.mark.parametrize(
     "name", ["x", "x" * 255, " ", "日本語", "A/B", "...", "a\nb", "\N{GRINNING FACE}" * 255]
 )
-def test_a_name_is_taken_as_it_is(name: str) -> None:
+def test_name_is_kept_unchanged(name: str) -> None:
     assert read(name=name).name == name
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", 5, ["x"]])
-def test_other_names_are_faults(name: Any) -> None:
+def test_invalid_name_is_reported(name: Any) -> None:
     (fault,) = faults(body(name=name))
     assert fault.startswith("name: ")
 
@@ -236,7 +236,7 @@ def test_other_names_are_faults(name: Any) -> None:
         ("1969-12-31T23:59:59.999999999Z", datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
     ],
 )
-def test_times_are_the_same_instants(text: str, expected: datetime) -> None:
+def test_times_are_parsed_as_instants(text: str, expected: datetime) -> None:
     assert read(created_at=text).created_at == expected
 
 
@@ -255,17 +255,17 @@ def test_times_are_the_same_instants(text: str, expected: datetime) -> None:
         1740823200,
     ],
 )
-def test_other_times_are_faults(text: Any) -> None:
+def test_invalid_time_is_reported(text: Any) -> None:
     (fault,) = faults(body(updated_at=text))
     assert fault.startswith("updated_at: ")
 
 
-def test_a_tenant_may_have_been_updated_before_it_was_created() -> None:
+def test_updated_at_can_precede_created_at() -> None:
     manifest = read(created_at="2025-03-01T10:00:00.707161Z", updated_at="2025-03-01T10:00:00.707Z")
     assert manifest.updated_at < manifest.created_at
 
 
-def test_all_faults_of_a_file_are_told_at_once() -> None:
+def test_all_problems_of_file_are_reported_together() -> None:
     content = body(tenant_id="x", name=None, status="?", quotas={"max_storage_bytes": -1}, created_at=None)
     assert [fault.partition(":")[0] for fault in faults(content)] == [
         "tenant_id",
@@ -276,7 +276,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
     ]
 
 
-def test_unknown_fields_are_named() -> None:
+def test_unknown_fields_are_reported() -> None:
     manifest = read(x_unknown={"kept": True}, quotas={"max_shards": 3})
     assert manifest.unknown_fields == ("quotas.max_shards", "x_unknown")
 
@@ -284,7 +284,7 @@ def test_unknown_fields_are_named() -> None:
 @pytest.mark.parametrize(
     "content", [b"{}", b"[]", b"null", b'"tenant_id"', b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}']
 )
-def test_a_document_without_a_tenant_id_is_no_manifest(content: bytes) -> None:
+def test_document_without_tenant_id_is_not_manifest(content: bytes) -> None:
     assert read_manifest(content) is None
 
 
@@ -304,7 +304,7 @@ def test_a_document_without_a_tenant_id_is_no_manifest(content: bytes) -> None:
         b"not JSON",
     ],
 )
-def test_what_is_not_json_is_a_fault(content: bytes) -> None:
+def test_invalid_json_is_reported(content: bytes) -> None:
     assert faults(content)
 
 
@@ -313,11 +313,11 @@ def test_what_is_not_json_is_a_fault(content: bytes) -> None:
     [
         (body().replace(b'"name":', b'"name": "B", "name":'), "name: duplicate key"),
         (body(metadata={"n": 1}).replace(b'"n": 1', b'"n": 1, "n": 2'), "metadata.n: duplicate key"),
-        (body(x_new=1).replace(b'"x_new": 1', b'"x_new": [NaN]'), "x_new[0]: NaN is no JSON number"),
+        (body(x_new=1).replace(b'"x_new": 1', b'"x_new": [NaN]'), "x_new[0]: NaN is not a JSON number"),
         (body(name="X").replace(b'"X"', b'"\\ud800"'), "None: must not contain a lone surrogate"),
     ],
 )
-def test_a_manifest_is_read_strictly(content: bytes, fault: str) -> None:
+def test_manifest_is_parsed_strictly(content: bytes, fault: str) -> None:
     assert faults(content) == [fault]
 
 
@@ -326,7 +326,7 @@ HUGE += ["1e400", "-1e400", "9" * 5000 + ".5", "1e99999999999999999999"]
 
 
 @pytest.mark.parametrize("number", HUGE)
-def test_a_number_of_any_size_passes_in_an_unknown_field(number: str) -> None:
+def test_number_of_any_size_is_accepted_in_unknown_field(number: str) -> None:
     content = body(x_new=1, quotas={"max_shards": 2}).replace(
         b'"x_new": 1', b'"x_new": [%b]' % number.encode()
     )
@@ -344,7 +344,7 @@ def test_a_number_of_any_size_passes_in_an_unknown_field(number: str) -> None:
 
 
 @pytest.mark.parametrize("number", HUGE)
-def test_a_number_that_cannot_be_stored_is_named_where_it_matters(number: str) -> None:
+def test_number_that_cannot_be_stored_is_reported_in_known_field(number: str) -> None:
     def of(field: bytes, value: bytes = number.encode()) -> list[str]:
         return faults(body(**{field.decode(): 1}).replace(b'"%b": 1' % field, b'"%b": %b' % (field, value)))
 
@@ -364,7 +364,7 @@ def test_a_number_that_cannot_be_stored_is_named_where_it_matters(number: str) -
     assert of(b"x_new", b"[%b" % number.encode()) != []
 
 
-def test_a_byte_order_mark_is_passed_over_and_kept() -> None:
+def test_byte_order_mark_is_ignored_and_preserved() -> None:
     content = b"\xef\xbb\xbf" + body()
     manifest = read_manifest(content)
     assert manifest == read()
@@ -374,14 +374,14 @@ def test_a_byte_order_mark_is_passed_over_and_kept() -> None:
     assert changed == content.replace(b"Aki Labs", b"B")
 
 
-def test_a_tenant_that_did_not_change_is_written_byte_for_byte() -> None:
+def test_unchanged_tenant_is_written_byte_for_byte() -> None:
     for content in (body(), body(slug=None), json.dumps(GOOD, indent=3).encode() + b"\n\n"):
         manifest = read_manifest(content)
         assert manifest is not None
         assert changed_manifest(content, tenant(manifest), manifest.slug or "made") is content
 
 
-def test_only_what_changed_is_written_anew() -> None:
+def test_only_changed_fields_are_rewritten() -> None:
     content = (
         b'{"x": 1.10, "name" :"A",\n  "quotas": {"max_collections": 1e1, "max_storage_bytes":5},\r\n'
         b'"tenant_id": "%s", "metadata": {"n": 1.0}, "created_at": "2025-03-01T10:00:00+09:00",'
@@ -398,7 +398,7 @@ def test_only_what_changed_is_written_anew() -> None:
     )
 
 
-def test_what_a_manifest_lacked_is_added() -> None:
+def test_missing_manifest_fields_are_added() -> None:
     start, end = b'{"tenant_id": "%s", "name": "A", ', b'"created_at": "2025-03-01T10:00Z"'
     for middle in (b"", b'"quotas": {}, "metadata": null, '):
         content = start + middle + end + b', "updated_at": "2025-03-01T10:00Z"}'
@@ -415,7 +415,7 @@ def test_what_a_manifest_lacked_is_added() -> None:
         assert again == replace(manifest, slug="a", status=after.status, qps_quota=5, metadata=after.metadata)
 
 
-def test_one_and_true_differ_in_metadata() -> None:
+def test_metadata_change_from_one_to_true_is_written() -> None:
     content = body(metadata={"n": 1})
     manifest = read_manifest(content)
     assert manifest is not None
@@ -424,14 +424,14 @@ def test_one_and_true_differ_in_metadata() -> None:
     assert canonical(again.metadata) == b'{"n":true}'
 
 
-def test_a_tenant_of_2_0_gets_a_manifest_that_reads_back() -> None:
+def test_new_manifest_of_2_0_tenant_round_trips() -> None:
     born = tenant(read(), status=TenantStatus.PROVISIONING, name="Ünï\u2028", storage_quota_bytes=0)
     manifest = read_manifest(new_manifest(born))
     assert manifest is not None
     assert manifest == replace(read(), name=born.name, status=TenantStatus.SUSPENDED, storage_quota_bytes=0)
 
 
-def test_a_taken_slug_ends_with_digits_of_the_id() -> None:
+def test_taken_slug_gets_suffix_from_id_digest() -> None:
     tenant_id = TenantId(bytes.fromhex(HEX))
     digest = sha256(bytes.fromhex(HEX)).hexdigest()
     assert first_suffixed("aki-labs", tenant_id) == f"aki-labs-{digest[:8]}"
@@ -444,7 +444,7 @@ def test_a_taken_slug_ends_with_digits_of_the_id() -> None:
         check_slug(slug)
 
 
-def test_no_suffixed_slug_is_shaped_like_an_id() -> None:
+def test_suffixed_slug_is_never_shaped_like_id() -> None:
     tenant_id = TenantId(bytes.fromhex(HEX))
     for slug in suffixed_slugs(HYPHENATED[:23], tenant_id):
         check_slug(slug)

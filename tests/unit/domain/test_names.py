@@ -1,4 +1,4 @@
-"""Names, slugs, labels, texts and numbers: which shapes pass, and the slug that is made from a name."""
+"""Validation of names, slugs, labels, texts and numbers, and deriving slugs from names."""
 
 import re
 from enum import StrEnum
@@ -53,7 +53,7 @@ class Colour(StrEnum):
 
 
 @pytest.mark.parametrize("slug", ["a", "7", "aki-labs", "a--b", "0-9", "x" * 63, UUID + "0", UUID[:-1]])
-def test_a_slug_of_the_right_shape_passes(slug: str) -> None:
+def test_valid_slug_is_accepted(slug: str) -> None:
     assert check_slug(slug) == slug
 
 
@@ -61,21 +61,21 @@ def test_a_slug_of_the_right_shape_passes(slug: str) -> None:
     "slug",
     [*WRONG_EVERYWHERE, *NO_TEXT, UUID, "Aki", "aki_labs", "aki.labs", "a-", "-", "x" * 64, UUID.upper()],
 )
-def test_a_slug_of_another_shape_is_refused(slug: object) -> None:
+def test_invalid_slug_is_refused(slug: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_slug(slug)
     assert caught.value.field == "slug"
 
 
 @pytest.mark.parametrize("name", ["a", "A", "7", "a_b", "a.b", "a-", "a..", "x" * 128, UUID[1:]])
-def test_a_name_of_the_right_shape_passes(name: str) -> None:
+def test_valid_name_is_accepted(name: str) -> None:
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize(
     "name", [*WRONG_EVERYWHERE, *NO_TEXT, UUID, "_a", ".a", "x" * 129, UUID.upper(), "a:b", "a%2fb"]
 )
-def test_a_name_of_another_shape_is_refused(name: object) -> None:
+def test_invalid_name_is_refused(name: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_name(name, "collection")
     assert caught.value.field == "collection"
@@ -84,20 +84,20 @@ def test_a_name_of_another_shape_is_refused(name: object) -> None:
 @pytest.mark.parametrize(
     "label", ["A", "Aki Labs", " a ", "x" * 255, "\u65e5\u672c", "\U0001f9ea", "e\u0301", UUID]
 )
-def test_a_label_is_any_text_on_one_line(label: str) -> None:
+def test_label_can_be_any_single_line_text(label: str) -> None:
     assert check_label(label, "name") == label
 
 
 @pytest.mark.parametrize(
     "label", ["", " ", "\u3000", "x" * 256, "a\nb", "a\n", "\t", "a\0", "a\x9b", "\ud800", None, 7, b"a"]
 )
-def test_a_label_of_another_shape_is_refused(label: object) -> None:
+def test_invalid_label_is_refused(label: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_label(label, "name")
     assert caught.value.field == "name"
 
 
-def test_a_refused_character_is_named() -> None:
+def test_error_names_refused_character() -> None:
     with pytest.raises(InvalidArgument, match=r"U\+0085"):
         check_label("a\x85b", "name")
 
@@ -105,7 +105,7 @@ def test_a_refused_character_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "maximum_bytes"), [("", 0), ("abc", 3), ("\u00e9", 2), ("\U0001f9ea", 4), ("\n", 1)]
 )
-def test_text_may_fill_its_bytes(text: str, maximum_bytes: int) -> None:
+def test_text_of_maximum_bytes_is_accepted(text: str, maximum_bytes: int) -> None:
     assert check_text(text, "text", maximum_bytes=maximum_bytes) == text
 
 
@@ -114,8 +114,8 @@ def test_text_may_fill_its_bytes(text: str, maximum_bytes: int) -> None:
     [
         ("abcd", "must be at most 3 bytes of UTF-8, has 4"),
         ("\u00e9\u00e9", "must be at most 3 bytes of UTF-8, has 4"),
-        ("a\0", "must not hold the character U+0000"),
-        ("\ud800", "must not hold lone surrogates"),
+        ("a\0", "must not contain the character U+0000"),
+        ("\ud800", "must not contain lone surrogates"),
         (b"abc", "must be text, not bytes"),
         (None, "must be text, not NoneType"),
     ],
@@ -127,35 +127,35 @@ def test_text_that_cannot_be_stored_is_refused(text: object, reason: str) -> Non
 
 
 @pytest.mark.parametrize("value", [0, 1, MAX_INTEGER])
-def test_whole_numbers_fit_in_63_bits(value: int) -> None:
+def test_integers_up_to_63_bits_are_accepted(value: int) -> None:
     assert check_integer(value, "limit") == value
 
 
 @pytest.mark.parametrize("value", [-1, MAX_INTEGER + 1, 1.0, True, False, "1", None])
-def test_anything_else_is_no_whole_number(value: object) -> None:
+def test_invalid_integer_is_refused(value: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_integer(value, "limit")
     assert caught.value.field == "limit"
 
 
 @pytest.mark.parametrize("value", [1, 12])
-def test_a_number_outside_its_bounds_is_refused_with_both(value: int) -> None:
+def test_error_for_out_of_range_number_names_both_bounds(value: int) -> None:
     with pytest.raises(InvalidArgument, match="from 2 to 11"):
         check_integer(value, "limit", 2, 11)
 
 
-def test_a_word_is_a_member_or_its_text() -> None:
+def test_enum_value_can_be_member_or_text() -> None:
     assert check_word(Colour, "red", "colour") is Colour.RED
     assert check_word(Colour, Colour.BLUE, "colour") is Colour.BLUE
 
 
 @pytest.mark.parametrize("value", ["Red", "RED", "", "red\n", None, 1, ["red"]])
-def test_any_other_word_is_refused_with_those_there_are(value: object) -> None:
+def test_error_for_unknown_enum_value_lists_valid_values(value: object) -> None:
     with pytest.raises(InvalidArgument, match="colour: must be one of red, blue"):
         check_word(Colour, value, "colour")
 
 
-def test_a_reference_is_an_id_or_its_text_or_a_name() -> None:
+def test_reference_can_be_id_id_text_or_name() -> None:
     tenant_id = TenantId.parse(UUID)
     assert parse_reference(TenantId, tenant_id) is tenant_id
     assert parse_reference(TenantId, UUID) == tenant_id
@@ -165,19 +165,19 @@ def test_a_reference_is_an_id_or_its_text_or_a_name() -> None:
 
 @pytest.mark.parametrize("value", [*WRONG_EVERYWHERE, *NO_TEXT, UUID.upper(), "{" + UUID + "}"])
 @pytest.mark.parametrize("kind", [TenantId, DatabaseId])
-def test_a_reference_that_can_be_neither_is_refused(kind: type[TenantId | DatabaseId], value: object) -> None:
+def test_invalid_reference_is_refused(kind: type[TenantId | DatabaseId], value: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         parse_reference(kind, value)
     assert caught.value.field == kind.entity
 
 
-def test_a_tenant_has_a_slug_where_a_database_has_a_name() -> None:
+def test_tenant_reference_must_be_slug_or_id() -> None:
     with pytest.raises(InvalidArgument, match="neither a slug"):
         parse_reference(TenantId, "Aki_Labs")
 
 
-def test_an_id_of_another_kind_is_no_reference() -> None:
-    with pytest.raises(TypeError, match="DatabaseId wanted, not TenantId"):
+def test_reference_by_id_of_wrong_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected DatabaseId, not TenantId"):
         parse_reference(DatabaseId, TenantId.parse(UUID))
 
 
@@ -199,12 +199,12 @@ def test_an_id_of_another_kind_is_no_reference() -> None:
         (UUID.upper(), "t-" + UUID),
     ],
 )
-def test_a_slug_is_made_from_a_name(name: str, slug: str) -> None:
+def test_slug_is_derived_from_name(name: str, slug: str) -> None:
     assert derive_slug(name) == slug
 
 
 @given(st.text())
-def test_a_derived_slug_is_always_valid(name: str) -> None:
+def test_derived_slug_is_always_valid(name: str) -> None:
     slug = derive_slug(name)
     assert re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", slug)
     assert check_slug(slug) == slug

@@ -1,4 +1,4 @@
-"""Which texts go into a batch together."""
+"""Grouping texts into batches."""
 
 import pytest
 from hypothesis import given
@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from akidb.embedding.batches import plan
 
 
-def test_texts_of_like_length_go_together_within_the_budget() -> None:
+def test_texts_of_similar_length_are_batched_within_budget() -> None:
     assert plan([3, 9, 4, 10, 1], 20) == [[3, 1], [2, 0, 4]]
 
 
-def test_a_text_beyond_the_budget_goes_alone() -> None:
+def test_text_over_budget_gets_its_own_batch() -> None:
     assert plan([50, 60], 20) == [[1], [0]]
 
 
@@ -21,9 +21,7 @@ def test_no_texts_make_no_batches(budget: int) -> None:
 
 
 @given(st.lists(st.integers(0, 300)), st.integers(1, 2000))
-def test_each_text_is_in_one_batch_and_no_batch_of_two_exceeds_the_budget(
-    lengths: list[int], budget: int
-) -> None:
+def test_each_text_is_in_one_batch_and_shared_batches_fit_budget(lengths: list[int], budget: int) -> None:
     batches = plan(lengths, budget)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:

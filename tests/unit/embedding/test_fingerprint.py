@@ -1,4 +1,4 @@
-"""What a model's fingerprint depends on, and that the known ones never change by accident."""
+"""Model fingerprints: what they depend on, and the fixed values of released models."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from akidb.embedding.catalog import CATALOG
 MINILM = CATALOG["all-minilm-l6-v2"]
 
 
-def test_the_fingerprints_of_released_models_are_fixed() -> None:
+def test_fingerprints_of_released_models_are_fixed() -> None:
     # Collections store them: a change here makes every vector of theirs foreign.
     assert {name: model.fingerprint for name, model in CATALOG.items()} == {
         "all-minilm-l6-v2": "sha256:531e85e49545de35955d179a1bcce7d1",
@@ -31,10 +31,10 @@ def test_the_fingerprints_of_released_models_are_fixed() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_decides_a_vector_decides_the_fingerprint(change: dict[str, Any]) -> None:
+def test_fingerprint_changes_with_fields_that_affect_vectors(change: dict[str, Any]) -> None:
     assert msgspec.structs.replace(MINILM, **change).fingerprint != MINILM.fingerprint
 
 
-def test_what_does_not_decide_a_vector_leaves_the_fingerprint() -> None:
+def test_fingerprint_ignores_fields_that_do_not_affect_vectors() -> None:
     moved = msgspec.structs.replace(MINILM, name="other", package="other==2", files=())
     assert moved.fingerprint == MINILM.fingerprint

@@ -1,4 +1,4 @@
-"""The embedder for tests: alike where words are shared, the same in every process."""
+"""The hash embedder for tests: similarity by shared words, same vectors in every process."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ def embedder() -> HashEmbedder:
     return HashEmbedder(CATALOG["hash"])
 
 
-def test_texts_that_share_words_are_more_alike(embedder: HashEmbedder) -> None:
+def test_texts_sharing_words_are_more_similar(embedder: HashEmbedder) -> None:
     cat, same, near, far = embedder.embed(
         ["the cat sat on the mat", "The CAT sat, on the mat!", "a cat lay on the mat", "stock prices fell"]
     ).vectors
@@ -22,12 +22,12 @@ def test_texts_that_share_words_are_more_alike(embedder: HashEmbedder) -> None:
     assert cat @ near > 0.4 > cat @ far
 
 
-def test_vectors_are_the_same_everywhere(embedder: HashEmbedder) -> None:
+def test_vectors_are_reproducible(embedder: HashEmbedder) -> None:
     vectors = embedder.embed(["", "a few words"]).vectors
     assert hashlib.sha256(np.round(vectors, 4).astype("<f4").tobytes()).hexdigest()[:12] == "5c46f7d84bed"
 
 
-def test_a_text_is_cut_at_the_words_that_fit(embedder: HashEmbedder) -> None:
+def test_text_is_truncated_to_max_tokens(embedder: HashEmbedder) -> None:
     fits = "word " * (embedder.max_tokens - 1)
     answer = embedder.embed([fits, fits + "tail"])
     assert list(answer.token_counts) == [256, 256]

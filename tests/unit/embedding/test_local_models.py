@@ -1,4 +1,4 @@
-"""`LocalModels` on a tiny model: what it knows, loads, refuses and repairs."""
+"""`LocalModels` on a tiny model: listing, loading, validation and repair."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models" / NAME
 
 
-def test_the_catalog_is_listed_by_name_without_any_file(tmp_path: Path) -> None:
+def test_catalog_is_listed_by_name_without_files(tmp_path: Path) -> None:
     models = LocalModels(tmp_path / "absent")
     assert [info.name for info in models.list()] == sorted(CATALOG)
     info = models.info("all-minilm-l6-v2")
@@ -46,7 +46,7 @@ def test_the_catalog_is_listed_by_name_without_any_file(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-def test_the_hash_model_needs_no_installation(tmp_path: Path) -> None:
+def test_hash_model_needs_no_installation(tmp_path: Path) -> None:
     models = LocalModels(tmp_path / "absent")
     assert models.pull("hash").installed
     assert models.load("hash").model == "hash"
@@ -54,18 +54,18 @@ def test_the_hash_model_needs_no_installation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", ["info", "load", "pull"])
-def test_an_unknown_model_is_not_found(models: LocalModels, operation: str) -> None:
+def test_unknown_model_is_not_found(models: LocalModels, operation: str) -> None:
     with pytest.raises(NotFound) as caught:
         getattr(models, operation)("absent")
     assert caught.value.fields == {"entity": "embedding_model", "id": "absent"}
 
 
-def test_a_missing_model_is_unavailable_and_the_message_helps(models: LocalModels) -> None:
+def test_missing_model_is_unavailable_and_message_names_pull_command(models: LocalModels) -> None:
     with pytest.raises(Unavailable, match=r"tiny is not installed.*akidb model pull tiny"):
         models.load(NAME)
 
 
-def test_a_file_with_another_hash_is_refused_and_pulled_anew(
+def test_file_with_wrong_hash_is_refused_and_pulled_again(
     models: LocalModels, folder: Path, spec: ModelSpec
 ) -> None:
     models.pull(NAME)
@@ -81,7 +81,7 @@ def test_a_file_with_another_hash_is_refused_and_pulled_anew(
     assert models.load(NAME).fingerprint == spec.fingerprint
 
 
-def test_a_model_is_loaded_once_by_all_threads(models: LocalModels) -> None:
+def test_model_is_loaded_once_across_threads(models: LocalModels) -> None:
     models.pull(NAME)
     start = threading.Barrier(4)
 
@@ -94,7 +94,7 @@ def test_a_model_is_loaded_once_by_all_threads(models: LocalModels) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a graph"])
-def test_a_damaged_graph_is_rebuilt(models: LocalModels, folder: Path, damage: bytes) -> None:
+def test_damaged_graph_is_rebuilt(models: LocalModels, folder: Path, damage: bytes) -> None:
     models.pull(NAME)
     (graph,) = folder.glob("graph-*.onnx")
     sound = graph.read_bytes()
@@ -103,7 +103,7 @@ def test_a_damaged_graph_is_rebuilt(models: LocalModels, folder: Path, damage: b
     assert graph.read_bytes() == sound
 
 
-def test_a_missing_graph_or_digest_is_rebuilt(models: LocalModels, folder: Path) -> None:
+def test_missing_graph_or_digest_is_rebuilt(models: LocalModels, folder: Path) -> None:
     models.pull(NAME)
     before = {path.name for path in folder.iterdir()}
     for path in folder.glob("graph-*"):
@@ -112,7 +112,7 @@ def test_a_missing_graph_or_digest_is_rebuilt(models: LocalModels, folder: Path)
     assert {path.name for path in folder.iterdir()} == before
 
 
-def test_weights_that_are_not_float32_make_no_graph(tmp_path: Path) -> None:
+def test_graph_build_refuses_weights_other_than_float32(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     names = ("token_type_embeddings", "position_embeddings", "word_embeddings")
@@ -122,7 +122,7 @@ def test_weights_that_are_not_float32_make_no_graph(tmp_path: Path) -> None:
         bert_graph.build(tmp_path / "model.safetensors", {"layer_norm_eps": 1e-12, "num_hidden_layers": 0})
 
 
-def test_a_text_is_cut_to_what_the_model_takes_not_to_what_the_tokenizer_asks_for(
+def test_text_is_truncated_to_model_limit_not_tokenizer_limit(
     models: LocalModels,
 ) -> None:
     models.pull(NAME)
@@ -137,9 +137,7 @@ def test_a_text_is_cut_to_what_the_model_takes_not_to_what_the_tokenizer_asks_fo
 
 
 @pytest.mark.parametrize("name", ["hash", NAME])
-def test_what_is_not_a_list_of_texts_is_refused(
-    tmp_path: Path, files: Path, spec: ModelSpec, name: str
-) -> None:
+def test_invalid_texts_are_refused(tmp_path: Path, files: Path, spec: ModelSpec, name: str) -> None:
     models = LocalModels(tmp_path / "models", source=files, catalog={**CATALOG, NAME: spec})
     models.pull(name)
     embedder = models.load(name)
@@ -149,7 +147,7 @@ def test_what_is_not_a_list_of_texts_is_refused(
         embedder.embed("text")
 
 
-def test_importing_the_layer_loads_no_runtime() -> None:
+def test_importing_embedding_does_not_load_runtime() -> None:
     code = (
         "import sys, akidb.embedding;"
         "print(sorted({'onnx', 'onnxruntime', 'tokenizers', 'safetensors'} & set(sys.modules)))"

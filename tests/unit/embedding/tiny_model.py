@@ -1,4 +1,4 @@
-"""A BERT of a few hundred random weights with its tokenizer, installed as a real model is."""
+"""A BERT with a few hundred random weights and its tokenizer, installed like a real model."""
 
 import hashlib
 import json

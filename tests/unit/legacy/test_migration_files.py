@@ -1,4 +1,4 @@
-"""The directory of a 1.x: what is found in it, what is read, and what is written anew."""
+"""Files of a 1.x directory: finding, reading and writing manifests."""
 
 import os
 import stat
@@ -8,8 +8,9 @@ import pytest
 
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.migration import shown
-from akidb.legacy.reading import MAX_MANIFEST_BYTES, FileProblem, UnreadableFile, find, read
+from akidb.legacy.reading import MAX_MANIFEST_BYTES, find, read
 from akidb.legacy.writing import STAGING, OutDirectory, is_safe
+from akidb.ports.migration import FileProblem, UnreadableFile
 
 
 def put(path: Path, content: bytes = b"{}") -> Path:
@@ -30,7 +31,7 @@ def test_manifests_are_found_at_any_depth_and_in_any_case(tmp_path: Path) -> Non
     assert (found.skipped, found.faults) == ([], [])
 
 
-def test_links_are_not_followed_and_are_told(tmp_path: Path) -> None:
+def test_symlinks_are_not_followed_and_are_reported(tmp_path: Path) -> None:
     source = tmp_path / "v1"
     put(source / "real/a.json")
     put(tmp_path / "outside/b.json")
@@ -51,31 +52,31 @@ def test_links_are_not_followed_and_are_told(tmp_path: Path) -> None:
         "real/loop",
         "self.json",
     ]
-    assert {remark.reason for remark in found.skipped} == {"is a symbolic link, which is not followed"}
+    assert {remark.reason for remark in found.skipped} == {"is a symbolic link; links are not followed"}
 
 
-def test_the_directory_itself_may_be_a_link(tmp_path: Path) -> None:
+def test_root_directory_can_be_symlink(tmp_path: Path) -> None:
     put(tmp_path / "v1/a.json")
     (tmp_path / "link").symlink_to("v1")
     assert find(tmp_path / "link").files == ["a.json"]
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_is_skipped_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
-    assert find(tmp_path).skipped == [FileProblem("pipe.json", "is no regular file")]
-    with pytest.raises(UnreadableFile, match="no regular file"):
+    assert find(tmp_path).skipped == [FileProblem("pipe.json", "is not a regular file")]
+    with pytest.raises(UnreadableFile, match="not a regular file"):
         read(tmp_path, "pipe.json")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "file"])
-def test_there_must_be_a_directory(tmp_path: Path, name: str) -> None:
+def test_source_that_is_not_directory_is_refused(tmp_path: Path, name: str) -> None:
     put(tmp_path / "file")
     with pytest.raises(InvalidArgument) as caught:
         find(tmp_path / name)
     assert caught.value.field == "v1_data_dir"
 
 
-def test_a_directory_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+def test_unreadable_directory_is_reported(tmp_path: Path) -> None:
     long = tmp_path
     put(tmp_path / "a.json")
     descriptor = os.open(tmp_path, os.O_RDONLY)
@@ -94,7 +95,7 @@ def test_a_directory_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     assert found.faults[0].reason.startswith("the directory cannot be read: ")
 
 
-def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_file_is_read_unchanged(tmp_path: Path) -> None:
     content = bytes(range(256)) * 300
     put(tmp_path / "x/a.json", content)
     put(tmp_path / "empty.json", b"")
@@ -102,7 +103,7 @@ def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert read(tmp_path, "empty.json") == b""
 
 
-def test_a_file_larger_than_any_manifest_is_refused(tmp_path: Path) -> None:
+def test_file_over_manifest_size_limit_is_refused(tmp_path: Path) -> None:
     with put(tmp_path / "big.json").open("r+b") as file:
         file.truncate(MAX_MANIFEST_BYTES)
         assert len(read(tmp_path, "big.json")) == MAX_MANIFEST_BYTES
@@ -111,7 +112,7 @@ def test_a_file_larger_than_any_manifest_is_refused(tmp_path: Path) -> None:
         read(tmp_path, "big.json")
 
 
-def test_what_became_a_link_or_went_away_is_not_read(tmp_path: Path) -> None:
+def test_file_replaced_by_symlink_or_removed_is_not_read(tmp_path: Path) -> None:
     put(tmp_path / "a.json")
     (tmp_path / "b.json").symlink_to("a.json")
     for name in ("b.json", "c.json", "a.json/d.json"):
@@ -119,7 +120,7 @@ def test_what_became_a_link_or_went_away_is_not_read(tmp_path: Path) -> None:
             read(tmp_path, name)
 
 
-def test_a_name_that_is_not_utf_8_is_found_and_can_be_shown(tmp_path: Path) -> None:
+def test_file_name_not_in_utf_8_is_found_and_can_be_displayed(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.json")).write_bytes(b"{}")
     (path,) = find(tmp_path).files
     assert os.fsencode(path) == b"caf\xe9.json"
@@ -130,16 +131,16 @@ def test_a_name_that_is_not_utf_8_is_found_and_can_be_shown(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "path", ["/etc/a.json", "../a.json", "a/../../b.json", "a//b", "./a", "", "a/", f"{STAGING}/0", "a\0"]
 )
-def test_paths_that_are_not_safe(path: str) -> None:
+def test_unsafe_paths(path: str) -> None:
     assert not is_safe(path)
 
 
 @pytest.mark.parametrize("path", ["a.json", "a/b.json", "..a/b..", "a/.akidb-partial"])
-def test_paths_that_are_safe(path: str) -> None:
+def test_safe_paths(path: str) -> None:
     assert is_safe(path)
 
 
-def test_files_get_their_places_when_all_are_written(tmp_path: Path) -> None:
+def test_files_are_moved_into_place_after_all_are_written(tmp_path: Path) -> None:
     out = OutDirectory(tmp_path / "new/out")
     out.write("x/y/a.json", b"1")
     out.write("b" * 250 + ".json", b"2")
@@ -151,7 +152,7 @@ def test_files_get_their_places_when_all_are_written(tmp_path: Path) -> None:
     assert {stat.S_IMODE(p.stat().st_mode) for p in files.values() if p.is_dir()} == {0o700}
 
 
-def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
+def test_leftovers_of_killed_run_are_overwritten(tmp_path: Path) -> None:
     first = OutDirectory(tmp_path)
     for number in range(5):
         first.write(f"{number}.json", b"of the killed run")
@@ -162,14 +163,14 @@ def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"0.json": b"0"}
 
 
-def test_strangers_and_other_bytes_are_refused(tmp_path: Path) -> None:
+def test_unexpected_files_and_different_contents_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "x/a.json", b"1")
     out = OutDirectory(tmp_path)
     out.refuse_strangers({"x/a.json", "b.json"})
     out.refuse_other("x/a.json", b"1")
     with pytest.raises(InvalidArgument, match=r"x/a\.json"):
         out.refuse_strangers({"b.json"})
-    with pytest.raises(InvalidArgument, match=r"another x/a\.json"):
+    with pytest.raises(InvalidArgument, match=r"different x/a\.json"):
         out.refuse_other("x/a.json", b"2")
     (tmp_path / "link").symlink_to("/")
     with pytest.raises(InvalidArgument, match="link"):
@@ -177,7 +178,7 @@ def test_strangers_and_other_bytes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_out_must_be_a_directory(tmp_path: Path, kind: str) -> None:
+def test_output_path_that_is_not_directory_is_refused(tmp_path: Path, kind: str) -> None:
     if kind == "file":
         put(tmp_path / "out")
     else:
@@ -186,7 +187,7 @@ def test_out_must_be_a_directory(tmp_path: Path, kind: str) -> None:
         OutDirectory(tmp_path / "out")
 
 
-def test_what_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+def test_unwritable_output_is_unavailable(tmp_path: Path) -> None:
     put(tmp_path / "file")
     out = OutDirectory(tmp_path / "file/out")
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""What a caller may give with a request."""
+"""Request context: idempotency key and request ID set by the caller."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import akidb
 from akidb.observe import context
 
 
-def test_it_holds_inside_and_not_afterwards() -> None:
+def test_request_context_applies_only_inside_block() -> None:
     with akidb.request(idempotency_key="k", request_id="r"):
         assert context.current().idempotency_key == "k"
         assert context.current().request_id == "r"
@@ -15,7 +15,7 @@ def test_it_holds_inside_and_not_afterwards() -> None:
 
 @pytest.mark.parametrize("value", ["", "é", "a\n", " a", "a\x7f", "x" * 256])
 @pytest.mark.parametrize("field", ["idempotency_key", "request_id"])
-def test_what_a_header_cannot_carry_is_refused(field: str, value: str) -> None:
+def test_value_not_allowed_in_header_is_refused(field: str, value: str) -> None:
     with pytest.raises(akidb.InvalidArgument) as caught, akidb.request(**{field: value}):
         pass
     assert caught.value.field == field

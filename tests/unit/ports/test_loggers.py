@@ -1,4 +1,4 @@
-"""Records of AkiDB's loggers say what they belong to, whoever handles them."""
+"""Log records carry the current request and tenant."""
 
 import ast
 import logging
@@ -15,7 +15,7 @@ SOURCES = Path(akidb.__file__).parent
 TENANT = TenantId.parse("018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f")
 
 
-def test_a_record_has_the_request_and_the_tenant_at_hand(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_record_has_current_request_and_tenant(caplog: pytest.LogCaptureFixture) -> None:
     log = logger("akidb.tests")
     with request(request_id="r-1"), WorkSubject():
         log.warning("before")
@@ -26,7 +26,7 @@ def test_a_record_has_the_request_and_the_tenant_at_hand(caplog: pytest.LogCaptu
     assert found == [("r-1", None), ("r-1", str(TENANT)), (None, None)]
 
 
-def test_work_within_work_tells_the_outer_one_its_tenant_and_hears_nothing_of_it() -> None:
+def test_nested_work_passes_tenant_to_outer_but_not_to_sibling() -> None:
     with WorkSubject() as outer:
         with WorkSubject() as inner:
             note_tenant(TENANT)
@@ -36,7 +36,7 @@ def test_work_within_work_tells_the_outer_one_its_tenant_and_hears_nothing_of_it
         assert outer.tenant_id == TENANT
 
 
-def test_nothing_is_printed_where_the_application_asked_for_nothing(
+def test_nothing_is_printed_without_logging_configuration(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("akidb"), "propagate", False)
@@ -44,7 +44,7 @@ def test_nothing_is_printed_where_the_application_asked_for_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_every_logger_of_the_package_gets_the_filter() -> None:
+def test_loggers_are_created_only_where_filter_is_added() -> None:
     made = {
         str(path.relative_to(SOURCES))
         for path in SOURCES.rglob("*.py")

@@ -1,4 +1,4 @@
-"""Who listens hears what happens, once; who does not costs nothing."""
+"""Telemetry listeners: each event is delivered once; without listeners there is no overhead."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ class Heard:
         self.counts.append((counter, label, amount))
 
 
-def test_a_listener_hears_once_however_often_it_was_asked_to_until_it_left_as_often() -> None:
+def test_listener_registered_twice_is_called_once_until_removed_twice() -> None:
     heard = Heard()
     telemetry.listen(heard)
     telemetry.listen(heard)
@@ -39,7 +39,7 @@ def test_a_listener_hears_once_however_often_it_was_asked_to_until_it_left_as_of
     assert heard not in telemetry.listeners
 
 
-def test_several_listeners_hear_the_same() -> None:
+def test_all_listeners_receive_same_counts() -> None:
     first, second = Heard(), Heard()
     for listener in (first, second):
         telemetry.listen(listener)
@@ -49,13 +49,13 @@ def test_several_listeners_hear_the_same() -> None:
     assert first.counts == second.counts == [("checkpoints", "tenant", 1)]
 
 
-def test_figures_of_several_stores_are_summed_up_but_for_the_largest() -> None:
+def test_store_figures_are_summed_except_largest_wal() -> None:
     one = StoreFigures(1, 2, 3, wal_bytes=400, largest_wal_bytes=400)
     other = StoreFigures(10, 20, 30, wal_bytes=100, largest_wal_bytes=100)
     assert sum((one, other), StoreFigures(open_stores=0)) == StoreFigures(11, 22, 33, 500, 400, 2)
 
 
-def test_without_opentelemetry_there_is_no_trace_and_it_stays_unloaded() -> None:
+def test_current_trace_is_none_and_does_not_import_opentelemetry() -> None:
     program = (
         "import sys; from akidb.observe.telemetry import current_trace; assert current_trace() is None;"
         " assert not [name for name in sys.modules if name.startswith('opentelemetry')]"

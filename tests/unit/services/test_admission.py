@@ -1,4 +1,4 @@
-"""Who may start: everybody until the door closes, which waits for those inside."""
+"""Admission of requests: refusal after shutdown begins, and draining."""
 
 import threading
 import time
@@ -34,14 +34,14 @@ def admission() -> Admission:
     return Admission()
 
 
-def test_a_handler_is_itself_to_its_callers(admission: Admission) -> None:
+def test_decorated_handler_behaves_like_original(admission: Admission) -> None:
     assert Library().lend(GetModel(model="Kokoro"), days=7) == "Kokoro for 7 days"
     assert (Library.lend.__name__, Library.lend.__doc__) == ("lend", "Lend a book.")
     lent: Any = opened(admission).perform(GetModel(model="Kokoro"), days=7)
     assert lent == "Kokoro for 7 days"
 
 
-def test_after_the_door_is_closed_nobody_starts(admission: Admission) -> None:
+def test_no_request_starts_after_refusal(admission: Admission) -> None:
     library = opened(admission)
     admission.refuse("the library is closed")
     admission.refuse("for another reason")
@@ -50,19 +50,19 @@ def test_after_the_door_is_closed_nobody_starts(admission: Admission) -> None:
             library.perform(GetModel(model=model))  # type: ignore[arg-type]
 
 
-def test_a_request_that_is_refused_has_ended(admission: Admission) -> None:
+def test_refused_request_does_not_block_drain(admission: Admission) -> None:
     with pytest.raises(InvalidArgument):
         opened(admission).perform(GetModel(model=7))  # type: ignore[arg-type]
     admission.drain("closed")
 
 
-def test_an_operation_may_call_another(admission: Admission) -> None:
+def test_operation_can_call_another_operation(admission: Admission) -> None:
     with admission, admission:
         pass
     admission.drain("closed")
 
 
-def test_draining_waits_for_those_inside(admission: Admission) -> None:
+def test_drain_waits_for_running_operations(admission: Admission) -> None:
     order: list[str] = []
     entered = threading.Event()
 
@@ -87,13 +87,13 @@ def test_draining_waits_for_those_inside(admission: Admission) -> None:
         admission.__enter__()
 
 
-def test_an_operation_that_fails_has_ended(admission: Admission) -> None:
+def test_failed_operation_does_not_block_drain(admission: Admission) -> None:
     with pytest.raises(KeyError), admission:
         raise KeyError
     admission.drain("closed")
 
 
-def test_an_abandoned_door_is_closed_whatever_others_held(admission: Admission) -> None:
+def test_abandon_refuses_requests_even_while_lock_is_held(admission: Admission) -> None:
     admission.__enter__()
     admission._changed.acquire()  # as another thread of the parent may have done
     admission.abandon("forked")

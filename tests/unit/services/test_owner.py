@@ -1,4 +1,4 @@
-"""What a data directory's lock says of its holder."""
+"""The data directory's lock names the process that holds it."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from akidb.deployment.owner import DirectoryHeld, OwnerLock
         ("app.py", "app.py"),
     ],
 )
-def test_the_holder_is_named_by_its_command(
+def test_lock_error_names_command_of_owning_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, process: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", call.split())
@@ -34,7 +34,7 @@ def test_the_holder_is_named_by_its_command(
     assert "`akidb serve` lets several processes share" in caught.value.message
 
 
-def test_a_holder_that_is_a_server_is_named_by_its_socket(tmp_path: Path) -> None:
+def test_lock_error_names_socket_of_owning_server(tmp_path: Path) -> None:
     lock = OwnerLock(tmp_path)
     try:
         lock.publish(tmp_path / "akidb.sock")
@@ -42,4 +42,4 @@ def test_a_holder_that_is_a_server_is_named_by_its_socket(tmp_path: Path) -> Non
             OwnerLock(tmp_path)
     finally:
         lock.release()
-    assert caught.value.message.endswith(f"; that is a server, which answers at unix://{tmp_path}/akidb.sock")
+    assert caught.value.message.endswith(f"; it is a server listening at unix://{tmp_path}/akidb.sock")

@@ -1,4 +1,4 @@
-"""Hashes of passwords: their parameters, what they take, and what they say of a password."""
+"""Password hashes: parameters, cost and verification."""
 
 import re
 import threading
@@ -28,7 +28,7 @@ def cheap() -> Passwords:
     return Passwords(CHEAP)
 
 
-def test_the_parameters_are_at_least_the_second_choice_of_rfc_9106() -> None:
+def test_hash_uses_second_recommended_parameters_of_rfc_9106() -> None:
     made = argon2.extract_parameters(Passwords().hash(SECRET))
     assert made.type is argon2.Type.ID
     assert made.version == 19
@@ -36,7 +36,7 @@ def test_the_parameters_are_at_least_the_second_choice_of_rfc_9106() -> None:
     assert (made.salt_len, made.hash_len) == (16, 32)
 
 
-def test_a_password_is_known_again_by_its_hash_alone(cheap: Passwords) -> None:
+def test_password_is_verified_from_hash_alone(cheap: Passwords) -> None:
     made = cheap.hash(SECRET)
     assert re.fullmatch(r"\$argon2id\$v=19\$m=8,t=1,p=1\$[\w+/]{22}\$[\w+/]{43}", made)
     assert Passwords(CHEAP).verify(made, SECRET)
@@ -44,16 +44,16 @@ def test_a_password_is_known_again_by_its_hash_alone(cheap: Passwords) -> None:
         assert not cheap.verify(made, wrong)
 
 
-def test_the_same_password_has_another_hash_each_time(cheap: Passwords) -> None:
+def test_same_password_gets_different_hash_each_time(cheap: Passwords) -> None:
     assert len({cheap.hash(SECRET) for _ in range(10)}) == 10
 
 
-def test_a_letter_is_the_same_however_it_was_composed(cheap: Passwords) -> None:
+def test_unicode_composition_does_not_affect_verification(cheap: Passwords) -> None:
     assert cheap.verify(cheap.hash("caf\u00e9 1234"), "cafe\u0301 1234")
     assert not cheap.verify(cheap.hash("caf\u00e9 1234"), "cafe 1234")
 
 
-def test_a_hash_of_other_parameters_is_right_and_outdated(cheap: Passwords) -> None:
+def test_hash_with_other_parameters_verifies_and_is_outdated(cheap: Passwords) -> None:
     for cost in (Cost(2, 8, 1), Cost(1, 16, 1), Cost(1, 16, 2)):
         made = Passwords(cost).hash(SECRET)
         assert cheap.verify(made, SECRET)
@@ -61,12 +61,12 @@ def test_a_hash_of_other_parameters_is_right_and_outdated(cheap: Passwords) -> N
     assert not cheap.is_outdated(cheap.hash(SECRET))
 
 
-def test_without_a_hash_no_password_is_right(cheap: Passwords) -> None:
+def test_missing_hash_rejects_every_password(cheap: Passwords) -> None:
     for password in ("", SECRET):
         assert cheap.verify(None, password) is False
 
 
-def test_without_a_hash_it_takes_the_same_work_to_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_hash_takes_same_work_as_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
     verify_one, done = argon2.PasswordHasher.verify, list[argon2.Parameters]()
 
     def counted(self: argon2.PasswordHasher, hash: str, password: bytes) -> bool:
@@ -83,15 +83,13 @@ def test_without_a_hash_it_takes_the_same_work_to_say_so(monkeypatch: pytest.Mon
     assert len(done) == 1
 
 
-def test_the_decoy_is_a_hash_of_todays_parameters() -> None:
+def test_decoy_hash_uses_current_parameters() -> None:
     decoy = argon2.extract_parameters(Passwords()._decoy)
     assert (decoy.time_cost, decoy.memory_cost, decoy.parallelism) == RFC_9106_SECOND_CHOICE
     assert (decoy.salt_len, decoy.hash_len) == (16, 32)
 
 
-def test_a_fingerprint_is_that_of_its_password_and_its_key(
-    cheap: Passwords, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fingerprint_depends_on_password_and_key(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     made = cheap.fingerprint(SECRET, "key")
     assert made == cheap.fingerprint(SECRET, "key")
     assert made not in {cheap.fingerprint(SECRET, "other"), cheap.fingerprint("other", "key")}
@@ -106,7 +104,7 @@ def test_a_fingerprint_is_that_of_its_password_and_its_key(
     assert done == [RFC_9106_SECOND_CHOICE]  # it is no quicker to try than a hash
 
 
-def test_only_so_many_are_worked_on_at_once(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_hashes_are_limited(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait, and are done in the end."""
     at_work, most, lock = 0, 0, threading.Lock()
     hash_one = argon2.PasswordHasher.hash
@@ -134,7 +132,7 @@ def test_only_so_many_are_worked_on_at_once(cheap: Passwords, monkeypatch: pytes
     assert most == MAX_CONCURRENT_HASHES
 
 
-def test_who_waits_too_long_is_told(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_timeout_raises_overloaded(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "TURN_TIMEOUT_SECONDS", 0.01)
     for _ in range(MAX_CONCURRENT_HASHES):
         cheap._turns.acquire()
@@ -145,7 +143,7 @@ def test_who_waits_too_long_is_told(cheap: Passwords, monkeypatch: pytest.Monkey
     assert cheap.hash(SECRET)
 
 
-def test_no_memory_is_unavailable_and_gives_the_turn_back(
+def test_out_of_memory_is_unavailable_and_releases_slot(
     cheap: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(*_: object, **__: object) -> str:
@@ -159,7 +157,7 @@ def test_no_memory_is_unavailable_and_gives_the_turn_back(
     assert cheap.hash(SECRET)
 
 
-def test_a_damaged_hash_is_no_answer_about_a_password(cheap: Passwords) -> None:
+def test_damaged_hash_is_unavailable_and_not_disclosed(cheap: Passwords) -> None:
     with pytest.raises(Unavailable) as caught:
         cheap.verify("$argon2id$v=19$m=8,t=1,p=1$damaged", SECRET)
     assert "damaged" not in caught.value.message

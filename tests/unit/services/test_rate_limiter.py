@@ -1,4 +1,4 @@
-"""The token bucket of `qps_quota`, by a clock that the test sets."""
+"""The token bucket of `qps_quota`, with a clock set by the test."""
 
 from datetime import UTC, datetime
 
@@ -48,11 +48,11 @@ def take_all(limiter: RateLimiter, tenant: Tenant) -> int:
         taken += 1
 
 
-def test_a_burst_of_one_second_is_let_through(limiter: RateLimiter) -> None:
+def test_burst_of_one_second_is_allowed(limiter: RateLimiter) -> None:
     assert take_all(limiter, AKI) == 10
 
 
-def test_tokens_come_back_with_time_up_to_one_second(limiter: RateLimiter, clock: Clock) -> None:
+def test_tokens_refill_up_to_one_second_of_quota(limiter: RateLimiter, clock: Clock) -> None:
     take_all(limiter, AKI)
     clock.seconds += 0.25
     assert take_all(limiter, AKI) == 2
@@ -62,7 +62,7 @@ def test_tokens_come_back_with_time_up_to_one_second(limiter: RateLimiter, clock
     assert take_all(limiter, AKI) == 10
 
 
-def test_over_a_long_time_the_rate_is_the_quota(limiter: RateLimiter, clock: Clock) -> None:
+def test_long_term_rate_equals_quota(limiter: RateLimiter, clock: Clock) -> None:
     taken = 0
     for _ in range(1000):
         clock.seconds += 0.03125
@@ -70,7 +70,7 @@ def test_over_a_long_time_the_rate_is_the_quota(limiter: RateLimiter, clock: Clo
     assert 312 <= taken <= 312 + 10
 
 
-def test_who_is_refused_learns_when_to_come_again(limiter: RateLimiter, clock: Clock) -> None:
+def test_rate_limited_error_has_retry_after(limiter: RateLimiter, clock: Clock) -> None:
     take_all(limiter, AKI)
     with pytest.raises(RateLimited) as caught:
         limiter.take(AKI)
@@ -80,16 +80,16 @@ def test_who_is_refused_learns_when_to_come_again(limiter: RateLimiter, clock: C
     limiter.take(AKI)
 
 
-def test_tenants_do_not_take_from_each_other(limiter: RateLimiter) -> None:
+def test_tenants_have_separate_buckets(limiter: RateLimiter) -> None:
     assert take_all(limiter, AKI) == 10
     assert take_all(limiter, BEA) == 10
 
 
-def test_a_quota_of_nothing_lets_nothing_through(limiter: RateLimiter) -> None:
+def test_zero_quota_allows_nothing(limiter: RateLimiter) -> None:
     assert take_all(limiter, replace(AKI, qps_quota=0)) == 0
 
 
-def test_a_new_quota_holds_at_once(limiter: RateLimiter, clock: Clock) -> None:
+def test_quota_change_takes_effect_immediately(limiter: RateLimiter, clock: Clock) -> None:
     take_all(limiter, AKI)
     clock.seconds += 0.1
     assert take_all(limiter, replace(AKI, qps_quota=100)) == 10
@@ -97,7 +97,7 @@ def test_a_new_quota_holds_at_once(limiter: RateLimiter, clock: Clock) -> None:
     assert take_all(limiter, replace(AKI, qps_quota=3)) == 3
 
 
-def test_a_tenant_that_is_forgotten_begins_anew(limiter: RateLimiter) -> None:
+def test_forgotten_tenant_gets_full_bucket(limiter: RateLimiter) -> None:
     take_all(limiter, AKI)
     limiter.forget(AKI.tenant_id)
     limiter.forget(BEA.tenant_id)

@@ -1,4 +1,4 @@
-"""After a connection broke, the idle ones are not trusted either: they are closed and made anew."""
+"""After a connection breaks, idle connections are closed and reopened."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -57,7 +57,7 @@ def fail_write(file: SqliteFile) -> None:
 
 
 @pytest.mark.parametrize("use", [break_read, break_snapshot, break_write])
-def test_with_a_broken_connection_to_a_file_the_idle_ones_are_closed(
+def test_broken_sqlite_connection_closes_idle_connections(
     file: SqliteFile, use: Callable[[SqliteFile], None]
 ) -> None:
     idle(file, 3)
@@ -73,9 +73,7 @@ def test_with_a_broken_connection_to_a_file_the_idle_ones_are_closed(
 
 
 @pytest.mark.parametrize("use", [fail_read, fail_write])
-def test_an_error_of_the_caller_breaks_no_connection(
-    file: SqliteFile, use: Callable[[SqliteFile], None]
-) -> None:
+def test_caller_error_keeps_connections_open(file: SqliteFile, use: Callable[[SqliteFile], None]) -> None:
     idle(file, 3)
     kept = set(file._idle)
     with pytest.raises(NotFound):
@@ -113,7 +111,7 @@ def lose(connection: sa.Connection, url: str, statement: str) -> None:
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 @pytest.mark.parametrize("transaction", TRANSACTIONS)
-def test_a_lost_connection_to_a_server_costs_one_error_and_the_idle_ones(
+def test_lost_server_connection_fails_once_and_closes_idle_connections(
     transaction: str, statement: str, postgres_url: str
 ) -> None:
     database = PostgresDatabase(postgres_url, "akidb", pool_size=3)
@@ -128,7 +126,7 @@ def test_a_lost_connection_to_a_server_costs_one_error_and_the_idle_ones(
     database.close()
 
 
-def test_a_transaction_left_open_breaks_its_connection(postgres_url: str) -> None:
+def test_transaction_left_open_discards_connection(postgres_url: str) -> None:
     database = PostgresDatabase(postgres_url, "akidb", pool_size=4)
     idle(database, 3)
     with database.read() as connection:

@@ -1,4 +1,4 @@
-"""Cursors: opaque, and good for nothing but the list that they were made for."""
+"""Cursors: opaque, and valid only for the list they were made for."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ TENANT = TenantId(b"\1" * 16)
 CURSOR = cursors.encode("notes", "collections", TENANT, False)
 
 
-def test_a_cursor_gives_its_position_back() -> None:
+def test_cursor_round_trips_its_position() -> None:
     assert cursors.decode(CURSOR, str, "collections", TENANT, False) == "notes"
 
 
 @given(st.text())
-def test_any_name_can_be_a_position(name: str) -> None:
+def test_any_text_round_trips_as_position(name: str) -> None:
     cursor = cursors.encode(name, "documents")
     assert cursors.decode(cursor, str, "documents") == name
     assert cursor.replace("-", "").replace("_", "").isalnum()
@@ -35,17 +35,17 @@ def test_any_name_can_be_a_position(name: str) -> None:
         ("collections", f"{TENANT}, False"),
     ],
 )
-def test_a_cursor_of_another_list_is_refused(binding: tuple[object, ...]) -> None:
+def test_cursor_from_another_list_is_refused(binding: tuple[object, ...]) -> None:
     refused(CURSOR, str, *binding)
 
 
 @pytest.mark.parametrize("length", range(len(CURSOR)))
-def test_a_truncated_cursor_is_refused(length: int) -> None:
+def test_truncated_cursor_is_refused(length: int) -> None:
     refused(CURSOR[:length], str, "collections", TENANT, False)
 
 
 @pytest.mark.parametrize("at", range(len(CURSOR) - 1))
-def test_an_altered_cursor_is_refused(at: int) -> None:
+def test_tampered_cursor_is_refused(at: int) -> None:
     other = "B" if CURSOR[at] != "B" else "C"
     refused(CURSOR[:at] + other + CURSOR[at + 1 :], str, "collections", TENANT, False)
 
@@ -70,11 +70,11 @@ def test_an_altered_cursor_is_refused(at: int) -> None:
         7,
     ],
 )
-def test_what_is_no_cursor_is_refused(cursor: Any) -> None:
+def test_malformed_cursor_is_refused(cursor: Any) -> None:
     refused(cursor, str, "collections", TENANT, False)
 
 
-def test_a_position_of_another_shape_is_refused() -> None:
+def test_position_of_wrong_type_is_refused() -> None:
     refused(cursors.encode(7, "collections"), str, "collections")
 
 

@@ -1,4 +1,4 @@
-"""The fair gate: one at a time, first come, first served, and not for ever."""
+"""The fair gate: one thread at a time, in arrival order, with a timeout."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ def wait_until_waiting(gate: FairGate, count: int) -> None:
         time.sleep(0.0005)
 
 
-def test_threads_pass_in_the_order_of_their_arrival(gate: FairGate) -> None:
+def test_threads_pass_in_arrival_order(gate: FairGate) -> None:
     passed: list[int] = []
 
     def pass_gate(number: int) -> None:
@@ -40,7 +40,7 @@ def test_threads_pass_in_the_order_of_their_arrival(gate: FairGate) -> None:
     assert gate.waiting == 0
 
 
-def test_only_one_holds_the_gate(gate: FairGate) -> None:
+def test_gate_admits_single_thread(gate: FairGate) -> None:
     inside, most = 0, 0
     start = threading.Barrier(16)
 
@@ -85,7 +85,7 @@ def test_no_thread_starves(gate: FairGate) -> None:
     assert max(turns) <= 3 * min(turns)
 
 
-def test_a_turn_that_does_not_come_in_time_is_overloaded() -> None:
+def test_wait_timeout_raises_overloaded() -> None:
     gate = FairGate("kb.db", timeout_seconds=0.02)
     with gate.pass_through(), pytest.raises(Overloaded) as caught, gate.pass_through():
         pytest.fail("the gate was held")
@@ -95,7 +95,7 @@ def test_a_turn_that_does_not_come_in_time_is_overloaded() -> None:
         pass
 
 
-def test_who_gave_up_does_not_hold_up_those_behind() -> None:
+def test_timed_out_waiter_does_not_block_later_waiters() -> None:
     gate = FairGate("kb.db", timeout_seconds=0.3)
     outcome: list[str] = []
 
@@ -117,16 +117,14 @@ def test_who_gave_up_does_not_hold_up_those_behind() -> None:
     assert outcome == ["overloaded", "passed"]
 
 
-def test_an_exception_inside_opens_the_gate_again(gate: FairGate) -> None:
+def test_exception_inside_releases_gate(gate: FairGate) -> None:
     with pytest.raises(KeyError), gate.pass_through():
         raise KeyError
     with gate.pass_through():
         pass
 
 
-def test_an_interrupt_in_the_queue_leaves_no_turn_to_nobody(
-    gate: FairGate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_wait_does_not_lose_wakeup(gate: FairGate, monkeypatch: pytest.MonkeyPatch) -> None:
     real = threading.Lock
 
     class Interrupted:
@@ -168,7 +166,7 @@ def test_an_interrupt_in_the_queue_leaves_no_turn_to_nobody(
             pass
 
 
-def test_a_gate_with_places_lets_so_many_in_and_the_rest_in_the_order_of_their_arrival() -> None:
+def test_gate_with_several_places_admits_rest_in_arrival_order() -> None:
     gate = FairGate("kb.db", timeout_seconds=30, places=2)
     came: list[int] = []
 
@@ -192,7 +190,7 @@ def test_a_gate_with_places_lets_so_many_in_and_the_rest_in_the_order_of_their_a
         assert gate.waiting == 0
 
 
-def test_one_who_leaves_and_comes_again_is_the_last_in_the_queue() -> None:
+def test_reentering_thread_queues_last() -> None:
     gate = FairGate("kb.db", timeout_seconds=30)
     came: list[str] = []
 

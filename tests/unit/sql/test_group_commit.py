@@ -1,4 +1,4 @@
-"""Writers that wait for each other's turn share a commit; each learns how it went, and none before."""
+"""Group commit: waiting writers share a commit, and each gets its own result after it."""
 
 import threading
 import time
@@ -80,35 +80,37 @@ def insert(number: int, connection: Any) -> None:
     connection.exec_driver_sql("INSERT INTO notes VALUES (?)", (number,))
 
 
-def test_those_who_wait_share_one_commit(crowd: Crowd) -> None:
+def test_waiting_writers_share_one_commit(crowd: Crowd) -> None:
     crowd.run(10, insert)
     assert crowd.commits == 1
     assert crowd.notes() == list(range(10))
     assert sorted(crowd.ended) == list(range(10))
 
 
-def test_who_comes_alone_commits_alone(crowd: Crowd) -> None:
+def test_single_writer_commits_immediately(crowd: Crowd) -> None:
     for number in range(3):
         with crowd.file.write() as connection:
             insert(number, connection)
         assert crowd.commits == number + 1
 
 
-def test_no_more_than_a_number_share_one(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_per_commit_are_limited(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commits, "MAX_WRITERS", 4)
     crowd.run(10, insert)
     assert crowd.commits == 3
     assert crowd.notes() == list(range(10))
 
 
-def test_a_long_transaction_is_committed_whoever_waits(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transaction_over_time_limit_commits_despite_waiting_writers(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(commits, "MAX_SECONDS", 0.0)
     crowd.run(5, insert)
     assert crowd.commits == 5
 
 
 @pytest.mark.parametrize("failing", [0, 4, 9])
-def test_one_that_fails_undoes_its_own_work_alone(crowd: Crowd, failing: int) -> None:
+def test_failed_writer_rolls_back_only_its_own_work(crowd: Crowd, failing: int) -> None:
     def work(number: int, connection: Any) -> None:
         insert(number, connection)
         if number == failing:
@@ -120,7 +122,7 @@ def test_one_that_fails_undoes_its_own_work_alone(crowd: Crowd, failing: int) ->
     assert isinstance(crowd.raised[failing], KeyError)
 
 
-def test_all_may_fail(crowd: Crowd) -> None:
+def test_commits_work_after_all_writers_fail(crowd: Crowd) -> None:
     def work(number: int, connection: Any) -> None:
         insert(number, connection)
         raise KeyError(number)
@@ -134,7 +136,7 @@ def test_all_may_fail(crowd: Crowd) -> None:
     assert crowd.notes() == [7]
 
 
-def test_a_commit_that_fails_fails_for_all_of_them(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_commit_fails_all_sharing_writers(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(driver: Any) -> None:
         raise OSError(5, "Input/output error")
 
@@ -150,7 +152,7 @@ def test_a_commit_that_fails_fails_for_all_of_them(crowd: Crowd, monkeypatch: py
     assert crowd.notes() == [1]
 
 
-def test_what_sqlite_rolls_back_by_itself_is_lost_for_all_before(crowd: Crowd) -> None:
+def test_sqlite_auto_rollback_fails_all_earlier_writers(crowd: Crowd) -> None:
     def work(number: int, connection: Any) -> None:
         insert(number, connection)
         if number == 3:
@@ -164,7 +166,7 @@ def test_what_sqlite_rolls_back_by_itself_is_lost_for_all_before(crowd: Crowd) -
     assert crowd.notes() == [4, 5]
 
 
-def test_nobody_returns_before_the_commit(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_return_only_after_commit(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = crowd.file._commit
     seen: list[int] = []
 
@@ -179,9 +181,7 @@ def test_nobody_returns_before_the_commit(crowd: Crowd, monkeypatch: pytest.Monk
     assert len(crowd.ended) == 8
 
 
-def test_an_interrupt_in_the_commit_leaves_the_gate_open(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_commit_releases_gate(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = crowd.file._commit
 
     def interrupted(driver: Any) -> None:
@@ -197,7 +197,7 @@ def test_an_interrupt_in_the_commit_leaves_the_gate_open(
     assert crowd.notes() == [1, 2]
 
 
-def test_who_needs_the_file_alone_finds_all_committed(crowd: Crowd) -> None:
+def test_exclusive_access_waits_until_all_writers_committed(crowd: Crowd) -> None:
     erased: list[bool] = []
 
     def work(number: int, connection: Any) -> None:
@@ -217,7 +217,7 @@ def test_who_needs_the_file_alone_finds_all_committed(crowd: Crowd) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 3])
-def test_work_whose_end_an_interrupt_cut_off_is_not_committed(
+def test_work_with_interrupted_rollback_is_not_committed(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
     undo = crowd.file.undo
@@ -244,9 +244,7 @@ def test_work_whose_end_an_interrupt_cut_off_is_not_committed(
     assert crowd.notes() == [*range(others), 9]
 
 
-def test_the_generation_has_changed_before_a_writer_returns(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generation_changes_before_writer_returns(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     end = commits.SharedTransaction._end
 
@@ -260,7 +258,7 @@ def test_the_generation_has_changed_before_a_writer_returns(
     assert seen == [before + 1]
 
 
-def test_who_loses_its_work_with_another_is_told_so(crowd: Crowd) -> None:
+def test_writer_rolled_back_with_another_gets_specific_error(crowd: Crowd) -> None:
     def work(number: int, connection: Any) -> None:
         insert(number, connection)
         if number == 1:
@@ -268,5 +266,5 @@ def test_who_loses_its_work_with_another_is_told_so(crowd: Crowd) -> None:
             raise KeyError
 
     crowd.run(2, work)
-    assert "lost with another writer's" in str(crowd.raised[0])
+    assert "rolled back with another writer's" in str(crowd.raised[0])
     assert isinstance(crowd.raised[1], KeyError)

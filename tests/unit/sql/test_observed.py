@@ -1,4 +1,4 @@
-"""The proxy before a repository: what it reports, what it leaves alone, and that it is not there unasked."""
+"""The observing proxy around repositories: what it reports, and that it is absent without listeners."""
 
 import sqlite3
 import time
@@ -84,13 +84,13 @@ def heard() -> Iterator[Heard]:
     telemetry.leave(listener)
 
 
-def test_while_nobody_listens_the_repository_itself_is_handed_out() -> None:
+def test_repository_is_not_wrapped_without_listeners() -> None:
     shelf, transaction = Shelf(), Transaction()
     assert observed("metadata", "shelves", shelf, "sqlite") is shelf
     assert observed_transaction("metadata", transaction, "sqlite") is transaction
 
 
-def test_a_call_is_reported_with_its_time_and_gives_what_it_gave(heard: Heard) -> None:
+def test_call_is_reported_with_duration_and_returns_its_result(heard: Heard) -> None:
     shelf = observed("metadata", "shelves", Shelf(), "sqlite")
     assert shelf.find("a", deleted=True) == "a, True"
     shelf.wait()
@@ -99,18 +99,18 @@ def test_a_call_is_reported_with_its_time_and_gives_what_it_gave(heard: Heard) -
     assert heard.seconds[1] >= 0.02
 
 
-def test_what_a_repository_calls_of_itself_is_not_seen(heard: Heard) -> None:
+def test_internal_repository_calls_are_not_reported(heard: Heard) -> None:
     assert observed("metadata", "shelves", Shelf(), "sqlite").get("a") == "a, True"
     assert heard.calls == [("metadata.shelves.get", "ok")]
 
 
-def test_an_error_is_reported_by_its_code_and_raised(heard: Heard) -> None:
+def test_error_is_reported_by_code_and_reraised(heard: Heard) -> None:
     with pytest.raises(NotFound):
         observed("tenant", "shelves", Shelf(), "sqlite").lose()
     assert heard.calls == [("tenant.shelves.lose", "not_found")]
 
 
-def test_the_code_of_an_error_is_that_of_the_domain_error_it_will_become() -> None:
+def test_driver_error_is_reported_with_mapped_domain_code() -> None:
     with pytest.raises(sqlite3.DatabaseError) as full:
         raise _sqlite_error("SQLITE_FULL")
     assert code_of(full.value) == "unavailable"
@@ -125,7 +125,7 @@ def _sqlite_error(name: str) -> sqlite3.DatabaseError:
     return error
 
 
-def test_what_has_an_end_of_its_own_is_passed_on_untimed(heard: Heard) -> None:
+def test_iterators_and_context_managers_are_not_timed(heard: Heard) -> None:
     shelf = observed("metadata", "shelves", Shelf(), "sqlite")
     assert (shelf.size, shelf.owner, list(shelf.each())) == (3, "aki", [0, 1, 2])
     with shelf.opened() as number:
@@ -133,12 +133,12 @@ def test_what_has_an_end_of_its_own_is_passed_on_untimed(heard: Heard) -> None:
     assert heard.calls == []
 
 
-def test_the_answers_that_a_repository_remembers_are_observed_too(heard: Heard) -> None:
+def test_nested_answers_repository_is_observed(heard: Heard) -> None:
     assert observed("tenant", "shelves", Shelf(), "sqlite").answers.find("k") == "k"
     assert heard.calls == [("tenant.answers.find", "ok")]
 
 
-def test_a_transaction_hands_out_each_repository_observed_once(heard: Heard) -> None:
+def test_transaction_wraps_each_repository_once(heard: Heard) -> None:
     transaction = observed_transaction("metadata", Transaction(), "sqlite")
     shelves = transaction.shelves
     assert shelves.find("a") == "a, False"

@@ -1,4 +1,4 @@
-"""A bounded number of connections, kept, asked after idling, closed with a broken one."""
+"""The connection pool: size limit, reuse, checks after idling, and closing after a broken connection."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ class Made:
         )
 
 
-def test_the_connection_used_last_is_given_first() -> None:
+def test_most_recently_used_connection_is_reused_first() -> None:
     made = Made()
     pool = made.pool()
     first, second = pool.take(), pool.take()
@@ -45,7 +45,7 @@ def test_the_connection_used_last_is_given_first() -> None:
     assert len(made.opened) == 2
 
 
-def test_one_more_than_there_may_be_is_waited_for_and_then_refused() -> None:
+def test_take_from_exhausted_pool_waits_then_fails() -> None:
     made = Made()
     pool = made.pool(size=1)
     held = pool.take()
@@ -55,7 +55,7 @@ def test_one_more_than_there_may_be_is_waited_for_and_then_refused() -> None:
     assert pool.take() is held
 
 
-def test_a_place_is_not_lost_when_opening_fails() -> None:
+def test_failed_connect_does_not_leak_slot() -> None:
     made = Made()
     pool = made.pool(size=1)
     connect, pool._connect = pool._connect, lambda: (_ for _ in ()).throw(Unavailable("down"))
@@ -66,7 +66,7 @@ def test_a_place_is_not_lost_when_opening_fails() -> None:
     pool.give(pool.take())
 
 
-def test_with_a_broken_connection_the_idle_ones_are_closed() -> None:
+def test_broken_connection_closes_idle_connections() -> None:
     made = Made()
     pool = made.pool()
     first, second = pool.take(), pool.take()
@@ -77,7 +77,7 @@ def test_with_a_broken_connection_the_idle_ones_are_closed() -> None:
     assert pool.counts() == (0, 0)
 
 
-def test_one_that_was_idle_for_long_is_asked_and_replaced_if_it_does_not_answer() -> None:
+def test_long_idle_connection_is_pinged_and_replaced_if_dead() -> None:
     made = Made()
     pool = made.pool(trusted_seconds=0.0)
     old = pool.take()
@@ -89,7 +89,7 @@ def test_one_that_was_idle_for_long_is_asked_and_replaced_if_it_does_not_answer(
     assert old.closed
 
 
-def test_a_closed_pool_gives_nothing_and_closes_what_comes_back() -> None:
+def test_closed_pool_refuses_take_and_closes_returned_connections() -> None:
     made = Made()
     pool = made.pool()
     held, idle = pool.take(), pool.take()
@@ -102,7 +102,7 @@ def test_a_closed_pool_gives_nothing_and_closes_what_comes_back() -> None:
     assert held.closed
 
 
-def test_who_gives_one_back_and_wants_one_again_waits_behind_who_was_waiting() -> None:
+def test_retaking_thread_queues_behind_waiting_thread() -> None:
     made = Made()
     pool = ConnectionPool(
         made.connect, lambda _: True, size=1, timeout_seconds=30, trusted_seconds=60.0, kind="tenant"

@@ -1,4 +1,4 @@
-"""A store file: what every connection of it is set to, what a transaction keeps, how it fails."""
+"""SQLite store files: connection settings, transactions and error reports."""
 
 import threading
 from collections.abc import Iterator
@@ -45,14 +45,14 @@ def pragma(connection: sa.Connection, name: str) -> Any:
     return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
 
-def test_a_new_file_may_be_read_by_its_owner_alone(path: Path) -> None:
+def test_new_file_is_readable_by_owner_only(path: Path) -> None:
     create_file(path)
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
         create_file(path)
 
 
-def test_every_connection_is_set_as_promised(file: SqliteFile) -> None:
+def test_every_connection_has_required_pragmas(file: SqliteFile) -> None:
     with ExitStack() as open_ones:
         connections = [open_ones.enter_context(file.read()) for _ in range(2 * MAX_IDLE_CONNECTIONS)]
         connections.append(open_ones.enter_context(file.write()))
@@ -68,7 +68,7 @@ def test_every_connection_is_set_as_promised(file: SqliteFile) -> None:
             assert (pragma(connection, "foreign_keys"), pragma(connection, "synchronous")) == (1, 2)
 
 
-def test_normal_synchronous_is_a_choice(path: Path) -> None:
+def test_synchronous_can_be_set_to_normal(path: Path) -> None:
     create_file(path)
     file = SqliteFile(path, synchronous="normal")
     with file.read() as connection:
@@ -76,7 +76,7 @@ def test_normal_synchronous_is_a_choice(path: Path) -> None:
     file.close()
 
 
-def test_what_a_transaction_wrote_is_there_for_others_when_it_ends(file: SqliteFile) -> None:
+def test_writes_are_visible_to_others_after_commit(file: SqliteFile) -> None:
     with file.write() as connection:
         add_book(connection, "Kokoro")
         assert titles(file) == []
@@ -84,7 +84,7 @@ def test_what_a_transaction_wrote_is_there_for_others_when_it_ends(file: SqliteF
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, Unavailable("no")])
-def test_an_exception_rolls_everything_back(
+def test_exception_rolls_back_transaction(
     file: SqliteFile, error: type[BaseException] | BaseException
 ) -> None:
     with pytest.raises((KeyError, KeyboardInterrupt, Unavailable)), file.write() as connection:  # noqa: PT012
@@ -97,14 +97,14 @@ def test_an_exception_rolls_everything_back(
     assert titles(file) == ["Sanshiro"]
 
 
-def test_a_violated_constraint_rolls_everything_back(file: SqliteFile) -> None:
+def test_constraint_violation_rolls_back_transaction(file: SqliteFile) -> None:
     with pytest.raises(sa.exc.IntegrityError), file.write() as connection:  # noqa: PT012
         add_book(connection, "Kokoro")
         add_book(connection, "Botchan", shelf_id=7)
     assert titles(file) == []
 
 
-def test_a_snapshot_sees_one_state(file: SqliteFile) -> None:
+def test_snapshot_read_is_isolated_from_later_writes(file: SqliteFile) -> None:
     with file.read(snapshot=True) as before:
         assert before.exec_driver_sql("SELECT count(*) FROM books").scalar_one() == 0
         with file.write() as connection:
@@ -113,7 +113,7 @@ def test_a_snapshot_sees_one_state(file: SqliteFile) -> None:
     assert titles(file) == ["Kokoro"]
 
 
-def test_a_snapshot_that_fails_leaves_no_transaction_behind(file: SqliteFile) -> None:
+def test_failed_snapshot_leaves_no_open_transaction(file: SqliteFile) -> None:
     with pytest.raises(KeyError), file.read(snapshot=True):
         raise KeyError
     with file.write() as connection:
@@ -121,7 +121,7 @@ def test_a_snapshot_that_fails_leaves_no_transaction_behind(file: SqliteFile) ->
     assert titles(file) == ["Kokoro"]
 
 
-def test_writers_wait_for_each_other(file: SqliteFile) -> None:
+def test_concurrent_writers_are_serialized(file: SqliteFile) -> None:
     def write(number: int) -> None:
         for round in range(10):
             with file.write() as connection:
@@ -135,7 +135,7 @@ def test_writers_wait_for_each_other(file: SqliteFile) -> None:
     assert len(titles(file)) == 160
 
 
-def test_a_closed_file_refuses(file: SqliteFile) -> None:
+def test_closed_file_refuses_reads_and_writes(file: SqliteFile) -> None:
     file.close()
     with pytest.raises(Unavailable, match="is closed"), file.read():
         pass
@@ -143,14 +143,14 @@ def test_a_closed_file_refuses(file: SqliteFile) -> None:
         pass
 
 
-def test_closing_folds_the_log_into_the_file(file: SqliteFile, path: Path) -> None:
+def test_close_checkpoints_wal(file: SqliteFile, path: Path) -> None:
     with file.write() as connection:
         add_book(connection, "Kokoro")
     file.close()
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_closing_waits_for_the_writer(file: SqliteFile) -> None:
+def test_close_waits_for_active_writer(file: SqliteFile) -> None:
     closing = threading.Thread(target=file.close)
     with file.write() as connection:
         closing.start()
@@ -161,14 +161,14 @@ def test_closing_waits_for_the_writer(file: SqliteFile) -> None:
     again.close()
 
 
-def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_file_is_not_created(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "absent.db")
     with pytest.raises(Unavailable, match=r"absent\.db: the file cannot be opened"), file.read():
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_database_is_called_damaged(tmp_path: Path) -> None:
+def test_non_database_file_is_reported_as_damaged(tmp_path: Path) -> None:
     path = tmp_path / "letter.db"
     path.write_bytes(b"Dear Sir or Madam, " * 500)
     with (
@@ -179,12 +179,12 @@ def test_what_is_no_database_is_called_damaged(tmp_path: Path) -> None:
     assert path.read_bytes() == b"Dear Sir or Madam, " * 500
 
 
-def test_a_wrong_statement_says_what_the_driver_says(file: SqliteFile) -> None:
+def test_invalid_statement_reports_driver_message(file: SqliteFile) -> None:
     with pytest.raises(Unavailable, match="no such table: magazines"), file.read() as connection:
         connection.exec_driver_sql("SELECT * FROM magazines")
 
 
-def test_a_full_disk_is_said_to_be_full(file: SqliteFile) -> None:
+def test_full_disk_is_reported(file: SqliteFile) -> None:
     with pytest.raises(Unavailable, match="no space left on the disk"), file.write() as connection:  # noqa: PT012
         connection.exec_driver_sql("PRAGMA max_page_count = 3")
         for number in range(1000):
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_to_be_full(file: SqliteFile) -> None:
     assert titles(file) == []
 
 
-def test_a_sound_file_passes_its_check_and_a_dangling_reference_does_not(file: SqliteFile) -> None:
+def test_integrity_check_reports_dangling_foreign_key(file: SqliteFile) -> None:
     with file.write() as connection:
         add_book(connection, "Kokoro")
         assert check_integrity(connection) == []
@@ -202,7 +202,7 @@ def test_a_sound_file_passes_its_check_and_a_dangling_reference_does_not(file: S
         assert check_integrity(connection) == ["row 2 of books refers to a missing row of shelves"]
 
 
-def test_a_library_without_strict_tables_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_old_sqlite_library_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create_file(path)
     monkeypatch.setattr(sqlite, "MINIMUM_VERSION", (99, 0, 0))
     with pytest.raises(Unavailable, match="too old"), SqliteFile(path).read():

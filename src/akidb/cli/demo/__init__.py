@@ -1,4 +1,4 @@
-"""`akidb demo`: two tenants, real text of this machine, and questions to it."""
+"""`akidb demo`: two tenants with real text from this machine, and searches over it."""
 
 import typer
 
@@ -11,9 +11,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(session: Session) -> None:
-    """Index real text of this machine and ask it questions.
+    """Index real text from this machine and search it.
 
-    Two tenants get the documentation of Python's standard library, a part each.
+    Each of two tenants gets a part of the documentation of Python's standard library.
     """
     from akidb.cli.demo.story import tell
 

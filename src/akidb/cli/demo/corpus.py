@@ -1,7 +1,7 @@
-"""Real text that every machine has: the documentation of Python's standard library, from its docstrings.
+"""Text available on every machine: the docstrings of Python's standard library.
 
-The sources are parsed, not imported, since importing a module runs it. Only modules that the
-interpreter holds anyway, such as `math`, are asked for what their C code says.
+The sources are parsed, not imported, because an import executes the module. Only built-in modules
+such as `math`, which have no Python source, are imported.
 """
 
 import ast
@@ -90,7 +90,7 @@ TEXT_MATHS_CONCURRENCY_LANGUAGE = (
     *("weakref", "zoneinfo"),
 )
 
-# Where the Python source of a module has another name than the module.
+# Python sources whose name differs from that of the module.
 _SOURCE_NAMES = {"_pydecimal": "decimal", "_pyio": "io", "_pydatetime": "datetime"}
 _SKIPPED_PARTS = frozenset({"test", "tests", "__pycache__", "__main__"})
 _BUILT_IN = frozenset({"binascii", "builtins", "cmath", "gc", "itertools", "math", "sys", "time", "zlib"})
@@ -98,21 +98,21 @@ _DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Text(NamedTuple):
-    """What the documentation says of one thing."""
+    """The documentation of one object."""
 
     name: str
-    """Qualified, as `json.JSONDecoder.decode`; names one text only."""
+    """Qualified, such as `json.JSONDecoder.decode`; unique."""
     module: str
     kind: str
     """`module`, `class`, `function` or `method`."""
     line: int | None
-    """Where it is defined, from 1; None in C code."""
+    """The line of the definition, from 1; None in C code."""
     text: str
-    """The name and the first paragraphs, 40-600 characters of them."""
+    """The name and the first paragraphs, 40-600 characters."""
 
 
 def read(modules: tuple[str, ...]) -> list[Text]:
-    """The documented public things of these modules and what is below them, by name."""
+    """Return the documented public objects of these modules and their submodules, sorted by name."""
     wanted = frozenset(modules)
     found: dict[str, Text] = {}
     for name, path in _sources(Path(inspect.__file__).parent):
@@ -126,7 +126,7 @@ def read(modules: tuple[str, ...]) -> list[Text]:
 
 
 def _sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Each module of the standard library that has a source, by its dotted name."""
+    """Yield the dotted name and path of each standard library module with a Python source."""
     for path in sorted([*root.glob("*.py"), *root.glob("[a-z]*/**/*.py")]):
         parts = list(path.relative_to(root).with_suffix("").parts)
         if parts[0] == "site-packages" or not _SKIPPED_PARTS.isdisjoint(parts):
@@ -141,7 +141,7 @@ def _sources(root: Path) -> Iterator[tuple[str, Path]]:
 def _of_source(module: str, path: Path) -> Iterator[Text]:
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # a sample of broken code
+    except SyntaxError:  # an intentionally invalid test file
         return
     yield from _of_node(tree, module, module, "module")
 
@@ -153,7 +153,7 @@ def _of_node(node: ast.AST, module: str, name: str, kind: str) -> Iterator[Text]
             yield Text(name, module, kind, getattr(node, "lineno", 1), text)
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _DEFINITIONS):
-            # What a function defines within itself is nobody's to call.
+            # Definitions nested in a function are not public.
             if not child.name.startswith("_") and kind in {"module", "class"}:
                 yield from _of_node(child, module, f"{name}.{child.name}", _kind(child, kind))
         elif isinstance(child, ast.If | ast.Try):
@@ -167,7 +167,7 @@ def _kind(node: ast.AST, outer: str) -> str:
 
 
 def _of_module(module: ModuleType) -> Iterator[Text]:
-    """What C code says of itself: of a module, its functions and types, and the methods of those."""
+    """Yield the docstrings of a C module, its functions and types, and their methods."""
     name = module.__name__
     if (text := _useful(name, module.__doc__)) is not None:
         yield Text(name, name, "module", None, text)
@@ -185,7 +185,7 @@ def _of_module(module: ModuleType) -> Iterator[Text]:
 
 
 def _useful(name: str, docstring: str | None) -> str | None:
-    """The name and the first paragraphs of a docstring, or None when there is too little."""
+    """Return the name and the first paragraphs of a docstring, or None if it is too short."""
     kept = ""
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(docstring or "")):
         words = " ".join(paragraph.split())

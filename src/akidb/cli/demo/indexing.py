@@ -1,4 +1,4 @@
-"""Fills the demo's tenants, or finds them filled; an interrupted run is gone on with."""
+"""Indexes the demo's texts, unless they are indexed; resumes an interrupted run."""
 
 import sys
 import time
@@ -22,17 +22,17 @@ from akidb.operations.tenants import CreateTenant, ListTenants, UpdateTenant
 
 
 class Indexed(NamedTuple):
-    """What a run of the demo has done."""
+    """The result of indexing."""
 
     texts: int
-    """That are there now."""
+    """Indexed now, in total."""
     written: int
-    """By this run."""
+    """Indexed by this run."""
     seconds: float
 
 
 def ensure(operations: Operations, out: Output, parts: Iterable[Part], model: str) -> Indexed:
-    """Make the tenants and index their texts, as far as that is not done."""
+    """Create the tenants and index the texts that are missing."""
     began, texts, work = time.perf_counter(), 0, []
     for part in parts:
         tenant = _tenant(operations, part)
@@ -65,7 +65,7 @@ def _tenant(operations: Operations, part: Part) -> Tenant:
     except AlreadyExists:
         raise InvalidArgument(
             "data",
-            f"there is a tenant {part.slug} that is not the demo's: name another directory with --data",
+            f"tenant {part.slug} exists and does not belong to the demo: use another directory with --data",
         ) from None
 
 
@@ -85,7 +85,7 @@ def _collection(operations: Operations, part: Part, model: str) -> None:
 
 
 def _mark(texts: int) -> dict[str, Any]:
-    """What is kept with a tenant whose texts are all there."""
+    """Return the metadata that marks a tenant as completely indexed."""
     return {"demo": {"python": "{}.{}.{}".format(*sys.version_info), "texts": texts}}
 
 

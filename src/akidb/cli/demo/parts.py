@@ -1,4 +1,4 @@
-"""Who the demo's tenants are, what they keep and what they are asked."""
+"""The demo's tenants, their texts and their queries."""
 
 from typing import NamedTuple
 
@@ -19,12 +19,12 @@ class Part(NamedTuple):
 
     @property
     def path(self) -> CollectionPath:
-        """Where its texts are."""
+        """The collection of its texts."""
         return CollectionPath(self.slug, DATABASE, COLLECTION)
 
     @property
     def external_id(self) -> str:
-        """What tells the demo's tenant from one that a person made under the same name."""
+        """Distinguishes the demo's tenant from a user's tenant of the same name."""
         return f"akidb-demo/{self.slug}"
 
 
@@ -53,4 +53,4 @@ BUNKA = Part(
 PARTS = (AKI, BUNKA)
 
 FOREIGN_QUESTION = "median of a list of numbers"
-"""Bunka Books has the answer; Aki Labs has nothing like it."""
+"""Bunka Books has a matching text; Aki Labs has none."""

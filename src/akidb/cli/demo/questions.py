@@ -1,4 +1,4 @@
-"""Asks the demo's tenants, and proves that one does not find what another keeps."""
+"""Searches the demo's tenants, and verifies that no tenant finds another tenant's data."""
 
 import time
 from typing import Any
@@ -17,32 +17,32 @@ TOP_K = 3
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant has found."""
+    """The result of one search."""
 
     tenant: str
     question: str
     milliseconds: float
-    """From the text of the question to the texts found."""
+    """From query text to matches, embedding included."""
     matches: list[Match]
 
 
 class Isolation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tenant sees of another: nothing."""
+    """Shows that a tenant cannot see another tenant's data."""
 
     answer: Answer
-    """Its own texts, though another has a better one."""
+    """Its own matches, although the other tenant has a better one."""
     better: Answer
-    """What that other one finds."""
+    """The matches of the other tenant."""
     foreign_database: str
-    """The ID of a database of the other."""
+    """The ID of a database of the other tenant."""
     refusal: str
-    """What the tenant is told when it names that database."""
+    """The error for that database."""
     unknown_refusal: str
-    """What it is told when it names one that does not exist."""
+    """The error for a database that does not exist."""
 
 
 def ask(operations: Operations, part: Part, question: str) -> Answer:
-    """Ask one tenant one question."""
+    """Run one search for one tenant."""
     began = time.perf_counter()
     result = operations.perform(SearchDocuments(**part.path._asdict(), text=question, top_k=TOP_K))
     milliseconds = (time.perf_counter() - began) * 1000
@@ -52,11 +52,11 @@ def ask(operations: Operations, part: Part, question: str) -> Answer:
 
 
 def try_isolation(operations: Operations, part: Part, other: Part, question: str) -> Isolation:
-    """Ask one tenant for what another keeps. Raises Internal when it finds anything of it."""
+    """Search one tenant for another tenant's data. Raises Internal if it finds any."""
     answer = ask(operations, part, question)
     strangers = [match.id for match in answer.matches if not _is_of(part, match)]
     if strangers:
-        raise Internal(f"{part.slug} has found {strangers[0]}, which is not its own")
+        raise Internal(f"{part.slug} found {strangers[0]}, which belongs to another tenant")
     foreign = str(operations.perform(GetDatabase(tenant=other.slug, database=DATABASE)).database_id)
     unknown = _unlike(foreign)
     return Isolation(
@@ -74,7 +74,7 @@ def _is_of(part: Part, match: Match) -> bool:
 
 
 def _unlike(foreign: str) -> str:
-    """An ID that nothing has: the foreign one with its last digit changed."""
+    """Return an unused ID: the foreign one with its last digit changed."""
     return foreign[:-1] + ("0" if foreign[-1] != "0" else "1")
 
 
@@ -83,4 +83,4 @@ def _refusal(operations: Operations, part: Part, database: str) -> str:
         operations.perform(ListCollections(tenant=part.slug, database=database))
     except NotFound as error:
         return error.message
-    raise Internal(f"{part.slug} was let into {database}, which is not its own")
+    raise Internal(f"{part.slug} got access to {database}, which belongs to another tenant")

@@ -1,4 +1,4 @@
-"""The story that the demo tells, as text or as one JSON value."""
+"""The output of the demo, as text or as one JSON value."""
 
 import time
 from typing import Any
@@ -15,18 +15,18 @@ SHOWN_CHARACTERS = 72
 
 
 def tell(session: Session) -> None:
-    """Make the tenants, index their texts, ask, and show what one sees of the other."""
+    """Create the tenants, index their texts, search them, and show that they are isolated."""
     out, operations, model = session.out, session.operations, session.settings.default_model
     if not operations.perform(GetModel(model=model)).installed:
-        out.note(f"fetching the embedding model {model}")
+        out.note(f"downloading the embedding model {model}")
         pull_with_progress(out, operations, model)
     indexed = ensure(operations, out, PARTS, model)
     _tell_indexed(out, indexed)
 
     began = time.perf_counter()
-    for part in PARTS:  # loads the model and the vectors, so that the times below are those of searches
+    for part in PARTS:  # warm up: load the model and the vectors, so that the times below are search times
         ask(operations, part, part.questions[0])
-    out.note(f"ready to answer after {time.perf_counter() - began:.1f} s")
+    out.note(f"ready after {time.perf_counter() - began:.1f} s")
 
     answers = [ask(operations, part, question) for part in PARTS for question in part.questions]
     isolation = try_isolation(operations, AKI, BUNKA, FOREIGN_QUESTION)
@@ -34,7 +34,7 @@ def tell(session: Session) -> None:
         out.value(_as_json(indexed, answers, isolation))
         return
     for part in PARTS:
-        _tell_heading(out, f"{part.name} keeps {part.about}:")
+        _tell_heading(out, f"{part.name} stores {part.about}:")
         for answer in answers:
             if answer.tenant == part.slug:
                 _tell_answer(out, answer)
@@ -65,12 +65,12 @@ def _tell_answer(out: Output, answer: Answer) -> None:
 
 
 def _tell_isolation(out: Output, isolation: Isolation) -> None:
-    _tell_heading(out, f"{AKI.name} asks for what only {BUNKA.name} keeps, and finds its own texts alone:")
+    _tell_heading(out, f"{AKI.name} searches for what only {BUNKA.name} has, and finds only its own texts:")
     _tell_answer(out, isolation.answer)
     best = isolation.better.matches[0]
     out.text()
-    out.text(f"  {BUNKA.name} would have said: {best.score:.3f}  {best.id}")
-    _tell_heading(out, f"{AKI.name} names a database of {BUNKA.name} by its ID, and one that does not exist:")
+    out.text(f"  best match in {BUNKA.name}: {best.score:.3f}  {best.id}")
+    _tell_heading(out, f"{AKI.name} requests a database of {BUNKA.name} by ID, then one that does not exist:")
     out.text(f"    {isolation.refusal}")
     out.text(f"    {isolation.unknown_refusal}")
 
@@ -78,7 +78,7 @@ def _tell_isolation(out: Output, isolation: Isolation) -> None:
 def _tell_how_to_go_on(session: Session) -> None:
     path = "/".join(map(str, AKI.path))
     program = session.program
-    _tell_heading(session.out, "How to go on:")
+    _tell_heading(session.out, "Next steps:")
     session.out.text(f'    {program} search {path} "read a zip archive"')
     session.out.text(f"    {program} tenant list")
     session.out.text(f"    {program} serve")

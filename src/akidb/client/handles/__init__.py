@@ -1,6 +1,6 @@
 """Handles: the tenants, databases and collections of a connection as objects.
 
-A handle keeps the entity as it was last read or changed through it, and names it by its ID, so that
-it goes on working when somebody renames the thing. Handles may be shared by threads.
+A handle caches the entity as last read or changed through it, and refers to it by its ID, so that it
+stays valid when the entity is renamed. Handles are thread-safe.
 `akidb.aio` is generated from these modules by `tools/generate_aio.py`.
 """

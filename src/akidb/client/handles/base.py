@@ -1,4 +1,4 @@
-"""What the handles share: attributes of their entity, optional results, lists over all pages."""
+"""Shared by the handles: attributes of the entity, optional results, iteration over all pages."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, Literal, TypeVar
@@ -9,11 +9,11 @@ from akidb.domain.errors import InvalidArgument, NotFound
 T = TypeVar("T")
 
 IncludeLike = Collection[Include | Literal["text", "metadata", "vector"]]
-"""The parts that an answer should have, as members of `Include` or by name."""
+"""The document fields to return, as members of `Include` or by name."""
 
 
 class Field(Generic[T]):
-    """An attribute of a handle that shows the one of its entity."""
+    """A descriptor that reads the attribute of the same name from the handle's entity."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -24,7 +24,7 @@ class Field(Generic[T]):
 
 
 def found(entity: str, get: Callable[[], T]) -> T | None:
-    """What `get` gives, or None when there is no such `entity`; what lies above it must exist."""
+    """Return the result of `get`, or None if the `entity` does not exist. Its parents must exist."""
     try:
         return get()
     except NotFound as error:
@@ -34,7 +34,7 @@ def found(entity: str, get: Callable[[], T]) -> T | None:
 
 
 def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
-    """All items of a list; `read` gives the page at a cursor."""
+    """Yield all items of a list; `read` returns the page at a cursor."""
     cursor: str | None = None
     while True:
         page = read(cursor)
@@ -45,7 +45,7 @@ def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
 
 
 def parts(include: IncludeLike) -> frozenset[Include]:
-    """Read what a caller wants included. Raises InvalidArgument for what is no part of a document."""
+    """Parse `include`. Raises InvalidArgument for anything but fields of a document."""
     try:
         return frozenset(map(Include, include))
     except (ValueError, TypeError):

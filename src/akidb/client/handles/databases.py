@@ -1,4 +1,4 @@
-"""Databases as handles."""
+"""Handles of databases."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,7 +19,7 @@ from akidb.operations.declare import Operations
 
 
 class DatabaseFields(TypedDict, total=False):
-    """What may be changed of a database; what is left out stays."""
+    """The fields of a database that can be changed; omitted fields keep their values."""
 
     name: str
     description: str
@@ -28,7 +28,7 @@ class DatabaseFields(TypedDict, total=False):
 
 
 class Databases:
-    """The databases of a tenant. Iterating goes over all that are not deleted, by name."""
+    """The databases of a tenant. Iterating yields all that are not deleted, sorted by name."""
 
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
         self._operations = operations
@@ -38,9 +38,9 @@ class Databases:
     def create(
         self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
     ) -> "DatabaseHandle":
-        """Create a database, `ready` or `provisioning`.
+        """Create a database, in the state `ready` or `provisioning`.
 
-        Raises AlreadyExists for a name that is taken, also by a deleted database.
+        Raises AlreadyExists if the name is taken, even by a deleted database.
         """
         return self._handle(
             self._perform(
@@ -49,24 +49,24 @@ class Databases:
         )
 
     def get(self, database: DatabaseRef) -> "DatabaseHandle":
-        """The database with this name or ID. Raises NotFound."""
+        """Return the database with this name or ID. Raises NotFound."""
         return self._handle(self._perform(databases.GetDatabase(tenant=self._tenant, database=database)))
 
     def find(self, database: DatabaseRef) -> "DatabaseHandle | None":
-        """The database with this name or ID, or None."""
+        """Return the database with this name or ID, or None."""
         return found("database", lambda: self.get(database))
 
     def exists(self, database: DatabaseRef) -> bool:
-        """Whether there is a database with this name or ID."""
+        """Return whether a database with this name or ID exists."""
         return self.find(database) is not None
 
     def get_or_create(self, name: str, *, description: str = "") -> "DatabaseHandle":
-        """The database with this name; created, with the description, when there is none."""
+        """Return the database with this name; create it with the description if it does not exist."""
         if (database := self.find(name)) is not None:
             return database
         try:
             return self.create(name, description=description)
-        except AlreadyExists as error:  # another was quicker, or it is deleted
+        except AlreadyExists as error:  # created concurrently, or deleted
             if (database := self.find(name)) is None:
                 raise error from None
             return database
@@ -74,7 +74,7 @@ class Databases:
     def list(
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
     ) -> Page["DatabaseHandle"]:
-        """Up to `limit` databases by name; with `deleted` the deleted ones alone."""
+        """Return up to `limit` databases, sorted by name; with `deleted`, only deleted ones."""
         page = self._perform(
             databases.ListDatabases(tenant=self._tenant, deleted=deleted, limit=limit, cursor=cursor)
         )
@@ -87,15 +87,15 @@ class Databases:
         return self._perform(databases.ListDatabases(tenant=self._tenant, cursor=cursor))
 
     def count(self, *, deleted: bool = False) -> int:
-        """How many databases there are, or deleted ones."""
+        """Return the number of databases; with `deleted`, only of deleted ones."""
         return self._perform(databases.CountDatabases(tenant=self._tenant, deleted=deleted))
 
     def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Delete a database and its collections, until `restore` or `purge`."""
+        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`."""
         self._perform(databases.DeleteDatabase(tenant=self._tenant, database=database, if_version=if_version))
 
     def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
-        """Bring a deleted database back."""
+        """Restore a deleted database."""
         return self._handle(
             self._perform(
                 databases.RestoreDatabase(tenant=self._tenant, database=database, if_version=if_version)
@@ -103,7 +103,7 @@ class Databases:
         )
 
     def purge(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Remove a deleted database for good, documents and all."""
+        """Permanently remove a deleted database and its documents."""
         self._perform(databases.PurgeDatabase(tenant=self._tenant, database=database, if_version=if_version))
 
     def _handle(self, entity: Database) -> "DatabaseHandle":
@@ -113,8 +113,8 @@ class Databases:
 class DatabaseHandle:
     """A database: a named group of collections of one tenant.
 
-    With `if_version` a change is made only while the database has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the database only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     tenant_id = Field[TenantId]()
@@ -137,25 +137,25 @@ class DatabaseHandle:
 
     @property
     def entity(self) -> Database:
-        """The database as it was last read or changed through this handle."""
+        """The database as last read or changed through this handle."""
         return self._entity
 
     @property
     def id(self) -> DatabaseId:
-        """Its ID, which never changes."""
+        """The ID of the database; it never changes."""
         return self._entity.database_id
 
     @property
     def collections(self) -> Collections:
-        """Its collections."""
+        """The collections of the database."""
         return Collections(self._operations, self.tenant_id, self.id)
 
     def refresh(self) -> None:
-        """Read the database again."""
+        """Reload the database."""
         self._entity = self._perform(databases.GetDatabase(tenant=self.tenant_id, database=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[DatabaseFields]) -> None:
-        """Change fields, or move the database to another state; what is left out stays."""
+        """Change fields or the state of the database; omitted fields keep their values."""
         self._entity = self._perform(
             databases.UpdateDatabase(
                 tenant=self.tenant_id, database=self.id, **changes, if_version=if_version
@@ -163,17 +163,17 @@ class DatabaseHandle:
         )
 
     def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the database and its collections, until `restore` or `purge`."""
+        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`."""
         self._perform(
             databases.DeleteDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version)
         )
 
     def restore(self, *, if_version: int | None = None) -> None:
-        """Bring the deleted database back."""
+        """Restore the deleted database."""
         self._entity = self._perform(
             databases.RestoreDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version)
         )
 
     def purge(self, *, if_version: int | None = None) -> None:
-        """Remove the deleted database for good. Raises InvalidState unless it is deleted."""
+        """Permanently remove the deleted database. Raises InvalidState unless it is deleted."""
         self._perform(databases.PurgeDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version))

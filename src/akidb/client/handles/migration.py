@@ -1,4 +1,4 @@
-"""The migration of tenants from AkiDB 1.x, and back."""
+"""Migration of tenants from AkiDB 1.x and back."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Migration:
-    """From 1.x and back, with files of this machine: a server is not asked."""
+    """Migration from 1.x and back, with local files; not available over HTTP."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -24,23 +24,23 @@ class Migration:
         overwrite: bool = False,
         progress: "Progress | None" = None,
     ) -> "MigrationReport":
-        """Take over the tenant of every manifest in a directory of 1.x, or none of them.
+        """Import the tenants of all manifests in a 1.x directory, atomically.
 
-        Doing it again changes nothing. `dry_run` says what would be done. With `overwrite` a tenant whose
-        manifest has changed since becomes what it says. `progress(stage, done, total)` is called now and
-        then.
+        Running it again changes nothing. With `dry_run`, it only reports what it would do. With `overwrite`,
+        a tenant whose manifest has changed since is overwritten. `progress(stage, done, total)` is called
+        periodically.
 
-        Raises FaultyManifests, an InvalidArgument, when a file is wrong, and ManifestConflicts, an
-        AlreadyExists, when a manifest differs from what was migrated; both have a `report`.
+        Raises FaultyManifests, an InvalidArgument, if a file is invalid, and ManifestConflicts, an
+        AlreadyExists, if a manifest differs from what was migrated; both have a `report`.
         """
         return self._perform(
             MigrateV1ToV2(v1_data_dir=v1_data_dir, dry_run=dry_run, overwrite=overwrite), progress=progress
         )
 
     def v2_to_v1(self, out: "DirectoryLike", *, progress: "Progress | None" = None) -> "ReturnReport":
-        """Write every tenant as a manifest of 1.x into a directory, under its old path where it has one.
+        """Write every tenant as a 1.x manifest into a directory, at its original path if it came from 1.x.
 
-        What came from 1.x and was not changed since is the same byte for byte. Raises InvalidArgument(`out`)
-        for a directory that holds other files.
+        Manifests of unchanged tenants from 1.x are byte-identical. Raises InvalidArgument(`out`) if the
+        directory contains other files.
         """
         return self._perform(MigrateV2ToV1(out=out), progress=progress)

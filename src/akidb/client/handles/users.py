@@ -1,4 +1,4 @@
-"""Users as handles."""
+"""Handles of users."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,7 +18,7 @@ from akidb.operations.declare import Operations
 
 
 class UserFields(TypedDict, total=False):
-    """What may be changed of a user; what is left out stays."""
+    """The fields of a user that can be changed; omitted fields keep their values."""
 
     email: str
     role: UserRole
@@ -26,7 +26,7 @@ class UserFields(TypedDict, total=False):
 
 
 class Users:
-    """The users of a tenant, each named by ID or email. Iterating goes over all of them, by email."""
+    """The users of a tenant, identified by ID or email. Iterating yields all, sorted by email."""
 
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
         self._operations = operations
@@ -34,42 +34,42 @@ class Users:
         self._tenant = tenant
 
     def create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
-        """Create an active user, with a password of 8-1024 bytes.
+        """Create an active user with a password of 8-1024 bytes.
 
-        Raises AlreadyExists for an email that the tenant has, case ignored.
+        Raises AlreadyExists if the email is taken within the tenant, ignoring case.
         """
         return self._handle(
             self._perform(users.CreateUser(tenant=self._tenant, email=email, password=password, role=role))
         )
 
     def get(self, user: UserRef) -> "UserHandle":
-        """The user with this email or ID. Raises NotFound."""
+        """Return the user with this email or ID. Raises NotFound."""
         return self._handle(self._perform(users.GetUser(tenant=self._tenant, user=user)))
 
     def find(self, user: UserRef) -> "UserHandle | None":
-        """The user with this email or ID, or None."""
+        """Return the user with this email or ID, or None."""
         return found("user", lambda: self.get(user))
 
     def exists(self, user: UserRef) -> bool:
-        """Whether there is a user with this email or ID."""
+        """Return whether a user with this email or ID exists."""
         return self.find(user) is not None
 
     def get_or_create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
-        """The user with this email; created, with the password and the role, when there is none.
+        """Return the user with this email; create it with the password and role if it does not exist.
 
-        A user that exists is given as it is: neither its password nor its role is looked at.
+        An existing user is returned unchanged; its password and role are not compared.
         """
         if (user := self.find(email)) is not None:
             return user
         try:
             return self.create(email, password=password, role=role)
-        except AlreadyExists as error:  # another was quicker
+        except AlreadyExists as error:  # created concurrently
             if (user := self.find(email)) is None:
                 raise error from None
             return user
 
     def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
-        """Up to `limit` users by email."""
+        """Return up to `limit` users, sorted by email."""
         page = self._perform(users.ListUsers(tenant=self._tenant, limit=limit, cursor=cursor))
         return Page(map(self._handle, page.items), page.next_cursor)
 
@@ -80,17 +80,17 @@ class Users:
         return self._perform(users.ListUsers(tenant=self._tenant, cursor=cursor))
 
     def count(self) -> int:
-        """How many users there are."""
+        """Return the number of users."""
         return self._perform(users.CountUsers(tenant=self._tenant))
 
     def delete(self, user: UserRef, *, if_version: int | None = None) -> None:
-        """Remove a user for good; the audit entries stay."""
+        """Permanently remove a user; audit entries are kept."""
         self._perform(users.DeleteUser(tenant=self._tenant, user=user, if_version=if_version))
 
     def verify_password(self, email: str, password: str) -> "UserHandle":
-        """The active user who has this email and password; the time of it becomes `last_login_at`.
+        """Return the active user with this email and password, and set its `last_login_at`.
 
-        Raises Unauthenticated for an unknown email, a wrong password and a user who is not active alike.
+        Raises the same Unauthenticated for an unknown email, a wrong password and an inactive user.
         """
         return self._handle(
             self._perform(users.VerifyPassword(tenant=self._tenant, email=email, password=password))
@@ -101,10 +101,10 @@ class Users:
 
 
 class UserHandle:
-    """A user of a tenant. Its password can be set and verified, never read.
+    """A user of a tenant. The password can be set and verified, but never read.
 
-    With `if_version` a change is made only while the user has that version; otherwise it raises
-    PreconditionFailed and changes nothing.
+    With `if_version`, a method changes the user only if it has that version; otherwise it changes
+    nothing and raises PreconditionFailed.
     """
 
     tenant_id = Field[TenantId]()
@@ -127,42 +127,42 @@ class UserHandle:
 
     @property
     def entity(self) -> User:
-        """The user as it was last read or changed through this handle."""
+        """The user as last read or changed through this handle."""
         return self._entity
 
     @property
     def id(self) -> UserId:
-        """Its ID, which never changes."""
+        """The ID of the user; it never changes."""
         return self._entity.user_id
 
     def refresh(self) -> None:
-        """Read the user again."""
+        """Reload the user."""
         self._entity = self._perform(users.GetUser(tenant=self.tenant_id, user=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[UserFields]) -> None:
-        """Change fields, or set another password; what is left out stays."""
+        """Change fields or set a new password; omitted fields keep their values."""
         self._entity = self._perform(
             users.UpdateUser(tenant=self.tenant_id, user=self.id, **changes, if_version=if_version)
         )
 
     def activate(self, *, if_version: int | None = None) -> None:
-        """Let the suspended or deactivated user in again."""
+        """Activate the suspended or deactivated user."""
         self._entity = self._perform(
             users.ActivateUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
         )
 
     def suspend(self, *, if_version: int | None = None) -> None:
-        """Keep the active user out for a while."""
+        """Suspend the active user, temporarily blocking login."""
         self._entity = self._perform(
             users.SuspendUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
         )
 
     def deactivate(self, *, if_version: int | None = None) -> None:
-        """Keep the user out who is to leave."""
+        """Deactivate the user, blocking login, before its removal."""
         self._entity = self._perform(
             users.DeactivateUser(tenant=self.tenant_id, user=self.id, if_version=if_version)
         )
 
     def delete(self, *, if_version: int | None = None) -> None:
-        """Remove the user for good; the audit entries stay."""
+        """Permanently remove the user; audit entries are kept."""
         self._perform(users.DeleteUser(tenant=self.tenant_id, user=self.id, if_version=if_version))

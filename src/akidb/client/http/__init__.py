@@ -1,7 +1,7 @@
-"""AkiDB over HTTP: requests of the table go to a server; its answers, or the errors raised there, come back.
+"""AkiDB over HTTP: sends operations to a server and returns its responses or raises its errors.
 
-The server decides. The checks of a request's fields are made here too, since JSON would lose what some of
-them refuse (NaN, keys that are no text, bytes).
+The server enforces all rules. Request fields are also validated here, because JSON encoding would lose
+some invalid values (NaN, keys that are not strings, bytes).
 """
 
 from akidb.client.http.remote import HttpOperations

@@ -1,4 +1,4 @@
-"""One call of AkiDB's HTTP interface: JSON out, a typed answer or the right exception back."""
+"""One call of AkiDB's HTTP API: sends JSON, returns a typed response or raises the matching exception."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -8,11 +8,11 @@ import msgspec
 
 from akidb.client.http.problems import error_of
 from akidb.client.http.transport import Answer, Transport
+from akidb.domain.archives import ByteSink, ByteSource
 from akidb.domain.errors import Internal, InvalidArgument
 from akidb.observe import context
 from akidb.observe.telemetry import current_trace
 from akidb.ports import wire
-from akidb.ports.archive import ByteSink, ByteSource
 from akidb.ports.wire import dec_hook
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ Query = Mapping[str, object]
 
 
 class Caller:
-    """Calls of one server."""
+    """Calls to one server."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -43,18 +43,18 @@ class Caller:
         if_version: int | None = None,
         safe: bool = False,
     ) -> Any:
-        """Send a request and decode its answer, a `kind`. A `safe` one may be sent twice."""
+        """Send a request and decode the response as `kind`. A `safe` request may be sent twice."""
         body = None if fields is None else _body(fields)
         answer = self._send(method, path + _query(query), body, if_version=if_version, safe=safe)
         return None if kind is type(None) else self._decoded(answer, kind)
 
     def fetch(self, path: str, sink: ByteSink) -> None:
-        """Read bytes of any number into `sink`."""
+        """Stream a binary response of any size into `sink`."""
         headers = {"Accept": "application/octet-stream, application/json", **_marks("GET")}
         self._succeeded(self._transport.fetch(path, headers, sink))
 
     def deliver(self, kind: type[T], path: str, query: Query, source: ByteSource) -> T:
-        """Change something with bytes of any number."""
+        """Stream a binary request body of any size from `source` and decode the response as `kind`."""
         headers = {"Accept": "application/json", "Content-Type": "application/octet-stream", **_marks("POST")}
         answer = self._transport.deliver(path + _query(query), headers, source)
         return self._decoded(self._succeeded(answer), kind)
@@ -86,7 +86,7 @@ class Caller:
         try:
             value: T = _decoder(kind).decode(answer.body)
         except msgspec.DecodeError as error:
-            raise Internal(f"{self._transport.url} answered not as AkiDB does: {error}") from None
+            raise Internal(f"{self._transport.url} sent an invalid response: {error}") from None
         return value
 
 
@@ -101,7 +101,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _marks(method: str) -> dict[str, str]:
-    """The headers that tell of the request which is being served here."""
+    """Return headers that propagate the context of the request being served in this process."""
     request = context.current()
     marks = {}
     if request.request_id is not None:
@@ -114,7 +114,7 @@ def _marks(method: str) -> dict[str, str]:
 
 
 def _body(fields: Mapping[str, object]) -> bytes:
-    body = wire.encode(fields)  # of values that were checked
+    body = wire.encode(fields)  # the values are validated
     if len(body) > MAX_BODY_BYTES:
         raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes as JSON, has {len(body)}")
     return body

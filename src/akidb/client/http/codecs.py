@@ -1,4 +1,4 @@
-"""Requests as queries and bodies, and answers with the arrays that JSON has no form for."""
+"""Encodes requests as queries and bodies, and decodes arrays in responses."""
 
 from base64 import b64decode
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ __all__ = ["Embeddings", "ModelInfo", "body_of", "model_path", "query_of", "with
 
 
 def body_of(row: Operation, request: Request[Any]) -> dict[str, object] | None:
-    """The members of a JSON body. None is a value in a PATCH alone; None for a request that says nothing."""
+    """Return the members of a JSON body, or None for no body. Only a PATCH sends None values."""
     is_patch = row.method == "PATCH"
     said = {name: value for name, value in row.given(request).items() if value is not None or is_patch}
     if "documents" in said:
@@ -30,10 +30,9 @@ def body_of(row: Operation, request: Request[Any]) -> dict[str, object] | None:
 
 
 def query_of(row: Operation, request: Request[Any]) -> dict[str, object]:
-    """Query parameters; those that have their default are left out."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(row.request)}
+    """Return the query parameters that differ from their defaults."""
     said = row.given(request)
-    return {name: _parameter(value) for name, value in said.items() if value != defaults[name]}
+    return {name: _parameter(value) for name, value in said.items() if value != row.defaults[name]}
 
 
 def _parameter(value: Any) -> Any:
@@ -45,7 +44,7 @@ def _parameter(value: Any) -> Any:
 
 
 def _documents(documents: Sequence[DocumentLike]) -> list[dict[str, object]]:
-    """Documents as JSON, checked for what JSON would lose."""
+    """Return documents as JSON objects. Validates values that JSON cannot represent."""
     fields: list[dict[str, object]] = []
     vectors: dict[int, object] = {}
     for place, document in enumerate(documents):
@@ -61,7 +60,7 @@ def _documents(documents: Sequence[DocumentLike]) -> list[dict[str, object]]:
 
 
 def with_arrays(answer: Any) -> Any:
-    """The same answer, the vectors of its documents float32 arrays instead of lists."""
+    """Return the response with the vectors of its documents as float32 arrays instead of lists."""
     if isinstance(answer, list):
         return [_with_array(item) for item in answer]
     for name in ("matches", "items", "changes"):
@@ -83,13 +82,13 @@ class _Vector(msgspec.Struct):
 
 
 class Embeddings(msgspec.Struct):
-    """What OpenAI's route answers, with vectors as base64 of little-endian float32."""
+    """The response of the OpenAI-compatible route, with vectors as base64 of little-endian float32."""
 
     model: str
     data: list[_Vector]
 
     def result(self) -> EmbeddingResult:
-        """The same as an answer of AkiDB."""
+        """Convert it to AkiDB's own result type."""
         vectors = np.frombuffer(b"".join(b64decode(item.embedding) for item in self.data), "<f4")
         return EmbeddingResult(
             model=self.model,
@@ -100,7 +99,7 @@ class Embeddings(msgspec.Struct):
 
 
 def model_path(name: str) -> str:
-    """Where a model is found. Raises NotFound for a name that would mean another path."""
+    """Return the path of a model. Raises NotFound for a name that would change the path."""
     if "/" in name or name in {"", ".", ".."}:
         raise NotFound("embedding_model", name)
     return f"/v1/models/{quote(name, safe='')}"

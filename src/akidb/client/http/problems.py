@@ -1,4 +1,4 @@
-"""From a server's answer that is no success to the exception that the services raised there."""
+"""Converts a server's error response to the exception that the services raised there."""
 
 import math
 
@@ -13,13 +13,13 @@ _CLASSES: dict[str, type[AkiDBError]] = {
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, AkiDBError) and kind is not AkiDBError
 }
-# Beside RFC 9457's own: `error` is what OpenAI's clients read.
+# The members of RFC 9457, and `error`, which OpenAI clients read.
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "error"})
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 
 
 def error_of(answer: Answer, server: str) -> AkiDBError:
-    """The exception that a problem document tells of, with the same message and fields."""
+    """Return the exception for a problem document, with the same message and fields."""
     try:
         problem = msgspec.json.decode(answer.body, type=dict[str, object])
     except msgspec.DecodeError:
@@ -31,9 +31,9 @@ def error_of(answer: Answer, server: str) -> AkiDBError:
         return Unavailable(message)
     kind = _CLASSES.get(code) if isinstance(code, str) else None
     if kind is None:
-        said = f"{server} answered with status {answer.status}, not as AkiDB does"
+        said = f"{server} sent an unexpected response with status {answer.status}"
         return Unavailable(said) if answer.status in _GATEWAY_STATUSES else Internal(said)
-    # Not through the class's own __init__, which would make the message anew from the fields.
+    # Bypass the class's own __init__, which would rebuild the message from the fields.
     error = kind.__new__(kind)
     AkiDBError.__init__(error, message, **{k: v for k, v in problem.items() if k not in _STANDARD})
     if isinstance(error, errors.RateLimited | errors.Overloaded):

@@ -1,4 +1,4 @@
-"""Any operation of the table, over HTTP."""
+"""All operations, over HTTP."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -18,19 +18,19 @@ A = TypeVar("A")
 
 
 class HttpOperations:
-    """`akidb.operations.Operations` of a server. Safe to use from several threads at once."""
+    """`akidb.operations.Operations` on a server. Thread-safe."""
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        """Connect to `http://HOST:PORT`, `https://...` or `unix:///PATH` of a server's socket."""
+        """Connect to `http://HOST:PORT`, `https://...`, or a server's socket at `unix:///PATH`."""
         self._caller = Caller(Transport(url, timeout_seconds=timeout_seconds))
 
     def perform(self, request: Request[A], **ends: Any) -> A:
-        """Send a request and return its answer. Raises what the server raised."""
+        """Send a request and return its result. Raises the error that the server raised."""
         row = OPERATIONS[type(request)]
         if row.local:
             raise InvalidArgument(
                 "url",
-                "must be the data directory or the database: stop its server, and migrate where the data is",
+                "must be the data directory or the database: stop the server and migrate it directly",
             )
         request = row.checked(request)
         by_hand = _BY_HAND.get(type(request))
@@ -97,4 +97,4 @@ _BY_HAND: Mapping[type[Request[Any]], Callable[[Caller, Any], Any]] = {
     GetModel: _get_model,
     PullModel: _pull_model,
 }
-"""Operations whose routes are those of OpenAI's API."""
+"""Operations whose routes follow OpenAI's API."""

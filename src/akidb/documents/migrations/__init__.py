@@ -1,1 +1,1 @@
-"""The steps of the shared tables of tenant stores on PostgreSQL."""
+"""Migrations of the shared tables of tenant stores on PostgreSQL."""

@@ -1,7 +1,7 @@
-"""The filter language: which documents a search, scan, count or deletion is about.
+"""The filter language, which selects the documents of a search, scan, count, update or deletion.
 
-`docs/filters.md` describes it to users. `nodes` is the tree that adapters translate, `parsing` makes
-it from JSON, `matching` makes a function from it, which decides what a filter means.
+`docs/filters.md` is its user documentation. `nodes` is the tree that adapters translate, `parsing` builds
+it from JSON, `matching` compiles it to a function, which is the reference for the meaning of a filter.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = ["MAX_CONDITIONS", "MAX_DEPTH", "MAX_OPERANDS", "Filter"]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A checked filter, made by `Filter.parse`; equal and hashed by its canonical JSON."""
+    """A checked filter, created by `Filter.parse`; compared and hashed by its canonical JSON."""
 
     canonical: bytes
     root: Node = field(compare=False, repr=False)
@@ -30,23 +30,23 @@ class Filter:
     def parse(cls, value: object, field: str = "filter") -> "Filter":
         """Check and compile the JSON of a filter.
 
-        Raises InvalidArgument with the path of the wrong spot, as in `filter.$and[1].year.$gte`.
+        Raises InvalidArgument with the path of the invalid part, as in `filter.$and[1].year.$gte`.
         """
         root = parse(value, field)
         return cls(canonical(value), root, matcher(root))
 
     @classmethod
     def checked(cls, value: object, field: str = "filter") -> "Filter":
-        """A filter that was parsed already, or the JSON of one."""
+        """Return a parsed filter as it is; parse the JSON of a filter."""
         return value if isinstance(value, Filter) else cls.parse(value, field)
 
     def matches(self, id: str, text: str | None, metadata: Mapping[str, Any]) -> bool:
-        """Tell whether a document with this id, text and metadata matches."""
+        """Return whether a document with this id, text and metadata matches."""
         return self._matcher(id, text, metadata)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it asks for nothing, as `{}` and `{"$and": [{}]}` do, so that all documents match."""
+        """Whether it has no conditions, as in `{}` and `{"$and": [{}]}`, so that all documents match."""
         return self.root == EVERYTHING
 
     @property

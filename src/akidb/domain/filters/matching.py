@@ -1,6 +1,6 @@
-"""From a tree to a function that tells whether a document matches: closures, made once per filter.
+"""Compiles a filter tree to a function that decides whether a document matches, made of closures.
 
-A scan calls that function for each document, so a closure does only what its operand needs.
+A scan calls that function for each document, so each closure does only what its operand needs.
 """
 
 import operator
@@ -39,7 +39,7 @@ _ORDERS: Final[Mapping[Order, Callable[[Any, Any], bool]]] = {
 
 
 def matcher(node: Node) -> Matcher:
-    """Return the function that tells whether a document matches the tree."""
+    """Return the function that decides whether a document matches the tree."""
     if isinstance(node, And):
         return _all(tuple(matcher(part) for part in node.parts))
     if isinstance(node, Or):
@@ -91,7 +91,7 @@ def _on_field(field: Field, test: _Test) -> Matcher:
 
 
 def _reaches(value: object, path: tuple[str, ...], test: _Test) -> bool:
-    """Tell whether the path leads from `value` to one that passes, through any object of a list."""
+    """Return whether the path leads from `value`, through any object of a list, to a value that passes."""
     for depth, key in enumerate(path):
         if type(value) is list:
             rest = path[depth:]
@@ -120,7 +120,7 @@ def _self_or_element(test: _Test) -> _Test:
 
 
 def _comparable(operand: Scalar) -> frozenset[type]:
-    """Return the types that compare with the operand; Python alone would take True for 1."""
+    """Return the types that are comparable with the operand; Python itself treats True as 1."""
     return _NUMBERS if type(operand) in _NUMBERS else frozenset((type(operand),))
 
 
@@ -141,7 +141,7 @@ def _among(operands: tuple[Scalar, ...]) -> _Test:
             by_type.setdefault(kind, set()).add(operand)
 
     def passes(value: Any) -> bool:
-        values = by_type.get(type(value))  # none for an object, which has no hash
+        values = by_type.get(type(value))  # None for an object, which is not hashable
         return values is not None and value in values
 
     return passes

@@ -1,7 +1,7 @@
-"""What a filter means, as a tree: small immutable nodes for an adapter to translate.
+"""The syntax tree of a filter: small immutable nodes that adapters translate.
 
-The tree has fewer words than the language: `$ne`, `$nin` and `$exists: false` are negations, several
-fields or operators side by side are an `And`. A missing field makes every leaf false.
+The tree has fewer nodes than the language has operators: `$ne`, `$nin` and `$exists: false` are negations,
+several fields or operators in one object are an `And`. A missing field makes every leaf false.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ Order: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A metadata field, or the document's own text or id when the name is TEXT or ID."""
+    """A metadata field, or the document's text or id if the name is TEXT or ID."""
 
     name: str
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The keys to follow where the metadata has no key that is the whole name."""
+        """The keys to follow if the metadata has no key equal to the whole name."""
         return tuple(self.name.split("."))
 
     @property
@@ -59,7 +59,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The value is a string with `operand` within, or a list with `operand` as an element."""
+    """The value is a string that contains `operand`, or a list with `operand` as an element."""
 
     field: Field
     operand: Scalar
@@ -67,28 +67,28 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The document has the field, be it null."""
+    """The document has the field, even if it is null."""
 
     field: Field
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of the parts hold; with no parts it is EVERYTHING."""
+    """All parts match; without parts it is EVERYTHING."""
 
     parts: tuple["Node", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of the parts holds."""
+    """At least one part matches."""
 
     parts: tuple["Node", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold."""
+    """The part does not match."""
 
     part: "Node"
 
@@ -100,20 +100,20 @@ EVERYTHING: Final = And(())
 
 
 def all_of(parts: Sequence[Node]) -> Node:
-    """Return the node that holds when all of the parts do, in its simplest form."""
+    """Return the simplest node that matches when all parts match."""
     kept = tuple(part for part in parts if part != EVERYTHING)
     return kept[0] if len(kept) == 1 else And(kept)
 
 
 def any_of(parts: Sequence[Node]) -> Node:
-    """Return the node that holds when one of the parts, of which there is one at least, does."""
+    """Return the simplest node that matches when any part matches; `parts` must not be empty."""
     if EVERYTHING in parts:
         return EVERYTHING
     return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
 def negation(part: Node) -> Node:
-    """Return the node that holds when the part does not."""
+    """Return the node that matches when the part does not."""
     return part.part if isinstance(part, Not) else Not(part)
 
 

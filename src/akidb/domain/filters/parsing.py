@@ -1,4 +1,4 @@
-"""From the JSON of a filter to its tree; what is wrong is refused with the path of the wrong spot."""
+"""Parses the JSON of a filter to its tree; errors have the path of the invalid part."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, cast
@@ -23,11 +23,11 @@ from akidb.domain.filters.nodes import (
 from akidb.domain.json import member_path, scalar_fault, text_fault, type_name
 
 MAX_DEPTH: Final = 32
-"""Levels of filter objects, one within the other through `$and`, `$or` and `$not`."""
+"""Maximum nesting of filter objects through `$and`, `$or` and `$not`."""
 MAX_CONDITIONS: Final = 1000
-"""Operators in a filter, an equality without one included."""
+"""Maximum number of operators in a filter, including equality without an operator."""
 MAX_OPERANDS: Final = 10_000
-"""Values in one `$in` or `$nin`: as many as a batch has documents."""
+"""Maximum number of values in one `$in` or `$nin`: the maximum number of documents in a batch."""
 
 
 def parse(value: object, path: str) -> Node:
@@ -36,13 +36,13 @@ def parse(value: object, path: str) -> Node:
 
 
 class _Parser:
-    """One run over a filter, counting its conditions."""
+    """Parses one filter, counting its conditions."""
 
     def __init__(self) -> None:
         self._conditions = 0
 
     def group(self, value: object, path: str, depth: int) -> Node:
-        """Return what a filter object means: all of its members."""
+        """Return the tree of a filter object, whose members must all match."""
         if type(value) is not dict:
             raise InvalidArgument(path, f"must be an object, not {type_name(value)}")
         if depth > MAX_DEPTH:
@@ -92,7 +92,7 @@ class _Parser:
 
 
 def _member(path: str, key: object) -> str:
-    """Return the path of a member, once its key is known to be one that metadata could have."""
+    """Return the path of a member, after checking that metadata could have its key."""
     if type(key) is not str:
         raise InvalidArgument(path, f"keys must be strings, not {type_name(key)}")
     at = member_path(path, key)
@@ -105,13 +105,13 @@ def _member(path: str, key: object) -> str:
 
 def _misplaced(key: str) -> str:
     if key in _OPERATORS:
-        return 'an operator needs a field around it, as in {"year": {"$gte": 2020}}'
+        return 'an operator must be inside a field, as in {"year": {"$gte": 2020}}'
     return "unknown operator"
 
 
 def _no_operator(key: str, field: Field) -> str:
     if key == "$not" or key in _JUNCTIONS:
-        return f'{key} stands around fields, as in {{"{key}": ...}}, not within one'
+        return f'{key} must contain fields, as in {{"{key}": ...}}, and cannot be inside one'
     if not key.startswith("$"):
         return f'unknown operator; a nested field is written with a dot, as in "{field.name}.{key}"'
     return "unknown operator"

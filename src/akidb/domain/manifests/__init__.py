@@ -1,6 +1,6 @@
-"""The manifests of AkiDB 1.x: what one says of a tenant, the slugs that tenants get, and the way back.
+"""Manifests of AkiDB 1.x: reading, writing, and the slugs of migrated tenants.
 
-All of it is pure. Files, the directory they lie in, and the database are the business of others.
+All functions are pure: files, directories and the database are handled elsewhere.
 """
 
 from akidb.domain.manifests.reading import Fault, FaultyManifest, Manifest, content_hash, read_manifest

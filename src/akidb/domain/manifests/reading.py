@@ -1,6 +1,6 @@
-"""Reads a manifest of 1.x strictly: every field that 2.0 takes over is checked, every fault is told.
+"""Reads a 1.x manifest strictly: checks every field that 2.0 uses, and reports all faults.
 
-Null says the same as leaving a field out, wherever a field may be left out.
+For optional fields, null is equivalent to omission.
 """
 
 import codecs
@@ -60,7 +60,7 @@ STATUSES: Mapping[str, TenantStatus] = {
 }
 MAX_NAME_LENGTH = 255
 MAX_SHOWN_SLUG = 100
-"""Characters of what is no slug; a slug has 63 at most."""
+"""Maximum characters shown of an invalid slug; a valid slug has at most 63."""
 
 _HEX = "[0-9A-Fa-f]"
 _HYPHENATED = "-".join(f"{_HEX}{{{digits}}}" for digits in (8, 4, 4, 4, 12))
@@ -73,14 +73,14 @@ _INSTANT = re.compile(
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manifest says, in the terms of 2.0."""
+    """The content of a manifest, in the terms of 2.0."""
 
     tenant_id: TenantId
     name: str
     slug: str | None
-    """The slug that it gives, None when it gives none or one that is no slug."""
+    """The slug, None if it is absent or invalid."""
     invalid_slug: str | None
-    """What it gives as a slug and is none, as text to be shown; None when there is no such thing."""
+    """The invalid slug as text to be shown; None if the slug is absent or valid."""
     status: TenantStatus
     storage_quota_bytes: int
     qps_quota: int
@@ -88,19 +88,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     unknown_fields: tuple[str, ...]
-    """What it holds beside the fields of 1.x, such as `quotas.max_shards`, sorted."""
+    """Fields that 1.x does not define, such as `quotas.max_shards`, sorted."""
 
 
 class Fault(NamedTuple):
-    """What is wrong with a manifest."""
+    """An error in a manifest."""
 
     field: str | None
-    """Where, such as `quotas.max_storage_bytes`; None for the file as a whole."""
+    """The field, such as `quotas.max_storage_bytes`; None for the file as a whole."""
     reason: str
 
 
 class FaultyManifest(Exception):
-    """A manifest that cannot be taken over, with all of its faults."""
+    """A manifest that cannot be migrated, with all of its faults."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{field}: {reason}" if field else reason for field, reason in faults))
@@ -108,9 +108,9 @@ class FaultyManifest(Exception):
 
 
 def read_manifest(body: bytes) -> Manifest | None:
-    """Read the bytes of a `.json` file; None for a JSON document that has no `tenant_id`.
+    """Read the bytes of a `.json` file; return None for a JSON document without a `tenant_id`.
 
-    Raises FaultyManifest for what is not JSON, and for a manifest that is wrong.
+    Raises FaultyManifest for malformed JSON, and for an invalid manifest.
     """
     document = _decoded(body)
     if not isinstance(document, dict) or "tenant_id" not in document:
@@ -128,7 +128,7 @@ def _decoded(body: bytes) -> Any:
         return decode_strict(body, Any)
     except InvalidArgument as error:
         refused = error
-    # Stricter than JSON's grammar: what is no manifest may repeat a key.
+    # Strict decoding refuses duplicate keys, which are allowed if the document is not a manifest.
     document = _leniently(body)
     if document is not None:
         if not (isinstance(document, dict) and "tenant_id" in document):
@@ -136,7 +136,7 @@ def _decoded(body: bytes) -> Any:
         if _has_lone_surrogate(document):
             raise FaultyManifest([Fault(None, "must not contain a lone surrogate")])
         if refused.reason != TOO_DEEP:
-            try:  # a number too large to be read is a fault only where 2.0 has a use for it
+            try:  # a number that is too large is a fault only in a field that 2.0 uses
                 return decode_any_number(body)
             except InvalidArgument as error:
                 refused = error
@@ -144,7 +144,7 @@ def _decoded(body: bytes) -> Any:
 
 
 def _leniently(body: bytes) -> Any:
-    """The document by the grammar alone, None when it is not even that, or is null."""
+    """Decode a document by JSON's grammar alone; return None if that fails, or for null."""
     try:
         return decode_leniently(body)
     except (ValueError, RecursionError):
@@ -160,14 +160,14 @@ def _has_lone_surrogate(document: Any) -> bool:
 
 
 class _Reader:
-    """Reads the fields of one manifest and gathers what is wrong with them."""
+    """Reads the fields of one manifest and collects its faults."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self.faults: list[Fault] = []
 
     def read(self) -> Manifest | None:
-        """The manifest, None when there are faults."""
+        """Return the manifest, or None if there are faults."""
         document = self._document
         quotas = document.get("quotas")
         if quotas is None:
@@ -261,15 +261,15 @@ class _Reader:
             self._refuse(field, "must be a time with its offset, such as 2025-03-01T10:00:00Z")
             return None
         try:
-            # Digits beyond microseconds are dropped: an instant never comes out later than it was.
+            # Digits beyond microseconds are truncated, so that a time never becomes later.
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
-            self._refuse(field, "is no time that there is between the years 1 and 9999")
+            self._refuse(field, "is not a valid time between the years 1 and 9999")
             return None
 
 
 def content_hash(of: Manifest | Tenant, manifest_sha256: bytes) -> bytes:
-    """SHA-256 of what is taken over: of all that a manifest says and 2.0 knows, and of its bytes."""
+    """Return the SHA-256 of what is migrated: the content that 2.0 uses, and the manifest's bytes."""
     content = (
         of.tenant_id.raw.hex(),
         of.name,
@@ -292,7 +292,7 @@ def _slug(value: object) -> str | None:
 
 
 def _shown_slug(value: object) -> str | None:
-    """What stands in place of a slug: a string, cut when it is long, a number or a boolean; else its kind."""
+    """Return an invalid slug as text: a string, truncated if long, a number or a boolean; else its type."""
     if value is None:
         return None
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What becomes of a slug that a manifest gives, or that is made from its name, and that is taken."""
+"""Alternatives for a slug, given by a manifest or derived from its name, that is already taken."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -10,12 +10,12 @@ DIGITS = 8
 
 
 def first_suffixed(slug: str, tenant_id: TenantId) -> str:
-    """The slug, `-` and 8 hex digits of the SHA-256 of the ID's 16 bytes; cut so that all is 63 at most."""
+    """Return the slug, cut to fit, `-` and 8 hex digits of the SHA-256 of the ID's 16 bytes: 63 at most."""
     return _suffixed(slug, sha256(tenant_id.raw).hexdigest()[:DIGITS])
 
 
 def suffixed_slugs(slug: str, tenant_id: TenantId) -> Iterator[str]:
-    """That slug, and then, should it be taken too, ones with more and more digits."""
+    """Yield that slug, then slugs with more and more digits, for the case that it is taken too."""
     digest = sha256(tenant_id.raw).hexdigest()
     for digits in range(DIGITS, MAX_SLUG_LENGTH - 1):
         made = _suffixed(slug, digest[:digits])

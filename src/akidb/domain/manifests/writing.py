@@ -1,6 +1,6 @@
-"""Writes a tenant back as a manifest of 1.x: its own bytes while nothing changed, else those that did.
+"""Writes a tenant as a 1.x manifest: the original bytes, with the changed members replaced.
 
-A member that changed is replaced where it stands; all other bytes of the manifest stay as they were.
+A changed member is replaced in place; all other bytes of the manifest are kept.
 """
 
 import codecs
@@ -19,15 +19,15 @@ STATUSES = {
     TenantStatus.ACTIVE: "active",
     TenantStatus.SUSPENDED: "suspended",
     TenantStatus.DECOMMISSIONED: "deleted",
-    TenantStatus.PROVISIONING: "suspended",  # 1.x has no state in which a tenant is not yet to be used
+    TenantStatus.PROVISIONING: "suspended",  # 1.x has no status for tenants that cannot be used yet
 }
 _QUOTAS = {"max_storage_bytes": "storage_quota_bytes", "api_rate_limit_per_second": "qps_quota"}
 _SPACE = re.compile(r"[ \t\n\r]*")
-_decoder = json.JSONDecoder(parse_int=str)  # of any length: where it ends is all that is wanted
+_decoder = json.JSONDecoder(parse_int=str)  # of any length: only the end of a number is needed
 
 
 def new_manifest(tenant: Tenant) -> bytes:
-    """The manifest of a tenant that was born in 2.0."""
+    """Return the manifest of a tenant that was created in 2.0."""
     document = {
         "tenant_id": f"tenant_{tenant.tenant_id.raw.hex()}",
         "name": tenant.name,
@@ -42,13 +42,13 @@ def new_manifest(tenant: Tenant) -> bytes:
 
 
 def changed_manifest(body: bytes, tenant: Tenant, slug: str) -> bytes:
-    """The manifest that a tenant came with, as the tenant is now; the same bytes when nothing changed.
+    """Return a tenant's original manifest with its current values; the same bytes if nothing changed.
 
-    `slug` is the one that it was given by the migration.
+    `slug` is the slug that the migration assigned.
     """
     manifest = read_manifest(body)
     if manifest is None:
-        raise ValueError("no manifest")
+        raise ValueError("not a manifest")
     changes = _changes(manifest, tenant, slug)
     if not changes:
         return body
@@ -59,7 +59,7 @@ def changed_manifest(body: bytes, tenant: Tenant, slug: str) -> bytes:
 
 
 def _changes(manifest: Manifest, tenant: Tenant, slug: str) -> dict[str, Any]:
-    """The members that must change, those of `quotas` in an object of their own."""
+    """Return the members that must change, those of `quotas` in a separate object."""
     changes: dict[str, Any] = {}
     if tenant.name != manifest.name:
         changes["name"] = tenant.name
@@ -77,18 +77,18 @@ def _changes(manifest: Manifest, tenant: Tenant, slug: str) -> dict[str, Any]:
     )
     if quotas:
         changes["quotas"] = quotas
-    # As JSON: to Python 1 and true are equal.
+    # Compared as JSON, since Python treats 1 and True as equal.
     if canonical(tenant.metadata) != canonical(manifest.metadata):
         changes["metadata"] = tenant.metadata
     return changes
 
 
 class _Quotas(dict[str, int]):
-    """Those quotas that changed; the others stay."""
+    """The quotas that changed; the others are kept."""
 
 
 class _Member(NamedTuple):
-    """Where a member of an object stands in its text."""
+    """The position of a member of an object in its text."""
 
     key: str
     start: int
@@ -99,12 +99,12 @@ class _Member(NamedTuple):
 
 
 def _replaced(text: str, changes: dict[str, Any]) -> str:
-    """An object's text with these members changed; those that it lacks come after its last."""
+    """Return an object's text with these members changed; missing ones are appended."""
     members = list(_members(text))
     missing = {key: value for key, value in changes.items() if key not in {each.key for each in members}}
     if not members:
         return json.dumps(missing, ensure_ascii=False)
-    # Added first and then from the last to the first, so that no place moves before it is used.
+    # Appends first, then replaces from last to first, so that no position shifts before it is used.
     first, after, last = members[0], members[min(1, len(members) - 1)], members[-1]
     space = text[text.rfind(",", 0, after.start) + 1 : after.start] if after is not first else " "
     colon = text[first.colon : first.value]
@@ -129,7 +129,7 @@ def _members(text: str) -> Iterator[_Member]:
 
 
 def _written(value: Any, before: str) -> str:
-    """A new value in the place of another."""
+    """Return the text of a new value that replaces another."""
     if isinstance(value, _Quotas) and before.startswith("{"):
         return _replaced(before, value)
     return json.dumps(value, ensure_ascii=False)

@@ -1,1 +1,1 @@
-"""Alembic's folder: one numbered step in `versions` for each released schema of the metadata store."""
+"""Alembic's folder: one numbered migration in `versions` for each released schema of the metadata store."""

@@ -1,4 +1,4 @@
-"""Run by Alembic: the caller hands over a connection that is already in a transaction."""
+"""Run by Alembic on a connection, passed by the caller, that is already in a transaction."""
 
 from alembic import context
 

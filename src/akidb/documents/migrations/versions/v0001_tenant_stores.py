@@ -6,7 +6,7 @@ revision = "0001"
 down_revision = None
 
 PARTITIONS = 16
-"""Of each table; a power of two may be split in halves later."""
+"""Per table; a power of two allows halving partitions later."""
 
 
 def _partitioned(table: str, columns: str) -> tuple[str, ...]:
@@ -103,5 +103,5 @@ POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Make the first schema."""
+    """Create the first schema."""
     steps.run(sqlite=(), postgresql=POSTGRESQL)

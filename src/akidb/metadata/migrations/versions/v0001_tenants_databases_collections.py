@@ -23,7 +23,7 @@ def _name(column: str) -> str:
 
 
 def _versioned(table: str, state: str, deleted: str) -> str:
-    """The columns that every entity ends with."""
+    """Return the trailing columns shared by all entities."""
     return f"""
         version INTEGER NOT NULL CONSTRAINT {table}_version CHECK (version >= 1),
         created_at TEXT NOT NULL CONSTRAINT {table}_created_at CHECK (created_at GLOB '{_INSTANT}'),
@@ -35,7 +35,7 @@ def _versioned(table: str, state: str, deleted: str) -> str:
 
 
 def _touch(table: str, key: str) -> str:
-    """Keep version and time true when a row is changed by other means than this program."""
+    """Keep version and time correct if a row is changed outside AkiDB."""
     return f"""
     CREATE TRIGGER {table}_touch AFTER UPDATE ON {table} FOR EACH ROW WHEN NEW.version = OLD.version
     BEGIN
@@ -186,7 +186,7 @@ def _pg_name(column: str) -> str:
 
 
 def _pg_versioned(table: str, state: str, deleted: str) -> str:
-    """The columns that every entity ends with."""
+    """Return the trailing columns shared by all entities."""
     return f"""
         version bigint NOT NULL CONSTRAINT {table}_version CHECK (version >= 1),
         created_at timestamptz NOT NULL,
@@ -343,5 +343,5 @@ POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Make the first schema."""
+    """Create the first schema."""
     steps.run(sqlite=SQLITE, postgresql=POSTGRESQL)

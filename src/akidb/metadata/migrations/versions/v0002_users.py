@@ -8,8 +8,8 @@ down_revision = "0001"
 _DIGIT = "[0-9]"
 _INSTANT = f"{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}T[0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}.{_DIGIT * 6}Z"
 
-# `email_key` is the email folded by the program, so that both databases compare alike. What the schema can
-# hold of that is the part that is ASCII, which both of them fold alike.
+# AkiDB computes `email_key`, the case-folded email, so that both databases compare alike. The schema can
+# only check the ASCII part, which both databases fold alike.
 SQLITE = (
     f"""
     CREATE TABLE users (
@@ -36,7 +36,7 @@ SQLITE = (
         CONSTRAINT users_tenant_key UNIQUE (tenant_id, user_id),
         CONSTRAINT users_created_by FOREIGN KEY (tenant_id, created_by) REFERENCES users (tenant_id, user_id)
     ) STRICT""",
-    # Looked through for whom a user created, when that user is deleted.
+    # Finds the users that a user created, when that user is deleted.
     "CREATE INDEX users_by_creator ON users (tenant_id, created_by) WHERE created_by IS NOT NULL",
     """
     CREATE TRIGGER users_touch AFTER UPDATE ON users FOR EACH ROW WHEN NEW.version = OLD.version
@@ -80,10 +80,10 @@ SQLITE_BACK = POSTGRESQL_BACK = ("DROP TABLE users",)
 
 
 def upgrade() -> None:
-    """Make the table of users."""
+    """Create the table of users."""
     steps.run(sqlite=SQLITE, postgresql=POSTGRESQL)
 
 
 def downgrade() -> None:
-    """Drop it; the audit keeps what was done."""
+    """Drop it; audit entries are kept."""
     steps.run(sqlite=SQLITE_BACK, postgresql=POSTGRESQL_BACK)

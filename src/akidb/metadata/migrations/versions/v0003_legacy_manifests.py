@@ -8,7 +8,7 @@ down_revision = "0002"
 _DIGIT = "[0-9]"
 _INSTANT = f"{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}T[0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}.{_DIGIT * 6}Z"
 
-# Paths are bytes, as the file system has them. Two migrations from two directories may bring one path twice.
+# Paths are bytes, as in the file system. Migrations from two directories may import the same path twice.
 SQLITE = (
     f"""
     CREATE TABLE legacy_manifests (
@@ -40,10 +40,10 @@ SQLITE_BACK = POSTGRESQL_BACK = ("DROP TABLE legacy_manifests",)
 
 
 def upgrade() -> None:
-    """Make their table."""
+    """Create the table of manifests."""
     steps.run(sqlite=SQLITE, postgresql=POSTGRESQL)
 
 
 def downgrade() -> None:
-    """Drop it. What it held cannot go back to 1.x byte for byte any more."""
+    """Drop it. Byte-exact export of its manifests to 1.x is then impossible."""
     steps.run(sqlite=SQLITE_BACK, postgresql=POSTGRESQL_BACK)

@@ -1,8 +1,8 @@
-"""The change feed of each tenant's metadata, kept by triggers, so that no change passes it by.
+"""The change feed of each tenant's metadata, maintained by triggers, so that no change is missed.
 
-Of each entity the last change alone is kept; that of the tenant itself stands with its feed, so that creating
-a tenant writes one row here. What the feed holds goes with its tenant; deletions are
-forgotten when the feed is 100,000 changes further, and the floor says up to where.
+Only the last change of each entity is kept; that of the tenant itself is in the feed row, so that creating a
+tenant writes one row here. The feed is deleted with its tenant. Deletions are dropped once the feed is
+100,000 changes further; the tombstone floor is the last dropped sequence.
 """
 
 from akidb.sql import steps
@@ -26,7 +26,7 @@ def _entity(table: str) -> str:
 
 
 def _note(table: str, row: str, deleted: int) -> str:
-    """Give a change the tenant's next sequence; nothing is noted of a tenant that has no feed any more."""
+    """Give a change the tenant's next sequence; record nothing for a tenant without a feed."""
     tenant, entity = f"{row}.tenant_id", _entity(table)
     return f"""
         UPDATE metadata_feeds SET sequence = sequence + 1 WHERE tenant_id = {tenant};
@@ -38,7 +38,7 @@ def _note(table: str, row: str, deleted: int) -> str:
 
 
 def _forget(tenant: str) -> str:
-    """Forget the oldest deletions, and raise the floor to the last one forgotten."""
+    """Drop the oldest deletions, and raise the floor to the last one dropped."""
     old = f"""tenant_id = {tenant} AND deleted = 1
             AND sequence <= (SELECT sequence - {_KEPT} FROM metadata_feeds WHERE tenant_id = {tenant})"""
     return f"""
@@ -49,7 +49,7 @@ def _forget(tenant: str) -> str:
 
 
 def _sqlite_triggers(table: str) -> tuple[str, ...]:
-    """Notes of what happens to one table; rows that a cascade deletes come by here too."""
+    """Return the triggers that record changes of one table; they also fire for cascaded deletes."""
     return tuple(
         f"""
         CREATE TRIGGER {table}_feed_{verb.lower()} AFTER {verb} ON {table} FOR EACH ROW
@@ -105,7 +105,7 @@ SQLITE = (
         UPDATE metadata_feeds SET sequence = sequence + 1, tenant_sequence = sequence + 1
         WHERE tenant_id = NEW.tenant_id;
     END""",
-    # Before the rows below the tenant go, so that nothing is noted of them.
+    # Before the cascade deletes the rows of the tenant, so that those are not recorded.
     """
     CREATE TRIGGER tenants_feed_delete BEFORE DELETE ON tenants FOR EACH ROW
     BEGIN
@@ -147,7 +147,7 @@ POSTGRESQL = (
     SELECT tenants.tenant_id, gen_random_uuid(), coalesce(max(metadata_changes.sequence), 1), 1, 0
     FROM tenants LEFT JOIN metadata_changes ON metadata_changes.tenant_id = tenants.tenant_id
     GROUP BY tenants.tenant_id""",
-    # The update locks the feed's row, so that sequences are committed in their order.
+    # The update locks the feed row, so that sequences are committed in order.
     f"""
     CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -236,10 +236,10 @@ POSTGRESQL_BACK = (
 
 
 def upgrade() -> None:
-    """Make the feeds, with what is there as their first changes."""
+    """Create the feeds, with the existing entities as their first changes."""
     steps.run(sqlite=SQLITE, postgresql=POSTGRESQL)
 
 
 def downgrade() -> None:
-    """Drop the feeds; their readers start again when there are new ones."""
+    """Drop the feeds; readers of later feeds start from the beginning."""
     steps.run(sqlite=SQLITE_BACK, postgresql=POSTGRESQL_BACK)

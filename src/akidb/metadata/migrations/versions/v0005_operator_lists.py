@@ -1,7 +1,7 @@
-"""Lists for operators: names as they are searched, an index of what they hold, and the orders of lists.
+"""Lists for operators: folded names for search, a substring index, and the indexes of sort orders.
 
-SQLite indexes names in batches: a new one waits in `unindexed_names`, which a search reads too, until there
-are so many that writing them all at once is cheap. PostgreSQL's GIN index does the same by itself.
+SQLite indexes names in batches: new names are queued in `unindexed_names`, which searches read too, until
+a batch is large enough to write cheaply. PostgreSQL's GIN index does the same with its pending list.
 """
 
 from alembic import op
@@ -26,7 +26,7 @@ _ORDERS = {
 _INDEXES = (
     "CREATE INDEX tenants_by_name ON tenants (name_folded, tenant_id)",
     "CREATE INDEX tenants_by_update ON tenants (updated_at, tenant_id)",
-    # Nearly all are active and cost nothing here: theirs are the orders of all.
+    # Nearly all tenants are active and use the full indexes; these partial ones leave them out.
     *(
         f"CREATE INDEX tenants_inactive_by_{order} ON tenants (status, {columns})"
         " WHERE deleted_at IS NULL AND status <> 'active'"
@@ -42,7 +42,7 @@ _INDEXES = (
     WHERE deleted_at IS NOT NULL""",
 )
 
-# Two characters that no name holds end it, so that a needle of one or two begins some three of it.
+# Padded with two characters that no name contains, so that a needle of 1 or 2 is a prefix of a trigram.
 _GRAMS = "name_folded || char(1, 1)"
 _TAKE_OUT = """
         INSERT INTO tenant_grams (tenant_grams, rowid, name)
@@ -100,12 +100,12 @@ SQLITE = (
         {"; ".join(_INDEX_ALL)};
     END""",
 )
-# What is taken out leaves no term behind; libraries before 3.42 drop it when they merge.
+# Deletes remove the terms at once; SQLite before 3.42 drops them on merge.
 _SECURE_DELETE = ("INSERT INTO tenant_grams (tenant_grams, rank) VALUES ('secure-delete', 1)",)
 
 POSTGRESQL = (
     *_INDEXES,
-    # Dear by its own word, so that the planner never computes it for every row of the table.
+    # The high COST keeps the planner from computing it for every row of the table.
     """
     CREATE FUNCTION name_grams(name text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10000 AS $$
@@ -138,7 +138,7 @@ POSTGRESQL_BACK = (
 
 
 def upgrade() -> None:
-    """Fold the names that are there, then index them."""
+    """Fold the existing names, then index them."""
     if op.get_bind().dialect.name == "postgresql":
         _fold_on_postgresql()
     else:
@@ -148,14 +148,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop all of it; the names themselves stay."""
+    """Drop all of it; the names themselves are kept."""
     steps.run(sqlite=SQLITE_BACK, postgresql=POSTGRESQL_BACK)
 
 
 def _fold_on_sqlite() -> None:
     driver = driver_of(op.get_bind())
     driver.execute("ALTER TABLE tenants ADD COLUMN name_folded TEXT NOT NULL DEFAULT ''")
-    # The column is no change of a tenant: neither its version nor its feed may notice.
+    # Filling the column is not a change of the tenant: version and feed must stay as they are.
     triggers = driver.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'tenants'"
     ).fetchall()

@@ -1,7 +1,7 @@
-"""No audit entry is replaced by inserting another one with its ID.
+"""Refuses to replace an audit entry by inserting another one with its ID.
 
-SQLite deletes what `INSERT OR REPLACE` replaces without a word to the trigger that forbids it. PostgreSQL's
-`ON CONFLICT DO UPDATE` is an update, which is refused there already.
+SQLite deletes the row replaced by `INSERT OR REPLACE` without firing the trigger that forbids it.
+PostgreSQL's `ON CONFLICT DO UPDATE` is an update, which is already refused there.
 """
 
 from akidb.sql import steps
@@ -21,10 +21,10 @@ SQLITE_BACK = ("DROP TRIGGER audit_entries_no_replace",)
 
 
 def upgrade() -> None:
-    """Refuse it."""
+    """Create the trigger."""
     steps.run(sqlite=SQLITE, postgresql=())
 
 
 def downgrade() -> None:
-    """Let it pass."""
+    """Drop the trigger."""
     steps.run(sqlite=SQLITE_BACK, postgresql=())
