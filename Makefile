@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that share the tests: one more than there are cores, since tests also wait. None of them: make test WORKERS=0
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Processes that share the tests: two more than there are cores, since tests also wait. None of them: make test WORKERS=0
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Programs that tests start by the hundred need not be compiled anew each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow check format bench constraints wheels clean
+.PHONY: demo test coverage test-slow check format bench constraints wheels clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ demo: $(READY)
 	$(BIN)/akidb demo
 
 test: $(READY)
+	$(BIN)/python -m akidb model pull all-minilm-l6-v2
+	$(PYTEST) -m 'not slow'
+
+coverage: $(READY)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
 	$(PYTEST) -m 'not slow' --cov --cov-report=term
 

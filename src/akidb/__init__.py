@@ -8,12 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from akidb.client.connect import connect
-from akidb.client.handles.client import Client, Models
-from akidb.client.handles.collections import CollectionHandle, Collections
-from akidb.client.handles.databases import DatabaseHandle, Databases
-from akidb.client.handles.migration import Migration
-from akidb.client.handles.tenants import TenantHandle, Tenants
-from akidb.client.handles.users import UserHandle, Users
 from akidb.client.results import Matches, Page
 from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
@@ -63,6 +57,12 @@ from akidb.settings import Settings
 
 if TYPE_CHECKING:
     import akidb.aio as aio  # noqa: PLR0402 - mypy does not find it as `from akidb import aio`
+    from akidb.client.handles.client import Client, Models
+    from akidb.client.handles.collections import CollectionHandle, Collections
+    from akidb.client.handles.databases import DatabaseHandle, Databases
+    from akidb.client.handles.migration import Migration
+    from akidb.client.handles.tenants import TenantHandle, Tenants
+    from akidb.client.handles.users import UserHandle, Users
     from akidb.observe.metrics import metrics
 
 __version__ = "2.0.0.dev0"
@@ -141,8 +141,20 @@ __all__ = [
 
 
 if not TYPE_CHECKING:  # would make a type checker accept any name
+    _HANDLES = {
+        "client": ("Client", "Models"),
+        "collections": ("CollectionHandle", "Collections"),
+        "databases": ("DatabaseHandle", "Databases"),
+        "migration": ("Migration",),
+        "tenants": ("TenantHandle", "Tenants"),
+        "users": ("UserHandle", "Users"),
+    }
+    """Modules of the public handles, which the command line starts without."""
 
     def __getattr__(name: str) -> Any:
+        for module, names in _HANDLES.items():
+            if name in names:
+                return getattr(import_module(f"akidb.client.handles.{module}"), name)
         if name == "aio":
             return import_module("akidb.aio")
         if name == "metrics":

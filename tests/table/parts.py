@@ -57,13 +57,13 @@ def handler_fault(row: Operation, handlers: dict[type[Any], Handler]) -> str | N
     if handler is None:
         return "no handler"
     hints = get_type_hints(inspect.unwrap(handler.call))
-    given = hints["return"]
+    given = hints.get("return")
     if row.waits:  # a reader of what is answered
         (given,), (wanted,) = get_args(given), get_args(row.answer)
     else:
         wanted = row.answer
-    if hints["asked"] is not row.request or given not in {wanted, _plain(wanted)}:
-        return f"its handler is of {hints['asked'].__name__}, and gives {given}"
+    if hints.get("asked") is not row.request or given not in {wanted, _plain(wanted)}:
+        return f"its handler takes {hints.get('asked')} as `asked` and returns {given}"
     return None
 
 

@@ -18,7 +18,8 @@ from akidb.bench.measure import Line, Work, at_least, in_turns, latency_lines, o
 from akidb.client.connect import bind
 from akidb.client.http.transport import Transport
 from akidb.domain.errors import Unavailable
-from akidb.operations.documents import UpsertDocuments
+from akidb.operations.declare import Operations
+from akidb.operations.documents import SearchDocuments, UpsertDocuments
 from akidb.settings import load
 
 SUITE = "http"
@@ -60,7 +61,7 @@ def _poster(http: Transport, path: str, bodies: list[bytes]) -> Work:
     return post
 
 
-def _upsert(http: Transport, remote: Any, batches: list[list[dict[str, Any]]]) -> list[Line]:
+def _upsert(http: Transport, remote: Operations, batches: list[list[dict[str, Any]]]) -> list[Line]:
     bodies = [
         msgspec.json.encode({"documents": [{**d, "vector": d["vector"].tolist()} for d in batch]})
         for batch in batches
@@ -69,7 +70,9 @@ def _upsert(http: Transport, remote: Any, batches: list[list[dict[str, Any]]]) -
     taken = in_turns(
         {
             "akidb, JSON ready-made": _poster(http, "/documents", bodies),
-            "akidb's client, NumPy": lambda n: remote.documents.upsert(PATH, batches[n]),
+            "akidb's client, NumPy": lambda n: remote.perform(
+                UpsertDocuments(**PATH._asdict(), documents=batches[n])
+            ),
         },
         len(batches) - 5,
     )
@@ -77,15 +80,17 @@ def _upsert(http: Transport, remote: Any, batches: list[list[dict[str, Any]]]) -
     return rate_lines(SUITE, work, taken, BATCH, "documents/s", at_least(12_000))
 
 
-def _search(http: Transport, remote: Any, local: Any) -> list[Line]:
+def _search(http: Transport, remote: Operations, local: Operations) -> list[Line]:
     asked = vectors(1000, seed=11)
     bodies = [msgspec.json.encode({"vector": row.tolist()}) for row in asked]
 
     taken = in_turns(
         {
             "akidb, JSON ready-made": _poster(http, "/search", bodies),
-            "akidb's client, NumPy": lambda n: remote.documents.search(PATH, vector=asked[n]),
-            "in process": lambda n: local.documents.search(PATH, vector=asked[n]),
+            "akidb's client, NumPy": lambda n: remote.perform(
+                SearchDocuments(**PATH._asdict(), vector=asked[n])
+            ),
+            "in process": lambda n: local.perform(SearchDocuments(**PATH._asdict(), vector=asked[n])),
         },
         500,
     )

@@ -18,6 +18,10 @@ EXIT_FAILED = 1
 _PACKAGE = Path(__file__).parents[1]
 """The directory of the program's own code; other directories may have the same name."""
 
+_AS_ELSEWHERE = {
+    "must be a valid integer, unable to parse string as an integer": "must be a whole number, not str",
+    "must be a valid number, unable to parse string as a number": "must be a finite number",
+}
 EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.InvalidArgument: 2,
     errors.NotFound: 3,
@@ -102,7 +106,8 @@ def _of_the_call(error: typer.TyperException) -> InvalidArgument:
         return InvalidArgument(name, "is missing")
     # The text before the colon comes from the library and its validator.
     reason = message.partition(": ")[2].removeprefix("Value error, ").removesuffix(".")
-    return InvalidArgument(name, reason.replace("Input should be", "must be", 1))
+    reason = reason.replace("Input should be", "must be", 1)
+    return InvalidArgument(name, _AS_ELSEWHERE.get(reason, reason))
 
 
 def _of_the_system(error: OSError) -> str:

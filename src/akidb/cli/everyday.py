@@ -97,7 +97,7 @@ def _placed(given: dict[str, Any], places: list[str]) -> dict[str, Any]:
 
 def _print(session: Session, row: Operation, shown: str, answer: Any) -> None:
     out = session.out
-    if row.verb in {"delete", "purge"}:
+    if answer is None:
         done = f"{row.verb}d"
         back = f"; `akidb {row.feature} restore` restores it" if _can_restore(row) else ""
         out.done({done: shown}, f"{done} {shown}{back}")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
-from akidb.client.handles.client import Client
 from akidb.domain.errors import InvalidArgument
 from akidb.settings import Settings, load
 
 if TYPE_CHECKING:
+    from akidb.client.handles.client import Client
     from akidb.operations.declare import Operations
 
 Target = str | os.PathLike[str]
@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
 
 def connect(
     target: Target | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, **settings: Any
-) -> Client:
+) -> "Client":
     """Connect to AkiDB.
 
     `target` is a directory (created if it does not exist), `sqlite:///PATH` (four slashes for an absolute
@@ -35,6 +35,8 @@ def connect(
     Raises InvalidArgument for an invalid target or setting, Unavailable when the directory cannot be
     used or is locked by a process that is not a server.
     """
+    from akidb.client.handles.client import Client
+
     loaded = load(**settings)
     return Client(bind(loaded.url if target is None else target, loaded, timeout_seconds=timeout_seconds))
 

@@ -248,7 +248,7 @@ class Operation:
     @staticmethod
     def _check_one_of(request: Request[Any], first: str, second: str) -> None:
         if (getattr(request, first) is None) == (getattr(request, second) is None):
-            raise InvalidArgument(first, f"either {first} or {second} is needed, not both")
+            raise InvalidArgument(first, f"give exactly one of {first} and {second}")
 
 
 def _as_json(value: Any) -> Any:

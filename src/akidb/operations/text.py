@@ -16,8 +16,8 @@ from akidb.operations.declare import OPERATIONS, Request
 Parser = Callable[[str, str], Any]
 """Called with the text and the field's name."""
 
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?", re.ASCII)
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,18})?", re.ASCII)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
 _FLAGS = {"true": True, "false": False}
 
 

@@ -117,7 +117,7 @@ class Dispatcher:
 
     def perform(self, request: Request[A], **ends: Any) -> A:
         """Execute a request, as specified by `akidb.operations.Operations`."""
-        if self._handlers[type(request)].row.waits:
+        if self._handlers[type(request)].row.waits and not ends:
             answer: A = self.watch(request).wait(request.wait_seconds)  # type: ignore[attr-defined]
             return answer
         return self._run(request, ends)  # type: ignore[no-any-return]

@@ -40,7 +40,7 @@ def _parameter(value: Any) -> Any:
         return ",".join(sorted(value))
     if isinstance(value, msgspec.Raw):  # a filter
         return bytes(value).decode()
-    return f"{value:.3f}" if isinstance(value, float) else value
+    return f"{value:.18f}" if isinstance(value, float) else value
 
 
 def _documents(documents: Sequence[DocumentLike]) -> list[dict[str, object]]:
