@@ -34,7 +34,10 @@ class History:
                 if found == model.state():
                     continue
                 assert step is not None, f"{tenant} lost something"
-                expected = model.after(step, ids_of(found, step)).state()
+                try:
+                    expected: object = model.after(step, ids_of(found, step)).state()
+                except ValueError:  # the documents of the step are not all there
+                    expected = None
                 assert found == expected, f"{tenant} lost something, or holds a part of {step}"
                 self.done_unsaid += 1
             assert unsound(operations) == []
