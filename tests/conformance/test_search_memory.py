@@ -140,6 +140,22 @@ def test_tenants_have_separate_index_memory(librarian: Librarian, collections: l
     assert librarian.asked == [0]
 
 
+def test_forgotten_collection_leaves_the_others_in_memory(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    tenant_id = librarian.shelf.tenant.tenant_id
+    for collection in collections:
+        librarian.ask(QUESTION, collection=collection)
+    librarian.index.forget(tenant_id, [collections[1].collection_id])
+    assert librarian.memory_bytes == 2 * each_takes
+    for collection, reads in zip(collections, ([], [0], []), strict=True):
+        librarian.ask(QUESTION, collection=collection)
+        assert librarian.asked == reads
+    librarian.index.forget(tenant_id, [each.collection_id for each in collections])
+    assert librarian.memory_bytes == 0
+    assert tenant_id not in librarian.index.tenants()
+
+
 def test_new_store_id_reloads_collection(librarian: Librarian, collections: list[Collection]) -> None:
     librarian.ask(QUESTION, collection=collections[0])
     librarian.ask(QUESTION, collection=collections[0], store_id=StoreId(bytes(16)))

@@ -19,6 +19,7 @@ from akidb.operations.upkeep import MaintainStores
 from .worlds import World, notes, on_files, opened, vector_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
+OTHER = CollectionPath("aki-labs", "kb", "other")
 BESIDE = CollectionPath("beside", "kb", "notes")
 Act = Callable[[World], Any]
 
@@ -138,6 +139,19 @@ def test_purge_of_collection_removes_index_from_memory(
     PURGES[what](world)
     assert indexed(world) == {beside.tenant_id}
     assert limited(world) == {tenant.tenant_id, beside.tenant_id}
+
+
+@pytest.mark.parametrize("purges", [False, True])
+def test_deleted_collection_leaves_its_siblings_in_memory(purges: bool, world: World, tenant: Tenant) -> None:
+    world.collection(name="other")
+    world.on(OTHER, UpsertDocuments, documents=notes("a", "b"))
+    world.on(OTHER, SearchDocuments, vector=vector_of("a"))
+    both = world.ops._runtime.stores._index.memory_bytes(tenant.tenant_id)
+    delete_collection(world)
+    if purges:
+        PURGES["collection"](world)
+    left = world.ops._runtime.stores._index.memory_bytes(tenant.tenant_id)
+    assert 0 < left < both
 
 
 def test_failed_purge_keeps_rate_limit_and_index_of_tenant(world: World, tenant: Tenant) -> None:

@@ -5,11 +5,12 @@ collection's sequence from the rows, so the next search finds every write, and a
 How it stores the vectors (one matrix, segments, not at all) is an implementation detail.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.filters import Filter
-from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import DocumentReader
 
 if TYPE_CHECKING:
@@ -63,5 +64,5 @@ class VectorIndex(Protocol):
     def tenants(self) -> list[TenantId]:
         """Return the tenants that have indexes in memory."""
 
-    def forget(self, tenant_id: TenantId) -> None:
-        """Release all indexes of a tenant."""
+    def forget(self, tenant_id: TenantId, collections: Iterable[CollectionId] | None = None) -> None:
+        """Release all indexes of a tenant, or those of some of its collections."""

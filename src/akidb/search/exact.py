@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
@@ -27,35 +28,49 @@ class _TenantMemory:
         self.store_id = store_id
         self.lock = threading.Lock()
         self.loaded: OrderedDict[CollectionId, _Loaded] = OrderedDict()
-
-    def memory_bytes(self) -> int:
-        return sum(each.memory_bytes for each in self.loaded.values())
+        self.memory_bytes = 0
+        """The sum over `loaded`, kept up to date: a tenant may have thousands of collections."""
 
     def take(self, control: CollectionControl, quota_bytes: int) -> _Loaded | None:
         """Return the collection's entry, evicting others if needed; None if it alone exceeds the quota."""
         needed = control.document_count * row_bytes(control.dimension)
         with self.lock:
             if needed > quota_bytes:
-                self.loaded.pop(control.collection_id, None)
+                self._evict(control.collection_id)
                 return None
             found = self.loaded.get(control.collection_id)
             if found is None:
                 found = self.loaded[control.collection_id] = _Loaded(control)
             self.loaded.move_to_end(control.collection_id)
-            found.memory_bytes = max(found.memory_bytes, needed)
+            self._resize(found, max(found.memory_bytes, needed))
             self._make_room(quota_bytes)
             return found
 
     def settle(self, collection_id: CollectionId, loaded: _Loaded, quota_bytes: int) -> None:
         """Update the entry's size after a search, and evict entries above the quota."""
         with self.lock:
-            loaded.memory_bytes = loaded.matrix.memory_bytes
             if self.loaded.get(collection_id) is loaded:
+                self._resize(loaded, loaded.matrix.memory_bytes)
                 self._make_room(quota_bytes)
 
+    def evict(self, collections: Iterable[CollectionId]) -> None:
+        """Evict these collections, if they are loaded."""
+        with self.lock:
+            for collection_id in collections:
+                self._evict(collection_id)
+
+    def _resize(self, loaded: _Loaded, memory_bytes: int) -> None:
+        self.memory_bytes += memory_bytes - loaded.memory_bytes
+        loaded.memory_bytes = memory_bytes
+
+    def _evict(self, collection_id: CollectionId) -> None:
+        evicted = self.loaded.pop(collection_id, None)
+        if evicted is not None:
+            self.memory_bytes -= evicted.memory_bytes
+
     def _make_room(self, quota_bytes: int) -> None:
-        while self.loaded and self.memory_bytes() > quota_bytes:
-            self.loaded.popitem(last=False)
+        while self.loaded and self.memory_bytes > quota_bytes:
+            self._evict(next(iter(self.loaded)))
 
 
 class ExactIndex:
@@ -97,18 +112,21 @@ class ExactIndex:
         memory = self._tenants.get(tenant_id)
         if memory is None:
             return 0
-        with memory.lock:
-            return memory.memory_bytes()
+        return memory.memory_bytes
 
     def tenants(self) -> list[TenantId]:
         """Return the tenants with cached data."""
         with self._lock:
             return list(self._tenants)
 
-    def forget(self, tenant_id: TenantId) -> None:
-        """Evict all cached data of a tenant."""
+    def forget(self, tenant_id: TenantId, collections: Iterable[CollectionId] | None = None) -> None:
+        """Evict the cached data of a tenant, or of some of its collections."""
         with self._lock:
-            self._tenants.pop(tenant_id, None)
+            memory = self._tenants.get(tenant_id)
+            if memory is not None and collections is not None:
+                memory.evict(collections)
+            if memory is not None and (collections is None or not memory.loaded):
+                del self._tenants[tenant_id]
 
     def _memory(self, tenant_id: TenantId, store_id: StoreId) -> _TenantMemory:
         memory = self._tenants.get(tenant_id)

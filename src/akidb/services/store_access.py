@@ -167,9 +167,12 @@ class StoreAccess:
             changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
         purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
         store.apply(tenant, changed, purged)
-        gone = (database.deleted_at or collection.deleted_at for database, collection in changed)
-        if purged or tenant.deleted_at or any(gone):
-            self._index.forget(tenant_id)  # deleted entities must not use the tenant's memory quota
+        # Deleted entities must not use the tenant's memory quota.
+        gone = [c.collection_id for database, c in changed if database.deleted_at or c.deleted_at]
+        if tenant.deleted_at:
+            self._index.forget(tenant_id)
+        elif gone or purged:
+            self._index.forget(tenant_id, [*gone, *purged])
         if purged and not store.erase():
             return  # still being read: the next use or maintenance retries
         with self._metadata.transaction() as tx:
