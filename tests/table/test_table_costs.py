@@ -104,14 +104,14 @@ def _crowd(operations: LocalOperations, ids: dict[str, Ids], number: int) -> Non
     """Give everything so many siblings, in the quickest way that makes sound rows."""
     runtime = operations._runtime
     mine, now = ids["mine"], datetime.now(UTC)
-    times = {"created_at": now, "updated_at": now}
+    times: dict[str, Any] = {"created_at": now, "updated_at": now}
     beside = []
     with runtime.metadata.transaction() as tx:
         for n in range(number):
             name = f"sibling{n:05}"
             tenant_id = runtime.ids.new(TenantId)
             tx.tenants.create(Tenant(tenant_id=tenant_id, name=name, slug=name, external_id=name, **times))
-            within = {"tenant_id": mine.tenant, **times}
+            within: dict[str, Any] = {"tenant_id": mine.tenant, **times}
             database = Database(database_id=runtime.ids.new(DatabaseId), name=name, **within)
             tx.databases.create(database)
             collection = Collection(
