@@ -45,6 +45,7 @@ from akidb.domain.errors import (
     PreconditionFailed,
     QuotaExceeded,
     RateLimited,
+    StorageFull,
     Unauthenticated,
     Unavailable,
 )
@@ -116,6 +117,7 @@ __all__ = [
     "ReturnReport",
     "SearchStatistics",
     "Settings",
+    "StorageFull",
     "Tenant",
     "TenantHandle",
     "TenantId",

@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """PostgreSQL connections per kind of store, and the same number for locks between processes."""
     max_queued_requests: int = 1024
     """Maximum number of requests that a server runs or queues; further ones are refused as overloaded."""
+    disk_reserve_bytes: int = 64 * 2**20
+    """Free space that only operations that release space, such as deleting, may use; 0 disables it."""
     retention_seconds: int = 7 * 24 * 3600
     """How long deleted entities can be restored, and copies made before a schema migration are kept."""
     log_level: str = "info"
@@ -118,6 +120,11 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
     if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:
         raise InvalidArgument("retention_seconds", f"must be 0-{MAX_RETENTION_SECONDS}")
-    for name, minimum in (("max_open_stores", 1), ("postgresql_pool_size", 2), ("max_queued_requests", 1)):
+    for name, minimum in (
+        ("max_open_stores", 1),
+        ("postgresql_pool_size", 2),
+        ("max_queued_requests", 1),
+        ("disk_reserve_bytes", 0),
+    ):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

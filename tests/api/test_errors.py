@@ -32,6 +32,7 @@ _SPECIFIED = {
     "precondition_failed": 412,
     "idempotency_mismatch": 422,
     "unavailable": 503,
+    "storage_full": 507,
     "internal": 500,
     "method_not_allowed": 405,
     "payload_too_large": 413,

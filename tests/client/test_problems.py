@@ -23,6 +23,7 @@ ERRORS = [
     akidb.PreconditionFailed("tenant", 1, 2),
     akidb.IdempotencyMismatch(),
     akidb.Unavailable("the store is being restored"),
+    akidb.StorageFull("the disk is full"),
     akidb.Internal(),
 ]
 

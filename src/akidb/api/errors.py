@@ -78,6 +78,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         errors.Internal: 500,
         errors.Overloaded: 503,
         errors.Unavailable: 503,
+        errors.StorageFull: 507,
     }
 )
 """The status of each error class. A subclass without an entry has that of its base."""

@@ -245,4 +245,6 @@ def _errors(route: Route) -> Iterator[type[AkiDBError]]:
         yield from (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
     if route.takes_key:
         yield errors.IdempotencyMismatch
+    if route.operation is not None and route.operation.grows:
+        yield errors.StorageFull
     yield from route.raises

@@ -35,6 +35,7 @@ EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.RateLimited: 5,
     errors.Overloaded: EXIT_FAILED,
     errors.Unavailable: EXIT_FAILED,
+    errors.StorageFull: EXIT_FAILED,
     errors.Internal: EXIT_FAILED,
 }
 """The exit status of each error class; a subclass has that of its base."""

@@ -59,6 +59,7 @@ __all__ = ["METADATA_NAME", "TENANTS_NAME", "DirectoryHeld", "LocalOperations", 
 _SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
     *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
+    "disk_reserve_bytes",
 )
 CLOSED = "the connection is closed"
 ARCHIVE_TIMEOUT_SECONDS = 60.0
@@ -133,13 +134,19 @@ class _Runtime:
             ids=ids,
             now=_now,
             retention=timedelta(seconds=settings.retention_seconds),
+            disk=self.place.disk,
         )
         self.default_model = settings.default_model
         self.ids = ids
-        self.scratch = ArchiveScratch(self.place.scratch, self.place.room_bytes)
+        self.scratch = ArchiveScratch(self.place.scratch, self.place.scratch_disk)
         embeddings = EmbeddingService(models, settings.default_model)
         self.dispatcher = Dispatcher(
-            self.admission, self.metadata, transactions, ScopeCache(self.metadata), limiter
+            self.admission,
+            self.metadata,
+            transactions,
+            ScopeCache(self.metadata),
+            limiter,
+            self.place.disk,
         )
         for service in (
             TenantService(self.metadata, self.stores, index, self.purging, ids),

@@ -5,8 +5,9 @@ directory's lock, its backup copies and its scratch files. Everything above the 
 """
 
 import resource
-import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +16,23 @@ from akidb.deployment.owner import OwnerLock
 from akidb.deployment.restore import require_finished
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
+from akidb.domain.names import MAX_INTEGER
 from akidb.metadata.store import SqliteMetadataStore
+from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
+from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import make_directory
 
 METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
 COPIES_NAME = "backups"
+RESERVE_NAME = "reserve"
+"""A file of allocated blocks, removed while an operation releases space on a full disk."""
 DESCRIPTORS_PER_STORE = 5
 """One connection uses three; a store used by several threads at once has more connections."""
 OTHER_DESCRIPTORS = 64
@@ -62,8 +68,13 @@ class Place(Protocol):
     def was_killed(self) -> bool:
         """Whether the last owner was killed and may have left a purge unfinished."""
 
-    def room_bytes(self) -> int:
-        """Return the maximum unpacked size of an archive, in bytes."""
+    @property
+    def disk(self) -> Disk:
+        """The disk of the stores."""
+
+    @property
+    def scratch_disk(self) -> Disk:
+        """The disk of the scratch directory."""
 
     def publish(self, socket: Path) -> None:
         """Publish the path of this server's socket to other processes on this machine."""
@@ -83,16 +94,19 @@ class DirectoryPlace:
         self.directory = path
         self.copies = SchemaBackups(path / COPIES_NAME, lambda: datetime.now(UTC))
         self.scratch = path / SCRATCH_NAME
-        self._lock = OwnerLock(path)
-        try:
-            if not restoring:
-                require_finished(path)
-            for each in (path, path / TENANTS_NAME):
-                clear_scratch(each)
-            self._open(path, settings)
-        except BaseException:
-            self._lock.release()
-            raise
+        self.disk = Room(path, settings.disk_reserve_bytes, ballast=path / RESERVE_NAME)
+        self.scratch_disk = self.disk
+        with self.disk.releasing():  # to delete on a full disk, the directory must be opened first
+            self._lock = OwnerLock(path)
+            try:
+                if not restoring:
+                    require_finished(path)
+                for each in (path, path / TENANTS_NAME):
+                    clear_scratch(each)
+                self._open(path, settings)
+            except BaseException:
+                self._lock.release()
+                raise
 
     def _open(self, path: Path, settings: Settings) -> None:
         tenants = path / TENANTS_NAME
@@ -103,17 +117,15 @@ class DirectoryPlace:
             synchronous=settings.synchronous,
             expected=any(tenants.glob("*.db")),  # stores without metadata: a loss, not a new directory
             copies=self.copies,
+            room=self.disk,
         )
         self.tenant_stores = SqliteTenantStores(
             tenants,
             max_open=_affordable(settings.max_open_stores),
             synchronous=settings.synchronous,
             copies=self.copies,
+            room=Room(tenants, settings.disk_reserve_bytes),  # a link may lead to another disk
         )
-
-    def room_bytes(self) -> int:
-        """Return the free bytes on its disk."""
-        return shutil.disk_usage(self.directory).free
 
     def publish(self, socket: Path) -> None:
         """Write the socket path into the lock file."""
@@ -146,6 +158,25 @@ class NoCopies:
         return 0
 
 
+class UnknownDisk:
+    """`akidb.ports.disk.Disk` of a database server, which cannot be asked: nothing is refused beforehand."""
+
+    def require(self, growth_bytes: int = 0) -> None:
+        """Do nothing."""
+
+    def releasing(self) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+    def uploading(self) -> AbstractContextManager[Callable[[int], None]]:
+        """Yield a function that does nothing."""
+        return nullcontext(self.require)
+
+    def spare_bytes(self) -> int:
+        """Return the largest number: no limit is known."""
+        return MAX_INTEGER
+
+
 class PostgresPlace:
     """A PostgreSQL database, possibly shared with other processes."""
 
@@ -159,6 +190,8 @@ class PostgresPlace:
         from akidb.metadata.store import PostgresMetadataStore
 
         self.copies = NoCopies()
+        self.disk = UnknownDisk()
+        self.scratch_disk = Room(Path(tempfile.gettempdir()), settings.disk_reserve_bytes)
         synchronous, pool_size = settings.synchronous, settings.postgresql_pool_size
         self.metadata = PostgresMetadataStore(url, synchronous=synchronous, pool_size=pool_size)
         try:
@@ -168,10 +201,6 @@ class PostgresPlace:
         except BaseException:
             self.metadata.close()
             raise
-
-    def room_bytes(self) -> int:
-        """Return the free bytes for temporary files; the database server's disk cannot be queried."""
-        return shutil.disk_usage(tempfile.gettempdir()).free
 
     def publish(self, socket: Path) -> None:
         """Do nothing: other processes connect to the database themselves."""

@@ -19,6 +19,7 @@ from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
+from akidb.sql.room import Room
 from akidb.sql.sqlite import SqliteFile, sync_directory
 
 PART_ROWS = 1_000
@@ -114,8 +115,11 @@ class SqlStoreFiller:
             if isinstance(part, CollectionImage):
                 self._add_collection(connection, part)
             elif isinstance(part, Documents):
-                connection.execute(sa.insert(tables.documents), self._document_rows(part))
+                rows = self._document_rows(part)
+                self._database.require_room(connection, sum(row["size_bytes"] for row in rows))
+                connection.execute(sa.insert(tables.documents), rows)
             else:
+                self._database.require_room(connection, sum(map(len, part.ids)))
                 connection.execute(
                     sa.insert(tables.tombstones),
                     [
@@ -142,7 +146,7 @@ class SqlStoreFiller:
             self._sql.own,
         )
 
-    def _document_rows(self, part: Documents) -> list[dict[str, object]]:
+    def _document_rows(self, part: Documents) -> list[dict[str, Any]]:
         blob, width = part.vectors.astype("<f4", copy=False).tobytes(), part.vectors.shape[1] * 4
         return [
             {
@@ -162,19 +166,19 @@ class SqlStoreFiller:
 
 
 @contextmanager
-def filled(path: Path) -> Iterator[SqlStoreFiller]:
+def filled(path: Path, room: Room | None = None) -> Iterator[SqlStoreFiller]:
     """Fill the new, empty store in a file; durable when the block ends."""
-    with durable(path) as file:
+    with durable(path, room) as file:
         yield SqlStoreFiller(file)
 
 
 @contextmanager
-def durable(path: Path) -> Iterator[SqliteFile]:
+def durable(path: Path, room: Room | None = None) -> Iterator[SqliteFile]:
     """Open an unregistered store for writing; durable when the block ends.
 
     Nothing is synced earlier: a crash loses the whole store, which is not registered yet.
     """
-    file = SqliteFile(path, synchronous="off")
+    file = SqliteFile(path, synchronous="off", room=room)
     try:
         yield file
     finally:

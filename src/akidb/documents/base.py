@@ -41,7 +41,7 @@ class SqlTenantStore:
         """Open an atomic write transaction on a collection."""
         with self._database.write() as connection:
             found = read_control(connection, self._sql, collection_id, Access.DOCUMENT_WRITE, writes=True)
-            writer = SqlDocumentWriter(connection, self._sql, found)
+            writer = SqlDocumentWriter(connection, self._sql, found, self._database.require_room)
             yield observed("tenant", "documents", writer, self._database.system)
 
     def control_state(self) -> ControlState:

@@ -18,6 +18,7 @@ from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreImage
 from akidb.sql.archive_image import image_of
 from akidb.sql.errors import translated
+from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, create_file, sync_directory
 
@@ -33,6 +34,7 @@ class SqliteTenantStore(SqlTenantStore):
         *,
         synchronous: str = "full",
         copies: SchemaBackups | None = None,
+        room: Room | None = None,
     ) -> None:
         """Open the file. A copy is taken before a schema migration.
 
@@ -42,7 +44,7 @@ class SqliteTenantStore(SqlTenantStore):
             missing = not path.exists() or path.stat().st_size == 0
         if missing:
             raise _lost(path)
-        self._file = SqliteFile(path, synchronous=synchronous)
+        self._file = SqliteFile(path, synchronous=synchronous, room=room)
         self._copies = copies
         super().__init__(self._file, IN_FILE, store_id)
         try:

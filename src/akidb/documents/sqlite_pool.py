@@ -15,8 +15,12 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.documents import TenantStore
+from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.telemetry import observed
+
+NEW_STORE_BYTES = 256 * 1024
+"""What an empty store takes, with its log."""
 
 
 class _Entry:
@@ -48,8 +52,10 @@ class SqliteTenantStores:
         max_open: int,
         synchronous: str = "full",
         copies: SchemaBackups | None = None,
+        room: Room | None = None,
     ) -> None:
         self._directory = directory
+        self._room = room
         self._copies = copies
         self._max_open = max_open
         self._synchronous = synchronous
@@ -57,6 +63,8 @@ class SqliteTenantStores:
         self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
+        if self._room is not None:
+            self._room.require(NEW_STORE_BYTES)
         with self._using(tenant_id) as entry, entry.lock:
             self._close_entry(entry)
             SqliteTenantStore.create(
@@ -82,7 +90,7 @@ class SqliteTenantStores:
             path = self._path(tenant_id)
             SqliteTenantStore.create(path, tenant_id, store_id, synchronous="off")
             try:
-                with filled(path) as filler:
+                with filled(path, self._room) as filler:
                     yield filler
             except BaseException:
                 remove_files(path)
@@ -90,7 +98,7 @@ class SqliteTenantStores:
 
     def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
         with self._using(tenant_id) as entry, entry.lock:
-            branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed)
+            branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed, self._room)
 
     def _make_ready(
         self,
@@ -108,6 +116,7 @@ class SqliteTenantStores:
                 store_id,
                 synchronous=self._synchronous,
                 copies=self._copies,
+                room=self._room,
             )
         generation = entry.generation
         try:

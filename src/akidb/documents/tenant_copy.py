@@ -13,6 +13,7 @@ from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
 from akidb.sql.archive_image import copy_connection, remove_scratch, scratch_path
+from akidb.sql.room import Room
 from akidb.sql.sqlite import sync_directory
 
 Renamed = Mapping[CollectionId, CollectionImage]
@@ -20,13 +21,18 @@ Renamed = Mapping[CollectionId, CollectionImage]
 
 
 def branch_file(
-    image: StoreImage, path: Path, tenant_id: TenantId, store_id: StoreId, renamed: Renamed
+    image: StoreImage,
+    path: Path,
+    tenant_id: TenantId,
+    store_id: StoreId,
+    renamed: Renamed,
+    room: Room | None = None,
 ) -> None:
     """Create the store of another tenant in a new file, atomically and durably."""
     assert isinstance(image, SqlStoreImage)
     made = scratch_path(path)
     try:
-        copy_connection(image.connection, made)
+        copy_connection(image.connection, made, room=room)
         with durable(made) as file, file.write() as connection:
             _rename(connection, tenant_id, store_id, renamed)
         made.rename(path)

@@ -21,8 +21,16 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class SqlDocumentWriter(SqlDocumentReader):
     """`akidb.ports.documents.DocumentWriter`. `control` is the row before the transaction."""
 
-    def __init__(self, connection: sa.Connection, sql: TenantSql, control_row: CollectionControl) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        sql: TenantSql,
+        control_row: CollectionControl,
+        require_room: Callable[[sa.Connection, int], None],
+    ) -> None:
+        """Take, as `require_room`, the check that the disk has room for rows of so many bytes."""
         super().__init__(connection, sql, control_row)
+        self._require_room = require_room
         self._sequence = control_row.sequence
         self._rows_written = rows_of(connection, sql, control_row.collection_key)
 
@@ -31,11 +39,13 @@ class SqlDocumentWriter(SqlDocumentReader):
         if self._sequence:  # 0: nothing was ever written, in this transaction or before
             found = self._statements.sizes.all(self._connection, **self._key, wanted=batch.ids)
             known = {row[0]: row[1] for row in found}
+        size = sum(batch.sizes)
         first = self._account(
             documents=len(batch.ids) - len(known),
-            size=sum(batch.sizes) - sum(known.values()),
+            size=size - sum(known.values()),
             writes=len(batch.ids),
         )
+        self._require_room(self._connection, size)
         self._rows_written.upsert(batch, first)
 
     def delete(self, selection: Selection) -> int:
@@ -62,6 +72,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         if not new:
             return 0
         first = self._account(documents=0, size=growth, writes=len(new))
+        self._require_room(self._connection, sum(size for _, size, _ in new))
         self._rows_written.replace_metadata(new, first)
         return len(new)
 

@@ -186,6 +186,13 @@ class Unavailable(AkiDBError):
         super().__init__(message)
 
 
+class StorageFull(Unavailable):
+    """The disk of a store is full, but for the reserve that deleting may use. Nothing was changed."""
+
+    code = "storage_full"
+    title = "Storage full"
+
+
 class Internal(AkiDBError):
     """A defect of AkiDB or of one of its dependencies."""
 

@@ -26,6 +26,7 @@ from akidb.sql.answers import SqlAnswers
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
+from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
 from akidb.sql.telemetry import observed_transaction
@@ -150,6 +151,7 @@ class SqliteMetadataStore(SqlMetadataStore):
         synchronous: str = "full",
         expected: bool = False,
         copies: SchemaBackups | None = None,
+        room: Room | None = None,
     ) -> None:
         """Open the file, creating it if missing. A copy is taken before a schema migration.
 
@@ -161,7 +163,7 @@ class SqliteMetadataStore(SqlMetadataStore):
                 raise schema.lost(path.name)
             if not path.exists():
                 create_file(path)
-        self._file = SqliteFile(path, synchronous=synchronous, kind="metadata")
+        self._file = SqliteFile(path, synchronous=synchronous, kind="metadata", room=room)
         super().__init__(self._file)
         try:
             schema.bring_forward(self._file, expected=expected, copies=copies)

@@ -75,21 +75,21 @@ class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
     if_version: Version | None = None
 
 
-@operation("collection.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
+@operation("collection.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE, grows=False)
 class DeleteCollection(InCollection[None], kw_only=True, frozen=True):
     """Delete a collection and its documents; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
 
-@operation("collection.restore", "POST", ONE + "/restore", needs=Access.METADATA_WRITE)
+@operation("collection.restore", "POST", ONE + "/restore", needs=Access.METADATA_WRITE, grows=False)
 class RestoreCollection(InCollection[Collection], kw_only=True, frozen=True):
     """Restore a deleted collection with its documents."""
 
     if_version: Version | None = None
 
 
-@operation("collection.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE)
+@operation("collection.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE, grows=False)
 class PurgeCollection(InCollection[None], kw_only=True, frozen=True):
     """Permanently remove a deleted collection and its documents."""
 

@@ -66,21 +66,21 @@ class UpdateDatabase(InDatabase[Database], kw_only=True, frozen=True):
     if_version: Version | None = None
 
 
-@operation("database.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
+@operation("database.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE, grows=False)
 class DeleteDatabase(InDatabase[None], kw_only=True, frozen=True):
     """Delete a database and its collections; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
 
-@operation("database.restore", "POST", ONE + "/restore", needs=Access.METADATA_WRITE)
+@operation("database.restore", "POST", ONE + "/restore", needs=Access.METADATA_WRITE, grows=False)
 class RestoreDatabase(InDatabase[Database], kw_only=True, frozen=True):
     """Restore a deleted database with its collections."""
 
     if_version: Version | None = None
 
 
-@operation("database.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE)
+@operation("database.purge", "POST", ONE + "/purge", status=204, needs=Access.METADATA_WRITE, grows=False)
 class PurgeDatabase(InDatabase[None], kw_only=True, frozen=True):
     """Permanently remove a deleted database and its documents."""
 

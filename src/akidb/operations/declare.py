@@ -93,6 +93,8 @@ class Operation:
     status: int = 200
     changes: bool
     """Whether it modifies data, and therefore accepts an Idempotency-Key."""
+    grows: bool
+    """Whether it stores more: it is refused when only the reserve of the disk is left."""
     slow: bool = False
     """Whether it may take seconds; a server limits how many of these run concurrently."""
     waits: bool = False
@@ -286,6 +288,7 @@ OPERATIONS: dict[type[Request[Any]], Operation] = {}
 def operation(name: str, method: str = "", path: str = "", **columns: Any) -> Callable[[RequestT], RequestT]:
     """Add a request to the table; `columns` are fields of `Operation`."""
     columns.setdefault("changes", method != "GET")
+    columns.setdefault("grows", columns["changes"])
 
     def declare(request: RequestT) -> RequestT:
         OPERATIONS[request] = Operation(request=request, name=name, method=method, path=path, **columns)

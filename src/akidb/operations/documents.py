@@ -94,6 +94,7 @@ class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     needs=Access.DOCUMENT_WRITE,
     member="deleted",
     one_of=IDS_OR_FILTER,
+    grows=False,
     raises=(RateLimited,),
 )
 class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):

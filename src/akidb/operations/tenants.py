@@ -90,14 +90,14 @@ class UpdateTenant(InTenant[Tenant], kw_only=True, frozen=True):
     if_version: Version | None = None
 
 
-@operation("tenant.activate", "POST", ONE + "/activate")
+@operation("tenant.activate", "POST", ONE + "/activate", grows=False)
 class ActivateTenant(InTenant[Tenant], kw_only=True, frozen=True):
     """Activate a provisioning or suspended tenant."""
 
     if_version: Version | None = None
 
 
-@operation("tenant.suspend", "POST", ONE + "/suspend")
+@operation("tenant.suspend", "POST", ONE + "/suspend", grows=False)
 class SuspendTenant(InTenant[Tenant], kw_only=True, frozen=True):
     """Suspend a tenant: only its metadata and audit log can be read. No write commits after the response."""
 
@@ -105,21 +105,21 @@ class SuspendTenant(InTenant[Tenant], kw_only=True, frozen=True):
     if_version: Version | None = None
 
 
-@operation("tenant.delete", "DELETE", ONE, status=204)
+@operation("tenant.delete", "DELETE", ONE, status=204, grows=False)
 class DeleteTenant(InTenant[None], kw_only=True, frozen=True):
     """Delete a tenant and everything in it; it can be restored until it is purged."""
 
     if_version: Version | None = None
 
 
-@operation("tenant.restore", "POST", ONE + "/restore")
+@operation("tenant.restore", "POST", ONE + "/restore", grows=False)
 class RestoreTenant(InTenant[Tenant], kw_only=True, frozen=True):
     """Restore a deleted tenant with its previous status."""
 
     if_version: Version | None = None
 
 
-@operation("tenant.purge", "POST", ONE + "/purge", status=204)
+@operation("tenant.purge", "POST", ONE + "/purge", status=204, grows=False)
 class PurgeTenant(InTenant[None], kw_only=True, frozen=True):
     """Permanently remove a deleted tenant and everything that it stored."""
 

@@ -51,28 +51,28 @@ class UpdateUser(OfUser[User], kw_only=True, frozen=True):
     if_version: Version | None = None
 
 
-@operation("user.activate", "POST", ONE + "/activate", needs=Access.METADATA_WRITE)
+@operation("user.activate", "POST", ONE + "/activate", needs=Access.METADATA_WRITE, grows=False)
 class ActivateUser(OfUser[User], kw_only=True, frozen=True):
     """Activate a suspended or deactivated user."""
 
     if_version: Version | None = None
 
 
-@operation("user.suspend", "POST", ONE + "/suspend", needs=Access.METADATA_WRITE)
+@operation("user.suspend", "POST", ONE + "/suspend", needs=Access.METADATA_WRITE, grows=False)
 class SuspendUser(OfUser[User], kw_only=True, frozen=True):
     """Suspend an active user temporarily."""
 
     if_version: Version | None = None
 
 
-@operation("user.deactivate", "POST", ONE + "/deactivate", needs=Access.METADATA_WRITE)
+@operation("user.deactivate", "POST", ONE + "/deactivate", needs=Access.METADATA_WRITE, grows=False)
 class DeactivateUser(OfUser[User], kw_only=True, frozen=True):
     """Deactivate an active or suspended user who is leaving."""
 
     if_version: Version | None = None
 
 
-@operation("user.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE)
+@operation("user.delete", "DELETE", ONE, status=204, needs=Access.METADATA_WRITE, grows=False)
 class DeleteUser(OfUser[None], kw_only=True, frozen=True):
     """Permanently remove a user; audit entries are kept."""
 

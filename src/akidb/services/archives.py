@@ -41,6 +41,7 @@ from akidb.ports.archive import (
     StoreImage,
     Tombstones,
 )
+from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.archive_checks import Contents, check_archive
@@ -60,10 +61,12 @@ ROWS_AT_ONCE = 500
 class ArchiveScratch:
     """Scratch space for archives while they are checked."""
 
-    def __init__(self, scratch: Path | None, room_bytes: Callable[[], int]) -> None:
-        """Take a directory, created when needed, or None for the system's temporary directory."""
+    def __init__(self, scratch: Path | None, disk: Disk) -> None:
+        """Take a directory, created when needed, or None for the system's temporary one, and its disk."""
         self._scratch = scratch
-        self.room_bytes = room_bytes
+        self._disk = disk
+        self.room_bytes = disk.spare_bytes
+        """The limit of the unpacked size of an archive."""
 
     @contextmanager
     def seekable(self, source: ByteSource) -> Iterator[IO[bytes]]:
@@ -74,12 +77,12 @@ class ArchiveScratch:
             return
         if self._scratch is not None:
             self._scratch.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._scratch, prefix="upload-") as copy:
-            room, size = self.room_bytes(), 0
+        with (
+            self._disk.uploading() as take,
+            tempfile.TemporaryFile(dir=self._scratch, prefix="upload-") as copy,
+        ):
             while piece := source.read(COPIED_BYTES):
-                size += len(piece)
-                if size > room:
-                    raise Unavailable(f"not enough space for the archive: {room} bytes are free")
+                take(len(piece))
                 copy.write(piece)
             copy.seek(0)
             yield copy

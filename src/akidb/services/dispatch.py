@@ -18,6 +18,7 @@ from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import require
 from akidb.observe.operations import Running
 from akidb.operations.declare import OPERATIONS, InCollection, Operation, Request
+from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
 from akidb.services.rate import RateLimiter
@@ -97,12 +98,14 @@ class Dispatcher:
         transactions: Transactions,
         scopes: ScopeCache,
         limiter: RateLimiter,
+        disk: Disk,
     ) -> None:
         self._admission = admission
         self._metadata = metadata
         self._transactions = transactions
         self._scopes = scopes
         self._limiter = limiter
+        self._disk = disk
         self._handlers: dict[type[Request[Any]], Handler] = {}
 
     def add(self, service: object) -> None:
@@ -128,22 +131,32 @@ class Dispatcher:
 
     def _run(self, request: Request[Any], ends: dict[str, Any]) -> Any:
         handler = self._handlers[type(request)]
-        row, call, kind, after = handler
+        row, kind = handler.row, handler.kind
         with self._admission, Running(row.name, self._admission.slow_operation_seconds):
             request = row.checked(request)
-            if kind == "own":
-                return call(request, **ends)
-            if ends:
-                raise TypeError(f"{row.name} takes no {', '.join(ends)}")
-            if kind == "collection":
-                return call(self._scope(row, request), request)
-            if kind == "read":
-                with self._metadata.read() as tx:
-                    return call(tx, request)
-            answer = self._transactions.carry_out(row, request, lambda change: call(change, request))
-            if after is not None:
-                after()
-            return answer
+            if row.grows:
+                if kind != "collection":  # documents are checked with their size where they are written
+                    self._disk.require()
+            elif row.changes:
+                with self._disk.releasing():
+                    return self._call(handler, request, ends)
+            return self._call(handler, request, ends)
+
+    def _call(self, handler: Handler, request: Any, ends: dict[str, Any]) -> Any:
+        row, call, kind, after = handler
+        if kind == "own":
+            return call(request, **ends)
+        if ends:
+            raise TypeError(f"{row.name} takes no {', '.join(ends)}")
+        if kind == "collection":
+            return call(self._scope(row, request), request)
+        if kind == "read":
+            with self._metadata.read() as tx:
+                return call(tx, request)
+        answer = self._transactions.carry_out(row, request, lambda change: call(change, request))
+        if after is not None:
+            after()
+        return answer
 
     def _scope(self, row: Operation, request: Any) -> Scope:
         """Find the collection, check its states, and take a token from the tenant's rate limiter."""

@@ -17,6 +17,7 @@ from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.observe.telemetry import OK
 from akidb.ports.conflicts import TransactionConflict
+from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.admission import Admission
 from akidb.services.purging import PurgeableBackups, Purging
@@ -50,6 +51,7 @@ class Maintenance:
         ids: IdGenerator,
         now: Callable[[], datetime],
         retention: timedelta,
+        disk: Disk,
     ) -> None:
         self._admission = admission
         self._metadata = metadata
@@ -59,6 +61,7 @@ class Maintenance:
         self._ids = ids
         self._now = now
         self._retention = retention
+        self._disk = disk
         self._round = threading.Lock()
         self._stopped = threading.Event()
 
@@ -72,7 +75,7 @@ class Maintenance:
 
     def run(self) -> MaintenanceReport:
         """Run one round now. Failures are reported, and retried in the next round."""
-        with self._round:
+        with self._round, self._disk.releasing():
             problems: list[str] = []
             before = self._now() - self._retention
             settled = self._settle_stores(problems)

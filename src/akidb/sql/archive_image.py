@@ -13,13 +13,15 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import StorageFull, Unavailable
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
+from akidb.sql.room import Room
 from akidb.sql.sqlite import SqliteFile, library
 
 SCRATCH_NAME = "tmp"
 """The directory beside a store file for unfinished files. Its contents after a crash are garbage."""
+_SIZE = ("page_count", "page_size")
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def image_of(database: SqlDatabase) -> Iterator[sa.Connection]:
         return
     path = scratch_path(database.path)
     try:
-        copy_file(database, path, synchronous="off")
+        copy_file(database, path, synchronous="off", room=database.room)
         image = SqliteFile(path, synchronous="off")
         try:
             with image.read(snapshot=True) as connection:
@@ -45,14 +47,22 @@ def image_of(database: SqlDatabase) -> Iterator[sa.Connection]:
         remove_scratch(path)
 
 
-def copy_file(file: SqliteFile, path: Path, *, synchronous: str = "full") -> None:
+def copy_file(file: SqliteFile, path: Path, *, synchronous: str = "full", room: Room | None = None) -> None:
     """Copy a consistent snapshot of a live file to a new path, readable only by its owner."""
     with file.read() as connection:
-        copy_connection(connection, path, synchronous=synchronous)
+        copy_connection(connection, path, synchronous=synchronous, room=room)
 
 
-def copy_connection(connection: sa.Connection, path: Path, *, synchronous: str = "full") -> None:
-    """Copy the database of a SQLite connection, as the connection sees it."""
+def copy_connection(
+    connection: sa.Connection, path: Path, *, synchronous: str = "full", room: Room | None = None
+) -> None:
+    """Copy the database of a SQLite connection, as the connection sees it.
+
+    Raises StorageFull if the copy would use the reserve of the disk, given by `room`.
+    """
+    if room is not None:
+        pages, size = (driver_of(connection).execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
+        room.require(pages * size)
     with translated(path.name):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         copy = library.connect(str(path))
@@ -61,7 +71,8 @@ def copy_connection(connection: sa.Connection, path: Path, *, synchronous: str =
         # All pages in one step: writers between steps would restart the backup forever.
         driver_of(connection).backup(copy)
     except library.Error as error:  # backup errors have no error name for `translated`
-        raise Unavailable(f"{path.name} cannot be copied: {error}") from error
+        kind = StorageFull if "disk is full" in str(error) else Unavailable
+        raise kind(f"{path.name} cannot be copied: {error}") from error
     finally:
         copy.close()
 

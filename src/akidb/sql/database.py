@@ -44,6 +44,12 @@ class SqlDatabase(Protocol):
         It is not possible while a reader has an older snapshot.
         """
 
+    def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
+        """Raise StorageFull if writing rows of so many bytes would use the reserve of the disk.
+
+        Never on PostgreSQL, whose disk is the server's matter.
+        """
+
     def figures(self) -> StoreFigures:
         """Return current gauges of connections and others that need no query."""
 

@@ -1,16 +1,18 @@
 """The single place where driver errors are translated into domain errors."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import AkiDBError, Overloaded, Unavailable
+from akidb.domain.errors import AkiDBError, Overloaded, StorageFull, Unavailable
 from akidb.ports.conflicts import TransactionConflict
 
 _CONFLICTS = {"40001", "40P01"}
 """SQLSTATEs of PostgreSQL for a serialization failure and a deadlock."""
 _LOCK_TIMEOUT = "55P03"
+_DISK_FULL = "53100"
 _CLASSES = {
     # SQLSTATE classes of PostgreSQL.
     "08": "the connection was lost",
@@ -41,9 +43,9 @@ _PREFIXES = (
 def translated(store: str) -> Iterator[None]:
     """Translate driver and I/O errors into domain errors that name the store and the cause.
 
-    Raises Unavailable for most, TransactionConflict for a transaction aborted in favour of another,
-    Overloaded for a lock timeout. IntegrityError passes through: the adapter that knows the tables
-    translates it.
+    Raises Unavailable for most, StorageFull for a full disk, TransactionConflict for a transaction aborted
+    in favour of another, Overloaded for a lock timeout. IntegrityError passes through: the adapter that knows
+    the tables translates it.
     """
     try:
         yield
@@ -61,7 +63,8 @@ def translation(store: str, error: BaseException) -> Exception | None:
     if isinstance(error, sa.exc.DBAPIError):
         return _of_driver(store, error.orig)
     if isinstance(error, OSError):
-        return Unavailable(f"{store}: {error.strerror}")
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return (StorageFull if full else Unavailable)(f"{store}: {error.strerror}")
     if _is_of_driver(error):  # raised while connecting, or by a statement run on the driver directly
         return _of_driver(store, error)
     return None
@@ -91,8 +94,11 @@ def _of_driver(store: str, error: object) -> Exception:
     if state is not None or not hasattr(error, "sqlite_errorname"):
         first_line = str(error).partition("\n")[0]
         reason = _CLASSES.get(str(state)[:2])
-        return Unavailable(f"{store}: {first_line if reason is None else f'{reason}: {first_line}'}")
-    return Unavailable(f"{store}: {_reason(error)}")
+        return (StorageFull if state == _DISK_FULL else Unavailable)(
+            f"{store}: {first_line if reason is None else f'{reason}: {first_line}'}"
+        )
+    full = _name(error) == "SQLITE_FULL"
+    return (StorageFull if full else Unavailable)(f"{store}: {_reason(error)}")
 
 
 def _name(error: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import StorageFull, Unavailable
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translation
 
@@ -103,7 +103,8 @@ class SharedTransaction:
         if self._error is not None and self._error is not own:
             found = translation(self._name, self._error)
             lost = f"{self._name}: the transaction was rolled back with another writer's"
-            raise Unavailable(lost if found is None else str(found)) from self._error
+            kind = StorageFull if isinstance(found, StorageFull) else Unavailable
+            raise kind(lost if found is None else str(found)) from self._error
 
     def _undo_last(self) -> bool:
         """Undo the work of the last writer; return whether other work is left."""

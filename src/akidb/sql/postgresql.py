@@ -180,6 +180,9 @@ class PostgresDatabase:
         """Return True: PostgreSQL's vacuum clears deleted rows from its pages."""
         return True
 
+    def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
+        """Do nothing: the server's disk is not known here."""
+
     def figures(self) -> StoreFigures:
         """Return current gauges of connections."""
         return StoreFigures(*self._pool.counts(), pool_waiting=self._pool.waiting)

@@ -22,6 +22,7 @@ from akidb.sql.database import driver_of
 from akidb.sql.errors import translated, translation
 from akidb.sql.gate import FairGate
 from akidb.sql.group_commit import SharedTransaction
+from akidb.sql.room import Room, require_for_rows
 from akidb.sql.secure_erase import Descriptors, clear_gaps
 from akidb.sql.telemetry import commit
 
@@ -140,8 +141,17 @@ class SqliteFile:
 
     system = "sqlite"
 
-    def __init__(self, path: Path, *, synchronous: str = "full", kind: StoreKind = "tenant") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: str = "full",
+        kind: StoreKind = "tenant",
+        room: Room | None = None,
+    ) -> None:
+        """Name a file, which is opened when it is used; `room` is that of its disk, if it has a reserve."""
         self.path = path
+        self.room = room
         self.name = path.name
         self.kind = kind
         self.gate = FairGate(path.name, kind=kind, left_open=self)
@@ -252,6 +262,11 @@ class SqliteFile:
         if not shared.undo(error):
             self._shared = None
             self._give(shared.connection, broken=broken)
+
+    def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
+        """Raise StorageFull if writing rows of so many bytes would use the reserve of the disk."""
+        if self.room is not None:
+            require_for_rows(self.room, driver_of(connection), size_bytes)
 
     def figures(self) -> StoreFigures:
         """Return current gauges of connections, queue and log."""

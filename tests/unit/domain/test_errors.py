@@ -18,6 +18,7 @@ from akidb.domain.errors import (
     PreconditionFailed,
     QuotaExceeded,
     RateLimited,
+    StorageFull,
     Unauthenticated,
     Unavailable,
 )
@@ -81,6 +82,7 @@ TABLE: list[tuple[AkiDBError, str, dict[str, object], str]] = [
         "this Idempotency-Key was used with another request",
     ),
     (Unavailable("metadata.db is closed"), "unavailable", {}, "metadata.db is closed"),
+    (StorageFull("metadata.db: full"), "storage_full", {}, "metadata.db: full"),
     (Internal(), "internal", {}, "internal error"),
 ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import StorageFull, Unavailable
 from akidb.sql import group_commit as commits
 from akidb.sql.sqlite import SqliteFile, create_file
 
@@ -161,7 +161,7 @@ def test_sqlite_auto_rollback_fails_all_earlier_writers(crowd: Crowd) -> None:
 
     crowd.run(6, work)
     assert sorted(crowd.raised) == [0, 1, 2, 3]
-    assert {type(error) for error in crowd.raised.values()} == {Unavailable}
+    assert {type(error) for error in crowd.raised.values()} == {StorageFull}
     assert all("No space left on device" in str(error) for error in crowd.raised.values())
     assert crowd.notes() == [4, 5]
 

@@ -113,8 +113,9 @@ def test_error_is_reported_by_code_and_reraised(heard: Heard) -> None:
 def test_driver_error_is_reported_with_mapped_domain_code() -> None:
     with pytest.raises(sqlite3.DatabaseError) as full:
         raise _sqlite_error("SQLITE_FULL")
-    assert code_of(full.value) == "unavailable"
-    assert code_of(OSError(28, "No space left on device")) == "unavailable"
+    assert code_of(full.value) == "storage_full"
+    assert code_of(OSError(28, "No space left on device")) == "storage_full"
+    assert code_of(OSError(5, "Input/output error")) == "unavailable"
     assert code_of(ValueError("a defect")) == "internal"
     assert code_of(KeyboardInterrupt()) == "internal"
 
