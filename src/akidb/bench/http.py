@@ -1,13 +1,8 @@
 """A real server process: durable upserts as JSON, and the overhead of HTTP in a search."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,9 +10,9 @@ import msgspec
 
 from akidb.bench.fixtures import DIMENSION, PATH, documents, fresh_store, prepare, vectors
 from akidb.bench.measure import Line, Work, at_least, in_turns, latency_lines, on_top_of, rate_lines
+from akidb.bench.server import serving, transport
 from akidb.client.connect import bind
 from akidb.client.http.transport import Transport
-from akidb.domain.errors import Unavailable
 from akidb.operations.declare import Operations
 from akidb.operations.documents import SearchDocuments, UpsertDocuments
 from akidb.settings import load
@@ -27,7 +22,6 @@ BATCH = 100
 COUNT = 10_000
 ROUTE = "/v1/tenants/bench/databases/bench/collections/documents"
 JSON = {"Content-Type": "application/json"}
-TIMEOUT_SECONDS = 60.0
 
 
 def run() -> list[Line]:
@@ -38,17 +32,13 @@ def run() -> list[Line]:
         _server() as url,
         fresh_store() as local,
         closing(bind(url, load())) as remote,
-        _transport(url) as http,
+        transport(url) as http,
     ):
         prepare(remote)
         lines = _upsert(http, remote, batches)
         for at in range(0, COUNT, 1000):
             local.perform(UpsertDocuments(**PATH._asdict(), documents=documents(at, rows[at : at + 1000])))
         return lines + _search(http, remote, local)
-
-
-def _transport(url: str) -> "closing[Transport]":
-    return closing(Transport(url, timeout_seconds=TIMEOUT_SECONDS))
 
 
 def _poster(http: Transport, path: str, bodies: list[bytes]) -> Work:
@@ -100,30 +90,8 @@ def _search(http: Transport, remote: Operations, local: Operations) -> list[Line
 @contextmanager
 def _server() -> Iterator[str]:
     """`akidb serve` on a directory and a port of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with TemporaryDirectory(prefix="akidb-bench-") as directory:
-        command = [sys.executable, "-m", "akidb", "--data", f"{directory}/data", "serve", "--port", str(port)]
-        process = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, env={**os.environ, "AKIDB_LOG_LEVEL": "warning"}
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(url)
-            yield url
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-
-
-def _wait(url: str) -> None:
-    with _transport(url) as http:
-        for _ in range(300):
-            try:
-                http.send("GET", "/health/live", None, {}, safe=True)
-            except Unavailable:
-                time.sleep(0.05)
-            else:
-                return
-    raise TimeoutError("the server did not start")
+    with (
+        TemporaryDirectory(prefix="akidb-bench-") as directory,
+        serving(Path(directory) / "data", environment={"AKIDB_LOG_LEVEL": "warning"}) as server,
+    ):
+        yield server.url

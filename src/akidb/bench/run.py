@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from akidb.bench import backup, documents, embedding, http, metadata, migration, startup
+from akidb.bench import backup, documents, embedding, http, metadata, migration, neighbours, startup
 from akidb.bench.measure import Line, table
 from akidb.sql.sqlite import library
 
@@ -18,6 +18,7 @@ SUITES = {
     "backup": backup.run,
     "embedding": embedding.run,
     "startup": startup.run,
+    "neighbours": neighbours.run,
 }
 
 
@@ -26,6 +27,16 @@ def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="akidb bench", description="Measure AkiDB on this machine.")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON value")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(neighbours.ATTACKS),
+        metavar="ATTACK",
+        help=f"of neighbours, only this attack (repeatable): {', '.join(neighbours.ATTACKS)}",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=neighbours.SECONDS, help="how long an attack of neighbours lasts"
+    )
     try:
         given = parser.parse_args(argv)
     except SystemExit as stopped:
@@ -37,13 +48,19 @@ def run(argv: list[str]) -> int:
     lines: list[Line] = []
     for name in given.suites or SUITES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        lines += SUITES[name]()
+        if name == neighbours.SUITE:
+            lines += neighbours.run(given.only or (), seconds=given.seconds)
+        else:
+            lines += SUITES[name]()
     if given.json:
         print(msgspec.json.encode({"machine": _machine(), "lines": lines}).decode())
     else:
         print(f"{_machine()}\nDurability: WAL, synchronous=FULL on both sides; Chroma as it comes.")
         print(f"Chroma: {_chroma()}\n")
         print(table(lines))
+        attacked = [line for line in lines if line.suite == neighbours.SUITE]
+        if attacked:
+            print(f"\n{neighbours.summary(attacked)}")
     return 0
 
 
