@@ -39,6 +39,7 @@ WITHOUT_TENANT = {
     "Outbox.waiting": "maintenance tells every store what it was not told",
     "Outbox.depth": "a figure for operators",
     "TenantStores.names": "doctor looks for those that no tenant has",
+    "TenantStores.displacements": "maintenance looks at every open store",
     "VectorIndex.tenants": "maintenance forgets those that another process deleted",
     "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",

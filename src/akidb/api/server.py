@@ -4,6 +4,7 @@ On SIGTERM or SIGINT it stops accepting connections, refuses new requests, finis
 closes the stores. On a second signal it does not wait for clients.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,7 @@ from akidb.api.logs import logging_to_stderr
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.deployment.places import Location
+from akidb.observe.logs import logger
 from akidb.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
@@ -28,6 +30,11 @@ GRACE_SECONDS = 60
 KEEP_ALIVE_SECONDS = 75
 MAX_HEAD_BYTES = 64 * 1024
 """The limit for request line and headers. It includes the filter of a scan."""
+
+TICKS_PER_LOOK = 10
+"""uvicorn ticks ten times a second."""
+
+_logger = logger("akidb.api")
 
 
 class Listening(NamedTuple):
@@ -87,7 +94,8 @@ def _serve(
             on_listening(Listening(url_of(tcp), None if unix is None else unix.path))
 
     try:
-        Server(app, started).run(sockets=[tcp] if unix is None else [tcp, unix.bound])
+        server = Server(app, started, unix=unix, keep=operations.keep_published)
+        server.run(sockets=[tcp] if unix is None else [tcp, unix.bound])
         operations.begin_shutdown()
     finally:
         if unix is not None:
@@ -126,7 +134,15 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn, but it refuses requests from the signal on and then exits with status 0."""
 
-    def __init__(self, app: Application, started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: Application,
+        started: Callable[[], None],
+        *,
+        unix: UnixSocket | None = None,
+        keep: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Serve `app`. A removed Unix socket is bound again within a second; `keep` runs as often."""
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -143,11 +159,38 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._on_started = started
+        self._unix = unix
+        self._keep = keep
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then call `started`."""
         await super().startup(sockets)
         self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second: look after the Unix socket."""
+        if self._unix is not None and counter % TICKS_PER_LOOK == 0:
+            try:
+                await self._keep_socket(self._unix)
+                self._keep()
+            except OSError as error:
+                _logger.warning("the Unix socket cannot be bound again: %s", error.strerror)
+        return await super().on_tick(counter)
+
+    async def _keep_socket(self, unix: UnixSocket) -> None:
+        fresh = unix.rebind()
+        if fresh is None:
+            return
+
+        def protocol() -> asyncio.Protocol:
+            return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        listening = await asyncio.get_running_loop().create_server(
+            protocol, sock=fresh, backlog=self.config.backlog
+        )
+        self.servers.pop().close()  # the Unix socket is the last one; its connections are kept
+        self.servers.append(listening)
+        _logger.warning("the Unix socket was removed; it is bound again")
 
     def stop(self) -> None:
         """Shut down as on a signal. Thread-safe."""

@@ -8,9 +8,10 @@ import socket
 import tempfile
 from pathlib import Path
 
+from akidb.deployment.owner import SOCKET_NAME
 from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.sql.identity import FileIdentity
 
-SOCKET_NAME = "akidb.sock"
 MAX_SOCKET_PATH_BYTES = 100
 """Below the platform limits for Unix socket paths (104 bytes on macOS, 108 on Linux)."""
 
@@ -65,18 +66,58 @@ class UnixSocket:
         if len(os.fsencode(self.path)) > MAX_SOCKET_PATH_BYTES:
             self._own_folder = Path(tempfile.mkdtemp(prefix="akidb-"))
             self.path = self._own_folder / SOCKET_NAME
-        self.path.unlink(missing_ok=True)
-        self.bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.bound.bind(str(self.path))
-            self.path.chmod(0o600)  # clients cannot connect before it listens
+            self._folder = FileIdentity(self.path.parent, directory=True)
+            self.bound = self._bind()
         except OSError as error:
-            self.close()
+            self._remove_folder()
             raise Unavailable(f"cannot listen on {self.path}: {error.strerror}") from None
+
+    def rebind(self) -> socket.socket | None:
+        """Bind a new socket if the file was removed or replaced; return it, None if all is well.
+
+        The caller closes the old one. If the directory was removed or replaced, nothing is done. Raises
+        OSError.
+        """
+        if self._is_there() or self._folder.problem() is not None:
+            return None
+        self.bound = self._bind()
+        return self.bound
 
     def close(self) -> None:
         """Close the socket and remove its file. Open connections are kept."""
         self.bound.close()
-        self.path.unlink(missing_ok=True)
+        if self._is_there():  # not that of the next server
+            self.path.unlink(missing_ok=True)
+        self._remove_folder()
+
+    def _bind(self) -> socket.socket:
+        """Return a new socket, bound at the path.
+
+        It is bound in a private directory and then moved: bound at the path, it would have the mode of
+        the process's umask for a moment.
+        """
+        private = Path(tempfile.mkdtemp(prefix="s", dir=self.path.parent))
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made = private / "s"
+            bound.bind(str(made))
+            made.chmod(0o600)
+            self._identity = made.lstat()
+            made.rename(self.path)
+        except BaseException:
+            bound.close()
+            raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        return bound
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self.path.lstat(), self._identity)
+        except OSError:
+            return False
+
+    def _remove_folder(self) -> None:
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)

@@ -56,6 +56,9 @@ def bind(
     except DirectoryHeld as held:
         if held.socket is None:
             raise
+        if not held.socket.is_socket():
+            held.add_note("that socket was removed; the server binds it again within seconds")
+            raise
         return _remote(_socket_url(held.socket), timeout_seconds)
 
 

@@ -135,6 +135,7 @@ class _Runtime:
             now=_now,
             retention=timedelta(seconds=settings.retention_seconds),
             disk=self.place.disk,
+            keep_place=self.place.keep,
         )
         self.default_model = settings.default_model
         self.ids = ids
@@ -260,6 +261,11 @@ class LocalOperations:
         with self._door():
             self._runtime.place.publish(path)
 
+    def keep_published(self) -> None:
+        """Publish it again if the note that names it was removed."""
+        if not self._closed:
+            self._runtime.place.keep()
+
     def begin_shutdown(self) -> None:
         """Refuse new operations, and wait for the running ones."""
         self._runtime.admission.drain("the server is shutting down")
@@ -274,7 +280,8 @@ class LocalOperations:
             self._perform = _refuse
             runtime.connections -= 1
             if runtime.connections == 0:
-                _open.pop(runtime.target, None)
+                if _open.get(runtime.target) is runtime:
+                    del _open[runtime.target]
                 runtime.close()
 
     def _door(self) -> Admission:
@@ -305,7 +312,7 @@ def open_local(target: Location, settings: Settings, *, restoring: bool = False)
     """
     with _open_lock:
         place = prepare(target)
-        runtime = _open.get(place)
+        runtime = _usable(_open.get(place))
         if runtime is None:
             try:
                 runtime = _open[place] = _Runtime(place, settings, restoring=restoring)
@@ -316,6 +323,19 @@ def open_local(target: Location, settings: Settings, *, restoring: bool = False)
             _refuse_other_settings(runtime.settings, settings)
         runtime.connections += 1
         return LocalOperations(runtime)
+
+
+def _usable(runtime: _Runtime | None) -> _Runtime | None:
+    """Return an open runtime; None if its directory is no longer the one at its path, which is opened then.
+
+    Raises Unavailable if its metadata file was removed or replaced: the directory is locked by it.
+    """
+    if runtime is None or runtime.place.is_displaced():
+        return None
+    problem = runtime.metadata.displacement()
+    if problem is not None:
+        raise Unavailable(f"{problem}; close the other connections of this process first")
+    return runtime
 
 
 def restore_local(target: Location, settings: Settings, archive: ByteSource) -> dict[str, int]:

@@ -1,23 +1,27 @@
-"""Single-process ownership of a data directory: a lock file, locked with `flock`, that names its holder."""
+"""Single-process ownership of a data directory: it is locked, and a note in it names the holder."""
 
 import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from akidb.domain.errors import Unavailable
+from akidb.sql.identity import FileIdentity
 
 LOCK_NAME = "owner.lock"
+"""The note."""
+SOCKET_NAME = "akidb.sock"
+_READING = os.O_RDONLY | os.O_CLOEXEC
 OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
 """Global options of `akidb`, which precede the command name."""
 
 
 class _Holder(msgspec.Struct):
-    """Content of the lock file."""
+    """Content of the note."""
 
     pid: int = 0
     process: str = "another process"
@@ -41,66 +45,116 @@ class DirectoryHeld(Unavailable):
 
 @contextmanager
 def kept_closed(directory: Path) -> Iterator[None]:
-    """Keep other processes from opening the directory, without writing anything, not even the lock file.
+    """Keep other processes from opening the directory, without writing anything, not even the note.
 
     Raises DirectoryHeld if a process has it open.
     """
-    try:
-        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):  # no process ever opened it
+    with ExitStack() as opened:
+        for path in (directory, directory / LOCK_NAME):
+            try:
+                descriptor = os.open(path, _READING)
+            except (FileNotFoundError, NotADirectoryError):  # no process ever opened it
+                break
+            opened.callback(os.close, descriptor)
+            _lock(descriptor, fcntl.LOCK_SH, directory)
         yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise DirectoryHeld(directory, _read_holder(descriptor)) from None
-    finally:
-        os.close(descriptor)
 
 
 class OwnerLock:
-    """The directory's lock, held from construction until `release`."""
+    """The lock of a directory, held from construction until `release`, and the note that names the holder.
+
+    The directory itself is locked: a lock on a file in it could be removed with the file. The note is locked
+    as well, to keep out versions of AkiDB that lock only that.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Acquire the lock. Raises DirectoryHeld if another process holds it."""
-        self._path = directory / LOCK_NAME
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._holder = _Holder(os.getpid(), _process_name())
+        self._note = -1
+        self._directory = os.open(directory, _READING | os.O_DIRECTORY)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write(_Holder(os.getpid(), _process_name()))
-        except BlockingIOError:
-            holder = _read_holder(self._descriptor)
-            os.close(self._descriptor)
-            raise DirectoryHeld(directory, holder) from None
+            _lock(self._directory, fcntl.LOCK_EX, directory)
+            self.identity = FileIdentity(directory, name="the data directory", directory=True)
+            if not os.path.samestat(os.fstat(self._directory), directory.stat()):
+                raise Unavailable(f"{directory} was replaced while it was being opened; try again")
+            self._open_note()
+            _lock(self._note, fcntl.LOCK_EX, directory)
+            self._write()
         except BaseException:  # such as a full disk: a failed open must not keep the lock
-            os.close(self._descriptor)
+            self.abandon()
             raise
 
     def publish(self, socket: Path) -> None:
-        """Write the path of this server's socket into the lock file."""
-        self._write(_Holder(os.getpid(), _process_name(), str(socket)))
+        """Write the path of this server's socket into the note."""
+        self._holder = _Holder(self._holder.pid, self._holder.process, str(socket))
+        self._write()
+
+    def keep(self) -> None:
+        """Write the note again if it was removed or replaced."""
+        try:
+            found = os.stat(LOCK_NAME, dir_fd=self._directory, follow_symlinks=False)
+            if os.path.samestat(found, os.fstat(self._note)):
+                return
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        with suppress(OSError):  # the note only serves error messages: the lock is the directory's
+            os.close(self._note)
+            self._note = -1
+            self._open_note()
+            self._write()
+            fcntl.flock(self._note, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
-        """Release the lock and clear the holder."""
-        os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
+        """Release the lock and clear the note."""
+        if self._note >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._note, 0)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Close the lock file in a forked child without releasing the parent's lock."""
-        os.close(self._descriptor)
+        """Close the descriptors; in a forked child the parent keeps the lock."""
+        for descriptor in (self._note, self._directory):
+            if descriptor >= 0:
+                os.close(descriptor)
 
-    def _write(self, holder: _Holder) -> None:
-        body = msgspec.json.encode(holder)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, body, 0)
+    def _open_note(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._note = os.open(LOCK_NAME, flags, 0o600, dir_fd=self._directory)
+
+    def _write(self) -> None:
+        body = msgspec.json.encode(self._holder)
+        os.ftruncate(self._note, 0)
+        os.pwrite(self._note, body, 0)
 
 
-def _read_holder(descriptor: int) -> _Holder:
+def _lock(descriptor: int, kind: int, directory: Path) -> None:
+    """Lock a directory or its note. Raises DirectoryHeld if a process holds a lock on it."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DirectoryHeld(directory, _read_holder(directory)) from None
+    except OSError as error:
+        raise Unavailable(
+            f"{directory} cannot be locked ({error.strerror}): it must be on a local file system"
+        ) from error
+
+
+def _read_holder(directory: Path) -> _Holder:
+    """Read the note. Without one, name at least the socket that a server listens on."""
+    socket = directory / SOCKET_NAME
+    unknown = _Holder(socket=str(socket) if socket.is_socket() else None)
+    try:
+        descriptor = os.open(directory / LOCK_NAME, _READING | os.O_NONBLOCK)
+    except OSError:  # removed
+        return unknown
     try:
         return msgspec.json.decode(os.pread(descriptor, 65536, 0), type=_Holder)
-    except msgspec.MsgspecError:  # the holder is writing it right now
-        return _Holder()
+    except (msgspec.MsgspecError, OSError):  # the holder is writing it right now
+        return unknown
+    finally:
+        os.close(descriptor)
 
 
 def _process_name() -> str:

@@ -24,6 +24,7 @@ from akidb.ports.metadata import MetadataStore
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
+from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import make_directory
@@ -79,6 +80,12 @@ class Place(Protocol):
     def publish(self, socket: Path) -> None:
         """Publish the path of this server's socket to other processes on this machine."""
 
+    def keep(self) -> None:
+        """Publish again what was published, if that was removed."""
+
+    def is_displaced(self) -> bool:
+        """Return whether its directory was removed, moved or replaced."""
+
     def abandon(self) -> None:
         """Detach in a forked child, leaving all resources to the parent."""
 
@@ -98,6 +105,7 @@ class DirectoryPlace:
         self.scratch_disk = self.disk
         with self.disk.releasing():  # to delete on a full disk, the directory must be opened first
             self._lock = OwnerLock(path)
+            self._identity = self._lock.identity
             try:
                 if not restoring:
                     require_finished(path)
@@ -118,6 +126,7 @@ class DirectoryPlace:
             expected=any(tenants.glob("*.db")),  # stores without metadata: a loss, not a new directory
             copies=self.copies,
             room=self.disk,
+            within=(self._identity,),
         )
         self.tenant_stores = SqliteTenantStores(
             tenants,
@@ -125,11 +134,20 @@ class DirectoryPlace:
             synchronous=settings.synchronous,
             copies=self.copies,
             room=Room(tenants, settings.disk_reserve_bytes),  # a link may lead to another disk
+            within=(self._identity, FileIdentity(path / METADATA_NAME)),
         )
 
     def publish(self, socket: Path) -> None:
         """Write the socket path into the lock file."""
         self._lock.publish(socket)
+
+    def keep(self) -> None:
+        """Write the lock file again if it was removed."""
+        self._lock.keep()
+
+    def is_displaced(self) -> bool:
+        """Return whether the directory was removed, moved or replaced."""
+        return self._identity.problem() is not None
 
     def abandon(self) -> None:
         """Close the lock file; the parent keeps the lock."""
@@ -204,6 +222,13 @@ class PostgresPlace:
 
     def publish(self, socket: Path) -> None:
         """Do nothing: other processes connect to the database themselves."""
+
+    def keep(self) -> None:
+        """Do nothing, likewise."""
+
+    def is_displaced(self) -> bool:
+        """Return False: a database has no directory here."""
+        return False
 
     def abandon(self) -> None:
         """Do nothing: the parent keeps the connections."""

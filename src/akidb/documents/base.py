@@ -113,6 +113,9 @@ class SqlTenantStore:
 
     def check(self) -> list[str]:
         """Return the faults found by the database's integrity check, or else by recounting."""
+        displaced = self._database.displacement()
+        if displaced is not None:
+            return [displaced]
         try:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) or _check_counters(connection, self._sql)

@@ -182,6 +182,9 @@ class PostgresTenantStores:
             self._forget(tenant_id)
         return removed
 
+    def displacements(self) -> list[str]:
+        return []
+
     def names(self) -> list[str]:
         with self._database.read() as connection:
             return [str(tenant_id) for (tenant_id,) in connection.execute(_TENANTS)]

@@ -1,6 +1,6 @@
 """One tenant's store in a SQLite file: creates, opens, retires and removes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreImage
 from akidb.sql.archive_image import image_of
 from akidb.sql.errors import translated
+from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, create_file, sync_directory
@@ -35,8 +36,11 @@ class SqliteTenantStore(SqlTenantStore):
         synchronous: str = "full",
         copies: SchemaBackups | None = None,
         room: Room | None = None,
+        within: Sequence[FileIdentity] = (),
     ) -> None:
         """Open the file. A copy is taken before a schema migration.
+
+        Writes require what it is `within` to be in place.
 
         Raises Unavailable if it is missing, damaged, newer than this program, or another store.
         """
@@ -44,7 +48,7 @@ class SqliteTenantStore(SqlTenantStore):
             missing = not path.exists() or path.stat().st_size == 0
         if missing:
             raise _lost(path)
-        self._file = SqliteFile(path, synchronous=synchronous, room=room)
+        self._file = SqliteFile(path, synchronous=synchronous, room=room, within=within)
         self._copies = copies
         super().__init__(self._file, IN_FILE, store_id)
         try:
@@ -103,6 +107,10 @@ class SqliteTenantStore(SqlTenantStore):
         if self._copies is not None:
             self._copies.remove(store=self._file.path.stem)
         return self._file.erase()
+
+    def displacement(self) -> str | None:
+        """Return whether its files were removed, moved or replaced, in words; None if not."""
+        return self._file.displacement()
 
     def figures(self) -> StoreFigures:
         return self._file.figures()

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.documents import TenantStore
+from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.telemetry import observed
@@ -53,7 +54,10 @@ class SqliteTenantStores:
         synchronous: str = "full",
         copies: SchemaBackups | None = None,
         room: Room | None = None,
+        within: Sequence[FileIdentity] = (),
     ) -> None:
+        """Use the stores in `directory`. Changes require what it is `within` to be in place."""
+        self._within = tuple(within)
         self._directory = directory
         self._room = room
         self._copies = copies
@@ -66,6 +70,7 @@ class SqliteTenantStores:
         if self._room is not None:
             self._room.require(NEW_STORE_BYTES)
         with self._using(tenant_id) as entry, entry.lock:
+            self._require_in_place()
             self._close_entry(entry)
             SqliteTenantStore.create(
                 self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
@@ -86,6 +91,7 @@ class SqliteTenantStores:
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
         """Create and fill a store: durable when the block ends, removed if it raises."""
         with self._using(tenant_id) as entry, entry.lock:
+            self._require_in_place()
             self._close_entry(entry)
             path = self._path(tenant_id)
             SqliteTenantStore.create(path, tenant_id, store_id, synchronous="off")
@@ -98,6 +104,7 @@ class SqliteTenantStores:
 
     def branch(self, tenant_id: TenantId, store_id: StoreId, image: StoreImage, renamed: Renamed) -> None:
         with self._using(tenant_id) as entry, entry.lock:
+            self._require_in_place()
             branch_file(image, self._path(tenant_id), tenant_id, store_id, renamed, self._room)
 
     def _make_ready(
@@ -117,6 +124,7 @@ class SqliteTenantStores:
                 synchronous=self._synchronous,
                 copies=self._copies,
                 room=self._room,
+                within=self._within,
             )
         generation = entry.generation
         try:
@@ -142,6 +150,7 @@ class SqliteTenantStores:
 
     def remove(self, tenant_id: TenantId) -> None:
         with self._using(tenant_id) as entry, entry.lock:
+            self._require_in_place()  # the path may be that of another directory's store
             if entry.store is not None:
                 try:
                     entry.store.retire()
@@ -155,7 +164,13 @@ class SqliteTenantStores:
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store that a crash left unfinished; return whether there is none now."""
         with self._using(tenant_id) as entry, entry.lock:
+            self._require_in_place()
             return entry.store is None and remove_unused(self._path(tenant_id))
+
+    def displacements(self) -> list[str]:
+        with self._lock:
+            stores = [entry.store for entry in self._entries.values() if entry.store is not None]
+        return [problem for store in stores if (problem := store.displacement()) is not None]
 
     def names(self) -> list[str]:
         return sorted(path.stem for path in self._directory.glob("*.db"))
@@ -175,6 +190,10 @@ class SqliteTenantStores:
         for entry in entries:
             with entry.lock:
                 self._close_entry(entry)
+
+    def _require_in_place(self) -> None:
+        for identity in self._within:
+            identity.require()
 
     def _path(self, tenant_id: TenantId) -> Path:
         return self._directory / f"{tenant_id}.db"

@@ -1,6 +1,6 @@
 """The metadata store: its transactions, on SQLite and on PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from akidb.sql.answers import SqlAnswers
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
+from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
@@ -120,7 +121,13 @@ class SqlMetadataStore:
         with self._database.write() as connection:
             yield self._observed(SqlMetadataTransaction(connection, writes=True))
 
+    def displacement(self) -> str | None:
+        return self._database.displacement()
+
     def check(self) -> list[str]:
+        displaced = self._database.displacement()
+        if displaced is not None:
+            return [displaced]
         try:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) + find_faults(connection)
@@ -152,10 +159,12 @@ class SqliteMetadataStore(SqlMetadataStore):
         expected: bool = False,
         copies: SchemaBackups | None = None,
         room: Room | None = None,
+        within: Sequence[FileIdentity] = (),
     ) -> None:
         """Open the file, creating it if missing. A copy is taken before a schema migration.
 
-        Raises Unavailable if `expected` and the file holds no store.
+        Writes require what it is `within` to be in place. Raises Unavailable if `expected` and the file holds
+        no store.
         """
         with translated(path.name):
             empty = not path.exists() or path.stat().st_size == 0
@@ -163,7 +172,7 @@ class SqliteMetadataStore(SqlMetadataStore):
                 raise schema.lost(path.name)
             if not path.exists():
                 create_file(path)
-        self._file = SqliteFile(path, synchronous=synchronous, kind="metadata", room=room)
+        self._file = SqliteFile(path, synchronous=synchronous, kind="metadata", room=room, within=within)
         super().__init__(self._file)
         try:
             schema.bring_forward(self._file, expected=expected, copies=copies)

@@ -249,6 +249,9 @@ class TenantStores(Protocol):
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store to which no tenant was ever applied; return whether there is no store now."""
 
+    def displacements(self) -> list[str]:
+        """Return the open stores whose files were removed, moved or replaced, in words."""
+
     def names(self) -> list[str]:
         """Return the sorted names of all existing stores: tenant IDs, and names that are not tenant IDs."""
 

@@ -375,5 +375,8 @@ class MetadataStore(Protocol):
     def check(self) -> list[str]:
         """Return the problems of the store; none if it is sound."""
 
+    def displacement(self) -> str | None:
+        """Return whether its files were removed, moved or replaced while open, in words; None if not."""
+
     def close(self) -> None:
         """Close all connections."""

@@ -14,9 +14,13 @@ from akidb.services.store_access import StoreAccess
 def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> Iterator[Finding]:
     """Yield the findings of all checks; changes nothing except finishing work that a crash interrupted."""
     yield _finding("metadata", "integrity", metadata.check())
-    with metadata.snapshot() as tx:
-        known = tx.stores.list()
-        depth = tx.outbox.depth()
+    try:
+        with metadata.snapshot() as tx:
+            known = tx.stores.list()
+            depth = tx.outbox.depth()
+    except AkiDBError as error:
+        yield _finding("metadata", "stores", [error.message])
+        return
     for tenant_id, _store_id in known:
         integrity = _check_store(stores, tenant_id)
         control = _check_control(metadata, stores, tenant_id)

@@ -52,7 +52,9 @@ class Maintenance:
         now: Callable[[], datetime],
         retention: timedelta,
         disk: Disk,
+        keep_place: Callable[[], object],
     ) -> None:
+        """Take the collaborators; each round calls `keep_place`, to publish again what was removed."""
         self._admission = admission
         self._metadata = metadata
         self._stores = stores
@@ -62,6 +64,7 @@ class Maintenance:
         self._now = now
         self._retention = retention
         self._disk = disk
+        self._keep_place = keep_place
         self._round = threading.Lock()
         self._stopped = threading.Event()
 
@@ -75,8 +78,16 @@ class Maintenance:
 
     def run(self) -> MaintenanceReport:
         """Run one round now. Failures are reported, and retried in the next round."""
-        with self._round, self._disk.releasing():
-            problems: list[str] = []
+        with self._round:
+            self._keep_place()
+            displaced = self._metadata.displacement()
+            if displaced is not None:  # nothing can be written, and removing files could hit another's
+                return _nothing_done(displaced)
+            return self._work()
+
+    def _work(self) -> MaintenanceReport:
+        with self._disk.releasing():
+            problems = self._stores.displacements()
             before = self._now() - self._retention
             settled = self._settle_stores(problems)
             tenants = self._sweep(lambda tx, n: tx.tenants.expired(before, n), self._purging.tenant, problems)
@@ -184,3 +195,15 @@ class Maintenance:
     def _has_purges(self) -> bool:
         with self._metadata.read() as tx:
             return bool(tx.outbox.purges())
+
+
+def _nothing_done(problem: str) -> MaintenanceReport:
+    return MaintenanceReport(
+        tenants_purged=0,
+        databases_purged=0,
+        collections_purged=0,
+        stores_settled=0,
+        copies_removed=0,
+        traces_remain=False,
+        problems=[problem],
+    )

@@ -98,6 +98,10 @@ class StoreAccess:
         if purges:
             retried(lambda: self._forget_purges(purges), "metadata")
 
+    def displacements(self) -> list[str]:
+        """Return the open stores whose files were removed, moved or replaced, in words."""
+        return self._stores.displacements()
+
     def forget_absent(self) -> None:
         """Evict the indexes of tenants that another process deleted or purged."""
         for tenant_id in self._index.tenants():

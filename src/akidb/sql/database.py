@@ -38,6 +38,9 @@ class SqlDatabase(Protocol):
     def migration(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction for schema migrations, which may rebuild referenced tables."""
 
+    def displacement(self) -> str | None:
+        """Return whether its files were removed, moved or replaced, in words; None if not."""
+
     def erase(self) -> bool:
         """Erase all traces of deleted data in the database files; return whether it was possible now.
 

@@ -101,7 +101,9 @@ class SharedTransaction:
             raise Unavailable(f"{self._name}: it is unknown whether the commit succeeded")
         self._latch.release()
         if self._error is not None and self._error is not own:
-            found = translation(self._name, self._error)
+            found = (
+                self._error if isinstance(self._error, Unavailable) else translation(self._name, self._error)
+            )
             lost = f"{self._name}: the transaction was rolled back with another writer's"
             kind = StorageFull if isinstance(found, StorageFull) else Unavailable
             raise kind(lost if found is None else str(found)) from self._error

@@ -176,6 +176,10 @@ class PostgresDatabase:
         with self.write() as connection:
             yield connection
 
+    def displacement(self) -> str | None:
+        """Return None: the server looks after its files."""
+        return None
+
     def erase(self) -> bool:
         """Return True: PostgreSQL's vacuum clears deleted rows from its pages."""
         return True

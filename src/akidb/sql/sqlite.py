@@ -6,7 +6,7 @@ descriptor of the file would drop SQLite's locks on it.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from akidb.sql.database import driver_of
 from akidb.sql.errors import translated, translation
 from akidb.sql.gate import FairGate
 from akidb.sql.group_commit import SharedTransaction
+from akidb.sql.identity import FileIdentity, Placement
 from akidb.sql.room import Room, require_for_rows
 from akidb.sql.secure_erase import Descriptors, clear_gaps
 from akidb.sql.telemetry import commit
@@ -148,8 +149,12 @@ class SqliteFile:
         synchronous: str = "full",
         kind: StoreKind = "tenant",
         room: Room | None = None,
+        within: Sequence[FileIdentity] = (),
     ) -> None:
-        """Name a file, which is opened when it is used; `room` is that of its disk, if it has a reserve."""
+        """Name a file, which is opened when it is used; `room` is that of its disk, if it has a reserve.
+
+        Writes require what it is `within` to be in place, such as its directory.
+        """
         self.path = path
         self.room = room
         self.name = path.name
@@ -158,6 +163,7 @@ class SqliteFile:
         self.generation = 0
         """The transaction counter: cached reads are current while it is unchanged."""
         self._synchronous = synchronous
+        self._placement = Placement(path, within)
         self._lock = threading.Lock()
         self._idle: list[sa.Connection] = []
         self._in_use: set[sa.Connection] = set()
@@ -241,7 +247,7 @@ class SqliteFile:
             done = shared.commit(self._commit_and_count)
         finally:
             self._shared = None
-            self._give(shared.connection, broken=not done)
+            self._give(shared.connection, broken=not done and not self._placement.is_elsewhere())
 
     def join(self) -> SharedTransaction:
         """Join the open transaction, or begin one. Requires the gate."""
@@ -286,12 +292,17 @@ class SqliteFile:
             for connection in idle:
                 self._shut(connection)
 
+    def displacement(self) -> str | None:
+        """Return what happened to the file, its log or what it is within; None if all are in place."""
+        return self._placement.problem()
+
     def erase(self) -> bool:
         """Erase all traces of deleted data in the file and its log; return whether it was possible.
 
         It is not possible while a reader uses the old log: retry later.
         """
         with self.gate.pass_through():
+            self._placement.require()  # the path may name another file
             connection = self._take()
             try:
                 with translated(self.path.name):
@@ -321,6 +332,7 @@ class SqliteFile:
             self.generation += 1  # before a writer returns: caches of older reads must not be used then
 
     def _commit(self, driver: Any) -> None:
+        self._placement.require(driver)
         if not telemetry.listeners:
             driver.execute("COMMIT")
             return
@@ -344,6 +356,8 @@ class SqliteFile:
                 idle = self._idle.pop()
                 self._in_use.add(idle)
                 return idle
+        with translated(self.name):
+            self._placement.connecting()
         _target.path, _target.synchronous = self.path, self._synchronous
         _descriptors.connecting(self.path)
         try:
@@ -354,6 +368,7 @@ class SqliteFile:
             raise
         with self._lock:
             self._in_use.add(made)
+        self._placement.connected(made)
         telemetry.count("connections_opened", self.kind)
         return made
 
@@ -366,6 +381,7 @@ class SqliteFile:
             if broken:  # idle ones may be bad too: SQLite falls back to opening a file read-only
                 surplus += self._idle
                 self._idle = []
+                self._outdated |= self._in_use
             elif not (outdated or self._closed) and len(self._idle) < MAX_IDLE_CONNECTIONS:
                 self._idle.append(connection)
                 return
@@ -374,6 +390,7 @@ class SqliteFile:
 
     def _shut(self, connection: sa.Connection) -> None:
         try:
+            self._placement.closing(connection)
             connection.close()
         finally:
             _descriptors.disconnected(self.path)

@@ -160,7 +160,10 @@ class Transport:
                 self._connect_tcp(timeout) if self._path is None else _connect_unix(self._path, timeout)
             )
         except OSError as error:
-            raise Unavailable(f"cannot reach {self.url}: {error.strerror or error}") from None
+            reason = error.strerror or error
+            if self._path is not None and isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                reason = "no server listens on it (a running server binds a removed one again in a second)"
+            raise Unavailable(f"cannot reach {self.url}: {reason}") from None
         connection.settimeout(self._timeout_seconds)
         return connection
 
