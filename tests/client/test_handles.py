@@ -147,9 +147,9 @@ def test_get_or_create_rejects_collection_with_different_options(kb: akidb.Datab
     same = kb.collections.get_or_create("notes", embedding_model="hash", metric=akidb.Metric.COSINE)
     assert same.embedding_model == "hash"
     for options in ({"dimension": 17}, {"metric": akidb.Metric.DOT}, {"embedding_model": "other"}):
-        with pytest.raises(akidb.InvalidArgument) as caught:
+        with pytest.raises(akidb.AlreadyExists) as caught:
             kb.collections.get_or_create("notes", **options)
-        assert caught.value.field in options
+        assert caught.value.fields["field"] in options
 
 
 def test_unknown_field_raises_type_error(kb: akidb.DatabaseHandle) -> None:

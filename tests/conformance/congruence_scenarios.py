@@ -70,6 +70,33 @@ def tenants(db: akidb.Client, saw: Transcript) -> None:
     saw(tenant.usage)
 
 
+def identities(db: akidb.Client, saw: Transcript) -> None:
+    """Names that differ but have one slug, and what is found but differs from what was asked for."""
+    for number, name in enumerate(("Identity é", "Identity e", "Identity É", "Identity e")):
+        saw(db.tenants.get_or_create, name, external_id=f"identity-{number}")
+        saw(db.tenants.get_or_create, name)
+        saw(db.tenants.create, name)
+    tenant = db.tenants.get_or_create("Identity é", external_id="identity-0")
+    saw(db.tenants.get_or_create, "Another", external_id="identity-0")
+    saw(db.tenants.get_or_create, "Identity é", external_id="identity-0", slug="other", qps_quota=4)
+    saw(db.tenants.get_or_create, "Identity é", qps_quota=4)
+    saw(db.tenants.get_or_create, "Identity é", metadata={"a": 1})
+    saw(db.tenants.list, name="Identity e")
+    saw(db.tenants.list, name="identity e", sort="-name")
+    saw(db.tenants.list, name="Identity e", name_contains="entity", limit=1)
+    saw(db.tenants.count, name="Identity e")
+    saw(tenant.databases.get_or_create, "kb", description="one")
+    saw(tenant.databases.get_or_create, "kb", description="two")
+    kb = tenant.databases.get("kb")
+    saw(kb.collections.get_or_create, "notes", dimension=DIMENSION)
+    saw(kb.collections.get_or_create, "notes", dimension=DIMENSION, hnsw_m=3)
+    saw(kb.collections.get_or_create, "notes", metric="nearly")
+    tenant.delete()
+    saw(db.tenants.get_or_create, "Identity é", external_id="identity-0")
+    saw(db.tenants.get_or_create, "Identity é")
+    saw(db.tenants.list, name="Identity é", deleted=True)
+
+
 def lists(db: akidb.Client, saw: Transcript) -> None:
     """Pages, their cursors, iteration over all pages, counts."""
     provisioning = akidb.TenantStatus.PROVISIONING
@@ -351,6 +378,7 @@ def maintenance(db: akidb.Client, saw: Transcript) -> None:
 
 SCENARIOS: list[Scenario] = [
     tenants,
+    identities,
     lists,
     lifecycles,
     audit,

@@ -59,8 +59,8 @@ class Collections:
     async def get_or_create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Return the collection with this name; create it if it does not exist.
 
-        Raises InvalidArgument if it exists with a different dimension, metric or embedding model:
-        these cannot change, and vectors of different models cannot be compared.
+        Raises AlreadyExists, with the `field`, if it differs from a given option, such as the dimension or
+        the embedding model, or is deleted.
         """
         return CollectionHandle(await self._threads(self._sync.get_or_create, name, **options), self._threads)
 

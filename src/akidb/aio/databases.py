@@ -51,8 +51,11 @@ class Databases:
         """Return whether a database with this name or ID exists."""
         return await self._threads(self._sync.exists, database)
 
-    async def get_or_create(self, name: str, *, description: str = "") -> "DatabaseHandle":
-        """Return the database with this name; create it with the description if it does not exist."""
+    async def get_or_create(self, name: str, *, description: str | None = None) -> "DatabaseHandle":
+        """Return the database with this name; create it if it does not exist.
+
+        Raises AlreadyExists, with the `field`, if it has another description than a given one, or is deleted.
+        """
         return DatabaseHandle(
             await self._threads(self._sync.get_or_create, name, description=description), self._threads
         )

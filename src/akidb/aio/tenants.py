@@ -37,8 +37,9 @@ class Tenants:
     ) -> "TenantHandle":
         """Create a tenant, with the status `active` (the default) or `provisioning`.
 
-        The slug is derived from the name if omitted; omitted quotas have their defaults. Raises
-        AlreadyExists if the slug or external ID is taken, even by a deleted tenant.
+        The slug is derived from the name if omitted, with a suffix if a tenant with another name or
+        external ID has that slug; omitted quotas have their defaults. Raises AlreadyExists if the slug or
+        external ID is taken, even by a deleted tenant.
         """
         return TenantHandle(await self._threads(self._sync.create, name, slug=slug, **options), self._threads)
 
@@ -63,9 +64,10 @@ class Tenants:
     async def get_or_create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
     ) -> "TenantHandle":
-        """Return the tenant with this slug, by default derived from the name; create it if it does not exist.
+        """Return the tenant with this external ID, if given, else slug, if given, else name, or create it.
 
-        An existing tenant is returned unchanged: the name and options apply only to a new one.
+        Raises AlreadyExists, with the `field`, if it exists and differs from a given argument, is deleted,
+        or if several tenants have the name.
         """
         return TenantHandle(
             await self._threads(self._sync.get_or_create, name, slug=slug, **options), self._threads
@@ -75,6 +77,7 @@ class Tenants:
         self,
         *,
         status: TenantStatus | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort | str = TenantSort.CREATED_AT,
         deleted: bool = False,
@@ -83,12 +86,13 @@ class Tenants:
     ) -> Page["TenantHandle"]:
         """Return up to `limit` tenants, oldest first; with `deleted`, only deleted ones.
 
-        `name_contains` is case-insensitive. `sort` is one of `created_at`, `updated_at`, `name` and `slug`;
-        a leading minus sorts in descending order.
+        `name` is the exact name; `name_contains` is case-insensitive. `sort` is one of `created_at`,
+        `updated_at`, `name` and `slug`; a leading minus sorts in descending order.
         """
         page = await self._threads(
             self._sync.list,
             status=status,
+            name=name,
             name_contains=name_contains,
             sort=sort,
             deleted=deleted,
@@ -106,6 +110,7 @@ class Tenants:
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
@@ -114,6 +119,7 @@ class Tenants:
             self._sync.count,
             status=status,
             external_id=external_id,
+            name=name,
             name_contains=name_contains,
             deleted=deleted,
         )

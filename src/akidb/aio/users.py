@@ -48,12 +48,12 @@ class Users:
         """Return whether a user with this email or ID exists."""
         return await self._threads(self._sync.exists, user)
 
-    async def get_or_create(
-        self, email: str, *, password: str, role: UserRole = UserRole.VIEWER
-    ) -> "UserHandle":
-        """Return the user with this email; create it with the password and role if it does not exist.
+    async def get_or_create(self, email: str, *, password: str, role: UserRole | None = None) -> "UserHandle":
+        """Return the user with this email; create it if it does not exist, by default as a viewer.
 
-        An existing user is returned unchanged; its password and role are not compared.
+        An existing user keeps its password, which is not compared. Raises AlreadyExists, with the `field`, if
+        it has another role than a given one, or an email that differs in more than case, as `strasse@x` does
+        from `straße@x`.
         """
         return UserHandle(
             await self._threads(self._sync.get_or_create, email, password=password, role=role), self._threads

@@ -150,7 +150,7 @@ class _Runtime:
             self.place.disk,
         )
         for service in (
-            TenantService(self.metadata, self.stores, index, self.purging, ids),
+            TenantService(self.metadata, transactions, self.stores, index, self.purging, ids),
             DatabaseService(self.purging, ids),
             CollectionService(self.purging, models, ids),
             DocumentService(

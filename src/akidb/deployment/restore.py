@@ -120,10 +120,8 @@ class Restoring:
 
 
 def _not_empty(place: object) -> AlreadyExists:
-    error = AlreadyExists("store", "url", place)
-    error.message = f"{place} is not empty: a backup can only be restored into an empty one"
-    error.args = (error.message,)
-    return error
+    message = f"{place} is not empty: a backup can only be restored into an empty one"
+    return AlreadyExists("store", "url", place, message=message)
 
 
 def require_finished(directory: Path) -> None:

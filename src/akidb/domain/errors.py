@@ -42,14 +42,14 @@ class NotFound(AkiDBError):
 
 
 class AlreadyExists(AkiDBError):
-    """An entity with that unique value already exists."""
+    """An entity with that unique value already exists, or differs in `field` from what was asked for."""
 
     code = "already_exists"
     title = "Already exists"
 
-    def __init__(self, entity: str, field: str, value: object) -> None:
+    def __init__(self, entity: str, field: str, value: object, *, message: str | None = None) -> None:
         super().__init__(
-            f"{entity} with {field} {str(value)!r} already exists",
+            message or f"{entity} with {field} {str(value)!r} already exists",
             entity=entity,
             field=field,
             value=str(value),

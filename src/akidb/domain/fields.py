@@ -194,6 +194,7 @@ Slug = Annotated[
 ]
 TenantName = Annotated[str, label("Display name of the tenant.")]
 ExternalId = Annotated[str, label("The tenant's ID in another system; unique among tenants.")]
+ExactName = Annotated[str, label("Only tenants with exactly this name, also in case.")]
 NamePart = Annotated[str, label("Only tenants whose name contains this text, ignoring case.")]
 FirstStatus = Annotated[
     TenantStatus,

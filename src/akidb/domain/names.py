@@ -6,7 +6,9 @@ name. The database schema repeats the rules as CHECK constraints, for rows that 
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from enum import StrEnum
+from hashlib import sha256
 from typing import TypeVar
 
 from akidb.domain.errors import InvalidArgument
@@ -14,6 +16,7 @@ from akidb.domain.ids import EntityId, is_uuid_shaped
 
 MAX_INTEGER = 2**63 - 1
 MAX_SLUG_LENGTH = 63
+SUFFIX_DIGITS = 8
 MAX_FOLDED_LENGTH = 512
 MAX_EMAIL_BYTES = 254
 """RFC 5321, section 4.5.3.1.3: a path has at most 256 bytes, including its angle brackets."""
@@ -62,6 +65,22 @@ def check_email(value: object, field: str = "email") -> str:
 def email_key(email: str) -> str:
     """Return the key by which emails are compared, ignoring case and Unicode composition."""
     return fold(email)
+
+
+def is_same_email(one: str, other: str) -> bool:
+    """Return whether two emails with the same key differ only in case or canonical composition.
+
+    The key is coarser: `straße@x` and `strasse@x` have the same one, but may be two people.
+    """
+    return one == other or _simply_folded(one) == _simply_folded(other)
+
+
+def _simply_folded(text: str) -> str:
+    """Fold each character to one character, as Unicode's simple case folding does."""
+    if text.isascii():
+        return text.lower()
+    characters = unicodedata.normalize("NFC", text)
+    return "".join(full if len(full := each.casefold()) == 1 else each.lower() for each in characters)
 
 
 def fold(text: str) -> str:
@@ -187,3 +206,12 @@ def derive_slug(name: str) -> str:
     words = re.findall(r"[a-z0-9]+", anyascii(name).lower())
     slug = "-".join(words)[:MAX_SLUG_LENGTH].strip("-") or "tenant"
     return f"t-{slug}" if is_uuid_shaped(slug) else slug
+
+
+def alternative_slugs(slug: str, key: bytes) -> Iterator[str]:
+    """Yield the slug, cut to fit in 63 characters, `-` and 8 or more hex digits of the SHA-256 of `key`."""
+    digest = sha256(key).hexdigest()
+    for digits in range(SUFFIX_DIGITS, MAX_SLUG_LENGTH - 1):
+        made = f"{slug[: MAX_SLUG_LENGTH - 1 - digits].rstrip('-')}-{digest[:digits]}"
+        if not is_uuid_shaped(made):
+            yield made

@@ -36,6 +36,7 @@ class TenantFilter(NamedTuple):
     external_id: str | None = None
     name_contains: str | None = None
     deleted: bool = False
+    name: str | None = None
 
 
 class _Shape(NamedTuple):
@@ -59,7 +60,12 @@ def page(
 
     def read(number: int) -> list[Tenant | None]:
         parameters["rows"] = number
-        if which.name_contains is None or which.deleted or which.external_id is not None:
+        if (
+            which.name_contains is None
+            or which.deleted
+            or which.external_id is not None
+            or which.name is not None
+        ):
             return _list(sort, shape, later=later).readable(connection, **parameters)
         return _by_name(connection, sort, shape, parameters, later=later)
 
@@ -107,7 +113,14 @@ def _shape(which: TenantFilter) -> _Shape:
 
 def _parameters(which: TenantFilter) -> dict[str, Any]:
     needle = None if which.name_contains is None else fold(which.name_contains)
-    return {"status": which.status, "external_id": which.external_id, "needle": needle}
+    folded = None if which.name is None else fold_name(which.name)
+    return {
+        "status": which.status,
+        "external_id": which.external_id,
+        "needle": needle,
+        "name": which.name,
+        "folded": folded,
+    }
 
 
 def _order(sort: TenantSort) -> tuple[sa.Column[Any], ...]:
@@ -124,6 +137,9 @@ def _conditions(shape: _Shape) -> list[sa.ColumnElement[bool]]:
             found.append(tenants.c.status != sa.literal_column("'active'"))
     if "external_id" in shape.given:
         found.append(tenants.c.external_id == sa.bindparam("external_id"))
+    if "name" in shape.given:  # the index has the folded names
+        found.append(tenants.c.name_folded == sa.bindparam("folded", type_=sa.Text))
+        found.append(tenants.c.name == sa.bindparam("name", type_=sa.Text))
     if "name_contains" in shape.given:
         found.append(contains(tenants.c.name_folded, sa.bindparam("needle", type_=sa.Text)))
     return found

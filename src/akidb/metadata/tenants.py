@@ -76,10 +76,11 @@ class SqlTenantCatalog:
         deleted: bool,
         limit: int,
         cursor: str | None,
+        name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
-        which = lists.TenantFilter(status, external_id, name_contains, deleted)
+        which = lists.TenantFilter(status, external_id, name_contains, deleted, name)
         return lists.page(self._connection, which, sort, limit=limit, cursor=cursor)
 
     def count(
@@ -87,10 +88,11 @@ class SqlTenantCatalog:
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
-        which = lists.TenantFilter(status, external_id, name_contains, deleted)
+        which = lists.TenantFilter(status, external_id, name_contains, deleted, name)
         return lists.count(self._connection, which)
 
     def update(self, tenant: Tenant) -> None:

@@ -7,6 +7,7 @@ from akidb.domain.entities import Tenant, Usage
 from akidb.domain.fields import (
     Cursor,
     Deleted,
+    ExactName,
     ExternalId,
     FirstStatus,
     JsonObject,
@@ -34,7 +35,8 @@ ONE = ALL + "/{tenant}"
 class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
     """Create a tenant with status `active` or `provisioning`.
 
-    If omitted, the slug is derived from the name, and quotas have their defaults.
+    If omitted, quotas have their defaults, and the slug is derived from the name, with a suffix if the slug
+    belongs to a tenant with another name or to another external ID.
     """
 
     name: TenantName
@@ -53,6 +55,7 @@ class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
 
     status: Status | None = None
     external_id: ExternalId | None = None
+    name: ExactName | None = None
     name_contains: NamePart | None = None
     sort: Sort = TenantSort.CREATED_AT
     deleted: Deleted = False
@@ -67,6 +70,7 @@ class CountTenants(Request[int], kw_only=True, frozen=True):
 
     status: Status | None = None
     external_id: ExternalId | None = None
+    name: ExactName | None = None
     name_contains: NamePart | None = None
     deleted: Deleted = False
 

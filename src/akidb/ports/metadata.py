@@ -45,12 +45,13 @@ class TenantCatalog(Protocol):
         deleted: bool,
         limit: int,
         cursor: str | None,
+        name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
     ) -> Page[Tenant]:
         """List tenants in this order, ties by ID. Raises InvalidArgument(`cursor`) for one of another list.
 
-        `name_contains` is case-insensitive. Rows that cannot be read are skipped.
+        `name` is the exact name, `name_contains` is case-insensitive. Rows that cannot be read are skipped.
         """
 
     def count(
@@ -58,6 +59,7 @@ class TenantCatalog(Protocol):
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:

@@ -1,5 +1,7 @@
 """Tenants: create, update, suspend, delete, restore, purge, and report usage."""
 
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from akidb.domain.documents import Page
@@ -12,11 +14,11 @@ from akidb.domain.entities import (
     Tenant,
     Usage,
 )
-from akidb.domain.errors import InvalidState
+from akidb.domain.errors import AlreadyExists, InvalidState
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access, TenantStatus, move, require
-from akidb.domain.names import derive_slug
+from akidb.domain.names import alternative_slugs, derive_slug
 from akidb.operations import tenants as ask
 from akidb.operations.declare import OPERATIONS, InTenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
@@ -25,8 +27,10 @@ from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.purging import Purging
 from akidb.services.scope_cache import tenant_for
 from akidb.services.store_access import StoreAccess
-from akidb.services.transactions import Change, check_version
+from akidb.services.transactions import Change, Transactions, check_version
 
+MAX_SLUGS = 8
+"""Slugs that are tried for a new tenant without one."""
 _LIMITS = frozenset({"memory_quota_bytes", "storage_quota_bytes", "qps_quota"})
 
 
@@ -36,12 +40,14 @@ class TenantService:
     def __init__(
         self,
         metadata: MetadataStore,
+        transactions: Transactions,
         stores: StoreAccess,
         index: VectorIndex,
         purging: Purging,
         ids: IdGenerator,
     ) -> None:
         self._metadata = metadata
+        self._transactions = transactions
         self._stores = stores
         self._index = index
         self._purging = purging
@@ -51,13 +57,38 @@ class TenantService:
         """Erase the remains of purged tenants from the store files."""
         self._purging.finish()
 
-    @in_transaction(ask.CreateTenant)
-    def create(self, change: Change, asked: ask.CreateTenant) -> Tenant:
+    @handles(ask.CreateTenant)
+    def create(self, asked: ask.CreateTenant) -> Tenant:
+        row = OPERATIONS[ask.CreateTenant]
+        if asked.slug is not None:
+            given = asked.slug
+            return self._transactions.carry_out(row, asked, lambda change: self._add(change, asked, given))
+        slugs = _slugs(asked)
+        slug = next(slugs)
+        while True:
+            try:
+                return self._transactions.carry_out(row, asked, lambda change: self._add(change, asked, slug))  # noqa: B023 - called at once
+            except AlreadyExists as error:
+                if error.fields["field"] != "slug":
+                    raise
+                holder = self._holder(slug)
+                if holder is not None:  # else it was purged meanwhile
+                    another = None if _is_same(holder, asked) else next(slugs, None)
+                    if another is None:
+                        raise
+                    slug = another
+
+    def _holder(self, slug: str) -> Tenant | None:
+        """Return the tenant with this slug, also a deleted one."""
+        with self._metadata.read() as tx:
+            return tx.tenants.find(slug) or tx.tenants.find(slug, deleted=True)
+
+    def _add(self, change: Change, asked: ask.CreateTenant, slug: str) -> Tenant:
         tenant = Tenant(
             tenant_id=self._ids.new(TenantId),
             external_id=asked.external_id,
             name=asked.name,
-            slug=derive_slug(asked.name) if asked.slug is None else asked.slug,
+            slug=slug,
             status=asked.status,
             memory_quota_bytes=_or(asked.memory_quota_bytes, DEFAULT_MEMORY_QUOTA_BYTES),
             storage_quota_bytes=_or(asked.storage_quota_bytes, DEFAULT_STORAGE_QUOTA_BYTES),
@@ -142,6 +173,22 @@ class TenantService:
             databases=databases,
             collections=collections,
         )
+
+
+def _slugs(asked: ask.CreateTenant) -> Iterator[str]:
+    """Yield slugs for a new tenant: derived from its name, then with suffixes.
+
+    A slug is not an identity: `Müller` and `Muller` have the same one. Two requests for the same tenant yield
+    the same slugs, so that they clash.
+    """
+    slug = derive_slug(asked.name)
+    key = asked.name if asked.external_id is None else f"{asked.name}\n{asked.external_id}"
+    return islice(chain([slug], alternative_slugs(slug, key.encode())), MAX_SLUGS)
+
+
+def _is_same(holder: Tenant, asked: ask.CreateTenant) -> bool:
+    """Whether the tenant that has a slug is the one that a request would create again."""
+    return holder.name == asked.name and asked.external_id in {None, holder.external_id}
 
 
 def _move(

@@ -1,10 +1,12 @@
 """Shared by the handles: attributes of the entity, optional results, iteration over all pages."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 from akidb.domain.documents import Include, Page
-from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.json import canonical
+from akidb.operations.declare import OPERATIONS, Request
 
 T = TypeVar("T")
 
@@ -31,6 +33,27 @@ def found(entity: str, get: Callable[[], T]) -> T | None:
         if error.fields["entity"] != entity:
             raise
         return None
+
+
+def wanted(request: type[Request[Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are given, in the form that entities have them.
+
+    Raises InvalidArgument for an invalid value, TypeError for an unknown field.
+    """
+    rules = OPERATIONS[request].fields
+    if unknown := fields.keys() - rules.keys():
+        raise TypeError(f"unknown field {min(unknown)}")
+    return {name: rules[name].check(value, name) for name, value in fields.items() if value is not None}
+
+
+def require_same(entity: str, shown: str, found: object, fields: Mapping[str, Any]) -> None:
+    """Raise AlreadyExists for the first field in which `found` differs from what is wanted."""
+    for name, value in fields.items():
+        has = getattr(found, name)
+        if canonical(has) == canonical(value):  # in Python 1 == True
+            continue
+        said = "other metadata" if isinstance(value, dict) else f"the {name} {str(has)!r}, not {str(value)!r}"
+        raise AlreadyExists(entity, name, value, message=f"{entity} {shown!r} already exists and has {said}")
 
 
 def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from akidb.client.handles.base import Field, IncludeLike, every, found, parts
+from akidb.client.handles.base import (
+    Field,
+    IncludeLike,
+    every,
+    found,
+    parts,
+    require_same,
+    wanted,
+)
 from akidb.client.results import Matches, Page
 from akidb.domain import documents as domain
 from akidb.domain.changes import ChangePage, DocumentChange
@@ -16,7 +24,7 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Collection, Metric
-from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.errors import AlreadyExists, NotFound
 from akidb.domain.fields import CollectionPath, CollectionRef
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
@@ -84,19 +92,17 @@ class Collections:
     def get_or_create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Return the collection with this name; create it if it does not exist.
 
-        Raises InvalidArgument if it exists with a different dimension, metric or embedding model:
-        these cannot change, and vectors of different models cannot be compared.
+        Raises AlreadyExists, with the `field`, if it differs from a given option, such as the dimension or
+        the embedding model, or is deleted.
         """
+        same = wanted(collections.CreateCollection, {"name": name, **options})
         if (collection := self.find(name)) is None:
             try:
                 return self.create(name, **options)
             except AlreadyExists as error:  # created concurrently, or deleted
                 if (collection := self.find(name)) is None:
                     raise error from None
-        for field in ("dimension", "metric", "embedding_model"):
-            wanted, has = options.get(field), getattr(collection, field)
-            if wanted is not None and wanted != has:
-                raise InvalidArgument(field, f"the collection {name!r} exists and has {has}, not {wanted}")
+        require_same("collection", name, collection, same)
         return collection
 
     def list(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found
+from akidb.client.handles.base import Field, every, found, require_same, wanted
 from akidb.client.handles.collections import Collections
 from akidb.client.results import Page
 from akidb.domain import documents as domain
@@ -60,16 +60,20 @@ class Databases:
         """Return whether a database with this name or ID exists."""
         return self.find(database) is not None
 
-    def get_or_create(self, name: str, *, description: str = "") -> "DatabaseHandle":
-        """Return the database with this name; create it with the description if it does not exist."""
-        if (database := self.find(name)) is not None:
-            return database
-        try:
-            return self.create(name, description=description)
-        except AlreadyExists as error:  # created concurrently, or deleted
-            if (database := self.find(name)) is None:
-                raise error from None
-            return database
+    def get_or_create(self, name: str, *, description: str | None = None) -> "DatabaseHandle":
+        """Return the database with this name; create it if it does not exist.
+
+        Raises AlreadyExists, with the `field`, if it has another description than a given one, or is deleted.
+        """
+        same = wanted(databases.CreateDatabase, {"name": name, "description": description})
+        if (database := self.find(name)) is None:
+            try:
+                return self.create(name, description=description or "")
+            except AlreadyExists as error:  # created concurrently, or deleted
+                if (database := self.find(name)) is None:
+                    raise error from None
+        require_same("database", name, database, same)
+        return database
 
     def list(
         self, *, deleted: bool = False, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None

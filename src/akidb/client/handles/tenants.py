@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from akidb.client.files import FileSource, FileTarget, reading, writing
-from akidb.client.handles.base import Field, every, found
+from akidb.client.handles.base import Field, every, found, require_same, wanted
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
 from akidb.client.results import Page
@@ -19,7 +19,7 @@ from akidb.domain.fields import TenantRef
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
-from akidb.domain.names import check_label, check_word, derive_slug
+from akidb.domain.names import check_label, check_word
 from akidb.operations import archives, audit, changes, tenants
 from akidb.operations.declare import Operations
 
@@ -57,8 +57,9 @@ class Tenants:
     def create(self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]) -> "TenantHandle":
         """Create a tenant, with the status `active` (the default) or `provisioning`.
 
-        The slug is derived from the name if omitted; omitted quotas have their defaults. Raises
-        AlreadyExists if the slug or external ID is taken, even by a deleted tenant.
+        The slug is derived from the name if omitted, with a suffix if a tenant with another name or
+        external ID has that slug; omitted quotas have their defaults. Raises AlreadyExists if the slug or
+        external ID is taken, even by a deleted tenant.
         """
         return self._handle(self._perform(tenants.CreateTenant(name=name, slug=slug, **options)))
 
@@ -83,25 +84,44 @@ class Tenants:
     def get_or_create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
     ) -> "TenantHandle":
-        """Return the tenant with this slug, by default derived from the name; create it if it does not exist.
+        """Return the tenant with this external ID, if given, else slug, if given, else name, or create it.
 
-        An existing tenant is returned unchanged: the name and options apply only to a new one.
+        Raises AlreadyExists, with the `field`, if it exists and differs from a given argument, is deleted,
+        or if several tenants have the name.
         """
-        if slug is None:
-            slug = derive_slug(check_label(name, "name"))
-        if (tenant := self.find(slug)) is not None:
-            return tenant
-        try:
-            return self.create(name, slug=slug, **options)
-        except AlreadyExists as error:  # created concurrently, deleted, or the external ID is taken
-            if (tenant := self.find(slug)) is None:
-                raise error from None
-            return tenant
+        given = {"name": name, "slug": slug, **options}
+        same = wanted(tenants.CreateTenant, given)
+        tenant = self._same(same)
+        if tenant is None:
+            try:
+                return self.create(name, slug=slug, **options)
+            except AlreadyExists as error:  # created concurrently, deleted, or the slug is taken
+                if (tenant := self._same(same)) is None:
+                    raise error from None
+        require_same("tenant", tenant.slug, tenant, same)
+        return tenant
+
+    def _same(self, given: Mapping[str, Any]) -> "TenantHandle | None":
+        """Return the tenant that these fields of a new one identify, or None. A slug may be lossy."""
+        name = given["name"]
+        if "external_id" in given:
+            return self.find_external(given["external_id"])
+        if "slug" in given:
+            return self.find(given["slug"])
+        found = self.list(name=name, limit=2)
+        if len(found) > 1:
+            message = f"several tenants have the name {name!r}: give the slug or the external_id"
+            raise AlreadyExists("tenant", "name", name, message=message)
+        if not found and self.list(name=name, deleted=True, limit=1):
+            message = f"a deleted tenant has the name {name!r}: restore or purge it, or give a slug"
+            raise AlreadyExists("tenant", "name", name, message=message)
+        return found[0] if found else None
 
     def list(
         self,
         *,
         status: TenantStatus | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort | str = TenantSort.CREATED_AT,
         deleted: bool = False,
@@ -110,12 +130,13 @@ class Tenants:
     ) -> Page["TenantHandle"]:
         """Return up to `limit` tenants, oldest first; with `deleted`, only deleted ones.
 
-        `name_contains` is case-insensitive. `sort` is one of `created_at`, `updated_at`, `name` and `slug`;
-        a leading minus sorts in descending order.
+        `name` is the exact name; `name_contains` is case-insensitive. `sort` is one of `created_at`,
+        `updated_at`, `name` and `slug`; a leading minus sorts in descending order.
         """
         page = self._perform(
             tenants.ListTenants(
                 status=status,
+                name=name,
                 name_contains=name_contains,
                 sort=check_word(TenantSort, sort, "sort"),
                 deleted=deleted,
@@ -136,13 +157,18 @@ class Tenants:
         *,
         status: TenantStatus | None = None,
         external_id: str | None = None,
+        name: str | None = None,
         name_contains: str | None = None,
         deleted: bool = False,
     ) -> int:
         """Return the number of tenants, with the same filters as `list`."""
         return self._perform(
             tenants.CountTenants(
-                status=status, external_id=external_id, name_contains=name_contains, deleted=deleted
+                status=status,
+                external_id=external_id,
+                name=name,
+                name_contains=name_contains,
+                deleted=deleted,
             )
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found
+from akidb.client.handles.base import Field, every, found, require_same, wanted
 from akidb.client.results import Page
 from akidb.domain import documents as domain
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
@@ -13,6 +13,7 @@ from akidb.domain.errors import AlreadyExists
 from akidb.domain.fields import UserRef
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
+from akidb.domain.names import is_same_email
 from akidb.operations import users
 from akidb.operations.declare import Operations
 
@@ -54,19 +55,24 @@ class Users:
         """Return whether a user with this email or ID exists."""
         return self.find(user) is not None
 
-    def get_or_create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
-        """Return the user with this email; create it with the password and role if it does not exist.
+    def get_or_create(self, email: str, *, password: str, role: UserRole | None = None) -> "UserHandle":
+        """Return the user with this email; create it if it does not exist, by default as a viewer.
 
-        An existing user is returned unchanged; its password and role are not compared.
+        An existing user keeps its password, which is not compared. Raises AlreadyExists, with the `field`, if
+        it has another role than a given one, or an email that differs in more than case, as `strasse@x` does
+        from `straße@x`.
         """
-        if (user := self.find(email)) is not None:
-            return user
-        try:
-            return self.create(email, password=password, role=role)
-        except AlreadyExists as error:  # created concurrently
-            if (user := self.find(email)) is None:
-                raise error from None
-            return user
+        wanted(users.CreateUser, {"email": email, "password": password, "role": role})
+        if (user := self.find(email)) is None:
+            try:
+                return self.create(email, password=password, role=role or UserRole.VIEWER)
+            except AlreadyExists as error:  # created concurrently
+                if (user := self.find(email)) is None:
+                    raise error from None
+        if not is_same_email(user.email, email):
+            raise AlreadyExists("user", "email", email)
+        require_same("user", user.email, user, {} if role is None else {"role": role})
+        return user
 
     def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
         """Return up to `limit` users, sorted by email."""
