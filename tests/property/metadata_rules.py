@@ -139,6 +139,7 @@ class EntityRules(Machine):
         wanted=optional(
             status=st.sampled_from(["active", "provisioning", "suspended", "decommissioned"]),
             external_id=EXTERNAL_IDS.filter(lambda value: value is not None),
+            name=TENANT_NAMES,
             name_contains=st.sampled_from(["a", "É", "e\u0301", "本", "/", "xxx", "aki labs"]),
             deleted=st.booleans(),
         ),

@@ -5,6 +5,7 @@ raises the errors expected of the program. All fields but `if_version` are valid
 """
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Any
 
 from metadata_model import DELETED, STATES, Request, Row, World, canonical, folded, visible
@@ -61,15 +62,30 @@ class Tenancy(World):
 
     def tenant_create(self, name: str, *, slug: str | None = None, **given: Any) -> Row:
         values = TENANT_DEFAULTS | {field: value for field, value in given.items() if value is not None}
-        values |= {"name": name, "slug": slug or SLUGS[name]}
+        values |= {"name": name, "slug": slug}
 
         def effect() -> Row:
             row = {"tenant_id": self.request.new_id, "placement": None, **values}
-            self.check_free("tenant", row, "external_id", "slug")
+            self.check_free("tenant", row, "external_id")
+            row["slug"] = slug or self._derived_slug(name, row["external_id"])
+            self.check_free("tenant", row, "slug")
             return self.add("tenant", row)
 
         answer: Row = self.once({**UNSAID["tenant"], "name": name, "slug": slug, **given}, effect)
         return answer
+
+    def _derived_slug(self, name: str, external_id: str | None) -> str:
+        """The first that is free, or that the same tenant has."""
+        slug = SLUGS[name]
+        digest = sha256("\n".join([name, *([external_id] if external_id else [])]).encode()).hexdigest()
+        for made in (
+            slug,
+            *(f"{slug[: 62 - digits].rstrip('-')}-{digest[:digits]}" for digits in range(8, 15)),
+        ):
+            holders = [row for row in self.all("tenant") if row["slug"] == made]
+            if all(row["name"] == name and external_id in {None, row["external_id"]} for row in holders):
+                break
+        return made
 
     def tenant_get(self, tenant: str) -> Row:
         return visible(self.find("tenant", tenant))
@@ -90,6 +106,7 @@ class Tenancy(World):
         self,
         *,
         deleted: bool = False,
+        name: str | None = None,
         name_contains: str | None = None,
         status: str | None = None,
         external_id: str | None = None,
@@ -98,6 +115,7 @@ class Tenancy(World):
             row
             for row in self.all("tenant", deleted=deleted)
             if (name_contains is None or folded(name_contains) in folded(row["name"]))
+            and name in {None, row["name"]}
             and status in {None, row["status"]}
             and external_id in {None, row["external_id"]}
         ]
