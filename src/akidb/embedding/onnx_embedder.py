@@ -1,5 +1,9 @@
-"""Inference with a model's ONNX graph: tokenise, batch, infer, restore the order."""
+"""Inference with a model's ONNX graph: tokenise, batch, infer, restore the order.
 
+ONNX Runtime must be imported after this module, which switches off its telemetry.
+"""
+
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +13,10 @@ from numpy.typing import NDArray
 from akidb.embedding.batches import plan, require_unicode
 from akidb.embedding.catalog import ModelSpec
 from akidb.ports.embedding import Embedding, Purpose
+
+# From 1.29, ONNX Runtime reports its use to Microsoft and keeps a device ID in the user's cache directory.
+# It reads this once, when it is imported; its function `disable_telemetry_events` comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 BATCH_TOKENS = 512
 """Tokens per batch, padding included. The fastest of 256 to 1,024 on 2 cores, for short and long texts."""

