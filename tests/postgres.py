@@ -37,6 +37,8 @@ class Server:
 
     def __init__(self, running: "PostgresServer") -> None:
         self.base = running.get_uri()
+        self.system_user = running.system_user
+        """Whom it runs as, None for the user of the tests."""
         self._running = running
         self._restarted = False
         self._template: str | None = None
@@ -62,6 +64,11 @@ class Server:
         """Remove a database, whoever is still connected to it."""
         name = url.partition("?")[0].rpartition("/")[2]
         self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def end_sessions(self, url: str) -> None:
+        """End all sessions of a database, and wait until they have ended."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self.run(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
 
     def as_user(self, url: str, attributes: str, *, password: str = "") -> str:
         """The address for a new user of a database, who must give the password if there is one."""

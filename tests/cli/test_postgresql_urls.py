@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,24 @@ def test_two_servers_serve_one_database(on: Run, akidb: Run, postgres_url: str) 
             assert json.load(answer)["name"] == "Aki Labs"
         assert on("tenant", "suspend", "aki-labs").status == 0
         assert akidb("--url", other, "tenant", "get", "aki-labs", "--json").json["status"] == "suspended"
+
+
+def test_server_answers_after_its_connections_were_ended(
+    on: Run, postgres_server: Server, postgres_url: str
+) -> None:
+    """More often than its pools have places."""
+    assert on("tenant", "create", "Aki Labs").status == 0
+    routes = ("/health/ready", "/metrics", "/v1/maintenance", "/v1/backup", "/v1/tenants", "/v1/doctor")
+    with serving(postgres_url) as server:
+        for _ in range(3):
+            for route in routes:
+                postgres_server.end_sessions(postgres_url)
+                request = urllib.request.Request(server + route, method="POST" if "maint" in route else "GET")
+                try:
+                    with urllib.request.urlopen(request) as answer:
+                        answer.read()
+                except urllib.error.HTTPError as error:
+                    pytest.fail(f"{route}: {error.read().decode()}")
 
 
 def test_password_authenticates_to_database(

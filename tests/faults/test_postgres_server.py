@@ -25,7 +25,7 @@ from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.ports.conflicts import TransactionConflict
 from akidb.services.retries import MAX_ATTEMPTS, retried
 from akidb.settings import Settings
-from akidb.sql import postgresql
+from akidb.sql import postgresql_session
 from akidb.sql.postgresql import TRUSTED_IDLE_SECONDS
 from postgres import Server, running
 
@@ -278,7 +278,14 @@ def test_persistent_deadlock_is_reported_after_retries(postgres_url: str) -> Non
         "DateStyle = 'German, DMY'",
         "bytea_output = 'escape'",
         "synchronous_commit = off",
-        "standard_conforming_strings = on",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "IntervalStyle = 'iso_8601'",
+        "client_encoding = 'LATIN1'",
+        "statement_timeout = '200ms'",
+        "lock_timeout = '200ms'",
+        "idle_in_transaction_session_timeout = '200ms'",
+        "idle_session_timeout = '200ms'",
     ],
 )
 def test_database_level_settings_do_not_change_behaviour(
@@ -301,10 +308,21 @@ def test_database_level_settings_do_not_change_behaviour(
         with operations._runtime.tenant_stores._database.read() as connection:  # type: ignore[attr-defined]
             assert connection.exec_driver_sql("SHOW transaction_isolation").scalar_one() == "read committed"
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+            for timeout in ("statement", "idle_in_transaction_session", "idle_session"):
+                assert connection.exec_driver_sql(f"SHOW {timeout}_timeout").scalar_one() == "0"
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "1min"
+
+
+def test_replica_role_is_rejected(postgres_server: Server, postgres_url: str) -> None:
+    """It switches off the references and triggers that decide."""
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    postgres_server.run(f"ALTER DATABASE {name} SET session_replication_role = replica")
+    with pytest.raises(Unavailable, match="session_replication_role is replica"):
+        PostgresMetadataStore(postgres_url)
 
 
 def test_unsupported_server_version_is_rejected(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "MINIMUM_VERSION", 990_000)
+    monkeypatch.setattr(postgresql_session, "MINIMUM_VERSION", 990_000)
     with pytest.raises(Unavailable, match="the server is older than PostgreSQL 16"):
         PostgresMetadataStore(postgres_url)
 

@@ -44,6 +44,7 @@ from akidb.services.migration import MigrationService
 from akidb.services.passwords import Passwords
 from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
+from akidb.services.retries import read_again
 from akidb.services.scope_cache import ScopeCache
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -111,7 +112,11 @@ class _Runtime:
 
     def outbox_depth(self) -> int:
         """Return the number of pending outbox entries."""
-        with self.admission, self.metadata.read() as tx:
+        with self.admission:
+            return read_again(self._outbox_depth, "metadata")
+
+    def _outbox_depth(self) -> int:
+        with self.metadata.read() as tx:
             return tx.outbox.depth()
 
     def _put_together(self, settings: Settings) -> None:
@@ -251,8 +256,7 @@ class LocalOperations:
     def ready(self) -> None:
         """Raise Unavailable if the metadata cannot be read, or the default model is installed but fails."""
         with self._door():
-            with self._runtime.metadata.read() as tx:
-                tx.outbox.depth()
+            self._runtime.outbox_depth()
             if self.perform(GetModel(model=self._runtime.default_model)).installed:
                 self.perform(EmbedTexts(texts=["Is the model ready?"]))
 

@@ -31,7 +31,10 @@ class Counter(NamedTuple):
 
 
 COUNTERS = {
-    "retries": Counter("store", "Transactions retried after a deadlock or a serialization failure."),
+    "retries": Counter(
+        "store",
+        "Work retried after a conflict or a lost connection.",
+    ),
     "gate_timeouts": Counter("store", "Timeouts of writers waiting at a store's gate."),
     "pool_timeouts": Counter("store", "Timeouts of waits for a PostgreSQL connection."),
     "connections_opened": Counter("store", "Connections opened to a store."),

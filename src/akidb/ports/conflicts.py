@@ -1,4 +1,4 @@
-"""The error for a transaction that a store aborted because of a conflict."""
+"""Errors of a store after which the work can be repeated, since it had no effect."""
 
 from akidb.domain.errors import Unavailable
 
@@ -7,4 +7,11 @@ class TransactionConflict(Unavailable):
     """The transaction had no effect and can be retried.
 
     The services retry it. Callers see it, as an Unavailable, only under unusual contention.
+    """
+
+
+class ConnectionLost(Unavailable):
+    """The connection to the database was lost before a commit: nothing was changed.
+
+    The services repeat one transaction or read once. A connection lost during the commit is an Unavailable.
     """

@@ -48,6 +48,7 @@ from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
 from akidb.services.dispatch import handles
 from akidb.services.idempotency import request_key
+from akidb.services.retries import read_metadata
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenant_copy import Branch
 from akidb.services.transactions import Change, Transactions
@@ -133,8 +134,7 @@ class ArchiveService:
 
     @handles(ask.CreateBackup)
     def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - no fields
-        with self._metadata.read() as tx:
-            known = tx.stores.list()
+        known = read_metadata(self._metadata, lambda tx: tx.stores.list())
         writer = self._writer(sink, "backup")
         for tenant_id, _ in known:
             with ExitStack() as opened:
@@ -154,8 +154,7 @@ class ArchiveService:
 
     @handles(ask.ExportTenant)
     def export(self, asked: ask.ExportTenant, *, sink: ByteSink) -> None:
-        with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(asked.tenant).tenant_id
+        tenant_id = read_metadata(self._metadata, lambda tx: tx.tenants.get(asked.tenant).tenant_id)
         with self._image(tenant_id) as image:
             # Read after opening the store and before writing: omits collections purged in between.
             rows = self._rows(tenant_id)
@@ -267,8 +266,7 @@ class ArchiveService:
             raise
 
     def _has_store(self, tenant_id: TenantId) -> bool:
-        with self._metadata.read() as tx:
-            return tx.stores.find(tenant_id) is not None
+        return read_metadata(self._metadata, lambda tx: tx.stores.find(tenant_id)) is not None
 
     def _rows(self, tenant_id: TenantId) -> list[Rows]:
         """Read a tenant's metadata rows. Raises NotFound if it is deleted, InvalidState by its status."""
@@ -280,8 +278,7 @@ class ArchiveService:
         """Return the response stored for this idempotency key."""
         if key is None:
             return None
-        with self._metadata.read() as tx:
-            known = tx.answers.find(key, self._now())
+        known = read_metadata(self._metadata, lambda tx: tx.answers.find(key, self._now()))
         return None if known is None else wire.decode(known, kind)
 
     def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:

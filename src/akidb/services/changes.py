@@ -21,6 +21,7 @@ from akidb.operations import changes as ask
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
 from akidb.services.dispatch import handles, on_collection
+from akidb.services.retries import read_again
 from akidb.services.scope_cache import tenant_for
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -55,7 +56,7 @@ class Watch(Generic[ChangeT]):
     def look(self) -> ChangePage[ChangeT]:
         """Return the changes up to now."""
         with self.admission:
-            return self._read()
+            return read_again(self._read, "tenant")
 
     @contextmanager
     def listening(self, wake: Callable[[], None]) -> Iterator[None]:

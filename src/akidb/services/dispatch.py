@@ -18,10 +18,12 @@ from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import require
 from akidb.observe.operations import Running
 from akidb.operations.declare import OPERATIONS, InCollection, Operation, Request
+from akidb.ports.conflicts import ConnectionLost
 from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
 from akidb.services.rate import RateLimiter
+from akidb.services.retries import read_again
 from akidb.services.scope_cache import ScopeCache
 from akidb.services.transactions import Transactions
 
@@ -144,19 +146,29 @@ class Dispatcher:
 
     def _call(self, handler: Handler, request: Any, ends: dict[str, Any]) -> Any:
         row, call, kind, after = handler
+        if ends and kind != "own":
+            raise TypeError(f"{row.name} takes no {', '.join(ends)}")
+        if kind == "transaction":
+            answer = self._transactions.carry_out(row, request, lambda change: call(change, request))
+            if after is not None:
+                after()
+            return answer
+        try:
+            return self._answer(handler, request, ends)
+        except ConnectionLost:
+            if row.changes or ends:
+                raise
+        return read_again(lambda: self._answer(handler, request, ends), "metadata")
+
+    def _answer(self, handler: Handler, request: Any, ends: dict[str, Any]) -> Any:
+        """Call a handler that makes no metadata change, or manages its own transactions."""
+        row, call, kind, _ = handler
         if kind == "own":
             return call(request, **ends)
-        if ends:
-            raise TypeError(f"{row.name} takes no {', '.join(ends)}")
         if kind == "collection":
             return call(self._scope(row, request), request)
-        if kind == "read":
-            with self._metadata.read() as tx:
-                return call(tx, request)
-        answer = self._transactions.carry_out(row, request, lambda change: call(change, request))
-        if after is not None:
-            after()
-        return answer
+        with self._metadata.read() as tx:
+            return call(tx, request)
 
     def _scope(self, row: Operation, request: Any) -> Scope:
         """Find the collection, check its states, and take a token from the tenant's rate limiter."""

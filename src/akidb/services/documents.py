@@ -30,7 +30,7 @@ from akidb.services.batches import check_documents, check_vector
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.idempotency import request_key
-from akidb.services.retries import retried
+from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 
@@ -186,8 +186,12 @@ class DocumentService:
         """Return the stored response to a repeated request, before any expensive work."""
         if key is None:
             return None
-        with self._read(scope) as reader:
-            known = None if reader is None else reader.answers.find(key, self._now())
+
+        def find() -> bytes | None:
+            with self._read(scope) as reader:
+                return None if reader is None else reader.answers.find(key, self._now())
+
+        known = read_again(find, "tenant")
         return None if known is None else wire.decode(known, kind)
 
     def _write(

@@ -21,7 +21,7 @@ from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.admission import Admission
 from akidb.services.purging import PurgeableBackups, Purging
-from akidb.services.retries import retried
+from akidb.services.retries import read_metadata, retried
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
 
@@ -136,8 +136,8 @@ class Maintenance:
 
     def _settle_stores(self, problems: list[str]) -> int:
         """Apply pending outbox entries that an ended process left; return the number of stores."""
-        with self._admission, self._metadata.read() as tx:
-            waiting = tx.outbox.waiting()
+        with self._admission:
+            waiting = read_metadata(self._metadata, lambda tx: tx.outbox.waiting())
         settled = 0
         for tenant_id, _first in waiting:
             settled += self._settle(tenant_id, problems)
@@ -162,9 +162,8 @@ class Maintenance:
         purged = 0
         while not self._stopped.is_set():
             with self._admission:
-                with self._metadata.read() as tx:
-                    if not expired(tx, 1):
-                        break
+                if not read_metadata(self._metadata, lambda tx: expired(tx, 1)):
+                    break
                 try:
                     found, concerns_store = retried(lambda: self._purge_batch(expired, purge), "metadata")
                 except TransactionConflict as error:
@@ -193,8 +192,7 @@ class Maintenance:
         return found, change.concerns_store
 
     def _has_purges(self) -> bool:
-        with self._metadata.read() as tx:
-            return bool(tx.outbox.purges())
+        return bool(read_metadata(self._metadata, lambda tx: tx.outbox.purges()))
 
 
 def _nothing_done(problem: str) -> MaintenanceReport:

@@ -5,6 +5,7 @@ from akidb.domain.fields import CollectionPath, TenantRef
 from akidb.domain.lifecycle import Access, require
 from akidb.observe.context import note_tenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.retries import read_metadata
 
 MAX_KEPT = 10_000
 
@@ -33,7 +34,6 @@ class ScopeCache:
             self._kept = (generation, kept)
         scope = kept.get(path)
         if scope is None:
-            with self._metadata.read() as tx:
-                scope = kept[path] = tx.collections.scope(*path)
+            scope = kept[path] = read_metadata(self._metadata, lambda tx: tx.collections.scope(*path))
         note_tenant(scope.tenant.tenant_id)
         return scope

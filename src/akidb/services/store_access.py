@@ -17,7 +17,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, Ten
 from akidb.ports.documents import TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
 from akidb.ports.search import VectorIndex
-from akidb.services.retries import retried
+from akidb.services.retries import read_metadata, retried
 
 
 class StoreAccess:
@@ -89,8 +89,7 @@ class StoreAccess:
 
     def finish_purges(self) -> None:
         """Remove the stores of purged tenants, including those left by a crash."""
-        with self._metadata.read() as tx:
-            purges = tx.outbox.purges()
+        purges = read_metadata(self._metadata, lambda tx: tx.outbox.purges())
         for entry in purges:
             self._stores.remove(entry.tenant_id)
             self._index.forget(entry.tenant_id)
@@ -125,16 +124,14 @@ class StoreAccess:
             return self._find_shared(tenant_id)
         store_id = self._known.get(tenant_id)
         if store_id is None:
-            with self._metadata.read() as tx:
-                store_id = tx.stores.find(tenant_id)
+            store_id = read_metadata(self._metadata, lambda tx: tx.stores.find(tenant_id))
             if store_id is not None:
                 self._known[tenant_id] = store_id
         return store_id
 
     def _find_shared(self, tenant_id: TenantId) -> StoreId | None:
         """Find a store that other processes may purge, or leave with pending entries when killed."""
-        with self._metadata.read() as tx:
-            found = tx.stores.find_with_pending(tenant_id)
+        found = read_metadata(self._metadata, lambda tx: tx.stores.find_with_pending(tenant_id))
         if found is None:
             return None
         store_id, pending = found

@@ -13,14 +13,26 @@ _CONFLICTS = {"40001", "40P01"}
 """SQLSTATEs of PostgreSQL for a serialization failure and a deadlock."""
 _LOCK_TIMEOUT = "55P03"
 _DISK_FULL = "53100"
+_LOST = {"25P03", "57P01", "57P02", "57P05"}
+"""SQLSTATEs with which the server ends a session that may be opened again."""
+_STATES = {
+    "25006": "the database is read-only",
+    "25P03": "the server ended the session after idle_in_transaction_session_timeout",
+    "25P04": "the server ended the session after transaction_timeout",
+    "57014": "the server cancelled the statement",
+    "57P01": "the server ended the session",
+    "57P02": "the server ended the session after a crash",
+    "57P04": "the database was dropped",
+    "57P05": "the server ended the session after idle_session_timeout",
+}
 _CLASSES = {
-    # SQLSTATE classes of PostgreSQL.
+    # SQLSTATE classes of PostgreSQL, for states that are not above.
     "08": "the connection was lost",
     "28": "the server rejected the user or the password",
     "3D": "the database does not exist",
     "42": "the server rejected the statement",
     "53": "the server is out of disk space, memory or connections",
-    "57": "the server is shutting down or starting",
+    "57": "the server is starting or shutting down",
     "58": "the server's disk cannot be read or written",
     "XX": "the database is damaged; restore it from a backup",
 }
@@ -70,6 +82,15 @@ def translation(store: str, error: BaseException) -> Exception | None:
     return None
 
 
+def is_lost(error: BaseException, *, closed: bool) -> bool:
+    """Return whether an error means that the connection was lost; `closed`: the driver says so."""
+    orig = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if not (isinstance(error, sa.exc.SQLAlchemyError) or _is_of_driver(error)):
+        return False
+    state = str(getattr(orig, "sqlstate", None))
+    return closed or state in _LOST or state.startswith("08")
+
+
 def violated(error: sa.exc.IntegrityError) -> str:
     """Return the violated constraint: its name, or the columns of a unique constraint on SQLite.
 
@@ -93,7 +114,7 @@ def _of_driver(store: str, error: object) -> Exception:
         return Overloaded(store)
     if state is not None or not hasattr(error, "sqlite_errorname"):
         first_line = str(error).partition("\n")[0]
-        reason = _CLASSES.get(str(state)[:2])
+        reason = _STATES.get(str(state)) or _CLASSES.get(str(state)[:2])
         return (StorageFull if state == _DISK_FULL else Unavailable)(
             f"{store}: {first_line if reason is None else f'{reason}: {first_line}'}"
         )

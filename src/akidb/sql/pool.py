@@ -39,7 +39,10 @@ class ConnectionPool:
         self._gate = FairGate("connection", timeout_seconds, kind=kind, places=size, queue="pool")
         self._lock = threading.Lock()
         self._idle: list[tuple[sa.Connection, float]] = []
-        self._in_use = 0
+        self._in_use: dict[sa.Connection, float] = {}
+        """When each connection was taken."""
+        self._lost_at = float("-inf")
+        """When a connection was last returned broken: those in use since before may be broken too."""
         self._closed = False
 
     def take(self) -> sa.Connection:
@@ -50,23 +53,27 @@ class ConnectionPool:
         self._gate.enter()
         try:
             connection = self._find_idle() or self._connect()
+            with self._lock:
+                self._in_use[connection] = time.monotonic()
         except BaseException:
             self._gate.leave()
             raise
-        with self._lock:
-            self._in_use += 1
         return connection
 
     def give(self, connection: sa.Connection, *, broken: bool = False) -> None:
         """Return a connection to the pool. A broken one also closes idle ones, which may be broken too."""
         surplus: list[sa.Connection] = []
         with self._lock:
-            self._in_use -= 1
+            taken_at = self._in_use.pop(connection)
+            now = time.monotonic()
+            if broken:
+                self._lost_at = now
             if broken or self._closed:
                 surplus = [connection, *(idle for idle, _ in self._idle)]
                 self._idle = []
             else:
-                self._idle.append((connection, time.monotonic()))
+                worked_at = now if taken_at > self._lost_at else float("-inf")
+                self._idle.append((connection, worked_at))
         self._gate.leave()
         for each in surplus:
             _discard(each)
@@ -79,7 +86,7 @@ class ConnectionPool:
     def counts(self) -> tuple[int, int]:
         """Return the number of connections in use and idle."""
         with self._lock:
-            return self._in_use, len(self._idle)
+            return len(self._in_use), len(self._idle)
 
     def close(self) -> None:
         """Close idle connections now, and connections in use when they are returned."""

@@ -5,51 +5,28 @@ connections, conflicts and lock timeouts into domain errors.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
-from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.errors import Unavailable
 from akidb.observe import telemetry
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
+from akidb.ports.conflicts import ConnectionLost
 from akidb.sql.database import driver_of
-from akidb.sql.errors import translated
+from akidb.sql.errors import is_lost, translated, translation
 from akidb.sql.pool import ConnectionPool
+from akidb.sql.postgresql_session import TRANSACTION_POOLING, Parameters, Session, check_server, open_session
 from akidb.sql.telemetry import commit
 
-MINIMUM_VERSION = 160_000
-"""PostgreSQL 16, the first with `IS JSON`."""
 SCHEMA_LOCK = 0x616B6964625F7363
 """Advisory lock for schema creation: `akidb_sc` as a number."""
 POOL_TIMEOUT_SECONDS = 30
-LOCK_TIMEOUT_SECONDS = 60
 TRUSTED_IDLE_SECONDS = 1.0
 """A connection that was idle for longer is checked before use."""
-
-
-class _IdLoader(Loader):
-    """Load a UUID as bytes, without going through `uuid.UUID`."""
-
-    format = Format.TEXT
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes.fromhex(bytes(data).replace(b"-", b"").decode())
-
-
-class _BinaryIdLoader(Loader):
-    """The same for binary cursors."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
 
 
 class PostgresDatabase:
@@ -73,12 +50,11 @@ class PostgresDatabase:
     ) -> None:
         """Connect, and create a missing schema if `make_schema`.
 
-        Raises InvalidArgument(`url`) for an invalid URL, Unavailable if the server cannot be reached, is
-        older than PostgreSQL 16, or uses an encoding other than UTF-8.
+        Raises InvalidArgument(`url`) for an invalid URL, Unavailable if the server cannot be reached or does
+        not suit AkiDB (`check_server`).
         """
-        self._conninfo = _conninfo(url, schema, synchronous)
-        named = conninfo_to_dict(self._conninfo)
-        self.name = f"PostgreSQL database {named.get('dbname', '')}".rstrip()
+        self._parameters = Parameters(url, schema, synchronous=synchronous)
+        self.name = self._parameters.name
         self.schema = schema
         self.kind = kind
         self._commit = Call(kind, "transaction", "commit", self.system)
@@ -101,7 +77,7 @@ class PostgresDatabase:
         )
         try:
             with self.read() as connection:
-                self._check_server(connection)
+                check_server(driver_of(connection), self._parameters)
             if make_schema and not self._has_schema():
                 with self.locked(SCHEMA_LOCK):  # concurrent creation clashes, even with IF NOT EXISTS
                     self._make_schema()
@@ -112,30 +88,27 @@ class PostgresDatabase:
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
         """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
-        with self._connection() as connection:
-            if not snapshot:
+        if not snapshot:
+            with self._connection() as connection:
                 yield connection
-                return
+            return
+        with self._opened("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             driver = driver_of(connection)
-            driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield connection
             finally:
-                if not driver.closed:
-                    driver.execute("ROLLBACK")
+                _roll_back(driver)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction: committed when the block ends, rolled back if it raises."""
-        with self._connection() as connection:
+        with self._opened("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") as connection:
             driver = driver_of(connection)
-            driver.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             try:
                 yield connection
-                commit(driver, self._commit)
+                self._commit_or_tell(driver)
             except BaseException:
-                if not driver.closed:
-                    driver.execute("ROLLBACK")
+                _roll_back(driver)
                 raise
 
     @contextmanager
@@ -144,17 +117,18 @@ class PostgresDatabase:
 
         Yield the backend PID of the holder, for `is_locked`: the lock is lost with the connection.
         """
-        with self._connection() as connection:
-            driver = driver_of(connection)
+        with self._opened("SELECT pg_advisory_lock(%s)", key) as connection:
+            driver: Session = driver_of(connection)
             free = False
             try:
-                driver.execute("SELECT pg_advisory_lock(%s)", (key,))
+                if not driver.is_kept():
+                    raise Unavailable(f"{self.name}: {TRANSACTION_POOLING}")
                 try:
-                    yield driver.info.backend_pid
+                    yield driver.backend
                 finally:
-                    if not driver.closed:
+                    with suppress(psycopg.Error):  # of a lost connection, which has released the lock
                         driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
-                    free = True
+                        free = True
             finally:
                 if not free:  # interrupted with the lock held: closing the connection releases it
                     driver.close()
@@ -174,6 +148,12 @@ class PostgresDatabase:
     def migration(self) -> Iterator[sa.Connection]:
         """Open a transaction for schema migrations."""
         with self.write() as connection:
+            found = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+            if found != self.schema:
+                raise Unavailable(
+                    f"{self.name}: tables would be created in schema {found} instead of {self.schema}; the"
+                    " role lacks a privilege on it, or a pooler does not keep the settings of sessions"
+                )
             yield connection
 
     def displacement(self) -> str | None:
@@ -196,21 +176,63 @@ class PostgresDatabase:
         self._pool.close()
 
     @contextmanager
+    def _opened(self, statement: str, *parameters: int) -> Iterator[sa.Connection]:
+        """Open a connection with a first statement, which is repeated on a new one if it finds it lost."""
+        for is_last in (False, True):
+            with self._connection() as connection:
+                driver = driver_of(connection)
+                try:
+                    driver.execute(statement, parameters or None)
+                except psycopg.Error as error:
+                    if is_last or not is_lost(error, closed=driver.closed):
+                        raise
+                    driver.close()
+                    continue
+                yield connection
+                return
+
+    @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         with translated(self.name):
             connection = self._pool.take()
+            broken = True
             try:
-                yield connection
+                driver = driver_of(connection)
+                try:
+                    yield connection
+                except Exception as error:
+                    lost = self._lost(error, closed=driver.closed)
+                    if lost is None:
+                        raise
+                    raise lost from error
+                finally:
+                    # An unfinished transaction must not leak to the next user of the connection.
+                    broken = connection.invalidated or not _is_idle(driver)
             finally:
-                # An unfinished transaction must not leak to the next user of the connection.
-                self._pool.give(connection, broken=not _is_idle(connection))
+                self._pool.give(connection, broken=broken)
 
-    def _connect(self) -> Any:
-        connection = psycopg.connect(self._conninfo, autocommit=True)
-        connection.adapters.register_loader("uuid", _IdLoader)
-        connection.adapters.register_loader("uuid", _BinaryIdLoader)
+    def _lost(self, error: Exception, *, closed: bool) -> ConnectionLost | None:
+        """Return the error for a lost connection, None for another error."""
+        if not is_lost(error, closed=closed):
+            return None
+        found = translation(self.name, error)
+        return ConnectionLost(f"{self.name}: the connection was lost" if found is None else str(found))
+
+    def _commit_or_tell(self, driver: Session) -> None:
+        """Commit. Raises Unavailable, not ConnectionLost, if the connection is lost: it may be committed."""
+        try:
+            commit(driver, self._commit)
+        except psycopg.Error as error:
+            if not is_lost(error, closed=driver.closed):
+                raise
+            raise Unavailable(
+                f"{translation(self.name, error)}; the change may have been committed"
+            ) from error
+
+    def _connect(self) -> Session:
+        session = open_session(self._parameters)
         telemetry.count("connections_opened", self.kind)
-        return connection
+        return session
 
     def _has_schema(self) -> bool:
         with self.read() as connection:
@@ -223,52 +245,23 @@ class PostgresDatabase:
             with self.read() as connection:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{self.schema}"')
 
-    def _check_server(self, connection: sa.Connection) -> None:
-        info = driver_of(connection).info
-        if info.server_version < MINIMUM_VERSION:
-            raise Unavailable(f"{self.name}: the server is older than PostgreSQL 16")
-        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-        if encoding != "UTF8":
-            raise Unavailable(f"{self.name}: its encoding is {encoding}; create it with ENCODING 'UTF8'")
+
+def _roll_back(driver: Session) -> None:
+    """End a transaction. If that fails, the connection is not idle, and will be closed."""
+    if not driver.closed:
+        with suppress(psycopg.Error):
+            driver.execute("ROLLBACK")
 
 
-def _conninfo(url: str, schema: str, synchronous: str) -> str:
-    _, _, rest = url.partition("://")
-    try:
-        given = conninfo_to_dict(f"postgresql://{rest}")
-    except psycopg.ProgrammingError as error:
-        reason = str(error).partition(': "')[0]  # the quoted part may be the password
-        raise InvalidArgument("url", f"is not a valid PostgreSQL URL: {reason}") from None
-    settings = {
-        "search_path": schema,
-        "timezone": "UTC",
-        "DateStyle": "ISO",
-        "client_min_messages": "error",
-        "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
-        "synchronous_commit": "on" if synchronous == "full" else "off",
-        "default_transaction_isolation": "read\\ committed",
-        "default_transaction_read_only": "off",
-    }
-    own = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    given["options"] = f"{given.get('options', '')} {own}".strip()
-    given.setdefault("application_name", "akidb")
-    given.setdefault("connect_timeout", "10")
-    given["client_encoding"] = "UTF8"
-    conninfo: str = make_conninfo("", **given)
-    return conninfo
-
-
-def _is_idle(connection: sa.Connection) -> bool:
-    """Return whether it can be reused. An invalidated connection has no driver connection."""
-    if connection.invalidated:
-        return False
-    return bool(driver_of(connection).pgconn.transaction_status == TransactionStatus.IDLE)
+def _is_idle(driver: Session) -> bool:
+    """Return whether it can be reused."""
+    return driver.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def _works(connection: sa.Connection) -> bool:
     """Return whether the connection is alive: a server restart must not cause an error in the caller."""
     try:
-        driver_of(connection).execute("SELECT 1")
+        driver: Session = driver_of(connection)
+        return driver.is_kept()
     except psycopg.Error:
         return False
-    return True

@@ -1,5 +1,6 @@
 """After a connection breaks, idle connections are closed and reopened."""
 
+import select
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from akidb.domain.errors import NotFound, Unavailable
+from akidb.ports.conflicts import ConnectionLost
 from akidb.sql.database import driver_of
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.sqlite import SqliteFile, create_file
@@ -138,4 +140,95 @@ def test_transaction_left_open_discards_connection(postgres_url: str) -> None:
     with pytest.raises(NotFound), database.write():
         raise NotFound("tenant", "nobody")
     assert database.figures()[:2] == (0, 1)
+    database.close()
+
+
+def with_timeout(url: str, name: str) -> str:
+    return f"{url}&options=-c%20{name}%3D50ms"
+
+
+def test_statement_timeout_is_reported_as_such_and_keeps_connection(postgres_url: str) -> None:
+    database = PostgresDatabase(with_timeout(postgres_url, "statement_timeout"), "akidb")
+    with (
+        pytest.raises(
+            Unavailable, match=r"the server cancelled the statement: .*statement timeout"
+        ) as raised,
+        database.write() as connection,
+    ):
+        connection.exec_driver_sql("SELECT pg_sleep(60)")
+    assert not isinstance(raised.value, ConnectionLost)
+    in_use, kept, *_ = database.figures()
+    assert in_use == 0
+    assert kept >= 1
+    database.close()
+
+
+@pytest.mark.parametrize("transaction", ["snapshot", "write"])
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_idle_transaction_that_the_server_ends_is_a_lost_connection(
+    transaction: str, statement: str, postgres_url: str
+) -> None:
+    database = PostgresDatabase(
+        with_timeout(postgres_url, "idle_in_transaction_session_timeout"), "akidb", pool_size=2
+    )
+
+    def outlast(connection: sa.Connection) -> None:
+        select.select([driver_of(connection).fileno()], [], [], 30)  # until the server says something
+        STATEMENTS[statement](connection)
+
+    for _ in range(3):  # once more than there are places
+        with (
+            pytest.raises(ConnectionLost, match="idle_in_transaction_session_timeout"),
+            TRANSACTIONS[transaction](database) as connection,
+        ):
+            outlast(connection)
+    assert database.figures()[:2] == (0, 0)
+    database.close()
+
+
+@pytest.mark.parametrize("transaction", ["snapshot", "write"])
+def test_connection_lost_while_idle_is_replaced_when_a_transaction_begins(
+    transaction: str, postgres_url: str
+) -> None:
+    database = PostgresDatabase(postgres_url, "akidb", pool_size=3)
+    for _ in range(4):
+        idle(database, 3)
+        end_all(postgres_url)
+        with TRANSACTIONS[transaction](database) as connection:
+            assert connection.exec_driver_sql(SELECT).scalar_one() == 1
+        assert database.figures()[:2] == (0, 1)
+    with database.locked(1):
+        pass
+    end_all(postgres_url)
+    with database.locked(1) as holder, database.read() as connection:
+        assert database.is_locked(connection, 1, holder)
+    database.close()
+
+
+def test_connection_lost_during_commit_is_not_reported_as_without_effect(postgres_url: str) -> None:
+    database = PostgresDatabase(postgres_url, "akidb")
+    with pytest.raises(Unavailable, match="may have been committed") as raised, database.write():
+        end_all(postgres_url)
+    assert not isinstance(raised.value, ConnectionLost)
+    assert database.figures()[:2] == (0, 0)
+    database.close()
+
+
+def test_lock_lost_after_the_work_is_done_is_no_error(postgres_url: str) -> None:
+    database = PostgresDatabase(postgres_url, "akidb")
+    with database.locked(1):
+        end_all(postgres_url)
+    assert database.figures()[:2] == (0, 0)
+    database.close()
+
+
+def test_connection_that_was_in_use_when_another_was_lost_is_checked(postgres_url: str) -> None:
+    database = PostgresDatabase(postgres_url, "akidb", pool_size=2)
+    with database.read() as kept:
+        kept.exec_driver_sql(SELECT)
+        with pytest.raises(ConnectionLost), database.read() as connection:
+            lose(connection, postgres_url, "of SQLAlchemy")
+    assert database.figures()[:2] == (0, 1)  # lost too, though nothing says so yet
+    with database.read() as connection:
+        assert connection.exec_driver_sql(SELECT).scalar_one() == 1
     database.close()
