@@ -24,6 +24,7 @@ from akidb.domain.ids import IdGenerator
 from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
 from akidb.observe import telemetry
+from akidb.observe.interrupts import Deferred, InterruptibleStream
 from akidb.observe.operations import hide, show
 from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.operations.declare import Request
@@ -223,14 +224,18 @@ class LocalOperations:
 
     def perform(self, request: Request[A], **ends: Any) -> A:
         """Execute a request, as specified by `akidb.operations.Operations`."""
-        answer: A = self._perform(request, **ends)
-        return answer
+        with Deferred():
+            if ends:
+                ends = {name: _interruptible(end) for name, end in ends.items()}
+            answer: A = self._perform(request, **ends)
+            return answer
 
     def watch(self, request: Request[ChangePage[T]]) -> Watch[T]:
         """Return the reader of a change feed; it may be read repeatedly."""
         self._require_open()
-        watch: Watch[T] = self._runtime.dispatcher.watch(request)
-        return watch
+        with Deferred():
+            watch: Watch[T] = self._runtime.dispatcher.watch(request)
+            return watch
 
     def restore(self, archive: ByteSource) -> dict[str, int]:
         """Restore a backup into an empty store, then check every store; return counts by kind of entity.
@@ -239,7 +244,8 @@ class LocalOperations:
         Unavailable if a check of the restored stores fails.
         """
         runtime = self._runtime
-        with self._door(), runtime.scratch.seekable(archive) as seekable:
+        archive = _interruptible(archive)
+        with Deferred(), self._door(), runtime.scratch.seekable(archive) as seekable:
             restoring = Restoring(
                 runtime.metadata,
                 runtime.tenant_stores,
@@ -255,7 +261,7 @@ class LocalOperations:
 
     def ready(self) -> None:
         """Raise Unavailable if the metadata cannot be read, or the default model is installed but fails."""
-        with self._door():
+        with Deferred(), self._door():
             self._runtime.outbox_depth()
             if self.perform(GetModel(model=self._runtime.default_model)).installed:
                 self.perform(EmbedTexts(texts=["Is the model ready?"]))
@@ -276,7 +282,7 @@ class LocalOperations:
 
     def close(self) -> None:
         """Close this connection; the last one releases the directory."""
-        with _open_lock:
+        with Deferred(), _open_lock:
             runtime = self._runtime
             if self._closed or runtime.abandoned:
                 return
@@ -297,6 +303,10 @@ class LocalOperations:
             raise Unavailable(CLOSED)
 
 
+def _interruptible(end: Any) -> Any:
+    return InterruptibleStream(end) if hasattr(end, "read") or hasattr(end, "write") else end
+
+
 def _refuse(_: Request[Any], **_ends: Any) -> NoReturn:
     """Raise Unavailable: replaces `perform` of a closed connection; others may still share its runtime."""
     raise Unavailable(CLOSED)
@@ -314,7 +324,7 @@ def open_local(target: Location, settings: Settings, *, restoring: bool = False)
     the directory open, Unavailable if a store is damaged, newer than this program, unreachable or not
     writable, InvalidArgument for a setting that differs from that of an open connection.
     """
-    with _open_lock:
+    with Deferred(), _open_lock:
         place = prepare(target)
         runtime = _usable(_open.get(place))
         if runtime is None:

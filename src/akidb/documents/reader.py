@@ -22,6 +22,7 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     require,
 )
+from akidb.observe.interrupts import checkpoint
 from akidb.ports.documents import Changes, CollectionControl, Row, Selection
 from akidb.sql.answers import SqlAnswers
 
@@ -101,6 +102,7 @@ class SqlDocumentReader:
             if len(rows) < size:
                 return found, False
             position = rows[-1][2]
+            checkpoint()
 
     def count(self, filter: Filter | None) -> int:
         if filter is None or filter.is_empty:

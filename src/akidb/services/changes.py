@@ -17,6 +17,7 @@ from akidb.domain.entities import Scope
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import Access
+from akidb.observe.interrupts import Interruptible
 from akidb.operations import changes as ask
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
@@ -82,8 +83,9 @@ class Watch(Generic[ChangeT]):
 
     def _sleep(self, woken: threading.Event, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
-            if woken.wait(min(left, TICK_SECONDS)):
-                return
+            with Interruptible():
+                if woken.wait(min(left, TICK_SECONDS)):
+                    return
             with self.admission:  # raises when the process closes
                 pass
 

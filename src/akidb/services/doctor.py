@@ -6,6 +6,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
 from akidb.domain.upkeep import Finding
+from akidb.observe.interrupts import checkpoint
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.store_access import StoreAccess
@@ -22,6 +23,7 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantS
         yield _finding("metadata", "stores", [error.message])
         return
     for tenant_id, _store_id in known:
+        checkpoint()
         integrity = _check_store(stores, tenant_id)
         control = _check_control(metadata, stores, tenant_id)
         if (integrity or control) and not _has_store(metadata, tenant_id):

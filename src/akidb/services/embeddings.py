@@ -6,6 +6,7 @@ from akidb.domain.embedding import EmbeddingResult, ModelInfo
 from akidb.domain.entities import Collection
 from akidb.domain.errors import Unavailable
 from akidb.domain.migration import Progress
+from akidb.observe.interrupts import Interruptible
 from akidb.operations import embeddings as ask
 from akidb.ports.embedding import Embedding, EmbeddingModels, Purpose
 from akidb.services.dispatch import handles
@@ -20,8 +21,9 @@ class EmbeddingService:
 
     @handles(ask.EmbedTexts)
     def embed(self, asked: ask.EmbedTexts) -> EmbeddingResult:
-        embedder = self._models.load(asked.model or self._default_model)
-        found = embedder.embed(asked.texts)
+        with Interruptible():
+            embedder = self._models.load(asked.model or self._default_model)
+            found = embedder.embed(asked.texts)
         return EmbeddingResult(
             model=embedder.model,
             vectors=found.vectors,
@@ -39,7 +41,8 @@ class EmbeddingService:
 
     @handles(ask.PullModel)
     def pull(self, asked: ask.PullModel, *, progress: Progress | None = None) -> ModelInfo:
-        return self._models.pull(asked.model, progress)
+        with Interruptible():
+            return self._models.pull(asked.model, progress)
 
     def embed_for(self, collection: Collection, texts: Sequence[str], purpose: Purpose) -> Embedding:
         """Embed with the collection's model.
@@ -47,10 +50,12 @@ class EmbeddingService:
         Raises Unavailable when the installed model would compute other vectors than the stored ones.
         """
         assert collection.embedding_model is not None
-        embedder = self._models.load(collection.embedding_model)
+        with Interruptible():
+            embedder = self._models.load(collection.embedding_model)
         if embedder.fingerprint != collection.embedding_fingerprint:
             raise Unavailable(
                 f"the collection uses {collection.embedding_model} with another fingerprint"
                 f" ({collection.embedding_fingerprint}, installed: {embedder.fingerprint})"
             )
-        return embedder.embed(texts, purpose)
+        with Interruptible():
+            return embedder.embed(texts, purpose)

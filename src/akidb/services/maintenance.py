@@ -14,6 +14,7 @@ from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import telemetry
+from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
 from akidb.observe.telemetry import OK
 from akidb.ports.conflicts import TransactionConflict
@@ -161,6 +162,7 @@ class Maintenance:
         """Purge expired entities in batches; return their number."""
         purged = 0
         while not self._stopped.is_set():
+            checkpoint()
             with self._admission:
                 if not read_metadata(self._metadata, lambda tx: expired(tx, 1)):
                     break

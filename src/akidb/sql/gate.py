@@ -14,6 +14,7 @@ from typing import Protocol
 
 from akidb.domain.errors import Overloaded
 from akidb.observe import telemetry
+from akidb.observe.interrupts import Interruptible
 from akidb.observe.telemetry import Queue, StoreKind
 
 
@@ -112,7 +113,8 @@ class FairGate:
             turn.acquire()
             self._waiting.append(turn)
         try:
-            came = turn.acquire(timeout=self._timeout_seconds)
+            with Interruptible():
+                came = turn.acquire(timeout=self._timeout_seconds)
         except BaseException:  # an interrupt: the turn must not get lost
             self._give_up(turn)
             raise

@@ -60,12 +60,15 @@ class SharedTransaction:
 
         After some errors SQLite has rolled back the whole transaction: then all work is lost.
         """
-        if not self._driver.in_transaction:
-            self._end(error)
-            return False
-        if self._undo_last():
-            return True
-        self._end(None)
+        ended_by: BaseException | None = error
+        try:
+            if self._driver.in_transaction:
+                if self._undo_last():
+                    return True
+                ended_by = None
+        except Exception as failure:  # noqa: BLE001 - the connection is closed, and with it the transaction
+            ended_by = failure
+        self._end(ended_by)
         return False
 
     @property
@@ -82,10 +85,7 @@ class SharedTransaction:
                 return False
             commit(self._driver)
         except BaseException as error:
-            if self._driver.in_transaction:
-                self._driver.execute("ROLLBACK")
-                self._end(error)
-            elif isinstance(error, Exception):  # SQLite has rolled back automatically
+            if self._rolled_back() or isinstance(error, Exception):
                 self._end(error)
             else:  # an interrupt after the commit
                 self._end(None)
@@ -93,6 +93,16 @@ class SharedTransaction:
                 raise
             return False
         self._end(None)
+        return True
+
+    def _rolled_back(self) -> bool:
+        """Roll back; return False if there was nothing to roll back."""
+        try:
+            if not self._driver.in_transaction:
+                return False
+            self._driver.execute("ROLLBACK")
+        except Exception:  # noqa: BLE001 - the connection is closed, and with it the transaction
+            return True
         return True
 
     def wait(self, own: BaseException | None) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.errors import Internal
+from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
 from akidb.sql.database import driver_of
 
@@ -20,6 +21,8 @@ Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 Processor = Callable[[Any], Any] | None
 
 STREAMED_ROWS = 1_000
+FETCHED_ROWS = 50
+"""Rows read at a time from a file; a row may have megabytes."""
 """Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
 
 FAULTS = (ValueError, KeyError, TypeError, msgspec.MsgspecError)
@@ -130,7 +133,10 @@ class Prepared:
     def _raw(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         compiled = self._of(connection)
         if connection.dialect.name != "postgresql":
-            yield from self._execute(connection, compiled, parameters)
+            cursor = self._execute(connection, compiled, parameters)
+            while rows := cursor.fetchmany(FETCHED_ROWS):
+                checkpoint()
+                yield from rows
             return
         name = f"akidb_{next(_cursor_numbers)}"
         with driver_of(connection).cursor(name=name, binary=True) as cursor:

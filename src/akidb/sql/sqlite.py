@@ -374,6 +374,8 @@ class SqliteFile:
 
     def _give(self, connection: sa.Connection, *, broken: bool) -> None:
         surplus = [connection]
+        # SQLAlchemy closes the connection of an interrupted statement, and would open another for it.
+        broken = broken or connection.invalidated
         with self._lock:
             self._in_use.discard(connection)
             outdated = connection in self._outdated
@@ -430,7 +432,8 @@ class _Writing:
                 file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
         finally:  # work that an interrupt left here is undone before the commit
             self._file.gate.leave()
-        shared.wait(error)
+        if error is None or isinstance(error, Exception):  # an interrupt comes out at once
+            shared.wait(error)
         if instead is not None:
             raise instead from error
 

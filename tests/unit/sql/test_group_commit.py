@@ -268,3 +268,39 @@ def test_writer_rolled_back_with_another_gets_specific_error(crowd: Crowd) -> No
     crowd.run(2, work)
     assert "rolled back with another writer's" in str(crowd.raised[0])
     assert isinstance(crowd.raised[1], KeyError)
+
+
+def test_connection_closed_by_interrupt_fails_earlier_writers_at_once(crowd: Crowd) -> None:
+    """SQLAlchemy closes the connection of a statement that is interrupted."""
+
+    def work(number: int, connection: Any) -> None:
+        insert(number, connection)
+        if number == 2:
+            connection.invalidate()
+            raise KeyboardInterrupt
+
+    crowd.run(5, work)
+    assert {number: type(error) for number, error in crowd.raised.items()} == {
+        0: Unavailable,
+        1: Unavailable,
+        2: KeyboardInterrupt,
+    }
+    assert crowd.notes() == [3, 4]
+    assert crowd.file.figures().connections_in_use == 0
+
+
+def test_connection_closed_before_commit_fails_all_sharing_writers(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(driver: Any) -> None:
+        driver.close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(crowd.file, "_commit", close)
+        crowd.run(3, insert)
+    assert sorted(crowd.raised) == [0, 1, 2]
+    assert crowd.notes() == []
+    with crowd.file.write() as connection:
+        insert(7, connection)
+    assert crowd.notes() == [7]
