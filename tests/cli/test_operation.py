@@ -130,6 +130,7 @@ DELETED = "which tenants were deleted by 1.x: those will be purged like others"
 def losses(*, users: int) -> list[str]:
     """The expected losses of a downgrade to the first version."""
     return [
+        "lost with 0007: the checksums of documents, which are not checked until they are written again",
         "lost with 0005: the index of tenants' names, which is rebuilt when migrating forward",
         "lost with 0004: the change feeds of tenants, whose readers must start over",
         f"lost with 0003: 0 manifests of AkiDB 1.x, and {DELETED}",

@@ -99,7 +99,7 @@ def test_store_has_exactly_one_control_row(raw: RawSql) -> None:
         )
         for singleton in (1, 2):
             with pytest.raises(REFUSED):
-                raw(f"INSERT INTO control SELECT {singleton}, {columns} FROM control")
+                raw(f"INSERT INTO control (singleton, {columns}) SELECT {singleton}, {columns} FROM control")
     assert len(raw("SELECT 1 FROM control")) == 1
 
 

@@ -14,7 +14,7 @@ from akidb.settings import Settings
 from akidb.sql import sqlite
 
 LATER = Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
-"""A second step for tenants' files."""
+"""One more step for tenants' files."""
 DIED = 9
 _COUNTED = ("CREATE", "DROP T", "ALTER ", "UPDATE", "INSERT", "PRAGMA", "COMMIT")
 

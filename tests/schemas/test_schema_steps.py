@@ -46,6 +46,7 @@ NEXT = Step(
     ("ALTER TABLE documents DROP COLUMN language", "DROP TABLE later"),
 )
 PATH = CollectionPath("aki-labs", "kb", "notes")
+NEWEST = len(tenant_schema.STEPS)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second migration step for tenant files."""
+    """One more migration step for tenant files."""
     monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, NEXT))
 
 
@@ -93,7 +94,7 @@ def test_open_backs_up_before_migrating(directory: Path, next_step: None) -> Non
     of_store, of_metadata = copies(directory)
     assert (of_metadata, of_store.name.startswith(f"{AKI}-1-")) == (copy, True)
     assert store_version(of_store) == 1
-    assert store_version(directory / "tenants" / STORE) == 2
+    assert store_version(directory / "tenants" / STORE) == NEWEST + 1
 
 
 def test_new_store_is_not_backed_up(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_backups_are_removed_after_retention(directory: Path, monkeypatch: pytes
     later = datetime.now(UTC) + timedelta(days=7, minutes=1)
     monkeypatch.setattr("akidb.deployment.local._now", lambda: later)
     operations = open_local(directory, SETTINGS)
-    assert operations.perform(MaintainStores()).copies_removed == 1
+    assert operations.perform(MaintainStores()).copies_removed == 2
     operations.close()
     assert [path.name for path in copies(directory)] == ["mine.db", "notes.txt"]
 
@@ -157,7 +158,7 @@ def test_directory_upgrades_and_downgrades(directory: Path, next_step: None) -> 
     assert (metadata_version(metadata), store_version(store), copies(directory)) == ("0001", 1, [])
     done = migrate(directory, SETTINGS, advance=lambda *progress: seen.append(progress))
     assert (done.found, done.stores, done.changed, seen) == ("0001", 1, True, [(1, 1)])
-    assert (metadata_version(metadata), store_version(store)) == (schema.HEAD, 2)
+    assert (metadata_version(metadata), store_version(store)) == (schema.HEAD, NEWEST + 1)
     assert query(store, "SELECT number FROM later") == [(2,)]
     back = migrate(directory, SETTINGS, to="0001")
     assert (back.found, back.to, back.stores) == (schema.HEAD, "0001", 1)
@@ -178,7 +179,7 @@ def test_irreversible_tenant_step_aborts_whole_downgrade(
     migrate(directory, SETTINGS)
     before = copies(directory)
     for dry_run in (True, False):
-        with pytest.raises(InvalidArgument, match="no downgrade from version 2") as caught:
+        with pytest.raises(InvalidArgument, match=f"no downgrade from version {NEWEST + 1}") as caught:
             migrate(directory, SETTINGS, to="0001", dry_run=dry_run)
         assert caught.value.field == "to"
     assert metadata_version(directory / "metadata.db") == schema.HEAD
@@ -245,7 +246,7 @@ def test_killed_migration_leaves_old_or_new_schema(
             assert schema.version(connection) in {start, to}
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
         with closing(SqliteFile(store)) as file, file.read() as connection:
-            assert tenant_schema.version(connection) in {1, 2}
+            assert tenant_schema.version(connection) in {1, NEWEST + 1}
         migrate(directory, SETTINGS, to=to)
         assert metadata_version(metadata) == to
         assert query(store, "SELECT count(*) FROM documents") == [(2,)]

@@ -39,6 +39,7 @@ class Loss(msgspec.Struct, kw_only=True, frozen=True):
 
 # Steps that only add constraints lose nothing.
 _LOSSES = (
+    ("0007", "the checksums of documents, which are not checked until they are written again", None),
     ("0005", "the index of tenants' names, which is rebuilt when migrating forward", None),
     ("0004", "the change feeds of tenants, whose readers must start over", None),
     (

@@ -14,7 +14,7 @@ from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document, Include
 from akidb.domain.errors import NotFound
 from akidb.domain.filters import Filter
-from akidb.domain.ids import CollectionId
+from akidb.domain.ids import CollectionId, TenantId
 from akidb.domain.lifecycle import (
     Access,
     CollectionState,
@@ -24,7 +24,7 @@ from akidb.domain.lifecycle import (
 )
 from akidb.observe.interrupts import checkpoint
 from akidb.ports.documents import Changes, CollectionControl, Row, Selection
-from akidb.sql.answers import SqlAnswers
+from akidb.sql.answers import SqlAnswers, limit_bytes
 
 SCAN_ROWS = 1_000
 """Rows read at a time if there is a filter, which may skip many of them."""
@@ -72,6 +72,7 @@ class SqlDocumentReader:
             connection,
             sql.tables.remembered_answers,
             {"collection_key": control_row.collection_key, **sql.columns},
+            used=self._answers_used,
         )
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
@@ -124,6 +125,10 @@ class SqlDocumentReader:
         return feed.read(
             self._connection, self._statements.tables, self._key, since=since, limit=limit, include=include
         )
+
+    def _answers_used(self, _tenant_id: TenantId | None) -> tuple[int, int]:
+        used, quota = self._statements.answers.first(self._connection, **self._own)
+        return used, limit_bytes(quota)
 
     def _rows(self, since_sequence: int, *, contents: bool) -> Iterator[Row]:
         rows = self._statements.rows[contents]

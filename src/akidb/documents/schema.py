@@ -75,6 +75,32 @@ _FIRST = (
     "CREATE INDEX remembered_answers_by_time ON remembered_answers (created_at)",
     "CREATE INDEX remembered_answers_by_collection ON remembered_answers (collection_key)",
 )
+_CHECKSUMS = (
+    "ALTER TABLE documents ADD COLUMN content_checksum INTEGER",
+    "ALTER TABLE documents ADD COLUMN vector_checksum INTEGER",
+    "ALTER TABLE control ADD COLUMN answers_bytes INTEGER NOT NULL DEFAULT 0 CHECK (answers_bytes >= 0)",
+    """
+    UPDATE control SET answers_bytes =
+        coalesce((SELECT sum(length(answer) + 512) FROM remembered_answers), 0)""",
+    # What an answer takes beside itself, its keys, its fingerprint and its indexes, is 512 bytes.
+    """
+    CREATE TRIGGER remembered_answers_count AFTER INSERT ON remembered_answers FOR EACH ROW
+    BEGIN
+        UPDATE control SET answers_bytes = answers_bytes + (length(NEW.answer) + 512);
+    END""",
+    """
+    CREATE TRIGGER remembered_answers_uncount AFTER DELETE ON remembered_answers FOR EACH ROW
+    BEGIN
+        UPDATE control SET answers_bytes = answers_bytes - (length(OLD.answer) + 512);
+    END""",
+)
+_CHECKSUMS_BACK = (
+    "DROP TRIGGER remembered_answers_count",
+    "DROP TRIGGER remembered_answers_uncount",
+    "ALTER TABLE control DROP COLUMN answers_bytes",
+    "ALTER TABLE documents DROP COLUMN vector_checksum",
+    "ALTER TABLE documents DROP COLUMN content_checksum",
+)
 
 
 class Step(NamedTuple):
@@ -86,7 +112,7 @@ class Step(NamedTuple):
     back: tuple[str, ...] | None = None
 
 
-STEPS: tuple[Step, ...] = (Step("0001", _FIRST),)
+STEPS: tuple[Step, ...] = (Step("0001", _FIRST), Step("0007", _CHECKSUMS, _CHECKSUMS_BACK))
 
 control, collections, documents = FILE.control, FILE.collections, FILE.documents
 tombstones, remembered_answers = FILE.tombstones, FILE.remembered_answers

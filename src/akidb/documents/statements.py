@@ -139,6 +139,9 @@ class Statements:
         self.storage = Prepared(
             sa.select(control.c.storage_quota_bytes, control.c.storage_used_bytes).where(*tables.own(control))
         )
+        self.answers = Prepared(
+            sa.select(control.c.answers_bytes, control.c.storage_quota_bytes).where(*tables.own(control))
+        )
         of_collection = (
             *tables.own(collections),
             collections.c.collection_key == sa.bindparam("key", type_=sa.BigInteger()),

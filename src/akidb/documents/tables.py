@@ -44,6 +44,7 @@ class Tables:
             sa.Column("tenant_status", Enumerated(TenantStatus), nullable=False),
             sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
             sa.Column("storage_used_bytes", sa.BigInteger, nullable=False),
+            sa.Column("answers_bytes", sa.BigInteger, nullable=False, server_default="0"),
         )
         self.collections = self._table(
             "collections",
@@ -71,6 +72,8 @@ class Tables:
             sa.Column("text", sa.Text),
             sa.Column("metadata", sa.Text, nullable=False),
             sa.Column("vector", sa.LargeBinary, nullable=False),
+            sa.Column("content_checksum", sa.BigInteger),
+            sa.Column("vector_checksum", sa.BigInteger),
         )
         self.tombstones = self._table(
             "tombstones",

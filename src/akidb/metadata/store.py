@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from akidb.domain.errors import Unavailable
+from akidb.domain.ids import TenantId
 from akidb.metadata import schema
 from akidb.metadata.audit import SqlAuditLog
 from akidb.metadata.changes import SqlMetadataFeed
@@ -17,16 +18,17 @@ from akidb.metadata.integrity import find_faults
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
 from akidb.metadata.records import SqlMetadataRecords
-from akidb.metadata.tables import remembered_answers
+from akidb.metadata.tables import answer_totals, remembered_answers, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.metadata import MetadataTransaction
-from akidb.sql.answers import SqlAnswers
+from akidb.sql.answers import SqlAnswers, limit_bytes
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
 from akidb.sql.identity import FileIdentity
+from akidb.sql.prepared import Prepared
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
@@ -36,6 +38,14 @@ METADATA_SCHEMA = "akidb_metadata"
 """The schema of a PostgreSQL database that holds the tables."""
 SCHEMA_LOCK = 0x616B6964625F6D65
 """Advisory lock for schema migrations: `akidb_me` as a number."""
+
+MAX_ANSWERS_BYTES = 64 * 2**20
+"""The limit of a tenant's remembered answers here, whatever its storage quota."""
+_ANSWERS = Prepared(
+    sa.select(answer_totals.c.bytes, tenants.c.storage_quota_bytes)
+    .select_from(answer_totals.join(tenants, tenants.c.tenant_id == answer_totals.c.tenant_id))
+    .where(answer_totals.c.tenant_id == sa.bindparam("tenant_id"))
+)
 
 
 class SqlMetadataTransaction:
@@ -79,7 +89,11 @@ class SqlMetadataTransaction:
 
     @cached_property
     def answers(self) -> SqlAnswers:
-        return SqlAnswers(self._connection, remembered_answers, waits=self._writes)
+        return SqlAnswers(self._connection, remembered_answers, used=self._answers_used, waits=self._writes)
+
+    def _answers_used(self, tenant_id: TenantId | None) -> tuple[int, int] | None:
+        found = _ANSWERS.first(self._connection, tenant_id=tenant_id)
+        return None if found is None else (found[0], min(MAX_ANSWERS_BYTES, limit_bytes(found[1])))
 
     @cached_property
     def legacy_manifests(self) -> SqlLegacyManifests:

@@ -139,6 +139,13 @@ remembered_answers = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
 )
 
+answer_totals = sa.Table(
+    "answer_totals",
+    schema,
+    sa.Column("tenant_id", Id(TenantId), primary_key=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
 legacy_manifests = sa.Table(
     "legacy_manifests",
     schema,

@@ -30,5 +30,14 @@ class Answers(Protocol):
         Raises IdempotencyMismatch if the key was used with other arguments.
         """
 
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether there are responses that are older than a day."""
+
+    def forget_expired(self, now: datetime) -> None:
+        """Delete the responses that are older than a day."""
+
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
-        """Store a response, and delete those that are older than a day."""
+        """Store a response, and delete those that are older than a day.
+
+        Raises QuotaExceeded if the tenant's responses would take too many bytes.
+        """

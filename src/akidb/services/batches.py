@@ -32,6 +32,8 @@ class CheckedDocuments(NamedTuple):
     """Indexes of the documents with a vector."""
     missing_at: list[int]
     """Indexes of the documents with only a text."""
+    made_at: list[int]
+    """Indexes of the documents whose id was generated."""
 
     def batch(self, embedded: Matrix | None) -> DocumentBatch:
         """Return the full batch; `embedded` are the vectors of the documents with only a text."""
@@ -57,12 +59,16 @@ def check_documents(
     documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
 ) -> CheckedDocuments:
     """Validate a batch for a collection; documents without an id get one."""
-    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [])
+    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
     for place, document in enumerate(documents):
         given, text, vector, metadata = check_fields(document, place)
-        id = str(ids.new(DocumentId)) if given is None else given
+        if given is None:
+            id = str(ids.new(DocumentId))
+            found.made_at.append(place)
+        else:
+            id = given
         if places.setdefault(id, place) != place:
             raise InvalidArgument(f"documents[{place}].id", f"is also the id of documents[{places[id]}]")
         if vector is not None:

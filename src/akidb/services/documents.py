@@ -22,14 +22,13 @@ from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.operations import documents as ask
 from akidb.operations.declare import OPERATIONS
-from akidb.ports import wire
 from akidb.ports.answers import RequestKey
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
 from akidb.services.batches import check_documents, check_vector
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
-from akidb.services.idempotency import request_key
+from akidb.services.idempotency import Kept, KeptIds, KeptValue, request_key
 from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -68,7 +67,8 @@ class DocumentService:
     def upsert(self, scope: Scope, asked: ask.UpsertDocuments) -> UpsertResult:
         checked = check_documents(asked.documents, scope.collection, self._ids)
         key = request_key(OPERATIONS[ask.UpsertDocuments], asked)
-        known = self._remembered(scope, key, UpsertResult)
+        kept = KeptIds(checked)
+        known = self._remembered(scope, key, kept)
         if known is not None:
             return known
         embedded = None
@@ -81,7 +81,7 @@ class DocumentService:
             writer.upsert(batch)
             return UpsertResult(upserted=len(batch.ids), ids=list(batch.ids))
 
-        return self._write(key, scope, UpsertResult, effect)
+        return self._write(key, scope, kept, effect)
 
     @on_collection(ask.UpdateDocuments)
     def update(self, scope: Scope, asked: ask.UpdateDocuments) -> int:
@@ -95,7 +95,7 @@ class DocumentService:
             return writer.update(selection, change)
 
         key = request_key(OPERATIONS[ask.UpdateDocuments], asked)
-        return self._write(key, scope, int, effect, without_store=0)
+        return self._write(key, scope, KeptValue(int), effect, without_store=0)
 
     @on_collection(ask.DeleteDocuments)
     def delete(self, scope: Scope, asked: ask.DeleteDocuments) -> int:
@@ -105,7 +105,7 @@ class DocumentService:
             return writer.delete(selection)
 
         key = request_key(OPERATIONS[ask.DeleteDocuments], asked)
-        return self._write(key, scope, int, effect, without_store=0)
+        return self._write(key, scope, KeptValue(int), effect, without_store=0)
 
     @on_collection(ask.GetDocuments)
     def get(self, scope: Scope, asked: ask.GetDocuments) -> list[Document]:
@@ -182,7 +182,7 @@ class DocumentService:
                 with store.read(scope.collection.collection_id) as reader:
                     yield reader
 
-    def _remembered(self, scope: Scope, key: RequestKey | None, kind: type[T]) -> T | None:
+    def _remembered(self, scope: Scope, key: RequestKey | None, kept: Kept[T]) -> T | None:
         """Return the stored response to a repeated request, before any expensive work."""
         if key is None:
             return None
@@ -192,13 +192,13 @@ class DocumentService:
                 return None if reader is None else reader.answers.find(key, self._now())
 
         known = read_again(find, "tenant")
-        return None if known is None else wire.decode(known, kind)
+        return None if known is None else kept.decode(known)
 
     def _write(
         self,
         key: RequestKey | None,
         scope: Scope,
-        kind: type[T],
+        kept: Kept[T],
         effect: Callable[[DocumentWriter], T],
         *,
         without_store: T | None = None,
@@ -220,10 +220,10 @@ class DocumentService:
             ):
                 known = None if key is None else writer.answers.find(key, now)
                 if known is not None:
-                    return wire.decode(known, kind)
+                    return kept.decode(known)
                 result = effect(writer)
                 if key is not None:
-                    writer.answers.add(key, wire.encode(result), None, now)
+                    writer.answers.add(key, kept.encode(result), None, now)
                 return result
 
         result = retried(attempt, "tenant")

@@ -1,12 +1,64 @@
 """Idempotency keys: a repeated request gets the response of the first one."""
 
 import hashlib
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
+from akidb.domain.documents import UpsertResult
+from akidb.domain.ids import DocumentId
 from akidb.observe import context
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
+from akidb.services.batches import CheckedDocuments
+
+T = TypeVar("T")
+_IDS = b"\x01"
+
+
+class Kept(Protocol[T]):
+    """The stored form of a response."""
+
+    def encode(self, answer: T) -> bytes:
+        """Return what is stored."""
+
+    def decode(self, stored: bytes) -> T:
+        """Return the response."""
+
+
+class KeptValue(Generic[T]):
+    """A response that is stored as it is sent."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+
+    def encode(self, answer: T) -> bytes:
+        return wire.encode(answer)
+
+    def decode(self, stored: bytes) -> T:
+        return wire.decode(stored, self._kind)
+
+
+class KeptIds:
+    """The response to an upsert, of which only the generated ids are stored: the request has the others.
+
+    16 bytes for each, after a byte that no JSON begins with.
+    """
+
+    def __init__(self, checked: CheckedDocuments) -> None:
+        """Take the documents of this request, which are those of the first one but for the generated ids."""
+        self._checked = checked
+
+    def encode(self, answer: UpsertResult) -> bytes:
+        made = (DocumentId.parse(answer.ids[place]).raw for place in self._checked.made_at)
+        return b"".join([_IDS, *made])
+
+    def decode(self, stored: bytes) -> UpsertResult:
+        if not stored.startswith(_IDS):  # stored by an older version
+            return wire.decode(stored, UpsertResult)
+        ids = list(self._checked.ids)
+        for at, place in enumerate(self._checked.made_at):
+            ids[place] = str(DocumentId(stored[1 + 16 * at : 17 + 16 * at]))
+        return UpsertResult(upserted=len(ids), ids=ids)
 
 
 def request_key(row: Operation, request: Request[Any], *, also: object = None) -> RequestKey | None:

@@ -104,6 +104,7 @@ class Maintenance:
                     if self._purging.unfinished or self._has_purges():
                         self._purging.finish()
                     copies = self._copies.remove(until=before)
+                    self._forget_answers()
                     self._stores.forget_absent()
             except AkiDBError as error:
                 problems.append(error.message)
@@ -192,6 +193,15 @@ class Maintenance:
             for each in sorted(found, key=lambda entity: entity.tenant_id.raw):
                 purge(change, each, reason=RETENTION_PASSED)
         return found, change.concerns_store
+
+    def _forget_answers(self) -> None:
+        """Delete expired responses of idempotency keys; those of documents go with the next one stored."""
+        now = self._now()
+        with self._metadata.read() as tx:
+            if not tx.answers.has_expired(now):
+                return
+        with self._metadata.transaction() as tx:
+            tx.answers.forget_expired(now)
 
     def _has_purges(self) -> bool:
         return bool(read_metadata(self._metadata, lambda tx: tx.outbox.purges()))

@@ -1,12 +1,12 @@
 """Remembered answers in a SQL table, for both kinds of store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from zlib import crc32
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import IdempotencyMismatch
+from akidb.domain.errors import IdempotencyMismatch, QuotaExceeded
 from akidb.domain.ids import TenantId
 from akidb.observe import telemetry
 from akidb.ports.answers import KEPT_FOR, RequestKey
@@ -15,13 +15,29 @@ from akidb.ports.conflicts import TransactionConflict
 KEY_LOCKS = 0x616B6964
 """First key of the advisory locks on PostgreSQL: `akid` as a number. Single-key locks are distinct."""
 
+ROW_BYTES = 512
+"""What an answer takes beside itself: its keys, its fingerprint, and three indexes."""
+MIN_LIMIT_BYTES = 2**20
+SHARE_OF_QUOTA = 8
+"""A tenant's answers may take one in so many bytes of its storage quota, beside its documents."""
+QUOTA = "remembered_answers_bytes"
+
+Used = Callable[[TenantId | None], tuple[int, int] | None]
+"""Returns the bytes of a tenant's answers and their limit, None if the tenant is unknown."""
+
+
+def limit_bytes(storage_quota_bytes: int) -> int:
+    """Return how many bytes the answers of a tenant with this quota may take."""
+    return max(MIN_LIMIT_BYTES, storage_quota_bytes // SHARE_OF_QUOTA)
+
 
 class SqlAnswers:
     """`akidb.ports.answers.Answers` on a table with these columns.
 
-    `owner` holds the values of the other columns, which identify the owner of the answers. With `waits`,
-    `find` waits for a concurrent request with the same key, and locks the key until the transaction ends;
-    with a single writer at a time this is always so.
+    `used` returns what the answers of a tenant take, and the limit. `owner` holds the values of the other
+    columns, which identify the owner of the answers. With `waits`, `find` waits for a concurrent request with
+    the same key, and locks the key until the transaction ends; with a single writer at a time this is always
+    so.
     """
 
     def __init__(
@@ -30,11 +46,13 @@ class SqlAnswers:
         table: sa.Table,
         owner: Mapping[str, object] | None = None,
         *,
+        used: Used,
         waits: bool = False,
     ) -> None:
         self._connection = connection
         self._table = table
         self._owner = owner
+        self._used = used
         self._waits = waits and connection.dialect.name == "postgresql"
         # If several stores share a table, its primary key starts with the column that identifies the store.
         self._own = (
@@ -62,10 +80,22 @@ class SqlAnswers:
         telemetry.count("answers_repeated", "metadata" if self._owner is None else "tenant")
         return bytes(row.answer)
 
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether there are expired answers."""
+        found = sa.select(sa.literal(1)).select_from(self._table).where(*self._expired(now)).limit(1)
+        return self._connection.execute(found).first() is not None
+
+    def forget_expired(self, now: datetime) -> None:
+        """Delete expired answers."""
+        self._connection.execute(sa.delete(self._table).where(*self._expired(now)))
+
+    def _expired(self, now: datetime) -> list[sa.ColumnElement[bool]]:
+        return [*self._own, self._table.c.created_at < now - KEPT_FOR]
+
     def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
-        """Store an answer, and delete expired ones."""
+        """Store an answer, and delete expired ones. Raises QuotaExceeded if the tenant has too many bytes."""
         t = self._table
-        self._connection.execute(sa.delete(t).where(*self._own, t.c.created_at < now - KEPT_FOR))
+        self.forget_expired(now)
         values: dict[str, object] = {
             "scope": request.scope,
             "key": request.key,
@@ -78,3 +108,9 @@ class SqlAnswers:
             self._connection.execute(sa.insert(t).values(values))
         except sa.exc.IntegrityError as error:  # another process was faster with the same key
             raise TransactionConflict("a concurrent request used this Idempotency-Key") from error
+        found = None if self._owner is None and tenant_id is None else self._used(tenant_id)
+        if found is not None:
+            used, limit = found
+            if used > limit:
+                added = len(answer) + ROW_BYTES
+                raise QuotaExceeded(QUOTA, limit, used - added, added)
