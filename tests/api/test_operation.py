@@ -48,7 +48,7 @@ def test_model_path_is_returned_only_over_unix_socket(
         unix = httpx.HTTPTransport(uds=str(tmp_path / "data" / SOCKET_NAME))
         with client(running.url) as http, httpx.Client(base_url=running.url, transport=unix) as operator:
             for by, path in ((http, None), (operator, here.path)):
-                answers = [by.get("/v1/models/hash"), by.post("/v1/models/hash/pull")]
+                answers = [by.get("/v1/models/hash"), by.post("/v1/models/hash/pull", json={})]
                 shown = [*(answer.json() for answer in answers), *by.get("/v1/models").json()["data"]]
                 assert [model["path"] for model in shown] == [path] * 3
 

@@ -70,7 +70,9 @@ def test_verify_password_returns_user_and_hides_failure_reason(http: httpx.Clien
     assert {frozenset(problem) for problem in told} == {frozenset(told[0])}
 
 
-@pytest.mark.parametrize("email", ["a+b%41?c#d&e=f@x", "\u00dcn\u00ef@ex\u00e4mple.org", "~!$*^{}|`'@x-y.z"])
+@pytest.mark.parametrize(
+    "email", ["a+b%41?c#d&e=f@x", "a/b@x", "/../%2f@x", "\u00dcn\u00ef@ex\u00e4mple.org", "~!$*^{}|`'@x-y.z"]
+)
 def test_email_in_path_is_percent_encoded(http: httpx.Client, users: str, email: str) -> None:
     made = create(http, users, email).json()
     assert http.get(f"{users}/{quote(email, safe='')}").json() == made

@@ -17,11 +17,10 @@ EMAILS = (
     "@x",
     "a@b@c",
     "a b@x",
-    "a/b@x",
+    "a\\b@x",
     "a@x/..",
     "a@x\n",
     "a@x\0",
-    "\u2100@x",
     "a" * 300,
 )
 WRONG: tuple[Any, ...] = (b"x", bytearray(b"x"), 5, True, 1.5, float("nan"), ["x"], {"a": b"x"}, {1}, "x\0")
@@ -43,6 +42,8 @@ def users(db: akidb.Client, saw: Transcript) -> None:
         "\u00dcn\u00ef@ex\u00e4mple.org",
         "o'neill@x",
         "~!$*^{}|`@x-y.z",
+        "a/b@x",
+        "/..%2f@x",
         "\u65e5\u672c@\u4f8b",
     ):
         saw(tenant.users.create, email, password=PASSWORD)

@@ -24,13 +24,14 @@ class ClientDisconnected(Exception):
 async def read(headers: Headers, receive: Receive, *, wanted: bool) -> bytes:
     """Read the whole body, up to 64 MiB, with or without a Content-Length.
 
-    An unexpected body (`wanted` is false) is refused rather than ignored, as is any body that is not JSON.
+    An unexpected body (`wanted` is false) is refused rather than ignored. A wanted one must be declared as
+    JSON, even if it is empty: any page can send a POST without a Content-Type.
     Raises RequestTimeout if no data arrives for a minute.
     """
     announced = headers.get(b"content-length", b"0")
     if announced == b"0" and b"transfer-encoding" not in headers:
-        if b"content-type" in headers and wanted:
-            check_json(headers)  # another site could send an empty form
+        if wanted:
+            check_json(headers)
         return b""
     if not wanted:
         raise InvalidArgument("body", "must be empty here")

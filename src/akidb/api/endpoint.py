@@ -10,6 +10,7 @@ from litestar.response.base import ASGIResponse
 
 from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
+from akidb.api.paths import places_of
 from akidb.api.request_record import record_of
 from akidb.api.routing import App, Call, Nothing, Route
 from akidb.api.streams import Stream
@@ -33,7 +34,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
             body = await bodies.read(headers, request.receive, wanted=takes_body)
             work = partial(_carry_out, app, route, request, body)
             if route.slow:
-                return await app.workers.run_slow(work, request.scope["path_params"].get("tenant", ""))
+                return await app.workers.run_slow(work, places_of(request.scope).get("tenant", ""))
             return await app.workers.run(work)
 
     async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
@@ -77,7 +78,7 @@ def _carry_out(
 def _handle(app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any) -> Any:
     scope = request.scope
     record = record_of(scope)
-    call = Call(app, scope["path_params"], is_local=record.is_local)
+    call = Call(app, places_of(scope), is_local=record.is_local)
     row = route.operation
     in_query = () if row is None or row.in_body else row.said
     fields = queries.read(scope["query_string"], None if row is None else row.request, in_query)

@@ -1,7 +1,7 @@
 """Parses request headers: origin, request ID, condition, idempotency key.
 
-`origin_fault` substitutes for authentication until there is one: it blocks requests from web pages,
-including DNS rebinding to a loopback address.
+`origin_fault` substitutes for authentication until there is one: it blocks requests from web pages of other
+sites and ports, including DNS rebinding to a loopback address.
 """
 
 import re
@@ -22,7 +22,7 @@ _SINGLE = {
     for name in ("Content-Type", "Content-Encoding", "Idempotency-Key", "If-Match", "X-Request-ID")
 }
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/?#]+)(?::[0-9]{1,5})?")
-_ORIGIN = re.compile(rb"https?://([^/?#]+)")
+_OWN_SITES = ([b"same-origin"], [b"none"])
 _VERSION = re.compile(rb'"([1-9][0-9]{0,18})"')
 _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _REQUEST_ID = re.compile(rb"[\x20-\x7e]{1,128}")
@@ -41,16 +41,31 @@ def repetition_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | No
     return None
 
 
-def origin_fault(headers: list[tuple[bytes, bytes]]) -> InvalidArgument | None:
-    """Return an error if a request over TCP may come from another site's page, or None."""
-    hosts = [value for name, value in headers if name == b"host"]
+def origin_fault(headers: list[tuple[bytes, bytes]], *, is_page: bool = False) -> InvalidArgument | None:
+    """Return an error if a request over TCP may come from a page of another site or port, or None.
+
+    Browsers add `Origin` to each POST and to a script's requests to other origins, and `Sec-Fetch-Site` to
+    every request, including those for images, forms and links. Any site may link to a page (`is_page`).
+    """
+    hosts, sites, destination = [], [], b""
+    origins = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"origin":
+            origins.append(value)
+        elif name == b"sec-fetch-site":
+            sites.append(value)
+        elif name == b"sec-fetch-dest":
+            destination = value
     if len(hosts) != 1:
         return InvalidArgument("Host", "must be given exactly once")
     if not _is_loopback(hosts[0]):
         return InvalidArgument("Host", "must be localhost, 127.0.0.1 or [::1]")
-    for name, value in headers:
-        if name == b"origin" and not ((origin := _ORIGIN.fullmatch(value)) and _is_loopback(origin[1])):
-            return InvalidArgument("Origin", "must be absent or a loopback origin")
+    if origins and origins != [b"http://" + hosts[0].lower()]:
+        return InvalidArgument("Origin", "must be absent or http:// and the Host")
+    if sites and sites not in _OWN_SITES and not (is_page and destination == b"document"):
+        return InvalidArgument("Sec-Fetch-Site", "must be absent, same-origin or none")
     return None
 
 

@@ -14,8 +14,9 @@ from akidb.api import errors
 from akidb.api import request_record as exchange
 from akidb.api.headers import origin_fault, repetition_fault
 from akidb.api.metrics import NO_ROUTE, Metrics
+from akidb.api.paths import path_fault
 from akidb.api.request_record import ABORTED, RequestRecord
-from akidb.domain.errors import AkiDBError, NotFound
+from akidb.domain.errors import AkiDBError
 from akidb.observe.context import RequestContext, WorkSubject, bound
 from akidb.observe.logs import logger
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ABORTED", "Middleware"]
 
 _logger = logger("akidb.api.access")
+PAGES = frozenset({"/docs"})
+"""Pages for people: links of other sites may lead there."""
 _STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -51,7 +54,8 @@ class Middleware:
 
     async def _serve(self, request: RequestRecord, scope: HTTPScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        path = scope["path"]
+        # The router matches the path as it was sent.
+        path = scope["path"] = scope["raw_path"].decode("ascii", "backslashreplace")
 
         async def send_marked(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -76,15 +80,13 @@ class Middleware:
 
 
 def _refusal(scope: Any, request: RequestRecord) -> AkiDBError | None:
-    if not request.is_local and (fault := origin_fault(scope["headers"])):
+    if not request.is_local and (
+        fault := origin_fault(scope["headers"], is_page=scope["method"] == "GET" and scope["path"] in PAGES)
+    ):
         return fault
     if len(request.headers) != len(scope["headers"]) and (fault := repetition_fault(scope["headers"])):
         return fault
-    path = scope["path"]
-    if "//" in path or (path.endswith("/") and path != "/"):
-        # The router would read `/tenants//databases`, with an empty tenant, as the tenant `databases`.
-        return NotFound("route", path)
-    return None
+    return path_fault(scope["raw_path"])
 
 
 async def _send_error(error: AkiDBError, request_id: str, path: str, send: Any) -> None:

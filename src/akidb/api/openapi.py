@@ -144,7 +144,8 @@ def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Sc
         operation["requestBody"] = {"required": True, "content": content}
     if route.body is not None:
         operation["requestBody"] = {
-            "required": not route.body_optional,
+            # Even if no member is: a request without a body would have no Content-Type, and is refused.
+            "required": True,
             "content": {"application/json": {"schema": schema_of[route.body_schema]}},
         }
     return operation

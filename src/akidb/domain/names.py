@@ -24,8 +24,8 @@ MIN_PASSWORD_BYTES, MAX_PASSWORD_BYTES = 8, 1024
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
-# No quoted local parts, and no characters that would end a URL path segment.
-_EMAIL = re.compile(r"""[^\s"(),:;<>@\[\]\\/]{1,64}@[\w-]+(?:\.[\w-]+)*""")
+# No quoted local parts, and no backslash, which browsers read as a slash.
+_EMAIL = re.compile(r"""[^\s"(),:;<>@\[\]\\]{1,64}@[\w-]+(?:\.[\w-]+)*""")
 _FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
 IdT = TypeVar("IdT", bound=EntityId)
@@ -54,7 +54,7 @@ def check_name(value: object, field: str = "name") -> str:
 
 def check_email(value: object, field: str = "email") -> str:
     """Check an email address; letters of any script are allowed."""
-    # The folded form is checked too, since folding may turn a character into `@` or `/`.
+    # The folded form is checked too, since folding may turn a character into `@`.
     if type(value) is not str or not _is_email(value) or not _is_email(email_key(value)):
         raise InvalidArgument(
             field, f"must be an email address: NAME@DOMAIN, up to {MAX_EMAIL_BYTES} bytes without spaces"

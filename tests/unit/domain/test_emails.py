@@ -21,16 +21,25 @@ SAME = [
 ]
 WRONG = [
     *["", "@", "a@", "@x", "a", "a@b@c", "a b@x", " a@x", "a@x ", "a\t@x", "a\n@x", "a@x\n", "a\u00a0b@x"],
-    *["a/b@x", "a\\b@x", "<a@x>", '"a"@x', "a,b@x", "a;b@x", "a:b@x", "(a)@x", "a@[1.2.3.4]"],
+    *["a\\b@x", "<a@x>", '"a"@x', "a,b@x", "a;b@x", "a:b@x", "(a)@x", "a@[1.2.3.4]"],
     *["a@.x", "a@x.", "a@x..y", "a@x/y", "a@x?y", "a\0@x", "a\x7f@x", "a\ud800@x", "a\u200d@x"],
-    *["\u2100@x", "a\uff20b@x", "a@x\u3002y\uff0f", "l" * 65 + "@x", "a@" + "x" * 253],
+    *["a\uff20b@x", "a@x\u3002y\uff0f", "l" * 65 + "@x", "a@" + "x" * 253],
     *["\u00e9" * 64 + "@" + "x" * 126],
     *[None, 5, b"a@x", ["a@x"]],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "email", ["a@x", "Bob+tag@Example.org", "o'b.r%1!#$&*=?^_`{|}~-@x-1.y", "日本@例え.テスト"]
+    "email",
+    [
+        "a@x",
+        "a/b@x",
+        "/../@x",
+        "\u2100@x",
+        "Bob+tag@Example.org",
+        "o'b.r%1!#$&*=?^_`{|}~-@x-1.y",
+        "日本@例え.テスト",
+    ],
 )
 def test_email_is_kept_unchanged(email: str) -> None:
     assert check_email(email) == email

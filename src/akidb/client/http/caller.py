@@ -69,7 +69,7 @@ class Caller:
         safe: bool = False,
     ) -> Answer:
         headers = {"Accept": "application/json"}
-        if body is not None:
+        if body is not None or method == "POST":  # the server refuses a POST that any web page could send
             headers["Content-Type"] = "application/json"
         if if_version is not None:
             headers["If-Match"] = f'"{if_version}"'
