@@ -86,7 +86,7 @@ def test_read_only_metadata_rejects_changes(directory: Path) -> None:
 
 
 def test_read_only_store_affects_only_its_tenant(directory: Path) -> None:
-    with opened(directory) as operations:
+    with without_privileges(), opened(directory) as operations:
         tenant_id = operations.perform(GetTenant(tenant="one")).tenant_id
     store = directory / TENANTS_NAME / f"{tenant_id}.db"
     _forbid_writing(store)
@@ -126,6 +126,6 @@ def test_store_that_cannot_be_removed_is_removed_later(directory: Path) -> None:
         assert failure(operations.perform, RestoreTenant(tenant="one")) == "NotFound"
         operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("z")]))
         tenants.chmod(0o700)
-    with opened(directory) as operations:
+    with without_privileges(), opened(directory) as operations:
         assert unsound(operations) == []
     assert disagreements(directory) == []

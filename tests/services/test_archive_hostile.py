@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from akidb.deployment.local import restore_local
 from akidb.domain.entities import AuditResult
 from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
 from akidb.domain.fields import CollectionPath
@@ -409,3 +410,38 @@ def test_password_hash_cost_is_bounded(password_hash: str, taken: bool, archive:
     error = _refused(world, changed_archive)
     assert isinstance(error, InvalidArgument)
     assert error.field == "archive.users[0].password_hash"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("metadata_schema", "9999", "supports up to"),
+        ("metadata_schema", "0000", "is unknown"),
+        ("metadata_schema", "", "is unknown"),
+        ("metadata_schema", "x001", "is unknown"),
+        ("metadata_schema", "00006", "is unknown"),
+        ("documents_schema", 99, "supports up to"),
+        ("documents_schema", 0, "is unknown"),
+        ("documents_schema", -1, "is unknown"),
+    ],
+)
+def test_unknown_schema_of_archive_is_refused(
+    field: str, value: Any, reason: str, world: World, archive: bytes, tmp_path: Path
+) -> None:
+    header, parts = parts_of(archive)
+    error = _refused(world, put_together(replace(header, **{field: value}), parts))
+    assert isinstance(error, InvalidArgument)
+    assert error.field == f"archive.{field}"
+    assert reason in error.reason
+    backup, parts = parts_of(backed_up(world))
+    changed_backup = io.BytesIO(put_together(replace(backup, **{field: value}), parts))
+    with pytest.raises(InvalidArgument, match=reason):
+        restore_local(tmp_path / "restored", world.settings, changed_backup)
+    assert not (tmp_path / "restored").exists()
+
+
+def test_archive_of_older_schema_is_imported(world: World, archive: bytes) -> None:
+    header, parts = parts_of(archive)
+    older = put_together(replace(header, metadata_schema="0003", documents_schema=1), parts)
+    world.ops.perform(ImportTenant(), source=io.BytesIO(older))
+    assert world.on(NOTES, CountDocuments) == 9

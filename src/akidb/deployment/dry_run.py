@@ -11,8 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from akidb.deployment.owner import kept_closed
-from akidb.deployment.places import METADATA_NAME, TENANTS_NAME
+from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, kept_closed
 from akidb.domain.errors import Unavailable
 from akidb.domain.migration import MigrationReport, Progress
 from akidb.legacy import LegacyFiles

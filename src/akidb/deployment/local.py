@@ -13,8 +13,8 @@ from typing import Any, NoReturn, TypeVar
 
 from akidb.archive import FramedArchives
 from akidb.deployment.models import local_models
-from akidb.deployment.owner import DirectoryHeld
-from akidb.deployment.places import METADATA_NAME, TENANTS_NAME, Location, open_place, prepare
+from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
+from akidb.deployment.places import Location, open_place, prepare
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
 from akidb.domain.archives import ByteSource

@@ -9,12 +9,22 @@ from pathlib import Path
 
 import msgspec
 
+from akidb.deployment.private import require_private
 from akidb.domain.errors import Unavailable
+from akidb.sql.archive_image import SCRATCH_NAME
 from akidb.sql.identity import FileIdentity
 
 LOCK_NAME = "owner.lock"
 """The note."""
 SOCKET_NAME = "akidb.sock"
+METADATA_NAME = "metadata.db"
+TENANTS_NAME = "tenants"
+COPIES_NAME = "backups"
+PRIVATE_NAMES = (
+    *(TENANTS_NAME, COPIES_NAME, SCRATCH_NAME, f"{TENANTS_NAME}/{SCRATCH_NAME}"),
+    *(METADATA_NAME, f"{METADATA_NAME}-wal", f"{METADATA_NAME}-shm", LOCK_NAME),
+)
+"""What must not be a link, nor writable by others."""
 _READING = os.O_RDONLY | os.O_CLOEXEC
 OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
 """Global options of `akidb`, which precede the command name."""
@@ -68,7 +78,10 @@ class OwnerLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Acquire the lock. Raises DirectoryHeld if another process holds it."""
+        """Acquire the lock.
+
+        Raises DirectoryHeld if another process holds it, Unavailable if other users may change the directory.
+        """
         self._holder = _Holder(os.getpid(), _process_name())
         self._note = -1
         self._directory = os.open(directory, _READING | os.O_DIRECTORY)
@@ -77,6 +90,7 @@ class OwnerLock:
             self.identity = FileIdentity(directory, name="the data directory", directory=True)
             if not os.path.samestat(os.fstat(self._directory), directory.stat()):
                 raise Unavailable(f"{directory} was replaced while it was being opened; try again")
+            require_private(directory, PRIVATE_NAMES)
             self._open_note()
             _lock(self._note, fcntl.LOCK_EX, directory)
             self._write()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from akidb.deployment.owner import OwnerLock
+from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock
 from akidb.deployment.restore import require_finished
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
@@ -29,9 +29,6 @@ from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import make_directory
 
-METADATA_NAME = "metadata.db"
-TENANTS_NAME = "tenants"
-COPIES_NAME = "backups"
 RESERVE_NAME = "reserve"
 """A file of allocated blocks, removed while an operation releases space on a full disk."""
 DESCRIPTORS_PER_STORE = 5

@@ -12,9 +12,11 @@ from typing import IO
 
 from akidb.archive import FramedArchives
 from akidb.deployment.owner import LOCK_NAME
+from akidb.documents.schema import STEPS
 from akidb.domain.archives import fault
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
+from akidb.metadata import schema
 from akidb.ports.archive import ArchiveReader, CollectionImage, Documents, Rows, StoreHead, Tombstones
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
@@ -71,7 +73,8 @@ class Restoring:
         return contents
 
     def _reader(self, archive: IO[bytes]) -> ArchiveReader:
-        return open_archive(FramedArchives(), archive, "backup", self._room_bytes())
+        schemas = (schema.HEAD, len(STEPS))
+        return open_archive(FramedArchives(), archive, "backup", self._room_bytes(), schemas)
 
     def _bring_in(self, archive: IO[bytes], contents: Contents) -> None:
         reader = self._reader(archive)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from akidb.deployment.owner import OwnerLock
-from akidb.deployment.places import COPIES_NAME, METADATA_NAME, TENANTS_NAME, Location
+from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock
+from akidb.deployment.places import Location
 from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema
 from akidb.domain.errors import NotFound

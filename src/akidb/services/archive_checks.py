@@ -116,6 +116,27 @@ def check_archive(reader: ArchiveReader) -> Contents:
     return contents
 
 
+def check_schemas(header: Header, metadata_schema: str, documents_schema: int) -> None:
+    """Raise InvalidArgument for an archive of a schema newer than these, or of none that ever was.
+
+    Rows of older schemas have the same form, and are checked like all others.
+    """
+    found = header.metadata_schema
+    known = len(found) == len(metadata_schema) and found.isascii() and found.isdigit() and found >= "0001"
+    _check_schema("metadata_schema", found, metadata_schema, known=known, newer=found > metadata_schema)
+    number = header.documents_schema
+    _check_schema(
+        "documents_schema", number, documents_schema, known=number >= 1, newer=number > documents_schema
+    )
+
+
+def _check_schema(name: str, found: object, newest: object, *, known: bool, newer: bool) -> None:
+    if not known:
+        raise fault(f"is unknown: {found!r}", f".{name}")
+    if newer:
+        raise fault(f"is {found}, but this AkiDB supports up to {newest}; use a newer AkiDB", f".{name}")
+
+
 class _StoreCheck:
     """Checks collections as they are read: each row, then the counters once the collection ends."""
 

@@ -44,7 +44,7 @@ from akidb.ports.archive import (
 from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.services.archive_checks import Contents, check_archive
+from akidb.services.archive_checks import Contents, check_archive, check_schemas
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
 from akidb.services.dispatch import handles
 from akidb.services.idempotency import request_key
@@ -223,7 +223,7 @@ class ArchiveService:
         return self._format.writer(target, header)
 
     def _reader(self, archive: IO[bytes], kind: ArchiveKind) -> ArchiveReader:
-        return open_archive(self._format, archive, kind, self._scratch.room_bytes())
+        return open_archive(self._format, archive, kind, self._scratch.room_bytes(), self._schemas)
 
     @contextmanager
     def _image(self, tenant_id: TenantId, *, patient: bool = False) -> Iterator[StoreImage | None]:
@@ -329,13 +329,14 @@ class ArchiveService:
 
 
 def open_archive(
-    format: ArchiveFormat, archive: IO[bytes], kind: ArchiveKind, room_bytes: int
+    format: ArchiveFormat, archive: IO[bytes], kind: ArchiveKind, room_bytes: int, schemas: tuple[str, int]
 ) -> ArchiveReader:
-    """Open an archive. Raises InvalidArgument if it is of another kind."""
+    """Open an archive. Raises InvalidArgument if it is of another kind, or newer than `schemas`."""
     reader = format.reader(archive, room_bytes=room_bytes)
     if reader.header.kind != kind:
         advice = "use `akidb restore`" if kind == "tenant" else "use `akidb tenant import`"
         raise fault(f"is an archive of the kind {reader.header.kind}, not {kind}: {advice}")
+    check_schemas(reader.header, *schemas)
     return reader
 
 

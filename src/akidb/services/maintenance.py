@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import telemetry
@@ -149,6 +149,8 @@ class Maintenance:
         try:
             with self._admission:
                 self._stores.apply_pending(tenant_id)
+        except NotFound:  # purged meanwhile
+            return False
         except AkiDBError as error:  # a failing store must not block the others
             problems.append(error.message)
             return False

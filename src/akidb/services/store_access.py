@@ -9,10 +9,10 @@ is harmless.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import NotFound, Unavailable
+from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.ports.documents import TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
@@ -43,14 +43,14 @@ class StoreAccess:
             return
         if tenant_id in self._announced:
             self._stores.mark_stale(tenant_id)
-        with ExitStack() as stack:
-            try:
-                store = stack.enter_context(self._stores.open(tenant_id, store_id, self._prepare(tenant_id)))
-            except Unavailable:
-                if self._find(tenant_id) is None:  # purged by another process in between
-                    raise NotFound("tenant", tenant_id) from None
-                raise
-            yield store
+        try:
+            with self._stores.open(tenant_id, store_id, self._prepare(tenant_id)) as store:
+                yield store
+        except Unavailable:
+            # A purge commits to the metadata before it closes and removes the store.
+            if not self._is_registered(tenant_id, store_id):
+                raise NotFound("tenant", tenant_id) from None
+            raise
 
     @contextmanager
     def made(self, tenant_id: TenantId) -> Iterator[TenantStore]:
@@ -128,6 +128,14 @@ class StoreAccess:
             if store_id is not None:
                 self._known[tenant_id] = store_id
         return store_id
+
+    def _is_registered(self, tenant_id: TenantId, store_id: StoreId) -> bool:
+        """Return whether the metadata still names that store."""
+        try:
+            with self._metadata.read() as tx:
+                return tx.stores.find(tenant_id) == store_id
+        except AkiDBError:
+            return True
 
     def _find_shared(self, tenant_id: TenantId) -> StoreId | None:
         """Find a store that other processes may purge, or leave with pending entries when killed."""
