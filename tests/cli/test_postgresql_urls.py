@@ -95,7 +95,9 @@ def test_server_answers_after_its_connections_were_ended(
         for _ in range(3):
             for route in routes:
                 postgres_server.end_sessions(postgres_url)
-                request = urllib.request.Request(server + route, method="POST" if "maint" in route else "GET")
+                json = {"Content-Type": "application/json"}
+                method = "POST" if "maint" in route else "GET"
+                request = urllib.request.Request(server + route, headers=json, method=method)
                 try:
                     with urllib.request.urlopen(request) as answer:
                         answer.read()

@@ -1,8 +1,9 @@
 """The stage of an attack: a data directory with a quiet and a greedy tenant, and a server process on it."""
 
 import random
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -34,13 +35,16 @@ class Stage(NamedTuple):
     folder: Path
 
     def disk_bytes(self) -> int:
-        """Return the size of the data directory."""
+        """Return the disk space of the data directory and of the server's unlinked files (on Linux)."""
         found = 0
         for path in (self.folder / "data").rglob("*"):
-            try:
+            with suppress(FileNotFoundError):
                 found += path.stat().st_blocks * 512
-            except FileNotFoundError:
-                continue
+        for path in Path(f"/proc/{self.server.pid}/fd").glob("*"):
+            with suppress(OSError):
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                    found += status.st_blocks * 512
         return found
 
     def memory_bytes(self, *, peak: bool) -> int | None:
