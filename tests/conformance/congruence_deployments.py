@@ -122,6 +122,9 @@ def awaited(target: str | Path, **settings: Any) -> Iterator[akidb.Client]:
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
+_PATH = re.compile(r": /\S+ does not exist")
+"""What a server does not say over TCP."""
+
 
 class Transcript:
     """What calls gave, in a form that is the same wherever they are made."""
@@ -135,7 +138,8 @@ class Transcript:
         try:
             value = call(*args, **kwargs)
         except akidb.AkiDBError as error:
-            said = {"raised": type(error).__name__, "message": error.message, "fields": error.fields}
+            message = _PATH.sub("", error.message)
+            said = {"raised": type(error).__name__, "message": message, "fields": error.fields}
             self.entries.append(self._plain(said))
             return None
         self.entries.append(self._plain(value))

@@ -93,7 +93,7 @@ class Writers:
                 self._operations.perform(CreateTenant(name=f"T {number}-{turn}"))
                 self.tenants.append(f"t-{number}-{turn}")
             except Unavailable as error:
-                self.refused["PostgreSQL database" in error.message] += 1
+                self.refused["PostgreSQL" in error.message] += 1
                 time.sleep(0.01)
             except BaseException as error:  # noqa: BLE001 - told by the test
                 self.surprises.append(error)

@@ -126,7 +126,10 @@ def answer_error(request: Request[Any, Any, Any], exception: Exception) -> Respo
     exchange.code = error.code
     if isinstance(error, Internal):
         _logger.error("request failed", exc_info=exception)
-    media_type, body = errors.body_of(error, exchange.request_id, request.scope["path"])
+    elif error.public != error.message and not exchange.is_local:
+        _logger.warning("request failed: %s", error.message)
+    path, is_local = request.scope["path"], exchange.is_local
+    media_type, body = errors.body_of(error, exchange.request_id, path, is_local=is_local)
     return Response(
         body,
         status_code=errors.status_of(error),

@@ -98,6 +98,7 @@ def _context(scope: Any, route: Route) -> RequestContext:
     client = scope.get("client")
     return RequestContext(
         request_id=record.request_id,
+        is_local=record.is_local,
         trace_id=current().trace_id,
         idempotency_key=request_headers.idempotency_key(record.headers) if route.takes_key else None,
         ip_address=client[0] if client else None,

@@ -100,14 +100,17 @@ def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
     return []
 
 
-def body_of(error: AkiDBError, request_id: str, path: str) -> tuple[str, bytes]:
-    """Return the media type and the body of an error response for this path."""
-    status = status_of(error)
+def body_of(error: AkiDBError, request_id: str, path: str, *, is_local: bool = False) -> tuple[str, bytes]:
+    """Return the media type and the body of an error response for this path.
+
+    Only a client on the Unix socket is told of this machine: paths, names of databases, texts of drivers.
+    """
+    status, said = status_of(error), error.message if is_local else error.public
     problem: dict[str, Any] = {
         "type": f"urn:akidb:error:{error.code}",
         "title": error.title,
         "status": status,
-        "detail": error.message,
+        "detail": said,
         "code": error.code,
         **error.fields,
         "request_id": request_id,
@@ -115,7 +118,7 @@ def body_of(error: AkiDBError, request_id: str, path: str) -> tuple[str, bytes]:
     if not path.startswith(OPENAI_PATHS):
         return PROBLEM_TYPE, msgspec.json.encode(problem)
     problem["error"] = {
-        "message": error.message,
+        "message": said,
         "type": "server_error" if status >= 500 else "invalid_request_error",
         "param": error.fields.get("field"),
         "code": error.code,

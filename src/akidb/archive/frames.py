@@ -120,7 +120,8 @@ class FrameReader:
         self._left_bytes -= raw_bytes
         if self._left_bytes < 0:
             raise Unavailable(
-                f"the unpacked archive needs more than the {self._room_bytes} bytes that are free"
+                f"the unpacked archive needs more than the {self._room_bytes} bytes that are free",
+                public="the unpacked archive needs more space than is free",
             )
         stored = self._read(stored_bytes)
         if encoding == _AS_IT_IS:

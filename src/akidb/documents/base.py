@@ -12,6 +12,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, StoreId
 from akidb.domain.lifecycle import Access
+from akidb.observe.context import said
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import check_integrity
@@ -120,7 +121,7 @@ class SqlTenantStore:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) or _check_counters(connection, self._sql)
         except Unavailable as error:
-            return [error.message]
+            return [said(error)]
 
 
 def _apply_collection(

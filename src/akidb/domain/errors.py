@@ -9,7 +9,11 @@ from typing import Any, ClassVar
 
 
 class AkiDBError(Exception):
-    """Base class of all AkiDB errors. `fields` are machine-readable details."""
+    """Base class of all AkiDB errors. `fields` are machine-readable details.
+
+    `message` is for callers in process and on the same machine; a server says `public` to all others, without
+    paths, names of databases and users, and texts of drivers.
+    """
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
@@ -17,6 +21,7 @@ class AkiDBError(Exception):
     def __init__(self, message: str, **fields: Any) -> None:
         super().__init__(message)
         self.message = message
+        self.public = message
         self.fields: dict[str, Any] = fields
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,8 +187,9 @@ class Unavailable(AkiDBError):
     code = "unavailable"
     title = "Unavailable"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, public: str | None = None) -> None:
         super().__init__(message)
+        self.public = message if public is None else public
 
 
 class StorageFull(Unavailable):
@@ -199,5 +205,6 @@ class Internal(AkiDBError):
     code = "internal"
     title = "Internal error"
 
-    def __init__(self, message: str = "internal error") -> None:
+    def __init__(self, message: str = "internal error", *, public: str | None = None) -> None:
         super().__init__(message)
+        self.public = message if public is None else public

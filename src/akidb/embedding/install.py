@@ -32,8 +32,10 @@ def verify(model: ModelSpec, folder: Path) -> None:
     for file in model.files:
         path = folder / file.name
         if not path.is_file():
+            advice = f"run `akidb model pull {model.name}`"
             raise Unavailable(
-                f"{model.name} is not installed: {path} does not exist; run `akidb model pull {model.name}`"
+                f"{model.name} is not installed: {path} does not exist; {advice}",
+                public=f"{model.name} is not installed; {advice}",
             )
         _expect(model, file, path, _files.sha256(path))
 
@@ -81,10 +83,11 @@ def _hashed(member: IO[bytes], digest: "hashlib._Hash", limit: int) -> Iterator[
 
 def _expect(model: ModelSpec, file: ModelFile, path: Path, actual: str) -> None:
     if actual != file.sha256:
-        raise Unavailable(
-            f"{path} is not the file that {model.name} needs: its SHA-256 is {actual[:12]}..., not"
+        wrong = (
+            f"is not the file that {model.name} needs: its SHA-256 is {actual[:12]}..., not"
             f" {file.sha256[:12]}...; `akidb model pull {model.name}` fetches the right one"
         )
+        raise Unavailable(f"{path} {wrong}", public=f"{file.name} {wrong}")
 
 
 def _has_size(path: Path, file: ModelFile) -> bool:

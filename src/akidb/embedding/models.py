@@ -72,7 +72,7 @@ class LocalModels:
                 try:
                     self._loaded[name] = self._open(model)
                 except OSError as error:
-                    raise Unavailable(f"{name} cannot be loaded: {error}") from error
+                    raise _refused(f"{name} cannot be loaded", error) from error
             return self._loaded[name]
 
     def pull(self, name: str, progress: Progress | None = None) -> ModelInfo:
@@ -91,7 +91,7 @@ class LocalModels:
                 bert_graph.cached(model, folder)
                 progress("build", 1, 1)
             except OSError as error:
-                raise Unavailable(f"{name} cannot be installed: {error}") from error
+                raise _refused(f"{name} cannot be installed", error) from error
         return self.info(name)
 
     def _known(self, name: str) -> ModelSpec:
@@ -110,6 +110,13 @@ class LocalModels:
         install.verify(model, folder)
         graph = bert_graph.cached(model, folder)
         return OnnxEmbedder(model, graph=graph, tokenizer=folder / TOKENIZER, threads=self._threads)
+
+
+def _refused(what: str, error: OSError) -> Unavailable:
+    """Return the error for files that cannot be read or written; their paths are not public."""
+    return Unavailable(
+        f"{what}: {error}", public=what if error.strerror is None else f"{what}: {error.strerror}"
+    )
 
 
 def _silent(stage: str, done: int, total: int) -> None:

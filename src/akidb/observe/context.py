@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import AkiDBError, InvalidArgument
 from akidb.domain.ids import TenantId
 
 MAX_KEY_LENGTH = 255
@@ -26,6 +26,8 @@ class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     ip_address: str | None = None
     user_agent: str | None = None
+    is_local: bool = True
+    """Whether the caller is on this machine, and may be told of its paths and settings."""
     trace_id: str | None = None
     """ID of the trace that the request belongs to: 32 hex digits."""
 
@@ -36,6 +38,11 @@ _current: ContextVar[RequestContext] = ContextVar("akidb_request", default=Reque
 def current() -> RequestContext:
     """Return the context of the current request, or an empty one."""
     return _current.get()
+
+
+def said(error: AkiDBError) -> str:
+    """Return what the current caller may be told of an error."""
+    return error.message if current().is_local else error.public
 
 
 def check_token(value: object, field: str, maximum: int) -> None:

@@ -6,6 +6,7 @@ from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
 from akidb.domain.upkeep import Finding
+from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
@@ -20,7 +21,7 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantS
             known = tx.stores.list()
             depth = tx.outbox.depth()
     except AkiDBError as error:
-        yield _finding("metadata", "stores", [error.message])
+        yield _finding("metadata", "stores", [said(error)])
         return
     for tenant_id, _store_id in known:
         checkpoint()
@@ -43,7 +44,7 @@ def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
         with stores.existing(tenant_id) as store:
             return [] if store is None else store.check()
     except AkiDBError as error:
-        return [error.message]
+        return [said(error)]
 
 
 def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: TenantId) -> list[str]:
@@ -56,7 +57,7 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
                 return []
             state, controls = store.control_state(), store.controls()
     except AkiDBError as error:
-        return [error.message]
+        return [said(error)]
     after = _read_metadata(metadata, tenant_id)
     if before is None or after is None:  # purged meanwhile
         return []
@@ -107,7 +108,7 @@ def _stray_stores(metadata: MetadataStore, stores: StoreAccess, tenant_stores: T
         stores.finish_purges()
         names = tenant_stores.names()
     except AkiDBError as error:
-        return [error.message]
+        return [said(error)]
     with metadata.snapshot() as tx:
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
         known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}

@@ -14,6 +14,7 @@ from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import telemetry
+from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
 from akidb.observe.telemetry import OK
@@ -107,7 +108,7 @@ class Maintenance:
                     self._forget_answers()
                     self._stores.forget_absent()
             except AkiDBError as error:
-                problems.append(error.message)
+                problems.append(said(error))
             for entity, purged in (("tenant", tenants), ("database", databases), ("collection", collections)):
                 telemetry.count("purges", entity, purged)
             telemetry.count("sweeps", "unavailable" if problems else OK)
@@ -152,7 +153,7 @@ class Maintenance:
         except NotFound:  # purged meanwhile
             return False
         except AkiDBError as error:  # a failing store must not block the others
-            problems.append(error.message)
+            problems.append(said(error))
             return False
         return True
 
@@ -172,7 +173,7 @@ class Maintenance:
                 try:
                     found, concerns_store = retried(lambda: self._purge_batch(expired, purge), "metadata")
                 except TransactionConflict as error:
-                    problems.append(error.message)
+                    problems.append(said(error))
                     break
             purged += len(found)
             if concerns_store:

@@ -108,7 +108,9 @@ class Passwords:
         try:
             yield
         except (HashingError, VerificationError) as error:  # no memory, no threads
-            raise Unavailable(f"a password cannot be hashed: {error}") from None
+            raise Unavailable(
+                f"a password cannot be hashed: {error}", public="a password cannot be hashed"
+            ) from None
         finally:
             self._turns.release()
 

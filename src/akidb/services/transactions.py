@@ -122,9 +122,9 @@ class Transactions:
         try:
             self._stores.apply_pending(tenant_id)
         except Unavailable as error:
-            raise Unavailable(
-                f"the change is committed, but not yet applied to the tenant's store: {error.message}"
-            ) from error
+            before = "the change is committed, but not yet applied to the tenant's store"
+            message, public = f"{before}: {error.message}", f"{before}: {error.public}"
+            raise Unavailable(message, public=public) from error
 
     def _attempt(
         self,

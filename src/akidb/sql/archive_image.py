@@ -72,7 +72,8 @@ def copy_connection(
         driver_of(connection).backup(copy)
     except library.Error as error:  # backup errors have no error name for `translated`
         kind = StorageFull if "disk is full" in str(error) else Unavailable
-        raise kind(f"{path.name} cannot be copied: {error}") from error
+        failed = f"{path.name} cannot be copied"
+        raise kind(f"{failed}: {error}", public=failed) from error
     finally:
         copy.close()
 

@@ -52,8 +52,10 @@ _PREFIXES = (
 
 
 @contextmanager
-def translated(store: str) -> Iterator[None]:
+def translated(store: str, place: str | None = None) -> Iterator[None]:
     """Translate driver and I/O errors into domain errors that name the store and the cause.
+
+    `place` is a name of the store that only callers on this machine may be told.
 
     Raises Unavailable for most, StorageFull for a full disk, TransactionConflict for a transaction aborted
     in favour of another, Overloaded for a lock timeout. IntegrityError passes through: the adapter that knows
@@ -62,23 +64,23 @@ def translated(store: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        instead = translation(store, error)
+        instead = translation(store, error, place)
         if instead is None:
             raise
         raise instead from error
 
 
-def translation(store: str, error: BaseException) -> Exception | None:
+def translation(store: str, error: BaseException, place: str | None = None) -> Exception | None:
     """Return the domain error for an error, or None if it is not translated."""
     if isinstance(error, AkiDBError | sa.exc.IntegrityError):
         return None
     if isinstance(error, sa.exc.DBAPIError):
-        return _of_driver(store, error.orig)
+        return _of_driver(store, error.orig, place or store)
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return (StorageFull if full else Unavailable)(f"{store}: {error.strerror}")
     if _is_of_driver(error):  # raised while connecting, or by a statement run on the driver directly
-        return _of_driver(store, error)
+        return _of_driver(store, error, place or store)
     return None
 
 
@@ -106,7 +108,7 @@ def _is_of_driver(error: BaseException) -> bool:
     return hasattr(error, "sqlite_errorname") or hasattr(error, "sqlstate")
 
 
-def _of_driver(store: str, error: object) -> Exception:
+def _of_driver(store: str, error: object, place: str) -> Exception:
     state = getattr(error, "sqlstate", None)
     if state in _CONFLICTS:
         return TransactionConflict(f"{store}: too many concurrent changes of the same rows ({state})")
@@ -116,19 +118,22 @@ def _of_driver(store: str, error: object) -> Exception:
         first_line = str(error).partition("\n")[0]
         reason = _STATES.get(str(state)) or _CLASSES.get(str(state)[:2])
         return (StorageFull if state == _DISK_FULL else Unavailable)(
-            f"{store}: {first_line if reason is None else f'{reason}: {first_line}'}"
+            f"{place}: {first_line if reason is None else f'{reason}: {first_line}'}",
+            public=f"{store}: {reason or _unknown(state)}",
         )
-    full = _name(error) == "SQLITE_FULL"
-    return (StorageFull if full else Unavailable)(f"{store}: {_reason(error)}")
+    name = _name(error)
+    kind = StorageFull if name == "SQLITE_FULL" else Unavailable
+    for prefix, reason in _PREFIXES:
+        if name.startswith(prefix):
+            return kind(f"{store}: {reason} ({name})")
+    name = name or type(error).__name__
+    return kind(f"{store}: {error} ({name})", public=f"{store}: an error of the database ({name})")
 
 
 def _name(error: object) -> str:
     return str(getattr(error, "sqlite_errorname", ""))
 
 
-def _reason(error: object) -> str:
-    name = _name(error)
-    for prefix, reason in _PREFIXES:
-        if name.startswith(prefix):
-            return f"{reason} ({name})"
-    return f"{error} ({name or type(error).__name__})"
+def _unknown(state: object) -> str:
+    """Describe an error of PostgreSQL without its text, which may name hosts, users and tables."""
+    return "the server cannot be reached" if state is None else f"an error of the server ({state})"

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import StorageFull, Unavailable
+from akidb.domain.errors import AkiDBError, StorageFull, Unavailable
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translation
 
@@ -116,7 +116,9 @@ class SharedTransaction:
             )
             lost = f"{self._name}: the transaction was rolled back with another writer's"
             kind = StorageFull if isinstance(found, StorageFull) else Unavailable
-            raise kind(lost if found is None else str(found)) from self._error
+            if not isinstance(found, AkiDBError):
+                raise kind(lost) from self._error
+            raise kind(found.message, public=found.public) from self._error
 
     def _undo_last(self) -> bool:
         """Undo the work of the last writer; return whether other work is left."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import NullPool
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe import telemetry
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.ports.conflicts import ConnectionLost
@@ -55,6 +55,7 @@ class PostgresDatabase:
         """
         self._parameters = Parameters(url, schema, synchronous=synchronous)
         self.name = self._parameters.name
+        self._place = self._parameters.place
         self.schema = schema
         self.kind = kind
         self._commit = Call(kind, "transaction", "commit", self.system)
@@ -193,7 +194,7 @@ class PostgresDatabase:
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
-        with translated(self.name):
+        with translated(self.name, self._place):
             connection = self._pool.take()
             broken = True
             try:
@@ -215,8 +216,10 @@ class PostgresDatabase:
         """Return the error for a lost connection, None for another error."""
         if not is_lost(error, closed=closed):
             return None
-        found = translation(self.name, error)
-        return ConnectionLost(f"{self.name}: the connection was lost" if found is None else str(found))
+        found = translation(self.name, error, self._place)
+        if not isinstance(found, AkiDBError):
+            return ConnectionLost(f"{self.name}: the connection was lost")
+        return ConnectionLost(found.message, public=found.public)
 
     def _commit_or_tell(self, driver: Session) -> None:
         """Commit. Raises Unavailable, not ConnectionLost, if the connection is lost: it may be committed."""
@@ -225,9 +228,10 @@ class PostgresDatabase:
         except psycopg.Error as error:
             if not is_lost(error, closed=driver.closed):
                 raise
-            raise Unavailable(
-                f"{translation(self.name, error)}; the change may have been committed"
-            ) from error
+            unknown = "the change may have been committed"
+            found = translation(self.name, error, self._place)
+            public = found.public if isinstance(found, AkiDBError) else self.name
+            raise Unavailable(f"{found}; {unknown}", public=f"{public}; {unknown}") from error
 
     def _connect(self) -> Session:
         session = open_session(self._parameters)

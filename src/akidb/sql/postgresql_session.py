@@ -108,8 +108,10 @@ class Parameters:
             given.setdefault(name, value)
         given["client_encoding"] = "UTF8"
         self.conninfo: str = make_conninfo("", **given)
-        self.name = f"PostgreSQL database {given.get('dbname', '')}".rstrip()
-        """The name in errors; contains no secret."""
+        self.name = "PostgreSQL"
+        """The name in errors that anyone may see."""
+        self.place = f"{self.name} database {given.get('dbname', '')}".rstrip()
+        """The name in errors for callers on this machine; contains no secret."""
         # Temporary tables last: they would otherwise hide tables of the same name.
         self.search_path = f'"{schema}", pg_temp'
         settings = {
@@ -189,7 +191,7 @@ def _require_session_pooling(session: Session, parameters: Parameters) -> None:
     In transaction mode a pooler gives the session that was just released to the next transaction.
     """
     refused = Unavailable(f"{parameters.name}: {TRANSACTION_POOLING}")
-    with translated(parameters.name), closing(open_session(parameters)) as other:
+    with translated(parameters.name, parameters.place), closing(open_session(parameters)) as other:
         try:
             other.execute("BEGIN")
         except psycopg.errors.ProtocolViolation as error:  # PgBouncer in statement mode

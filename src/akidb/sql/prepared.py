@@ -34,7 +34,10 @@ _logger = logger("akidb.sql")
 
 def unreadable(error: Exception) -> Internal:
     """Return the error for a row with a value that the constraints forbid, such as an unknown state."""
-    return Internal(f"a row cannot be read ({error!r}); run `akidb doctor` to find it")
+    return Internal(
+        f"a row cannot be read ({error!r}); run `akidb doctor` to find it",
+        public="a row cannot be read; run `akidb doctor` to find it",
+    )
 
 
 class _Compiled:
