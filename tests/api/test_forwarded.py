@@ -6,7 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .running import Process, client, process
+from akidb.operations.tenants import GetTenant
+
+from .conftest import problem
+from .running import Process, carry_out, client, process, threaded
 
 FORGED = {
     "X-Forwarded-For": "6.6.6.6, 7.7.7.7",
@@ -30,7 +33,7 @@ FORGED = {
 
 
 def test_proxy_headers_do_not_reach_audit_log_or_response(tmp_path: Path) -> None:
-    with process(tmp_path / "data", FORWARDED_ALLOW_IPS="*") as running:
+    with process(tmp_path / "data", FORWARDED_ALLOW_IPS="*", WEB_CONCURRENCY="many") as running:
         with client(running.url) as plain, httpx.Client(base_url=running.url, headers=FORGED) as forging:
             made = forging.post("/v1/tenants", json={"name": "Aki", "slug": "aki"})
             assert made.headers["location"] == f"/v1/tenants/{made.json()['tenant_id']}"
@@ -61,3 +64,20 @@ def test_forwarded_address_is_not_recorded(http: httpx.Client, tenant: str, addr
     sent = [(name, address) for name in ("X-Forwarded-For", "X-Real-IP") for _ in "12"]
     assert http.patch(tenant, json={"name": "Other"}, headers=sent).status_code == 200
     assert http.get(f"{tenant}/audit").json()["items"][-1]["ip_address"] == "127.0.0.1"
+
+
+def test_environment_of_frameworks_exposes_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LITESTAR_DEBUG", "LITESTAR_PDB"):
+        monkeypatch.setenv(name, "1")
+
+    def broken(_: object) -> None:
+        raise ValueError("secret text")
+
+    with threaded(tmp_path / "data") as running, client(running.url) as http:
+        carry_out(monkeypatch, running, {GetTenant: broken})
+        found = problem(http.get("/v1/tenants/aki"), 500, "internal")
+        assert "secret" not in str(found)
+        assert running.app._router.debug is False
+        assert running.app._router.pdb_on_exception is False

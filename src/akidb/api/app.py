@@ -50,6 +50,8 @@ class Application:
             exception_handlers={Exception: answer_error},
             openapi_config=None,
             logging_config=None,
+            debug=False,  # these two, else Litestar reads them from the environment
+            pdb_on_exception=False,
         )
         self._gate = Middleware(self._router, self.metrics, _tracing(settings))
         telemetry.listen(process_metrics())

@@ -153,6 +153,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,  # any client could write any address into the audit
+            workers=1,  # else uvicorn reads WEB_CONCURRENCY
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
