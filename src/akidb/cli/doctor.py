@@ -1,13 +1,20 @@
 """`akidb doctor`: checks every store of a data directory."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akidb.cli.arguments import Yes
 from akidb.cli.errors import EXIT_FAILED
-from akidb.cli.session import Session, command
+from akidb.cli.session import Session, command, confirm
+from akidb.domain.errors import InvalidArgument
 from akidb.domain.lifecycle import ENTITY_OF, MOVES, PERMITTED
 from akidb.operations.upkeep import CheckStores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from akidb.deployment.repair import Repair
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,19 +29,51 @@ def doctor(
         bool,
         typer.Option("--states", help="Only print the transitions and permissions of each state."),
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Repair stores that cannot be opened. No process may use them."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what --repair would do.")] = False,
+    yes: Yes = False,
 ) -> int:
-    """Check the integrity of every store.
+    """Check the integrity of every store, or repair stores that cannot be opened.
 
-    The exit status is 1 if a check fails.
+    The exit status is 1 if a check fails. A repair never deletes a file: a damaged one is moved to `backups`.
     """
     if states:
         _print_states(session)
         return 0
+    if repair:
+        return _repair(session, dry_run=dry_run, yes=yes)
+    if dry_run or yes:
+        raise InvalidArgument("repair", "is needed with --dry-run and --yes")
     findings = session.operations.perform(CheckStores()).items
     ok = all(finding.ok for finding in findings)
     rows = [(f.store, f.check, "ok" if f.ok else "WRONG", f.detail) for f in findings]
     session.out.rows({"ok": ok, "findings": findings}, ("store", "check", "result", "detail"), rows)
     return 0 if ok else EXIT_FAILED
+
+
+def _repair(session: Session, *, dry_run: bool, yes: bool) -> int:
+    """Print the repairs, ask, and carry them out."""
+    from akidb.deployment.local import repair_local
+
+    columns = ("store", "problem", "repair")
+
+    def agree(plan: "Sequence[Repair]") -> bool:
+        if not session.out.json:
+            session.out.rows(plan, columns, [(each.store, each.problem, each.action) for each in plan])
+        if not dry_run:
+            confirm(session, f"Carry out {len(plan)} {'repair' if len(plan) == 1 else 'repairs'}?", yes=yes)
+        return not dry_run
+
+    session.require_store()
+    plan = repair_local(session.directory, session.settings, agree)
+    done = bool(plan) and not dry_run
+    sentence = "repaired; run `akidb doctor` again" if done else "nothing to repair"
+    if session.out.json or not plan or done:
+        session.out.done({"repairs": plan, "done": done}, sentence)
+    return 0
 
 
 def _print_states(session: Session) -> None:

@@ -141,11 +141,11 @@ class Session:
             from akidb.client.connect import bind
 
             if not self._makes_store:
-                self._require_store()
+                self.require_store()
             self._opened = bind(self.place, self.settings)
         return self._opened
 
-    def _require_store(self) -> None:
+    def require_store(self) -> None:
         """Raise NotFound if the store does not exist: opening a mistyped directory would create one."""
         from akidb.deployment.local import METADATA_NAME
 

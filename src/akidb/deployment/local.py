@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, NoReturn, TypeVar
 from akidb.archive import FramedArchives
 from akidb.deployment.models import local_models
 from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
-from akidb.deployment.places import Location, open_place, prepare
+from akidb.deployment.places import DirectoryPlace, Location, open_place, prepare
+from akidb.deployment.repair import Repair, Repairing
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
 from akidb.domain.archives import ByteSource
@@ -259,6 +260,14 @@ class LocalOperations:
                 raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")
         return counts
 
+    def repairing(self) -> Repairing:
+        """Return the repairs of the directory's stores. Raises InvalidArgument for a database."""
+        self._require_open()
+        place = self._runtime.place
+        if not isinstance(place, DirectoryPlace):
+            raise InvalidArgument("url", "must be a data directory here, not a database")
+        return Repairing(place.metadata, place.tenant_stores, place.directory / TENANTS_NAME, place.copies)
+
     def ready(self) -> None:
         """Raise Unavailable if the metadata cannot be read, or the default model is installed but fails."""
         with Deferred(), self._door():
@@ -363,6 +372,24 @@ def restore_local(target: Location, settings: Settings, archive: ByteSource) -> 
             return operations.restore(archive)
         finally:
             operations.close()
+
+
+def repair_local(
+    directory: Path, settings: Settings, agree: Callable[[Sequence[Repair]], bool]
+) -> list[Repair]:
+    """Repair the stores of a directory that cannot be opened, if `agree` returns True for the plan.
+
+    Return the plan. Raises DirectoryHeld if another process owns the directory.
+    """
+    operations = open_local(directory, settings)
+    try:
+        repairing = operations.repairing()
+        plan = repairing.plan()
+        if plan and agree(plan):
+            repairing.carry_out(plan)
+        return plan
+    finally:
+        operations.close()
 
 
 def _refuse_other_settings(held: Settings, wanted: Settings) -> None:

@@ -61,7 +61,10 @@ class SqliteTenantStore(SqlTenantStore):
                     sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
                 ).one_or_none()
             if found is None or (found.store_id, found.tenant_id) != (store_id, tenant_id):
-                raise Unavailable(f"{path.name}: the file is not the store named in the metadata")
+                raise Unavailable(
+                    f"{path.name}: the file is not the store named in the metadata;"
+                    " `akidb doctor --repair` can use it as it is"
+                )
         except BaseException:
             self._file.close()
             raise

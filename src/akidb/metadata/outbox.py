@@ -101,6 +101,9 @@ class SqlStoreRegistry:
                 raise
             raise TransactionConflict(f"a concurrent store of tenant {tenant_id} exists") from error
 
+    def forget(self, tenant_id: TenantId) -> None:
+        self._connection.execute(sa.delete(tenant_stores).where(tenant_stores.c.tenant_id == tenant_id))
+
     def list(self) -> list[tuple[TenantId, StoreId]]:
         statement = sa.select(tenant_stores.c.tenant_id, tenant_stores.c.store_id).order_by(
             tenant_stores.c.tenant_id

@@ -250,6 +250,9 @@ class StoreRegistry(Protocol):
     def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
         """Record that the store was created."""
 
+    def forget(self, tenant_id: TenantId) -> None:
+        """Record that the tenant has no store."""
+
     def list(self) -> list[tuple[TenantId, StoreId]]:
         """Return all stores."""
 

@@ -93,6 +93,13 @@ def is_lost(error: BaseException, *, closed: bool) -> bool:
     return closed or state in _LOST or state.startswith("08")
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return whether a translated error says that a SQLite file is damaged."""
+    cause = error.__cause__
+    name = _name(cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause)
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
 def violated(error: sa.exc.IntegrityError) -> str:
     """Return the violated constraint: its name, or the columns of a unique constraint on SQLite.
 

@@ -14,6 +14,8 @@ from akidb.sql.archive_image import copy_file, remove_scratch, scratch_path
 from akidb.sql.errors import translated
 from akidb.sql.sqlite import SqliteFile, sync_directory
 
+ASIDE = "aside"
+"""In place of the schema in the name of a file that was moved here by a repair."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -23,6 +25,8 @@ class Copy(NamedTuple):
     path: Path
     store: str
     taken_at: datetime
+    is_aside: bool = False
+    """Whether it is no copy, but the only file with its content."""
 
 
 class SchemaBackups:
@@ -47,18 +51,41 @@ class SchemaBackups:
             remove_scratch(unfinished)
         return self.directory / name
 
+    def set_aside(self, path: Path) -> Path:
+        """Move a store file that cannot be used here, with its log; return its new path.
+
+        It is kept until it is removed by hand, or by a purge of data of its store.
+        """
+        target = self.directory / f"{path.stem}-{ASIDE}-{self._now().astimezone(UTC).strftime(_TIME)}.db"
+        with translated(path.name):
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self.directory.parent)
+            path.rename(target)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+            for directory in (self.directory, path.parent):
+                sync_directory(directory)
+        return target
+
     def all(self) -> Iterator[Copy]:
         """Yield all copies, ignoring files with other names."""
         for path in sorted(self.directory.glob("*.db")):
             store, _, time = path.stem.rpartition("-")
             with suppress(ValueError):
                 taken_at = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
-                yield Copy(path, store.rpartition("-")[0], taken_at)
+                store, _, schema = store.rpartition("-")
+                yield Copy(path, store, taken_at, is_aside=schema == ASIDE)
 
     def remove(self, *, until: datetime | None = None, store: str | None = None) -> int:
-        """Remove copies, optionally only those taken by `until` or of one store; return their number."""
+        """Remove copies, optionally only those taken by `until` or of one store; return their number.
+
+        Files that were set aside do not expire: they are removed only with everything of their store.
+        """
         removed = 0
         for copy in list(self.all()):
+            if copy.is_aside and (store is None or until is not None):
+                continue
             if (until is None or copy.taken_at <= until) and store in {None, copy.store}:
                 with translated(copy.path.name):
                     remove_scratch(copy.path)  # with the side files of programs that have opened it

@@ -1,0 +1,162 @@
+"""Repairs of the tenant stores of a data directory that cannot be opened, for `akidb doctor --repair`.
+
+A store becomes unusable if its file and the metadata disagree, as after two processes owned the directory, or
+if the file is missing or damaged. No repair deletes a file: one that cannot be used is moved to the copies.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from akidb.documents.repair import StoreFile, read_store_file
+from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.names import MAX_INTEGER
+from akidb.ports.documents import TenantStores
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.sql.schema_backups import SchemaBackups
+
+Kind = Literal["adopt", "set_aside", "forget"]
+
+
+class Repair(msgspec.Struct, kw_only=True, frozen=True):
+    """One repair."""
+
+    store: str
+    """The tenant's ID, or the name of a file that is not a store."""
+    problem: str
+    kind: Kind
+    action: str
+    """What is done, in words."""
+
+
+class Repairing:
+    """The repairs of one open directory."""
+
+    def __init__(
+        self, metadata: MetadataStore, stores: TenantStores, directory: Path, copies: SchemaBackups
+    ) -> None:
+        """Take the open stores; `directory` is that of the tenants' files."""
+        self._metadata = metadata
+        self._stores = stores
+        self._directory = directory
+        self._copies = copies
+
+    def plan(self) -> list[Repair]:
+        """Return the repairs that are needed; changes nothing.
+
+        Raises Unavailable for a store that cannot be read for a reason other than damage.
+        """
+        return [*self._of_registered(), *self._of_strays()]
+
+    def carry_out(self, repairs: Sequence[Repair]) -> None:
+        """Carry out planned repairs. Each is durable before the next, so that this can be repeated."""
+        for repair in repairs:
+            if repair.kind == "set_aside" and not _is_id(repair.store):
+                self._copies.set_aside(self._path(repair.store))
+                continue
+            tenant_id = TenantId.parse(repair.store)
+            with self._stores.exclusive(tenant_id):
+                self._repair(tenant_id, repair.kind)
+
+    def _of_registered(self) -> Iterator[Repair]:
+        with self._metadata.snapshot() as tx:
+            known = tx.stores.list()
+        for tenant_id, store_id in known:
+            with self._stores.exclusive(tenant_id):
+                found = read_store_file(self._path(str(tenant_id)))
+            if found is None:
+                yield Repair(
+                    store=str(tenant_id),
+                    problem="the file is missing or empty",
+                    kind="forget",
+                    action="begin with an empty store; to keep its documents, put the file back instead",
+                )
+            elif found.fault is not None or found.tenant_id != tenant_id:
+                yield Repair(
+                    store=str(tenant_id),
+                    problem=found.fault or f"the file is the store of tenant {found.tenant_id}",
+                    kind="set_aside",
+                    action=f"move the file to {self._copies.directory.name}, and begin with an empty store",
+                )
+            elif found.store_id != store_id:
+                yield Repair(
+                    store=str(tenant_id),
+                    problem=f"the file is not the store named in the metadata; it holds {_count(found)}",
+                    kind="adopt",
+                    action="use the file as the tenant's store",
+                )
+
+    def _of_strays(self) -> Iterator[Repair]:
+        with self._metadata.snapshot() as tx:
+            known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
+            known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}
+        for name in self._stores.names():
+            if name in known:
+                continue
+            if _is_id(name):
+                tenant_id = TenantId.parse(name)
+                with self._stores.exclusive(tenant_id):
+                    found = read_store_file(self._path(name))
+                if found is None:  # left by a crash; doctor removes it
+                    continue
+                if found.fault is None and found.tenant_id == tenant_id and self._has_tenant(tenant_id):
+                    yield Repair(
+                        store=name,
+                        problem=f"the metadata names no store of this tenant; the file holds {_count(found)}",
+                        kind="adopt",
+                        action="use the file as the tenant's store",
+                    )
+                    continue
+            yield Repair(
+                store=name,
+                problem="the file does not belong to any tenant",
+                kind="set_aside",
+                action=f"move the file to {self._copies.directory.name}",
+            )
+
+    def _repair(self, tenant_id: TenantId, kind: Kind) -> None:
+        path = self._path(str(tenant_id))
+        if kind == "set_aside":
+            self._copies.set_aside(path)
+        store_id: StoreId | None = None
+        if kind == "adopt":
+            found = read_store_file(path)
+            if found is None or found.tenant_id != tenant_id:
+                raise Unavailable(f"{path.name} has changed since it was looked at; run the command again")
+            store_id = found.store_id
+        with self._metadata.transaction() as tx:
+            tx.stores.forget(tenant_id)
+            if store_id is None:
+                tx.outbox.remove(tenant_id, MAX_INTEGER)
+            else:
+                tx.stores.register(tenant_id, store_id)
+                _tell_everything(tx, tenant_id)
+
+    def _has_tenant(self, tenant_id: TenantId) -> bool:
+        with self._metadata.read() as tx:
+            return (tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)) is not None
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.db"
+
+
+def _tell_everything(tx: MetadataTransaction, tenant_id: TenantId) -> None:
+    """Add outbox entries for all states of a tenant; the store may have missed any change."""
+    tx.outbox.add(tenant_id, "tenant", tenant_id)
+    for database_id in {database.database_id for database, _ in tx.collections.all_of_tenant(tenant_id)}:
+        tx.outbox.add(tenant_id, "database", database_id)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        TenantId.parse(name)
+    except InvalidArgument:
+        return False
+    return True
+
+
+def _count(found: StoreFile) -> str:
+    return "1 document" if found.documents == 1 else f"{found.documents:,} documents"

@@ -1,0 +1,57 @@
+"""What the file at the path of a tenant's store holds, for repairs: it may be another store, or none."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from akidb.documents import schema
+from akidb.documents.tables import FILE
+from akidb.domain.errors import Unavailable
+from akidb.domain.ids import StoreId, TenantId
+from akidb.sql.errors import is_damage, translated
+from akidb.sql.sqlite import SqliteFile
+
+
+class StoreFile(NamedTuple):
+    """The content of a file. Without a `fault` it is a store."""
+
+    tenant_id: TenantId | None = None
+    store_id: StoreId | None = None
+    documents: int = 0
+    fault: str | None = None
+
+
+def read_store_file(path: Path) -> StoreFile | None:
+    """Return what a file holds, None if there is none or it is empty.
+
+    Raises Unavailable for anything but damage, such as a schema of a newer program.
+    """
+    with translated(path.name):
+        if not path.exists() or path.stat().st_size == 0:
+            return None
+    file = SqliteFile(path)
+    try:
+        with file.read(snapshot=True) as connection:
+            return _read(connection)
+    except Unavailable as error:
+        if not is_damage(error):
+            raise
+        return StoreFile(fault=error.message)
+    finally:
+        file.close()
+
+
+def _read(connection: sa.Connection) -> StoreFile | None:
+    version = schema.version(connection)
+    if version == 0:
+        if connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is None:
+            return None
+        return StoreFile(fault="the file is a database of another program")
+    if version > len(schema.STEPS):
+        raise Unavailable("the store is newer than this AkiDB; use a newer AkiDB")
+    found = connection.execute(sa.select(FILE.control.c.tenant_id, FILE.control.c.store_id)).one_or_none()
+    if found is None:
+        return StoreFile(fault="its control row is missing")
+    count = connection.execute(sa.select(sa.func.count()).select_from(FILE.documents)).scalar_one()
+    return StoreFile(found.tenant_id, found.store_id, count)
