@@ -53,6 +53,8 @@ def test_other_spelling_of_path_is_no_route(server: Process, path: str) -> None:
         b"/v1/tenants/%",
         b"/v1/tenants/%2",
         b"/v1/tenants/%zz",
+        b"/v1/tenants/%%41",
+        b"/v1/tenants/%4%31",
         b"/v1/tenants/%u0041",
         b"/v1/tenants/%ff",
         b"/v1/tenants/%c0%af",

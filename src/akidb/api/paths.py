@@ -11,18 +11,20 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from akidb.domain.errors import AkiDBError, InvalidArgument, NotFound
 
-# Printable ASCII without a backslash, which browsers read as a slash, and with complete escapes only.
-_PATH = re.compile(rb"/(?:[!-$&-\[\]-~]|%[0-9A-Fa-f]{2})*")
+# Printable ASCII without the percent sign, and without a backslash, which browsers read as a slash.
+_PLAIN = bytes(set(range(0x21, 0x7F)) - set(b"%\\"))
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 
 def path_fault(raw: bytes) -> AkiDBError | None:
     """Return an error for a path that no route can have, or None."""
-    if not _PATH.fullmatch(raw):
+    others = raw.translate(None, _PLAIN)
+    if not raw.startswith(b"/") or len(others) != (len(_ESCAPE.findall(raw)) if others else 0):
         return InvalidArgument("path", "must be percent-encoded")
     if b"//" in raw or (raw.endswith(b"/") and raw != b"/"):
         # The router would read `/tenants//databases`, with an empty tenant, as the tenant `databases`.
         return NotFound("route", raw.decode())
-    if b"%" in raw:
+    if others:
         try:
             unquote_to_bytes(raw).decode()
         except UnicodeDecodeError:
