@@ -35,6 +35,7 @@ from akidb.domain.entities import (
 from akidb.domain.errors import (
     AkiDBError,
     AlreadyExists,
+    Damaged,
     IdempotencyMismatch,
     Internal,
     InvalidArgument,
@@ -82,6 +83,7 @@ __all__ = [
     "CollectionId",
     "CollectionState",
     "Collections",
+    "Damaged",
     "Database",
     "DatabaseHandle",
     "DatabaseId",

@@ -33,6 +33,7 @@ _SPECIFIED = {
     "idempotency_mismatch": 422,
     "unavailable": 503,
     "storage_full": 507,
+    "damaged": 500,
     "internal": 500,
     "method_not_allowed": 405,
     "payload_too_large": 413,

@@ -24,6 +24,7 @@ ERRORS = [
     akidb.IdempotencyMismatch(),
     akidb.Unavailable("the store is being restored"),
     akidb.StorageFull("the disk is full"),
+    akidb.Damaged("a", 7, "c-1"),
     akidb.Internal(),
 ]
 

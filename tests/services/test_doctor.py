@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -12,6 +13,7 @@ from akidb.operations.collections import DeleteCollection, PurgeCollection
 from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
 from akidb.operations.tenants import DeleteTenant, GetTenant, SuspendTenant
 from akidb.operations.upkeep import CheckStores
+from akidb.sql.sqlite import library
 
 from .worlds import World, notes, on_files
 
@@ -136,8 +138,10 @@ def test_stray_file_is_detected(world: World, tenant: Tenant) -> None:
 def test_damaged_metadata_is_detected(world: World) -> None:
     world.ops.close()
     path = world.directory / "metadata.db"
+    with closing(library.connect(path)) as connection:  # a page that is not needed to open the store
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'audit_entries'")
     content = bytearray(path.read_bytes())
-    content[-4096:] = b"\xa5" * 4096
+    content[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
     path.write_bytes(content)
     world.ops = world.connect()
     assert any(finding.store == "metadata" and finding.check == "integrity" for finding in wrong(world))

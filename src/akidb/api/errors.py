@@ -75,6 +75,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         UnsupportedMediaType: 415,
         errors.IdempotencyMismatch: 422,
         errors.RateLimited: 429,
+        errors.Damaged: 500,
         errors.Internal: 500,
         errors.Overloaded: 503,
         errors.Unavailable: 503,

@@ -36,6 +36,7 @@ EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.Overloaded: EXIT_FAILED,
     errors.Unavailable: EXIT_FAILED,
     errors.StorageFull: EXIT_FAILED,
+    errors.Damaged: EXIT_FAILED,
     errors.Internal: EXIT_FAILED,
 }
 """The exit status of each error class; a subclass has that of its base."""

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from akidb.documents.checksums import content_checksum, damaged, is_sound, vector_checksum
 from akidb.documents.statements import IN_FILE, TenantSql
 from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
-from akidb.sql.database import SqlDatabase
+from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
+from akidb.sql.prepared import decoded
 from akidb.sql.room import Room
 from akidb.sql.sqlite import SqliteFile, sync_directory
 
@@ -40,11 +42,14 @@ def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Sele
         .where(*tables.own(collections))
         .order_by(collections.c.collection_key),
         sa.select(
+            documents.c.document_key,
             documents.c.sequence,
             documents.c.id,
             documents.c.text,
             documents.c.metadata,
             documents.c.vector,
+            documents.c.content_checksum,
+            documents.c.vector_checksum,
             documents.c.size_bytes,
         )
         .where(*tables.own(documents), documents.c.collection_key == key)
@@ -60,6 +65,8 @@ class SqlStoreImage:
 
     def __init__(self, connection: sa.Connection, sql: TenantSql = IN_FILE) -> None:
         self.connection = connection
+        if connection.dialect.name == "sqlite":  # a copy, or a snapshot: nothing else reads through it
+            driver_of(connection).text_factory = decoded
         self._own = sql.own
         every, self._documents, self._tombstones = _statements(sql.tables)
         self._collections: dict[CollectionId, tuple[int, CollectionImage]] = {}
@@ -75,6 +82,8 @@ class SqlStoreImage:
         rows: list[Any] = []
         size = 0
         for row in self._rows(self._documents, collection_id):
+            if not is_sound(row[:8]):
+                raise damaged(row, collection_id)
             if rows and (len(rows) == PART_ROWS or size + row.size_bytes > PART_BYTES):
                 yield _documents(rows, dimension)
                 rows, size = [], 0
@@ -96,7 +105,7 @@ class SqlStoreImage:
 
 
 def _documents(rows: Sequence[Any], dimension: int) -> Documents:
-    sequences, ids, texts, metadata, vectors, _ = zip(*rows, strict=True)
+    _, sequences, ids, texts, metadata, vectors, *_ = zip(*rows, strict=True)
     matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(rows), dimension)
     return Documents(sequences, ids, texts, metadata, matrix)
 
@@ -157,7 +166,9 @@ class SqlStoreFiller:
                 "size_bytes": stored_size(id, text, metadata, width // 4),
                 "text": text,
                 "metadata": metadata,
-                "vector": blob[at * width : (at + 1) * width],
+                "vector": (vector := blob[at * width : (at + 1) * width]),
+                "content_checksum": content_checksum(id, sequence, text, metadata),
+                "vector_checksum": vector_checksum(vector),
             }
             for at, (id, sequence, text, metadata) in enumerate(
                 zip(part.ids, part.sequences, part.texts, part.metadata, strict=True)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import sqlalchemy as sa
 
+from akidb.documents.checksums import damaged, is_sound
 from akidb.documents.reader import SqlDocumentReader, read_control
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
@@ -17,6 +19,9 @@ from akidb.ports.documents import CollectionControl, ControlState, DocumentReade
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import check_integrity
 from akidb.sql.telemetry import observed
+
+MAX_NAMED = 100
+"""Damaged documents of a store that a check names."""
 
 
 class SqlTenantStore:
@@ -113,13 +118,16 @@ class SqlTenantStore:
         return NotFound("tenant", tenant_id)
 
     def check(self) -> list[str]:
-        """Return the faults found by the database's integrity check, or else by recounting."""
+        """Return the faults that the database's integrity check finds, or else recounting and checksums."""
         displaced = self._database.displacement()
         if displaced is not None:
             return [displaced]
         try:
             with self._database.read(snapshot=True) as connection:
-                return check_integrity(connection) or _check_counters(connection, self._sql)
+                return check_integrity(connection) or [
+                    *_check_counters(connection, self._sql),
+                    *islice(_damaged(connection, self._sql), MAX_NAMED),
+                ]
         except Unavailable as error:
             return [said(error)]
 
@@ -195,6 +203,15 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
         .where(*tables.own(collections))
         .group_by(*collections.c)
     )
+
+
+def _damaged(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
+    """Yield a message for each document that does not match its checksums."""
+    known = sql.statements.all_controls.all(connection, **sql.own)
+    ids = {control.collection_key: control.collection_id for control in known}
+    for *row, key in sql.statements.whole.stream(connection, **sql.own):
+        if not is_sound(row):
+            yield damaged(row, ids.get(key, "unknown")).message
 
 
 def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:

@@ -3,11 +3,13 @@
 They are passed to the driver directly, since they dominate the time of a batch.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
+from akidb.documents.checksums import content_checksum, vector_checksum
 from akidb.documents.statements import TenantSql
 from akidb.ports.documents import DocumentBatch
 from akidb.sql.database import driver_of
@@ -22,8 +24,18 @@ class Rows(Protocol):
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
         """Delete documents by their keys and leave a tombstone for each of the ids."""
 
-    def replace_metadata(self, new: Sequence[tuple[str, int, int]], first: int) -> None:
-        """Replace metadata and size of documents, given as (metadata, size, key)."""
+    def replace_metadata(self, new: "Sequence[NewMetadata]") -> None:
+        """Replace metadata of documents, and what follows from them."""
+
+
+class NewMetadata(NamedTuple):
+    """New metadata of a document, with its new size, sequence and checksum."""
+
+    metadata: str
+    size_bytes: int
+    sequence: int
+    content_checksum: int
+    document_key: int
 
 
 def rows_of(connection: sa.Connection, sql: TenantSql, collection_key: int) -> Rows:
@@ -38,34 +50,47 @@ def _vectors(batch: DocumentBatch) -> list[bytes]:
     return [blob[at : at + width] for at in range(0, len(blob), width)]
 
 
+def _checksums(batch: DocumentBatch, first: int) -> Iterator[int]:
+    return map(content_checksum, batch.ids, count(first), batch.texts, batch.metadata)
+
+
 class _SqliteRows:
     """Uses tuples for parameters: dictionaries double the driver's share of a batch's time."""
 
-    _COLUMNS = ("collection_key", "id", "sequence", "size_bytes", "text", "metadata", "vector")
+    _COLUMNS = (
+        *("collection_key", "id", "sequence", "size_bytes", "text", "metadata", "vector"),
+        *("content_checksum", "vector_checksum"),
+    )
     _UPSERT = (
         f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
         " ON CONFLICT (collection_key, id) DO UPDATE SET sequence = excluded.sequence,"
         " size_bytes = excluded.size_bytes, text = excluded.text, metadata = excluded.metadata,"
-        " vector = excluded.vector"
+        " vector = excluded.vector, content_checksum = excluded.content_checksum,"
+        " vector_checksum = excluded.vector_checksum"
     )
     _DELETE = "DELETE FROM documents WHERE document_key = ?"
     _BURY = "INSERT INTO tombstones (collection_key, sequence, id) VALUES (?, ?, ?)"
-    _REPLACE = "UPDATE documents SET metadata = ?, size_bytes = ?, sequence = ? WHERE document_key = ?"
+    _REPLACE = (
+        "UPDATE documents SET metadata = ?, size_bytes = ?, sequence = ?, content_checksum = ?"
+        " WHERE document_key = ?"
+    )
 
     def __init__(self, connection: sa.Connection, collection_key: int) -> None:
         self._connection = connection
         self._key = collection_key
 
     def upsert(self, batch: DocumentBatch, first: int) -> None:
-        count = len(batch.ids)
+        number, vectors = len(batch.ids), _vectors(batch)
         rows = zip(
-            (self._key,) * count,
+            (self._key,) * number,
             batch.ids,
-            range(first, first + count),
+            range(first, first + number),
             batch.sizes,
             batch.texts,
             batch.metadata,
-            _vectors(batch),
+            vectors,
+            _checksums(batch, first),
+            map(vector_checksum, vectors),
             strict=True,
         )
         self._connection.exec_driver_sql(self._UPSERT, list(rows))
@@ -76,11 +101,8 @@ class _SqliteRows:
             self._BURY, [(self._key, sequence, id) for sequence, id in enumerate(ids, first)]
         )
 
-    def replace_metadata(self, new: Sequence[tuple[str, int, int]], first: int) -> None:
-        self._connection.exec_driver_sql(
-            self._REPLACE,
-            [(text, size, sequence, key) for sequence, (text, size, key) in enumerate(new, first)],
-        )
+    def replace_metadata(self, new: Sequence[NewMetadata]) -> None:
+        self._connection.exec_driver_sql(self._REPLACE, list(new))
 
 
 class _PostgresRows:
@@ -88,20 +110,24 @@ class _PostgresRows:
 
     _UPSERT = """
         INSERT INTO documents
-            (tenant_id, collection_key, id, sequence, size_bytes, text, metadata, vector)
+            (tenant_id, collection_key, id, sequence, size_bytes, text, metadata, vector,
+            content_checksum, vector_checksum)
         SELECT %s, %s, new.* FROM unnest(
-            %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %b::bytea[]) AS new
+            %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %b::bytea[],
+            %s::bigint[], %s::bigint[]) AS new
         ON CONFLICT (tenant_id, collection_key, id) DO UPDATE SET sequence = excluded.sequence,
             size_bytes = excluded.size_bytes, text = excluded.text, metadata = excluded.metadata,
-            vector = excluded.vector"""
+            vector = excluded.vector, content_checksum = excluded.content_checksum,
+            vector_checksum = excluded.vector_checksum"""
     _DELETE = "DELETE FROM documents WHERE tenant_id = %s AND document_key = ANY(%s)"
     _BURY = """
         INSERT INTO tombstones (tenant_id, collection_key, sequence, id)
         SELECT %s, %s, new.* FROM unnest(%s::bigint[], %s::text[]) AS new"""
     _REPLACE = """
-        UPDATE documents SET metadata = new.metadata, size_bytes = new.size_bytes, sequence = new.sequence
-        FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
-            AS new (metadata, size_bytes, key, sequence)
+        UPDATE documents SET metadata = new.metadata, size_bytes = new.size_bytes, sequence = new.sequence,
+            content_checksum = new.content_checksum
+        FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+            AS new (metadata, size_bytes, sequence, content_checksum, key)
         WHERE documents.tenant_id = %s AND documents.document_key = new.key"""
 
     def __init__(self, connection: sa.Connection, tenant_id: str, collection_key: int) -> None:
@@ -112,14 +138,15 @@ class _PostgresRows:
     def upsert(self, batch: DocumentBatch, first: int) -> None:
         sequences = list(range(first, first + len(batch.ids)))
         columns = (list(batch.ids), sequences, list(batch.sizes), list(batch.texts), list(batch.metadata))
-        self._driver.execute(self._UPSERT, (self._tenant_id, self._key, *columns, _vectors(batch)))
+        vectors = _vectors(batch)
+        checksums = (list(_checksums(batch, first)), list(map(vector_checksum, vectors)))
+        self._driver.execute(self._UPSERT, (self._tenant_id, self._key, *columns, vectors, *checksums))
 
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
         self._driver.execute(self._DELETE, (self._tenant_id, list(keys)))
         sequences = list(range(first, first + len(ids)))
         self._driver.execute(self._BURY, (self._tenant_id, self._key, sequences, list(ids)))
 
-    def replace_metadata(self, new: Sequence[tuple[str, int, int]], first: int) -> None:
-        texts, sizes, keys = (list(column) for column in zip(*new, strict=True))
-        sequences = list(range(first, first + len(new)))
-        self._driver.execute(self._REPLACE, (texts, sizes, keys, sequences, self._tenant_id))
+    def replace_metadata(self, new: Sequence[NewMetadata]) -> None:
+        columns = (list(column) for column in zip(*new, strict=True))
+        self._driver.execute(self._REPLACE, (*columns, self._tenant_id))

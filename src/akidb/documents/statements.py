@@ -17,6 +17,21 @@ _GROWTH: sa.BindParameter[int] = sa.bindparam("bytes")
 _MORE: sa.BindParameter[int] = sa.bindparam("documents")
 
 
+def _stored(
+    documents: sa.Table, *, contents: bool = True, vector: bool = True
+) -> tuple[sa.ColumnElement[Any], ...]:
+    """Return the columns of a document in the order of `checksums.Stored`."""
+    c = documents.c
+    return (
+        *(c.document_key, c.sequence, c.id),
+        c.text if contents else sa.null().label("text"),
+        c.metadata if contents else sa.literal_column("'{}'").label("metadata"),
+        c.vector if vector else sa.null().label("vector"),
+        c.content_checksum if contents else sa.null().label("content_checksum"),
+        c.vector_checksum if vector else sa.null().label("vector_checksum"),
+    )
+
+
 class Statements:
     """Each statement takes the parameters of `TenantSql.own` in addition to its own."""
 
@@ -62,19 +77,10 @@ class Statements:
         )
 
     def _make_reads(self, tables: Tables) -> None:
-        documents, tombstones = tables.documents, tables.tombstones
+        documents = tables.documents
         collection_key = sa.bindparam("collection_key", type_=sa.BigInteger())
         owned = (*tables.own(documents), documents.c.collection_key == collection_key)
-        head = (documents.c.document_key, documents.c.sequence, documents.c.id)
-        content = (documents.c.text, documents.c.metadata)
-        no_content: tuple[sa.ColumnElement[Any], ...] = (
-            sa.null().label("text"),
-            sa.literal_column("'{}'").label("metadata"),
-        )
-        parts = {
-            True: (*head, *content, documents.c.vector),
-            False: (*head, *content, sa.null().label("vector")),
-        }
+        parts = {vector: _stored(documents, vector=vector) for vector in (True, False)}
         # The `+ 0` keeps SQLite from using the index on the collection, which would scan all of its rows.
         same_collection = documents.c.collection_key + sa.literal_column("0") == collection_key
         self.by_key = {
@@ -98,10 +104,19 @@ class Statements:
             )
             for vector, columns in parts.items()
         }
+        self._make_selections(tables, collection_key, owned)
+
+    def _make_selections(
+        self,
+        tables: Tables,
+        collection_key: sa.BindParameter[int],
+        owned: tuple[sa.ColumnElement[bool], ...],
+    ) -> None:
+        documents, tombstones = tables.documents, tables.tombstones
         since = sa.bindparam("since", type_=sa.BigInteger())
         self.rows = {
             contents: Prepared(
-                sa.select(*head, documents.c.vector, *(content if contents else no_content))
+                sa.select(*_stored(documents, contents=contents))
                 .where(*owned, documents.c.sequence > since)
                 .order_by(documents.c.sequence)
             )
@@ -116,14 +131,19 @@ class Statements:
             )
             .order_by(tombstones.c.sequence)
         )
-        chosen = sa.select(documents.c.document_key, documents.c.id, documents.c.size_bytes, *content)
-        chosen = chosen.where(*owned).order_by(documents.c.id)
+        self.whole = Prepared(
+            sa.select(*_stored(documents), documents.c.collection_key)
+            .where(*tables.own(documents))
+            .order_by(documents.c.document_key)
+        )
+        stored = _stored(documents, vector=False)
+        chosen = sa.select(*stored, documents.c.size_bytes).where(*owned).order_by(documents.c.id)
         self.chosen = Prepared(chosen)
         self.chosen_by_id = Prepared(chosen.where(tables.any_of(documents.c.id, "wanted")))
         self.sizes = Prepared(
-            sa.select(documents.c.id, documents.c.size_bytes).where(
-                *owned, tables.any_of(documents.c.id, "wanted")
-            )
+            sa.select(documents.c.id, documents.c.size_bytes, documents.c.document_key)
+            .where(*owned, tables.any_of(documents.c.id, "wanted"))
+            .order_by(documents.c.id)
         )
 
     def _make_accounts(self, tables: Tables) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from akidb.documents.bulk import rows_of
+from akidb.documents.bulk import NewMetadata, rows_of
+from akidb.documents.checksums import content_checksum
 from akidb.documents.reader import SqlDocumentReader
 from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded
@@ -50,30 +51,37 @@ class SqlDocumentWriter(SqlDocumentReader):
 
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return their number."""
-        chosen = list(self._chosen(selection))
+        if selection.ids is None:
+            chosen = [(id, size, key) for key, id, size, *_ in self._chosen(selection)]
+        else:  # not their contents, so that a damaged document can be deleted
+            chosen = self._statements.sizes.all(self._connection, **self._key, wanted=selection.ids)
         if not chosen:
             return 0
         first = self._account(
-            documents=-len(chosen), size=-sum(size for _, _, size, _ in chosen), writes=len(chosen)
+            documents=-len(chosen), size=-sum(size for _, size, _ in chosen), writes=len(chosen)
         )
-        self._rows_written.delete([key for key, *_ in chosen], [id for _, id, *_ in chosen], first)
+        self._rows_written.delete([key for *_, key in chosen], [id for id, *_ in chosen], first)
         self._forget_old_tombstones()
         return len(chosen)
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
         """Replace metadata of documents; return their number."""
-        new: list[tuple[str, int, int]] = []
+        new: list[tuple[str, int, int, str, str | None]] = []
         growth = 0
-        for document_key, id, size, old in self._chosen(selection):
-            text = change(id, _decode(old))
-            difference = len(text.encode()) - len(old.encode())
-            new.append((text, size + difference, document_key))
+        for document_key, id, size, text, old in self._chosen(selection):
+            metadata = change(id, _decode(old))
+            difference = len(metadata.encode()) - len(old.encode())
+            new.append((metadata, size + difference, document_key, id, text))
             growth += difference
         if not new:
             return 0
         first = self._account(documents=0, size=growth, writes=len(new))
-        self._require_room(self._connection, sum(size for _, size, _ in new))
-        self._rows_written.replace_metadata(new, first)
+        self._require_room(self._connection, sum(size for _, size, *_ in new))
+        rows = [
+            NewMetadata(metadata, size, sequence, content_checksum(id, sequence, text, metadata), key)
+            for sequence, (metadata, size, key, id, text) in enumerate(new, first)
+        ]
+        self._rows_written.replace_metadata(rows)
         return len(new)
 
     def _account(self, *, documents: int, size: int, writes: int) -> int:

@@ -67,7 +67,7 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
     metadata: dict[str, Any] | None = None
 
 
-class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True):
+class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Statistics of a search."""
 
     plan: str
@@ -76,6 +76,8 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True):
     """Number of vectors compared."""
     allowed: int
     """Number of documents that match the filter; without a filter, of all documents."""
+    damaged: int = 0
+    """Number of documents left out because they are damaged; omitted in JSON if there are none."""
 
 
 class SearchResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):

@@ -199,6 +199,29 @@ class StorageFull(Unavailable):
     title = "Storage full"
 
 
+class Damaged(AkiDBError):
+    """The stored bytes of a document do not match their checksum. Other documents can be read."""
+
+    code = "damaged"
+    title = "Damaged document"
+
+    def __init__(self, document_id: str | None, document_key: int, collection_id: object) -> None:
+        name = f"in row {document_key}" if document_id is None else f"{document_id!r} (row {document_key})"
+        super().__init__(
+            f"document {name} of collection {collection_id} is damaged; write it again, delete it, or restore"
+            " it from a backup",
+            document_id=document_id,
+            document_key=document_key,
+            collection_id=str(collection_id),
+        )
+
+    @property
+    def document_id(self) -> str | None:
+        """The id of the document, None if it is damaged too."""
+        id: str | None = self.fields["document_id"]
+        return id
+
+
 class Internal(AkiDBError):
     """A defect of AkiDB or of one of its dependencies."""
 

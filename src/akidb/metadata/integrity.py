@@ -41,9 +41,9 @@ def find_faults(connection: sa.Connection) -> list[str]:
 def _faults(connection: sa.Connection) -> Iterator[str]:
     for name, statement in _ALL.items():
         for key, error in statement.faults(connection):
-            yield f"{name} {_shown(key)} cannot be read: {error!r}"
+            yield f"{name} {_shown(key)} cannot be read ({type(error).__name__})"
     for key, tenant_name, folded in _NAMES.stream(connection):
-        if folded != fold_name(tenant_name):
+        if isinstance(tenant_name, str) and folded != fold_name(tenant_name):
             yield f"tenant {_shown(key)} cannot be found by name: it was renamed outside AkiDB"
 
 

@@ -82,7 +82,9 @@ class Changes(NamedTuple):
     deleted: Sequence[tuple[int, str]]
     """Sequence and id of each deletion."""
     rows: "Iterator[Row]"
-    """Rows written, in the order of their sequences."""
+    """Rows written, in the order of their sequences, without damaged ones."""
+    damaged: list[int]
+    """The keys of damaged rows, as they are met."""
 
 
 class Row(NamedTuple):
@@ -109,7 +111,10 @@ class DocumentReader(Protocol):
         """Stored responses to requests with idempotency keys."""
 
     def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
-        """Return the documents in the order of `ids`; unknown ids are skipped."""
+        """Return the documents in the order of `ids`; unknown ids are skipped.
+
+        Raises Damaged for a damaged one.
+        """
 
     def scan(
         self,
@@ -119,21 +124,30 @@ class DocumentReader(Protocol):
         include: AbstractCollection[Include],
         limit: int,
     ) -> tuple[list[Document], bool]:
-        """Return documents with ids after `after`, sorted by id, and whether there are more."""
+        """Return documents with ids after `after`, sorted by id, and whether there are more.
+
+        Ends before a damaged one. Raises Damaged if that is the first.
+        """
 
     def count(self, filter: Filter | None) -> int:
-        """Return the number of documents, or of those that match."""
+        """Return the number of documents, or of those that match. May raise Damaged if there is a filter."""
 
     def fetch(
         self, keys: Sequence[int], include: AbstractCollection[Include]
-    ) -> dict[int, tuple[int, Document]]:
-        """Return the row's sequence and the document by document key. Unknown keys are omitted."""
+    ) -> dict[int, tuple[int, Document | None]]:
+        """Return the row's sequence and the document by document key; None for a damaged document.
+
+        Unknown keys are omitted.
+        """
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """Return all changes after a sequence; `contents` includes text and metadata."""
 
     def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
-        """Return up to `limit` changes after a sequence, writes and deletions in order."""
+        """Return up to `limit` changes after a sequence, writes and deletions in order.
+
+        Ends before a damaged document. Raises Damaged if that is the first.
+        """
 
 
 class DocumentWriter(DocumentReader, Protocol):
@@ -143,12 +157,15 @@ class DocumentWriter(DocumentReader, Protocol):
         """Write all documents. Raises QuotaExceeded for storage or the number of documents."""
 
     def delete(self, selection: Selection) -> int:
-        """Delete documents, leaving tombstones; return how many were deleted."""
+        """Delete documents, leaving tombstones; return how many were deleted.
+
+        Raises Damaged for a damaged document if there is a filter.
+        """
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
         """Replace metadata with the result of `change(id, metadata)` (canonical JSON).
 
-        Return how many documents were selected. Raises QuotaExceeded for storage.
+        Return how many documents were selected. Raises QuotaExceeded for storage, Damaged for a damaged one.
         """
 
 

@@ -96,16 +96,19 @@ class ExactIndex:
         if loaded is None:
             return _from_disk(documents, query)
         with loaded.lock:
-            if loaded.matrix.sequence < control.tombstone_floor:
-                loaded.matrix = Matrix(control)  # older deletions are unknown: rebuild
+            behind = loaded.matrix.sequence < control.sequence
+            if loaded.matrix.sequence < control.tombstone_floor or (behind and loaded.matrix.damaged):
+                # Rebuild: older deletions are unknown, or a damaged row may be gone.
+                loaded.matrix = Matrix(control)
             loaded.matrix.catch_up(documents)
             if loaded.matrix.sequence > control.sequence and query.filter is not None:
                 # Another search loaded rows newer than this snapshot, so the filter cannot read them here.
                 return _from_disk(documents, query)
             hits, allowed = loaded.matrix.search(prepared, query.top_k, query.filter, documents)
-            scanned = loaded.matrix.count
+            scanned, damaged = loaded.matrix.count, len(loaded.matrix.damaged)
         memory.settle(control.collection_id, loaded, memory_quota_bytes)
-        return _answer(hits, query, SearchStatistics(plan="exact", scanned=scanned, allowed=allowed))
+        statistics = SearchStatistics(plan="exact", scanned=scanned, allowed=allowed, damaged=damaged)
+        return _answer(hits, query, statistics)
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes cached for a tenant."""
@@ -140,9 +143,12 @@ class ExactIndex:
 
 def _from_disk(documents: DocumentReader, query: VectorQuery) -> Hits:
     prepared = prepare_query(query.vector, documents.control.metric)
-    hits, allowed = search_rows(documents, prepared, query.top_k, query.filter)
+    hits, allowed, damaged = search_rows(documents, prepared, query.top_k, query.filter)
     statistics = SearchStatistics(
-        plan="exact_from_disk", scanned=documents.control.document_count, allowed=allowed
+        plan="exact_from_disk",
+        scanned=documents.control.document_count,
+        allowed=allowed,
+        damaged=damaged,
     )
     return _answer(hits, query, statistics)
 

@@ -44,6 +44,8 @@ class Matrix:
         self._sequences: list[int] = []
         self._ids: list[str] = []
         self._position: dict[str, int] = {}
+        self.damaged: set[int] = set()
+        """The keys of rows that are left out because they are damaged."""
         self._allowed: OrderedDict[Filter, NDArray[np.bool_]] = OrderedDict()
 
     @property
@@ -64,6 +66,7 @@ class Matrix:
             self._remove(id)
         for rows in _chunks(changes.rows):
             self._put(rows)
+        self.damaged.update(changes.damaged)
         self.sequence = control.sequence
         self._trim()
 
@@ -87,6 +90,8 @@ class Matrix:
         return self._hits(chosen, query), len(allowed)
 
     def _hits(self, chosen: NDArray[np.intp], query: Query) -> list[Hit]:
+        if self.damaged:
+            chosen = np.array([at for at in chosen if self._keys[at] not in self.damaged], dtype=np.intp)
         scores = exact_scores(self._rows[chosen], query).tolist()
         return [
             Hit(self._keys[at], self._sequences[at], self._ids[at], score)
@@ -98,8 +103,10 @@ class Matrix:
         mask = self._allowed.get(filter)
         if mask is None:
             mask = np.zeros(len(self._rows), dtype=np.bool_)
-            for row in documents.changes(0, contents=True).rows:
+            changes = documents.changes(0, contents=True)
+            for row in changes.rows:
                 mask[self._position[row.id]] = filter.matches(row.id, row.text, _decode(row.metadata))
+            self.damaged.update(changes.damaged)
             self._allowed[filter] = mask
             if len(self._allowed) > FILTERS_KEPT:
                 self._allowed.popitem(last=False)
@@ -163,11 +170,12 @@ class Matrix:
 
 def search_rows(
     documents: DocumentReader, query: Query, top_k: int, filter: Filter | None
-) -> tuple[list[Hit], int]:
-    """Return the same result without caching: reads every row, in chunks."""
+) -> tuple[list[Hit], int, int]:
+    """Return the same result without caching, and the number of damaged rows: reads every row, in chunks."""
     best: list[Hit] = []
     allowed = 0
-    rows = documents.changes(0, contents=filter is not None).rows
+    changes = documents.changes(0, contents=filter is not None)
+    rows = changes.rows
     if filter is not None:
         rows = (r for r in rows if filter.matches(r.id, r.text, _decode(r.metadata)))
     for chunk in _chunks(rows):
@@ -178,7 +186,7 @@ def search_rows(
             for row, score in zip(chunk, scores, strict=True)
         ]
         best = ordered(best)[:top_k]
-    return best, allowed
+    return best, allowed, len(changes.damaged)
 
 
 def ordered(hits: list[Hit]) -> list[Hit]:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from akidb.domain import cursors
 from akidb.domain.documents import (
     Document,
@@ -16,7 +18,7 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Scope
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import Damaged, InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
@@ -120,9 +122,14 @@ class DocumentService:
         with self._read(scope) as reader:
             if reader is None:
                 return Page(items=[])
-            found, more = reader.scan(
-                after=after, filter=filter, include=frozenset(asked.include), limit=asked.limit
-            )
+            try:
+                found, more = reader.scan(
+                    after=after, filter=filter, include=frozenset(asked.include), limit=asked.limit
+                )
+            except Damaged as error:
+                if error.document_id is not None:
+                    error.fields["next_cursor"] = cursors.encode(error.document_id, *binding)
+                raise
         return Page(items=found, next_cursor=cursors.encode(found[-1].id, *binding) if more else None)
 
     @on_collection(ask.CountDocuments)
@@ -167,8 +174,12 @@ class DocumentService:
                         tenant.tenant_id, store.store_id, quota, reader, query
                     )
                     rows = reader.fetch([hit.document_key for hit in hits], include)
-            matches = [_match(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]
-            if len(matches) == len(hits):
+            current = [(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]
+            matches = [_match(hit, document) for hit, document in current if document is not None]
+            if len(matches) < len(current):
+                damaged = statistics.damaged + len(current) - len(matches)
+                statistics = replace(statistics, damaged=damaged)
+            if len(current) == len(hits):
                 break
         return SearchResult(matches=matches, statistics=statistics)
 
@@ -231,7 +242,7 @@ class DocumentService:
         return result
 
 
-def _is_current(hit: Hit, rows: Mapping[int, tuple[int, Document]]) -> bool:
+def _is_current(hit: Hit, rows: Mapping[int, tuple[int, Document | None]]) -> bool:
     row = rows.get(hit.document_key)
     return row is not None and row[0] == hit.sequence
 

@@ -75,10 +75,16 @@ def translation(store: str, error: BaseException, place: str | None = None) -> E
     if isinstance(error, AkiDBError | sa.exc.IntegrityError):
         return None
     if isinstance(error, sa.exc.DBAPIError):
-        return _of_driver(store, error.orig, place or store)
+        if error.orig is None or not is_undecodable(error.orig):
+            return _of_driver(store, error.orig, place or store)
+        error = error.orig
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return (StorageFull if full else Unavailable)(f"{store}: {error.strerror}")
+    if is_undecodable(error):
+        return Unavailable(
+            f"{store}: a row cannot be read: its text is not UTF-8; run `akidb doctor` to find it"
+        )
     if _is_of_driver(error):  # raised while connecting, or by a statement run on the driver directly
         return _of_driver(store, error, place or store)
     return None
@@ -98,6 +104,11 @@ def is_damage(error: BaseException) -> bool:
     cause = error.__cause__
     name = _name(cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause)
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Return whether the driver of SQLite could not decode text, which its message quotes."""
+    return type(error).__name__ == "OperationalError" and str(error).startswith("Could not decode to UTF-8")
 
 
 def violated(error: sa.exc.IntegrityError) -> str:

@@ -6,7 +6,8 @@ there is still one statement for both databases.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from contextlib import contextmanager
+from itertools import chain, count, islice
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from akidb.domain.errors import Internal
 from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
 from akidb.sql.database import driver_of
+from akidb.sql.errors import is_undecodable
 
 Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 Processor = Callable[[Any], Any] | None
@@ -33,11 +35,34 @@ _logger = logger("akidb.sql")
 
 
 def unreadable(error: Exception) -> Internal:
-    """Return the error for a row with a value that the constraints forbid, such as an unknown state."""
-    return Internal(
-        f"a row cannot be read ({error!r}); run `akidb doctor` to find it",
-        public="a row cannot be read; run `akidb doctor` to find it",
-    )
+    """Return the error for a row with a value that the constraints forbid, such as an unknown state.
+
+    It has no message of `error`, which quotes the row.
+    """
+    return Internal(f"a row cannot be read ({type(error).__name__}); run `akidb doctor` to find it")
+
+
+class Undecodable(bytes):
+    """Text of a damaged row, which is not UTF-8."""
+
+
+def decoded(data: bytes) -> str | Undecodable:
+    """Return text of SQLite that may not be UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Undecodable(data)
+
+
+@contextmanager
+def lenient(connection: sa.Connection) -> Iterator[None]:
+    """Let a connection to SQLite return damaged text as `Undecodable`, where it raises otherwise."""
+    driver = driver_of(connection)
+    driver.text_factory = decoded
+    try:
+        yield
+    finally:
+        driver.text_factory = str
 
 
 class _Compiled:
@@ -99,29 +124,41 @@ class Prepared:
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Return every row."""
         compiled = self._of(connection)
-        rows = self._execute(connection, compiled, parameters).fetchall()
+        rows = self._fetched(connection, compiled, parameters)
         try:
             return [compiled.make(row) for row in rows]
         except FAULTS as error:
             raise unreadable(error) from error
 
+    def rows(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
+        """Return every row, also one with damaged text, which is `Undecodable` there.
+
+        Only for columns without conversions.
+        """
+        compiled = self._of(connection)
+        rows: list[Any] = self._fetched(connection, compiled, parameters, damaged=True)
+        return rows
+
     def readable(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Return every row, with None in place of an unreadable one, which is logged."""
         compiled = self._of(connection)
-        rows = self._execute(connection, compiled, parameters).fetchall()
+        rows = self._fetched(connection, compiled, parameters, damaged=True)
         return [self._made(compiled, row) for row in rows]
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
         """Return the row, or None. The statement must return at most one."""
         compiled = self._of(connection)
-        rows = self._execute(connection, compiled, parameters).fetchall()
+        rows = self._fetched(connection, compiled, parameters)
         try:
             return compiled.make(rows[0]) if rows else None
         except FAULTS as error:
             raise unreadable(error) from error
 
     def stream(self, connection: sa.Connection, **parameters: Any) -> Iterator[Any]:
-        """Yield every row, with bounded memory. On PostgreSQL it requires a transaction."""
+        """Yield every row, with bounded memory. On PostgreSQL it requires a transaction.
+
+        Damaged text is `Undecodable`.
+        """
         return map(self._of(connection).make, self._raw(connection, parameters))
 
     def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[tuple[Any, Exception]]:
@@ -129,23 +166,59 @@ class Prepared:
         make = self._of(connection).make
         for row in self._raw(connection, parameters):
             try:
-                make(row)
+                make(_readable(row))
             except FAULTS as error:
                 yield row[0], error
 
     def _raw(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         compiled = self._of(connection)
         if connection.dialect.name != "postgresql":
-            cursor = self._execute(connection, compiled, parameters)
-            while rows := cursor.fetchmany(FETCHED_ROWS):
-                checkpoint()
-                yield from rows
+            done = 0
+            try:
+                for rows in self._parts(connection, compiled, parameters):
+                    yield from rows
+                    done += len(rows)
+            except Exception as error:
+                if not is_undecodable(error):
+                    raise
+                with lenient(connection):
+                    again = self._parts(connection, compiled, parameters)
+                    yield from islice(chain.from_iterable(again), done, None)
             return
         name = f"akidb_{next(_cursor_numbers)}"
         with driver_of(connection).cursor(name=name, binary=True) as cursor:
             cursor.itersize = STREAMED_ROWS
             cursor.execute(compiled.text, compiled.bind(parameters))
             yield from cursor
+
+    def _parts(
+        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        cursor = self._execute(connection, compiled, parameters)
+        while rows := cursor.fetchmany(FETCHED_ROWS):
+            checkpoint()
+            yield rows
+
+    def _fetched(
+        self,
+        connection: sa.Connection,
+        compiled: _Compiled,
+        parameters: Mapping[str, Any],
+        *,
+        damaged: bool = False,
+    ) -> Any:
+        """Return every row as the driver does. Raises Internal for damaged text, unless `damaged`."""
+        try:
+            return self._execute(connection, compiled, parameters).fetchall()
+        except Exception as error:
+            if not is_undecodable(error):
+                raise
+        with lenient(connection):
+            rows = self._execute(connection, compiled, parameters).fetchall()
+        try:
+            return rows if damaged else [_readable(row) for row in rows]
+        except FAULTS as error:
+            raise unreadable(error) from None
 
     def _of(self, connection: sa.Connection) -> _Compiled:
         dialect = connection.dialect
@@ -157,7 +230,7 @@ class Prepared:
     @staticmethod
     def _made(compiled: _Compiled, row: tuple[Any, ...]) -> Any:
         try:
-            return compiled.make(row)
+            return compiled.make(_readable(row))
         except FAULTS as error:
             # Not the error message, which quotes the row.
             _logger.warning("a row that cannot be read (%s) is left out of a list", type(error).__name__)
@@ -166,6 +239,13 @@ class Prepared:
     @staticmethod
     def _execute(connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]) -> Any:
         return driver_of(connection).execute(compiled.text, compiled.bind(parameters))
+
+
+def _readable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the row. Raises ValueError for damaged text."""
+    if Undecodable in map(type, row):
+        raise ValueError("text is not UTF-8")
+    return row
 
 
 def _binder(

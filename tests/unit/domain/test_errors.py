@@ -8,6 +8,7 @@ from akidb.domain import errors
 from akidb.domain.errors import (
     AkiDBError,
     AlreadyExists,
+    Damaged,
     IdempotencyMismatch,
     Internal,
     InvalidArgument,
@@ -21,6 +22,11 @@ from akidb.domain.errors import (
     StorageFull,
     Unauthenticated,
     Unavailable,
+)
+
+DAMAGED = (
+    "document 'a' (row 7) of collection c-1 is damaged;"
+    " write it again, delete it, or restore it from a backup"
 )
 
 # The table of the specification: class, code, fields. Each with the words that it says of itself.
@@ -83,6 +89,12 @@ TABLE: list[tuple[AkiDBError, str, dict[str, object], str]] = [
     ),
     (Unavailable("metadata.db is closed"), "unavailable", {}, "metadata.db is closed"),
     (StorageFull("metadata.db: full"), "storage_full", {}, "metadata.db: full"),
+    (
+        Damaged("a", 7, "c-1"),
+        "damaged",
+        {"document_id": "a", "document_key": 7, "collection_id": "c-1"},
+        DAMAGED,
+    ),
     (Internal(), "internal", {}, "internal error"),
 ]
 

@@ -1,0 +1,55 @@
+"""Checksums of documents, which detect damage within a row: CRC-32 of the content, and of the vector.
+
+Rows written before schema 2 have none and are not checked.
+"""
+
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from akidb.domain.errors import Damaged
+from akidb.domain.ids import CollectionId
+
+
+class Stored(NamedTuple):
+    """A row as it is stored. A part that was not read is None, as is its checksum."""
+
+    document_key: int
+    sequence: int
+    id: str
+    text: str | None
+    metadata: str
+    vector: bytes | None
+    content_checksum: int | None
+    vector_checksum: int | None
+
+
+def content_checksum(id: str, sequence: int, text: str | None, metadata: str) -> int:
+    """Return the checksum of a row but for its vector."""
+    rest = "" if text is None else f"\0{text}"
+    return crc32(f"{sequence}\0{id}\0{metadata}{rest}".encode())
+
+
+vector_checksum = crc32
+"""Return the checksum of a vector, given as bytes."""
+
+
+def is_sound(row: Any) -> bool:
+    """Return whether the parts of a row, in the order of `Stored`, match their checksums."""
+    _key, sequence, id, text, metadata, vector, of_content, of_vector = row
+    if of_content is not None:
+        rest = "" if text is None else f"\0{text}"
+        if of_content != crc32(f"{sequence}\0{id}\0{metadata}{rest}".encode()):
+            return False
+    elif type(id) is not str or type(metadata) is not str or not (text is None or type(text) is str):
+        return False  # a row without a checksum, or a part of one
+    return vector is None or of_vector is None or of_vector == _of_any(vector)
+
+
+def _of_any(vector: object) -> int | None:
+    return crc32(vector) if isinstance(vector, bytes) else None
+
+
+def damaged(row: Any, collection_id: CollectionId) -> Damaged:
+    """Return the error for a row that is not sound; it does not contain the content."""
+    id = row[2]
+    return Damaged(id if type(id) is str else None, row[0], collection_id)
