@@ -5,13 +5,22 @@ Each is bounded in connections, bytes and time, and connects only to this machin
 
 import json
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from typing import NamedTuple
 from urllib.parse import quote
 
-from akidb.bench.neighbours.sockets import ARCHIVE, Target, head, hold, repeat, request
+from akidb.bench.neighbours.sockets import (
+    ARCHIVE,
+    REFUSED_PAUSE_SECONDS,
+    Target,
+    head,
+    hold,
+    repeat,
+    request,
+)
 
 GREEDY = "/v1/tenants/greedy"
 COLLECTIONS = f"{GREEDY}/databases/kb/collections"
@@ -123,18 +132,25 @@ def _large_search() -> bytes:
 
 def trailers(target: Target) -> None:
     """Send trailers of a chunked request without an end."""
+    target.under_way()
+    while not target.over:
+        try:
+            with target.connect() as connection:
+                connection.sendall(head("POST", "/v1/tenants") + b"0\r\n")
+                _send_trailers(target, connection)
+        except OSError as error:
+            target.counted[type(error).__name__] += 1
+            time.sleep(REFUSED_PAUSE_SECONDS)
+
+
+def _send_trailers(target: Target, connection: socket.socket) -> None:
     piece = b"a: 12345678\r\n" * 2520  # 32 KiB
-    with target.connect() as connection:
-        connection.sendall(head("POST", "/v1/tenants") + b"0\r\n")
-        target.under_way()
-        while not target.over and target.counted["bytes"] < TRAILER_BYTES:
-            try:
-                connection.sendall(piece)
-            except OSError as error:
-                target.counted[type(error).__name__] += 1
-                break
+    while not target.over:
+        if target.counted["bytes"] < TRAILER_BYTES:
+            connection.sendall(piece)
             target.counted["bytes"] += len(piece)
-        _wait(target)
+        else:
+            time.sleep(0.05)
 
 
 def heavy_json(target: Target) -> None:

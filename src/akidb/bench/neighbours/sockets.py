@@ -14,7 +14,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 JSON = "application/json"
 ARCHIVE = "application/octet-stream"
-_REFUSED_PAUSE_SECONDS = 0.05
+REFUSED_PAUSE_SECONDS = 0.5
 """How long to wait after a refusal: what is measured is not a flood of refused requests."""
 _REOPENINGS_AT_ONCE = 32
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -250,7 +250,7 @@ class _Caller:
 
     def _again(self, selector: selectors.BaseSelector) -> None:
         self.close(selector)
-        self._paused_until = time.monotonic() + _REFUSED_PAUSE_SECONDS
+        self._paused_until = time.monotonic() + REFUSED_PAUSE_SECONDS
 
     def _read(self, selector: selectors.BaseSelector) -> None:
         assert self._socket is not None
@@ -278,10 +278,10 @@ class _Caller:
         self._target.counted[status] += 1
         if self._unsent:  # refused before it was sent
             self._again(selector)
-        elif status.startswith("2"):
-            self._next(selector)
+        elif status in {"429", "503"}:
+            self._paused_until = time.monotonic() + REFUSED_PAUSE_SECONDS
         else:
-            self._paused_until = time.monotonic() + _REFUSED_PAUSE_SECONDS
+            self._next(selector)
 
 
 def _length(start: bytes) -> int:
