@@ -37,7 +37,7 @@ def test_removed_socket_is_bound_again(tmp_path: Path) -> None:
             before.tenants.list()  # over its old connection
         assert running.stop() == 0
         left = {path.name for path in (tmp_path / "data").iterdir()}
-        assert left <= {"metadata.db", "owner.lock", "tenants", RESERVE_NAME}
+        assert left <= {"clock.json", "metadata.db", "owner.lock", "tenants", RESERVE_NAME}
         assert "bound again" in running.log.read_text()
 
 

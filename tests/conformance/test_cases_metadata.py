@@ -11,7 +11,6 @@ import pytest
 from samples import Library, RawSql
 from sqlalchemy.exc import IntegrityError
 
-from akidb.deployment import local as runtime
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.domain.entities import User
 from akidb.domain.errors import AlreadyExists, NotFound, QuotaExceeded, RateLimited
@@ -59,6 +58,7 @@ from akidb.operations.tenants import (
 from akidb.operations.upkeep import CheckStores, MaintainStores
 from akidb.ports.metadata import MetadataStore
 from akidb.settings import Settings
+from clocks import SetClock
 
 if TYPE_CHECKING:
     from akidb.operations.declare import Request
@@ -217,11 +217,12 @@ def test_entity_times_do_not_go_backwards_when_clock_does(
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     target = ops._runtime.target
     ops.close()
-    monkeypatch.setattr(runtime, "_now", lambda: now)
+    clock = SetClock(now)
+    clock.install(monkeypatch)
     ops = open_local(target, settings(tmp_path))
     try:
         first = ops.perform(CreateTenant(name="First"))
-        now -= timedelta(hours=1)
+        clock.time -= timedelta(hours=1)
         second, third = ops.perform(CreateTenant(name="Second")), ops.perform(CreateTenant(name="Third"))
         assert second.created_at == third.created_at < first.created_at
         assert second.tenant_id < third.tenant_id

@@ -28,6 +28,7 @@ from akidb.operations.upkeep import MaintainStores
 from akidb.services.migration import _Writing
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
+from clocks import SetClock
 
 SLUG = "shared"
 SECONDS = 30
@@ -123,7 +124,7 @@ def test_concurrent_sweepers_of_mixed_tenants_do_not_fail(
     reports = []
     start = threading.Barrier(2)
     for each in pair:
-        monkeypatch.setattr(each._runtime.maintenance, "_now", lambda: later)
+        monkeypatch.setattr(each._runtime.maintenance, "_clock", SetClock(later))
 
     def sweep(operations: LocalOperations) -> None:
         start.wait()

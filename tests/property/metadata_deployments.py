@@ -26,6 +26,7 @@ from akidb.services import maintenance
 from akidb.services.passwords import Cost, Passwords
 from akidb.services.rate import RateLimiter
 from akidb.settings import Settings
+from clocks import SetClock
 from postgres import Server
 
 START = datetime(2026, 1, 31, 9, 15, 0, 123456, tzinfo=UTC)
@@ -53,11 +54,22 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have every deployment that is opened from now on go by this clock, and hash cheaply."""
-        patch.setattr(runtime, "_now", lambda: self.now)
-        patch.setattr(runtime, "_unix_ms", lambda: next(self._milliseconds))
+        patch.setattr(runtime, "_clock_of", lambda _: _Shown(self))
+        patch.setattr(runtime, "_unix_ms", lambda _: next(self._milliseconds))
         patch.setattr(runtime, "RateLimiter", lambda _: RateLimiter(lambda: self.seconds))
         patch.setattr(runtime, "Passwords", partial(Passwords, Cost(1, 8, 1)))
         patch.setattr(maintenance, "FIRST_ROUND_SECONDS", 86_400.0)
+
+
+class _Shown(SetClock):
+    """The same time, as deployments ask for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now
 
 
 def plain(value: Any) -> Any:

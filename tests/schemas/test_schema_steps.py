@@ -32,6 +32,7 @@ from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 from children import exit_code
+from clocks import SetClock
 
 pytestmark = pytest.mark.usefixtures("made_metadata")
 SETTINGS = Settings(default_model="hash")
@@ -114,7 +115,7 @@ def test_backups_are_removed_after_retention(directory: Path, monkeypatch: pytes
     assert operations.perform(MaintainStores()).copies_removed == 0
     operations.close()
     later = datetime.now(UTC) + timedelta(days=7, minutes=1)
-    monkeypatch.setattr("akidb.deployment.local._now", lambda: later)
+    SetClock(later).install(monkeypatch)
     operations = open_local(directory, SETTINGS)
     assert operations.perform(MaintainStores()).copies_removed == 2
     operations.close()

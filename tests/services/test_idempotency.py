@@ -2,14 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from akidb.deployment import local as runtime
 from akidb.domain.errors import (
     AkiDBError,
     AlreadyExists,
@@ -69,6 +68,7 @@ from akidb.operations.users import (
 from akidb.ports import wire
 from akidb.services.store_access import StoreAccess
 from akidb.sql.sqlite import SqliteFile
+from clocks import SetClock
 
 from .worlds import World, keyed, notes, on_files
 
@@ -319,9 +319,9 @@ def test_key_expires_after_one_day(world: World, monkeypatch: pytest.MonkeyPatch
     with keyed(idempotency_key="k1"):
         first = world.tenant("New")
         ids = world.on(PATH, UpsertDocuments, documents=[{"vector": [1.0] * 16}]).ids
-    now = runtime._now()
+    now = datetime.now(UTC)
     for hours, remembered in ((23.9, True), (24.1, False)):
-        monkeypatch.setattr(runtime, "_now", lambda hours=hours: now + timedelta(hours=hours))
+        SetClock(now + timedelta(hours=hours)).install(monkeypatch)
         world.reopen()
         with keyed(idempotency_key="k1"):
             assert (

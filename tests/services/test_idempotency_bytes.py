@@ -1,12 +1,11 @@
 """Stored responses to requests with an idempotency key: small, bounded by tenant, and removed in time."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from akidb.deployment import local as runtime
 from akidb.domain.documents import UpsertResult
 from akidb.domain.errors import QuotaExceeded
 from akidb.domain.ids import IdGenerator, TenantId
@@ -18,6 +17,7 @@ from akidb.ports import wire
 from akidb.services.batches import check_documents
 from akidb.services.idempotency import KeptIds
 from akidb.sql import answers
+from clocks import SetClock
 
 from .reaching import metadata_rows, store_rows
 from .worlds import World, keyed, notes
@@ -146,8 +146,7 @@ def test_bytes_of_responses_are_counted_exactly(world: World, monkeypatch: pytes
     world.on(doomed, DeleteCollection)
     world.on(doomed, PurgeCollection)
     assert in_store(world, tenant_id)[1] == 3 * (512 + 17)
-    now = runtime._now()
-    monkeypatch.setattr(runtime, "_now", lambda: now + timedelta(hours=25))
+    SetClock(datetime.now(UTC) + timedelta(hours=25)).install(monkeypatch)
     world.reopen()
     with keyed(idempotency_key="later"):
         world.on(path, UpsertDocuments, documents=notes("b"))

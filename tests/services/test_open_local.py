@@ -116,7 +116,7 @@ def test_close_checkpoints_every_wal_and_releases_directory(world: World, direct
     tenant = world.ops.perform(GetTenant(tenant="aki-labs"))
     world.ops.close()
     left = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    assert left == ["metadata.db", "owner.lock", f"tenants/{tenant.tenant_id}.db"]
+    assert left == ["clock.json", "metadata.db", "owner.lock", f"tenants/{tenant.tenant_id}.db"]
     world.ops = world.connect()
     assert world.on(PATH, CountDocuments) == 1
 

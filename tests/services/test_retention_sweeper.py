@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from akidb.services import maintenance
 from akidb.services.maintenance import RETENTION_PASSED
 from akidb.services.store_access import StoreAccess
 from akidb.settings import Settings, load
+from clocks import SetClock
 
 from .worlds import World, notes, opened
 
@@ -46,23 +47,15 @@ NOTHING = {
     "copies_removed": 0,
     "traces_remain": False,
     "problems": [],
+    "waiting": None,
 }
 
 
-class Now:
-    """The clock of everything that is opened."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Now:
-    made = Now()
-    monkeypatch.setattr("akidb.deployment.local._now", made)
+def now(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """The clock of everything that is opened."""
+    made = SetClock()
+    made.install(monkeypatch)
     return made
 
 
@@ -75,7 +68,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
 
 
 @pytest.fixture
-def ops(now: Now, place: Path | str) -> Iterator[LocalOperations]:
+def ops(now: SetClock, place: Path | str) -> Iterator[LocalOperations]:
     made = open_local(place, Settings(default_model="hash"))
     yield made
     made.close()
@@ -94,7 +87,7 @@ def did(**counts: Any) -> MaintenanceReport:
     return MaintenanceReport(**{**NOTHING, **counts})
 
 
-def test_deleted_tenant_is_purged_after_one_week(ops: LocalOperations, now: Now) -> None:
+def test_deleted_tenant_is_purged_after_one_week(ops: LocalOperations, now: SetClock) -> None:
     path = fill(ops)
     tenant = ops.perform(GetTenant(tenant=path.tenant))
     ops.perform(DeleteTenant(tenant=path.tenant))
@@ -113,7 +106,7 @@ def test_deleted_tenant_is_purged_after_one_week(ops: LocalOperations, now: Now)
 
 
 def test_expired_databases_and_collections_are_purged_with_their_documents(
-    ops: LocalOperations, now: Now
+    ops: LocalOperations, now: SetClock
 ) -> None:
     fill(ops)
     ops.perform(CreateDatabase(tenant="aki-labs", name="second"))
@@ -138,7 +131,7 @@ def test_expired_databases_and_collections_are_purged_with_their_documents(
     assert reasons == {"database.purge": RETENTION_PASSED, "collection.purge": RETENTION_PASSED}
 
 
-def test_resource_restored_before_expiry_is_kept(ops: LocalOperations, now: Now) -> None:
+def test_resource_restored_before_expiry_is_kept(ops: LocalOperations, now: SetClock) -> None:
     fill(ops)
     ops.perform(DeleteTenant(tenant="aki-labs"))
     now.time += WEEK
@@ -164,7 +157,7 @@ def test_sweep_applies_pending_changes_of_ended_process(
         assert store.control_state().tenant_status == TenantStatus.SUSPENDED
 
 
-def test_sweep_runs_in_batches(ops: LocalOperations, now: Now) -> None:
+def test_sweep_runs_in_batches(ops: LocalOperations, now: SetClock) -> None:
     for number in range(maintenance.BATCH + 20):
         ops.perform(CreateTenant(name=f"t {number}"))
         ops.perform(DeleteTenant(tenant=f"t-{number}"))
@@ -172,7 +165,7 @@ def test_sweep_runs_in_batches(ops: LocalOperations, now: Now) -> None:
     assert ops.perform(MaintainStores()) == did(tenants_purged=maintenance.BATCH + 20)
 
 
-def test_concurrent_sweepers_purge_each_resource_once(ops: LocalOperations, now: Now) -> None:
+def test_concurrent_sweepers_purge_each_resource_once(ops: LocalOperations, now: SetClock) -> None:
     tenants = []
     for number in range(150):
         tenants.append(ops.perform(CreateTenant(name=f"t {number}")).tenant_id)

@@ -22,6 +22,8 @@ def maintain(session: Session) -> int:
     report = session.operations.perform(MaintainStores())
     for problem in report.problems:
         session.out.note(problem)
+    if report.waiting is not None:
+        session.out.note(report.waiting)
     done = [
         f"{count} {name}"
         for count, name in (

@@ -7,14 +7,15 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from akidb.archive import FramedArchives
 from akidb.deployment.models import local_models
 from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
-from akidb.deployment.places import DirectoryPlace, Location, open_place, prepare
+from akidb.deployment.places import DirectoryPlace, Location, Place, open_place, prepare
 from akidb.deployment.repair import Repair, Repairing
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.documents.schema import STEPS
@@ -31,6 +32,7 @@ from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.operations.declare import Request
 from akidb.operations.embeddings import EmbedTexts, GetModel
 from akidb.operations.upkeep import CheckStores
+from akidb.ports.clock import Clock
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
 from akidb.services.archives import ArchiveScratch, ArchiveService
@@ -74,12 +76,12 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _clock_of(place: Place) -> Clock:
+    return place.clock
 
 
-def _unix_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _unix_ms(clock: Clock) -> int:
+    return int(clock.now().timestamp() * 1000)
 
 
 class _Runtime:
@@ -123,13 +125,14 @@ class _Runtime:
 
     def _put_together(self, settings: Settings) -> None:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
-        ids = IdGenerator(_unix_ms, secrets.randbits)
+        clock = _clock_of(self.place)
+        ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
         index = ExactIndex()
         limiter = RateLimiter(time.monotonic)
         models = local_models(settings)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         signals = Signals()
-        transactions = Transactions(self.metadata, self.stores, ids, _now, signals)
+        transactions = Transactions(self.metadata, self.stores, ids, clock, signals)
         copies = self.place.copies
         self.purging = Purging(self.metadata, self.stores, limiter, copies)
         self.maintenance = Maintenance(
@@ -139,7 +142,7 @@ class _Runtime:
             purging=self.purging,
             copies=copies,
             ids=ids,
-            now=_now,
+            clock=clock,
             retention=timedelta(seconds=settings.retention_seconds),
             disk=self.place.disk,
             keep_place=self.place.keep,
@@ -165,7 +168,7 @@ class _Runtime:
                 index=index,
                 embeddings=embeddings,
                 ids=ids,
-                now=_now,
+                clock=clock,
                 signals=signals,
             ),
             ChangeService(
@@ -180,14 +183,14 @@ class _Runtime:
                 stores=self.stores,
                 tenant_stores=self.tenant_stores,
                 ids=ids,
-                now=_now,
+                clock=clock,
                 scratch=self.scratch,
                 format=FramedArchives(),
                 turn=FairGate("archive", ARCHIVE_TIMEOUT_SECONDS),
                 schemas=(schema.HEAD, len(STEPS)),
             ),
-            MigrationService(self.metadata, self.stores, LegacyFiles(), ids, _now),
-            UpkeepService(self.metadata, self.stores, self.tenant_stores, self.maintenance),
+            MigrationService(self.metadata, self.stores, LegacyFiles(), ids, clock.now),
+            UpkeepService(self.metadata, self.stores, self.tenant_stores, self.maintenance, clock),
         ):
             self.dispatcher.add(service)
 

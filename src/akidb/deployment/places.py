@@ -8,16 +8,18 @@ import resource
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from akidb.deployment.clock import DirectoryClock
 from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock
 from akidb.deployment.restore import require_finished
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
 from akidb.domain.names import MAX_INTEGER
 from akidb.metadata.store import SqliteMetadataStore
+from akidb.ports.clock import Clock
 from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
@@ -53,6 +55,10 @@ class Place(Protocol):
     @property
     def tenant_stores(self) -> TenantStores:
         """The tenants' stores."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that everything stored here goes by."""
 
     @property
     def copies(self) -> PurgeableBackups:
@@ -96,7 +102,7 @@ class DirectoryPlace:
     def __init__(self, path: Path, settings: Settings, *, restoring: bool = False) -> None:
         """Open the directory. Raises DirectoryHeld if another process owns it."""
         self.directory = path
-        self.copies = SchemaBackups(path / COPIES_NAME, lambda: datetime.now(UTC))
+        self.copies = SchemaBackups(path / COPIES_NAME, self._now)
         self.scratch = path / SCRATCH_NAME
         self.disk = Room(path, settings.disk_reserve_bytes, ballast=path / RESERVE_NAME)
         self.scratch_disk = self.disk
@@ -114,6 +120,7 @@ class DirectoryPlace:
                 raise
 
     def _open(self, path: Path, settings: Settings) -> None:
+        self.clock = DirectoryClock(path)
         tenants = path / TENANTS_NAME
         make_directory(tenants)
         self.was_killed = (path / f"{METADATA_NAME}-wal").exists()
@@ -141,6 +148,7 @@ class DirectoryPlace:
     def keep(self) -> None:
         """Write the lock file again if it was removed."""
         self._lock.keep()
+        self._keep_clock()
 
     def is_displaced(self) -> bool:
         """Return whether the directory was removed, moved or replaced."""
@@ -154,7 +162,15 @@ class DirectoryPlace:
         """Close the stores and release the lock."""
         self.tenant_stores.close()
         self.metadata.close()
+        self._keep_clock()
         self._lock.release()
+
+    def _now(self) -> datetime:
+        return self.clock.now()
+
+    def _keep_clock(self) -> None:
+        if not self.is_displaced():  # there may be another's record in its place
+            self.clock.keep()
 
 
 def _affordable(stores: int) -> int:
@@ -168,7 +184,11 @@ def _affordable(stores: int) -> int:
 class NoCopies:
     """No copies: databases are backed up with PostgreSQL's own tools."""
 
-    def remove(self, *, until: datetime, store: str | None = None) -> int:  # noqa: ARG002
+    def remove(self, *, until: datetime) -> int:  # noqa: ARG002
+        """Return 0: there are no copies."""
+        return 0
+
+    def remove_before_purge(self, purged_at: datetime, store: str) -> int:  # noqa: ARG002
         """Return 0: there are no copies."""
         return 0
 
@@ -216,6 +236,7 @@ class PostgresPlace:
         except BaseException:
             self.metadata.close()
             raise
+        self.clock = self.metadata.clock
 
     def publish(self, socket: Path) -> None:
         """Do nothing: other processes connect to the database themselves."""

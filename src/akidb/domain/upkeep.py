@@ -30,3 +30,5 @@ class MaintenanceReport(msgspec.Struct, kw_only=True, frozen=True):
     """Whether a long read still prevents purged data from being erased from the files."""
     problems: list[str]
     """What failed; the next round retries it."""
+    waiting: str | None = None
+    """Why data whose retention has passed by the clock was not purged yet: the clock jumped. Else None."""

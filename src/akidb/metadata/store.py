@@ -207,6 +207,7 @@ class PostgresMetadataStore(SqlMetadataStore):
             url, METADATA_SCHEMA, kind="metadata", synchronous=synchronous, pool_size=pool_size
         )
         super().__init__(database)
+        self.clock = database.clock
         try:
             with database.locked(SCHEMA_LOCK):  # only one of several starting processes creates them
                 schema.bring_forward(database, expected=False)

@@ -36,8 +36,15 @@ class Answers(Protocol):
     def forget_expired(self, now: datetime) -> None:
         """Delete the responses that are older than a day."""
 
-    def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
-        """Store a response, and delete those that are older than a day.
+    def add(
+        self,
+        request: RequestKey,
+        answer: bytes,
+        tenant_id: TenantId | None,
+        now: datetime,
+        by: datetime | None = None,
+    ) -> None:
+        """Store a response, and delete those that are older than a day by the time `by`, else `now`.
 
         Raises QuotaExceeded if the tenant's responses would take too many bytes.
         """

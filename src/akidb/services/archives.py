@@ -6,9 +6,8 @@ the store.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Protocol, TypeVar, cast
@@ -41,13 +40,14 @@ from akidb.ports.archive import (
     StoreImage,
     Tombstones,
 )
+from akidb.ports.clock import Clock
 from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.archive_checks import Contents, check_archive, check_schemas
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
 from akidb.services.dispatch import handles
-from akidb.services.idempotency import request_key
+from akidb.services.idempotency import expiry, request_key
 from akidb.services.retries import read_metadata
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenant_copy import Branch
@@ -110,7 +110,7 @@ class ArchiveService:
         stores: StoreAccess,
         tenant_stores: TenantStores,
         ids: IdGenerator,
-        now: Callable[[], datetime],
+        clock: Clock,
         scratch: ArchiveScratch,
         format: ArchiveFormat,
         turn: Turn,
@@ -126,7 +126,7 @@ class ArchiveService:
         self._stores = stores
         self._tenant_stores = tenant_stores
         self._ids = ids
-        self._now = now
+        self._clock = clock
         self._scratch = scratch
         self._schemas = schemas
         self._format = format
@@ -203,7 +203,7 @@ class ArchiveService:
             refuse([] if is_free_slug(tx, asked.slug) else [taken("slug", asked.slug)])
         with self._image(tenant_id) as image:
             rows = self._rows(tenant_id)
-            branch = Branch(rows, self._ids, asked.slug, asked.name, self._now())
+            branch = Branch(rows, self._ids, asked.slug, asked.name, self._clock.now())
             with self._tenant_stores.exclusive(branch.tenant_id), self._whole(branch.tenant_id):
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
@@ -218,7 +218,7 @@ class ArchiveService:
             akidb=version("akidb"),
             metadata_schema=metadata_schema,
             documents_schema=documents_schema,
-            created_at=self._now(),
+            created_at=self._clock.now(),
         )
         return self._format.writer(target, header)
 
@@ -278,7 +278,7 @@ class ArchiveService:
         """Return the response stored for this idempotency key."""
         if key is None:
             return None
-        known = read_metadata(self._metadata, lambda tx: tx.answers.find(key, self._now()))
+        known = read_metadata(self._metadata, lambda tx: tx.answers.find(key, expiry(self._clock)))
         return None if known is None else wire.decode(known, kind)
 
     def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:

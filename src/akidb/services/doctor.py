@@ -8,12 +8,15 @@ from akidb.domain.ids import TenantId
 from akidb.domain.upkeep import Finding
 from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
+from akidb.ports.clock import Clock
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.store_access import StoreAccess
 
 
-def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores) -> Iterator[Finding]:
+def examine(
+    metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores, clock: Clock
+) -> Iterator[Finding]:
     """Yield the findings of all checks; changes nothing except finishing work that a crash interrupted."""
     yield _finding("metadata", "integrity", metadata.check())
     try:
@@ -31,6 +34,8 @@ def examine(metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantS
             continue  # purged meanwhile
         yield _finding(str(tenant_id), "integrity", integrity)
         yield _finding(str(tenant_id), "control row", control)
+    doubt = clock.doubt()
+    yield Finding(store="metadata", check="clock", ok=True, detail=doubt or "sound")
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries pending")
     yield _finding("metadata", "stray stores", _stray_stores(metadata, stores, tenant_stores))
 

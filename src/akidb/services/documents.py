@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -25,12 +24,13 @@ from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.operations import documents as ask
 from akidb.operations.declare import OPERATIONS
 from akidb.ports.answers import RequestKey
+from akidb.ports.clock import Clock
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
 from akidb.services.batches import check_documents, check_vector
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
-from akidb.services.idempotency import Kept, KeptIds, KeptValue, request_key
+from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, request_key
 from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -55,14 +55,14 @@ class DocumentService:
         index: VectorIndex,
         embeddings: EmbeddingService,
         ids: IdGenerator,
-        now: Callable[[], datetime],
+        clock: Clock,
         signals: Signals,
     ) -> None:
         self._stores = stores
         self._index = index
         self._embeddings = embeddings
         self._ids = ids
-        self._now = now
+        self._clock = clock
         self._signals = signals
 
     @on_collection(ask.UpsertDocuments)
@@ -200,7 +200,7 @@ class DocumentService:
 
         def find() -> bytes | None:
             with self._read(scope) as reader:
-                return None if reader is None else reader.answers.find(key, self._now())
+                return None if reader is None else reader.answers.find(key, expiry(self._clock))
 
         known = read_again(find, "tenant")
         return None if known is None else kept.decode(known)
@@ -224,17 +224,17 @@ class DocumentService:
                     return without_store
 
         def attempt() -> T:
-            now = self._now()
+            now = self._clock.now()
             with (
                 self._stores.made(scope.tenant.tenant_id) as store,
                 store.transaction(scope.collection.collection_id) as writer,
             ):
-                known = None if key is None else writer.answers.find(key, now)
+                known = None if key is None else writer.answers.find(key, expiry(self._clock))
                 if known is not None:
                     return kept.decode(known)
                 result = effect(writer)
                 if key is not None:
-                    writer.answers.add(key, kept.encode(result), None, now)
+                    writer.answers.add(key, kept.encode(result), None, now, expiry(self._clock))
                 return result
 
         result = retried(attempt, "tenant")

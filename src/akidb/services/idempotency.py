@@ -1,6 +1,7 @@
 """Idempotency keys: a repeated request gets the response of the first one."""
 
 import hashlib
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from akidb.domain.documents import UpsertResult
@@ -8,7 +9,8 @@ from akidb.domain.ids import DocumentId
 from akidb.observe import context
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
-from akidb.ports.answers import RequestKey
+from akidb.ports.answers import KEPT_FOR, RequestKey
+from akidb.ports.clock import Clock
 from akidb.services.batches import CheckedDocuments
 
 T = TypeVar("T")
@@ -59,6 +61,11 @@ class KeptIds:
         for at, place in enumerate(self._checked.made_at):
             ids[place] = str(DocumentId(stored[1 + 16 * at : 17 + 16 * at]))
         return UpsertResult(upserted=len(ids), ids=ids)
+
+
+def expiry(clock: Clock) -> datetime:
+    """Return the time to judge stored responses by: now, or earlier while the clock is not believed."""
+    return clock.before(KEPT_FOR) + KEPT_FOR
 
 
 def request_key(row: Operation, request: Request[Any], *, also: object = None) -> RequestKey | None:

@@ -18,10 +18,12 @@ from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
 from akidb.observe.telemetry import OK
+from akidb.ports.clock import Clock
 from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.admission import Admission
+from akidb.services.idempotency import expiry
 from akidb.services.purging import PurgeableBackups, Purging
 from akidb.services.retries import read_metadata, retried
 from akidb.services.store_access import StoreAccess
@@ -34,6 +36,8 @@ BATCH = 100
 FIRST_ROUND_SECONDS = 30.0
 """Longer than a CLI command takes: most processes end before their first round."""
 ROUND_SECONDS = 60.0
+WORTH_TELLING = timedelta(minutes=5)
+"""How much later than by the clock a purge must be to be explained."""
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
 _log = logger("akidb.maintenance")
@@ -51,7 +55,7 @@ class Maintenance:
         purging: Purging,
         copies: PurgeableBackups,
         ids: IdGenerator,
-        now: Callable[[], datetime],
+        clock: Clock,
         retention: timedelta,
         disk: Disk,
         keep_place: Callable[[], object],
@@ -63,7 +67,7 @@ class Maintenance:
         self._purging = purging
         self._copies = copies
         self._ids = ids
-        self._now = now
+        self._clock = clock
         self._retention = retention
         self._disk = disk
         self._keep_place = keep_place
@@ -90,7 +94,7 @@ class Maintenance:
     def _work(self) -> MaintenanceReport:
         with self._disk.releasing():
             problems = self._stores.displacements()
-            before = self._now() - self._retention
+            before = self._clock.before(self._retention)
             settled = self._settle_stores(problems)
             tenants = self._sweep(lambda tx, n: tx.tenants.expired(before, n), self._purging.tenant, problems)
             databases = self._sweep(
@@ -99,9 +103,10 @@ class Maintenance:
             collections = self._sweep(
                 lambda tx, n: tx.collections.expired(before, n), self._purging.collection, problems
             )
-            copies = 0
+            copies, waiting = 0, None
             try:
                 with self._admission:
+                    waiting = self._withheld(before)
                     if self._purging.unfinished or self._has_purges():
                         self._purging.finish()
                     copies = self._copies.remove(until=before)
@@ -120,10 +125,11 @@ class Maintenance:
                 copies_removed=copies,
                 traces_remain=self._purging.unfinished,
                 problems=problems,
+                waiting=waiting,
             )
 
     def _run_rounds(self) -> None:
-        wait = FIRST_ROUND_SECONDS
+        wait, told = FIRST_ROUND_SECONDS, None
         while not self._stopped.wait(wait):
             try:
                 report = self.run()
@@ -136,6 +142,9 @@ class Maintenance:
                 wait = ROUND_SECONDS
             for problem in report.problems:
                 _log.warning("maintenance: %s", problem)
+            if report.waiting is not None and report.waiting != told:  # once, not each minute for days
+                _log.warning("maintenance: %s", report.waiting)
+            told = report.waiting
 
     def _settle_stores(self, problems: list[str]) -> int:
         """Apply pending outbox entries that an ended process left; return the number of stores."""
@@ -187,7 +196,7 @@ class Maintenance:
         self, expired: Callable[[MetadataTransaction, int], Sequence[EntityT]], purge: Callable[..., None]
     ) -> tuple[Sequence[EntityT], bool]:
         """Purge a batch in one transaction; return it, and whether outbox entries were added."""
-        change = Change(self._now(), self._ids)
+        change = Change(self._clock.now(), self._ids)
         with self._metadata.transaction() as tx:
             change.tx = tx
             # Read again inside the transaction: an entity may have been restored in between.
@@ -199,12 +208,27 @@ class Maintenance:
 
     def _forget_answers(self) -> None:
         """Delete expired responses of idempotency keys; those of documents go with the next one stored."""
-        now = self._now()
+        by = expiry(self._clock)
         with self._metadata.read() as tx:
-            if not tx.answers.has_expired(now):
+            if not tx.answers.has_expired(by):
                 return
         with self._metadata.transaction() as tx:
-            tx.answers.forget_expired(now)
+            tx.answers.forget_expired(by)
+
+    def _withheld(self, before: datetime) -> str | None:
+        """Return why something is not purged whose retention has passed by the clock alone."""
+        wanted = self._clock.now() - self._retention
+        if wanted - before < WORTH_TELLING:
+            return None
+
+        def some(tx: MetadataTransaction) -> bool:
+            kinds = (tx.tenants, tx.databases, tx.collections)
+            return any(kind.expired(wanted, 1) for kind in kinds)
+
+        if not read_metadata(self._metadata, some):
+            return None
+        reason = self._clock.doubt() or "the clock has not been watched for as long as the retention"
+        return f"deleted data is kept longer: {reason}"
 
     def _has_purges(self) -> bool:
         return bool(read_metadata(self._metadata, lambda tx: tx.outbox.purges()))

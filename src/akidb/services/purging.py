@@ -16,8 +16,11 @@ from akidb.services.transactions import Change
 class PurgeableBackups(Protocol):
     """Copies of store files that were taken before a schema change."""
 
-    def remove(self, *, until: datetime, store: str | None = None) -> int:
-        """Remove copies taken up to `until`, of one store or of all; return their number."""
+    def remove(self, *, until: datetime) -> int:
+        """Remove copies taken up to `until`; return their number."""
+
+    def remove_before_purge(self, purged_at: datetime, store: str) -> int:
+        """Remove the copies of a store that may have been taken before a purge; return their number."""
 
 
 class Purging:
@@ -79,5 +82,5 @@ class Purging:
             with self._metadata.read() as tx:
                 purged_at = tx.tenants.last_purge()
             if purged_at is not None:
-                self._copies.remove(until=purged_at, store="metadata")
+                self._copies.remove_before_purge(purged_at, "metadata")
             self.unfinished = not self._metadata.erase()

@@ -15,8 +15,9 @@ from akidb.observe import context
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
+from akidb.ports.clock import Clock
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxSubject
-from akidb.services.idempotency import request_key
+from akidb.services.idempotency import expiry, request_key
 from akidb.services.retries import retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -82,13 +83,13 @@ class Transactions:
         metadata: MetadataStore,
         stores: StoreAccess,
         ids: IdGenerator,
-        now: Callable[[], datetime],
+        clock: Clock,
         signals: Signals,
     ) -> None:
         self._metadata = metadata
         self._stores = stores
         self._ids = ids
-        self._now = now
+        self._clock = clock
         self._signals = signals
 
     def carry_out(self, row: Operation, request: Request[A], effect: Callable[[Change], A]) -> A:
@@ -134,17 +135,17 @@ class Transactions:
         effect: Callable[[Change], A],
     ) -> tuple[Change, A]:
         """Run one attempt of the transaction."""
-        now = self._now()
+        now = self._clock.now()
         change = Change(now, self._ids)
         announced: TenantId | None = None
         try:
             with self._metadata.transaction() as tx:
                 change.tx = tx
-                known = None if key is None else tx.answers.find(key, now)
+                known = None if key is None else tx.answers.find(key, expiry(self._clock))
                 if known is None:
                     result = effect(change)
                     if key is not None:
-                        tx.answers.add(key, wire.encode(result), change.tenant_id, now)
+                        tx.answers.add(key, wire.encode(result), change.tenant_id, now, expiry(self._clock))
                 else:
                     result = wire.decode(known, kind)
                     # The first request may not have applied its outbox entry yet, or may have crashed before.

@@ -3,6 +3,7 @@
 from akidb.domain.documents import Page
 from akidb.domain.upkeep import Finding, MaintenanceReport
 from akidb.operations import upkeep as ask
+from akidb.ports.clock import Clock
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.dispatch import handles
@@ -20,15 +21,17 @@ class UpkeepService:
         stores: StoreAccess,
         tenant_stores: TenantStores,
         maintenance: Maintenance,
+        clock: Clock,
     ) -> None:
         self._metadata = metadata
         self._stores = stores
         self._tenant_stores = tenant_stores
         self._maintenance = maintenance
+        self._clock = clock
 
     @handles(ask.CheckStores)
     def check(self, asked: ask.CheckStores) -> Page[Finding]:  # noqa: ARG002 - no fields
-        return Page(items=list(examine(self._metadata, self._stores, self._tenant_stores)))
+        return Page(items=list(examine(self._metadata, self._stores, self._tenant_stores, self._clock)))
 
     @handles(ask.MaintainStores)
     def maintain(self, asked: ask.MaintainStores) -> MaintenanceReport:  # noqa: ARG002 - no fields

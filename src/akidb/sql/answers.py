@@ -92,10 +92,17 @@ class SqlAnswers:
     def _expired(self, now: datetime) -> list[sa.ColumnElement[bool]]:
         return [*self._own, self._table.c.created_at < now - KEPT_FOR]
 
-    def add(self, request: RequestKey, answer: bytes, tenant_id: TenantId | None, now: datetime) -> None:
+    def add(
+        self,
+        request: RequestKey,
+        answer: bytes,
+        tenant_id: TenantId | None,
+        now: datetime,
+        by: datetime | None = None,
+    ) -> None:
         """Store an answer, and delete expired ones. Raises QuotaExceeded if the tenant has too many bytes."""
         t = self._table
-        self.forget_expired(now)
+        self.forget_expired(by or now)
         values: dict[str, object] = {
             "scope": request.scope,
             "key": request.key,

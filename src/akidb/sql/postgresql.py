@@ -56,6 +56,8 @@ class PostgresDatabase:
         self._parameters = Parameters(url, schema, synchronous=synchronous)
         self.name = self._parameters.name
         self._place = self._parameters.place
+        self.clock = self._parameters.clock
+        """The server's."""
         self.schema = schema
         self.kind = kind
         self._commit = Call(kind, "transaction", "commit", self.system)

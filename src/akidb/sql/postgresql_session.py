@@ -17,6 +17,7 @@ from psycopg.pq import Format
 
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql.errors import translated
+from akidb.sql.server_clock import ServerClock, elapsed_seconds
 
 MINIMUM_VERSION = 160_000
 """PostgreSQL 16, the first with `IS JSON`."""
@@ -81,6 +82,7 @@ class _BinaryIdLoader(Loader):
 class Session(psycopg.Connection[tuple[Any, ...]]):
     """A connection with the settings of AkiDB."""
 
+    clock: ServerClock
     backend = 0
     """The process ID of its server session; a pooler tells clients an invented one."""
     is_pooled = False
@@ -88,8 +90,15 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
 
     def is_kept(self) -> bool:
         """Return whether the connection still has its server session. Raises psycopg.Error if it is lost."""
-        found = self.execute("SELECT pg_backend_pid()").fetchone()
-        return found == (self.backend,)
+        return self.ask("SELECT pg_backend_pid(), clock_timestamp()") == self.backend
+
+    def ask(self, statement: str) -> int:
+        """Run a statement that returns the server session's process ID and the server's time."""
+        asked_at = elapsed_seconds()
+        row = self.execute(statement).fetchone()
+        assert row is not None
+        self.clock.hear(row[1], asked_at)
+        return int(row[0])
 
 
 class Parameters:
@@ -121,31 +130,27 @@ class Parameters:
             # A timeout in the URL is meant for AkiDB; one of the role or the database is not.
             **{name: value for name, value in _TIMEOUTS.items() if not _names(options, name)},
         }
-        self.setting = f"SELECT pg_backend_pid(), {', '.join(map(_set_config, settings, settings.values()))}"
+        made = ", ".join(map(_set_config, settings, settings.values()))
+        self.setting = f"SELECT pg_backend_pid(), clock_timestamp(), {made}"
+        self.clock = ServerClock()
 
 
 def open_session(parameters: Parameters) -> Session:
     """Connect, and make the settings of the session."""
     session = Session.connect(parameters.conninfo, autocommit=True)
     try:
+        session.clock = parameters.clock
         session.adapters.register_loader("uuid", _IdLoader)
         session.adapters.register_loader("uuid", _BinaryIdLoader)
-        session.backend = _make_settings(session, parameters)
+        session.backend = session.ask(parameters.setting)
         if session.backend != session.info.backend_pid:
             session.is_pooled = True
             session.execute("DISCARD ALL")  # what an earlier client of the pooler left
-            session.backend = _make_settings(session, parameters)
+            session.backend = session.ask(parameters.setting)
     except BaseException:
         session.close()
         raise
     return session
-
-
-def _make_settings(session: Session, parameters: Parameters) -> int:
-    """Make the settings in one statement; return the process ID of the server session."""
-    row = session.execute(parameters.setting).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def _names(options: str, name: str) -> bool:

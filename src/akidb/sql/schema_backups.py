@@ -82,11 +82,32 @@ class SchemaBackups:
 
         Files that were set aside do not expire: they are removed only with everything of their store.
         """
+
+        def is_chosen(copy: Copy) -> bool:
+            if copy.is_aside and (store is None or until is not None):
+                return False
+            return (until is None or copy.taken_at <= until) and store in {None, copy.store}
+
+        return self._remove(is_chosen)
+
+    def remove_before_purge(self, purged_at: datetime, store: str) -> int:
+        """Remove the copies of a store that may have been taken before a purge; return their number.
+
+        A copy from the future was taken by a clock that was wrong, so that its time says nothing.
+        """
+        now = self._now()
+
+        def is_chosen(copy: Copy) -> bool:
+            if copy.is_aside or copy.store != store:
+                return False
+            return copy.taken_at <= purged_at or copy.taken_at > now
+
+        return self._remove(is_chosen)
+
+    def _remove(self, is_chosen: Callable[[Copy], bool]) -> int:
         removed = 0
         for copy in list(self.all()):
-            if copy.is_aside and (store is None or until is not None):
-                continue
-            if (until is None or copy.taken_at <= until) and store in {None, copy.store}:
+            if is_chosen(copy):
                 with translated(copy.path.name):
                     remove_scratch(copy.path)  # with the side files of programs that have opened it
                 removed += 1
