@@ -33,10 +33,12 @@ _log = logger("akidb.clock")
 
 
 class Period(msgspec.Struct):
-    """A time in which the clock advanced as it should. All in seconds since 1970."""
+    """A time in which the clock advanced as it should. The first two are in seconds since 1970."""
 
     start: float
     end: float
+    seconds: float = 0.0
+    """How much time passed in it, by the count since the boot."""
     jump: float = 0.0
     """By how much the clock was ahead of what was expected when the period began."""
     is_gap: bool = False
@@ -93,10 +95,10 @@ class DirectoryClock:
             left = age.total_seconds()
             limit = float("inf")
             for period in reversed(self._seen.periods):
-                if period.end - period.start >= left:
+                if period.seconds >= left:
                     # A later period may have begun earlier, where the clock was set back.
                     return datetime.fromtimestamp(min(period.end - left, limit), UTC)
-                left -= period.end - period.start
+                left -= period.seconds
                 limit = min(limit, period.start)
             return EARLIEST
 
@@ -151,9 +153,10 @@ class DirectoryClock:
             seen.boot_id, seen.anchor = self._boot_id, (wall, up)
         seen.up_seconds = up
         if counts:
+            last.seconds += passed + (max(ahead, 0.0) if is_gap else 0.0)
             last.end = max(last.end, wall)
             return
         seen.anchor = (wall, up)
-        begun = Period(wall - passed, wall, ahead, is_gap)
+        begun = Period(wall - passed, wall, passed, ahead, is_gap)
         seen.periods = [*seen.periods[-MAX_PERIODS + 1 :], begun]
         _log.warning("the clock jumped by %.0f seconds: what expires waits", ahead)

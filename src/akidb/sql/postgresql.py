@@ -129,9 +129,9 @@ class PostgresDatabase:
                 try:
                     yield driver.backend
                 finally:
-                    with suppress(psycopg.Error):  # of a lost connection, which has released the lock
-                        driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
-                        free = True
+                    if not driver.closed:
+                        self._unlock(driver, key)
+                    free = True
             finally:
                 if not free:  # interrupted with the lock held: closing the connection releases it
                     driver.close()
@@ -191,6 +191,9 @@ class PostgresDatabase:
                         raise
                     driver.close()
                     continue
+                except BaseException:  # an interrupt: the statement may have taken a lock
+                    driver.close()
+                    raise
                 yield connection
                 return
 
@@ -213,6 +216,14 @@ class PostgresDatabase:
                     broken = connection.invalidated or not _is_idle(driver)
             finally:
                 self._pool.give(connection, broken=broken)
+
+    def _unlock(self, driver: Session, key: int) -> None:
+        """Release an advisory lock. Raises Unavailable, not ConnectionLost, if it was lost: work was done."""
+        try:
+            driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
+        except psycopg.Error as error:
+            driver.close()
+            raise Unavailable(f"{self.name}: the connection that held a lock was lost") from error
 
     def _lost(self, error: Exception, *, closed: bool) -> ConnectionLost | None:
         """Return the error for a lost connection, None for another error."""

@@ -214,10 +214,11 @@ def test_connection_lost_during_commit_is_not_reported_as_without_effect(postgre
     database.close()
 
 
-def test_lock_lost_after_the_work_is_done_is_no_error(postgres_url: str) -> None:
+def test_lost_lock_is_not_reported_as_without_effect(postgres_url: str) -> None:
     database = PostgresDatabase(postgres_url, "akidb")
-    with database.locked(1):
+    with pytest.raises(Unavailable, match="held a lock") as raised, database.locked(1):
         end_all(postgres_url)
+    assert not isinstance(raised.value, ConnectionLost)
     assert database.figures()[:2] == (0, 0)
     database.close()
 
