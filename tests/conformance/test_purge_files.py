@@ -13,6 +13,7 @@ import pytest
 from akidb.domain.errors import Unavailable
 from akidb.sql import sqlite
 from akidb.sql.database import driver_of
+from akidb.sql.integrity import check_integrity
 from akidb.sql.secure_erase import clear_gaps
 from akidb.sql.sqlite import SqliteFile, create_file
 
@@ -73,7 +74,7 @@ def test_erase_removes_all_traces_of_deleted_rows(
         assert file.erase()
         assert found(path) == rows.keys()
     with file.read() as connection:
-        assert sqlite.check_integrity(connection) == []
+        assert check_integrity(connection) == []
 
 
 @pytest.mark.parametrize("seed", [7, 9])
@@ -187,4 +188,4 @@ def test_erase_is_safe_during_concurrent_reads_and_writes(file: SqliteFile, path
     assert found(path) == set()
     with file.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM things").scalar_one() == 360
-        assert sqlite.check_integrity(connection) == []
+        assert check_integrity(connection) == []

@@ -43,6 +43,7 @@ WITHOUT_TENANT = {
     "VectorIndex.tenants": "maintenance forgets those that another process deleted",
     "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",
+    "TenantStores.checkpoint_idle": "maintenance looks at every open store",
     "TenantStores.close": "the process lets go of all of them",
 }
 """Methods of tenant-owned ports that do not begin with the tenant, and why they may."""

@@ -16,6 +16,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.store_access import is_behind
 from akidb.sql.schema_backups import SchemaBackups
 
 Kind = Literal["adopt", "set_aside", "forget"]
@@ -88,6 +89,21 @@ class Repairing:
                     kind="adopt",
                     action="use the file as the tenant's store",
                 )
+            elif self._is_behind(tenant_id, found):
+                yield Repair(
+                    store=str(tenant_id),
+                    problem=f"file or log (-wal) is older than the metadata; it holds {_count(found)}",
+                    kind="adopt",
+                    action="go on with what the file has; to keep the rest, put file and log back instead",
+                )
+
+    def _is_behind(self, tenant_id: TenantId, found: StoreFile) -> bool:
+        with self._metadata.snapshot() as tx:
+            tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+            if tenant is None or found.state is None or tx.outbox.pending(tenant_id):
+                return False
+            number = tx.collections.number_of_tenant(tenant_id)
+            return is_behind(tenant, number, found.state, found.collections)
 
     def _of_strays(self) -> Iterator[Repair]:
         with self._metadata.snapshot() as tx:

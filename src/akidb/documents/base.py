@@ -17,7 +17,7 @@ from akidb.domain.lifecycle import Access
 from akidb.observe.context import said
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
 from akidb.sql.database import SqlDatabase
-from akidb.sql.sqlite import check_integrity
+from akidb.sql.integrity import check_integrity
 from akidb.sql.telemetry import observed
 
 MAX_NAMED = 100
@@ -100,6 +100,19 @@ class SqlTenantStore:
         told: int | None = connection.execute(statement.with_for_update(), self._sql.own).scalar()
         if told is None:
             raise self._gone()
+
+    def collection_count(self) -> int:
+        """Return the number of collections that were applied to the store."""
+        with self._database.read() as connection:
+            found: int = self._sql.statements.collection_count.first(connection, **self._sql.own)[0]
+            return found
+
+    def is_compared(self) -> bool:
+        """Return True: shared tables are in the database of the metadata, and cannot be behind them."""
+        return True
+
+    def note_compared(self) -> None:
+        """Do nothing."""
 
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in live collections."""

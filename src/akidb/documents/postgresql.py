@@ -185,6 +185,10 @@ class PostgresTenantStores:
     def displacements(self) -> list[str]:
         return []
 
+    def checkpoint_idle(self) -> int:
+        """Return 0: the server checkpoints its log."""
+        return 0
+
     def names(self) -> list[str]:
         with self._database.read() as connection:
             return [str(tenant_id) for (tenant_id,) in connection.execute(_TENANTS)]

@@ -9,6 +9,7 @@ from akidb.documents import schema
 from akidb.documents.tables import FILE
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
+from akidb.ports.documents import ControlState
 from akidb.sql.errors import is_damage, translated
 from akidb.sql.sqlite import SqliteFile
 
@@ -20,6 +21,8 @@ class StoreFile(NamedTuple):
     store_id: StoreId | None = None
     documents: int = 0
     fault: str | None = None
+    state: ControlState | None = None
+    collections: int = 0
 
 
 def read_store_file(path: Path) -> StoreFile | None:
@@ -50,8 +53,12 @@ def _read(connection: sa.Connection) -> StoreFile | None:
         return StoreFile(fault="the file is a database of another program")
     if version > len(schema.STEPS):
         raise Unavailable("the store is newer than this AkiDB; use a newer AkiDB")
-    found = connection.execute(sa.select(FILE.control.c.tenant_id, FILE.control.c.store_id)).one_or_none()
+    c = FILE.control.c
+    fields = (c[name] for name in ControlState._fields)
+    found = connection.execute(sa.select(c.tenant_id, c.store_id, *fields)).one_or_none()
     if found is None:
         return StoreFile(fault="its control row is missing")
     count = connection.execute(sa.select(sa.func.count()).select_from(FILE.documents)).scalar_one()
-    return StoreFile(found.tenant_id, found.store_id, count)
+    collections = connection.execute(sa.select(sa.func.count()).select_from(FILE.collections)).scalar_one()
+    tenant_id, store_id, *state = found
+    return StoreFile(tenant_id, store_id, count, None, ControlState(*state), collections)

@@ -50,6 +50,7 @@ class SqliteTenantStore(SqlTenantStore):
             raise _lost(path)
         self._file = SqliteFile(path, synchronous=synchronous, room=room, within=within)
         self._copies = copies
+        self._compared = False
         super().__init__(self._file, IN_FILE, store_id)
         try:
             with self._file.read() as connection:
@@ -105,11 +106,23 @@ class SqliteTenantStore(SqlTenantStore):
         with image_of(self._file) as connection:
             yield SqlStoreImage(connection)
 
+    def is_compared(self) -> bool:
+        """Return whether it was compared with the metadata since it was opened."""
+        return self._compared
+
+    def note_compared(self) -> None:
+        """Record that it was compared with the metadata."""
+        self._compared = True
+
     def erase(self) -> bool:
         """Erase all traces of deleted data, also in schema backups; return whether it was possible now."""
         if self._copies is not None:
             self._copies.remove(store=self._file.path.stem)
         return self._file.erase()
+
+    def checkpoint_idle(self) -> bool:
+        """Move the log into the file if nothing was written since the last call; return whether it did."""
+        return self._file.checkpoint_idle()
 
     def displacement(self) -> str | None:
         """Return whether its files were removed, moved or replaced, in words; None if not."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from akidb.documents.archive_image import filled
 from akidb.documents.sqlite import SqliteTenantStore, remove_files, remove_unused
 from akidb.documents.tenant_copy import Renamed, branch_file
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import Overloaded, Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
@@ -172,6 +172,11 @@ class SqliteTenantStores:
             stores = [entry.store for entry in self._entries.values() if entry.store is not None]
         return [problem for store in stores if (problem := store.displacement()) is not None]
 
+    def checkpoint_idle(self) -> int:
+        with self._lock:
+            stores = [entry.store for entry in self._entries.values() if entry.store is not None]
+        return sum(_checkpointed(store) for store in stores)
+
     def names(self) -> list[str]:
         return sorted(path.stem for path in self._directory.glob("*.db"))
 
@@ -245,6 +250,13 @@ class SqliteTenantStores:
         if entry.store is not None:
             entry.store.close()
             entry.store, entry.prepared_generation = None, -1
+
+
+def _checkpointed(store: SqliteTenantStore) -> bool:
+    try:
+        return store.checkpoint_idle()
+    except (Overloaded, Unavailable):  # closed meanwhile, in use, or damaged: whoever uses it is told
+        return False
 
 
 def _is_wanted(entry: _Entry) -> bool:

@@ -65,6 +65,9 @@ class Statements:
                 *tables.own(control)
             )
         )
+        self.collection_count = Prepared(
+            sa.select(sa.func.count()).select_from(collections).where(*tables.own(collections))
+        )
         self.lock = Prepared(sa.select(control.c.store_id).where(*tables.own(control)).with_for_update())
         self.document_count = Prepared(
             sa.select(

@@ -45,6 +45,11 @@ _WITH_DATABASE = (
     .select_from(collections.join(databases, _IN_DATABASE))
     .where(_OF_TENANT)
 )
+_NUMBER = Prepared(
+    sa.select(sa.func.count())
+    .select_from(collections)
+    .where(collections.c.tenant_id == sa.bindparam("tenant_id"))
+)
 _ALL = Prepared(_WITH_DATABASE, Database, Collection)
 _ALL_OF_DATABASE = Prepared(
     _WITH_DATABASE.where(collections.c.database_id == sa.bindparam("database_id")), Database, Collection
@@ -173,6 +178,10 @@ class SqlCollectionRepository:
         if database_id is None:
             return _ALL.all(self._connection, tenant_id=tenant_id)
         return _ALL_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
+
+    def number_of_tenant(self, tenant_id: TenantId) -> int:
+        number: int = _NUMBER.first(self._connection, tenant_id=tenant_id)[0]
+        return number
 
     def find_with_database(
         self, tenant_id: TenantId, collection_id: CollectionId

@@ -29,10 +29,11 @@ from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
 from akidb.sql.identity import FileIdentity
+from akidb.sql.integrity import check_integrity
 from akidb.sql.prepared import Prepared
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import SqliteFile, check_integrity, create_file
+from akidb.sql.sqlite import SqliteFile, create_file
 from akidb.sql.telemetry import observed_transaction
 
 METADATA_SCHEMA = "akidb_metadata"
@@ -148,6 +149,10 @@ class SqlMetadataStore:
                 return check_integrity(connection) + find_faults(connection)
         except Unavailable as error:
             return [said(error)]
+
+    def checkpoint_idle(self) -> bool:
+        """Move the log into the file if nothing was written since the last call; return whether it did."""
+        return self._database.checkpoint_idle()
 
     def erase(self) -> bool:
         """Erase all traces of deleted data; return whether it was possible now."""

@@ -204,6 +204,15 @@ class TenantStore(Protocol):
         Removes the documents of purged collections. Returns when the changes are durable.
         """
 
+    def collection_count(self) -> int:
+        """Return the number of collections that were applied to the store."""
+
+    def is_compared(self) -> bool:
+        """Return whether it was compared with the metadata since it was opened; always on PostgreSQL."""
+
+    def note_compared(self) -> None:
+        """Record that it was compared with the metadata."""
+
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in collections that are not deleted."""
 
@@ -268,6 +277,12 @@ class TenantStores(Protocol):
 
     def displacements(self) -> list[str]:
         """Return the open stores whose files were removed, moved or replaced, in words."""
+
+    def checkpoint_idle(self) -> int:
+        """Move the logs of open stores into their files, where nothing was written since the last call.
+
+        Return the number of stores.
+        """
 
     def names(self) -> list[str]:
         """Return the sorted names of all existing stores: tenant IDs, and names that are not tenant IDs."""

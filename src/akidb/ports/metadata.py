@@ -170,6 +170,9 @@ class CollectionRepository(Protocol):
     ) -> Sequence[tuple[Database, Collection]]:
         """Return all collections of a tenant or database, including deleted ones, with their databases."""
 
+    def number_of_tenant(self, tenant_id: TenantId) -> int:
+        """Return the number of a tenant's collections, including deleted ones."""
+
     def find_with_database(
         self, tenant_id: TenantId, collection_id: CollectionId
     ) -> tuple[Database, Collection] | None:
@@ -367,6 +370,9 @@ class MetadataStore(Protocol):
 
     def transaction(self) -> AbstractContextManager[MetadataTransaction]:
         """Open a transaction: committed durably when the block ends; rolled back when it raises."""
+
+    def checkpoint_idle(self) -> bool:
+        """Move the log into the file if nothing was written since the last call; return whether it did."""
 
     def erase(self) -> bool:
         """Erase deleted data from the store's files; return whether that was possible now.

@@ -30,6 +30,8 @@ def examine(
         checkpoint()
         integrity = _check_store(stores, tenant_id)
         control = _check_control(metadata, stores, tenant_id)
+        if control == integrity:
+            control = []  # it could not be opened: said once
         if (integrity or control) and not _has_store(metadata, tenant_id):
             continue  # purged meanwhile
         yield _finding(str(tenant_id), "integrity", integrity)

@@ -112,6 +112,7 @@ class Maintenance:
                     copies = self._copies.remove(until=before)
                     self._forget_answers()
                     self._stores.forget_absent()
+                    self._stores.checkpoint_idle()
             except AkiDBError as error:
                 problems.append(said(error))
             for entity, purged in (("tenant", tenants), ("database", databases), ("collection", collections)):

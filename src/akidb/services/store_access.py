@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
-from akidb.ports.documents import TenantStore, TenantStores
+from akidb.ports.documents import ControlState, TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
 from akidb.ports.search import VectorIndex
 from akidb.services.retries import read_metadata, retried
@@ -67,6 +67,11 @@ class StoreAccess:
         self._stores.mark_stale(tenant_id)
         with self.existing(tenant_id):
             pass
+
+    def checkpoint_idle(self) -> None:
+        """Move the logs of idle stores and of the metadata into their files: losing one loses nothing."""
+        self._stores.checkpoint_idle()
+        self._metadata.checkpoint_idle()
 
     def mark_stale(self, tenant_id: TenantId) -> None:
         """Make the store check the outbox before its next use."""
@@ -169,13 +174,20 @@ class StoreAccess:
     def _bring_up_to_date(self, tenant_id: TenantId, store: TenantStore) -> None:
         with self._metadata.snapshot() as tx:
             pending = tx.outbox.pending(tenant_id)
-            if not pending:
+            compared = store.is_compared()
+            if not pending and compared:
                 return
             tenant = tx.tenants.find(tenant_id) or tx.tenants.get(tenant_id, deleted=True)
+            collections = 0 if compared else tx.collections.number_of_tenant(tenant_id)
+            if not pending:
+                _compare(tenant, collections, store)
+                return
             new = store.control_state().tenant_version == 0
             changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
         purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
         store.apply(tenant, changed, purged)
+        if not compared:
+            _compare(tenant, collections, store)
         # Deleted entities must not use the tenant's memory quota.
         gone = [c.collection_id for database, c in changed if database.deleted_at or c.deleted_at]
         if tenant.deleted_at:
@@ -186,6 +198,30 @@ class StoreAccess:
             return  # still being read: the next use or maintenance retries
         with self._metadata.transaction() as tx:
             tx.outbox.remove(tenant_id, pending[-1].sequence)
+
+
+def _compare(tenant: Tenant, collections: int, store: TenantStore) -> None:
+    """Compare an opened store with the metadata. Raises Unavailable if it has lost what it was told."""
+    if is_behind(tenant, collections, store.control_state(), store.collection_count()):
+        raise Unavailable(
+            f"the store of tenant {tenant.tenant_id} is older than the metadata: its log (-wal) is missing,"
+            " or its file was replaced by an older one. Put them back, restore a backup, or go on with what"
+            " the file has by `akidb doctor --repair`"
+        )
+    store.note_compared()
+
+
+def is_behind(tenant: Tenant, collections: int, state: ControlState, known: int) -> bool:
+    """Return whether a store with this state, and `known` collections, lacks what the metadata know.
+
+    All changes in the outbox must have been applied to it. A store may be ahead of restored metadata.
+    """
+    told = (state.tenant_status, state.storage_quota_bytes)
+    return (
+        state.tenant_version == 0
+        or known < collections
+        or (state.tenant_version < tenant.version and told != (tenant.status, tenant.storage_quota_bytes))
+    )
 
 
 def _changed(

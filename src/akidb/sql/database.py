@@ -47,6 +47,12 @@ class SqlDatabase(Protocol):
         It is not possible while a reader has an older snapshot.
         """
 
+    def checkpoint_idle(self) -> bool:
+        """Move the log into the file if nothing was written since the last call; return whether it was moved.
+
+        Never on PostgreSQL, which does that itself.
+        """
+
     def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
         """Raise StorageFull if writing rows of so many bytes would use the reserve of the disk.
 

@@ -167,6 +167,10 @@ class PostgresDatabase:
         """Return True: PostgreSQL's vacuum clears deleted rows from its pages."""
         return True
 
+    def checkpoint_idle(self) -> bool:
+        """Return False: the server checkpoints its log."""
+        return False
+
     def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
         """Do nothing: the server's disk is not known here."""
 

@@ -23,6 +23,7 @@ from akidb.sql.errors import translated, translation
 from akidb.sql.gate import FairGate
 from akidb.sql.group_commit import SharedTransaction
 from akidb.sql.identity import FileIdentity, Placement
+from akidb.sql.integrity import broken_references
 from akidb.sql.room import Room, require_for_rows
 from akidb.sql.secure_erase import Descriptors, clear_gaps
 from akidb.sql.telemetry import commit
@@ -162,6 +163,8 @@ class SqliteFile:
         self.gate = FairGate(path.name, kind=kind, left_open=self)
         self.generation = 0
         """The transaction counter: cached reads are current while it is unchanged."""
+        self._looked_at = -1
+        """The counter when the log was last looked at."""
         self._synchronous = synchronous
         self._placement = Placement(path, within)
         self._lock = threading.Lock()
@@ -307,11 +310,8 @@ class SqliteFile:
             try:
                 with translated(self.path.name):
                     driver = driver_of(connection)
-                    driver.execute(f"PRAGMA busy_timeout = {int(ERASING_TIMEOUT_SECONDS * 1000)}")
-                    busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                    if busy:
+                    if not self._empty_log(driver):
                         return False
-                    _sync_log(self.path)
                     roots = driver.execute("SELECT rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
                     clear_gaps(_descriptors.of(self.path), [root for (root,) in roots], self.name)
                     return True
@@ -319,6 +319,33 @@ class SqliteFile:
                 with self._lock:
                     self._outdated |= self._in_use
                 self._give(connection, broken=True)
+
+    def checkpoint_idle(self) -> bool:
+        """Move the log into the file if nothing was written since the last call; return whether it did."""
+        looked_at, self._looked_at = self._looked_at, self.generation
+        if looked_at != self.generation or not self.figures().wal_bytes or self.gate.waiting:
+            return False
+        with self.gate.pass_through():
+            self._placement.require()
+            connection = self._take()
+            broken = True
+            try:
+                with translated(self.path.name):
+                    driver = driver_of(connection)
+                    moved = self._empty_log(driver)
+                    driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
+                broken = False
+                return moved
+            finally:
+                self._give(connection, broken=broken)
+
+    def _empty_log(self, driver: Any) -> bool:
+        """Move the log into the file and truncate it; return whether no reader prevented that."""
+        driver.execute(f"PRAGMA busy_timeout = {int(ERASING_TIMEOUT_SECONDS * 1000)}")
+        busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            _sync_log(self.path)
+        return not busy
 
     def _check_references(self, connection: sa.Connection) -> None:
         broken = broken_references(connection)
@@ -436,19 +463,3 @@ class _Writing:
             shared.wait(error)
         if instead is not None:
             raise instead from error
-
-
-def check_integrity(connection: sa.Connection) -> list[str]:
-    """Return the faults that SQLite finds in the file; always empty on PostgreSQL."""
-    if connection.dialect.name != "sqlite":
-        return []
-    found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
-    return found + broken_references(connection)
-
-
-def broken_references(connection: sa.Connection) -> list[str]:
-    """Return the broken foreign keys of a SQLite file."""
-    return [
-        f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-    ]

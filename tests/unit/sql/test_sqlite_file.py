@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import Unavailable
 from akidb.sql import sqlite
-from akidb.sql.sqlite import MAX_IDLE_CONNECTIONS, SqliteFile, check_integrity, create_file
+from akidb.sql.integrity import check_integrity
+from akidb.sql.sqlite import MAX_IDLE_CONNECTIONS, SqliteFile, create_file
 
 
 @pytest.fixture
