@@ -15,7 +15,7 @@ import typer
 from akidb.api.operations import BY_HAND
 from akidb.cli.tree import app
 from akidb.domain.lifecycle import ENTITY_OF, MOVES, PERMITTED, Access
-from akidb.operations import OPERATIONS, Operation
+from akidb.operations import OPERATIONS, Operation, Work
 
 NAME = "tools/generate_docs.py"
 ROOT = Path(__file__).parents[1]
@@ -68,6 +68,31 @@ def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
         yield from _walk(each, (*words, name))
 
 
+def works() -> Iterator[str]:
+    """Yield a row for each kind of work."""
+    yield "| work | operations |"
+    yield "| --- | --- |"
+    for work in Work:
+        names = []
+        for row in OPERATIONS.values():
+            if row.local:
+                continue
+            with_ = [_amount(name, most) for name, (most, kind) in row.more_with.items() if kind is work]
+            if row.work is work:
+                names.append(f"`{row.name}`")
+            elif with_:
+                names.append(f"`{row.name}` with {' or '.join(with_)}")
+        yield f"| {work} | {', '.join(names)} |"
+
+
+def _amount(name: str, most: int) -> str:
+    return (
+        f"more than {most} `{name}`"
+        if most and name != "limit"
+        else f"`{name}`{f' over {most}' if most else ''}"
+    )
+
+
 def accesses() -> Iterator[str]:
     """Yield a row for each kind of access, and one for the operations that no state forbids."""
     yield "| access | operations |"
@@ -89,7 +114,7 @@ def states() -> Iterator[str]:
 
 Table = Callable[[], Iterator[str]]
 TABLES: dict[str, tuple[Table, ...]] = {
-    "docs/http.md": (routes,),
+    "docs/http.md": (routes, works),
     "docs/cli.md": (commands,),
     "docs/states.md": (states, accesses),
 }

@@ -37,6 +37,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Maximum number of requests that a server runs or queues; further ones are refused as overloaded."""
     disk_reserve_bytes: int = 64 * 2**20
     """Free space that only operations that release space, such as deleting, may use; 0 disables it."""
+    max_answer_bytes: int = 32 * 2**20
+    """Maximum size of the documents in one answer; a list ends early, a search or get for more is refused."""
+    filter_timeout_seconds: float = 30.0
+    """How long one operation may compare documents with a filter."""
     retention_seconds: int = 7 * 24 * 3600
     """How long deleted entities can be restored, and copies made before a schema migration are kept."""
     log_level: str = "info"
@@ -118,6 +122,8 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("tracing", "must be on or off")
     if not 0 <= settings.slow_operation_seconds < inf:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
+    if not 0 < settings.filter_timeout_seconds < inf:
+        raise InvalidArgument("filter_timeout_seconds", "must be a finite positive number")
     if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:
         raise InvalidArgument("retention_seconds", f"must be 0-{MAX_RETENTION_SECONDS}")
     for name, minimum in (
@@ -125,6 +131,7 @@ def _check(settings: Settings) -> None:
         ("postgresql_pool_size", 2),
         ("max_queued_requests", 1),
         ("disk_reserve_bytes", 0),
+        ("max_answer_bytes", 1),
     ):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

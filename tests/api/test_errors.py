@@ -34,6 +34,7 @@ _SPECIFIED = {
     "unavailable": 503,
     "storage_full": 507,
     "damaged": 500,
+    "timeout": 504,
     "internal": 500,
     "method_not_allowed": 405,
     "payload_too_large": 413,

@@ -29,7 +29,7 @@ def test_every_domain_error_class_has_exit_status() -> None:
 @pytest.mark.parametrize(
     ("status", "codes"),
     [
-        (1, {"unavailable", "storage_full", "damaged", "overloaded", "internal"}),
+        (1, {"unavailable", "storage_full", "damaged", "overloaded", "timeout", "internal"}),
         (2, {"invalid_argument"}),
         (3, {"not_found"}),
         (4, {"already_exists", "invalid_state", "precondition_failed", "idempotency_mismatch"}),

@@ -18,6 +18,7 @@ ERRORS = [
     akidb.QuotaExceeded("storage_quota_bytes", 10, 9, 2),
     akidb.RateLimited(5, 3.0),
     akidb.Overloaded("request", 2.0),
+    akidb.OperationTimeout("filter", 2.5),
     akidb.Unauthenticated(),
     akidb.PermissionDenied("tenant.create"),
     akidb.PreconditionFailed("tenant", 1, 2),

@@ -99,18 +99,18 @@ def test_vectors_round_trip_bit_for_bit(shelf: Shelf) -> None:
 def test_scan_returns_all_documents_ordered_by_id(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, limit: int, rows_at_a_time: int
 ) -> None:
-    monkeypatch.setattr(reader, "SCAN_ROWS", rows_at_a_time)
+    monkeypatch.setattr(reader, "WIDE_ROWS", rows_at_a_time)
     shelf.upsert(*(document(f"d{n}", metadata={"even": n % 2 == 0}) for n in range(7)))
     for filter, expected in ((None, range(7)), (Filter.parse({"even": True}), (0, 2, 4, 6))):
         seen: list[str] = []
-        more = True
-        while more:
+        after = None
+        while True:
             with shelf.reading() as found:
-                page, more = found.scan(
-                    after=seen[-1] if seen else None, filter=filter, include=(), limit=limit
-                )
-            assert len(page) == limit or not more
+                page, after = found.scan(after=after, filter=filter, include=(), limit=limit)
+            assert len(page) == limit or after is None
             seen += [each.id for each in page]
+            if after is None:
+                break
         assert seen == [f"d{n}" for n in expected]
 
 

@@ -14,7 +14,7 @@ from akidb.api.app import ROUTES
 from akidb.api.operations import BY_HAND
 from akidb.cli.tree import app
 from akidb.client.http import remote
-from akidb.operations import Operation
+from akidb.operations import Operation, Work
 from akidb.services.dispatch import Handler
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,19 @@ def docs_fault(row: Operation) -> str | None:
         missing.append("docs/cli.md")
     if f"`{row.name}`" not in _page("states"):
         missing.append("docs/states.md")
+    if not row.local and not all(_is_in_work(row, work) for work in works_of(row)):
+        missing.append("the work in docs/http.md")
     return f"not in {', '.join(missing)}" if missing else None
+
+
+def works_of(row: Operation) -> set[Work]:
+    """The kinds of work that a request may be."""
+    return {row.work, *(work for _, work in row.more_with.values())}
+
+
+def _is_in_work(row: Operation, work: Work) -> bool:
+    (line,) = [line for line in _page("http").splitlines() if line.startswith(f"| {work} | `")]
+    return f"`{row.name}`" in line
 
 
 @cache

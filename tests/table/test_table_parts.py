@@ -77,7 +77,7 @@ def test_every_missing_part_of_row_is_reported(bare: Operation, handlers: dict[t
         "client": None,  # it comes with the row
         "handle": "no method of a handle",
         "command": "no command, and no reason for none",
-        "docs": "not in docs/http.md, docs/cli.md, docs/states.md",
+        "docs": "not in docs/http.md, docs/cli.md, docs/states.md, the work in docs/http.md",
         "rules": "fields without rules: name",
         "sample": "no sample in tests/table/stage.py",
     }

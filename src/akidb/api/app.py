@@ -18,12 +18,13 @@ from akidb.api.metrics import Metrics
 from akidb.api.middleware import ABORTED, Middleware
 from akidb.api.request_record import record_of
 from akidb.api.routing import Route
-from akidb.api.workers import Workers
+from akidb.api.workers import EACH, Workers
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
 from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.observe.metrics import process_metrics
+from akidb.operations import Work
 from akidb.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Application:
         self.operations = operations
         self.settings = settings
         self.metrics = Metrics()
-        self.workers = Workers(capacity=settings.max_queued_requests)
+        self.workers = Workers(
+            capacity=settings.max_queued_requests, slow_each=_slow_each(operations, settings)
+        )
         self.long_polls = LongPolls(self.workers)
         self._router = Litestar(
             # OPTIONS first: Litestar adds its own to a path without one.
@@ -83,6 +86,13 @@ class Application:
 def create_app(operations: LocalOperations, settings: Settings) -> Application:
     """Create the application that serves `operations`. The caller closes it, then the operations."""
     return Application(operations, settings)
+
+
+def _slow_each(operations: LocalOperations, settings: Settings) -> int:
+    """Return how many slow operations of one tenant may run: on PostgreSQL each waits with a connection."""
+    if operations.directory is not None:
+        return EACH[Work.SLOW]
+    return max(1, settings.postgresql_pool_size // 2)
 
 
 def _tracing(settings: Settings) -> "ServerTracing | None":

@@ -1,6 +1,7 @@
 """Executes one request: reads body, query and condition, runs in a worker thread, sends the response."""
 
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,15 @@ from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
 from akidb.api.paths import places_of
 from akidb.api.request_record import record_of
-from akidb.api.routing import App, Call, Nothing, Route
+from akidb.api.routing import App, Call, Later, Nothing, Route
 from akidb.api.streams import Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.observe.context import RequestContext, bound, current
+from akidb.operations import Work
 from akidb.ports import wire
+
+LARGE_BODY_BYTES = 256 * 1024
+"""Decoding a longer body is heavy work by itself."""
 
 Endpoint = Callable[[Request[Any, Any, Any]], Awaitable[ASGIResponse]]
 
@@ -32,10 +37,12 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         with app.workers.admitted():
             headers = record_of(request.scope).headers
             body = await bodies.read(headers, request.receive, wanted=takes_body)
-            work = partial(_carry_out, app, route, request, body)
-            if route.slow:
-                return await app.workers.run_slow(work, places_of(request.scope).get("tenant", ""))
-            return await app.workers.run(work)
+            work = Work.HEAVY if len(body) > LARGE_BODY_BYTES else route.work
+            name = _name(route, request)
+            answer = await app.workers.run(partial(_begin, app, route, request, body, work), work, name)
+            if isinstance(answer, Later):
+                return await app.workers.run(answer.perform, answer.work, name)
+            return answer
 
     async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
         stream = Stream(app.workers, request, status=route.status)
@@ -61,7 +68,9 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
     async def serve_waiting(request: Request[Any, Any, Any]) -> ASGIResponse:
         with app.workers.admitted():
             await bodies.read(record_of(request.scope).headers, request.receive, wanted=False)
-            wait = await app.workers.run(partial(_handle, app, route, request, b""))
+            work = Work.QUICK
+            handle = partial(_handle, app, route, request, b"", work)
+            wait = await app.workers.run(handle, work, _name(route, request))
         return _answer(route, await app.long_polls.answer(request, wait))
 
     if route.operation is not None and route.operation.waits:
@@ -69,16 +78,34 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
     return serve_inline if route.inline else serve
 
 
+def _name(route: Route, request: Request[Any, Any, Any]) -> str:
+    """Return whose slots a request takes: its tenant's, or those of its route."""
+    return places_of(request.scope).get("tenant", route.path)
+
+
+def _begin(
+    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, work: Work
+) -> ASGIResponse | Later:
+    """Carry a request out, unless it turns out to need a slot for another kind of work."""
+    value = _handle(app, route, request, body, work)
+    if isinstance(value, Later):
+        return Later(value.work, lambda: _answer(route, value.perform()))
+    return _answer(route, value)
+
+
 def _carry_out(
     app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any
 ) -> ASGIResponse:
-    return _answer(route, _handle(app, route, request, body, **ends))
+    work = route.work if route.operation is None else route.operation.work
+    return _answer(route, _handle(app, route, request, body, work, **ends))
 
 
-def _handle(app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any) -> Any:
+def _handle(
+    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, work: Work, **ends: Any
+) -> Any:
     scope = request.scope
     record = record_of(scope)
-    call = Call(app, places_of(scope), is_local=record.is_local)
+    call = Call(app, places_of(scope), is_local=record.is_local, work=work)
     row = route.operation
     in_query = () if row is None or row.in_body else row.said
     fields = queries.read(scope["query_string"], None if row is None else row.request, in_query)
@@ -90,7 +117,10 @@ def _handle(app: App, route: Route, request: Request[Any, Any, Any], body: bytes
             fields = msgspec.structs.asdict(said)
         if row.is_conditional:
             fields["if_version"] = request_headers.wanted_version(record.headers)
-        return route.handler(call, fields, **ends)
+        value = route.handler(call, fields, **ends)
+        if isinstance(value, Later):
+            return Later(value.work, partial(copy_context().run, value.perform))
+        return value
 
 
 def _context(scope: Any, route: Route) -> RequestContext:

@@ -80,6 +80,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         errors.Overloaded: 503,
         errors.Unavailable: 503,
         errors.StorageFull: 507,
+        errors.OperationTimeout: 504,
     }
 )
 """The status of each error class. A subclass without an entry has that of its base."""

@@ -12,22 +12,28 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from litestar import Request
 
 from akidb.api.bodies import ClientDisconnected
+from akidb.api.paths import places_of
 from akidb.api.workers import Workers
 from akidb.domain.changes import ChangePage
 from akidb.domain.errors import Overloaded
+from akidb.operations import Work
 from akidb.services.changes import TICK_SECONDS, Watch
 
 MAX_WAITING = 10_000
 """Each holds a connection and about 20 kB."""
 
+BUSY_SECONDS = 0.2
+"""How soon a waiting reader looks again after it found no slot."""
+
 T = TypeVar("T")
 
 
 class Wait(NamedTuple, Generic[T]):
-    """A reader of changes, and the longest time to wait for one."""
+    """A reader of changes, the longest time to wait for one, and the kind of work that a read is."""
 
     watch: Watch[T]
     seconds: float
+    work: Work
 
 
 class LongPolls:
@@ -39,7 +45,8 @@ class LongPolls:
 
     async def answer(self, request: Request[Any, Any, Any], wait: Wait[T]) -> ChangePage[T]:
         """Return the first page with changes, or an empty page on timeout."""
-        page = await self._look(wait.watch)
+        name = places_of(request.scope)["tenant"]
+        page = await self._look(wait, name)
         if page.changes or wait.seconds == 0:
             return page
         loop = asyncio.get_running_loop()
@@ -55,8 +62,13 @@ class LongPolls:
             with self._place(), wait.watch.listening(wake):
                 while True:
                     woken.clear()
-                    page = await self._look(wait.watch)
                     left = deadline - loop.time()
+                    try:
+                        page = await self._look(wait, name)
+                    except Overloaded:  # one change wakes every reader of a feed: they take turns
+                        if left > 0:
+                            await asyncio.sleep(min(left, BUSY_SECONDS))
+                            continue
                     if page.changes or left <= 0:
                         return page
                     if await self._sleep(woken, gone, min(left, wait.watch.unwoken_seconds)):
@@ -64,9 +76,9 @@ class LongPolls:
         finally:
             gone.cancel()
 
-    async def _look(self, watch: Watch[T]) -> ChangePage[T]:
+    async def _look(self, wait: Wait[T], name: str) -> ChangePage[T]:
         with self._workers.admitted():
-            return await self._workers.run(watch.look)
+            return await self._workers.run(wait.watch.look, wait.work, name)
 
     async def _sleep(self, woken: asyncio.Event, gone: "asyncio.Task[None]", seconds: float) -> bool:
         """Wait until the next read is due. Return whether the server is shutting down."""

@@ -13,7 +13,7 @@ and its OpenAPI description.
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
@@ -22,7 +22,7 @@ from akidb.api.metrics import Metrics
 from akidb.api.workers import Workers
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError
-from akidb.operations.declare import Operation
+from akidb.operations.declare import Operation, Work
 from akidb.settings import Settings
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
@@ -53,15 +53,24 @@ class App(Protocol):
 class Call:
     """One request as a handler sees it."""
 
-    __slots__ = ("app", "is_local", "operations", "places")
+    __slots__ = ("app", "is_local", "operations", "places", "work")
 
-    def __init__(self, app: App, places: Mapping[str, str], *, is_local: bool) -> None:
+    def __init__(self, app: App, places: Mapping[str, str], *, is_local: bool, work: Work) -> None:
         self.app = app
         self.operations = app.operations
         self.places = places
         """The decoded path parameters, such as `tenant`."""
         self.is_local = is_local
         """Whether it arrived on the Unix socket."""
+        self.work = work
+        """The kind of work for which it has a slot."""
+
+
+class Later(NamedTuple):
+    """The rest of a request that needs a slot for another kind of work than it has."""
+
+    work: Work
+    perform: Callable[[], Any]
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,8 +102,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it runs on the event loop without admission control: fast, and needed under load."""
     aside: bool = False
     """Whether it runs in a reserved thread: it may block, and is needed most under load."""
-    slow: bool = False
-    """Whether it may take seconds, as embedding does, and so may use only some of the threads."""
+    work: Work = Work.QUICK
+    """The kind of its work, unless the operation's fields make it another (`Operation.work_of`)."""
     media_type: str = JSON
     raises: tuple[type[AkiDBError], ...] = ()
     """Additional errors for the OpenAPI description."""
@@ -146,8 +155,8 @@ class Routes(list[Route]):
     def post(
         self, path: str, *, changes: bool = True, raises: tuple[type[AkiDBError], ...] = ()
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a route that may take seconds and, unless `changes` is false, changes data."""
-        return self._declare("POST", path, takes_key=changes, slow=True, raises=raises)
+        """Declare a route with slow work that, unless `changes` is false, changes data."""
+        return self._declare("POST", path, takes_key=changes, work=Work.SLOW, raises=raises)
 
     def _declare(self, method: str, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
         def declare(handler: HandlerT) -> HandlerT:

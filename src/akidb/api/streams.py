@@ -18,6 +18,7 @@ from akidb.api.request_record import record_of
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe.logs import logger
+from akidb.operations import Work
 
 BYTES = "application/octet-stream"
 PIECE_BYTES = 2**18
@@ -77,7 +78,9 @@ class Stream:
         """Run `work` in a thread. An error after the start of the response closes the connection."""
         watch = asyncio.create_task(self._watch()) if gives else None
         try:
-            answer = await self._workers.run_slow(lambda: self._finished(work, gives=gives), "")
+            answer = await self._workers.run(
+                lambda: self._finished(work, gives=gives), Work.SLOW, self._request.scope["path"]
+            )
         except (AkiDBError, ClientDisconnected, OSError) as error:
             if not self._started:
                 raise

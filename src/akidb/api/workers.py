@@ -1,17 +1,31 @@
-"""The worker threads for operations, and the limit on concurrent requests."""
+"""The worker threads for operations, and the limits on concurrent requests.
+
+Only a request that has a slot for its kind of work takes a thread, and there are as many threads as slots:
+however long the work of one kind takes, work of the other kinds finds its threads free.
+"""
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from akidb.api.fair_slots import FairSlots
 from akidb.domain.errors import Overloaded, Unavailable
+from akidb.observe import context
+from akidb.operations import Work
 
-THREADS = 32
-"""Enough for some to wait at a tenant's write gate while others read; the core takes microseconds."""
+SLOTS: Mapping[Work, int] = {Work.QUICK: 12, Work.SLOW: 14, Work.HEAVY: 4, Work.PASSWORD: 2}
+"""Slots, and so threads, by kind of work. Heavy work has few: it keeps the interpreter busy."""
+EACH: Mapping[Work, int] = {Work.QUICK: 8, Work.SLOW: 8, Work.HEAVY: 2, Work.PASSWORD: 1}
+"""The slots that one tenant may have."""
+MOST_WAITING: Mapping[Work, int] = {Work.PASSWORD: 8}
+"""How many may wait for a slot. Where it is not limited here, the number of admitted requests limits it."""
+SHARE_WAITING = 8
+"""One tenant may have one in so many of the admitted requests waiting for slots of one kind."""
+MIN_WAITING = 32
+MAX_NAMES = 10_000
 
 T = TypeVar("T")
 
@@ -19,11 +33,25 @@ T = TypeVar("T")
 class Workers:
     """Runs operations off the event loop. Admission and queues are handled on the event loop."""
 
-    def __init__(self, *, capacity: int, threads: int = THREADS) -> None:
-        """Admit up to `capacity` requests; those beyond the number of threads are queued."""
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="akidb-http")
+    def __init__(self, *, capacity: int, slow_each: int = EACH[Work.SLOW]) -> None:
+        """Admit up to `capacity` requests; those beyond the number of slots are queued.
+
+        A tenant has at most `slow_each` of the slots for slow work.
+        """
+        self._pool = ThreadPoolExecutor(sum(SLOTS.values()), thread_name_prefix="akidb-http")
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
-        self._slow = FairSlots(max(1, threads // 2))
+        self._slots = {
+            work: FairSlots(
+                places,
+                each=min(slow_each, EACH[work]) if work is Work.SLOW else EACH[work],
+                most_waiting=MOST_WAITING.get(work),
+                waiting_each=max(MIN_WAITING, capacity // SHARE_WAITING),
+                queue=str(work) if work in MOST_WAITING else "request",
+            )
+            for work, places in SLOTS.items()
+        }
+        self._names: dict[str, str] = {}
+        """Tenant IDs by the names of recent requests: a tenant with two names has the slots of one."""
         self._capacity = capacity
         self._admitted = 0
         self._refusing = False
@@ -44,9 +72,25 @@ class Workers:
         finally:
             self._admitted -= 1
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """Call `function` in a worker thread, in the caller's context."""
-        return await self._run_in(self._pool, function)
+    async def run(self, function: Callable[[], T], work: Work, name: str) -> T:
+        """Call `function` in a worker thread, in the caller's context, once there is a slot for this work.
+
+        Slots are fair among tenants. `name` is the tenant's in the request, or else the path of the route.
+        """
+        whose = self._names.get(name, name)
+        async with self._slots[work].place(whose):
+            try:
+                return await self._run_in(self._pool, function)
+            finally:
+                tenant_id = context.tenant_id()
+                if tenant_id is not None and str(tenant_id) != whose:
+                    self._note(name, str(tenant_id))
+
+    def _note(self, name: str, tenant_id: str) -> None:
+        if len(self._names) >= MAX_NAMES:
+            self._names.clear()
+        if name != tenant_id:
+            self._names[name] = tenant_id
 
     async def run_aside(self, function: Callable[[], T]) -> T:
         """Call `function` in the one thread that is reserved for requests that must not queue."""
@@ -68,14 +112,6 @@ class Workers:
         # Not `run_in_executor`, which chains two futures per call.
         pool.submit(work)
         return await answer
-
-    async def run_slow(self, function: Callable[[], T], whose: str) -> T:
-        """Call `function`, which may take seconds, in one of at most half of the threads.
-
-        Further calls wait for a thread, round-robin by tenant (`whose`).
-        """
-        async with self._slow.place(whose):
-            return await self.run(function)
 
     @property
     def refusing(self) -> bool:

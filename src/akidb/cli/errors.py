@@ -37,6 +37,7 @@ EXIT_STATUS: Mapping[type[AkiDBError], int] = {
     errors.Unavailable: EXIT_FAILED,
     errors.StorageFull: EXIT_FAILED,
     errors.Damaged: EXIT_FAILED,
+    errors.OperationTimeout: EXIT_FAILED,
     errors.Internal: EXIT_FAILED,
 }
 """The exit status of each error class; a subclass has that of its base."""

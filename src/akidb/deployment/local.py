@@ -18,6 +18,7 @@ from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
 from akidb.deployment.places import DirectoryPlace, Location, Place, open_place, prepare
 from akidb.deployment.repair import Repair, Repairing
 from akidb.deployment.restore import Restoring, empty_directory
+from akidb.deployment.shared_settings import refuse_other_settings
 from akidb.documents.schema import STEPS
 from akidb.domain.archives import ByteSource
 from akidb.domain.changes import ChangePage
@@ -35,6 +36,7 @@ from akidb.operations.upkeep import CheckStores
 from akidb.ports.clock import Clock
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.archives import ArchiveScratch, ArchiveService
 from akidb.services.audit import AuditService
 from akidb.services.changes import ChangeService, Watch
@@ -61,11 +63,6 @@ from akidb.sql.gate import FairGate
 
 __all__ = ["METADATA_NAME", "TENANTS_NAME", "DirectoryHeld", "LocalOperations", "open_local"]
 
-_SHARED_SETTINGS = (
-    *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
-    *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
-    "disk_reserve_bytes",
-)
 CLOSED = "the connection is closed"
 ARCHIVE_TIMEOUT_SECONDS = 60.0
 """How long an export waits for other exports where they must run one at a time."""
@@ -151,6 +148,7 @@ class _Runtime:
         self.ids = ids
         self.scratch = ArchiveScratch(self.place.scratch, self.place.scratch_disk)
         embeddings = EmbeddingService(models, settings.default_model)
+        limits = AnswerLimits(settings.max_answer_bytes, settings.filter_timeout_seconds)
         self.dispatcher = Dispatcher(
             self.admission,
             self.metadata,
@@ -170,10 +168,9 @@ class _Runtime:
                 ids=ids,
                 clock=clock,
                 signals=signals,
+                limits=limits,
             ),
-            ChangeService(
-                admission=self.admission, metadata=self.metadata, stores=self.stores, signals=signals
-            ),
+            self._change_service(signals, limits),
             UserService(self.metadata, transactions, Passwords(), ids),
             AuditService(),
             embeddings,
@@ -193,6 +190,15 @@ class _Runtime:
             UpkeepService(self.metadata, self.stores, self.tenant_stores, self.maintenance, clock),
         ):
             self.dispatcher.add(service)
+
+    def _change_service(self, signals: Signals, limits: AnswerLimits) -> ChangeService:
+        return ChangeService(
+            admission=self.admission,
+            metadata=self.metadata,
+            stores=self.stores,
+            signals=signals,
+            limits=limits,
+        )
 
     def close(self) -> None:
         hide(self)
@@ -346,7 +352,7 @@ def open_local(target: Location, settings: Settings, *, restoring: bool = False)
                 raise Unavailable(f"{target}: {error.strerror}") from error
             _all.add(runtime)
         else:
-            _refuse_other_settings(runtime.settings, settings)
+            refuse_other_settings(runtime.settings, settings)
         runtime.connections += 1
         return LocalOperations(runtime)
 
@@ -393,15 +399,6 @@ def repair_local(
         return plan
     finally:
         operations.close()
-
-
-def _refuse_other_settings(held: Settings, wanted: Settings) -> None:
-    """Require a new connection to use the settings of the open ones."""
-    for name in _SHARED_SETTINGS:
-        if getattr(held, name) != getattr(wanted, name):
-            raise InvalidArgument(
-                name, f"is {getattr(held, name)!r} in a connection that this process already has open"
-            )
 
 
 def _after_fork_in_child() -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 import sqlalchemy as sa
 
 from akidb.documents.checksums import damaged, is_sound
-from akidb.documents.reader import SqlDocumentReader, read_control
+from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader, read_control
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant
@@ -222,7 +222,7 @@ def _damaged(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
     """Yield a message for each document that does not match its checksums."""
     known = sql.statements.all_controls.all(connection, **sql.own)
     ids = {control.collection_key: control.collection_id for control in known}
-    for *row, key in sql.statements.whole.stream(connection, **sql.own):
+    for *row, key in sql.statements.whole.stream(connection, at_once=WIDE_ROWS, **sql.own):
         if not is_sound(row):
             yield damaged(row, ids.get(key, "unknown")).message
 

@@ -6,9 +6,10 @@ seen a sequence, no lower one appears later. Read-only.
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping
+from contextlib import closing
 from functools import cache
 from heapq import merge
-from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -18,11 +19,14 @@ import sqlalchemy as sa
 from akidb.documents.checksums import damaged, is_sound
 from akidb.documents.tables import Tables
 from akidb.domain.changes import ChangeType, DocumentChange, FeedSlice
-from akidb.domain.documents import Include
+from akidb.domain.documents import Include, answer_size
 from akidb.domain.ids import CollectionId
 from akidb.sql.prepared import Prepared
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+WIDE_ROWS = 50
+"""Rows with contents that PostgreSQL sends at a time."""
 
 _KEY = sa.bindparam("collection_key", type_=sa.BigInteger())
 _SINCE = sa.bindparam("since", type_=sa.BigInteger())
@@ -65,31 +69,49 @@ def read(
     since: int,
     limit: int,
     include: AbstractCollection[Include],
+    most_bytes: int,
 ) -> FeedSlice[DocumentChange]:
     """Return up to `limit` changes after a sequence, of the collection given by `key`.
 
-    Ends before a damaged document. Raises Damaged if that is the first.
+    They end before `most_bytes`, but after at least one, and before a damaged document. Raises Damaged if
+    that is the first.
     """
     where = {**key, "since": since, "rows": limit + 1}
     parts = frozenset(include)
-    rows = _rows(tables, parts & {Include.VECTOR}).rows(connection, **where)
-    unsound = {row[1]: row for row in rows if not is_sound(row)}
-    upserts = (_upsert(row, parts) for row in rows if row[1] not in unsound)
-    first = min(unsound, default=None)
-    deletes = (
-        DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=id)
-        for sequence, id in _deletions(tables).all(connection, **where)
+    deletes = ((sequence, None, id) for sequence, id in _deletions(tables).all(connection, **where))
+    statement = _rows(tables, parts & {Include.VECTOR})
+    found: list[DocumentChange] = []
+    size = 0
+    with closing(statement.stream(connection, at_once=WIDE_ROWS, **where)) as rows:
+        upserts = ((row[1], row, row[2]) for row in rows)
+        for sequence, row, id in merge(upserts, deletes, key=itemgetter(0)):
+            if len(found) == limit:
+                return FeedSlice(found, found[-1].sequence)
+            if row is None:
+                change = DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=id)
+            elif is_sound(row):
+                change = _upsert(row, parts)
+            elif found:
+                return FeedSlice(found, found[-1].sequence)
+            else:
+                error = damaged(row, collection_id)
+                error.fields["next_since"] = sequence
+                raise error
+            size += len(id) if row is None else _size(row, parts)
+            if found and size > most_bytes:
+                return FeedSlice(found, found[-1].sequence)
+            found.append(change)
+    return FeedSlice(found, None)
+
+
+def _size(row: Any, include: AbstractCollection[Include]) -> int:
+    """Return about how many bytes a document takes in an answer."""
+    return answer_size(
+        row[2],
+        row[3] if Include.TEXT in include else None,
+        row[4] if Include.METADATA in include else None,
+        row[5],
     )
-    found = list(islice(merge(upserts, deletes, key=lambda change: change.sequence), limit + 1))
-    more, found = len(found) > limit, found[:limit]
-    if first is not None:
-        sound = [change for change in found if change.sequence < first]
-        if not sound:
-            error = damaged(unsound[first], collection_id)
-            error.fields["next_since"] = first
-            raise error
-        more, found = more or len(sound) < len(found) or len(found) < limit, sound
-    return FeedSlice(found, found[-1].sequence if more else None)
 
 
 def _upsert(row: tuple[Any, ...], include: AbstractCollection[Include]) -> DocumentChange:

@@ -1,7 +1,8 @@
 """Reads of one collection within one transaction."""
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -12,10 +13,19 @@ from akidb.documents import changes as feed
 from akidb.documents.checksums import damaged, is_sound
 from akidb.documents.statements import TenantSql
 from akidb.domain.changes import DocumentChange, FeedSlice
-from akidb.domain.documents import Document, Include
+from akidb.domain.documents import (
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    VECTOR_NUMBER_BYTES,
+    Document,
+    Include,
+    answer_size,
+)
+from akidb.domain.entities import MAX_DIMENSION
 from akidb.domain.errors import Damaged, NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, TenantId
+from akidb.domain.json import MAX_OBJECT_BYTES
 from akidb.domain.lifecycle import (
     Access,
     CollectionState,
@@ -23,12 +33,15 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     require,
 )
-from akidb.observe.interrupts import checkpoint
-from akidb.ports.documents import Changes, CollectionControl, Row, Selection
+from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, Row, Scanned, Selection
+from akidb.ports.limits import AnswerTooLarge, Deadline
 from akidb.sql.answers import SqlAnswers, limit_bytes
+from akidb.sql.prepared import STREAMED_ROWS, Prepared
 
-SCAN_ROWS = 1_000
-"""Rows read at a time if there is a filter, which may skip many of them."""
+WIDE_ROWS = 50
+"""Rows with contents, of up to 2 MiB each, that PostgreSQL sends at a time."""
+MAX_ROW_BYTES = MAX_ID_BYTES + MAX_TEXT_BYTES + MAX_OBJECT_BYTES + VECTOR_NUMBER_BYTES * MAX_DIMENSION
+"""The most that a document takes in an answer."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -76,9 +89,10 @@ class SqlDocumentReader:
             used=self._answers_used,
         )
 
-    def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
-        statement = self._statements.by_id[Include.VECTOR in include]
-        rows = statement.rows(self._connection, **self._key, wanted=ids)
+    def get(
+        self, ids: Sequence[str], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+    ) -> list[Document]:
+        rows = self._read(self._statements.by_id, ids, include, most_bytes)
         for row in rows:
             if not is_sound(row):
                 raise self._damaged(row)
@@ -92,37 +106,40 @@ class SqlDocumentReader:
         filter: Filter | None,
         include: AbstractCollection[Include],
         limit: int,
-    ) -> tuple[list[Document], bool]:
+        most_bytes: int = ANY_SIZE,
+        deadline: Deadline | None = None,
+    ) -> Scanned:
         found: list[Document] = []
+        size = 0
+        last = after
         statement = self._statements.page[Include.VECTOR in include]
-        position = after or ""  # no id is empty
-        size = limit + 1 if filter is None else SCAN_ROWS
-        while True:
-            rows = statement.rows(self._connection, **self._key, after=position, rows=size)
+        where = {**self._key, "after": after or "", "rows": limit + 1 if filter is None else ANY_SIZE}
+        with closing(statement.stream(self._connection, at_once=WIDE_ROWS, **where)) as rows:
             for row in rows:
                 if not is_sound(row):
                     if found:
-                        return found, True
+                        return Scanned(found, last)
                     raise self._damaged(row)
                 if filter is None or filter.matches(row[2], row[3], _decode(row[4])):
-                    if len(found) == limit:
-                        return found, True
+                    size += _size(row, include)
+                    if len(found) == limit or (found and size > most_bytes):
+                        return Scanned(found, last)
                     found.append(self._document(row, include))
-            if len(rows) < size:
-                return found, False
-            position = rows[-1][2]
-            checkpoint()
+                last = row[2]
+                if deadline is not None and deadline.is_over():
+                    return Scanned(found, last)
+        return Scanned(found, None)
 
-    def count(self, filter: Filter | None) -> int:
+    def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:
         if filter is None or filter.is_empty:
             return self.control.document_count
-        return sum(1 for _ in self._chosen(Selection(filter=filter)))
+        with closing(self._chosen(Selection(filter=filter, deadline=deadline))) as chosen:
+            return sum(1 for _ in chosen)
 
     def fetch(
-        self, keys: Sequence[int], include: AbstractCollection[Include]
+        self, keys: Sequence[int], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
     ) -> dict[int, tuple[int, Document | None]]:
-        statement = self._statements.by_key[Include.VECTOR in include]
-        rows = statement.rows(self._connection, **self._key, wanted=keys)
+        rows = self._read(self._statements.by_key, keys, include, most_bytes)
         return {row[0]: (row[1], self._document_or_none(row, include)) for row in rows}
 
     def _document_or_none(self, row: Any, include: AbstractCollection[Include]) -> Document | None:
@@ -131,13 +148,41 @@ class SqlDocumentReader:
         except Damaged:
             return None
 
+    def _read(
+        self,
+        statements: Mapping[bool, Prepared],
+        wanted: Sequence[Any],
+        include: AbstractCollection[Include],
+        most_bytes: int,
+    ) -> list[Any]:
+        """Return the wanted rows. Raises AnswerTooLarge before it has read much more than `most_bytes`."""
+        statement = statements[Include.VECTOR in include]
+        if len(wanted) * MAX_ROW_BYTES <= most_bytes:
+            return statement.rows(self._connection, **self._key, wanted=wanted)
+        found, size = [], 0
+        streamed = statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=wanted)
+        with closing(streamed) as rows:
+            for row in rows:
+                size += _size(row, include)
+                if size > most_bytes:
+                    raise AnswerTooLarge
+                found.append(row)
+        return found
+
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         deleted = self._statements.deleted.all(self._connection, **self._key, since=since_sequence)
         keys: list[int] = []
         rows = self._rows(since_sequence, keys, contents=contents)
         return Changes([(row[0], row[1]) for row in deleted], rows, keys)
 
-    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
+    def feed(
+        self,
+        since: int,
+        limit: int,
+        include: AbstractCollection[Include],
+        *,
+        most_bytes: int = ANY_SIZE,
+    ) -> FeedSlice[DocumentChange]:
         return feed.read(
             self._connection,
             self._statements.tables,
@@ -146,35 +191,45 @@ class SqlDocumentReader:
             since=since,
             limit=limit,
             include=include,
+            most_bytes=most_bytes,
         )
 
     def _answers_used(self, _tenant_id: TenantId | None) -> tuple[int, int]:
         used, quota = self._statements.answers.first(self._connection, **self._own)
         return used, limit_bytes(quota)
 
-    def _rows(self, since_sequence: int, keys_of_damaged: list[int], *, contents: bool) -> Iterator[Row]:
-        rows = self._statements.rows[contents]
-        for row in rows.stream(self._connection, **self._key, since=since_sequence):
-            if is_sound(row):
-                key, sequence, id, text, metadata, vector, _, _ = row
-                yield Row(key, sequence, id, vector, text, metadata)
-            else:
-                keys_of_damaged.append(row[0])
+    def _rows(
+        self, since_sequence: int, keys_of_damaged: list[int], *, contents: bool
+    ) -> Generator[Row, None, None]:
+        where = {**self._key, "since": since_sequence}
+        at_once = WIDE_ROWS if contents else STREAMED_ROWS
+        statement = self._statements.rows[contents]
+        with closing(statement.stream(self._connection, at_once=at_once, **where)) as rows:
+            for row in rows:
+                if is_sound(row):
+                    key, sequence, id, text, metadata, vector, _, _ = row
+                    yield Row(key, sequence, id, vector, text, metadata)
+                else:
+                    keys_of_damaged.append(row[0])
 
-    def _chosen(self, selection: Selection) -> Iterator[tuple[int, str, int, str | None, str]]:
+    def _chosen(self, selection: Selection) -> Generator[tuple[int, str, int, str | None, str], None, None]:
         """Yield key, id, size, text and metadata (JSON) of the selected documents, in id order."""
         if selection.ids is not None:
             wanted = {**self._key, "wanted": selection.ids}
-            rows = iter(self._statements.chosen_by_id.rows(self._connection, **wanted))
+            streamed = self._statements.chosen_by_id.stream(self._connection, at_once=WIDE_ROWS, **wanted)
         else:
-            rows = self._statements.chosen.stream(self._connection, **self._key)
+            streamed = self._statements.chosen.stream(self._connection, at_once=WIDE_ROWS, **self._key)
         matches = None if selection.filter is None else selection.filter.matches
-        for *stored, size in rows:
-            if not is_sound(stored):
-                raise self._damaged(stored)
-            key, _, id, text, metadata, *_ = stored
-            if matches is None or matches(id, text, _decode(metadata)):
-                yield key, id, size, text, metadata
+        deadline = selection.deadline
+        with closing(streamed) as rows:
+            for *stored, size in rows:
+                if deadline is not None:
+                    deadline.check()
+                if not is_sound(stored):
+                    raise self._damaged(stored)
+                key, _, id, text, metadata, *_ = stored
+                if matches is None or matches(id, text, _decode(metadata)):
+                    yield key, id, size, text, metadata
 
     def _document(self, row: Any, include: AbstractCollection[Include]) -> Document:
         _key, _sequence, id, text, metadata, vector, _, _ = row
@@ -190,3 +245,13 @@ class SqlDocumentReader:
 
     def _damaged(self, row: Any) -> Damaged:
         return damaged(row, self.control.collection_id)
+
+
+def _size(row: Any, include: AbstractCollection[Include]) -> int:
+    """Return about how many bytes a document takes in an answer."""
+    return answer_size(
+        row[2],
+        row[3] if Include.TEXT in include else None,
+        row[4] if Include.METADATA in include else None,
+        row[5],
+    )

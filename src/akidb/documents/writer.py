@@ -1,6 +1,7 @@
 """Writes to one collection: rows, tombstones, sequences and counters, in one transaction."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -52,7 +53,8 @@ class SqlDocumentWriter(SqlDocumentReader):
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return their number."""
         if selection.ids is None:
-            chosen = [(id, size, key) for key, id, size, *_ in self._chosen(selection)]
+            with closing(self._chosen(selection)) as found:
+                chosen = [(id, size, key) for key, id, size, *_ in found]
         else:  # not their contents, so that a damaged document can be deleted
             chosen = self._statements.sizes.all(self._connection, **self._key, wanted=selection.ids)
         if not chosen:
@@ -68,11 +70,12 @@ class SqlDocumentWriter(SqlDocumentReader):
         """Replace metadata of documents; return their number."""
         new: list[tuple[str, int, int, str, str | None]] = []
         growth = 0
-        for document_key, id, size, text, old in self._chosen(selection):
-            metadata = change(id, _decode(old))
-            difference = len(metadata.encode()) - len(old.encode())
-            new.append((metadata, size + difference, document_key, id, text))
-            growth += difference
+        with closing(self._chosen(selection)) as chosen:
+            for document_key, id, size, text, old in chosen:
+                metadata = change(id, _decode(old))
+                difference = len(metadata.encode()) - len(old.encode())
+                new.append((metadata, size + difference, document_key, id, text))
+                growth += difference
         if not new:
             return 0
         first = self._account(documents=0, size=growth, writes=len(new))

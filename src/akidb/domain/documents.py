@@ -101,6 +101,22 @@ class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
     next_cursor: str | None = None
 
 
+VECTOR_NUMBER_BYTES = 12
+"""About what a number of a vector takes in an answer."""
+
+
+def answer_size(id: str, text: str | None, metadata: str | None, vector: bytes | None) -> int:
+    """Return about how many bytes a document takes in an answer, of the parts that it has there.
+
+    `metadata` is JSON, `vector` has 4 bytes for each number.
+    """
+    size = len(id)
+    for part in (text, metadata):
+        if isinstance(part, str):  # not bytes, as in a damaged row
+            size += len(part) if part.isascii() else len(part.encode())
+    return size if vector is None else size + len(vector) * VECTOR_NUMBER_BYTES // 4
+
+
 def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:
     """Return the bytes that a document counts towards the storage quota; `metadata` is canonical JSON."""
     return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + 4 * dimension

@@ -136,6 +136,21 @@ class Overloaded(AkiDBError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class OperationTimeout(AkiDBError):
+    """The operation ran longer than its time limit, and changed nothing."""
+
+    code = "timeout"
+    title = "Timeout"
+
+    def __init__(self, field: str, timeout_seconds: float) -> None:
+        super().__init__(
+            f"{field}: not all documents could be compared with it within {timeout_seconds:g} seconds;"
+            " use fewer conditions, or a smaller collection",
+            field=field,
+            timeout_seconds=timeout_seconds,
+        )
+
+
 class Unauthenticated(AkiDBError):
     """The request has no valid credential."""
 

@@ -13,13 +13,14 @@ from akidb.operations import (
     upkeep,
     users,
 )
-from akidb.operations.declare import OPERATIONS, Operation, Operations, Request
+from akidb.operations.declare import OPERATIONS, Operation, Operations, Request, Work
 
 __all__ = [
     "OPERATIONS",
     "Operation",
     "Operations",
     "Request",
+    "Work",
     "archives",
     "audit",
     "changes",

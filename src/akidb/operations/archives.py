@@ -6,10 +6,10 @@ from akidb.domain.errors import AlreadyExists, InvalidState
 from akidb.domain.fields import DryRun, Slug, TenantName
 from akidb.domain.lifecycle import Access
 from akidb.operations import tenants
-from akidb.operations.declare import InTenant, Request, operation
+from akidb.operations.declare import InTenant, Request, Work, operation
 
 
-@operation("backup.create", "GET", "/v1/backup", gives="bytes")
+@operation("backup.create", "GET", "/v1/backup", gives="bytes", work=Work.HEAVY)
 class CreateBackup(Request[None], kw_only=True, frozen=True):
     """Download a backup of all tenants, to be restored with `akidb restore`.
 
@@ -17,13 +17,27 @@ class CreateBackup(Request[None], kw_only=True, frozen=True):
     """
 
 
-@operation("tenant.export", "GET", tenants.ONE + "/export", gives="bytes", needs=Access.METADATA_READ)
+@operation(
+    "tenant.export",
+    "GET",
+    tenants.ONE + "/export",
+    gives="bytes",
+    work=Work.HEAVY,
+    needs=Access.METADATA_READ,
+)
 class ExportTenant(InTenant[None], kw_only=True, frozen=True):
     """Export a tenant as an archive, with its databases, collections, users and documents."""
 
 
 # Not under /v1/tenants, where `import` would be taken for a tenant's slug.
-@operation("tenant.import", "POST", "/v1/import", takes="bytes", raises=(AlreadyExists, InvalidState))
+@operation(
+    "tenant.import",
+    "POST",
+    "/v1/import",
+    takes="bytes",
+    work=Work.HEAVY,
+    raises=(AlreadyExists, InvalidState),
+)
 class ImportTenant(Request[ImportReport], kw_only=True, frozen=True):
     """Import an exported tenant atomically, keeping its IDs.
 
@@ -34,7 +48,14 @@ class ImportTenant(Request[ImportReport], kw_only=True, frozen=True):
     dry_run: DryRun = False
 
 
-@operation("tenant.copy", "POST", tenants.ONE + "/copy", status=201, slow=True, needs=Access.METADATA_READ)
+@operation(
+    "tenant.copy",
+    "POST",
+    tenants.ONE + "/copy",
+    status=201,
+    work=Work.HEAVY,
+    needs=Access.METADATA_READ,
+)
 class CopyTenant(InTenant[Tenant], kw_only=True, frozen=True):
     """Copy the current state of a tenant to a new tenant, with new IDs and without users."""
 

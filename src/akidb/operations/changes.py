@@ -10,7 +10,7 @@ from akidb.domain.errors import PreconditionFailed, RateLimited
 from akidb.domain.fields import Feed, Limit, Parts, Since, WaitSeconds
 from akidb.domain.lifecycle import Access
 from akidb.operations import collections, tenants
-from akidb.operations.declare import InCollection, InTenant, operation
+from akidb.operations.declare import MANY, InCollection, InTenant, Work, operation
 
 
 @operation(
@@ -19,6 +19,7 @@ from akidb.operations.declare import InCollection, InTenant, operation
     collections.ONE + "/changes",
     needs=Access.DOCUMENT_READ,
     waits=True,
+    more_with={"limit": (MANY, Work.HEAVY)},
     raises=(PreconditionFailed, RateLimited),
 )
 class GetCollectionChanges(InCollection[ChangePage[DocumentChange]], kw_only=True, frozen=True):
@@ -41,6 +42,7 @@ class GetCollectionChanges(InCollection[ChangePage[DocumentChange]], kw_only=Tru
     tenants.ONE + "/changes",
     needs=Access.METADATA_READ,
     waits=True,
+    more_with={"limit": (MANY, Work.HEAVY)},
     raises=(PreconditionFailed,),
 )
 class GetTenantChanges(InTenant[ChangePage[MetadataChange]], kw_only=True, frozen=True):

@@ -19,7 +19,7 @@ from akidb.domain.fields import (
 )
 from akidb.domain.lifecycle import Access
 from akidb.operations import databases
-from akidb.operations.declare import InCollection, InDatabase, operation
+from akidb.operations.declare import MANY, InCollection, InDatabase, Work, operation
 
 ALL = databases.ONE + "/collections"
 ONE = ALL + "/{collection}"
@@ -41,7 +41,7 @@ class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
     max_document_count: DocumentCount | None = None
 
 
-@operation("collection.list", "GET", ALL, needs=Access.METADATA_READ)
+@operation("collection.list", "GET", ALL, needs=Access.METADATA_READ, more_with={"limit": (MANY, Work.HEAVY)})
 class ListCollections(InDatabase[Page[Collection]], kw_only=True, frozen=True):
     """List the collections of a database, sorted by name; with `deleted`, only deleted ones."""
 

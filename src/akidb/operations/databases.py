@@ -17,7 +17,7 @@ from akidb.domain.fields import (
 )
 from akidb.domain.lifecycle import Access, DatabaseState
 from akidb.operations import tenants
-from akidb.operations.declare import InDatabase, InTenant, operation
+from akidb.operations.declare import MANY, InDatabase, InTenant, Work, operation
 
 ALL = tenants.ONE + "/databases"
 ONE = ALL + "/{database}"
@@ -32,7 +32,7 @@ class CreateDatabase(InTenant[Database], kw_only=True, frozen=True):
     state: FirstState = DatabaseState.READY
 
 
-@operation("database.list", "GET", ALL, needs=Access.METADATA_READ)
+@operation("database.list", "GET", ALL, needs=Access.METADATA_READ, more_with={"limit": (MANY, Work.HEAVY)})
 class ListDatabases(InTenant[Page[Database]], kw_only=True, frozen=True):
     """List the databases of a tenant, sorted by name; with `deleted`, only deleted ones."""
 

@@ -10,8 +10,9 @@ the services, and the tests of all operations are derived from the rows.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache, cached_property, partial
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args
 
@@ -26,8 +27,24 @@ A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 RequestT = TypeVar("RequestT", bound="type[Request[Any]]")
 
+MANY = 100
+"""More items than this at once are heavy work."""
+
 _PLACE = re.compile(r"\{(\w+)\}")
 _IF_VERSION = "if_version"
+
+
+class Work(StrEnum):
+    """What an operation does for long; a server limits how many of each kind run, in all and per tenant."""
+
+    QUICK = "quick"
+    """Nothing: it reads a few rows."""
+    SLOW = "slow"
+    """It waits: for the writers before it, an index, a model, a download."""
+    HEAVY = "heavy"
+    """It goes through many rows, values or files."""
+    PASSWORD = "password"  # noqa: S105
+    """It hashes a password."""
 
 
 class Request(msgspec.Struct, Generic[A_co], kw_only=True, frozen=True):
@@ -95,8 +112,10 @@ class Operation:
     """Whether it modifies data, and therefore accepts an Idempotency-Key."""
     grows: bool
     """Whether it stores more: it is refused when only the reserve of the disk is left."""
-    slow: bool = False
-    """Whether it may take seconds; a server limits how many of these run concurrently."""
+    work: Work
+    """The kind of its work: by default SLOW for changes, which wait for other writers, QUICK for reads."""
+    more_with: Mapping[str, tuple[int, Work]] = field(default_factory=dict)
+    """Fields that make it another kind of work: the largest number, or number of items, that does not."""
     waits: bool = False
     """Whether its handler returns a reader that may wait for a change."""
     local: bool = False
@@ -220,6 +239,13 @@ class Operation:
         made.__doc__ = self.request.__doc__
         return made
 
+    def work_of(self, request: Request[Any]) -> Work:
+        """Return the kind of work of a request, whose fields need not be checked yet."""
+        for name, (most, work) in self.more_with.items():
+            if _amount(getattr(request, name)) > most:
+                return work
+        return self.work
+
     def checked(self, request: Request[A]) -> Request[A]:
         """Check a request and return it with each value in the form that handlers use.
 
@@ -251,6 +277,15 @@ class Operation:
     def _check_one_of(request: Request[Any], first: str, second: str) -> None:
         if (getattr(request, first) is None) == (getattr(request, second) is None):
             raise InvalidArgument(first, f"give exactly one of {first} and {second}")
+
+
+def _amount(value: object) -> float:
+    """Return a number itself, the number of items of a list or a filter, and 1 for any other given value."""
+    if value is None or value is UNSET:
+        return 0
+    if isinstance(value, Sized) and not isinstance(value, str):
+        return len(value)
+    return value if isinstance(value, int | float) else 1
 
 
 def _as_json(value: Any) -> Any:
@@ -289,6 +324,7 @@ def operation(name: str, method: str = "", path: str = "", **columns: Any) -> Ca
     """Add a request to the table; `columns` are fields of `Operation`."""
     columns.setdefault("changes", method != "GET")
     columns.setdefault("grows", columns["changes"])
+    columns.setdefault("work", Work.SLOW if columns["changes"] else Work.QUICK)
 
     def declare(request: RequestT) -> RequestT:
         OPERATIONS[request] = Operation(request=request, name=name, method=method, path=path, **columns)

@@ -8,7 +8,7 @@ from akidb.domain.documents import (
     SearchResult,
     UpsertResult,
 )
-from akidb.domain.errors import QuotaExceeded, RateLimited
+from akidb.domain.errors import OperationTimeout, QuotaExceeded, RateLimited
 from akidb.domain.fields import (
     Cursor,
     Documents,
@@ -26,7 +26,7 @@ from akidb.domain.fields import (
 )
 from akidb.domain.lifecycle import Access
 from akidb.operations import collections
-from akidb.operations.declare import InCollection, operation
+from akidb.operations.declare import MANY, InCollection, Work, operation
 
 ALL = collections.ONE + "/documents"
 IDS_OR_FILTER = ("ids", "filter")
@@ -37,7 +37,7 @@ IDS_OR_FILTER = ("ids", "filter")
     "POST",
     ALL,
     needs=Access.DOCUMENT_WRITE,
-    slow=True,
+    more_with={"documents": (MANY, Work.HEAVY)},
     raises=(RateLimited, QuotaExceeded),
 )
 class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
@@ -46,7 +46,14 @@ class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
     documents: Documents
 
 
-@operation("document.scan", "GET", ALL, needs=Access.DOCUMENT_READ, raises=(RateLimited,))
+@operation(
+    "document.scan",
+    "GET",
+    ALL,
+    needs=Access.DOCUMENT_READ,
+    more_with={"filter": (0, Work.HEAVY), "limit": (MANY, Work.HEAVY)},
+    raises=(RateLimited,),
+)
 class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
     """List documents sorted by id (by code point)."""
 
@@ -62,6 +69,7 @@ class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
     ALL + "/get",
     needs=Access.DOCUMENT_READ,
     changes=False,
+    more_with={"ids": (MANY, Work.HEAVY)},
     member="documents",
     raises=(RateLimited,),
 )
@@ -78,8 +86,9 @@ class GetDocuments(InCollection[list[Document]], kw_only=True, frozen=True):
     ALL + "/count",
     needs=Access.DOCUMENT_READ,
     changes=False,
+    more_with={"filter": (0, Work.HEAVY)},
     member="count",
-    raises=(RateLimited,),
+    raises=(RateLimited, OperationTimeout),
 )
 class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     """Count all documents, or those that match a filter."""
@@ -92,10 +101,11 @@ class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     "POST",
     ALL + "/delete",
     needs=Access.DOCUMENT_WRITE,
+    more_with={"ids": (MANY, Work.HEAVY), "filter": (0, Work.HEAVY)},
     member="deleted",
     one_of=IDS_OR_FILTER,
     grows=False,
-    raises=(RateLimited,),
+    raises=(RateLimited, OperationTimeout),
 )
 class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
     """Delete documents by id or by filter; returns the number of deleted documents."""
@@ -109,9 +119,10 @@ class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
     "POST",
     ALL + "/update",
     needs=Access.DOCUMENT_WRITE,
+    more_with={"ids": (MANY, Work.HEAVY), "filter": (0, Work.HEAVY)},
     member="updated",
     one_of=IDS_OR_FILTER,
-    raises=(RateLimited, QuotaExceeded),
+    raises=(RateLimited, QuotaExceeded, OperationTimeout),
 )
 class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     """Merge metadata into that of the selected documents (RFC 7396); a null removes its key.
@@ -130,9 +141,10 @@ class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     collections.ONE + "/search",
     needs=Access.DOCUMENT_READ,
     changes=False,
-    slow=True,
+    work=Work.SLOW,
+    more_with={"filter": (0, Work.HEAVY), "top_k": (MANY, Work.HEAVY)},
     one_of=("text", "vector"),
-    raises=(RateLimited,),
+    raises=(RateLimited, OperationTimeout),
 )
 class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
     """Find the documents with the highest scores for a text or a vector."""

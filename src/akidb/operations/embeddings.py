@@ -6,10 +6,10 @@ Their routes follow OpenAI's API and are implemented in `akidb.api.openai`.
 from akidb.domain.embedding import EmbeddingResult, ModelInfo
 from akidb.domain.errors import NotFound
 from akidb.domain.fields import Model, Texts
-from akidb.operations.declare import Request, operation
+from akidb.operations.declare import Request, Work, operation
 
 
-@operation("embedding.create", "POST", "/v1/embeddings", changes=False, slow=True, raises=(NotFound,))
+@operation("embedding.create", "POST", "/v1/embeddings", changes=False, work=Work.SLOW, raises=(NotFound,))
 class EmbedTexts(Request[EmbeddingResult], kw_only=True, frozen=True):
     """Embed up to 2,048 texts with a model, by default the one in the setting `default_model`."""
 
@@ -29,7 +29,7 @@ class GetModel(Request[ModelInfo], kw_only=True, frozen=True):
     model: Model
 
 
-@operation("model.pull", "POST", "/v1/models/{model}/pull", slow=True, grows=False)
+@operation("model.pull", "POST", "/v1/models/{model}/pull", grows=False)
 class PullModel(Request[ModelInfo], kw_only=True, frozen=True):
     """Download an embedding model and verify its hash, unless it is already installed."""
 

@@ -25,7 +25,7 @@ from akidb.domain.fields import (
 )
 from akidb.domain.lifecycle import Access, TenantStatus
 from akidb.domain.lists import TenantSort
-from akidb.operations.declare import InTenant, Request, operation
+from akidb.operations.declare import MANY, InTenant, Request, Work, operation
 
 ALL = "/v1/tenants"
 ONE = ALL + "/{tenant}"
@@ -49,7 +49,12 @@ class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
     metadata: JsonObject | None = None
 
 
-@operation("tenant.list", "GET", ALL)
+@operation(
+    "tenant.list",
+    "GET",
+    ALL,
+    more_with={"limit": (MANY, Work.HEAVY), "name_contains": (0, Work.HEAVY)},
+)
 class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
     """List tenants, by default in order of creation; with `deleted`, only deleted ones."""
 
@@ -64,7 +69,13 @@ class ListTenants(Request[Page[Tenant]], kw_only=True, frozen=True):
 
 
 # Not under /v1/tenants, where `count` would be taken for a tenant's slug.
-@operation("tenant.count", "GET", "/v1/tenant-count", member="count")
+@operation(
+    "tenant.count",
+    "GET",
+    "/v1/tenant-count",
+    member="count",
+    more_with={"name_contains": (0, Work.HEAVY)},
+)
 class CountTenants(Request[int], kw_only=True, frozen=True):
     """Count tenants; takes the same filters as the list."""
 

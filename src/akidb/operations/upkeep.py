@@ -2,15 +2,15 @@
 
 from akidb.domain.documents import Page
 from akidb.domain.upkeep import Finding, MaintenanceReport
-from akidb.operations.declare import Request, operation
+from akidb.operations.declare import Request, Work, operation
 
 
-@operation("store.check", "GET", "/v1/doctor")
+@operation("store.check", "GET", "/v1/doctor", work=Work.HEAVY)
 class CheckStores(Request[Page[Finding]], kw_only=True, frozen=True):
     """Check every store while it is in use: files, counters, consistency between stores."""
 
 
-@operation("store.maintain", "POST", "/v1/maintenance", changes=False, slow=True)
+@operation("store.maintain", "POST", "/v1/maintenance", changes=False, work=Work.HEAVY)
 class MaintainStores(Request[MaintenanceReport], kw_only=True, frozen=True):
     """Purge deleted entities past their retention, and complete work that a crash interrupted.
 

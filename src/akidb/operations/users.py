@@ -8,13 +8,13 @@ from akidb.domain.errors import Unauthenticated
 from akidb.domain.fields import Cursor, Email, GivenPassword, Limit, NewPassword, Role, Version
 from akidb.domain.lifecycle import Access
 from akidb.operations import tenants
-from akidb.operations.declare import InTenant, OfUser, operation
+from akidb.operations.declare import MANY, InTenant, OfUser, Work, operation
 
 ALL = tenants.ONE + "/users"
 ONE = ALL + "/{user}"
 
 
-@operation("user.create", "POST", ALL, status=201, slow=True, needs=Access.METADATA_WRITE)
+@operation("user.create", "POST", ALL, status=201, work=Work.PASSWORD, needs=Access.METADATA_WRITE)
 class CreateUser(InTenant[User], kw_only=True, frozen=True):
     """Create an active user."""
 
@@ -23,7 +23,7 @@ class CreateUser(InTenant[User], kw_only=True, frozen=True):
     role: Role = UserRole.VIEWER
 
 
-@operation("user.list", "GET", ALL, needs=Access.METADATA_READ)
+@operation("user.list", "GET", ALL, needs=Access.METADATA_READ, more_with={"limit": (MANY, Work.HEAVY)})
 class ListUsers(InTenant[Page[User]], kw_only=True, frozen=True):
     """List the users of a tenant, sorted by email."""
 
@@ -41,7 +41,13 @@ class GetUser(OfUser[User], kw_only=True, frozen=True):
     """Get a user by ID or email."""
 
 
-@operation("user.update", "PATCH", ONE, slow=True, needs=Access.METADATA_WRITE)
+@operation(
+    "user.update",
+    "PATCH",
+    ONE,
+    needs=Access.METADATA_WRITE,
+    more_with={"password": (0, Work.PASSWORD)},
+)
 class UpdateUser(OfUser[User], kw_only=True, frozen=True):
     """Update fields of a user, or set a new password."""
 
@@ -85,7 +91,7 @@ class DeleteUser(OfUser[None], kw_only=True, frozen=True):
     ALL + "/verify-password",
     needs=Access.METADATA_READ,
     changes=False,
-    slow=True,
+    work=Work.PASSWORD,
     raises=(Unauthenticated,),
 )
 class VerifyPassword(InTenant[User], kw_only=True, frozen=True):

@@ -5,7 +5,7 @@ which contains the tenant's status and limits and its collections. So a write th
 tenant is suspended sees the suspension, and fails.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,10 +21,15 @@ from akidb.domain.lifecycle import Access, CollectionState, DatabaseState, Tenan
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.answers import Answers
 from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
+from akidb.ports.limits import Deadline
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+ANY_SIZE = 2**62
+"""No limit, in bytes."""
 
 
 class ControlState(NamedTuple):
@@ -74,6 +79,8 @@ class Selection(NamedTuple):
 
     ids: Sequence[str] | None = None
     filter: Filter | None = None
+    deadline: Deadline | None = None
+    """When comparing with the filter must end."""
 
 
 class Changes(NamedTuple):
@@ -81,10 +88,21 @@ class Changes(NamedTuple):
 
     deleted: Sequence[tuple[int, str]]
     """Sequence and id of each deletion."""
-    rows: "Iterator[Row]"
-    """Rows written, in the order of their sequences, without damaged ones."""
+    rows: "Generator[Row, None, None]"
+    """Rows written, in the order of their sequences, without damaged ones.
+
+    Close it when it is not read to its end.
+    """
     damaged: list[int]
     """The keys of damaged rows, as they are met."""
+
+
+class Scanned(NamedTuple):
+    """A part of a collection, in the order of ids."""
+
+    documents: list[Document]
+    after: str | None
+    """The id after which to continue; None at the end of the collection."""
 
 
 class Row(NamedTuple):
@@ -110,10 +128,12 @@ class DocumentReader(Protocol):
     def answers(self) -> Answers:
         """Stored responses to requests with idempotency keys."""
 
-    def get(self, ids: Sequence[str], include: AbstractCollection[Include]) -> list[Document]:
+    def get(
+        self, ids: Sequence[str], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+    ) -> list[Document]:
         """Return the documents in the order of `ids`; unknown ids are skipped.
 
-        Raises Damaged for a damaged one.
+        Raises AnswerTooLarge if they take more than `most_bytes`, Damaged for a damaged one.
         """
 
     def scan(
@@ -123,28 +143,41 @@ class DocumentReader(Protocol):
         filter: Filter | None,
         include: AbstractCollection[Include],
         limit: int,
-    ) -> tuple[list[Document], bool]:
-        """Return documents with ids after `after`, sorted by id, and whether there are more.
+        most_bytes: int = ANY_SIZE,
+        deadline: Deadline | None = None,
+    ) -> Scanned:
+        """Return documents with ids after `after`, sorted by id: up to `limit`, and up to `most_bytes`.
 
-        Ends before a damaged one. Raises Damaged if that is the first.
+        It returns at least one, unless no further one matches or the time is up. Ends before a damaged one.
+        Raises Damaged if that is the first.
         """
 
-    def count(self, filter: Filter | None) -> int:
-        """Return the number of documents, or of those that match. May raise Damaged if there is a filter."""
+    def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:
+        """Return the number of documents, or of those that match.
+
+        May raise OperationTimeout and Damaged if there is a filter.
+        """
 
     def fetch(
-        self, keys: Sequence[int], include: AbstractCollection[Include]
+        self, keys: Sequence[int], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
     ) -> dict[int, tuple[int, Document | None]]:
         """Return the row's sequence and the document by document key; None for a damaged document.
 
-        Unknown keys are omitted.
+        Unknown keys are omitted. Raises AnswerTooLarge if the documents take more than `most_bytes`.
         """
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """Return all changes after a sequence; `contents` includes text and metadata."""
 
-    def feed(self, since: int, limit: int, include: AbstractCollection[Include]) -> FeedSlice[DocumentChange]:
-        """Return up to `limit` changes after a sequence, writes and deletions in order.
+    def feed(
+        self,
+        since: int,
+        limit: int,
+        include: AbstractCollection[Include],
+        *,
+        most_bytes: int = ANY_SIZE,
+    ) -> FeedSlice[DocumentChange]:
+        """Return changes after a sequence, writes and deletions in order: up to `limit` and `most_bytes`.
 
         Ends before a damaged document. Raises Damaged if that is the first.
         """
@@ -159,7 +192,7 @@ class DocumentWriter(DocumentReader, Protocol):
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return how many were deleted.
 
-        Raises Damaged for a damaged document if there is a filter.
+        Raises OperationTimeout, and Damaged for a damaged document, if there is a filter.
         """
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:

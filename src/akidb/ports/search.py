@@ -12,6 +12,7 @@ from akidb.domain.documents import SearchStatistics
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import DocumentReader
+from akidb.ports.limits import Deadline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,8 @@ class VectorQuery(NamedTuple):
     filter: Filter | None = None
     score_threshold: float | None = None
     ef_search: int | None = None
+    deadline: Deadline | None = None
+    """When comparing with the filter must end."""
 
 
 class Hit(NamedTuple):
@@ -56,7 +59,10 @@ class VectorIndex(Protocol):
         documents: DocumentReader,
         query: VectorQuery,
     ) -> Hits:
-        """Search the collection that `documents` reads, at the reader's sequence or a later one."""
+        """Search the collection that `documents` reads, at the reader's sequence or a later one.
+
+        Raises OperationTimeout if the filter takes too long.
+        """
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes of memory that a tenant's indexes use."""

@@ -104,7 +104,9 @@ class ExactIndex:
             if loaded.matrix.sequence > control.sequence and query.filter is not None:
                 # Another search loaded rows newer than this snapshot, so the filter cannot read them here.
                 return _from_disk(documents, query)
-            hits, allowed = loaded.matrix.search(prepared, query.top_k, query.filter, documents)
+            hits, allowed = loaded.matrix.search(
+                prepared, query.top_k, query.filter, documents, query.deadline
+            )
             scanned, damaged = loaded.matrix.count, len(loaded.matrix.damaged)
         memory.settle(control.collection_id, loaded, memory_quota_bytes)
         statistics = SearchStatistics(plan="exact", scanned=scanned, allowed=allowed, damaged=damaged)
@@ -143,7 +145,7 @@ class ExactIndex:
 
 def _from_disk(documents: DocumentReader, query: VectorQuery) -> Hits:
     prepared = prepare_query(query.vector, documents.control.metric)
-    hits, allowed, damaged = search_rows(documents, prepared, query.top_k, query.filter)
+    hits, allowed, damaged = search_rows(documents, prepared, query.top_k, query.filter, query.deadline)
     statistics = SearchStatistics(
         plan="exact_from_disk",
         scanned=documents.control.document_count,

@@ -1,7 +1,9 @@
 """In-memory vectors of one collection, updated incrementally from its rows."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from akidb.domain.filters import Filter
 from akidb.ports.documents import CollectionControl, DocumentReader, Row
+from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit
 from akidb.search.scoring import Floats, Query, candidates, exact_scores, prepare_rows, scan, squared_norms
 
@@ -64,21 +67,28 @@ class Matrix:
         changes = documents.changes(self.sequence, contents=bool(self._allowed))
         for _sequence, id in changes.deleted:
             self._remove(id)
-        for rows in _chunks(changes.rows):
-            self._put(rows)
+        with closing(changes.rows) as written:
+            for rows in _chunks(written):
+                self._put(rows)
+                time.sleep(0)  # loading takes long: let other threads have the interpreter
         self.damaged.update(changes.damaged)
         self.sequence = control.sequence
         self._trim()
 
     def search(
-        self, query: Query, top_k: int, filter: Filter | None, documents: DocumentReader
+        self,
+        query: Query,
+        top_k: int,
+        filter: Filter | None,
+        documents: DocumentReader,
+        deadline: Deadline | None = None,
     ) -> tuple[list[Hit], int]:
         """Return the best rows, unordered and possibly more than `top_k`, and the number of matches."""
         rows, squares = self._rows[: self.count], self._squares[: self.count]
         if filter is None:
             chosen = candidates(*scan(rows, squares, query), top_k)
             return self._hits(chosen, query), self.count
-        mask = self._mask(filter, documents)[: self.count]
+        mask = self._mask(filter, documents, deadline)[: self.count]
         allowed = np.flatnonzero(mask)
         if len(allowed) < GATHER_BELOW * self.count:
             chosen = allowed[candidates(*scan(rows[allowed], squares[allowed], query), top_k)]
@@ -98,14 +108,19 @@ class Matrix:
             for at, score in zip(chosen.tolist(), scores, strict=True)
         ]
 
-    def _mask(self, filter: Filter, documents: DocumentReader) -> NDArray[np.bool_]:
+    def _mask(
+        self, filter: Filter, documents: DocumentReader, deadline: Deadline | None
+    ) -> NDArray[np.bool_]:
         """Return the mask of the rows that match the filter; cached."""
         mask = self._allowed.get(filter)
         if mask is None:
             mask = np.zeros(len(self._rows), dtype=np.bool_)
             changes = documents.changes(0, contents=True)
-            for row in changes.rows:
-                mask[self._position[row.id]] = filter.matches(row.id, row.text, _decode(row.metadata))
+            with closing(changes.rows) as rows:
+                for row in rows:
+                    if deadline is not None:
+                        deadline.check()
+                    mask[self._position[row.id]] = filter.matches(row.id, row.text, _decode(row.metadata))
             self.damaged.update(changes.damaged)
             self._allowed[filter] = mask
             if len(self._allowed) > FILTERS_KEPT:
@@ -169,24 +184,34 @@ class Matrix:
 
 
 def search_rows(
-    documents: DocumentReader, query: Query, top_k: int, filter: Filter | None
+    documents: DocumentReader,
+    query: Query,
+    top_k: int,
+    filter: Filter | None,
+    deadline: Deadline | None = None,
 ) -> tuple[list[Hit], int, int]:
     """Return the same result without caching, and the number of damaged rows: reads every row, in chunks."""
     best: list[Hit] = []
     allowed = 0
     changes = documents.changes(0, contents=filter is not None)
-    rows = changes.rows
-    if filter is not None:
-        rows = (r for r in rows if filter.matches(r.id, r.text, _decode(r.metadata)))
-    for chunk in _chunks(rows):
-        allowed += len(chunk)
-        scores = exact_scores(prepare_rows(as_matrix(chunk), query.metric), query).tolist()
-        best += [
-            Hit(row.document_key, row.sequence, row.id, score)
-            for row, score in zip(chunk, scores, strict=True)
-        ]
-        best = ordered(best)[:top_k]
+    with closing(changes.rows) as rows:
+        for chunk in _chunks(rows if filter is None else _matching(rows, filter, deadline)):
+            allowed += len(chunk)
+            scores = exact_scores(prepare_rows(as_matrix(chunk), query.metric), query).tolist()
+            best += [
+                Hit(row.document_key, row.sequence, row.id, score)
+                for row, score in zip(chunk, scores, strict=True)
+            ]
+            best = ordered(best)[:top_k]
     return best, allowed, len(changes.damaged)
+
+
+def _matching(rows: Iterator[Row], filter: Filter, deadline: Deadline | None) -> Iterator[Row]:
+    for row in rows:
+        if deadline is not None:
+            deadline.check()
+        if filter.matches(row.id, row.text, _decode(row.metadata)):
+            yield row
 
 
 def ordered(hits: list[Hit]) -> list[Hit]:

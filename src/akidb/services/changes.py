@@ -21,6 +21,7 @@ from akidb.observe.interrupts import Interruptible
 from akidb.operations import changes as ask
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.dispatch import handles, on_collection
 from akidb.services.retries import read_again
 from akidb.services.scope_cache import tenant_for
@@ -94,8 +95,15 @@ class ChangeService:
     """Implements `akidb.operations.changes`."""
 
     def __init__(
-        self, *, admission: Admission, metadata: MetadataStore, stores: StoreAccess, signals: Signals
+        self,
+        *,
+        admission: Admission,
+        metadata: MetadataStore,
+        stores: StoreAccess,
+        signals: Signals,
+        limits: AnswerLimits,
     ) -> None:
+        self._limits = limits
         self.admission = admission
         self.signals = signals
         # Writes by other processes to a shared database do not notify this process: poll.
@@ -130,7 +138,8 @@ class ChangeService:
                 control = reader.control
                 state = FeedState(store.store_id.raw, control.sequence, control.tombstone_floor)
                 token = changes.begin(state, since, feed)
-                return _page(state, token, since, reader.feed(since, limit, include))
+                found = reader.feed(since, limit, include, most_bytes=self._limits.max_bytes)
+                return _page(state, token, since, found)
 
     def _read_metadata(
         self, tenant_id: TenantId, since: int, feed: str | None, limit: int

@@ -26,7 +26,9 @@ from akidb.operations.declare import OPERATIONS
 from akidb.ports.answers import RequestKey
 from akidb.ports.clock import Clock
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
+from akidb.ports.limits import AnswerTooLarge
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.batches import check_documents, check_vector
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
@@ -57,8 +59,10 @@ class DocumentService:
         ids: IdGenerator,
         clock: Clock,
         signals: Signals,
+        limits: AnswerLimits,
     ) -> None:
         self._stores = stores
+        self._limits = limits
         self._index = index
         self._embeddings = embeddings
         self._ids = ids
@@ -87,7 +91,7 @@ class DocumentService:
 
     @on_collection(ask.UpdateDocuments)
     def update(self, scope: Scope, asked: ask.UpdateDocuments) -> int:
-        selection = _selection(asked)
+        selection = self._selection(asked)
 
         def change(id: str, old: dict[str, Any]) -> str:
             merged = merge_patch(old, asked.metadata)
@@ -101,7 +105,7 @@ class DocumentService:
 
     @on_collection(ask.DeleteDocuments)
     def delete(self, scope: Scope, asked: ask.DeleteDocuments) -> int:
-        selection = _selection(asked)
+        selection = self._selection(asked)
 
         def effect(writer: DocumentWriter) -> int:
             return writer.delete(selection)
@@ -111,8 +115,14 @@ class DocumentService:
 
     @on_collection(ask.GetDocuments)
     def get(self, scope: Scope, asked: ask.GetDocuments) -> list[Document]:
+        most_bytes = self._limits.max_bytes
         with self._read(scope) as reader:
-            return [] if reader is None else reader.get(list(asked.ids), frozenset(asked.include))
+            if reader is None:
+                return []
+            try:
+                return reader.get(list(asked.ids), frozenset(asked.include), most_bytes=most_bytes)
+            except AnswerTooLarge:
+                raise self._too_large("ids", "fewer ids") from None
 
     @on_collection(ask.ScanDocuments)
     def scan(self, scope: Scope, asked: ask.ScanDocuments) -> Page[Document]:
@@ -123,25 +133,37 @@ class DocumentService:
             if reader is None:
                 return Page(items=[])
             try:
-                found, more = reader.scan(
-                    after=after, filter=filter, include=frozenset(asked.include), limit=asked.limit
+                found, position = reader.scan(
+                    after=after,
+                    filter=filter,
+                    include=frozenset(asked.include),
+                    limit=asked.limit,
+                    most_bytes=self._limits.max_bytes,
+                    deadline=self._limits.deadline(filter),
                 )
             except Damaged as error:
                 if error.document_id is not None:
                     error.fields["next_cursor"] = cursors.encode(error.document_id, *binding)
                 raise
-        return Page(items=found, next_cursor=cursors.encode(found[-1].id, *binding) if more else None)
+        return Page(items=found, next_cursor=None if position is None else cursors.encode(position, *binding))
 
     @on_collection(ask.CountDocuments)
     def count(self, scope: Scope, asked: ask.CountDocuments) -> int:
+        filter = _filter(asked.filter)
         with self._read(scope) as reader:
-            return 0 if reader is None else reader.count(_filter(asked.filter))
+            return 0 if reader is None else reader.count(filter, self._limits.deadline(filter))
 
     @on_collection(ask.SearchDocuments)
     def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
         vector = self._vector(scope, asked)
+        filter = _filter(asked.filter)
         query = VectorQuery(
-            vector, asked.top_k, _filter(asked.filter), asked.score_threshold, asked.ef_search
+            vector,
+            asked.top_k,
+            filter,
+            asked.score_threshold,
+            asked.ef_search,
+            self._limits.deadline(filter),
         )
         return self._search(scope, query, frozenset(asked.include))
 
@@ -173,7 +195,11 @@ class DocumentService:
                     hits, statistics = self._index.search(
                         tenant.tenant_id, store.store_id, quota, reader, query
                     )
-                    rows = reader.fetch([hit.document_key for hit in hits], include)
+                    keys = [hit.document_key for hit in hits]
+                    try:
+                        rows = reader.fetch(keys, include, most_bytes=self._limits.max_bytes)
+                    except AnswerTooLarge:
+                        raise self._too_large("top_k", "a smaller top_k") from None
             current = [(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]
             matches = [_match(hit, document) for hit, document in current if document is not None]
             if len(matches) < len(current):
@@ -182,6 +208,20 @@ class DocumentService:
             if len(current) == len(hits):
                 break
         return SearchResult(matches=matches, statistics=statistics)
+
+    def _selection(self, asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
+        """Return the selection by ids or by filter, both checked."""
+        if asked.ids is not None:
+            return Selection(ids=list(asked.ids))
+        filter = _filter(asked.filter)
+        return Selection(filter=filter, deadline=self._limits.deadline(filter))
+
+    def _too_large(self, field: str, remedy: str) -> InvalidArgument:
+        return InvalidArgument(
+            field,
+            f"selects more than the {self._limits.max_bytes} bytes that one answer may have;"
+            f" use {remedy}, or leave text, metadata or vector out of include",
+        )
 
     @contextmanager
     def _read(self, scope: Scope) -> Iterator[DocumentReader | None]:
@@ -260,10 +300,3 @@ def _match(hit: Hit, document: Document) -> Match:
 def _filter(value: Any) -> Filter | None:
     """Return a checked filter, or None if it matches every document."""
     return None if value is None or value.is_empty else value
-
-
-def _selection(asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
-    """Return the selection by ids or by filter, both checked."""
-    if asked.ids is not None:
-        return Selection(ids=list(asked.ids))
-    return Selection(filter=_filter(asked.filter))

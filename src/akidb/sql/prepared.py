@@ -5,8 +5,8 @@ computed once per dialect. A read that takes 45 us through `Connection.execute` 
 there is still one statement for both databases.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import chain, count, islice
 from typing import Any
 
@@ -23,9 +23,9 @@ Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 Processor = Callable[[Any], Any] | None
 
 STREAMED_ROWS = 1_000
+"""Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
 FETCHED_ROWS = 50
 """Rows read at a time from a file; a row may have megabytes."""
-"""Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
 
 FAULTS = (ValueError, KeyError, TypeError, msgspec.MsgspecError)
 """Errors that row conversions raise for invalid values."""
@@ -80,6 +80,26 @@ class _Compiled:
         self.make = _maker(
             kinds, [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         )
+
+
+class Rows:
+    """Rows that are read while they are used: once, and closed unless that was to the end.
+
+    An unfinished statement would keep its snapshot of the store.
+    """
+
+    __slots__ = ("_made", "_raw")
+
+    def __init__(self, make: Callable[[Any], Any], raw: Generator[tuple[Any, ...], None, None]) -> None:
+        self._raw = raw
+        self._made = map(make, raw)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._made
+
+    def close(self) -> None:
+        """Finish the statement."""
+        self._raw.close()
 
 
 class Prepared:
@@ -154,23 +174,26 @@ class Prepared:
         except FAULTS as error:
             raise unreadable(error) from error
 
-    def stream(self, connection: sa.Connection, **parameters: Any) -> Iterator[Any]:
-        """Yield every row, with bounded memory. On PostgreSQL it requires a transaction.
+    def stream(self, connection: sa.Connection, *, at_once: int = STREAMED_ROWS, **parameters: Any) -> Rows:
+        """Return every row, with bounded memory: PostgreSQL sends `at_once`, and requires a transaction.
 
         Damaged text is `Undecodable`.
         """
-        return map(self._of(connection).make, self._raw(connection, parameters))
+        return Rows(self._of(connection).make, self._raw(connection, parameters, at_once))
 
     def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[tuple[Any, Exception]]:
         """Yield the first raw value of each unreadable row, and the error."""
         make = self._of(connection).make
-        for row in self._raw(connection, parameters):
-            try:
-                make(_readable(row))
-            except FAULTS as error:
-                yield row[0], error
+        with closing(self._raw(connection, parameters, STREAMED_ROWS)) as rows:
+            for row in rows:
+                try:
+                    make(_readable(row))
+                except FAULTS as error:
+                    yield row[0], error
 
-    def _raw(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    def _raw(
+        self, connection: sa.Connection, parameters: Mapping[str, Any], at_once: int
+    ) -> Generator[tuple[Any, ...], None, None]:
         compiled = self._of(connection)
         if connection.dialect.name != "postgresql":
             done = 0
@@ -187,17 +210,18 @@ class Prepared:
             return
         name = f"akidb_{next(_cursor_numbers)}"
         with driver_of(connection).cursor(name=name, binary=True) as cursor:
-            cursor.itersize = STREAMED_ROWS
             cursor.execute(compiled.text, compiled.bind(parameters))
-            yield from cursor
+            while rows := cursor.fetchmany(at_once):
+                checkpoint()
+                yield from rows
 
     def _parts(
         self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]
     ) -> Iterator[list[tuple[Any, ...]]]:
-        cursor = self._execute(connection, compiled, parameters)
-        while rows := cursor.fetchmany(FETCHED_ROWS):
-            checkpoint()
-            yield rows
+        with closing(self._execute(connection, compiled, parameters)) as cursor:
+            while rows := cursor.fetchmany(FETCHED_ROWS):
+                checkpoint()
+                yield rows
 
     def _fetched(
         self,

@@ -14,6 +14,7 @@ from akidb.domain.errors import (
     InvalidArgument,
     InvalidState,
     NotFound,
+    OperationTimeout,
     Overloaded,
     PermissionDenied,
     PreconditionFailed,
@@ -67,6 +68,15 @@ TABLE: list[tuple[AkiDBError, str, dict[str, object], str]] = [
         "storage_quota_bytes is 100: 90 used, 11 more requested",
     ),
     (RateLimited(200, 0.5), "rate_limited", {"limit": 200}, "more than 200 operations per second"),
+    (
+        OperationTimeout("filter", 2.5),
+        "timeout",
+        {"field": "filter", "timeout_seconds": 2.5},
+        (
+            "filter: not all documents could be compared with it within 2.5 seconds;"
+            " use fewer conditions, or a smaller collection"
+        ),
+    ),
     (Overloaded("metadata.db"), "overloaded", {"queue": "metadata.db"}, "the metadata.db queue is full"),
     (Unauthenticated(), "unauthenticated", {}, "a valid credential is needed"),
     (
