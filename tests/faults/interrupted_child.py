@@ -44,7 +44,7 @@ class Program:
         self.notes = database.collections.create("c", dimension=DIMENSION)
         self.upsert("first")
         self.done = threading.Event()
-        self.interrupts = 0
+        self.interrupts = self.turn = 0
         self.wrong: list[str] = []
 
     def upsert(self, id: str) -> None:
@@ -90,24 +90,35 @@ class Program:
         for thread in threads:
             thread.start()
         threads.append(threading.Thread(target=self.interrupt, args=(signals,)))
-        turn = 0
-        while not self.done.is_set():
-            try:
-                if not threads[-1].ident:
-                    threads[-1].start()
-                while not self.done.is_set():
-                    turn += 1
-                    work[turn % len(work)](f"m-{turn}")
-            except self.expected:
-                self.interrupts += 1
-            except BaseException as error:  # noqa: BLE001
-                self.wrong.append(f"main: {type(error).__name__}: {error}")
+        # A signal may also arrive in an `except` below, and is then caught by the next one.
+        self.repeated(lambda: self.repeated(lambda: self.repeated(lambda: self.work(work, threads[-1]))))
         with contextlib.suppress(self.expected):
             time.sleep(0.05)
         for thread in threads:
             thread.join(20)
             if thread.is_alive():
                 self.wrong.append(f"{thread.name} is stuck")
+
+    def repeated(self, call: "Callable[[], None]") -> None:
+        """Call until it returns."""
+        while True:
+            try:
+                call()
+            except self.expected:
+                self.interrupts += 1
+            else:
+                return
+
+    def work(self, work: "list[Callable[[str], Any]]", interrupting: threading.Thread) -> None:
+        """Work until there are no more signals."""
+        if not interrupting.ident:
+            interrupting.start()
+        while not self.done.is_set():
+            self.turn += 1
+            try:
+                work[self.turn % len(work)](f"m-{self.turn}")
+            except Exception as error:  # noqa: BLE001
+                self.wrong.append(f"main: {type(error).__name__}: {error}")
 
     def look(self) -> None:
         """Look for what was left behind."""

@@ -169,6 +169,32 @@ def test_removed_log_loses_nothing(name: str, suffix: str, directory: Path) -> N
     assert disagreements(directory) == []
 
 
+def test_log_that_was_removed_from_idle_store_is_saved_by_maintenance(directory: Path) -> None:
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        write(operations, "a")
+        paths = [directory / METADATA_NAME, store_of(directory)]
+        for path in paths:
+            Path(f"{path}-wal").unlink()
+        problems = [problem for _ in paths for problem in operations.perform(MaintainStores()).problems]
+        assert ["what it held is saved" in problem for problem in problems] == [True, True]
+        assert operations.perform(MaintainStores()).problems == []
+        copy = directory.with_name("copy")  # as a crash leaves it now
+        shutil.copytree(directory, copy)
+        write(operations, "b")
+    with opened(copy) as operations:
+        assert count(operations) == 1
+        assert unsound(operations) == []
+
+
+def test_server_is_not_ready_when_its_directory_was_removed(directory: Path) -> None:
+    with opened(directory) as operations:
+        operations.ready()
+        rename(directory)
+        with pytest.raises(Unavailable, match="the data directory was"):
+            operations.ready()
+
+
 def test_new_connection_opens_directory_that_replaced_displaced_one(directory: Path) -> None:
     with opened(directory) as first:
         add_tenant(first, "t", "c")

@@ -278,9 +278,12 @@ class LocalOperations:
         return Repairing(place.metadata, place.tenant_stores, place.directory / TENANTS_NAME, place.copies)
 
     def ready(self) -> None:
-        """Raise Unavailable if the metadata cannot be read, or the default model is installed but fails."""
+        """Raise Unavailable if the metadata cannot be used, or the default model is installed but fails."""
         with Deferred(), self._door():
             self._runtime.outbox_depth()
+            problem = self._runtime.metadata.displacement()
+            if problem is not None:
+                raise Unavailable(problem)
             if self.perform(GetModel(model=self._runtime.default_model)).installed:
                 self.perform(EmbedTexts(texts=["Is the model ready?"]))
 

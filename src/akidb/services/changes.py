@@ -17,7 +17,7 @@ from akidb.domain.entities import Scope
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import Access
-from akidb.observe.interrupts import Interruptible
+from akidb.observe.interrupts import Deferred, Interruptible
 from akidb.operations import changes as ask
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
@@ -57,7 +57,7 @@ class Watch(Generic[ChangeT]):
 
     def look(self) -> ChangePage[ChangeT]:
         """Return the changes up to now."""
-        with self.admission:
+        with Deferred(), self.admission:
             return read_again(self._read, "tenant")
 
     @contextmanager

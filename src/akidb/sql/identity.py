@@ -87,7 +87,9 @@ class Placement:
                 with suppress(FileNotFoundError):  # SQLite reports it
                     self._identities = (*self._identities, FileIdentity(self._path))
                     self._identified = True
-        _refuse(self.problem())
+        self.require()
+        if self._problem_of_logs() is not None:
+            raise self._log_is_lost()
 
     def connected(self, connection: sa.Connection) -> None:
         """Note which log a new connection has opened: SQLite does not remove it before the last is closed."""
@@ -104,22 +106,14 @@ class Placement:
 
     def problem(self) -> str | None:
         """Return what happened to them; None if all are in place."""
-        problem = self._problem_of_file()
-        if problem is not None:
-            return problem
-        for driver, log in list(self._logs.items()):
-            if log is not None and log != _find(self._log_path) and driver in self._logs:
-                return self._log_is_gone()
-        return None
+        return self._problem_of_file() or self._problem_of_logs()
 
     def require(self, driver: Any = None) -> None:
         """Raise Unavailable if they are not in place, for a connection that is about to commit if given."""
-        problem = self._problem_of_file()
-        if problem is None:
-            log = self._logs.get(driver)
-            if log is not None and log != _find(self._log_path):
-                problem = self._log_is_gone()
-        _refuse(problem)
+        _refuse(self._problem_of_file())
+        log = self._logs.get(driver)
+        if log is not None and log != _find(self._log_path):
+            raise self._log_is_lost()
 
     def _problem_of_file(self) -> str | None:
         for identity in self._identities:
@@ -128,8 +122,16 @@ class Placement:
                 return problem
         return None
 
-    def _log_is_gone(self) -> str:
-        return f"the write-ahead log of {self._name} was removed or replaced while it was open"
+    def _problem_of_logs(self) -> str | None:
+        for driver, log in list(self._logs.items()):
+            if log is not None and log != _find(self._log_path) and driver in self._logs:
+                return f"the write-ahead log of {self._name} was removed or replaced; what it held is saved"
+        return None
+
+    def _log_is_lost(self) -> Unavailable:
+        return Unavailable(
+            f"the write-ahead log of {self._name} was removed or replaced; nothing was written: try again"
+        )
 
 
 def _find(path: str) -> tuple[int, int] | None:
@@ -144,5 +146,5 @@ def _refuse(problem: str | None) -> None:
     """Raise Unavailable if there is a problem: a write would be lost."""
     if problem is not None:
         raise Unavailable(
-            f"{problem}; nothing was written: undo that, or close all connections and open it again"
+            f"{problem}; nothing was written: undo that, or close all connections, and try again"
         )

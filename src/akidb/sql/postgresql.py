@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe import telemetry
+from akidb.observe.interrupts import Interruptible
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.ports.conflicts import ConnectionLost
 from akidb.sql.database import driver_of
@@ -251,7 +252,8 @@ class PostgresDatabase:
             raise Unavailable(f"{found}; {unknown}", public=f"{public}; {unknown}") from error
 
     def _connect(self) -> Session:
-        session = open_session(self._parameters)
+        with Interruptible():  # it may wait for the server
+            session = open_session(self._parameters)
         telemetry.count("connections_opened", self.kind)
         return session
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -61,7 +62,7 @@ def _connect() -> Any:
     if library.sqlite_version_info < MINIMUM_VERSION:
         raise Unavailable(f"SQLite {library.sqlite_version} is too old: 3.37 or later is needed")
     connection = library.connect(
-        f"file:{_quoted(_target.path)}?mode=rw",
+        f"file:{quote(str(_target.path.absolute()))}?mode=rw",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
@@ -81,12 +82,6 @@ def _connect() -> Any:
         connection.close()  # a damaged file must not stay open until garbage collection
         raise
     return connection
-
-
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path.absolute()))
 
 
 _engine = sa.create_engine(
@@ -297,7 +292,11 @@ class SqliteFile:
 
     def displacement(self) -> str | None:
         """Return what happened to the file, its log or what it is within; None if all are in place."""
-        return self._placement.problem()
+        problem = self._placement.problem()
+        if problem is not None and not self._placement.is_elsewhere():  # closing saves what the log holds
+            with suppress(Unavailable):
+                self._give(self._take(), broken=True)
+        return problem
 
     def erase(self) -> bool:
         """Erase all traces of deleted data in the file and its log; return whether it was possible.
@@ -383,12 +382,11 @@ class SqliteFile:
                 idle = self._idle.pop()
                 self._in_use.add(idle)
                 return idle
-        with translated(self.name):
-            self._placement.connecting()
         _target.path, _target.synchronous = self.path, self._synchronous
         _descriptors.connecting(self.path)
         try:
             with translated(self.path.name):
+                self._placement.connecting()
                 made = _engine.connect()
         except BaseException:
             _descriptors.disconnected(self.path)
@@ -401,8 +399,7 @@ class SqliteFile:
 
     def _give(self, connection: sa.Connection, *, broken: bool) -> None:
         surplus = [connection]
-        # SQLAlchemy closes the connection of an interrupted statement, and would open another for it.
-        broken = broken or connection.invalidated
+        broken = broken or connection.invalidated  # by an interrupt: SQLAlchemy would connect again
         with self._lock:
             self._in_use.discard(connection)
             outdated = connection in self._outdated
