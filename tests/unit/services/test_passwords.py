@@ -1,8 +1,10 @@
 """Password hashes: parameters, cost and verification."""
 
+import os
 import re
 import threading
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import argon2
@@ -130,6 +132,37 @@ def test_concurrent_hashes_are_limited(cheap: Passwords, monkeypatch: pytest.Mon
         thread.join()
     assert len(made) == 12
     assert most == MAX_CONCURRENT_HASHES
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_hash_uses_half_of_the_cores(cheap: Passwords, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    cores = {0: {0, 1, 2, 3, 4}}
+    monkeypatch.setattr(os, "sched_getaffinity", cores.__getitem__, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", cores.__setitem__, raising=False)
+    seen: list[Any] = []
+
+    def hash_one(*_: object) -> str:
+        seen.append(cores[0])
+        if fails:
+            raise HashingError("no memory")
+        return "made"
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", hash_one)
+    with pytest.raises(Unavailable) if fails else nullcontext():
+        cheap.hash(SECRET)
+    assert seen == [[2, 3, 4]]
+    assert cores[0] == {0, 1, 2, 3, 4}
+
+
+def test_hash_leaves_its_thread_on_all_cores(cheap: Passwords) -> None:
+    before = _cores()
+    assert cheap.verify(cheap.hash(SECRET), SECRET)
+    cheap.fingerprint(SECRET, "key")
+    assert _cores() == before
+
+
+def _cores() -> object:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
 def test_wait_timeout_raises_overloaded(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
