@@ -95,11 +95,13 @@ def hold(
     try:
         _reopen(target, held, count, opening, reads=reads, at_once=count)
         target.under_way()
-        due = time.monotonic() + every_seconds
+        due, reopens = time.monotonic() + every_seconds, 0.0
         while not target.over:
             if reads:
                 _drop_answered(target, held)
-            _reopen(target, held, count, opening, reads=reads, at_once=_REOPENINGS_AT_ONCE)
+            if time.monotonic() >= reopens:
+                reopens = time.monotonic() + REFUSED_PAUSE_SECONDS
+                _reopen(target, held, count, opening, reads=reads, at_once=_REOPENINGS_AT_ONCE)
             if time.monotonic() >= due:
                 due = time.monotonic() + every_seconds
                 _send_each(target, held, drip)
