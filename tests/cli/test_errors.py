@@ -126,7 +126,7 @@ def test_defect_location_is_reported_only_inside_package(file: Path, said: str) 
         ),
         (["serve", "--port", "65536"], "port", "must be less than or equal to 65535"),
         (["tenant", "get"], "tenant", "is missing"),
-        (["tenant", "list", "--nope"], "arguments", "No such option: --nope"),
+        (["tenant", "list", "--qqq"], "arguments", "No such option: --qqq"),
         (["tenant", "get", "a", "b"], "arguments", "Got unexpected extra argument(s) (b)"),
     ],
 )

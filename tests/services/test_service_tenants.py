@@ -104,7 +104,7 @@ def test_invalid_argument_is_named_and_nothing_is_stored(
 def test_duplicate_slug_or_external_id_is_named(world: World) -> None:
     world.tenant("Aki", external_id="crm/7")
     with pytest.raises(AlreadyExists) as caught:
-        world.tenant("AKI")
+        world.tenant("AKI", slug="aki")
     assert caught.value.fields == {"entity": "tenant", "field": "slug", "value": "aki"}
     with pytest.raises(AlreadyExists) as caught:
         world.tenant("Other", external_id="crm/7")
