@@ -114,6 +114,9 @@ def test_store_is_usable_after_repair(case: str, path: Path, akidb: Run) -> None
     aside = list((DATA / "backups").glob("*.db")) if (DATA / "backups").exists() else []
     assert [each.read_bytes() for each in aside] == ([content] if is_moved else [])
     assert akidb("doctor", "--repair").out == "nothing to repair\n"
+    with library.connect(DATA) as db:
+        *_, entry = db.tenants.get("one").audit()
+    assert (entry.action, entry.reason) == ("store.repair", planned["repairs"][0]["kind"])
 
 
 @pytest.mark.parametrize("name", [STRANGER, "notes"])

@@ -6,7 +6,7 @@ from typing import Any
 from metadata_model import Row, canonical, folded, visible
 from metadata_tenancy import Tenancy
 
-from akidb.domain.errors import AlreadyExists, QuotaExceeded, Unauthenticated
+from akidb.domain.errors import AlreadyExists, NotFound, QuotaExceeded, Unauthenticated
 
 DIMENSION = 16
 
@@ -201,13 +201,19 @@ class Model(Tenancy):
 
     def tenant_copy(self, tenant: str, slug: str, *, name: str | None = None) -> Row:
         """A tenant of its own; `adopt` follows, with the IDs that the program gave to what is below it."""
-        (origin,) = self.walk(tenant)
+        try:
+            (origin,) = self.walk(tenant)
+        except NotFound:
+            gone = self.find("tenant", tenant, deleted=True)["tenant_id"]  # raises the same
+            self.record("tenant.copy", gone, ("tenant", gone), result="denied", reason="not_found")
+            raise
         taken = [row for row in self.all("tenant") if row["slug"] == slug]
         if taken:
             raise AlreadyExists("tenant", "slug", slug)
         new_id = self.request.new_id
         new = {"tenant_id": new_id, "slug": slug, "name": name or origin["name"], "external_id": None}
         self._branch("tenant", origin, new)
+        self.record("tenant.copy", origin["tenant_id"], ("tenant", new_id))
         self.record("tenant.copy", new_id, ("tenant", origin["tenant_id"]))
         return visible(self.rows["tenant"][new_id])
 

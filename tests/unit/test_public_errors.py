@@ -23,6 +23,7 @@ PUBLIC = {
     # Of the request, the model, the archive or the program.
     *(
         "tenant_id",
+        "tenant.tenant_id",
         "state",
         "found",
         "known",
@@ -33,6 +34,7 @@ PUBLIC = {
         "self.schema",
         "TRANSACTION_POOLING",
         "library.sqlite_version",
+        "type(error).__name__",
     ),
     *("collection.embedding_model", "collection.embedding_fingerprint", "embedder.fingerprint"),
     *("model.package", "len(wheels)", "count", "size", "len(content)"),

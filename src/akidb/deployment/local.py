@@ -5,8 +5,8 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,9 @@ from akidb.archive import FramedArchives
 from akidb.deployment.models import local_models
 from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
 from akidb.deployment.places import DirectoryPlace, Location, Place, open_place, prepare
+from akidb.deployment.repair import OPERATION as REPAIR
 from akidb.deployment.repair import Repair, Repairing
+from akidb.deployment.restore import OPERATION as RESTORE
 from akidb.deployment.restore import Restoring, empty_directory
 from akidb.deployment.shared_settings import refuse_other_settings
 from akidb.documents.schema import STEPS
@@ -28,7 +30,7 @@ from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
 from akidb.observe import telemetry
 from akidb.observe.interrupts import Deferred, InterruptibleStream
-from akidb.observe.operations import hide, show
+from akidb.observe.operations import Running, hide, show
 from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.operations.declare import Request
 from akidb.operations.embeddings import EmbedTexts, GetModel
@@ -55,7 +57,7 @@ from akidb.services.scope_cache import ScopeCache
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenants import TenantService
-from akidb.services.transactions import Transactions
+from akidb.services.transactions import Change, Transactions
 from akidb.services.upkeep import UpkeepService
 from akidb.services.users import UserService
 from akidb.settings import Settings
@@ -255,12 +257,13 @@ class LocalOperations:
         """
         runtime = self._runtime
         archive = _interruptible(archive)
-        with Deferred(), self._door(), runtime.scratch.seekable(archive) as seekable:
+        with self.admitted(RESTORE), runtime.scratch.seekable(archive) as seekable:
             restoring = Restoring(
                 runtime.metadata,
                 runtime.tenant_stores,
                 runtime.stores,
                 runtime.ids,
+                runtime.place.clock.now,
                 runtime.scratch.room_bytes,
             )
             counts = restoring.restore(seekable).counts
@@ -269,13 +272,23 @@ class LocalOperations:
                 raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")
         return counts
 
+    @contextmanager
+    def admitted(self, name: str) -> Iterator[None]:
+        """Admit and measure an operation that has no row in the table, as `perform` does for the others."""
+        running = Running(name, self._runtime.settings.slow_operation_seconds)
+        with Deferred(), self._door(), running:
+            yield
+
     def repairing(self) -> Repairing:
         """Return the repairs of the directory's stores. Raises InvalidArgument for a database."""
         self._require_open()
         place = self._runtime.place
         if not isinstance(place, DirectoryPlace):
             raise InvalidArgument("url", "must be a data directory here, not a database")
-        return Repairing(place.metadata, place.tenant_stores, place.directory / TENANTS_NAME, place.copies)
+        tenants, ids, clock = place.directory / TENANTS_NAME, self._runtime.ids, place.clock
+        return Repairing(
+            place.metadata, place.tenant_stores, tenants, place.copies, lambda: Change(clock.now(), ids)
+        )
 
     def ready(self) -> None:
         """Raise Unavailable if the metadata cannot be used, or the default model is installed but fails."""
@@ -398,7 +411,8 @@ def repair_local(
         repairing = operations.repairing()
         plan = repairing.plan()
         if plan and agree(plan):
-            repairing.carry_out(plan)
+            with operations.admitted(REPAIR):
+                repairing.carry_out(plan)
         return plan
     finally:
         operations.close()

@@ -4,7 +4,7 @@ A store becomes unusable if its file and the metadata disagree, as after two pro
 if the file is missing or damaged. No repair deletes a file: one that cannot be used is moved to the copies.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,11 @@ from akidb.domain.names import MAX_INTEGER
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.store_access import is_behind
+from akidb.services.transactions import Change
 from akidb.sql.schema_backups import SchemaBackups
+
+OPERATION = "store.repair"
+"""Its name in the audit and in metrics. It has no row in the table: it needs the directory for itself."""
 
 Kind = Literal["adopt", "set_aside", "forget"]
 
@@ -37,13 +41,19 @@ class Repairing:
     """The repairs of one open directory."""
 
     def __init__(
-        self, metadata: MetadataStore, stores: TenantStores, directory: Path, copies: SchemaBackups
+        self,
+        metadata: MetadataStore,
+        stores: TenantStores,
+        directory: Path,
+        copies: SchemaBackups,
+        change: Callable[[], Change],
     ) -> None:
-        """Take the open stores; `directory` is that of the tenants' files."""
+        """Take the open stores; `directory` is that of the tenants' files, `change` makes a new change."""
         self._metadata = metadata
         self._stores = stores
         self._directory = directory
         self._copies = copies
+        self._change = change
 
     def plan(self) -> list[Repair]:
         """Return the repairs that are needed; changes nothing.
@@ -143,7 +153,10 @@ class Repairing:
             if found is None or found.tenant_id != tenant_id:
                 raise Unavailable(f"{path.name} has changed since it was looked at; run the command again")
             store_id = found.store_id
+        change = self._change()
         with self._metadata.transaction() as tx:
+            change.tx = tx
+            change.audit(OPERATION, tenant_id, tenant_id, reason=kind)
             tx.stores.forget(tenant_id)
             if store_id is None:
                 tx.outbox.remove(tenant_id, MAX_INTEGER)

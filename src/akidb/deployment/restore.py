@@ -7,6 +7,7 @@ A marker file shows that a restore is in progress or was interrupted; such a dir
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -17,14 +18,25 @@ from akidb.domain.archives import fault
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.metadata import schema
-from akidb.ports.archive import ArchiveReader, CollectionImage, Documents, Rows, StoreHead, Tombstones
+from akidb.ports.archive import (
+    ArchiveReader,
+    CollectionImage,
+    Documents,
+    Rows,
+    StoreHead,
+    TenantRecord,
+    Tombstones,
+)
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.archive_checks import Contents, check_agreement, check_archive
 from akidb.services.archives import open_archive, require_same
 from akidb.services.store_access import StoreAccess
+from akidb.services.transactions import Change
 from akidb.sql.sqlite import create_file, make_directory, sync_directory
 
+OPERATION = "backup.restore"
+"""Its name in the audit and in metrics. It has no row in the table of operations: it needs an empty store."""
 MARKER_NAME = "restore-unfinished"
 
 
@@ -37,16 +49,19 @@ class Restoring:
         tenant_stores: TenantStores,
         access: StoreAccess,
         ids: IdGenerator,
+        now: Callable[[], datetime],
         room_bytes: Callable[[], int],
     ) -> None:
         self._metadata = metadata
         self._tenant_stores = tenant_stores
         self._access = access
         self._ids = ids
+        self._now = now
         self._room_bytes = room_bytes
         self._stores: dict[TenantId, StoreId] = {}
         self._collections: dict[TenantId, list[CollectionImage]] = {}
         self._registered: set[TenantId] = set()
+        self._tenants: list[TenantId] = []
 
     def restore(self, archive: IO[bytes]) -> Contents:
         """Check the whole archive, then restore its content.
@@ -95,10 +110,15 @@ class Restoring:
                     tx = tx or writing.enter_context(self._metadata.transaction())
                     if isinstance(part, Rows):
                         tx.records.write(part)
+                        self._tenants += [row.tenant_id for row in part.rows if isinstance(row, TenantRecord)]
             require_same(reader, contents)
             assert tx is not None  # for the summary at least
             for tenant_id in self._stores:
                 self._reconcile(tx, tenant_id)
+            change = Change(self._now(), self._ids)
+            change.tx = tx
+            for tenant_id in self._tenants:
+                change.audit(OPERATION, tenant_id, tenant_id, is_subject=False)
         self._collections.clear()
 
     def _reconcile(self, tx: MetadataTransaction, tenant_id: TenantId) -> None:

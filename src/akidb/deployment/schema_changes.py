@@ -18,10 +18,17 @@ from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema
 from akidb.domain.errors import NotFound
 from akidb.metadata import schema as metadata_schema
+from akidb.observe.logs import logger
+from akidb.observe.operations import Running
 from akidb.settings import Settings
 from akidb.sql.database import SqlDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
+
+OPERATION = "schema.migrate"
+"""Its name in metrics. It has no row in the table of operations: it works on stores that are not open."""
+
+_log = logger("akidb.deployment")
 
 Advance = Callable[[int, int], None]
 """Called with the number of tenant stores done and their total."""
@@ -79,10 +86,20 @@ def migrate(
     is given, Unavailable for a schema newer than this program.
     """
     target = metadata_schema.HEAD if to is None else metadata_schema.check_version(to)
+    with Running(OPERATION, settings.slow_operation_seconds):
+        change = _migrate(place, settings, target, known=to is not None, dry_run=dry_run, advance=advance)
+    if change.changed:
+        _log.info("the schema was migrated from %s to %s", change.found, change.to)
+    return change
+
+
+def _migrate(
+    place: Location, settings: Settings, target: str, *, known: bool, dry_run: bool, advance: Advance
+) -> SchemaChange:
     if isinstance(place, str):
         return _migrate_database(place, settings, target, dry_run=dry_run)
     if not (place / METADATA_NAME).exists():
-        if to is not None:
+        if known:
             raise NotFound("store", place)
         if not dry_run:
             _make(place, settings)

@@ -9,7 +9,7 @@ from akidb.operations import tenants
 from akidb.operations.declare import InTenant, Request, Work, operation
 
 
-@operation("backup.create", "GET", "/v1/backup", gives="bytes", work=Work.HEAVY)
+@operation("backup.create", "GET", "/v1/backup", gives="bytes", audited=True, work=Work.HEAVY)
 class CreateBackup(Request[None], kw_only=True, frozen=True):
     """Download a backup of all tenants, to be restored with `akidb restore`.
 
@@ -22,6 +22,7 @@ class CreateBackup(Request[None], kw_only=True, frozen=True):
     "GET",
     tenants.ONE + "/export",
     gives="bytes",
+    audited=True,
     work=Work.HEAVY,
     needs=Access.METADATA_READ,
 )

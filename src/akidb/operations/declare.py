@@ -110,6 +110,8 @@ class Operation:
     status: int = 200
     changes: bool
     """Whether it modifies data, and therefore accepts an Idempotency-Key."""
+    audited: bool
+    """Whether it leaves an audit entry of this name: what changes metadata, or gives away a whole tenant."""
     grows: bool
     """Whether it stores more: it is refused when only the reserve of the disk is left."""
     work: Work
@@ -323,6 +325,7 @@ OPERATIONS: dict[type[Request[Any]], Operation] = {}
 def operation(name: str, method: str = "", path: str = "", **columns: Any) -> Callable[[RequestT], RequestT]:
     """Add a request to the table; `columns` are fields of `Operation`."""
     columns.setdefault("changes", method != "GET")
+    columns.setdefault("audited", columns["changes"])
     columns.setdefault("grows", columns["changes"])
     columns.setdefault("work", Work.SLOW if columns["changes"] else Work.QUICK)
 

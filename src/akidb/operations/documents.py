@@ -37,6 +37,7 @@ IDS_OR_FILTER = ("ids", "filter")
     "POST",
     ALL,
     needs=Access.DOCUMENT_WRITE,
+    audited=False,
     more_with={"documents": (MANY, Work.HEAVY)},
     raises=(RateLimited, QuotaExceeded),
 )
@@ -105,6 +106,7 @@ class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     member="deleted",
     one_of=IDS_OR_FILTER,
     grows=False,
+    audited=False,
     raises=(RateLimited, OperationTimeout),
 )
 class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
@@ -122,6 +124,7 @@ class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
     more_with={"ids": (MANY, Work.HEAVY), "filter": (0, Work.HEAVY)},
     member="updated",
     one_of=IDS_OR_FILTER,
+    audited=False,
     raises=(RateLimited, QuotaExceeded, OperationTimeout),
 )
 class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):

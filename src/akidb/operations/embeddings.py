@@ -29,7 +29,7 @@ class GetModel(Request[ModelInfo], kw_only=True, frozen=True):
     model: Model
 
 
-@operation("model.pull", "POST", "/v1/models/{model}/pull", grows=False)
+@operation("model.pull", "POST", "/v1/models/{model}/pull", audited=False, grows=False)
 class PullModel(Request[ModelInfo], kw_only=True, frozen=True):
     """Download an embedding model and verify its hash, unless it is already installed."""
 

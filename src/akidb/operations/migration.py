@@ -21,7 +21,7 @@ class MigrateV1ToV2(Request[MigrationReport], kw_only=True, frozen=True):
     overwrite: Flag = False
 
 
-@operation("migration.v2_to_v1", local=True)
+@operation("migration.v2_to_v1", local=True, audited=False)
 class MigrateV2ToV1(Request[ReturnReport], kw_only=True, frozen=True):
     """Write every tenant as an AkiDB 1.x manifest to a directory that contains nothing else."""
 

@@ -91,6 +91,7 @@ class DeleteUser(OfUser[None], kw_only=True, frozen=True):
     ALL + "/verify-password",
     needs=Access.METADATA_READ,
     changes=False,
+    audited=True,
     work=Work.PASSWORD,
     raises=(Unauthenticated,),
 )

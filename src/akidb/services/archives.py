@@ -44,6 +44,7 @@ from akidb.ports.clock import Clock
 from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.services.archive_audit import TENANTS_AT_ONCE, Departure, origin, tenants_in
 from akidb.services.archive_checks import Contents, check_archive, check_schemas
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
 from akidb.services.dispatch import handles
@@ -134,28 +135,47 @@ class ArchiveService:
 
     @handles(ask.CreateBackup)
     def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - no fields
-        known = read_metadata(self._metadata, lambda tx: tx.stores.list())
-        writer = self._writer(sink, "backup")
-        for tenant_id, _ in known:
-            with ExitStack() as opened:
-                try:
-                    image = opened.enter_context(self._image(tenant_id, patient=True))
-                except (NotFound, Unavailable):
-                    if self._has_store(tenant_id):
-                        raise
-                    continue  # purged since the list was read
-                if image is not None:
-                    _write_store(writer, tenant_id, image, image.collections())
-        with self._metadata.image() as tx:
-            for table in RECORDS:
-                for rows in tx.records.read(table):
-                    writer.add(rows)
-        writer.finish()
+        with Departure("backup.create", self._transactions, sink) as target:
+            writer = self._writer(target, "backup")
+            begun = self._back_up_stores(writer, target)
+            with self._metadata.snapshot() as tx:
+                others = tenants_in(tx) - begun
+            target.begin(sorted(others, key=lambda tenant_id: tenant_id.raw))
+            begun |= others
+            with self._metadata.image() as tx:
+                new = (
+                    tenants_in(tx) - begun
+                )  # created since; their entries follow, as this holds a connection
+                for table in RECORDS:
+                    for rows in tx.records.read(table):
+                        writer.add(rows)
+            target.begin(sorted(new, key=lambda tenant_id: tenant_id.raw))
+            writer.finish()
+
+    def _back_up_stores(self, writer: ArchiveWriter, target: Departure) -> set[TenantId]:
+        """Write every store; return the tenants that were recorded."""
+        known = [tenant_id for tenant_id, _ in read_metadata(self._metadata, lambda tx: tx.stores.list())]
+        for at in range(0, len(known), TENANTS_AT_ONCE):
+            some = known[at : at + TENANTS_AT_ONCE]
+            target.begin(some)
+            for tenant_id in some:
+                with ExitStack() as opened:
+                    try:
+                        image = opened.enter_context(self._image(tenant_id, patient=True))
+                    except (NotFound, Unavailable):
+                        if self._has_store(tenant_id):
+                            raise
+                        continue  # purged since the list was read
+                    if image is not None:
+                        _write_store(writer, tenant_id, image, image.collections())
+                target.finish(tenant_id)
+        return set(known)
 
     @handles(ask.ExportTenant)
     def export(self, asked: ask.ExportTenant, *, sink: ByteSink) -> None:
-        tenant_id = read_metadata(self._metadata, lambda tx: tx.tenants.get(asked.tenant).tenant_id)
-        with self._image(tenant_id) as image:
+        action = OPERATIONS[ask.ExportTenant].name
+        tenant_id = origin(self._metadata, self._transactions, asked.tenant, action).tenant_id
+        with self._image(tenant_id) as image, Departure(action, self._transactions, sink) as target:
             # Read after opening the store and before writing: omits collections purged in between.
             rows = self._rows(tenant_id)
             known = {
@@ -164,7 +184,8 @@ class ArchiveService:
             every = [] if image is None else image.collections()
             found = [each for each in every if each.collection_id in known]
             self._format.require_exportable(rows, len(found))
-            writer = self._writer(sink, "tenant")
+            target.begin([tenant_id])
+            writer = self._writer(target, "tenant")
             if image is not None:
                 _write_store(writer, tenant_id, image, found)
             for part in rows:
@@ -198,8 +219,9 @@ class ArchiveService:
         key = request_key(OPERATIONS[ask.CopyTenant], asked)
         if (done := self._answered(key, Tenant)) is not None:
             return done
+        action = OPERATIONS[ask.CopyTenant].name
+        tenant_id = origin(self._metadata, self._transactions, asked.tenant, action).tenant_id
         with self._metadata.read() as tx:
-            tenant_id = tx.tenants.get(asked.tenant).tenant_id
             refuse([] if is_free_slug(tx, asked.slug) else [taken("slug", asked.slug)])
         with self._image(tenant_id) as image:
             rows = self._rows(tenant_id)
@@ -322,6 +344,7 @@ class ArchiveService:
             if store_id is not None:
                 change.tx.stores.register(branch.tenant_id, store_id)
                 change.add_to_outbox(branch.tenant_id, "tenant", branch.tenant_id)
+            change.audit("tenant.copy", branch.origin_id, branch.tenant_id)
             change.audit("tenant.copy", branch.tenant_id, branch.origin_id)
             return change.tx.tenants.get(branch.tenant_id)
 

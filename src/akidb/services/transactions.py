@@ -46,10 +46,15 @@ class Change:
         reason: str | None = None,
         result: AuditResult = AuditResult.ALLOWED,
         metadata: Mapping[str, Any] | None = None,
+        is_subject: bool = True,
     ) -> None:
-        """Add an audit entry, such as `tenant.suspend`; `metadata` contains only IDs and codes."""
-        self.tenant_id = tenant_id
-        context.note_tenant(tenant_id)
+        """Add an audit entry, such as `tenant.suspend`; `metadata` contains only IDs, codes and numbers.
+
+        The tenant is the one that the change is about, if it `is_subject`.
+        """
+        if is_subject:
+            self.tenant_id = tenant_id
+            context.note_tenant(tenant_id)
         request = context.current()
         self.tx.audit.add(
             AuditEntry(
