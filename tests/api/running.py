@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from akidb.api.app import Application, create_app
+from akidb.api.limits import LIMITS, Limits
 from akidb.api.server import Server
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
@@ -30,6 +31,9 @@ from akidb.api.server import serve
 from akidb.settings import load
 serve(Path(sys.argv[1]), load(), port=0, on_listening=lambda at: print(at.url, at.socket, flush=True))
 """
+
+
+_LIMITED = 'test -z "$OPEN_FILES" || ulimit -n "$OPEN_FILES"; exec "$@"'
 
 
 class Process(NamedTuple):
@@ -48,12 +52,15 @@ class Process(NamedTuple):
 
 @contextmanager
 def process(directory: Path, **environment: str) -> Iterator[Process]:
-    """Serve `directory` from a separate process until the test ends or stops it."""
+    """Serve `directory` from a separate process until the test ends or stops it.
+
+    OPEN_FILES is its limit on file descriptors.
+    """
     log = directory.parent / f"{directory.name}.log"
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(directory)],
+            ["sh", "-c", _LIMITED, "sh", sys.executable, "-c", _SERVE, str(directory)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -81,13 +88,13 @@ class Threaded(NamedTuple):
 
 
 @contextmanager
-def threaded(directory: Path, **settings: Any) -> Iterator[Threaded]:
+def threaded(directory: Path, limits: Limits = LIMITS, **settings: Any) -> Iterator[Threaded]:
     """Serve `directory` from a thread of this process."""
     chosen = Settings(**settings)
     operations = open_local(directory, chosen)
     assert operations.directory is not None
     tcp, unix = bind_tcp("127.0.0.1", 0), UnixSocket(operations.directory)
-    app = create_app(operations, chosen)
+    app = create_app(operations, chosen, limits)
     listening = threading.Event()
     server = Server(app, listening.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [tcp, unix.bound]})
@@ -130,13 +137,37 @@ def _declare_empty_body(request: httpx.Request) -> None:
         request.headers.setdefault("content-type", "application/json")
 
 
+def sending(url: str, data: bytes, *, unread_bytes: int | None = None) -> socket.socket:
+    """A connection on which these bytes were sent. `unread_bytes` is the size of its receive buffer."""
+    address = httpx.URL(url)
+    connected = socket.socket()
+    connected.settimeout(30)
+    if unread_bytes is not None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, unread_bytes)
+    connected.connect((address.host, address.port))
+    connected.sendall(data)
+    return connected
+
+
+def head(method: str, path: str, *headers: str) -> bytes:
+    """A request head."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def json_head(path: str, length: int) -> bytes:
+    """The head of a POST with a JSON body."""
+    return head("POST", path, "Content-Type: application/json", f"Content-Length: {length}")
+
+
+def said(connection: socket.socket) -> bytes:
+    """What the server sends until it ends the connection."""
+    try:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    except ConnectionResetError:
+        return b""
+
+
 def half_sent(url: str, body: bytes) -> socket.socket:
     """A connection on which half of a tenant creation request was sent."""
-    address = httpx.URL(url)
-    connected = socket.create_connection((address.host, address.port), timeout=30)
-    head = (
-        "POST /v1/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    connected.sendall(head.encode() + body[: len(body) // 2])
-    return connected
+    return sending(url, json_head("/v1/tenants", len(body)) + body[: len(body) // 2])

@@ -21,6 +21,7 @@ from .running import Threaded, carry_out, client, threaded
 _SPECIFIED = {
     "not_found": 404,
     "request_timeout": 408,
+    "head_too_large": 431,
     "already_exists": 409,
     "invalid_argument": 400,
     "invalid_state": 409,

@@ -1,20 +1,24 @@
 """Server limits: body size, head size and concurrent requests."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from akidb.api import bodies
-from akidb.api.bodies import MAX_BODY_BYTES
+from akidb.api.limits import LIMITS
+from akidb.domain.entities import Tenant
+from akidb.operations.tenants import CreateTenant
 
-from .conftest import problem
-from .running import Process, Threaded, client, half_sent, threaded
+from .conftest import problem, vector
+from .running import Process, Threaded, carry_out, client, half_sent, said, sending, threaded
 
 JSON = {"content-type": "application/json"}
+MAX_BODY_BYTES = LIMITS.body_bytes
 
 
 def test_body_with_excessive_content_length_is_rejected_unread(http: httpx.Client, server: Process) -> None:
@@ -48,10 +52,10 @@ def test_chunked_body_is_accepted(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("sent", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000])
 def test_unterminated_head_is_rejected(server: Process, sent: bytes) -> None:
-    url = httpx.URL(server.url)
-    with socket.create_connection((url.host, url.port), timeout=10) as raw:
-        raw.sendall(sent)
-        assert raw.recv(65536).startswith(b"HTTP/1.1 400 ")
+    with sending(server.url, sent) as raw:
+        answer = said(raw)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"urn:akidb:error:head_too_large" in answer
 
 
 def test_long_head_and_long_body_are_accepted(http: httpx.Client) -> None:
@@ -66,53 +70,71 @@ def small_server(tmp_path: Path) -> Iterator[Threaded]:
         yield running
 
 
-def test_request_over_limit_gets_retry_after(small_server: Threaded) -> None:
-    body = b'{"name": "Slow"}'
-    with half_sent(small_server.url, body) as slow, client(small_server.url) as http:
-        _wait_until_admitted(http)
-        answer = http.post("/v1/tenants", json={"name": "Refused"})
-        problem(answer, 503, "overloaded", queue="request")
-        assert answer.headers["retry-after"] == "1"
-        assert http.get("/health/live").status_code == 200
-        assert http.get("/metrics").status_code == 200
-        slow.sendall(body[len(body) // 2 :])
-        assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")
+def test_request_over_limit_gets_retry_after(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, release = threading.Event(), threading.Event()
+    perform = small_server.operations.perform
+
+    def create(asked: CreateTenant) -> Tenant:
+        entered.set()
+        assert release.wait(30)
+        return perform(asked)
+
+    carry_out(monkeypatch, small_server, {CreateTenant: create})
+    with client(small_server.url) as http, ThreadPoolExecutor(1) as aside:
+        slow = aside.submit(httpx.post, f"{small_server.url}/v1/tenants", json={"name": "Slow"}, timeout=60)
+        try:
+            assert entered.wait(30)
+            answer = http.post("/v1/tenants", json={"name": "Refused"})
+            problem(answer, 503, "overloaded", queue="request")
+            assert answer.headers["retry-after"] == "1"
+            for path in ("/health/live", "/health/ready", "/metrics"):
+                assert http.get(path).status_code == 200
+        finally:
+            release.set()
+        assert slow.result().status_code == 201
         assert [t["name"] for t in http.get("/v1/tenants").json()["items"]] == ["Slow"]
 
 
-def _wait_until_admitted(http: httpx.Client) -> None:
-    for _ in range(1000):
-        if http.get("/health/ready").status_code == 503:
-            return
-    raise AssertionError("the slow request was never admitted")
+def test_unfinished_body_takes_no_slot(small_server: Threaded) -> None:
+    body = b'{"name": "Slow"}'
+    with half_sent(small_server.url, body) as slow, client(small_server.url) as http:
+        _wait_until_in_flight(http, 2)
+        assert http.post("/v1/tenants", json={"name": "Quick"}).status_code == 201
+        for path in ("/health/live", "/health/ready", "/metrics"):
+            assert http.get(path).status_code == 200
+        slow.sendall(body[len(body) // 2 :])
+        assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")
 
 
-def test_early_client_disconnect_frees_its_slot(small_server: Threaded) -> None:
+def _wait_until_in_flight(http: httpx.Client, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while f"akidb_http_requests_in_flight {count}.0" not in http.get("/metrics").text:
+        assert time.monotonic() < deadline
+
+
+def test_client_disconnect_within_a_body_is_counted(small_server: Threaded) -> None:
     with client(small_server.url) as http:
         with half_sent(small_server.url, b'{"name": "Never finished"}'):
-            _wait_until_admitted(http)
-        for _ in range(1000):
-            if http.get("/health/ready").status_code == 200:
-                break
+            _wait_until_in_flight(http, 2)
+        _wait_until_in_flight(http, 1)
         assert http.get("/v1/tenants").json()["items"] == []
         figures = http.get("/metrics").text
     assert 'akidb_http_requests_total{method="POST",route="/v1/tenants",status="499"} 1.0' in figures
 
 
-def test_stalled_body_releases_its_slot(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.3)
-    with half_sent(small_server.url, b'{"name": "Never finished"}') as slow, client(small_server.url) as http:
-        said = b"".join(iter(lambda: slow.recv(65536), b""))  # to the end: the connection is closed
-        assert said.startswith(b"HTTP/1.1 408 ")
-        assert b"urn:akidb:error:request_timeout" in said
-        assert http.get("/health/ready").status_code == 200
+@pytest.mark.parametrize("end", [b"]}", b"]", b'], "name": "x"}'], ids=["valid", "malformed", "duplicate"])
+def test_body_of_many_values_is_refused_before_it_is_decoded(http: httpx.Client, end: bytes) -> None:
+    body = b'{"name": [' + b"[]," * 2_000_000 + b"[]" + end
+    answer = http.post("/v1/tenants", content=body, headers=JSON)
+    problem(answer, 400, "invalid_argument", field="body", reason="must contain at most 1000000 values")
 
 
-def test_slow_body_is_accepted(small_server: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.5)
-    body = b'{"name": "Slow but steady"}'
-    with half_sent(small_server.url, body) as slow:
-        for byte in body[len(body) // 2 :]:
-            time.sleep(0.1)
-            slow.sendall(bytes([byte]))
-        assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")
+def test_large_batch_is_decoded_in_pieces_and_written(http: httpx.Client, collection: str) -> None:
+    metadata = {"note": 'a "[{,:" b' * 20}
+    documents = [{"id": f"d{n}", "vector": vector(1.0, n), "metadata": metadata} for n in range(6000)]
+    answer = http.post(f"{collection}/documents", json={"documents": documents})
+    assert answer.status_code == 200, answer.text
+    documents[-1] = {**documents[-1], "vector": [1.0]}
+    wrong = http.post(f"{collection}/documents", json={"documents": documents})
+    problem(wrong, 400, "invalid_argument", field="documents[5999].vector")
+    assert http.post(f"{collection}/documents/count", json={}).json() == {"count": 6000}

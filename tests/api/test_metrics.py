@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from akidb.observe.metrics import BUCKETS_SECONDS
 
 from .conftest import vector
-from .running import client, half_sent, process
+from .running import client, process
 
 PAGE = Path(__file__).parents[2] / "docs/observability.md"
 ROW = re.compile(r"\| `(akidb_\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| .+ \|")
@@ -158,14 +158,3 @@ def test_documentation_lists_exactly_exported_metrics(families: Families) -> Non
 def test_metrics_contain_no_tenant_data(text: str) -> None:
     assert "secret" not in text
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7", text)
-
-
-def test_overloaded_server_still_serves_metrics(tmp_path: Path) -> None:
-    with (
-        process(tmp_path / "data", AKIDB_MAX_QUEUED_REQUESTS="1") as running,
-        client(running.url) as http,
-        half_sent(running.url, b'{"name": "Aki Labs"}'),
-    ):
-        while http.get("/v1/tenants").status_code != 503:
-            pass
-        assert http.get("/metrics").status_code == 200

@@ -13,11 +13,14 @@ from akidb.api import docs, errors, health, openai, openapi, operations
 from akidb.api.bodies import ClientDisconnected
 from akidb.api.endpoint import endpoint_of
 from akidb.api.errors import MethodNotAllowed
+from akidb.api.limits import LIMITS, Limits
 from akidb.api.long_poll import LongPolls
 from akidb.api.metrics import Metrics
 from akidb.api.middleware import ABORTED, Middleware
 from akidb.api.request_record import record_of
+from akidb.api.room import Room
 from akidb.api.routing import Route
+from akidb.api.stream_places import StreamPlaces
 from akidb.api.workers import EACH, Workers
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, NotFound
@@ -39,14 +42,21 @@ _logger = logger("akidb.api")
 class Application:
     """The ASGI application and the dependencies of its routes."""
 
-    def __init__(self, operations: LocalOperations, settings: Settings) -> None:
+    def __init__(self, operations: LocalOperations, settings: Settings, limits: Limits) -> None:
         self.operations = operations
         self.settings = settings
+        self.limits = limits
         self.metrics = Metrics()
         self.workers = Workers(
-            capacity=settings.max_queued_requests, slow_each=_slow_each(operations, settings)
+            capacity=settings.max_queued_requests,
+            streams=limits.streams + limits.local_streams,
+            slow_each=_slow_each(operations, settings),
         )
-        self.long_polls = LongPolls(self.workers)
+        self.bodies = Room(limits.all_bodies_bytes, "body", limits)
+        self.answers = Room(limits.all_answers_bytes, "response", limits)
+        self.streams = StreamPlaces(limits, places=limits.streams)
+        self.local_streams = StreamPlaces(limits, places=limits.local_streams)
+        self.long_polls = LongPolls(self.workers, limits)
         self._router = Litestar(
             # OPTIONS first: Litestar adds its own to a path without one.
             [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
@@ -83,9 +93,9 @@ class Application:
         self.workers.close()
 
 
-def create_app(operations: LocalOperations, settings: Settings) -> Application:
+def create_app(operations: LocalOperations, settings: Settings, limits: Limits = LIMITS) -> Application:
     """Create the application that serves `operations`. The caller closes it, then the operations."""
-    return Application(operations, settings)
+    return Application(operations, settings, limits)
 
 
 def _slow_each(operations: LocalOperations, settings: Settings) -> int:

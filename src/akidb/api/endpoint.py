@@ -1,6 +1,7 @@
 """Executes one request: reads body, query and condition, runs in a worker thread, sends the response."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -11,10 +12,13 @@ from litestar.response.base import ASGIResponse
 
 from akidb.api import bodies, queries
 from akidb.api import headers as request_headers
+from akidb.api.bodies import Body
+from akidb.api.exchange import exchange_of
 from akidb.api.paths import places_of
 from akidb.api.request_record import record_of
+from akidb.api.room import Share
 from akidb.api.routing import App, Call, Later, Nothing, Route
-from akidb.api.streams import Stream
+from akidb.api.streams import Sent, Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.observe.context import RequestContext, bound, current
 from akidb.operations import Work
@@ -34,25 +38,37 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return _carry_out(app, route, request, b"")
 
     async def serve(request: Request[Any, Any, Any]) -> ASGIResponse:
-        with app.workers.admitted():
-            headers = record_of(request.scope).headers
-            body = await bodies.read(headers, request.receive, wanted=takes_body)
+        app.workers.check_open()
+        exchange = exchange_of(request.scope)
+        with app.bodies.share(exchange, lambda: exchange.body_rate) as share:
+            body = await _body(app, request, share, wanted=takes_body)
             work = Work.HEAVY if len(body) > LARGE_BODY_BYTES else route.work
             name = _name(route, request)
-            answer = await app.workers.run(partial(_begin, app, route, request, body, work), work, name)
-            if isinstance(answer, Later):
-                return await app.workers.run(answer.perform, answer.work, name)
-            return answer
+            try:
+                with app.workers.admitted():
+                    begun = await app.workers.run(
+                        partial(_begin, app, route, request, body, work), work, name
+                    )
+                    if isinstance(begun, Later):
+                        answer: ASGIResponse = await app.workers.run(begun.perform, begun.work, name)
+                    else:
+                        answer = begun
+            finally:
+                bodies.give_back(body)
+        return await _passed_on(app, route, request, answer)
 
     async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
+        app.workers.check_open()
         stream = Stream(app.workers, request, status=route.status)
         ends: dict[str, Any] = {}
         if route.takes_stream:
             stream.check_type()
             ends["source"] = stream
+        else:
+            await _body(app, request, None, wanted=False)
         if route.gives_stream:
             ends["sink"] = stream
-        with app.workers.admitted():
+        async with _stream_place(app, route, request, stream):
             work = partial(_carry_out, app, route, request, b"", **ends)
             return await stream.run(work, gives=route.gives_stream)
 
@@ -60,22 +76,35 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return serve_stream
 
     async def serve_aside(request: Request[Any, Any, Any]) -> ASGIResponse:
-        return await app.workers.run_aside(partial(_carry_out, app, route, request, b""))
+        app.workers.check_open()
+        question = (route.path, request.scope["query_string"])
+        handle = partial(_handle, app, route, request, b"", route.work)
+        return _answer(route, await app.workers.run_aside(question, handle))
 
     if route.aside:
         return serve_aside
 
     async def serve_waiting(request: Request[Any, Any, Any]) -> ASGIResponse:
+        app.workers.check_open()
+        await _body(app, request, None, wanted=False)
         with app.workers.admitted():
-            await bodies.read(record_of(request.scope).headers, request.receive, wanted=False)
-            work = Work.QUICK
-            handle = partial(_handle, app, route, request, b"", work)
-            wait = await app.workers.run(handle, work, _name(route, request))
-        return _answer(route, await app.long_polls.answer(request, wait))
+            handle = partial(_handle, app, route, request, b"", Work.QUICK)
+            wait = await app.workers.run(handle, Work.QUICK, _name(route, request))
+        page = await app.long_polls.answer(request, wait)
+        answer = await app.workers.run(partial(_answer, route, page), Work.QUICK, _name(route, request))
+        return await _passed_on(app, route, request, answer)
 
     if route.operation is not None and route.operation.waits:
         return serve_waiting
     return serve_inline if route.inline else serve
+
+
+def _stream_place(
+    app: App, route: Route, request: Request[Any, Any, Any], stream: Stream
+) -> AbstractAsyncContextManager[None]:
+    places = app.local_streams if record_of(request.scope).is_local else app.streams
+    most = app.limits.uploads if route.takes_stream else app.limits.streams_each
+    return places.place(_name(route, request), most, exchange_of(request.scope), stream.rate)
 
 
 def _name(route: Route, request: Request[Any, Any, Any]) -> str:
@@ -84,7 +113,7 @@ def _name(route: Route, request: Request[Any, Any, Any]) -> str:
 
 
 def _begin(
-    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, work: Work
+    app: App, route: Route, request: Request[Any, Any, Any], body: Body, work: Work
 ) -> ASGIResponse | Later:
     """Carry a request out, unless it turns out to need a slot for another kind of work."""
     value = _handle(app, route, request, body, work)
@@ -93,15 +122,38 @@ def _begin(
     return _answer(route, value)
 
 
+async def _body(app: App, request: Request[Any, Any, Any], share: Share | None, *, wanted: bool) -> Body:
+    headers = record_of(request.scope).headers
+    return await bodies.read(headers, request.receive, share, app.limits, wanted=wanted)
+
+
+async def _passed_on(
+    app: App, route: Route, request: Request[Any, Any, Any], answer: ASGIResponse
+) -> ASGIResponse:
+    """Return a short response; send a long one, whose bytes are counted until the client has taken them.
+
+    Raises Overloaded if they do not fit, unless the operation changed something.
+    """
+    size = len(answer.body)
+    if size <= app.limits.free_bytes:
+        return answer
+    scope = request.scope
+    exchange = exchange_of(scope)
+    with app.answers.share(exchange, lambda: exchange.answer_rate) as share:
+        app.answers.take_at_once(share, size, must=route.takes_key)
+        await answer(scope, request.receive, request.send)
+    return Sent()
+
+
 def _carry_out(
-    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, **ends: Any
+    app: App, route: Route, request: Request[Any, Any, Any], body: Body, **ends: Any
 ) -> ASGIResponse:
     work = route.work if route.operation is None else route.operation.work
     return _answer(route, _handle(app, route, request, body, work, **ends))
 
 
 def _handle(
-    app: App, route: Route, request: Request[Any, Any, Any], body: bytes, work: Work, **ends: Any
+    app: App, route: Route, request: Request[Any, Any, Any], body: Body, work: Work, **ends: Any
 ) -> Any:
     scope = request.scope
     record = record_of(scope)

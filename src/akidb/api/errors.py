@@ -30,13 +30,20 @@ class MethodNotAllowed(AkiDBError):
 
 
 class RequestTimeout(AkiDBError):
-    """The client stopped sending before its body was complete."""
+    """The client sent its request, or read its response, too slowly."""
 
     code = "request_timeout"
     title = "Request timeout"
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"no body data arrived for {seconds:g} seconds")
+
+class HeadTooLarge(AkiDBError):
+    """The request head, its trailers included, exceeds the size limit."""
+
+    code = "head_too_large"
+    title = "Request head too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the head must be at most {limit_bytes} bytes", limit_bytes=limit_bytes)
 
 
 class PayloadTooLarge(AkiDBError):
@@ -75,6 +82,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         UnsupportedMediaType: 415,
         errors.IdempotencyMismatch: 422,
         errors.RateLimited: 429,
+        HeadTooLarge: 431,
         errors.Damaged: 500,
         errors.Internal: 500,
         errors.Overloaded: 503,
@@ -97,8 +105,6 @@ def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
         return [("retry-after", str(max(1, math.ceil(error.retry_after_seconds))))]
     if isinstance(error, MethodNotAllowed):
         return [("allow", error.allowed)]
-    if isinstance(error, RequestTimeout):
-        return [("connection", "close")]  # the rest of the body must not be read as a request
     return []
 
 

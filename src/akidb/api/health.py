@@ -22,7 +22,7 @@ def live(call: Call) -> Health:  # noqa: ARG001 - all handlers have the same sig
     return Health()
 
 
-@routes.get("/health/ready")
+@routes.get("/health/ready", aside=True)
 def ready(call: Call) -> Health:
     """Check that the stores and the default model work."""
     call.app.operations.ready()

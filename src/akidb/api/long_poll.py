@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from litestar import Request
 
 from akidb.api.bodies import ClientDisconnected
+from akidb.api.limits import Limits
 from akidb.api.paths import places_of
 from akidb.api.workers import Workers
 from akidb.domain.changes import ChangePage
@@ -20,7 +21,7 @@ from akidb.operations import Work
 from akidb.services.changes import TICK_SECONDS, Watch
 
 MAX_WAITING = 10_000
-"""Each holds a connection and about 20 kB."""
+"""Each holds about 20 kB, and a connection: at most half of the connections wait."""
 
 BUSY_SECONDS = 0.2
 """How soon a waiting reader looks again after it found no slot."""
@@ -39,8 +40,9 @@ class Wait(NamedTuple, Generic[T]):
 class LongPolls:
     """The waiting requests of one event loop."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, limits: Limits) -> None:
         self._workers = workers
+        self._limits = limits
         self._count = 0
 
     async def answer(self, request: Request[Any, Any, Any], wait: Wait[T]) -> ChangePage[T]:
@@ -99,7 +101,7 @@ class LongPolls:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        if self._count >= MAX_WAITING:
+        if self._count >= min(MAX_WAITING, self._limits.connections // 2):
             raise Overloaded("waiting")
         self._count += 1
         try:

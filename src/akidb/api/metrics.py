@@ -50,6 +50,17 @@ class Metrics:
             "akidb_http_requests_in_flight", "Requests in progress.", registry=self._registry
         )
 
+        self._cut = Counter(
+            "akidb_http_clients_cut",
+            "Clients that were refused or cut off because of what they held.",
+            ("reason",),
+            registry=self._registry,
+        )
+
+    def count_cut(self, reason: str) -> None:
+        """Count a client that was cut off."""
+        self._cut.labels(reason).inc()
+
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one completed request."""
         label = method if method in _METHODS else "other"

@@ -17,8 +17,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
+from akidb.api.limits import Limits
 from akidb.api.long_poll import LongPolls
 from akidb.api.metrics import Metrics
+from akidb.api.room import Room
+from akidb.api.stream_places import StreamPlaces
 from akidb.api.workers import Workers
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import AkiDBError
@@ -38,7 +41,12 @@ class App(Protocol):
     operations: LocalOperations
     settings: Settings
     metrics: Metrics
+    limits: Limits
     workers: Workers
+    bodies: Room
+    answers: Room
+    streams: StreamPlaces
+    local_streams: StreamPlaces
     long_polls: LongPolls
 
     @property
@@ -101,7 +109,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     inline: bool = False
     """Whether it runs on the event loop without admission control: fast, and needed under load."""
     aside: bool = False
-    """Whether it runs in a reserved thread: it may block, and is needed most under load."""
+    """Whether it runs in a thread of its own: it may block, and is needed most under load."""
     work: Work = Work.QUICK
     """The kind of its work, unless the operation's fields make it another (`Operation.work_of`)."""
     media_type: str = JSON

@@ -4,7 +4,6 @@ On SIGTERM or SIGINT it stops accepting connections, refuses new requests, finis
 closes the stores. On a second signal it does not wait for clients.
 """
 
-import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,10 +12,15 @@ from types import FrameType
 from typing import NamedTuple
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from msgspec.structs import replace
 
 from akidb.api.app import Application, create_app
+from akidb.api.clients import Clients
+from akidb.api.connection import Connection
+from akidb.api.descriptors import raise_limit, share_descriptors
+from akidb.api.limits import LIMITS, Limits
 from akidb.api.logs import logging_to_stderr
+from akidb.api.memory import return_large_blocks
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.deployment.places import Location
@@ -27,9 +31,6 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 GRACE_SECONDS = 60
 """How long a client may take to finish sending its request after a signal."""
-KEEP_ALIVE_SECONDS = 75
-MAX_HEAD_BYTES = 64 * 1024
-"""The limit for request line and headers. It includes the filter of a scan."""
 
 TICKS_PER_LOOK = 10
 """uvicorn ticks ten times a second."""
@@ -59,10 +60,17 @@ def serve(
     """
     tcp = bind_tcp(host, port)
     try:
+        raise_limit()
+        return_large_blocks()
+        stores, connections = share_descriptors(
+            settings.max_open_stores, LIMITS.connections, kept=LIMITS.local_connections
+        )
+        settings = replace(settings, max_open_stores=stores)
+        limits = replace(LIMITS, connections=connections)
         operations = open_local(target, settings)
         try:
             with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
-                _serve(operations, settings, tcp, on_listening)
+                _serve(operations, settings, limits, tcp, on_listening)
         finally:
             operations.close()
     finally:
@@ -80,10 +88,11 @@ def _exported(settings: Settings) -> AbstractContextManager[None]:
 def _serve(
     operations: LocalOperations,
     settings: Settings,
+    limits: Limits,
     tcp: socket.socket,
     on_listening: Callable[[Listening], None] | None,
 ) -> None:
-    app = create_app(operations, settings)
+    app = create_app(operations, settings, limits)
     # Local commands connect to a PostgreSQL database directly, so it needs no socket.
     unix = None if operations.directory is None else UnixSocket(operations.directory)
 
@@ -103,34 +112,6 @@ def _serve(
         app.close()
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol on httptools, with a limit on the size of the request head.
-
-    The C parser saves 0.1 ms per request, but buffers a head of any size.
-    """
-
-    _head_bytes: int | None = None
-
-    def on_message_begin(self) -> None:
-        """Start counting the head."""
-        super().on_message_begin()
-        self._head_bytes = 0
-
-    def on_headers_complete(self) -> None:
-        """Stop counting the head."""
-        self._head_bytes = None
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Parse the data, and count it while the head is incomplete."""
-        super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._head_bytes = None
-                self.send_400_response(f"The request head must be at most {MAX_HEAD_BYTES} bytes.")
-
-
 class Server(uvicorn.Server):
     """uvicorn, but it refuses requests from the signal on and then exits with status 0."""
 
@@ -145,7 +126,7 @@ class Server(uvicorn.Server):
         """Serve `app`. A removed Unix socket is bound again within a second; `keep` runs as often."""
         config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=Connection,
             loop="uvloop",
             ws="none",
             lifespan="off",
@@ -154,7 +135,6 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,  # any client could write any address into the audit
             workers=1,  # else uvicorn reads WEB_CONCURRENCY
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
@@ -165,33 +145,33 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then call `started`."""
-        await super().startup(sockets)
+        self._clients = Clients(self._app, self.server_state, self._app.limits, self._app.metrics)
+        self.servers = [self._clients.listen(each) for each in sockets or ()]  # type: ignore[misc]
+        self.started = True
         self._on_started()
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second: look after the Unix socket."""
         if self._unix is not None and counter % TICKS_PER_LOOK == 0:
             try:
-                await self._keep_socket(self._unix)
+                self._keep_socket(self._unix)
                 self._keep()
             except OSError as error:
                 _logger.warning("the Unix socket cannot be bound again: %s", error.strerror)
         return await super().on_tick(counter)
 
-    async def _keep_socket(self, unix: UnixSocket) -> None:
+    def _keep_socket(self, unix: UnixSocket) -> None:
         fresh = unix.rebind()
         if fresh is None:
             return
-
-        def protocol() -> asyncio.Protocol:
-            return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-        listening = await asyncio.get_running_loop().create_server(
-            protocol, sock=fresh, backlog=self.config.backlog
-        )
         self.servers.pop().close()  # the Unix socket is the last one; its connections are kept
-        self.servers.append(listening)
+        self.servers.append(self._clients.listen(fresh))  # type: ignore[arg-type]
         _logger.warning("the Unix socket was removed; it is bound again")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in progress. The limits apply meanwhile."""
+        await super().shutdown(sockets)
+        self._clients.close()
 
     def stop(self) -> None:
         """Shut down as on a signal. Thread-safe."""

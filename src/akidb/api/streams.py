@@ -1,7 +1,7 @@
 """Binary request and response bodies of any size, between an operation's thread and the connection.
 
-The operation reads or writes a file-like object; each chunk passes through the event loop, which applies
-backpressure. Only one chunk is buffered.
+The operation reads or writes a file-like object in a thread for streams; each chunk passes through the event
+loop, which applies backpressure. Only one chunk is buffered.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from akidb.api.bodies import STALL_SECONDS, ClientDisconnected
-from akidb.api.errors import RequestTimeout, UnsupportedMediaType
+from akidb.api.bodies import ClientDisconnected
+from akidb.api.errors import UnsupportedMediaType
+from akidb.api.exchange import exchange_of
 from akidb.api.request_record import record_of
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe.logs import logger
-from akidb.operations import Work
 
 BYTES = "application/octet-stream"
 PIECE_BYTES = 2**18
@@ -28,10 +28,11 @@ T = TypeVar("T")
 _logger = logger("akidb.api")
 
 
-class _Sent(ASGIResponse):
+class Sent(ASGIResponse):
     """A placeholder for a response that is already being sent."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send nothing."""
         del scope, receive, send
 
 
@@ -41,6 +42,8 @@ class Stream:
     def __init__(self, workers: Workers, request: Request[Any, Any, Any], *, status: int) -> None:
         self._workers = workers
         self._request = request
+        self._exchange = exchange_of(request.scope)
+        self._exchange.is_stream = True
         self._status = status
         self._loop = asyncio.get_running_loop()
         self._received = b""
@@ -74,19 +77,22 @@ class Stream:
         if len(self._written) >= PIECE_BYTES:
             self._flush(more=True)
 
+    def rate(self) -> float:
+        """Return the bytes per second that the client moves, infinite while the server is the slower side."""
+        exchange = self._exchange
+        return exchange.answer_rate if exchange.started else exchange.body_rate
+
     async def run(self, work: Callable[[], ASGIResponse], *, gives: bool) -> ASGIResponse:
         """Run `work` in a thread. An error after the start of the response closes the connection."""
         watch = asyncio.create_task(self._watch()) if gives else None
         try:
-            answer = await self._workers.run(
-                lambda: self._finished(work, gives=gives), Work.SLOW, self._request.scope["path"]
-            )
+            answer = await self._workers.run_stream(lambda: self._finished(work, gives=gives))
         except (AkiDBError, ClientDisconnected, OSError) as error:
             if not self._started:
                 raise
             # The client sees a truncated response: the status was already sent.
             _logger.warning("response aborted (%s)", type(error).__name__)
-            return _Sent()
+            return Sent()
         finally:
             if watch is not None:
                 watch.cancel()
@@ -99,7 +105,7 @@ class Stream:
         if not gives:
             return answer
         self._flush(more=False)
-        return _Sent()
+        return Sent()
 
     def _flush(self, *, more: bool) -> None:
         if self._gone:
@@ -129,10 +135,5 @@ class Stream:
         self._gone = True
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the event loop and wait for it. Raises RequestTimeout if it stalls."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result(STALL_SECONDS)
-        except TimeoutError:
-            future.cancel()
-            raise RequestTimeout(STALL_SECONDS) from None
+        """Run a coroutine on the event loop and wait. The connection ends the wait for a slow client."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

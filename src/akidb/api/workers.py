@@ -27,19 +27,25 @@ SHARE_WAITING = 8
 MIN_WAITING = 32
 MAX_NAMES = 10_000
 
+LARGE = 2
+"""Operations on a body of more than 1 MiB at a time: its values take up to ten times its size."""
+
 T = TypeVar("T")
 
 
 class Workers:
     """Runs operations off the event loop. Admission and queues are handled on the event loop."""
 
-    def __init__(self, *, capacity: int, slow_each: int = EACH[Work.SLOW]) -> None:
+    def __init__(self, *, capacity: int, streams: int, slow_each: int = EACH[Work.SLOW]) -> None:
         """Admit up to `capacity` requests; those beyond the number of slots are queued.
 
-        A tenant has at most `slow_each` of the slots for slow work.
+        `streams` is the number of threads for imports, exports and backups, which wait for their clients. A
+        tenant has at most `slow_each` of the slots for slow work.
         """
         self._pool = ThreadPoolExecutor(sum(SLOTS.values()), thread_name_prefix="akidb-http")
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
+        self._streams = ThreadPoolExecutor(streams, thread_name_prefix="akidb-http-stream")
+        self._aside: dict[str, ThreadPoolExecutor] = {}
+        self._asked: dict[tuple[str, bytes], asyncio.Future[Any]] = {}
         self._slots = {
             work: FairSlots(
                 places,
@@ -56,14 +62,17 @@ class Workers:
         self._admitted = 0
         self._refusing = False
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Hold an admission slot, from before the body is read until the response is ready.
-
-        Raises Overloaded if all slots are taken, Unavailable during shutdown.
-        """
+    def check_open(self) -> None:
+        """Raise Unavailable during shutdown: for a request that arrives."""
         if self._refusing:
             raise Unavailable("the server is shutting down")
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold an admission slot, from the end of the body until the response is ready.
+
+        Raises Overloaded if all slots are taken.
+        """
         if self._admitted >= self._capacity:
             raise Overloaded("request")
         self._admitted += 1
@@ -92,9 +101,20 @@ class Workers:
         if name != tenant_id:
             self._names[name] = tenant_id
 
-    async def run_aside(self, function: Callable[[], T]) -> T:
-        """Call `function` in the one thread that is reserved for requests that must not queue."""
-        return await self._run_in(self._aside, function)
+    async def run_stream(self, function: Callable[[], T]) -> T:
+        """Call `function` in one of the threads for streams."""
+        return await self._run_in(self._streams, function)
+
+    async def run_aside(self, question: tuple[str, bytes], function: Callable[[], T]) -> T:
+        """Call `function` in a thread for this route alone. The same questions at a time share one answer."""
+        path, _ = question
+        asked: asyncio.Future[T] | None = self._asked.get(question)
+        if asked is None:
+            if path not in self._aside:
+                self._aside[path] = ThreadPoolExecutor(1, thread_name_prefix="akidb-http-aside")
+            asked = self._asked[question] = asyncio.ensure_future(self._run_in(self._aside[path], function))
+            asked.add_done_callback(lambda _: self._asked.pop(question))
+        return await asyncio.shield(asked)
 
     async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -124,8 +144,8 @@ class Workers:
 
     def close(self) -> None:
         """Wait for running work and stop the threads."""
-        self._pool.shutdown()
-        self._aside.shutdown()
+        for pool in (self._pool, self._streams, *self._aside.values()):
+            pool.shutdown()
 
 
 def _give(answer: "asyncio.Future[T]", value: T) -> None:

@@ -25,6 +25,8 @@ TOO_DEEP: Final = "is nested too deep"
 
 _PATH_KEY_CHARACTERS = 64
 _LONG_LIST_BYTES = 64
+_SCANNED_BYTES = 2**20
+"""Malformed JSON of up to this size is searched for NaN and duplicate keys, to say which it is."""
 _MAX_INTEGER_CHARACTERS = len(str(MIN_INTEGER))
 _COLON_ESCAPE = re.compile(rb"\\u003[aA]")
 _T = TypeVar("_T")
@@ -180,7 +182,7 @@ def _check_value(value: object, depth: int) -> None:
         raise _FaultyError(reason)
 
 
-def decode_strict(body: bytes, shape: type[_T]) -> _T:
+def decode_strict(body: bytes | bytearray, shape: type[_T]) -> _T:
     """Decode a JSON body into `shape`, a msgspec Struct that forbids unknown fields.
 
     Raises InvalidArgument, whose `field` is the path of the invalid value or `body`, for malformed
@@ -196,16 +198,22 @@ def decode_strict(body: bytes, shape: type[_T]) -> _T:
     except UnicodeDecodeError:
         raise InvalidArgument("body", "must be UTF-8") from None
     except msgspec.DecodeError as error:
-        _refuse_faults(body)
-        detail = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidArgument("body", f"malformed JSON: {detail[:1].lower()}{detail[1:]}") from None
+        if len(body) <= _SCANNED_BYTES:
+            _refuse_faults(body)
+        raise malformed(error) from None
     except RecursionError:
         raise InvalidArgument("body", TOO_DEEP) from None
-    _refuse_faults(body)
+    _refuse_faults(_without_number_lists(body))
     return value
 
 
-def decode_leniently(body: bytes) -> Any:
+def malformed(error: msgspec.DecodeError) -> InvalidArgument:
+    """Return the error of a body that is not JSON."""
+    detail = str(error).removeprefix("JSON is malformed: ")
+    return InvalidArgument("body", f"malformed JSON: {detail[:1].lower()}{detail[1:]}")
+
+
+def decode_leniently(body: bytes | bytearray) -> Any:
     """Decode JSON by its grammar alone: keys may repeat, and numbers may be of any size.
 
     A number that is too large becomes an integer beyond 64 bits or infinity, which `check_object` refuses.
@@ -216,7 +224,7 @@ def decode_leniently(body: bytes) -> Any:
     return json.loads(body.decode(), parse_int=_integer, parse_constant=_refuse_constant)
 
 
-def decode_any_number(body: bytes) -> Any:
+def decode_any_number(body: bytes | bytearray) -> Any:
     """Decode JSON as strictly as `decode_strict`, but with numbers of any size, as `decode_leniently` does.
 
     Raises InvalidArgument for a duplicate key, otherwise as `decode_leniently`.
@@ -254,7 +262,7 @@ def _named(path: str) -> str:
     return path if path and path[0] != "[" else f"body{path}"
 
 
-def _keeps_all_members(body: bytes) -> bool:
+def _keeps_all_members(body: bytes | bytearray) -> bool:
     """Return whether valid JSON has no duplicate key.
 
     msgspec silently keeps the last of two members with one key. A member has a colon, all other
@@ -268,9 +276,9 @@ def _keeps_all_members(body: bytes) -> bool:
     return body.count(b":") == _encoder.encode(msgspec.json.decode(body)).count(b":")
 
 
-def _without_number_lists(body: bytes) -> bytes:
+def _without_number_lists(body: bytes | bytearray) -> bytes:
     """Empty the long lists that contain no string, hence no member: vectors are most of a body."""
-    kept: list[bytes] = []
+    kept: list[bytes | bytearray] = []
     done = searched = counted = quotes = 0
     for _ in range(len(body) // _LONG_LIST_BYTES):  # an upper bound on the number of long lists
         closing = body.find(b"]", searched)
@@ -287,7 +295,7 @@ def _without_number_lists(body: bytes) -> bytes:
     return b"".join([*kept, body[done:]])
 
 
-def _count_quotes(piece: bytes) -> int:
+def _count_quotes(piece: bytes | bytearray) -> int:
     """Count the quotes that begin or end a string, in a piece that does not split an escape."""
     if b"\\" in piece:
         piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -315,7 +323,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _refuse_faults(body: bytes) -> None:
+def _refuse_faults(body: bytes | bytearray) -> None:
     """Raise InvalidArgument for the first duplicate key or constant, using a slow but exact scan."""
     import json
 

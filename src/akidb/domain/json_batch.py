@@ -1,0 +1,88 @@
+"""Decodes a large batch of documents one document at a time.
+
+The decoder holds the interpreter's lock for a whole call. On 64 MiB at once no other thread would run
+meanwhile, not even the one that answers health checks.
+"""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from akidb.domain.documents import MAX_BATCH_DOCUMENTS, DocumentInput
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.json import decode_strict, malformed
+from akidb.domain.json_weight import (
+    MAX_DOCUMENT_VALUES,
+    MAX_VALUES,
+    Body,
+    check_batch_weight,
+    check_values,
+    collector_paused,
+    count,
+)
+
+LARGE_BYTES: Final = 2**20
+"""Bodies above this size take long to decode; a batch is decoded in pieces."""
+MAX_DOCUMENT_BYTES: Final = 16 * 2**20
+"""A document as JSON: text and metadata of 1 MiB each, every character escaped, and the longest vector."""
+_T = TypeVar("_T")
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    documents: list[msgspec.Raw]
+
+
+_batch_decoder = msgspec.json.Decoder(_Batch)
+
+
+def decode_bounded(body: Body, shape: type[_T]) -> _T:
+    """Decode a body like `decode_strict`, but not if its values would take too much memory or time.
+
+    Raises InvalidArgument, also for more than 1,000,000 values; a batch of documents may have more.
+    """
+    with collector_paused(body):
+        if len(body) <= LARGE_BYTES or not _is_batch(shape):
+            check_values(body, "body", MAX_VALUES)
+            return decode_strict(body, shape)
+        return _decode_batch(body, shape)
+
+
+def _is_batch(shape: type[Any]) -> bool:
+    return getattr(shape, "__struct_fields__", ()) == ("documents",)
+
+
+def _decode_batch(body: Body, shape: type[_T]) -> _T:
+    check_batch_weight(body)
+    try:
+        raws = _batch_decoder.decode(body).documents
+    except (msgspec.ValidationError, RecursionError):
+        return decode_strict(body, shape)  # which reports it
+    except msgspec.DecodeError as error:
+        raise malformed(error) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument("body", "must be UTF-8") from None
+    if len(raws) > MAX_BATCH_DOCUMENTS:
+        raise InvalidArgument("documents", f"must contain 1 to {MAX_BATCH_DOCUMENTS} documents")
+    colons, documents = 1, []
+    try:
+        for place, raw in enumerate(map(bytes, raws)):
+            documents.append(_decode_document(raw, place))
+            colons += raw.count(b":")
+    finally:
+        raws.clear()  # the traceback of an error would keep them
+    if count(body, b":") != colons:
+        raise InvalidArgument("documents", "duplicate key")
+    return shape(documents=documents)  # type: ignore[call-arg]  # the only field, as `_is_batch` says
+
+
+def _decode_document(raw: bytes, place: int) -> DocumentInput:
+    field = f"documents[{place}]"
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(field, f"must be at most {MAX_DOCUMENT_BYTES} bytes as JSON")
+    check_values(raw, field, MAX_DOCUMENT_VALUES)
+    try:
+        return decode_strict(raw, DocumentInput)
+    except InvalidArgument as error:
+        is_whole = error.field.startswith("body") and error.reason != "unknown field"
+        path = field + error.field.removeprefix("body") if is_whole else f"{field}.{error.field}"
+        raise InvalidArgument(path, error.reason) from None

@@ -1,0 +1,119 @@
+"""How much memory and time a JSON body takes to decode, judged before it is decoded.
+
+A list of three bytes becomes an object of 60, and Python's collector then visits it again and again; so the
+number of values is bounded, not only the number of bytes.
+"""
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from akidb.domain.errors import InvalidArgument
+
+Body = bytes | bytearray
+
+MAX_VALUES: Final = 1_000_000
+"""Values in a body, apart from a batch of documents."""
+MAX_CONTAINERS: Final = 1_000_000
+"""Lists and objects in a batch: 100 for each document of the largest one."""
+MAX_STRINGS: Final = 4_000_000
+"""Strings in a batch, the names of members included. Numbers are bounded by the size of the body."""
+MAX_DOCUMENT_VALUES: Final = 600_000
+"""Values in a document: the longest vector, and metadata of 1 MiB."""
+LIGHT_BYTES: Final = 64 * 1024
+"""A body of up to this size is decoded without a look at it."""
+_BLOCK_BYTES: Final = 2**20
+_OTHERS = bytes(sorted(set(range(256)) - set(b'"[{,')))
+
+
+class Weight(NamedTuple):
+    """What JSON contains."""
+
+    containers: int
+    """Lists and objects."""
+    strings: int
+    commas: int
+
+    @property
+    def values(self) -> int:
+        """At least the number of values."""
+        return self.containers + self.commas
+
+
+def check_values(body: Body, field: str, most: int) -> None:
+    """Raise InvalidArgument if JSON contains more values than this. Text is not counted as values."""
+    if len(body) <= LIGHT_BYTES:
+        return
+    if quick_weight(body).values > most and exact_weight(body).values > most:
+        raise InvalidArgument(field, f"must contain at most {most} values")
+
+
+def check_batch_weight(body: Body) -> None:
+    """Raise InvalidArgument if a batch contains too many lists and objects, or strings."""
+    weight = quick_weight(body)
+    if weight.containers > MAX_CONTAINERS or weight.strings > MAX_STRINGS:
+        weight = exact_weight(body)
+    if weight.containers > MAX_CONTAINERS:
+        raise InvalidArgument("documents", f"must contain at most {MAX_CONTAINERS} lists and objects")
+    if weight.strings > MAX_STRINGS:
+        raise InvalidArgument("documents", f"must contain at most {MAX_STRINGS} strings")
+
+
+def quick_weight(body: Body) -> Weight:
+    """Return upper bounds: characters in strings count too."""
+    return Weight(count(body, b"[") + count(body, b"{"), count(body, b'"') // 2, count(body, b","))
+
+
+def count(body: Body, character: bytes) -> int:
+    """Count in blocks: other threads run between them."""
+    return sum(body.count(character, at, at + _BLOCK_BYTES) for at in range(0, len(body), _BLOCK_BYTES))
+
+
+def exact_weight(body: Body) -> Weight:
+    """Count what valid JSON contains, in blocks that are copied one at a time."""
+    at = containers = commas = quotes = 0
+    while at < len(body):
+        end = _after_escape(body, min(at + _BLOCK_BYTES, len(body)))
+        block = bytes(body[at:end]).replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
+        pieces = block.split(b'"')
+        outside = b"".join(pieces[quotes % 2 :: 2])
+        commas += outside.count(b",")
+        containers += len(outside) - outside.count(b",")
+        quotes += len(pieces) - 1
+        at = end
+    return Weight(containers, quotes // 2, commas)
+
+
+def _after_escape(body: Body, end: int) -> int:
+    """Return an end of a block, at or after this one, that does not split an escape."""
+    start = end
+    while start and body[start - 1] == ord("\\"):
+        start -= 1
+    return min(end + (end - start) % 2, len(body))
+
+
+_pause_lock = threading.Lock()
+_pauses: list[bool] = []
+"""For each pause in progress, whether the collector was enabled before."""
+
+
+@contextmanager
+def collector_paused(body: Body) -> Iterator[None]:
+    """Pause Python's cyclic collector while a large body is decoded.
+
+    Decoding makes no cycles; visiting what it has made so far takes three times as long as making it.
+    """
+    if len(body) <= LIGHT_BYTES:
+        yield
+        return
+    with _pause_lock:
+        _pauses.append(gc.isenabled() or any(_pauses))
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _pause_lock:
+            if _pauses.pop() and not _pauses:
+                gc.enable()

@@ -1,0 +1,153 @@
+"""Bounds on the values of a JSON body, and the decoding of a large batch in pieces."""
+
+import gc
+import json
+import random
+from typing import Any
+
+import pytest
+
+from akidb.domain import json_batch, json_weight
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.json import decode_strict
+from akidb.domain.json_batch import decode_bounded
+from akidb.domain.json_weight import Weight, collector_paused, exact_weight, quick_weight
+from akidb.operations import OPERATIONS
+from akidb.operations.documents import SearchDocuments, UpsertDocuments
+
+BATCH = OPERATIONS[UpsertDocuments].shape
+SEARCH = OPERATIONS[SearchDocuments].shape
+
+
+def _counted(body: bytes) -> Weight:
+    """The weight, one byte at a time."""
+    containers = strings = commas = 0
+    inside = escaped = False
+    for byte in body:
+        if inside:
+            inside = escaped or byte != ord('"')
+            escaped = not escaped and byte == ord("\\")
+        elif byte == ord('"'):
+            inside, strings = True, strings + 1
+        else:
+            containers += byte in b"[{"
+            commas += byte == ord(",")
+    return Weight(containers, strings, commas)
+
+
+def _value(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.random()
+    if depth > 3 or kind < 0.5:
+        return "".join(chance.choice('[{"\\a,:') for _ in range(chance.randrange(6)))
+    if kind < 0.7:
+        return [_value(chance, depth + 1) for _ in range(chance.randrange(3))]
+    return {_value(chance, 9): _value(chance, depth + 1) for _ in range(chance.randrange(3))}
+
+
+def test_exact_weight_ignores_text_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(500):
+        monkeypatch.setattr(json_weight, "_BLOCK_BYTES", 1 + seed % 9)
+        body = json.dumps(_value(random.Random(seed))).encode()
+        assert exact_weight(body) == _counted(body), body
+        assert all(
+            quick >= exact for quick, exact in zip(quick_weight(body), exact_weight(body), strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text": "x", "filter": {"a": [' + b"[]," * 1_000_001 + b"0]}}",
+        b'{"vector": [' + b"0," * 1_000_001 + b"0]}",
+        b'{"vector": [' + b"0," * 1_000_001 + b'0], "vector": [1]}',
+        b"[" * 1_000_001,
+    ],
+    ids=["lists", "numbers", "duplicate", "depth"],
+)
+def test_too_many_values_are_refused(body: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="body: must contain at most 1000000 values"):
+        decode_bounded(body, SEARCH)
+
+
+def test_text_is_not_taken_for_values() -> None:
+    text = '[{"a,' * 300_000
+    assert decode_bounded(json.dumps({"text": text}).encode(), SEARCH).text == text  # type: ignore[attr-defined]
+    documents = [{"id": "a", "text": text}, {"id": "b", "text": text}]
+    found: Any = decode_bounded(json.dumps({"documents": documents}).encode(), BATCH)
+    assert [document.text for document in found.documents] == [text, text]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            b'{"documents": [{"metadata": {"a": [' + b"[]," * 1_000_001 + b"0]}}]}",
+            "1000000 lists and objects",
+        ),
+        (b'{"documents": [{"metadata": {"a": [' + b'"",' * 4_000_001 + b"0]}}]}", "4000000 strings"),
+        (b'{"documents": [{"vector": [' + b"0," * 600_001 + b"0]}]}", r"documents\[0\].* 600000 values"),
+        (b'{"documents": [' + b"{}," * 400_000 + b"{}]}", "1 to 10000 documents"),
+    ],
+    ids=["lists", "strings", "numbers", "documents"],
+)
+def test_heavy_batches_are_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=reason):
+        decode_bounded(body, BATCH)
+
+
+DOCUMENTS = (
+    b'{"documents": [{"id": "a:b", "text": "\\u003a", "metadata": {"a": [1, {"b": null}]}, "vector": [1.5]},'
+    b' {"id": "b"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        DOCUMENTS,
+        DOCUMENTS[:-1],
+        DOCUMENTS.replace(b'"id": "b"', b'"id": "b", "id": "c"'),
+        DOCUMENTS.replace(b'"id": "b"', b'"ix": 3'),
+        DOCUMENTS.replace(b'"id": "b"', b'"id": 3'),
+        DOCUMENTS.replace(b'"id": "b"', b'"body": 3'),
+        DOCUMENTS.replace(b"null", b'{"k": 1, "k": 2}'),
+        b"[]",
+        b"{}",
+        b'{"documents": 3}',
+        b'{"documents": [[1], {"id": 5}]}',
+        b'{"documents": [], "documents": []}',
+        b'{"documents": [], "more": 1}',
+        b'{ "documents" : [ {} , {} ] } ',
+        b"\xff" + DOCUMENTS,
+        b'{"documents": [{"metadata": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}]}",
+    ],
+)
+def test_pieces_decode_like_the_whole(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_batch, "LARGE_BYTES", 0)
+    assert _decoded(decode_bounded, body) == _decoded(decode_strict, body)
+
+
+def _decoded(decode: Any, body: bytes) -> Any:
+    try:
+        return decode(body, BATCH)
+    except InvalidArgument as error:
+        return str(error)
+
+
+def test_collector_is_paused_only_for_large_bodies() -> None:
+    large = bytes(100_000)
+    assert gc.isenabled()
+    with collector_paused(b"{}"):
+        assert gc.isenabled()
+    with collector_paused(large):
+        with collector_paused(large):
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector_paused(large):
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
