@@ -23,7 +23,7 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
 from akidb.ports.documents import Row, Selection, TenantStore
-from akidb.sql import postgresql
+from akidb.sql import postgresql_session
 from postgres import Server
 
 Act = Callable[[Twin], Any]
@@ -39,7 +39,7 @@ def shared_url(postgres_server: Server) -> Iterator[str]:
 @pytest.fixture
 def shared(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresTenantStores]:
     """Empty shared tables, with a short lock timeout."""
-    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_SECONDS", 2)
+    monkeypatch.setitem(postgresql_session._TIMEOUTS, "lock_timeout", "2s")
     made = PostgresTenantStores(shared_url, max_open=8)
     with made._database.write() as connection:
         connection.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)}")

@@ -1,4 +1,4 @@
-"""What one client may hold of a server, and what all clients may hold together (ADR 18)."""
+"""What one client may hold of a server, and what all clients may hold together (ADR 21)."""
 
 import msgspec
 
