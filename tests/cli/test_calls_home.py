@@ -161,7 +161,7 @@ def test_commands_call_nobody_and_leave_no_file(machine: Machine) -> None:
 @pytest.mark.slow
 def test_other_commands_call_nobody_and_leave_no_file(machine: Machine) -> None:
     machine.environment["AKIDB_DEFAULT_MODEL"] = "hash"
-    machine.run("tenant", "create", "Aki Labs")
+    machine.run("tenant", "create", "Some Tenant")
     for command in OTHERS:
         machine.run(*command)
     assert machine.sent() == {}
