@@ -55,7 +55,7 @@ ASKED_FOR = {
         "test_every_operation_has_a_handler[database.archive] - AssertionError: assert 'no handler' is None",
         "'no method of a handle'",
         "'no command, and no reason for none'",
-        "'not in docs/http.md, docs/cli.md, docs/states.md'",
+        "'not in docs/http.md, docs/cli.md, docs/states.md, the work in docs/http.md'",
         "'no sample in tests/table/stage.py'",
     ],
     "a field": [
