@@ -355,10 +355,11 @@ class Connection(asyncio.Protocol):
 
         Those without a complete request come before idle ones, then slow bodies and unread responses.
         """
-        limits = self._limits
-        if self._ending_since is not None or now - self._since < limits.crowded_seconds / 2:
+        limits, serving = self._limits, self._serving
+        # New connections wait for this long while others are opened without a request.
+        age = limits.crowded_seconds / (10 if serving is None and not self.requests else 2)
+        if self._ending_since is not None or now - self._since < age:
             return None
-        serving = self._serving
         if serving is None:
             return (0 if self._parser.has_begun or not self.requests else 1, self._since)
         if self._transport.get_write_buffer_size():

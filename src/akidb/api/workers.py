@@ -27,9 +27,6 @@ SHARE_WAITING = 8
 MIN_WAITING = 32
 MAX_NAMES = 10_000
 
-LARGE = 2
-"""Operations on a body of more than 1 MiB at a time: its values take up to ten times its size."""
-
 T = TypeVar("T")
 
 
