@@ -25,4 +25,4 @@ class SetClock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have every directory and database that is opened from now on go by this clock."""
-        patch.setattr("akidb.deployment.local._clock_of", lambda _place: self)
+        patch.setattr("akidb.deployment.composition._clock_of", lambda _place: self)

@@ -62,7 +62,6 @@ def test_other_spelling_of_path_is_no_route(server: Process, path: str) -> None:
         b"/v1/tenants/caf\xc3\xa9",
         b"/v1/tenants/a\x00b",
         b"/v1/tenants/a\x7fb",
-        b"/v1/tenants/" + b"x" * 70_000,
         b"v1/tenants",
         b"*",
         b"",

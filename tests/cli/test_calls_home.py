@@ -84,7 +84,11 @@ class Machine:
         path = _SOCKET.search(line)
         name = None if path is None else path[1]
         # The name service cache is asked about users, not hosts.
-        return name is not None and (name.startswith((str(self.work), "akidb-data/")) or "/nscd/" in name)
+        if name is None or "/nscd/" in name:
+            return name is not None
+        if name.startswith(str(self.temporary)):  # where the directory's own path is too long
+            return name.endswith("/akidb.sock")
+        return name.startswith((str(self.work), "akidb-data/"))
 
     def left(self) -> list[str]:
         """The files in the home and temporary directories."""

@@ -10,7 +10,8 @@ import pytest
 import akidb
 from akidb.client.connect import bind
 from akidb.client.handles.client import Client
-from akidb.deployment.local import LocalOperations, _Runtime
+from akidb.deployment.composition import Runtime
+from akidb.deployment.local import LocalOperations
 from akidb.settings import Settings
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[akidb.
         ends = [bind(tmp_path / "data", Settings(models_dir=str(tmp_path))) for _ in range(2)]
     else:
         url = request.getfixturevalue("postgres_url")
-        ends = [LocalOperations(_Runtime(url, Settings(models_dir=str(tmp_path)))) for _ in range(2)]
+        ends = [LocalOperations(Runtime(url, Settings(models_dir=str(tmp_path)))) for _ in range(2)]
     yield Client(ends[0]), Client(ends[1])
     for end in ends:
         end.close()

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from fault_tools import add_tenant, at, document, unsound
 
-from akidb.deployment.local import LocalOperations, _Runtime
+from akidb.deployment.composition import Runtime
+from akidb.deployment.local import LocalOperations
 from akidb.documents.base import SqlTenantStore
 from akidb.domain.errors import InvalidState, NotFound, Unavailable
 from akidb.metadata.collections import SqlCollectionRepository
@@ -37,7 +38,7 @@ SECONDS = 30
 @pytest.fixture
 def pair(postgres_url: str) -> Iterator[tuple[LocalOperations, LocalOperations]]:
     """Two independent instances, as in two processes."""
-    one, other = (LocalOperations(_Runtime(postgres_url, Settings())) for _ in range(2))
+    one, other = (LocalOperations(Runtime(postgres_url, Settings())) for _ in range(2))
     yield one, other
     one.close()
     other.close()

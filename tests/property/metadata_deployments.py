@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from akidb.deployment import local as runtime
+from akidb.deployment import composition
 from akidb.deployment.local import LocalOperations, open_local
 from akidb.deployment.places import Location
 from akidb.domain.errors import AkiDBError
@@ -23,6 +23,7 @@ from akidb.observe import context
 from akidb.operations import OPERATIONS
 from akidb.operations.upkeep import MaintainStores
 from akidb.services import maintenance
+from akidb.services.denials import WINDOW_SECONDS, Denials
 from akidb.services.passwords import Cost, Passwords
 from akidb.services.rate import RateLimiter
 from akidb.settings import Settings
@@ -54,10 +55,13 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have every deployment that is opened from now on go by this clock, and hash cheaply."""
-        patch.setattr(runtime, "_clock_of", lambda _: _Shown(self))
-        patch.setattr(runtime, "_unix_ms", lambda _: next(self._milliseconds))
-        patch.setattr(runtime, "RateLimiter", lambda _: RateLimiter(lambda: self.seconds))
-        patch.setattr(runtime, "Passwords", partial(Passwords, Cost(1, 8, 1)))
+        patch.setattr(composition, "_clock_of", lambda _: _Shown(self))
+        patch.setattr(composition, "_unix_ms", lambda _: next(self._milliseconds))
+        patch.setattr(composition, "RateLimiter", lambda _: RateLimiter(lambda: self.seconds))
+        patch.setattr(composition, "Passwords", partial(Passwords, Cost(1, 8, 1)))
+        # Each denied password has an audit entry, as in a minute of its own.
+        minutes = itertools.count(0.0, WINDOW_SECONDS).__next__
+        patch.setattr(composition, "Denials", partial(Denials, monotonic=minutes))
         patch.setattr(maintenance, "FIRST_ROUND_SECONDS", 86_400.0)
 
 

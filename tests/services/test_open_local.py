@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from akidb.deployment import local as runtime
+from akidb.deployment import composition
 from akidb.deployment.local import open_local
 from akidb.deployment.owner import DirectoryHeld
 from akidb.deployment.schema_changes import migrate
@@ -264,7 +264,7 @@ def test_close_in_forked_child_does_not_affect_parent(world: World) -> None:
 def test_garbage_collection_in_forked_child_does_not_affect_parent(world: World, directory: Path) -> None:
     def forget() -> None:
         world.ops.__dict__.clear()
-        runtime._all.clear()
+        composition.every_runtime.clear()
         gc.collect()
 
     assert in_child(forget) == "done"

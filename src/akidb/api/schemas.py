@@ -46,7 +46,7 @@ _RULES: Mapping[str, Mapping[str, Schema]] = {
 }
 """Constraints beyond the type, by Struct and field, for Structs that are not requests."""
 
-_SPARSE = frozenset({"Document", "Match", "DocumentChange", "MetadataChange"})
+_SPARSE = frozenset({"Document", "Match", "DocumentChange", "MetadataChange", "SearchStatistics"})
 """Structs that omit fields that were not requested or do not apply."""
 
 _EITHER = {"DocumentInput": ("text", "vector")}

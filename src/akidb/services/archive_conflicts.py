@@ -62,7 +62,9 @@ def _raise(conflict: ImportConflict, more: int) -> NoReturn:
     error: AkiDBError
     if conflict.reason == "purged":
         error = InvalidState(entity, "purged", "import", [])
-        error.message = f"{entity} {conflict.value} was purged here and cannot be imported again"
+        error.message = error.public = (
+            f"{entity} {conflict.value} was purged here and cannot be imported again"
+        )
         error.args = (error.message,)
     else:
         error = AlreadyExists(entity, conflict.field, conflict.value)

@@ -23,6 +23,7 @@ from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.admission import Admission
+from akidb.services.denials import Denials
 from akidb.services.idempotency import expiry
 from akidb.services.purging import PurgeableBackups, Purging
 from akidb.services.retries import read_metadata, retried
@@ -59,6 +60,7 @@ class Maintenance:
         retention: timedelta,
         disk: Disk,
         keep_place: Callable[[], object],
+        denials: Denials,
     ) -> None:
         """Take the collaborators; each round calls `keep_place`, to publish again what was removed."""
         self._admission = admission
@@ -71,6 +73,7 @@ class Maintenance:
         self._retention = retention
         self._disk = disk
         self._keep_place = keep_place
+        self._denials = denials
         self._round = threading.Lock()
         self._stopped = threading.Event()
 
@@ -111,6 +114,7 @@ class Maintenance:
                         self._purging.finish()
                     copies = self._copies.remove(until=before)
                     self._forget_answers()
+                    self._denials.flush()
                     self._stores.forget_absent()
                     self._stores.checkpoint_idle()
             except AkiDBError as error:

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditResult, User
 from akidb.domain.errors import Unauthenticated
-from akidb.domain.ids import IdGenerator, UserId
+from akidb.domain.ids import IdGenerator, TenantId, UserId
 from akidb.domain.lifecycle import PERMITTED, Access, TenantStatus, UserStatus, move
 from akidb.observe import context
 from akidb.operations import users as ask
 from akidb.operations.declare import OPERATIONS, OfUser
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.denials import ACTION, Denials
 from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.passwords import Passwords
 from akidb.services.scope_cache import tenant_for
@@ -35,11 +36,17 @@ class UserService:
     """Implements `akidb.operations.users`."""
 
     def __init__(
-        self, metadata: MetadataStore, transactions: Transactions, passwords: Passwords, ids: IdGenerator
+        self,
+        metadata: MetadataStore,
+        transactions: Transactions,
+        passwords: Passwords,
+        denials: Denials,
+        ids: IdGenerator,
     ) -> None:
         self._metadata = metadata
         self._transactions = transactions
         self._passwords = passwords
+        self._denials = denials
         self._ids = ids
 
     @handles(ask.CreateUser)
@@ -130,6 +137,10 @@ class UserService:
         new_hash = None
         if is_right and known_hash is not None and self._passwords.is_outdated(known_hash):
             new_hash = self._passwords.hash(asked.password)
+        if not is_right:
+            self._require_same_hash(tenant_id, user, known_hash)
+            if self._denials.count(tenant_id, tenant_id if user is None else user.user_id):
+                raise Unauthenticated
 
         def effect(change: Change) -> list[User]:
             owner = tenant_for(change.tx, tenant_id, Access.METADATA_READ)
@@ -139,9 +150,9 @@ class UserService:
                 raise _HashChanged
             # The user may have been suspended or deleted since the password was verified.
             if not is_right or found is None or not _may_ask(found[0]):
-                change.audit("user.verify_password", tenant_id, resource, result=AuditResult.DENIED)
+                change.audit(ACTION, tenant_id, resource, result=AuditResult.DENIED)
                 return []
-            change.audit("user.verify_password", tenant_id, resource)
+            change.audit(ACTION, tenant_id, resource)
             known, _ = found
             if Access.METADATA_WRITE not in PERMITTED[TenantStatus][owner.status]:
                 return [known]  # for a suspended tenant only the audit entry is written
@@ -153,6 +164,13 @@ class UserService:
         if not verified:
             raise Unauthenticated
         return verified[0]
+
+    def _require_same_hash(self, tenant_id: TenantId, user: User | None, known_hash: str | None) -> None:
+        if user is not None:
+            with self._metadata.read() as tx:
+                found = tx.users.find_with_hash(tenant_id, user.user_id)
+            if found is not None and found[1] != known_hash:
+                raise _HashChanged
 
     def _fingerprint(self, password: str) -> str:
         """Return the stand-in for a password in a request fingerprint; it is slow to brute-force."""
