@@ -62,6 +62,10 @@ def test_other_spelling_of_path_is_no_route(server: Process, path: str) -> None:
         b"/v1/tenants/caf\xc3\xa9",
         b"/v1/tenants/a\x00b",
         b"/v1/tenants/a\x7fb",
+        b"/v1/tenants#fragment",
+        b"/v1/backup#?x=1",
+        b"http://other.example/v1/tenants",
+        b"http://localhost:1/v1/tenants",
         b"v1/tenants",
         b"*",
         b"",
@@ -85,6 +89,10 @@ def _raw(server: Process, method: bytes, path: bytes) -> tuple[int, bytes]:
         while piece := raw.recv(65536):
             answer += piece
     return int(answer.split()[1]), answer
+
+
+def test_absolute_target_with_the_host_of_the_request_is_routed(server: Process) -> None:
+    assert _raw(server, b"GET", b"http://localhost/health/live")[0] == 200
 
 
 def test_encoded_separator_selects_no_other_entity(http: httpx.Client, tenant: str, database: str) -> None:

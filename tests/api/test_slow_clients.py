@@ -375,3 +375,24 @@ def test_memory_of_unfinished_bodies_is_bounded_and_given_back(tmp_path: Path) -
                     greedy.sendall(begun)
             assert resident_bytes() - before < 320 * 2**20
         until(lambda: resident_bytes() - before < 40 * 2**20)
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_body_in_many_small_chunks_is_refused(short: Threaded, size: int) -> None:
+    begin = head("POST", "/v1/tenants", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    chunk = b"%x\r\n%s\r\n" % (size, b" " * size)
+    with sending(short.url, begin) as connection:
+        with suppress(OSError):  # closed before all are sent
+            connection.sendall(chunk * 20_000)
+        answer = said(connection)
+    assert answer == b"" or (answer.startswith(b"HTTP/1.1 400 ") and b'"field":"body"' in answer)
+    with client(short.url) as http:
+        assert http.get("/health/live").status_code == 200
+
+
+def test_body_in_chunks_of_usual_size_is_accepted(short: Threaded) -> None:
+    begin = head("POST", "/v1/tenants", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    chunk = b"%x\r\n%s\r\n" % (100, b" " * 100)
+    end = b'10\r\n{"name":"Chunk"}\r\n0\r\n\r\n'
+    with sending(short.url, begin + chunk * 6_000 + end) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")

@@ -25,6 +25,7 @@ from akidb.operations.archives import CreateBackup
 from akidb.operations.changes import GetCollectionChanges
 from akidb.operations.documents import CountDocuments, UpsertDocuments
 from akidb.operations.tenants import CreateTenant
+from akidb.sql.errors import translated
 
 
 def run(target: str, signals: int, handler: str) -> dict[str, Any]:
@@ -199,3 +200,16 @@ def test_cancelled_calls_complete_in_their_threads(tmp_path: Path) -> None:
     assert asyncio.run(use()) > 0
     with akidb.connect(tmp_path / "data") as db:
         assert all(finding.ok for finding in db.doctor())
+
+
+def test_error_of_a_handler_is_not_taken_for_one_of_the_store() -> None:
+    def expire(_number: int, _frame: object) -> None:
+        raise TimeoutError("my deadline")
+
+    def compare() -> None:
+        with translated("a.db"), Deferred():
+            signal.raise_signal(signal.SIGINT)
+            checkpoint()
+
+    with handled_by(expire), pytest.raises(TimeoutError, match="my deadline"):
+        compare()

@@ -19,6 +19,7 @@ from akidb.domain.errors import (
     NotFound,
     PreconditionFailed,
     Unauthenticated,
+    Unavailable,
 )
 from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
@@ -486,3 +487,9 @@ def test_purge_of_tenant_removes_its_users(world: World, bob: User) -> None:
     world.ops.perform(DeleteTenant(tenant=tenant_id))
     world.ops.perform(PurgeTenant(tenant=tenant_id))
     assert "user.create" in world.actions(tenant_id)
+
+
+@pytest.mark.parametrize("damaged", ["$argon2ie$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA", "$argon2id$", "x"])
+def test_damaged_hash_is_reported_without_the_driver(damaged: str) -> None:
+    with pytest.raises(Unavailable, match="hash"):
+        Passwords(Cost(1, 8, 1)).verify(damaged, SECRET)

@@ -16,6 +16,11 @@ HEAD_PIECE_BYTES = 1024
 CHUNKED_PIECE_BYTES = 16 * 1024
 BODY_PIECE_BYTES = 256 * 1024
 
+FREE_CHUNKS = 4096
+"""So many chunks may be of any size."""
+LEAST_CHUNK_BYTES = 64
+"""Average size of the chunks of a body with more of them: each takes time, however small it is."""
+
 _INVALID = InvalidArgument("request", "is not HTTP/1.1")
 
 
@@ -55,6 +60,7 @@ class RequestParser:
         self._head_bytes = self._header_count = 0
         self._framed_bytes = 0
         """Bytes since the last byte of a chunked body: chunk sizes, extensions, trailers."""
+        self._chunks = self._chunked_bytes = 0
         self._length: int | None = None
         """Bytes of the body that have not arrived, or None for a chunked body."""
 
@@ -95,7 +101,7 @@ class RequestParser:
         """Begin a head."""
         self.in_message = self.has_begun = True
         self._continue_wanted = False
-        self._header_count = self._framed_bytes = 0
+        self._header_count = self._framed_bytes = self._chunks = self._chunked_bytes = 0
         self._url = b""
         self._headers = []
         self._scope = {
@@ -133,7 +139,14 @@ class RequestParser:
         if version != "1.1":
             scope["http_version"] = version
         scope["method"] = parser.get_method().decode("ascii")
+        if b"#" in self._url:
+            raise InvalidArgument("path", "must not have a fragment")
         url = httptools.parse_url(self._url)
+        if (
+            b"://" in self._url.partition(b"?")[0]
+            and (b"host", self._url.split(b"/")[2]) not in self._headers
+        ):
+            raise InvalidArgument("Host", "must be that of the request target")
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
@@ -148,6 +161,10 @@ class RequestParser:
         """Pass on a part of the body."""
         if self._length is None:
             self._framed_bytes = 0
+            self._chunks += 1
+            self._chunked_bytes += len(body)
+            if self._chunks > FREE_CHUNKS and self._chunked_bytes < self._chunks * LEAST_CHUNK_BYTES:
+                raise InvalidArgument("body", f"must have chunks of {LEAST_CHUNK_BYTES} bytes on average")
         else:
             self._length -= len(body)
         self._requests.on_body(body)

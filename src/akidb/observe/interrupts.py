@@ -13,6 +13,7 @@ import signal
 import threading
 from _thread import get_ident
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -26,6 +27,9 @@ _SIGNALS = tuple(
 """The signals whose handlers may raise an exception. SIGINT is restored last."""
 
 _main = threading.main_thread().ident
+
+
+_MARK = "__raised_by_signal_handler__"
 
 
 class _Operation:
@@ -43,7 +47,21 @@ class _Operation:
         """Call the handlers of the signals that arrived. If one raises, the others stay."""
         while self.arrived:
             number, frame = self.arrived.popitem()
+            self.call(number, frame)
+
+    def call(self, number: int, frame: FrameType | None) -> None:
+        """Call a handler, and mark what it raises, which may be of a class that stores raise too."""
+        try:
             self.handlers[number](number, frame)
+        except BaseException as error:
+            with suppress(AttributeError):
+                setattr(error, _MARK, True)
+            raise
+
+
+def is_of_handler(error: BaseException) -> bool:
+    """Return whether the handler of a signal raised an error, which then must not be translated."""
+    return getattr(error, _MARK, False)
 
 
 _operation: _Operation | None = None
@@ -57,7 +75,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         operation.arrived[number] = frame
         return
     operation.open = False  # no second exception while the first one is handled
-    operation.handlers[number](number, frame)
+    operation.call(number, frame)
     operation.open = True
 
 

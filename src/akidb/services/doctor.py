@@ -56,16 +56,16 @@ def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
 
 def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: TenantId) -> list[str]:
     """Compare the store's control rows with the metadata; entities that change meanwhile are skipped."""
-    before = _read_metadata(metadata, tenant_id)
     try:
+        before = _read_metadata(metadata, tenant_id)
         stores.apply_pending(tenant_id)
         with stores.existing(tenant_id) as store:
             if store is None:
                 return []
             state, controls = store.control_state(), store.controls()
+        after = _read_metadata(metadata, tenant_id)
     except AkiDBError as error:
         return [said(error)]
-    after = _read_metadata(metadata, tenant_id)
     if before is None or after is None:  # purged meanwhile
         return []
     found = []
@@ -85,6 +85,8 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
             found.append(f"{name} is missing from the store")
             continue
         found += _difference(f"the state of {name}", collection.state, control.state)
+        found += _difference(f"the metric of {name}", collection.metric, control.metric)
+        found += _difference(f"the dimension of {name}", collection.dimension, control.dimension)
         found += _difference(f"the database's state of {name}", database.state, control.database_state)
         found += _difference(
             f"max_document_count of {name}", collection.max_document_count, control.max_document_count

@@ -54,13 +54,15 @@ class Passwords:
 
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password matches. Without a hash return False after the same time."""
-        from argon2.exceptions import VerifyMismatchError
+        from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
         with self._turn():
             try:
                 return self._hasher.verify(password_hash or self._decoy, _prepared(password))
             except VerifyMismatchError:
                 return False
+            except InvalidHashError:
+                raise Unavailable("the stored hash is damaged: set the password anew") from None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was computed with other than the current parameters."""

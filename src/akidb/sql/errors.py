@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from akidb.domain.errors import AkiDBError, Overloaded, StorageFull, Unavailable
+from akidb.observe.interrupts import is_of_handler
 from akidb.ports.conflicts import TransactionConflict
 
 _CONFLICTS = {"40001", "40P01"}
@@ -72,7 +73,7 @@ def translated(store: str, place: str | None = None) -> Iterator[None]:
 
 def translation(store: str, error: BaseException, place: str | None = None) -> Exception | None:
     """Return the domain error for an error, or None if it is not translated."""
-    if isinstance(error, AkiDBError | sa.exc.IntegrityError):
+    if isinstance(error, AkiDBError | sa.exc.IntegrityError) or is_of_handler(error):
         return None
     if isinstance(error, sa.exc.DBAPIError):
         if error.orig is None or not is_undecodable(error.orig):
