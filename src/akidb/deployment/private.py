@@ -1,4 +1,4 @@
-"""Checks that a data directory can be changed by nobody else."""
+"""Checks that no other user can change a data directory."""
 
 import os
 import stat
