@@ -111,7 +111,7 @@ def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
 def body_of(error: AkiDBError, request_id: str, path: str, *, is_local: bool = False) -> tuple[str, bytes]:
     """Return the media type and the body of an error response for this path.
 
-    Only a client on the Unix socket receives details of this machine: paths, names of databases, texts of drivers.
+    Only a client on the Unix socket receives paths, names of databases and texts of drivers.
     """
     status, said = status_of(error), error.message if is_local else error.public
     problem: dict[str, Any] = {
