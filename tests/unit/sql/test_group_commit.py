@@ -255,7 +255,9 @@ def test_generation_changes_before_writer_returns(crowd: Crowd, monkeypatch: pyt
     monkeypatch.setattr(commits.SharedTransaction, "_end", look)
     before = crowd.file.generation
     crowd.run(3, insert)
-    assert seen == [before + 1]
+    # One commit, or several if a writer came late; each counted before its writers return.
+    assert seen
+    assert all(generation > before + ended for ended, generation in enumerate(seen))
 
 
 def test_writer_rolled_back_with_another_gets_specific_error(crowd: Crowd) -> None:
