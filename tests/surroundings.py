@@ -76,7 +76,7 @@ def _copied_metadata() -> Iterator[None]:
     The program `akidb` makes them step by step, as do tests with the fixture `made_metadata`.
     """
     from akidb.metadata import store
-    from akidb.sql.sqlite import create_file
+    from akidb.sql.files import create_file
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "create_file", _copying(create_file))
@@ -87,7 +87,7 @@ def _copied_metadata() -> Iterator[None]:
 def made_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let metadata files be made as users have them made, for the time of one test."""
     from akidb.metadata import store
-    from akidb.sql.sqlite import create_file
+    from akidb.sql.files import create_file
 
     monkeypatch.setattr(store, "create_file", create_file)
 

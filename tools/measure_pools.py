@@ -27,6 +27,7 @@ from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, Sql
 from akidb.ports.metadata import MetadataTransaction
 from akidb.sql import sqlite
 from akidb.sql.database import driver_of
+from akidb.sql.files import create_file
 from akidb.sql.gate import FairGate
 
 SECONDS = 1.0
@@ -245,7 +246,7 @@ def measure_checkpoints() -> None:
 def _commits(automatic: int, explicit: str) -> tuple[float, float, float, float, float]:
     with folder() as place:
         path = place / "measured.db"
-        sqlite.create_file(path)
+        create_file(path)
         idle = [_connected(path, automatic) for _ in range(WRITERS)]
         idle[0].execute("CREATE TABLE t (id BLOB PRIMARY KEY, slug TEXT UNIQUE, body TEXT) STRICT")
         gate = FairGate(path.name)

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from akidb.documents import schema as documents_schema
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.files import create_file
+from akidb.sql.sqlite import SqliteFile
 
 NAMES_ALONE = {"indexed_names", "unindexed_names"}
 """SQLite's index of names; PostgreSQL has a GIN index for them."""

@@ -13,9 +13,10 @@ import pytest
 from akidb.domain.errors import Unavailable
 from akidb.sql import sqlite
 from akidb.sql.database import driver_of
+from akidb.sql.files import create_file
 from akidb.sql.integrity import check_integrity
 from akidb.sql.secure_erase import clear_gaps
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 
 MARK = re.compile(rb"MARK(\d{6})E")
 Rows = dict[int, bytes]

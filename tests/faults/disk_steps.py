@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 import akidb.documents.sqlite
-import akidb.sql.sqlite
+import akidb.sql.files
 from akidb.sql.sqlite import SqliteFile
 
 COMMITTED = "has committed"
@@ -34,7 +34,7 @@ class DiskSteps:
         for module, name in (
             (akidb.documents.sqlite, "create_file"),
             (akidb.documents.sqlite, "sync_directory"),
-            (akidb.sql.sqlite, "sync_directory"),
+            (akidb.sql.files, "sync_directory"),
         ):
             patch.setattr(module, name, self._announced(getattr(module, name)))
         unlink = Path.unlink

@@ -22,7 +22,8 @@ from akidb.operations.upkeep import CheckStores
 from akidb.sql import archive_image, sqlite
 from akidb.sql.archive_image import SCRATCH_NAME, copy_file, image_of
 from akidb.sql.database import driver_of
-from akidb.sql.sqlite import SqliteFile, create_file, library
+from akidb.sql.files import create_file
+from akidb.sql.sqlite import SqliteFile, library
 
 Settings = dict[str, object]
 

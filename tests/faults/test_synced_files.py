@@ -29,8 +29,9 @@ from akidb.embedding.install import install
 from akidb.legacy.writing import OutDirectory
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.tenants import DeleteTenant, PurgeTenant
+from akidb.sql.files import create_file
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 
 
 @pytest.fixture

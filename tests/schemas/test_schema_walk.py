@@ -32,8 +32,9 @@ from akidb.operations.tenants import GetTenant, GetUsage, RestoreTenant
 from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
 from akidb.sql.database import SqlDatabase
+from akidb.sql.files import create_file
 from akidb.sql.postgresql import PostgresDatabase
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 
 ALL_VERSIONS = [f"{number:04}" for number in range(1, int(schema.HEAD) + 1)]
 COLUMNS = {name: ", ".join(rows[0]) for name, rows in METADATA.items()}

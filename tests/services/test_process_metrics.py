@@ -20,8 +20,9 @@ from akidb.observe.metrics import ProcessMetrics
 from akidb.operations.databases import CreateDatabase
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.tenants import ActivateTenant, GetTenant, ListTenants, SuspendTenant
+from akidb.sql.files import create_file
 from akidb.sql.gate import FairGate
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 
 from .worlds import World, keyed, notes, opened
 

@@ -97,7 +97,7 @@ def refuse_server(session: Session) -> None:
 @contextlib.contextmanager
 def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
     """Create a temporary report file before the migration; rename it when it is complete."""
-    from akidb.sql.sqlite import sync_directory
+    from akidb.sql.files import sync_directory
 
     if path is None:
         yield None

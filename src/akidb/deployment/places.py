@@ -26,10 +26,10 @@ from akidb.ports.metadata import MetadataStore
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
+from akidb.sql.files import make_directory
 from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import make_directory
 
 RESERVE_NAME = "reserve"
 """A file of allocated blocks, removed while an operation releases space on a full disk."""

@@ -33,7 +33,7 @@ from akidb.services.archive_checks import Contents, check_agreement, check_archi
 from akidb.services.archives import open_archive, require_same
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
-from akidb.sql.sqlite import create_file, make_directory, sync_directory
+from akidb.sql.files import create_file, make_directory, sync_directory
 
 OPERATION = "backup.restore"
 """Its name in the audit and in metrics. It has no row in the table of operations: it needs an empty store."""

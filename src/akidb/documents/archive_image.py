@@ -20,9 +20,10 @@ from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
+from akidb.sql.files import sync_directory
 from akidb.sql.prepared import decoded
 from akidb.sql.room import Room
-from akidb.sql.sqlite import SqliteFile, sync_directory
+from akidb.sql.sqlite import SqliteFile
 
 PART_ROWS = 1_000
 PART_BYTES = 2 * 2**20

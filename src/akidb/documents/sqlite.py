@@ -18,10 +18,11 @@ from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreImage
 from akidb.sql.archive_image import image_of
 from akidb.sql.errors import translated
+from akidb.sql.files import create_file, sync_directory
 from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import SqliteFile, create_file, sync_directory
+from akidb.sql.sqlite import SqliteFile
 
 
 class SqliteTenantStore(SqlTenantStore):

@@ -13,8 +13,8 @@ from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.ports.archive import CollectionImage, StoreFiller, StoreImage
 from akidb.sql.archive_image import copy_connection, remove_scratch, scratch_path
+from akidb.sql.files import sync_directory
 from akidb.sql.room import Room
-from akidb.sql.sqlite import sync_directory
 
 Renamed = Mapping[CollectionId, CollectionImage]
 """New collections by the old collection IDs; others are not copied."""

@@ -28,12 +28,13 @@ from akidb.sql.answers import SqlAnswers, limit_bytes
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated
+from akidb.sql.files import create_file
 from akidb.sql.identity import FileIdentity
 from akidb.sql.integrity import check_integrity
 from akidb.sql.prepared import Prepared
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 from akidb.sql.telemetry import observed_transaction
 
 METADATA_SCHEMA = "akidb_metadata"

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from akidb.sql.archive_image import copy_file, remove_scratch, scratch_path
 from akidb.sql.errors import translated
-from akidb.sql.sqlite import SqliteFile, sync_directory
+from akidb.sql.files import sync_directory
+from akidb.sql.sqlite import SqliteFile
 
 ASIDE = "aside"
 """In place of the schema in the name of a file that was moved here by a repair."""

@@ -21,6 +21,7 @@ from akidb.observe import telemetry
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated, translation
+from akidb.sql.files import sync_log
 from akidb.sql.gate import FairGate
 from akidb.sql.group_commit import SharedTransaction
 from akidb.sql.identity import FileIdentity, Placement
@@ -91,46 +92,6 @@ _engine = sa.create_engine(
     poolclass=NullPool,
     isolation_level="AUTOCOMMIT",  # this module issues BEGIN and COMMIT; a single read needs neither
 )
-
-
-def create_file(path: Path) -> None:
-    """Durably create an empty file, readable only by its owner."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    os.close(descriptor)
-    sync_directory(path.parent)
-
-
-def make_directory(directory: Path) -> None:
-    """Durably create a directory and its parents, accessible only by their owner.
-
-    Does nothing if it exists.
-    """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in made:
-        with suppress(PermissionError):  # a writable directory may not be readable
-            sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Fsync a directory."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_log(path: Path) -> None:
-    """Fsync a truncated log, which could otherwise reappear with its contents after a crash.
-
-    SQLite does not do that. It holds no lock on its log that closing a descriptor could drop.
-    """
-    descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class SqliteFile:
@@ -343,7 +304,7 @@ class SqliteFile:
         driver.execute(f"PRAGMA busy_timeout = {int(ERASING_TIMEOUT_SECONDS * 1000)}")
         busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if not busy:
-            _sync_log(self.path)
+            sync_log(self.path)
         return not busy
 
     def _check_references(self, connection: sa.Connection) -> None:

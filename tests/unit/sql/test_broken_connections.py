@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from akidb.domain.errors import NotFound, Unavailable
 from akidb.ports.conflicts import ConnectionLost
 from akidb.sql.database import driver_of
+from akidb.sql.files import create_file
 from akidb.sql.postgresql import PostgresDatabase
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from akidb.domain.errors import StorageFull, Unavailable
 from akidb.sql import group_commit as commits
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.files import create_file
+from akidb.sql.sqlite import SqliteFile
 
 
 @pytest.fixture

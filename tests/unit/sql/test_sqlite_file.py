@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import Unavailable
 from akidb.sql import sqlite
+from akidb.sql.files import create_file
 from akidb.sql.integrity import check_integrity
-from akidb.sql.sqlite import MAX_IDLE_CONNECTIONS, SqliteFile, create_file
+from akidb.sql.sqlite import MAX_IDLE_CONNECTIONS, SqliteFile
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akidb.domain.ids import DatabaseId, TenantId
+from akidb.sql.files import create_file
 from akidb.sql.prepared import Prepared
-from akidb.sql.sqlite import SqliteFile, create_file
+from akidb.sql.sqlite import SqliteFile
 from akidb.sql.types import Enumerated, Id, Instant, JsonObject, format_instant
 
 
