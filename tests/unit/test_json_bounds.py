@@ -119,6 +119,10 @@ DOCUMENTS = (
         b'{"documents": [], "more": 1}',
         b'{ "documents" : [ {} , {} ] } ',
         b"\xff" + DOCUMENTS,
+        DOCUMENTS.replace(b'"id": "b"', b'"id": "b\\ud83d"'),
+        DOCUMENTS.replace(b'"id": "b"', b'"id": "\\ud83d\\ude00", "text": "\\\\ud83d"'),
+        DOCUMENTS.replace(b"null", b'{"\\udc00": 1}'),
+        DOCUMENTS.replace(b'"id": "b"', b'"text": "' + b"x" * 2**20 + b'\\ud83d"'),
         b'{"documents": [{"metadata": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}]}",
     ],
 )

@@ -24,11 +24,14 @@ MIN_INTEGER: Final = -(2**63)
 TOO_DEEP: Final = "is nested too deep"
 
 _PATH_KEY_CHARACTERS = 64
+_LONE_SURROGATE = "must not contain a lone surrogate"
 _LONG_LIST_BYTES = 64
 _SCANNED_BYTES = 2**20
-"""Malformed JSON of up to this size is searched for NaN and duplicate keys, to say which it is."""
+"""Malformed JSON of up to this size is searched for NaN and duplicate keys, to say which it is; of any size
+for lone surrogates, if it has surrogates at all."""
 _MAX_INTEGER_CHARACTERS = len(str(MIN_INTEGER))
 _COLON_ESCAPE = re.compile(rb"\\u003[aA]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _T = TypeVar("_T")
 _encoder = msgspec.json.Encoder()
 _sorting_encoder = msgspec.json.Encoder(order="sorted")
@@ -54,12 +57,17 @@ def text_fault(text: str) -> str | None:
     """Return why a text cannot be stored, or None."""
     if "\0" in text:
         return "must not contain U+0000"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "must not contain a lone surrogate"
-    return None
+    return _LONE_SURROGATE if _has_lone_surrogate(text) else None
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def scalar_fault(value: object) -> str | None:
@@ -186,8 +194,8 @@ def decode_strict(body: bytes | bytearray, shape: type[_T]) -> _T:
     """Decode a JSON body into `shape`, a msgspec Struct that forbids unknown fields.
 
     Raises InvalidArgument, whose `field` is the path of the invalid value or `body`, for malformed
-    JSON, NaN and infinity, a wrong type, an unknown field and a duplicate key. Parts typed `Any`
-    may still contain values that cannot be stored: `check_object` checks those.
+    JSON, NaN and infinity, a lone surrogate, a wrong type, an unknown field and a duplicate key. Parts typed
+    `Any` may still contain values that cannot be stored: `check_object` checks those.
     """
     try:
         value = _decoder(shape).decode(body)
@@ -198,13 +206,23 @@ def decode_strict(body: bytes | bytearray, shape: type[_T]) -> _T:
     except UnicodeDecodeError:
         raise InvalidArgument("body", "must be UTF-8") from None
     except msgspec.DecodeError as error:
-        if len(body) <= _SCANNED_BYTES:
+        if len(body) <= _SCANNED_BYTES or has_surrogates(body):
             _refuse_faults(body)
         raise malformed(error) from None
     except RecursionError:
         raise InvalidArgument("body", TOO_DEEP) from None
     _refuse_faults(_without_number_lists(body))
     return value
+
+
+def has_surrogates(body: bytes | bytearray) -> bool:
+    """Return whether JSON may contain escaped surrogates, in pairs or alone; msgspec rejects lone ones."""
+    return _SURROGATE_ESCAPE.search(body) is not None
+
+
+def without_surrogates(body: bytes | bytearray) -> bytes:
+    """Return JSON of the same length and structure with U+FFFD for each escaped surrogate."""
+    return _SURROGATE_ESCAPE.sub(rb"\\ufffd", body)
 
 
 def malformed(error: msgspec.DecodeError) -> InvalidArgument:
@@ -324,7 +342,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_faults(body: bytes | bytearray) -> None:
-    """Raise InvalidArgument for the first duplicate key or constant, using a slow but exact scan."""
+    """Raise InvalidArgument for the first duplicate key, constant or lone surrogate: a slow, exact scan."""
     import json
 
     try:
@@ -338,17 +356,23 @@ def _refuse_faults(body: bytes | bytearray) -> None:
         path, node = pending.pop()
         if isinstance(node, _Constant):
             raise InvalidArgument(_named(path), f"{node} is not a JSON number")
+        if isinstance(node, str):
+            if _has_lone_surrogate(node):
+                raise InvalidArgument(_named(path), _LONE_SURROGATE)
+            continue
         if isinstance(node, _Members):
-            _refuse_duplicates(node, path)
+            _refuse_faulty_keys(node, path)
             inner = [(member_path(path, key), item) for key, item in node]
         else:
             inner = [(f"{path}[{i}]", item) for i, item in enumerate(node)]
-        pending.extend(pair for pair in reversed(inner) if isinstance(pair[1], list | _Constant))
+        pending.extend(pair for pair in reversed(inner) if isinstance(pair[1], list | str))
 
 
-def _refuse_duplicates(members: _Members, path: str) -> None:
+def _refuse_faulty_keys(members: _Members, path: str) -> None:
     seen = set()
     for key, _ in members:
+        if _has_lone_surrogate(key):
+            raise InvalidArgument(_named(member_path(path, key)), _LONE_SURROGATE)
         if key in seen:
             raise InvalidArgument(_named(member_path(path, key)), "duplicate key")
         seen.add(key)

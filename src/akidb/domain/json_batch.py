@@ -10,7 +10,7 @@ import msgspec
 
 from akidb.domain.documents import MAX_BATCH_DOCUMENTS, DocumentInput
 from akidb.domain.errors import InvalidArgument
-from akidb.domain.json import decode_strict, malformed
+from akidb.domain.json import decode_strict, has_surrogates, malformed, without_surrogates
 from akidb.domain.json_weight import (
     MAX_DOCUMENT_VALUES,
     MAX_VALUES,
@@ -58,6 +58,8 @@ def _decode_batch(body: Body, shape: type[_T]) -> _T:
     except (msgspec.ValidationError, RecursionError):
         return decode_strict(body, shape)  # which reports it
     except msgspec.DecodeError as error:
+        if has_surrogates(body):
+            _refuse_surrogates(body)
         raise malformed(error) from None
     except UnicodeDecodeError:
         raise InvalidArgument("body", "must be UTF-8") from None
@@ -73,6 +75,22 @@ def _decode_batch(body: Body, shape: type[_T]) -> _T:
     if count(body, b":") != colons:
         raise InvalidArgument("documents", "duplicate key")
     return shape(documents=documents)  # type: ignore[call-arg]  # the only field, as `_is_batch` says
+
+
+def _refuse_surrogates(body: Body) -> None:
+    """Raise InvalidArgument for the first lone surrogate, if the batch is otherwise well-formed."""
+    decodable = without_surrogates(body)
+    try:
+        raws = _batch_decoder.decode(decodable).documents
+    except (msgspec.DecodeError, RecursionError):
+        return
+    at = decodable.index(b"[")  # that of the documents: nothing but their name is before it
+    for place, raw in enumerate(map(bytes, raws[:MAX_BATCH_DOCUMENTS])):
+        at = decodable.index(raw, at)
+        sent = bytes(body[at : at + len(raw)])
+        if sent != raw:
+            _decode_document(sent, place)
+        at += len(raw)
 
 
 def _decode_document(raw: bytes, place: int) -> DocumentInput:

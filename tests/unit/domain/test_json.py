@@ -166,6 +166,30 @@ WRONG_BODIES: list[tuple[bytes, str, str]] = [
         "duplicate key",
     ),
     (b'{"documents": [{"metadata": {"a": [{"b":1, "\\u0062" :2}]}}]}', "documents[0].metadata.a[0].b", "dup"),
+    (b'{"documents": [{}, {"id": "cut \\ud83d"}]}', "documents[1].id", "must not contain a lone surrogate"),
+    (
+        b'{"documents": [{"id": "\\uDE00\\ud83d\\ude00"}]}',
+        "documents[0].id",
+        "must not contain a lone surrogate",
+    ),
+    (
+        b'{"documents": [{"metadata": {"\\ud83d": 1}}]}',
+        "documents[0].metadata.\\ud83d",
+        "must not contain a lone",
+    ),
+    (
+        b'{"documents": [{"metadata": {"a": [0, {"b": "\\ud800\\u0041"}]}}]}',
+        "documents[0].metadata.a[1].b",
+        "must not",
+    ),
+    (b'{"\\udfff": 1}', "\\udfff", "must not contain a lone surrogate"),
+    (b'"\\ud800"', "body", "must not contain a lone surrogate"),
+    (
+        b'{"documents": [{"id": "' + b"x" * 2**20 + b'\\ud800"}]}',
+        "documents[0].id",
+        "must not contain a lone",
+    ),
+    (b'{"documents": [{"id": "\\ud83d\\ude00"}', "body", "malformed JSON: input data was truncated"),
     (
         b'{"documents": [{"metadata": {"a": ":", "a": "\\u003a:"}}]}',
         "documents[0].metadata.a",

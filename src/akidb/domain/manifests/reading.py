@@ -133,8 +133,6 @@ def _decoded(body: bytes) -> Any:
     if document is not None:
         if not (isinstance(document, dict) and "tenant_id" in document):
             return document
-        if _has_lone_surrogate(document):
-            raise FaultyManifest([Fault(None, "must not contain a lone surrogate")])
         if refused.reason != TOO_DEEP:
             try:  # a number that is too large is a fault only in a field that 2.0 uses
                 return decode_any_number(body)
@@ -149,14 +147,6 @@ def _leniently(body: bytes) -> Any:
         return decode_leniently(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _has_lone_surrogate(document: Any) -> bool:
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 class _Reader:
