@@ -91,6 +91,30 @@ def test_invalid_request_error_names_parameter(http: httpx.Client, body: dict[st
     )
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"encoding_format": None},
+        {"dimensions": None},
+        {"user": None},
+        {"model": None},
+        # As LiteLLM and Dify send it, with every option that they know.
+        {"model": MODEL, "encoding_format": None, "dimensions": None, "user": None},
+    ],
+    ids=str,
+)
+def test_null_stands_for_the_default(http: httpx.Client, body: dict[str, Any]) -> None:
+    answer = http.post("/v1/embeddings", json={"input": TEXTS[0], **body})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == http.post("/v1/embeddings", json={"input": TEXTS[0]}).json()
+
+
+def test_client_sends_null_for_its_options(client: openai.OpenAI) -> None:
+    extra = {"encoding_format": None, "dimensions": None, "user": None}
+    answer = client.embeddings.create(model=MODEL, input=TEXTS[0], extra_body=extra)
+    assert len(answer.data[0].embedding) == 384
+
+
 def test_all_errors_of_openai_routes_have_openai_format(http: httpx.Client) -> None:
     answers = [
         http.put("/v1/embeddings"),

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from msgspec import NODEFAULT
 from parts import command_of
-from stage import ROWS, request_of
+from stage import ROWS, SAMPLES, request_of
 
 from akidb.api.operations import BY_HAND
 from akidb.cli.arguments import parse_size
@@ -73,7 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def _ask(served: httpx.Client, row: Operation, name: str, value: Any) -> httpx.Response:
+def _ask(served: httpx.Client, row: Operation, /, **fields: Any) -> httpx.Response:
     request = request_of(row)
     places = {place: str(getattr(request, place)) for place in row.places}
     body: dict[str, Any] = {
@@ -87,7 +88,7 @@ def _ask(served: httpx.Client, row: Operation, name: str, value: Any) -> httpx.R
     }
     if "documents" in row.said:
         body["documents"] = [{"id": "a", "text": "b"}]
-    body[name] = value
+    body |= fields
     sent = msgspec.json.encode(body)
     return served.request(row.method, row.path.format(**places), content=sent, headers=JSON)
 
@@ -103,7 +104,7 @@ def test_body_member_has_same_error(row: Operation, name: str, served: httpx.Cli
         expected = fault(row, **{name: value})
         if expected is None:
             continue
-        answer = _ask(served, row, name, value)
+        answer = _ask(served, row, **{name: value})
         assert answer.status_code == 400, (value, answer.text)
         got = answer.json()
         assert got["field"].partition("[")[0].partition(".")[0] in {name, expected.field.partition("[")[0]}
@@ -123,6 +124,34 @@ def test_query_parameter_has_same_error(row: Operation, name: str, served: httpx
         answer = served.request(row.method, row.path.format(**places), params={name: text})
         assert answer.status_code == 400, (text, answer.text)
         assert answer.json()["detail"] == expected.message, text
+
+
+OPTIONAL = [
+    (row, name) for row, name in FIELDS if row.method != "PATCH" and row.defaults[name] is not NODEFAULT
+]
+
+
+@_named(OPTIONAL)
+def test_none_for_optional_field_is_its_default(row: Operation, name: str) -> None:
+    left_out = request_of(row, **{name: row.defaults[name]})
+    if name in row.fields and row.one_of is not None and name in row.one_of:
+        return  # another field must be given then
+    assert row.checked(request_of(row, **{name: None})) == row.checked(left_out)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.local and row.in_body], ids=lambda row: str(row.name)
+)
+def test_null_for_every_optional_field_is_accepted(row: Operation, served: httpx.Client) -> None:
+    if row.feature in BY_HAND:
+        return  # tests/api/test_openai_client.py
+    given = SAMPLES[row.request].fields
+    unset = [name for name in row.said if name not in given and row.defaults[name] is None]
+    unset += [
+        name for name in row.said if row.method != "PATCH" and row.defaults[name] not in {None, NODEFAULT}
+    ]
+    answer = _ask(served, row, **dict.fromkeys(unset))
+    assert answer.status_code < 300 or answer.json()["code"] == "not_found", answer.text
 
 
 def _text_fault(row: Operation, name: str, text: str) -> InvalidArgument | None:

@@ -193,7 +193,7 @@ class Operation:
 
     @cached_property
     def nullable(self) -> frozenset[str]:
-        """The fields that may be None."""
+        """The fields whose value may be None; for others that have a default, None stands for the default."""
         return frozenset(name for name, hint in self.hints.items() if type(None) in get_args(hint))
 
     @property
@@ -232,8 +232,10 @@ class Operation:
             if each.required:
                 fields.append((each.name, kind | None if may_be_none else kind))
             elif isinstance(each.default, frozenset):
-                fields.append((each.name, kind, msgspec.field(default_factory=partial(sorted, each.default))))
+                made_default = msgspec.field(default_factory=partial(sorted, each.default))
+                fields.append((each.name, kind | None, made_default))
             else:
+                may_be_none = may_be_none or each.default is not UNSET
                 kind = kind | None if may_be_none and kind is not Any else kind
                 kind = kind | UnsetType if each.default is UNSET and kind is not Any else kind
                 fields.append((each.name, kind, each.default))
@@ -251,14 +253,15 @@ class Operation:
     def checked(self, request: Request[A]) -> Request[A]:
         """Check a request and return it with each value in the form that handlers use.
 
+        None for a field with a default is the default, as if the field were absent.
         Raises InvalidArgument for the first field with an invalid value.
         """
         changed: dict[str, Any] | None = None
-        for name, check, may_be_none in self._checks:
+        for name, check, if_none in self._checks:
             value = getattr(request, name)
-            if value is UNSET or (value is None and may_be_none):
+            if value is UNSET or (value is None and if_none is None):
                 continue
-            found = check(value, name)
+            found = if_none if value is None and if_none is not UNSET else check(value, name)
             if found is not value:
                 changed = changed or {}
                 changed[name] = found
@@ -272,8 +275,17 @@ class Operation:
         return {name: _as_json(value) for name, value in found if value is not UNSET}
 
     @cached_property
-    def _checks(self) -> tuple[tuple[str, Callable[[Any, str], Any], bool], ...]:
-        return tuple((name, rules.check, name in self.nullable) for name, rules in self.fields.items())
+    def _checks(self) -> tuple[tuple[str, Callable[[Any, str], Any], Any], ...]:
+        """The check of each field, and what None stands for; UNSET if it is refused."""
+        found = ((name, rules.check, self.defaults[name]) for name, rules in self.fields.items())
+        return tuple(
+            (
+                name,
+                check,
+                None if name in self.nullable else UNSET if default is msgspec.NODEFAULT else default,
+            )
+            for name, check, default in found
+        )
 
     @staticmethod
     def _check_one_of(request: Request[Any], first: str, second: str) -> None:
