@@ -1,9 +1,10 @@
 """The metadata store: its transactions, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 
 import sqlalchemy as sa
 
@@ -118,25 +119,19 @@ class SqlMetadataStore:
         """Incremented by every transaction; None if other processes can write too."""
         return self._database.generation
 
-    @contextmanager
-    def read(self) -> Iterator[MetadataTransaction]:
-        with self._database.read() as connection:
-            yield self._observed(SqlMetadataTransaction(connection))
+    def read(self) -> AbstractContextManager[MetadataTransaction]:
+        return _Opened(self._database.read(), self._database.system)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[MetadataTransaction]:
-        with self._database.read(snapshot=True) as connection:
-            yield self._observed(SqlMetadataTransaction(connection))
+    def snapshot(self) -> AbstractContextManager[MetadataTransaction]:
+        return _Opened(self._database.read(snapshot=True), self._database.system)
 
     @contextmanager
     def image(self) -> Iterator[MetadataTransaction]:
         with image_of(self._database) as connection:
             yield SqlMetadataTransaction(connection)
 
-    @contextmanager
-    def transaction(self) -> Iterator[MetadataTransaction]:
-        with self._database.write() as connection:
-            yield self._observed(SqlMetadataTransaction(connection, writes=True))
+    def transaction(self) -> AbstractContextManager[MetadataTransaction]:
+        return _Opened(self._database.write(), self._database.system, writes=True)
 
     def displacement(self) -> str | None:
         return self._database.displacement()
@@ -165,8 +160,27 @@ class SqlMetadataStore:
     def close(self) -> None:
         self._database.close()
 
-    def _observed(self, transaction: SqlMetadataTransaction) -> SqlMetadataTransaction:
-        return observed_transaction("metadata", transaction, self._database.system)
+
+class _Opened:
+    """A transaction on a connection. A class, since a generator takes longer than some reads."""
+
+    __slots__ = ("_connection", "_system", "_writes")
+
+    def __init__(
+        self, connection: AbstractContextManager[sa.Connection], system: str, *, writes: bool = False
+    ) -> None:
+        self._connection = connection
+        self._system = system
+        self._writes = writes
+
+    def __enter__(self) -> MetadataTransaction:
+        transaction = SqlMetadataTransaction(self._connection.__enter__(), writes=self._writes)
+        return observed_transaction("metadata", transaction, self._system)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._connection.__exit__(kind, error, trace)
 
 
 class SqliteMetadataStore(SqlMetadataStore):

@@ -90,13 +90,19 @@ class WorkSubject:
         self.tenant_id: TenantId | None = None
 
     def __enter__(self) -> Self:
-        self._outer = _subject.get()
-        self._token: Token[WorkSubject | None] = _subject.set(self)
+        self._enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _enter(self) -> None:
+        self._outer = _subject.get()
+        self._token: Token[WorkSubject | None] = _subject.set(self)
+
+    def _leave(self) -> None:
         _subject.reset(self._token)
         if self._outer is not None and self.tenant_id is not None:
             self._outer.tenant_id = self.tenant_id

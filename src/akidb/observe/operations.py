@@ -30,7 +30,7 @@ class Running(WorkSubject):
         self._ends: Sequence[End] = ()
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        self._enter()
         if telemetry.listeners:
             self._ends = [listener.begin(self._name) for listener in telemetry.listeners]
         self._started = perf_counter()
@@ -40,14 +40,17 @@ class Running(WorkSubject):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         seconds = perf_counter() - self._started
+        if seconds >= self._slow_seconds > 0 or self._ends:
+            self._report(seconds, error)
+        self._leave()
+
+    def _report(self, seconds: float, error: BaseException | None) -> None:
         code = OK if error is None else error.code if isinstance(error, AkiDBError) else "internal"
         if seconds >= self._slow_seconds > 0:
             fields = {"operation": self._name, "duration_ms": round(seconds * 1000, 3), "code": code}
             _logger.warning("slow operation", extra={"fields": fields})
-        if self._ends:
-            for end in reversed(self._ends):
-                end(seconds, code)
-        super().__exit__(kind, error, trace)
+        for end in reversed(self._ends):
+            end(seconds, code)
 
 
 class FigureSource(Protocol):

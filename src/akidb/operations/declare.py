@@ -304,9 +304,14 @@ def _amount(value: object) -> float:
 
 def _as_json(value: Any) -> Any:
     """Return the value, a filter as JSON: msgspec would encode the fields of the dataclass."""
+    return msgspec.Raw(value.canonical) if isinstance(value, _filter_type()) else value
+
+
+@cache
+def _filter_type() -> Any:
     from akidb.domain.filters import Filter
 
-    return msgspec.Raw(value.canonical) if isinstance(value, Filter) else value
+    return Filter
 
 
 @cache

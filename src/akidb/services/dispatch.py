@@ -122,17 +122,17 @@ class Dispatcher:
 
     def perform(self, request: Request[A], **ends: Any) -> A:
         """Execute a request, as specified by `akidb.operations.Operations`."""
-        if self._handlers[type(request)].row.waits and not ends:
+        handler = self._handlers[type(request)]
+        if handler.row.waits and not ends:
             answer: A = self.watch(request).wait(request.wait_seconds)  # type: ignore[attr-defined]
             return answer
-        return self._run(request, ends)  # type: ignore[no-any-return]
+        return self._run(handler, request, ends)  # type: ignore[no-any-return]
 
     def watch(self, request: Request[Any]) -> Any:
         """Return the `Watch` of a change feed; it counts as one operation, however long it waits."""
-        return self._run(request, {})
+        return self._run(self._handlers[type(request)], request, {})
 
-    def _run(self, request: Request[Any], ends: dict[str, Any]) -> Any:
-        handler = self._handlers[type(request)]
+    def _run(self, handler: Handler, request: Request[Any], ends: dict[str, Any]) -> Any:
         row, kind = handler.row, handler.kind
         with self._admission, Running(row.name, self._admission.slow_operation_seconds):
             request = row.checked(request)

@@ -5,7 +5,7 @@ connections, conflicts and lock timeouts into domain errors.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psycopg
 import sqlalchemy as sa
@@ -89,13 +89,12 @@ class PostgresDatabase:
             self.close()
             raise
 
-    @contextmanager
-    def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+    def read(self, *, snapshot: bool = False) -> AbstractContextManager[sa.Connection]:
         """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
-        if not snapshot:
-            with self._connection() as connection:
-                yield connection
-            return
+        return self._snapshot() if snapshot else self._connection()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sa.Connection]:
         with self._opened("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             driver = driver_of(connection)
             try:

@@ -6,7 +6,7 @@ there is still one statement for both databases.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, count, islice
 from typing import Any
 
@@ -44,6 +44,10 @@ def unreadable(error: Exception) -> Internal:
 
 class Undecodable(bytes):
     """Text of a damaged row, which is not UTF-8."""
+
+
+class _Damaged(list[Any]):
+    """Rows of which some may have values that are `Undecodable`."""
 
 
 def decoded(data: bytes) -> str | Undecodable:
@@ -163,6 +167,9 @@ class Prepared:
         """Return every row, with None in place of an unreadable one, which is logged."""
         compiled = self._of(connection)
         rows = self._fetched(connection, compiled, parameters, damaged=True)
+        if type(rows) is not _Damaged:
+            with suppress(*FAULTS):  # all rows are readable, as a rule
+                return [compiled.make(row) for row in rows]
         return [self._made(compiled, row) for row in rows]
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
@@ -240,7 +247,7 @@ class Prepared:
         with lenient(connection):
             rows = self._execute(connection, compiled, parameters).fetchall()
         try:
-            return rows if damaged else [_readable(row) for row in rows]
+            return _Damaged(rows) if damaged else [_readable(row) for row in rows]
         except FAULTS as error:
             raise unreadable(error) from None
 

@@ -132,28 +132,9 @@ class SqliteFile:
         """The transaction that the previous writer left open; accessed only with the gate held."""
         self._closed = False
 
-    @contextmanager
-    def read(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+    def read(self, *, snapshot: bool = False) -> AbstractContextManager[sa.Connection]:
         """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
-        connection = self._take()
-        broken = True
-        try:
-            with translated(self.path.name):
-                if snapshot:
-                    driver = driver_of(connection)
-                    driver.execute("BEGIN")
-                    try:
-                        yield connection
-                    finally:
-                        driver.execute("COMMIT")
-                else:
-                    yield connection
-            broken = False
-        except AkiDBError as error:
-            broken = isinstance(error, Unavailable)
-            raise
-        finally:
-            self._give(connection, broken=broken)
+        return _Reading(self, snapshot=snapshot)
 
     def write(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction: durably committed when the block ends, rolled back if it raises.
@@ -169,7 +150,7 @@ class SqliteFile:
         Foreign keys are checked before the commit. Raises Unavailable for a broken one.
         """
         with self.gate.pass_through():
-            connection = self._take()
+            connection = self.take()
             try:
                 with translated(self.name):
                     driver = driver_of(connection)
@@ -186,7 +167,7 @@ class SqliteFile:
                     finally:
                         self.generation += 1
             finally:
-                self._give(connection, broken=True)
+                self.give(connection, broken=True)
 
     def is_left_open(self) -> bool:
         """Return whether a writer has left its transaction open for the next one."""
@@ -206,18 +187,18 @@ class SqliteFile:
             done = shared.commit(self._commit_and_count)
         finally:
             self._shared = None
-            self._give(shared.connection, broken=not done and not self._placement.is_elsewhere())
+            self.give(shared.connection, broken=not done and not self._placement.is_elsewhere())
 
     def join(self) -> SharedTransaction:
         """Join the open transaction, or begin one. Requires the gate."""
         if self._shared is not None:
             self._shared.join()
             return self._shared
-        connection = self._take()
+        connection = self.take()
         try:
             self._shared = SharedTransaction(self.name, connection)
         except BaseException:
-            self._give(connection, broken=True)
+            self.give(connection, broken=True)
             raise
         return self._shared
 
@@ -226,7 +207,7 @@ class SqliteFile:
         self.generation += 1
         if not shared.undo(error):
             self._shared = None
-            self._give(shared.connection, broken=broken)
+            self.give(shared.connection, broken=broken)
 
     def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
         """Raise StorageFull if writing rows of so many bytes would use the reserve of the disk."""
@@ -256,7 +237,7 @@ class SqliteFile:
         problem = self._placement.problem()
         if problem is not None and not self._placement.is_elsewhere():  # closing saves what the log holds
             with suppress(Unavailable):
-                self._give(self._take(), broken=True)
+                self.give(self.take(), broken=True)
         return problem
 
     def erase(self) -> bool:
@@ -266,7 +247,7 @@ class SqliteFile:
         """
         with self.gate.pass_through():
             self._placement.require()  # the path may name another file
-            connection = self._take()
+            connection = self.take()
             try:
                 with translated(self.path.name):
                     driver = driver_of(connection)
@@ -278,7 +259,7 @@ class SqliteFile:
             finally:
                 with self._lock:
                     self._outdated |= self._in_use
-                self._give(connection, broken=True)
+                self.give(connection, broken=True)
 
     def checkpoint_idle(self) -> bool:
         """Move the log into the file if nothing was written since the last call; return whether it did."""
@@ -287,7 +268,7 @@ class SqliteFile:
             return False
         with self.gate.pass_through():
             self._placement.require()
-            connection = self._take()
+            connection = self.take()
             broken = True
             try:
                 with translated(self.path.name):
@@ -297,7 +278,7 @@ class SqliteFile:
                 broken = False
                 return moved
             finally:
-                self._give(connection, broken=broken)
+                self.give(connection, broken=broken)
 
     def _empty_log(self, driver: Any) -> bool:
         """Move the log into the file and truncate it; return whether no reader prevented that."""
@@ -335,7 +316,8 @@ class SqliteFile:
         except OSError:  # a metric must not fail a commit
             return 0
 
-    def _take(self) -> sa.Connection:
+    def take(self) -> sa.Connection:
+        """Return a connection, to be given back. Raises Unavailable if the file is closed or displaced."""
         with self._lock:
             if self._closed:
                 raise Unavailable(f"{self.path.name} is closed")
@@ -358,7 +340,8 @@ class SqliteFile:
         telemetry.count("connections_opened", self.kind)
         return made
 
-    def _give(self, connection: sa.Connection, *, broken: bool) -> None:
+    def give(self, connection: sa.Connection, *, broken: bool) -> None:
+        """Give a connection back. After a `broken` one, idle ones are closed too."""
         surplus = [connection]
         broken = broken or connection.invalidated  # by an interrupt: SQLAlchemy would connect again
         with self._lock:
@@ -381,6 +364,48 @@ class SqliteFile:
             connection.close()
         finally:
             _descriptors.disconnected(self.path)
+
+
+class _Reading:
+    """One use of a connection for reading. A class, since a generator takes longer than some reads."""
+
+    __slots__ = ("_connection", "_file", "_snapshot")
+
+    def __init__(self, file: SqliteFile, *, snapshot: bool) -> None:
+        self._file = file
+        self._snapshot = snapshot
+
+    def __enter__(self) -> sa.Connection:
+        connection = self._connection = self._file.take()
+        if self._snapshot:
+            try:
+                with translated(self._file.name):
+                    driver_of(connection).execute("BEGIN")
+            except BaseException:
+                self._file.give(connection, broken=True)
+                raise
+        return connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        file, connection = self._file, self._connection
+        broken = True
+        try:
+            if self._snapshot:
+                with translated(file.name):
+                    driver_of(connection).execute("COMMIT")
+            instead = None if error is None else translation(file.name, error)
+            broken = error is not None and not _is_harmless(instead or error)
+        finally:
+            file.give(connection, broken=broken)
+        if instead is not None:
+            raise instead from error
+
+
+def _is_harmless(error: BaseException) -> bool:
+    """Return whether a connection may be used again after an error."""
+    return isinstance(error, AkiDBError) and not isinstance(error, Unavailable)
 
 
 class _Writing:

@@ -95,7 +95,7 @@ def test_failed_operation_does_not_block_drain(admission: Admission) -> None:
 
 def test_abandon_refuses_requests_even_while_lock_is_held(admission: Admission) -> None:
     admission.__enter__()
-    admission._changed.acquire()  # as another thread of the parent may have done
+    admission._lock.acquire()  # as another thread of the parent may have done
     admission.abandon("forked")
     with pytest.raises(Unavailable, match="forked"):
         admission.__enter__()
