@@ -102,7 +102,7 @@ class Matrix:
     def _hits(self, chosen: NDArray[np.intp], query: Query) -> list[Hit]:
         if self.damaged:
             chosen = np.array([at for at in chosen if self._keys[at] not in self.damaged], dtype=np.intp)
-        scores = exact_scores(self._rows[chosen], query).tolist()
+        scores = exact_scores(self._rows[chosen], query)
         return [
             Hit(self._keys[at], self._sequences[at], self._ids[at], score)
             for at, score in zip(chosen.tolist(), scores, strict=True)
@@ -197,7 +197,7 @@ def search_rows(
     with closing(changes.rows) as rows:
         for chunk in _chunks(rows if filter is None else _matching(rows, filter, deadline)):
             allowed += len(chunk)
-            scores = exact_scores(prepare_rows(as_matrix(chunk), query.metric), query).tolist()
+            scores = exact_scores(prepare_rows(as_matrix(chunk), query.metric), query)
             best += [
                 Hit(row.document_key, row.sequence, row.id, score)
                 for row, score in zip(chunk, scores, strict=True)

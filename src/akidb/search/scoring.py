@@ -6,6 +6,7 @@ float32 dot product, gamma = d * 2**-24 times the norms (Higham, Accuracy and St
 is scored again separately, always in the same way.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,10 @@ class Query(NamedTuple):
 
     metric: Metric
     vector: Floats
-    norm: float
+    wide: NDArray[np.float64]
+    """The vector in float64."""
+    square: float
+    """The squared norm, in float64."""
 
 
 def prepare_rows(rows: Floats, metric: Metric) -> Floats:
@@ -44,7 +48,8 @@ def prepare_rows(rows: Floats, metric: Metric) -> Floats:
 def prepare_query(vector: Floats, metric: Metric) -> Query:
     """Prepare a query vector of shape `(dimension,)`."""
     prepared = np.ascontiguousarray(prepare_rows(vector[None, :], metric)[0])
-    return Query(metric, prepared, float(np.linalg.norm(prepared.astype(np.float64))))
+    wide = prepared.astype(np.float64)
+    return Query(metric, prepared, wide, float(np.vecdot(wide, wide)))
 
 
 def squared_norms(rows: Floats) -> Floats:
@@ -65,11 +70,12 @@ def scan(rows: Floats, squares: Floats, query: Query) -> tuple[Floats, float]:
     if query.metric is Metric.COSINE:
         return approximate, 4 * gamma
     largest = float(np.sqrt(squares.max(initial=0.0) + underflow))
+    norm = math.sqrt(query.square)
     if query.metric is Metric.DOT:
-        return approximate, 4 * gamma * largest * query.norm + underflow
+        return approximate, 4 * gamma * largest * norm + underflow
     approximate *= 2
     approximate -= squares
-    return approximate, 4 * gamma * (largest + query.norm) ** 2 + underflow
+    return approximate, 4 * gamma * (largest + norm) ** 2 + underflow
 
 
 def candidates(approximate: Floats, slack: float, top_k: int) -> NDArray[np.intp]:
@@ -81,11 +87,20 @@ def candidates(approximate: Floats, slack: float, top_k: int) -> NDArray[np.intp
     return np.flatnonzero(approximate >= worst - np.float32(slack))
 
 
-def exact_scores(rows: Floats, query: Query) -> Floats:
-    """Return the final scores; a row's score depends only on the row and the query."""
+def exact_scores(rows: Floats, query: Query) -> list[float]:
+    """Return the final scores; a row's score depends only on the row and the query.
+
+    In float64, since products and squares of lengths below 1e-22 vanish in float32. A cosine is rounded to
+    float32, which makes it exactly 1 for a vector in the direction of the query.
+    """
+    wide = rows.astype(np.float64)
     if query.metric is Metric.L2:
-        difference = rows - query.vector
-        distances: Floats = np.sqrt((difference * difference).sum(axis=1))
-        return 0 - distances  # avoids -0.0 for a distance of zero
-    scores: Floats = (rows * query.vector).sum(axis=1)
-    return np.clip(scores, -1.0, 1.0) if query.metric is Metric.COSINE else scores
+        wide -= query.wide
+        distances: list[float] = (0 - np.sqrt(np.vecdot(wide, wide))).tolist()  # 0 - avoids -0.0
+        return distances
+    products = np.vecdot(wide, query.wide)
+    if query.metric is Metric.COSINE:
+        # Rows rounded to float32 are not quite of length 1.
+        products = (products / np.sqrt(np.vecdot(wide, wide) * query.square)).astype(np.float32)
+    scores: list[float] = products.tolist()
+    return scores
