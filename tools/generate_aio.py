@@ -53,7 +53,7 @@ def twin_module(module: str) -> str:
     lines = [
         f'"""{ast.get_docstring(tree)}\n\n{origin}\n"""',
         "from collections.abc import AsyncIterator",
-        "from akidb.client.threads import Threads",
+        "from akidb.aio.base import Twin",
         f"from akidb.client.handles import {module} as sync",
     ]
     classes = []
@@ -81,19 +81,16 @@ def _class(node: ast.ClassDef) -> str:
     members = [_docstring(node)]
     for member in node.body:
         if isinstance(member, ast.Assign):  # name = Field[str](), which reads the twin's `entity`
-            members.append(_indented(ast.unparse(member)))
+            text = ast.unparse(member)
+            members.append(_indented("__slots__ = ()" if text.startswith("__slots__") else text))
         elif isinstance(member, ast.FunctionDef):
-            members.append(_member(node.name, member))
-    return f"class {node.name}:\n" + "\n".join(member for member in members if member)
+            members.append(_member(member))
+    return f"class {node.name}(Twin[sync.{node.name}]):\n" + "\n".join(member for member in members if member)
 
 
-def _member(owner: str, node: ast.FunctionDef) -> str:
+def _member(node: ast.FunctionDef) -> str:
     if node.name == "__init__":
-        return (
-            f"    def __init__(self, handle: sync.{owner}, threads: Threads) -> None:\n"
-            "        self._sync = handle\n"
-            "        self._threads = threads"
-        )
+        return ""
     if node.name == "__repr__":
         return "    def __repr__(self) -> str:\n        return repr(self._sync)"
     if node.name == "__enter__":

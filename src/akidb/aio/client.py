@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from akidb.aio.base import Twin
 from akidb.aio.migration import Migration
 from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
-from akidb.client.threads import Threads
 from akidb.domain.embedding import EmbeddingResult
 from akidb.domain.upkeep import Finding, MaintenanceReport
 
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from akidb.domain.migration import Progress
 
 
-class Client:
+class Client(Twin[sync.Client]):
     """A connection to AkiDB, created by `akidb.connect`. Close it, or use it as a context manager."""
 
-    def __init__(self, handle: sync.Client, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,12 +79,10 @@ class Client:
         await self._threads.close(self._sync.close)
 
 
-class Models:
+class Models(Twin[sync.Models]):
     """Embedding models."""
 
-    def __init__(self, handle: sync.Models, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def list(self) -> "list[ModelInfo]":
         """Return all known models, sorted by name."""

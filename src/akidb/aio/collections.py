@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
+from akidb.aio.base import Twin
 from akidb.client.handles import collections as sync
 from akidb.client.handles.base import Field, IncludeLike
 from akidb.client.results import Matches, Page
-from akidb.client.threads import Threads
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, Document, DocumentLike, UpsertResult
 from akidb.domain.entities import Collection, Metric
@@ -24,16 +24,14 @@ if TYPE_CHECKING:
 from akidb.client.handles.collections import CollectionFields, NewCollection
 
 
-class Collections:
+class Collections(Twin[sync.Collections]):
     """The collections of a database. Iterating yields all that are not deleted, sorted by name.
 
     With `if_version`, a method changes the collection only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
 
-    def __init__(self, handle: sync.Collections, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Create a collection. The default `metric` is cosine.
@@ -105,7 +103,7 @@ class Collections:
         await self._threads(self._sync.purge, collection, if_version=if_version)
 
 
-class CollectionHandle:
+class CollectionHandle(Twin[sync.CollectionHandle]):
     """A collection: documents whose vectors share a dimension, a metric and a model.
 
     The methods operate on documents; to change, delete or restore the collection itself, use
@@ -113,6 +111,8 @@ class CollectionHandle:
     `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned.
     """
 
+    __slots__ = ()
+    _changed_by = "use database.collections.update()"
     tenant_id = Field[TenantId]()
     database_id = Field[DatabaseId]()
     name = Field[str]()
@@ -127,10 +127,6 @@ class CollectionHandle:
     created_at = Field[datetime]()
     updated_at = Field[datetime]()
     deleted_at = Field[datetime | None]()
-
-    def __init__(self, handle: sync.CollectionHandle, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
 
     def __repr__(self) -> str:
         return repr(self._sync)

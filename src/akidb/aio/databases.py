@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Unpack
 
+from akidb.aio.base import Twin
 from akidb.aio.collections import Collections
 from akidb.client.handles import databases as sync
 from akidb.client.handles.base import Field
 from akidb.client.handles.databases import DatabaseFields
 from akidb.client.results import Page
-from akidb.client.threads import Threads
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import Database
 from akidb.domain.fields import DatabaseRef
@@ -20,12 +20,10 @@ from akidb.domain.ids import DatabaseId, TenantId
 from akidb.domain.lifecycle import DatabaseState
 
 
-class Databases:
+class Databases(Twin[sync.Databases]):
     """The databases of a tenant. Iterating yields all that are not deleted, sorted by name."""
 
-    def __init__(self, handle: sync.Databases, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def create(
         self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
@@ -90,13 +88,15 @@ class Databases:
         await self._threads(self._sync.purge, database, if_version=if_version)
 
 
-class DatabaseHandle:
+class DatabaseHandle(Twin[sync.DatabaseHandle]):
     """A database: a named group of collections of one tenant.
 
     With `if_version`, a method changes the database only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
 
+    __slots__ = ()
+    _changed_by = "use update()"
     tenant_id = Field[TenantId]()
     name = Field[str]()
     description = Field[str]()
@@ -106,10 +106,6 @@ class DatabaseHandle:
     created_at = Field[datetime]()
     updated_at = Field[datetime]()
     deleted_at = Field[datetime | None]()
-
-    def __init__(self, handle: sync.DatabaseHandle, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
 
     def __repr__(self) -> str:
         return repr(self._sync)

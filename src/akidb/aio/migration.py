@@ -5,19 +5,17 @@ The awaitable twin of `akidb.client.handles.migration`, generated from it by `to
 
 from typing import TYPE_CHECKING
 
+from akidb.aio.base import Twin
 from akidb.client.handles import migration as sync
-from akidb.client.threads import Threads
 
 if TYPE_CHECKING:
     from akidb.domain.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
 
 
-class Migration:
+class Migration(Twin[sync.Migration]):
     """Migration from 1.x and back, with local files; not available over HTTP."""
 
-    def __init__(self, handle: sync.Migration, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def v1_to_v2(
         self,

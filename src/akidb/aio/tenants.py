@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Unpack
 
+from akidb.aio.base import Twin
 from akidb.aio.databases import Databases
 from akidb.aio.users import Users
 from akidb.client.files import FileSource, FileTarget
@@ -14,7 +15,6 @@ from akidb.client.handles import tenants as sync
 from akidb.client.handles.base import Field
 from akidb.client.handles.tenants import NewTenant, TenantFields
 from akidb.client.results import Page
-from akidb.client.threads import Threads
 from akidb.domain.archives import ImportReport
 from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
@@ -25,12 +25,10 @@ from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
 
 
-class Tenants:
+class Tenants(Twin[sync.Tenants]):
     """The tenants of a connection. Iterating yields all that are not deleted, oldest first."""
 
-    def __init__(self, handle: sync.Tenants, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
@@ -156,13 +154,15 @@ class Tenants:
         return await self._threads(self._sync.audit, tenant, limit=limit, cursor=cursor)
 
 
-class TenantHandle:
+class TenantHandle(Twin[sync.TenantHandle]):
     """A tenant: the unit of isolation, quotas and storage.
 
     With `if_version`, a method changes the tenant only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
 
+    __slots__ = ()
+    _changed_by = "use update(), activate() or suspend()"
     name = Field[str]()
     slug = Field[str]()
     status = Field[TenantStatus]()
@@ -175,10 +175,6 @@ class TenantHandle:
     created_at = Field[datetime]()
     updated_at = Field[datetime]()
     deleted_at = Field[datetime | None]()
-
-    def __init__(self, handle: sync.TenantHandle, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
 
     def __repr__(self) -> str:
         return repr(self._sync)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Unpack
 
+from akidb.aio.base import Twin
 from akidb.client.handles import users as sync
 from akidb.client.handles.base import Field
 from akidb.client.handles.users import UserFields
 from akidb.client.results import Page
-from akidb.client.threads import Threads
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import User, UserRole
 from akidb.domain.fields import UserRef
@@ -19,12 +19,10 @@ from akidb.domain.ids import TenantId, UserId
 from akidb.domain.lifecycle import UserStatus
 
 
-class Users:
+class Users(Twin[sync.Users]):
     """The users of a tenant, identified by ID or email. Iterating yields all, sorted by email."""
 
-    def __init__(self, handle: sync.Users, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
+    __slots__ = ()
 
     async def create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
         """Create an active user with a password of 8-1024 bytes.
@@ -84,13 +82,15 @@ class Users:
         return UserHandle(await self._threads(self._sync.verify_password, email, password), self._threads)
 
 
-class UserHandle:
+class UserHandle(Twin[sync.UserHandle]):
     """A user of a tenant. The password can be set and verified, but never read.
 
     With `if_version`, a method changes the user only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
 
+    __slots__ = ()
+    _changed_by = "use update(), activate(), suspend() or deactivate()"
     tenant_id = Field[TenantId]()
     email = Field[str]()
     role = Field[UserRole]()
@@ -100,10 +100,6 @@ class UserHandle:
     version = Field[int]()
     created_at = Field[datetime]()
     updated_at = Field[datetime]()
-
-    def __init__(self, handle: sync.UserHandle, threads: Threads) -> None:
-        self._sync = handle
-        self._threads = threads
 
     def __repr__(self) -> str:
         return repr(self._sync)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from akidb.domain.documents import Vector
+from akidb.domain.documents import Vector, same_values
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError, InvalidArgument, PreconditionFailed
 
@@ -41,6 +41,11 @@ class DocumentChange(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_d
     vector: Vector | None = None
     metadata: dict[str, Any] | None = None
 
+    __eq__ = same_values
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
 
 class MetadataChange(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The current state of a tenant, database, collection or user, or the ID of a permanently removed one.
@@ -58,7 +63,7 @@ class MetadataChange(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     user: User | None = None
 
 
-class ChangePage(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
+class ChangePage(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
     """Changes in the order of their sequence numbers."""
 
     changes: list[T]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from operator import eq
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -48,6 +49,23 @@ DocumentLike = DocumentInput | Mapping[str, Any]
 """The input of `upsert`: the struct, or a mapping with the same keys, whose vector may be an array."""
 
 
+def same_values(one: msgspec.Struct, other: object) -> bool:
+    """Return whether two structs of one type have equal fields; a `vector` is compared by its numbers."""
+    if type(other) is not type(one):
+        return False
+    for name in one.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine is None or theirs is None:
+            equal = mine is theirs
+        elif name == "vector":
+            equal = len(mine) == len(theirs) and all(map(eq, mine, theirs))
+        else:
+            equal = mine == theirs
+        if not equal:
+            return False
+    return True
+
+
 class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
     """A stored document. Parts that were not requested are None."""
 
@@ -55,6 +73,11 @@ class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_default
     text: str | None = None
     vector: Vector | None = None
     metadata: dict[str, Any] | None = None
+
+    __eq__ = same_values
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
@@ -65,6 +88,11 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
     text: str | None = None
     vector: Vector | None = None
     metadata: dict[str, Any] | None = None
+
+    __eq__ = same_values
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -80,7 +108,7 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     """Number of documents left out because they are damaged; omitted in JSON if there are none."""
 
 
-class SearchResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
+class SearchResult(msgspec.Struct, kw_only=True, frozen=True):
     """Matches, best first; equal scores are sorted by id."""
 
     matches: list[Match]
@@ -94,7 +122,7 @@ class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):
     ids: list[str]
 
 
-class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True, eq=False):
+class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
     """A page of a list, and the cursor of the next page; None on the last page."""
 
     items: list[T]

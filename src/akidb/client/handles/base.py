@@ -1,12 +1,13 @@
 """Shared by the handles: attributes of the entity, optional results, iteration over all pages."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from typing import Any, Generic, Literal, Never, NoReturn, TypeVar
 
 from akidb.domain.documents import Include, Page
 from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.ids import EntityId
 from akidb.domain.json import canonical
-from akidb.operations.declare import OPERATIONS, Request
+from akidb.operations.declare import OPERATIONS, Operations, Request
 
 T = TypeVar("T")
 
@@ -24,15 +25,59 @@ class Field(Generic[T]):
         value: T = getattr(handle.entity, self._name)
         return value
 
+    def __set__(self, handle: Any, value: Never) -> NoReturn:
+        raise AttributeError(f"{self._name} cannot be assigned: {handle._changed_by}")  # noqa: SLF001
 
-def found(entity: str, get: Callable[[], T]) -> T | None:
-    """Return the result of `get`, or None if the `entity` does not exist. Its parents must exist."""
+
+class Bound:
+    """A handle of one thing, or of all things in a place, through a connection.
+
+    Two are equal if they have the same connection and refer to the same. Only the documented attributes
+    exist: assigning others would change nothing.
+    """
+
+    __slots__ = ("_operations", "_perform")
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._perform = operations.perform
+
+    def _key(self) -> Hashable:
+        """Return what it refers to, by IDs, since names change."""
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bound) or type(other) is not type(self):
+            return NotImplemented
+        return self._operations is other._operations and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._key()))
+
+    def _contains(
+        self, thing: object, handle: "type[Bound]", kind: type[EntityId], exists: Callable[[Any], bool]
+    ) -> bool:
+        """Return whether a handle of this connection, an ID or a name refers to something that exists."""
+        if isinstance(thing, Bound):
+            same = isinstance(thing, handle) and thing._operations is self._operations  # noqa: SLF001
+            return same and exists(thing._key())  # noqa: SLF001
+        return isinstance(thing, str | kind) and exists(thing)
+
+
+def found(entity: str, name: object, get: Callable[[], T]) -> T | None:
+    """Return the result of `get`, or None if no `entity` has this name. Its parents must exist.
+
+    Text that cannot be a name is not the name of anything. Raises InvalidArgument for other types.
+    """
     try:
         return get()
     except NotFound as error:
         if error.fields["entity"] != entity:
             raise
-        return None
+    except InvalidArgument as error:
+        if error.field != entity or not isinstance(name, str):
+            raise
+    return None
 
 
 def wanted(request: type[Request[Any]], fields: Mapping[str, Any]) -> dict[str, Any]:

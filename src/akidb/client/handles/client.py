@@ -5,12 +5,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from akidb.client.files import FileTarget, writing
+from akidb.client.handles.base import Bound
 from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import Tenants
 from akidb.domain.embedding import EmbeddingResult, check_model
 from akidb.domain.upkeep import Finding, MaintenanceReport
 from akidb.operations.archives import CreateBackup
-from akidb.operations.declare import Operations
 from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
 from akidb.operations.upkeep import CheckStores, MaintainStores
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from akidb.domain.migration import Progress
 
 
-class Client:
+class Client(Bound):
     """A connection to AkiDB, created by `akidb.connect`. Close it, or use it as a context manager."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+    __slots__ = ()
 
     def __enter__(self) -> Self:
         return self
@@ -83,12 +81,10 @@ class Client:
         self._operations.close()
 
 
-class Models:
+class Models(Bound):
     """Embedding models."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+    __slots__ = ()
 
     def list(self) -> "list[ModelInfo]":
         """Return all known models, sorted by name."""

@@ -1,10 +1,11 @@
 """Handles of collections, with documents and search."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from akidb.client.handles.base import (
+    Bound,
     Field,
     IncludeLike,
     every,
@@ -24,7 +25,7 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Collection, Metric
-from akidb.domain.errors import AlreadyExists, NotFound
+from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from akidb.domain.fields import CollectionPath, CollectionRef
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
@@ -57,17 +58,21 @@ class CollectionFields(TypedDict, total=False):
     max_document_count: int
 
 
-class Collections:
+class Collections(Bound):
     """The collections of a database. Iterating yields all that are not deleted, sorted by name.
 
     With `if_version`, a method changes the collection only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
 
+    __slots__ = ("_where",)
+
     def __init__(self, operations: Operations, tenant: TenantId, database: DatabaseId) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._where: dict[str, Any] = {"tenant": tenant, "database": database}
+
+    def _key(self) -> Hashable:
+        return (self._where["tenant"], self._where["database"])
 
     def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Create a collection. The default `metric` is cosine.
@@ -83,11 +88,15 @@ class Collections:
 
     def find(self, collection: CollectionRef) -> "CollectionHandle | None":
         """Return the collection with this name or ID, or None."""
-        return found("collection", lambda: self.get(collection))
+        return found("collection", collection, lambda: self.get(collection))
 
     def exists(self, collection: CollectionRef) -> bool:
         """Return whether a collection with this name or ID exists."""
         return self.find(collection) is not None
+
+    def __contains__(self, collection: object) -> bool:
+        """Return whether a collection with this name or ID, or of this handle, exists."""
+        return self._contains(collection, CollectionHandle, CollectionId, self.exists)
 
     def get_or_create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Return the collection with this name; create it if it does not exist.
@@ -164,13 +173,16 @@ class Collections:
         return CollectionHandle(self._operations, entity)
 
 
-class CollectionHandle:
+class CollectionHandle(Bound):
     """A collection: documents whose vectors share a dimension, a metric and a model.
 
     The methods operate on documents; to change, delete or restore the collection itself, use
     `database.collections`. Vectors are lists or arrays; returned vectors are float32 arrays of shape
     `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned.
     """
+
+    __slots__ = ("_entity", "_where")
+    _changed_by = "use database.collections.update()"
 
     tenant_id = Field[TenantId]()
     database_id = Field[DatabaseId]()
@@ -188,11 +200,13 @@ class CollectionHandle:
     deleted_at = Field[datetime | None]()
 
     def __init__(self, operations: Operations, entity: Collection) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._entity = entity
         path = CollectionPath(entity.tenant_id, entity.database_id, entity.collection_id)
         self._where = path._asdict()
+
+    def _key(self) -> Hashable:
+        return self.id
 
     def __repr__(self) -> str:
         return f"<collection {self.name} {self.id}>"
@@ -228,12 +242,21 @@ class CollectionHandle:
 
     def find(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document | None:
         """Return the document with this id, or None."""
-        documents = self.get_many([id], include=include)
+        try:
+            documents = self.get_many([id], include=include)
+        except InvalidArgument as error:
+            if error.field != "ids[0]" or not isinstance(id, str):
+                raise
+            return None
         return documents[0] if documents else None
 
     def exists(self, id: str) -> bool:
         """Return whether a document with this id exists."""
         return self.find(id, include=()) is not None
+
+    def __contains__(self, id: object) -> bool:
+        """Return whether a document with this id exists."""
+        return isinstance(id, str) and self.exists(id)
 
     def get_many(self, ids: Sequence[str], *, include: IncludeLike = DEFAULT_INCLUDE) -> list[Document]:
         """Return the documents with these ids, in the given order; unknown ids are skipped."""

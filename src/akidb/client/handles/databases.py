@@ -1,10 +1,10 @@
 """Handles of databases."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found, require_same, wanted
+from akidb.client.handles.base import Bound, Field, every, found, require_same, wanted
 from akidb.client.handles.collections import Collections
 from akidb.client.results import Page
 from akidb.domain import documents as domain
@@ -27,13 +27,17 @@ class DatabaseFields(TypedDict, total=False):
     schema_version: int
 
 
-class Databases:
+class Databases(Bound):
     """The databases of a tenant. Iterating yields all that are not deleted, sorted by name."""
 
+    __slots__ = ("_tenant",)
+
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._tenant = tenant
+
+    def _key(self) -> Hashable:
+        return self._tenant
 
     def create(
         self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
@@ -54,11 +58,15 @@ class Databases:
 
     def find(self, database: DatabaseRef) -> "DatabaseHandle | None":
         """Return the database with this name or ID, or None."""
-        return found("database", lambda: self.get(database))
+        return found("database", database, lambda: self.get(database))
 
     def exists(self, database: DatabaseRef) -> bool:
         """Return whether a database with this name or ID exists."""
         return self.find(database) is not None
+
+    def __contains__(self, database: object) -> bool:
+        """Return whether a database with this name or ID, or of this handle, exists."""
+        return self._contains(database, DatabaseHandle, DatabaseId, self.exists)
 
     def get_or_create(self, name: str, *, description: str | None = None) -> "DatabaseHandle":
         """Return the database with this name; create it if it does not exist.
@@ -114,12 +122,15 @@ class Databases:
         return DatabaseHandle(self._operations, entity)
 
 
-class DatabaseHandle:
+class DatabaseHandle(Bound):
     """A database: a named group of collections of one tenant.
 
     With `if_version`, a method changes the database only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
+
+    __slots__ = ("_entity",)
+    _changed_by = "use update()"
 
     tenant_id = Field[TenantId]()
     name = Field[str]()
@@ -132,9 +143,11 @@ class DatabaseHandle:
     deleted_at = Field[datetime | None]()
 
     def __init__(self, operations: Operations, entity: Database) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._entity = entity
+
+    def _key(self) -> Hashable:
+        return self.id
 
     def __repr__(self) -> str:
         return f"<database {self.name} {self.id}>"

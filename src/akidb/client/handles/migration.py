@@ -2,19 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from akidb.operations.declare import Operations
+from akidb.client.handles.base import Bound
 from akidb.operations.migration import MigrateV1ToV2, MigrateV2ToV1
 
 if TYPE_CHECKING:
     from akidb.domain.migration import DirectoryLike, MigrationReport, Progress, ReturnReport
 
 
-class Migration:
+class Migration(Bound):
     """Migration from 1.x and back, with local files; not available over HTTP."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+    __slots__ = ()
 
     def v1_to_v2(
         self,

@@ -1,11 +1,11 @@
 """Handles of tenants."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from akidb.client.files import FileSource, FileTarget, reading, writing
-from akidb.client.handles.base import Field, every, found, require_same, wanted
+from akidb.client.handles.base import Bound, Field, every, found, require_same, wanted
 from akidb.client.handles.databases import Databases
 from akidb.client.handles.users import Users
 from akidb.client.results import Page
@@ -14,7 +14,7 @@ from akidb.domain.archives import ImportReport
 from akidb.domain.changes import ChangePage, MetadataChange
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
 from akidb.domain.entities import AuditEntry, Tenant, Usage
-from akidb.domain.errors import AlreadyExists
+from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.domain.fields import TenantRef
 from akidb.domain.ids import TenantId
 from akidb.domain.lifecycle import TenantStatus
@@ -47,12 +47,10 @@ class TenantFields(TypedDict, total=False):
     metadata: dict[str, Any]
 
 
-class Tenants:
+class Tenants(Bound):
     """The tenants of a connection. Iterating yields all that are not deleted, oldest first."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+    __slots__ = ()
 
     def create(self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]) -> "TenantHandle":
         """Create a tenant, with the status `active` (the default) or `provisioning`.
@@ -69,17 +67,26 @@ class Tenants:
 
     def find(self, tenant: TenantRef) -> "TenantHandle | None":
         """Return the tenant with this slug or ID, or None."""
-        return found("tenant", lambda: self.get(tenant))
+        return found("tenant", tenant, lambda: self.get(tenant))
 
     def find_external(self, external_id: str) -> "TenantHandle | None":
         """Return the tenant with this external ID, or None."""
-        check_label(external_id, "external_id")  # None would not filter, and match any tenant
+        try:
+            check_label(external_id, "external_id")  # None would not filter, and match any tenant
+        except InvalidArgument:
+            if not isinstance(external_id, str):
+                raise
+            return None
         page = self._perform(tenants.ListTenants(external_id=external_id, limit=1))
         return self._handle(page.items[0]) if page.items else None
 
     def exists(self, tenant: TenantRef) -> bool:
         """Return whether a tenant with this slug or ID exists."""
         return self.find(tenant) is not None
+
+    def __contains__(self, tenant: object) -> bool:
+        """Return whether a tenant with this slug or ID, or of this handle, exists."""
+        return self._contains(tenant, TenantHandle, TenantId, self.exists)
 
     def get_or_create(
         self, name: str, *, slug: str | None = None, **options: Unpack[NewTenant]
@@ -205,12 +212,15 @@ class Tenants:
         return TenantHandle(self._operations, entity)
 
 
-class TenantHandle:
+class TenantHandle(Bound):
     """A tenant: the unit of isolation, quotas and storage.
 
     With `if_version`, a method changes the tenant only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
+
+    __slots__ = ("_entity",)
+    _changed_by = "use update(), activate() or suspend()"
 
     name = Field[str]()
     slug = Field[str]()
@@ -226,9 +236,11 @@ class TenantHandle:
     deleted_at = Field[datetime | None]()
 
     def __init__(self, operations: Operations, entity: Tenant) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._entity = entity
+
+    def _key(self) -> Hashable:
+        return self.id
 
     def __repr__(self) -> str:
         return f"<tenant {self.slug} {self.id}>"

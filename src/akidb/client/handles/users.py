@@ -1,10 +1,10 @@
 """Handles of users."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from akidb.client.handles.base import Field, every, found, require_same, wanted
+from akidb.client.handles.base import Bound, Field, every, found, require_same, wanted
 from akidb.client.results import Page
 from akidb.domain import documents as domain
 from akidb.domain.documents import DEFAULT_PAGE_LIMIT
@@ -26,13 +26,17 @@ class UserFields(TypedDict, total=False):
     password: str
 
 
-class Users:
+class Users(Bound):
     """The users of a tenant, identified by ID or email. Iterating yields all, sorted by email."""
 
+    __slots__ = ("_tenant",)
+
     def __init__(self, operations: Operations, tenant: TenantId) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._tenant = tenant
+
+    def _key(self) -> Hashable:
+        return self._tenant
 
     def create(self, email: str, *, password: str, role: UserRole = UserRole.VIEWER) -> "UserHandle":
         """Create an active user with a password of 8-1024 bytes.
@@ -49,11 +53,15 @@ class Users:
 
     def find(self, user: UserRef) -> "UserHandle | None":
         """Return the user with this email or ID, or None."""
-        return found("user", lambda: self.get(user))
+        return found("user", user, lambda: self.get(user))
 
     def exists(self, user: UserRef) -> bool:
         """Return whether a user with this email or ID exists."""
         return self.find(user) is not None
+
+    def __contains__(self, user: object) -> bool:
+        """Return whether a user with this email or ID, or of this handle, exists."""
+        return self._contains(user, UserHandle, UserId, self.exists)
 
     def get_or_create(self, email: str, *, password: str, role: UserRole | None = None) -> "UserHandle":
         """Return the user with this email; create it if it does not exist, by default as a viewer.
@@ -106,12 +114,15 @@ class Users:
         return UserHandle(self._operations, entity)
 
 
-class UserHandle:
+class UserHandle(Bound):
     """A user of a tenant. The password can be set and verified, but never read.
 
     With `if_version`, a method changes the user only if it has that version; otherwise it changes
     nothing and raises PreconditionFailed.
     """
+
+    __slots__ = ("_entity",)
+    _changed_by = "use update(), activate(), suspend() or deactivate()"
 
     tenant_id = Field[TenantId]()
     email = Field[str]()
@@ -124,9 +135,11 @@ class UserHandle:
     updated_at = Field[datetime]()
 
     def __init__(self, operations: Operations, entity: User) -> None:
-        self._operations = operations
-        self._perform = operations.perform
+        super().__init__(operations)
         self._entity = entity
+
+    def _key(self) -> Hashable:
+        return self.id
 
     def __repr__(self) -> str:
         return f"<user {self.email} {self.id}>"
