@@ -259,9 +259,9 @@ def types(db: akidb.Client, saw: Transcript) -> None:
         saw(kb.update, name=value)
         saw(kb.collections.update, "notes", name=value)
     for value in WRONG:
-        saw(db.tenants.create, "Fine", slug="odd", status=value)
+        saw(db.tenants.create, "Fine", slug="odd-type", status=value)
         saw(db.tenants.create, "Fine", slug=value)
-        saw(db.tenants.create, "Fine", slug="odd", external_id=value)
+        saw(db.tenants.create, "Fine", slug="odd-type", external_id=value)
         saw(db.tenants.list, status=value)
         saw.place(db.tenants.list, cursor=value)
         saw(tenant.update, external_id=value)
@@ -279,7 +279,7 @@ def types(db: akidb.Client, saw: Transcript) -> None:
             saw(kb.collections.create, "never", dimension=16, hnsw_m=value)
     for value in (b"x", bytearray(b"x"), "x\0"):
         saw.place(words.search, value)
-    saw(lambda: [db.tenants.exists(slug) for slug in ("odd", "fine", "ea", "ea--")])
+    saw(lambda: [db.tenants.exists(slug) for slug in ("odd-type", "fine", "ea", "ea--")])
 
 
 FAULTS: list[Scenario] = [names, settings, documents, questions, types]
