@@ -10,7 +10,7 @@ import pytest
 
 import akidb
 import akidb.aio
-from akidb.domain.documents import Document, Match
+from akidb.domain.documents import Document, Include, Match
 from akidb.domain.ids import TenantId
 
 VECTOR = [1.0] * 16
@@ -158,7 +158,7 @@ def test_awaitable_handles_are_compared_alike(tmp_path: Path) -> None:
 
 
 def test_equal_documents_are_equal(notes: akidb.CollectionHandle) -> None:
-    everything = ("text", "metadata", "vector")
+    everything = list(Include)
     one, same = notes.get("a", include=everything), notes.get("a", include=everything)
     assert one is not same
     assert one == same
