@@ -168,7 +168,12 @@ def _wait_for(log: Path, route: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "text"),
-    [("/docs", "openapi.json"), ("/v1/tenants", "next_cursor"), ("/v1%2ftenants", "not_found")],
+    [
+        ("/docs", "openapi.json"),
+        ("/", "openapi.json"),
+        ("/v1/tenants", "next_cursor"),
+        ("/v1%2ftenants", "not_found"),
+    ],
 )
 def test_address_bar_opens_routes_as_they_are_spelled(tmp_path: Path, path: str, text: str) -> None:
     with process(tmp_path / "data") as running:

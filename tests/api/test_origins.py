@@ -100,6 +100,7 @@ def test_request_from_foreign_page_is_rejected_without_origin(
         ):
             answer = http.request(method, path, headers=sent)
             problem(answer, 400, "invalid_argument", field="Sec-Fetch-Site")
+        assert http.head("/v1/backup", headers=sent).status_code == 400
     assert http.get(tenant).json()["status"] == "active"
 
 
@@ -114,8 +115,10 @@ def test_own_page_and_address_bar_are_accepted(http: httpx.Client, tenant: str, 
 def test_only_documentation_may_be_opened_by_link_of_another_site(http: httpx.Client, tenant: str) -> None:
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert http.get("/docs", headers=link).status_code == 200
+    assert http.get("/", headers=link).headers["location"] == "/docs"
     framed = {**link, "sec-fetch-dest": "iframe"}
-    problem(http.get("/docs", headers=framed), 400, "invalid_argument", field="Sec-Fetch-Site")
+    for path in ("/", "/docs"):
+        problem(http.get(path, headers=framed), 400, "invalid_argument", field="Sec-Fetch-Site")
     problem(http.post("/docs", headers=link), 400, "invalid_argument", field="Sec-Fetch-Site")
     for path in (tenant, "/v1/backup", "/v1/tenants", "/docs%2f", "/doc%73", "/openapi.json"):
         problem(http.get(path, headers=link), 400, "invalid_argument", field="Sec-Fetch-Site")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ROUTES: tuple[Route, ...] = (*operations.routes(), *openai.routes, *health.routes)
 """All routes of the server."""
+HOME = "/"
+"""Redirects people to the page `/docs`; not part of the API."""
 
 _logger = logger("akidb.api")
 
@@ -59,7 +61,11 @@ class Application:
         self.long_polls = LongPolls(self.workers, limits)
         self._router = Litestar(
             # OPTIONS first: Litestar adds its own to a path without one.
-            [*map(_options, {route.path for route in ROUTES}), *(_registered(self, r) for r in ROUTES)],
+            [
+                *map(_options, {HOME, *(route.path for route in ROUTES)}),
+                HTTPRouteHandler(HOME, http_method="GET", status_code=200)(_home),
+                *(_registered(self, route) for route in ROUTES),
+            ],
             exception_handlers={Exception: answer_error},
             openapi_config=None,
             logging_config=None,
@@ -126,12 +132,22 @@ def _registered(app: Application, route: Route) -> HTTPRouteHandler:
 
 def _options(path: str) -> HTTPRouteHandler:
     """Return the OPTIONS handler of a path; Litestar's own lists only the first method."""
-    allowed = ", ".join(sorted({"OPTIONS", *(route.method for route in ROUTES if route.path == path)}))
+    found = {route.method for route in ROUTES if route.path == path} or {"GET"}
+    allowed = _allowed(found)
 
     async def options() -> ASGIResponse:
         return ASGIResponse(status_code=204, headers=[("allow", allowed)])
 
     return HTTPRouteHandler(_typed(path), http_method="OPTIONS", status_code=200)(options)
+
+
+async def _home() -> ASGIResponse:
+    return ASGIResponse(status_code=307, headers=[("location", "/docs")], media_type="text/plain")
+
+
+def _allowed(methods: set[str]) -> str:
+    """Return the methods of a path that has these, for `Allow`."""
+    return ", ".join(sorted({"OPTIONS", *methods, *({"HEAD"} if "GET" in methods else ())}))
 
 
 def _typed(path: str) -> str:
@@ -167,7 +183,7 @@ def _translated(request: Request[Any, Any, Any], exception: Exception) -> AkiDBE
         return NotFound("route", request.scope["path"])
     if isinstance(exception, MethodNotAllowedException):
         allowed = (exception.headers or {}).get("allow", "").split(", ")
-        return MethodNotAllowed(request.method, ", ".join(sorted(allowed)))
+        return MethodNotAllowed(record_of(request.scope).method, _allowed(set(allowed)))
     if isinstance(exception, HTTPException) and exception.status_code < 500:
         return InvalidArgument("request", exception.detail)
     return Internal()

@@ -18,10 +18,12 @@ from akidb.api.paths import places_of
 from akidb.api.request_record import record_of
 from akidb.api.room import Share
 from akidb.api.routing import App, Call, Later, Nothing, Route
-from akidb.api.streams import Sent, Stream
+from akidb.api.streams import BYTES, Sent, Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
+from akidb.domain.lifecycle import require
 from akidb.observe.context import RequestContext, bound, current
 from akidb.operations import Work
+from akidb.operations.tenants import GetTenant
 from akidb.ports import wire
 
 LARGE_BODY_BYTES = 256 * 1024
@@ -59,6 +61,8 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
 
     async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
         app.workers.check_open()
+        if record_of(request.scope).method == "HEAD":
+            return await _head_of_stream(app, route, request)
         stream = Stream(app.workers, request, status=route.status)
         ends: dict[str, Any] = {}
         if route.takes_stream:
@@ -97,6 +101,30 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
     if route.operation is not None and route.operation.waits:
         return serve_waiting
     return serve_inline if route.inline else serve
+
+
+async def _head_of_stream(app: App, route: Route, request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Answer a HEAD for an archive, which is not made for it. Raises what would keep it from being made."""
+    await _body(app, request, None, wanted=False)
+    with app.workers.admitted():
+        check = partial(_check_stream, app, route, request)
+        await app.workers.run(check, Work.QUICK, _name(route, request))
+    headers = [(b"content-type", BYTES.encode())]
+    await request.send({"type": "http.response.start", "status": route.status, "headers": headers})
+    await request.send({"type": "http.response.body", "body": b"", "more_body": False})
+    return Sent()
+
+
+def _check_stream(app: App, route: Route, request: Request[Any, Any, Any]) -> None:
+    row, places = route.operation, places_of(request.scope)
+    assert row is not None
+    queries.read(request.scope["query_string"], row.request, row.said)
+    if "tenant" not in places:
+        return
+    with bound(_context(request.scope, route)):
+        tenant = app.operations.perform(GetTenant(tenant=places["tenant"]))
+    if row.needs is not None:
+        require(row.needs, tenant.status)
 
 
 def _stream_place(

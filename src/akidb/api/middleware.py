@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ABORTED", "Middleware"]
 
 _logger = logger("akidb.api.access")
-PAGES = frozenset({"/docs"})
-"""Pages for people: links of other sites may lead there."""
+PAGES = frozenset({"/", "/docs"})
+"""Pages for people: links of other sites may lead there. The first redirects to the second."""
 _STANDING_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -56,6 +56,8 @@ class Middleware:
         started = time.perf_counter()
         # The router matches the path as it was sent.
         path = scope["path"] = scope["raw_path"].decode("ascii", "backslashreplace")
+        # The connection leaves out the body of a response to HEAD.
+        routed: Any = {**scope, "method": "GET"} if request.method == "HEAD" else scope
 
         async def send_marked(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -70,11 +72,11 @@ class Middleware:
                 request.code = refusal.code
                 await _send_error(refusal, request.request_id, path, send_marked)
             else:
-                await self._router(scope, receive, send_marked)
+                await self._router(routed, receive, send_marked)
         finally:
             seconds = time.perf_counter() - started
             self._metrics.in_flight.dec()
-            route = str(scope.get("path_template", NO_ROUTE))
+            route = str(routed.get("path_template", NO_ROUTE))
             self._metrics.count(scope["method"], route, request.status, seconds)
             _log(scope, request, route, seconds)
 

@@ -27,7 +27,8 @@ _DESCRIPTION = """\
 A multi-tenant vector database with built-in text embeddings.
 
 Unknown fields and query parameters, duplicate keys and NaN are rejected by name. Errors are problem
-documents (RFC 9457) with a stable `code`. A JSON body is at most 64 MiB."""
+documents (RFC 9457) with a stable `code`. A JSON body is at most 64 MiB. Every GET has a HEAD: the same
+response without its body."""
 
 _PROBLEM: Schema = {
     "type": "object",

@@ -20,6 +20,8 @@ class RequestRecord(msgspec.Struct):
     headers: Headers
     request_id: str
     trace_id: str | None
+    method: str
+    """As it was sent: the router sees a HEAD as the GET that it asks about."""
     is_local: bool
     """Whether it arrived on the Unix socket, hence from the operator of the server."""
     status: int = ABORTED
@@ -35,6 +37,7 @@ def begin(scope: Any) -> RequestRecord:
         headers,
         request_headers.request_id(headers),
         request_headers.trace_id(headers),
+        scope["method"],
         is_local=server is not None and server[1] is None,
     )
     scope.setdefault("state", {})[_KEY] = exchange
