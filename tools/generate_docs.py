@@ -29,7 +29,14 @@ def routes() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for row in OPERATIONS.values():
         if not row.local:
-            yield f"| `{row.name}` | `{row.method} {row.path}` | {_fields(row)} | {row.summary} |"
+            yield f"| `{row.name}` | `{row.method} {row.path}` | {_fields(row)} | {_does(row)} |"
+
+
+def _does(row: Operation) -> str:
+    if not row.body_path:
+        return row.summary
+    last = row.body_path.removeprefix(row.path)
+    return f"{row.summary} Also `POST ...{last}`, with the fields as a body, for a filter too long for a URL."
 
 
 def _fields(row: Operation) -> str:

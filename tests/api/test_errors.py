@@ -39,6 +39,7 @@ _SPECIFIED = {
     "internal": 500,
     "method_not_allowed": 405,
     "payload_too_large": 413,
+    "uri_too_long": 414,
     "unsupported_media_type": 415,
 }
 

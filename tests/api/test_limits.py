@@ -16,6 +16,7 @@ from akidb.operations.tenants import CreateTenant
 
 from .conftest import problem, vector
 from .running import Process, Threaded, carry_out, client, half_sent, said, sending, threaded
+from .running import head as head_of
 
 JSON = {"content-type": "application/json"}
 MAX_BODY_BYTES = LIMITS.body_bytes
@@ -50,12 +51,30 @@ def test_chunked_body_is_accepted(http: httpx.Client) -> None:
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("sent", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000])
-def test_unterminated_head_is_rejected(server: Process, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /" + b"x" * 70_000, 414, "uri_too_long"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431, "head_too_large"),
+    ],
+)
+def test_unterminated_head_is_rejected(server: Process, sent: bytes, status: int, code: str) -> None:
     with sending(server.url, sent) as raw:
         answer = said(raw)
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"urn:akidb:error:head_too_large" in answer
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert f"urn:akidb:error:{code}".encode() in answer
+
+
+def test_target_of_any_length_gets_a_clear_response(server: Process) -> None:
+    limit = LIMITS.target_bytes
+    for length in (limit - 100, limit, limit + 1, 2**16 - 2, 2**16 - 1, 2**16, 2**16 + 1024, 10**6):
+        path = "/v1/tenants?name_contains="
+        sent = head_of("GET", path + "x" * (length - len(path)), "Connection: close")
+        with sending(server.url, sent) as raw:
+            answer = said(raw)
+        expected = (400, b'"field":"name_contains"') if length <= limit else (414, b'"code":"uri_too_long"')
+        assert answer.startswith(b"HTTP/1.1 %d " % expected[0]), length
+        assert expected[1] in answer
 
 
 def test_long_head_and_long_body_are_accepted(http: httpx.Client) -> None:

@@ -79,6 +79,8 @@ def route_fault(row: Operation) -> str | None:
     route = routes.get(row.name)
     if route is None:
         return "no route"
+    if row.body_path and ("POST", row.body_path) not in {(each.method, each.path) for each in ROUTES}:
+        return "no route for its body"
     return None if (route.method, route.path) == (row.method, row.path) else "a route elsewhere"
 
 

@@ -186,8 +186,8 @@ def _handle(
     scope = request.scope
     record = record_of(scope)
     call = Call(app, places_of(scope), is_local=record.is_local, work=work)
-    row = route.operation
-    in_query = () if row is None or row.in_body else row.said
+    row, takes_body = route.operation, route.body is not None
+    in_query = () if row is None or takes_body else row.said
     fields = queries.read(scope["query_string"], None if row is None else row.request, in_query)
     said = None if route.body is None else bodies.decode(body, route.body, optional=route.body_optional)
     with bound(_context(scope, route)):

@@ -46,6 +46,19 @@ class HeadTooLarge(AkiDBError):
         super().__init__(f"the head must be at most {limit_bytes} bytes", limit_bytes=limit_bytes)
 
 
+class TargetTooLong(AkiDBError):
+    """The path and query of the request exceed the size limit."""
+
+    code = "uri_too_long"
+    title = "URI too long"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the path and query must be at most {limit_bytes} bytes; a POST takes longer filters as a body",
+            limit_bytes=limit_bytes,
+        )
+
+
 class PayloadTooLarge(AkiDBError):
     """The body exceeds the size limit."""
 
@@ -79,6 +92,7 @@ STATUS: Mapping[type[AkiDBError], int] = MappingProxyType(
         errors.InvalidState: 409,
         errors.PreconditionFailed: 412,
         PayloadTooLarge: 413,
+        TargetTooLong: 414,
         UnsupportedMediaType: 415,
         errors.IdempotencyMismatch: 422,
         errors.RateLimited: 429,

@@ -7,7 +7,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, seconds and counts. Tests use smaller ones."""
 
     head_bytes: int = 64 * 1024
-    """Request line and headers, and the trailers of a chunked body. It includes the filter of a scan."""
+    """Request line and headers, and the trailers of a chunked body."""
+    target_bytes: int = 60 * 1024
+    """Path and query."""
     headers: int = 256
     """Header fields of a request, trailers included."""
     head_seconds: float = 20.0

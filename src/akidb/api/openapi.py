@@ -173,7 +173,7 @@ def _parameters(route: Route, schemas: dict[str, Schema]) -> Iterator[Schema]:
 
 def _query_of(route: Route) -> type[msgspec.Struct] | None:
     row = route.operation
-    return None if row is None or row.in_body or not row.said else row.schema
+    return None if row is None or route.body is not None or not row.said else row.schema
 
 
 def _query_parameter(name: str, schema: Schema) -> Schema:

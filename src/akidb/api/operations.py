@@ -14,26 +14,32 @@ BY_HAND = frozenset({"embedding", "model"})
 
 
 def routes() -> list[Route]:
-    """Return a route for each operation that is not local-only."""
-    rows = (row for row in OPERATIONS.values() if not row.local and row.feature not in BY_HAND)
-    return [_route(row) for row in rows]
+    """Return the routes of each operation that is not local-only."""
+    found = []
+    for row in OPERATIONS.values():
+        if row.local or row.feature in BY_HAND:
+            continue
+        found.append(_route(row, row.method, row.path, row.verb, in_body=row.in_body))
+        if row.body_path:
+            found.append(_route(row, "POST", row.body_path, f"{row.verb}_post", in_body=True))
+    return found
 
 
-def _route(row: Operation) -> Route:
+def _route(row: Operation, method: str, path: str, name: str, *, in_body: bool) -> Route:
     gives_bytes = row.gives == "bytes"
     return Route(
-        method=row.method,
-        path=row.path,
+        method=method,
+        path=path,
         tag=row.feature,
-        name=row.verb,
+        name=name,
         summary=row.summary.removesuffix("."),
         description=row.description,
         handler=_handler(row),
         answer=bytes if gives_bytes else row.sent,
         status=row.status,
         operation=row,
-        body=(row.shape if row.said else Nothing) if row.in_body else None,
-        body_schema=(row.schema if row.said else Nothing) if row.in_body else None,
+        body=(row.shape if row.said else Nothing) if in_body else None,
+        body_schema=(row.schema if row.said else Nothing) if in_body else None,
         takes_key=row.changes,
         work=row.work,
         media_type=BYTES if gives_bytes else JSON,

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from akidb.api.errors import HeadTooLarge
+from akidb.api.errors import HeadTooLarge, TargetTooLong
 from akidb.api.limits import Limits
 from akidb.domain.errors import AkiDBError, InvalidArgument
 
@@ -74,7 +74,7 @@ class RequestParser:
     def feed(self, piece: bytes) -> bool:
         """Parse a piece. Return False if it is the last one, since the client asks for another protocol.
 
-        Raises HeadTooLarge, and InvalidArgument if it is not HTTP.
+        Raises HeadTooLarge, TargetTooLong, and InvalidArgument if it is not HTTP.
         """
         limit = self._limits.head_bytes
         self.has_begun = True
@@ -117,8 +117,10 @@ class RequestParser:
         }
 
     def on_url(self, url: bytes) -> None:
-        """Append to the request target."""
+        """Append to the request target. httptools cannot split one of 64 KiB."""
         self._url += url
+        if len(self._url) > self._limits.target_bytes:
+            raise TargetTooLong(self._limits.target_bytes)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header field; a trailer is only counted."""

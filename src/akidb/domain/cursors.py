@@ -11,6 +11,8 @@ from akidb.domain.errors import InvalidArgument
 T = TypeVar("T")
 
 _DIGEST_BYTES = 8
+_MAX_CHARACTERS = 8192
+"""The longest position is an id of 512 characters that JSON escapes."""
 
 
 def encode(position: object, *binding: object) -> str:
@@ -35,7 +37,7 @@ def decode(cursor: str, kind: type[T], *binding: object) -> T:
 
 def check_cursor(value: object, field: str) -> str:
     """Check that a value may be a cursor; `decode` checks the rest."""
-    if not isinstance(value, str) or not value.isascii():
+    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_CHARACTERS:
         raise InvalidArgument(field, "is not a cursor of this list")
     return value
 

@@ -104,6 +104,8 @@ class Operation:
     """As in `collection.create`; used in metrics, spans, audit, OpenAPI, and to scope idempotency keys."""
     method: str
     path: str
+    body_path: str = ""
+    """Where a POST takes the fields of a GET as a body, since they may not fit in a URL."""
     needs: Access | None = None
     """The access that the states on the path must permit, or None. `get`, `delete`, `restore` and `purge`
     check only the parents: the entity itself is readable in every state, and its moves have a table."""

@@ -51,6 +51,7 @@ class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
     "document.scan",
     "GET",
     ALL,
+    body_path=ALL + "/scan",
     needs=Access.DOCUMENT_READ,
     more_with={"filter": (0, Work.HEAVY), "limit": (MANY, Work.HEAVY)},
     raises=(RateLimited,),

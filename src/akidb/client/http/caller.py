@@ -38,14 +38,16 @@ class Caller:
         method: str,
         path: str,
         *,
-        query: Query | None = None,
         fields: Mapping[str, object] | None = None,
         if_version: int | None = None,
         safe: bool = False,
     ) -> Any:
-        """Send a request and decode the response as `kind`. A `safe` request may be sent twice."""
+        """Send a request and decode the response as `kind`; the path includes the query.
+
+        A `safe` request may be sent twice.
+        """
         body = None if fields is None else _body(fields)
-        answer = self._send(method, path + _query(query), body, if_version=if_version, safe=safe)
+        answer = self._send(method, path, body, if_version=if_version, safe=safe)
         return None if kind is type(None) else self._decoded(answer, kind)
 
     def fetch(self, path: str, sink: ByteSink) -> None:
@@ -56,7 +58,7 @@ class Caller:
     def deliver(self, kind: type[T], path: str, query: Query, source: ByteSource) -> T:
         """Stream a binary request body of any size from `source` and decode the response as `kind`."""
         headers = {"Accept": "application/json", "Content-Type": "application/octet-stream", **_marks("POST")}
-        answer = self._transport.deliver(path + _query(query), headers, source)
+        answer = self._transport.deliver(path + query_text(query), headers, source)
         return self._decoded(self._succeeded(answer), kind)
 
     def _send(
@@ -120,8 +122,9 @@ def _body(fields: Mapping[str, object]) -> bytes:
     return body
 
 
-def _query(query: Query | None) -> str:
-    given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
+def query_text(query: Query) -> str:
+    """Return a query string with its question mark, or nothing."""
+    given = {name: _text(value) for name, value in query.items() if value is not None}
     return f"?{urlencode(given)}" if given else ""
 
 

@@ -27,7 +27,7 @@ def error_of(answer: Answer, server: str) -> AkiDBError:
     code, message = problem.get("code"), str(problem.get("detail", ""))
     if code == "payload_too_large":  # there is no such limit in process
         return InvalidArgument("body", message)
-    if code == "head_too_large":
+    if code in {"head_too_large", "uri_too_long"}:
         return InvalidArgument("request", message)
     if code == "request_timeout":
         return Unavailable(message)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from akidb.client.http import codecs
-from akidb.client.http.caller import Caller
+from akidb.client.http.caller import Caller, query_text
 from akidb.client.http.transport import Transport
 from akidb.domain.documents import Include
 from akidb.domain.errors import InvalidArgument
@@ -15,6 +15,9 @@ from akidb.operations import OPERATIONS, Operation, Request
 from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
 
 A = TypeVar("A")
+
+MAX_QUERY_CHARACTERS = 4096
+"""A longer query is sent as the body of a POST: servers and proxies limit the length of a URL."""
 
 
 class HttpOperations:
@@ -42,18 +45,22 @@ class HttpOperations:
         self._caller.close()
 
     def _ask(self, row: Operation, request: Request[Any], ends: Mapping[str, Any]) -> Any:
-        path = row.path.format_map({name: _escaped(getattr(request, name)) for name in row.places})
+        places = {name: _escaped(getattr(request, name)) for name in row.places}
+        path = row.path.format_map(places)
         if row.gives == "bytes":
             return self._caller.fetch(path, ends["sink"])
         query = {} if row.in_body else codecs.query_of(row, request)
         if row.takes == "bytes":
             return self._caller.deliver(row.sent, path, query, ends["source"])
+        method, in_body, query_part = row.method, row.in_body, query_text(query)
+        if row.body_path and len(query_part) > MAX_QUERY_CHARACTERS:
+            method, in_body, query_part = "POST", True, ""
+            path = row.body_path.format_map(places)
         answer = self._caller.call(
             row.sent,
-            row.method,
-            path,
-            query=query,
-            fields=codecs.body_of(row, request) if row.in_body else None,
+            method,
+            path + query_part,
+            fields=codecs.body_of(row, request) if in_body else None,
             if_version=getattr(request, "if_version", None),
             safe=not row.changes,
         )
