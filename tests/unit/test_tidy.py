@@ -40,6 +40,7 @@ WITHOUT_TENANT = {
     "Outbox.depth": "a figure for operators",
     "TenantStores.names": "doctor looks for those that no tenant has",
     "TenantStores.displacements": "maintenance looks at every open store",
+    "TenantStores.altered": "those of all tenants must not be used",
     "VectorIndex.tenants": "maintenance forgets those that another process deleted",
     "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",

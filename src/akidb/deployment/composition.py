@@ -11,7 +11,7 @@ from akidb.archive import FramedArchives
 from akidb.deployment.models import local_models
 from akidb.deployment.places import Location, Place, open_place
 from akidb.documents.schema import STEPS
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.domain.ids import IdGenerator
 from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
@@ -193,6 +193,8 @@ class Runtime:
         if self.purging.unfinished:  # no reader is left
             with suppress(Unavailable):
                 self.purging.finish()
+        with suppress(AkiDBError):  # before closing the stores uses what another program has written
+            self.stores.displacements()
         self.place.close()
         every_runtime.discard(self)
         if self._tracing is not None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from akidb.documents.repair import StoreFile, read_store_file
+from akidb.documents.repair import StoreFile, is_sound_without_log, read_store_file
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
@@ -23,7 +23,7 @@ from akidb.sql.schema_backups import SchemaBackups
 OPERATION = "store.repair"
 """Its name in the audit and in metrics. It has no row in the table: it needs the directory for itself."""
 
-Kind = Literal["adopt", "set_aside", "forget"]
+Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget"]
 
 
 class Repair(msgspec.Struct, kw_only=True, frozen=True):
@@ -84,6 +84,14 @@ class Repairing:
                     problem="the file is missing or empty",
                     kind="forget",
                     action="begin with an empty store; to keep its documents, put the file back instead",
+                )
+            elif found.store_id != store_id and is_sound_without_log(self._path(str(tenant_id))):
+                yield Repair(
+                    store=str(tenant_id),
+                    problem="the log (-wal) beside the file belongs to another state of it",
+                    kind="adopt_without_log",
+                    action=f"move the log, with a copy of the file, to {self._copies.directory.name},"
+                    " and use the file as the tenant's store",
                 )
             elif found.fault is not None or found.tenant_id != tenant_id:
                 yield Repair(
@@ -148,7 +156,9 @@ class Repairing:
         if kind == "set_aside":
             self._copies.set_aside(path)
         store_id: StoreId | None = None
-        if kind == "adopt":
+        if kind == "adopt_without_log":
+            self._copies.set_log_aside(path)
+        if kind in {"adopt", "adopt_without_log"}:
             found = read_store_file(path)
             if found is None or found.tenant_id != tenant_id:
                 raise Unavailable(f"{path.name} has changed since it was looked at; run the command again")

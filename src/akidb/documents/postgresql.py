@@ -6,7 +6,7 @@ that must not run concurrently for a tenant, in any process, run under an adviso
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -184,6 +184,9 @@ class PostgresTenantStores:
 
     def displacements(self) -> list[str]:
         return []
+
+    def altered(self) -> Mapping[TenantId, str]:
+        return {}
 
     def checkpoint_idle(self) -> int:
         """Return 0: the server checkpoints its log."""

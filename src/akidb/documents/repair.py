@@ -1,15 +1,19 @@
 """What the file at the path of a tenant's store holds, for repairs: it may be another store, or none."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from akidb.documents import schema
+from akidb.documents.base import SqlTenantStore
+from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import FILE
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import ControlState
+from akidb.sql.archive_image import remove_scratch, scratch_path
 from akidb.sql.errors import is_damage, translated
 from akidb.sql.sqlite import SqliteFile
 
@@ -42,7 +46,38 @@ def read_store_file(path: Path) -> StoreFile | None:
             raise
         return StoreFile(fault=error.message)
     finally:
-        file.close()
+        file.close(keep_log=True)  # it may not belong to the file
+
+
+def is_sound_without_log(path: Path) -> bool:
+    """Return whether a file is a sound store by itself, but not with the log beside it.
+
+    So it is after another program has put an older file in its place. Both are examined as copies.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with translated(path.name):
+        if not log.exists() or log.stat().st_size == 0:
+            return False
+    return not _is_sound_copy(path, log) and _is_sound_copy(path)
+
+
+def _is_sound_copy(path: Path, log: Path | None = None) -> bool:
+    copy = scratch_path(path)
+    try:
+        with translated(path.name):
+            shutil.copyfile(path, copy)
+            if log is not None:
+                shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
+        found = read_store_file(copy)
+        if found is None or found.fault is not None or found.store_id is None:
+            return False
+        file = SqliteFile(copy)
+        try:
+            return not SqlTenantStore(file, IN_FILE, found.store_id).check()
+        finally:
+            file.close()
+    finally:
+        remove_scratch(copy)
 
 
 def _read(connection: sa.Connection) -> StoreFile | None:

@@ -63,6 +63,7 @@ class SqliteTenantStore(SqlTenantStore):
                     sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
                 ).one_or_none()
             if found is None or (found.store_id, found.tenant_id) != (store_id, tenant_id):
+                self._file.close(keep_log=True)  # it may not belong to the file
                 raise Unavailable(
                     f"{path.name}: the file is not the store named in the metadata;"
                     " `akidb doctor --repair` can use it as it is"
@@ -128,6 +129,11 @@ class SqliteTenantStore(SqlTenantStore):
     def displacement(self) -> str | None:
         """Return whether its files were removed, moved or replaced, in words; None if not."""
         return self._file.displacement()
+
+    @property
+    def altered(self) -> str | None:
+        """What another program was seen to have done to the contents of its files."""
+        return self._file.altered
 
     def figures(self) -> StoreFigures:
         return self._file.figures()

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -65,6 +65,7 @@ class SqliteTenantStores:
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
+        self._altered: dict[TenantId, str] = {}
 
     def create(self, tenant_id: TenantId, store_id: StoreId) -> None:
         if self._room is not None:
@@ -81,6 +82,8 @@ class SqliteTenantStores:
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
     ) -> Iterator[TenantStore]:
         with self._using(tenant_id) as entry:
+            if tenant_id in self._altered:
+                raise Unavailable(f"{self._altered[tenant_id]}; stop AkiDB, and run `akidb doctor --repair`")
             store = entry.ready(store_id)
             if store is None:
                 with entry.lock:
@@ -157,6 +160,7 @@ class SqliteTenantStores:
                 except Unavailable:  # damaged, or a full disk: a closed store refuses writes too
                     self._close_entry(entry)
                 entry.store, entry.prepared_generation = None, -1
+            self._altered.pop(tenant_id, None)
             if self._copies is not None:
                 self._copies.remove(store=str(tenant_id))
             remove_files(self._path(tenant_id))
@@ -171,6 +175,17 @@ class SqliteTenantStores:
         with self._lock:
             stores = [entry.store for entry in self._entries.values() if entry.store is not None]
         return [problem for store in stores if (problem := store.displacement()) is not None]
+
+    def altered(self) -> Mapping[TenantId, str]:
+        with self._lock:
+            entries = list(self._entries.items())
+        for tenant_id, entry in entries:
+            self._note_altered(tenant_id, entry.store)
+        return dict(self._altered)
+
+    def _note_altered(self, tenant_id: TenantId, store: SqliteTenantStore | None) -> None:
+        if store is not None and store.altered is not None:
+            self._altered[tenant_id] = store.altered
 
     def checkpoint_idle(self) -> int:
         with self._lock:
@@ -238,6 +253,8 @@ class SqliteTenantStores:
                     return
                 store, entry.store, entry.prepared_generation = entry.store, None, -1
             if store is not None:
+                store.displacement()  # closing it would use what another program has written
+                self._note_altered(tenant_id, store)
                 store.close()
             with self._lock:
                 if self._entries.get(tenant_id) is entry and not _is_wanted(entry):

@@ -311,6 +311,12 @@ class TenantStores(Protocol):
     def displacements(self) -> list[str]:
         """Return the open stores whose files were removed, moved or replaced, in words."""
 
+    def altered(self) -> Mapping[TenantId, str]:
+        """Return the stores to which another program has written while they were open, and what it did.
+
+        They are not used again in this process. Always empty on PostgreSQL.
+        """
+
     def checkpoint_idle(self) -> int:
         """Move the logs of open stores into their files, where nothing was written since the last call.
 

@@ -9,15 +9,18 @@ is harmless.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
+from akidb.observe.logs import logger
 from akidb.ports.documents import ControlState, TenantStore, TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
 from akidb.ports.search import VectorIndex
 from akidb.services.retries import read_metadata, retried
+
+_log = logger("akidb.stores")
 
 
 class StoreAccess:
@@ -31,6 +34,7 @@ class StoreAccess:
         self._index = index
         self._ids = ids
         self._known: dict[TenantId, StoreId] = {}
+        self._disowned: set[TenantId] = set()
         self._announced: Counter[TenantId] = Counter()
         self._announcing = threading.Lock()
 
@@ -50,6 +54,7 @@ class StoreAccess:
             # A purge commits to the metadata before it closes and removes the store.
             if not self._is_registered(tenant_id, store_id):
                 raise NotFound("tenant", tenant_id) from None
+            self._disown_altered()
             raise
 
     @contextmanager
@@ -103,8 +108,27 @@ class StoreAccess:
             retried(lambda: self._forget_purges(purges), "metadata")
 
     def displacements(self) -> list[str]:
-        """Return the open stores whose files were removed, moved or replaced, in words."""
-        return self._stores.displacements()
+        """Return the open stores whose files were removed, moved, replaced or altered, in words."""
+        found = self._stores.displacements()
+        self._disown_altered()
+        return found
+
+    def _disown_altered(self) -> None:
+        """Let the metadata no longer name stores to which another program has written.
+
+        What their files hold is not what was acknowledged, also after a restart: then `akidb doctor --repair`
+        is needed.
+        """
+        for tenant_id, problem in self._stores.altered().items():
+            if tenant_id in self._disowned:
+                continue
+            with suppress(AkiDBError), self._metadata.transaction() as tx:
+                if tx.stores.find(tenant_id) is not None:
+                    tx.stores.forget(tenant_id)
+                    tx.stores.register(tenant_id, self._ids.new(StoreId))
+                self._disowned.add(tenant_id)
+                self._known.pop(tenant_id, None)
+                _log.error("the store of tenant %s is not used any more: %s", tenant_id, problem)
 
     def forget_absent(self) -> None:
         """Evict the indexes of tenants that another process deleted or purged."""

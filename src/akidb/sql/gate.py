@@ -80,6 +80,14 @@ class FairGate:
             self.leave()
             raise
 
+    def enter_if_free(self) -> bool:
+        """Hold the gate until `leave` if nothing else does; return whether it is held."""
+        with self._lock:
+            if not self._free:
+                return False
+            self._free -= 1
+            return True
+
     def leave(self) -> None:
         """Pass the gate to the next waiter."""
         interrupt: BaseException | None = None

@@ -1,7 +1,11 @@
-"""Identity of open files and directories: detects that one was removed, moved or replaced.
+"""Identity of open files and directories: detects that one was removed, moved, replaced or overwritten.
 
 SQLite keeps working on a file that has lost its name: its commits succeed, and the data is lost when the
 file is closed. The path is asked, since closing a descriptor of a live database file would drop locks.
+
+A file to which another program writes keeps its name. SQLite in WAL mode writes to the file itself only in a
+checkpoint, never makes it shorter, and makes its log shorter only in a checkpoint: what was seen of both
+after the last write of this process must still be true.
 """
 
 import os
@@ -46,6 +50,11 @@ class FileIdentity:
 
     def problem(self) -> str | None:
         """Return what happened to it; None if the path still names it, and no other path does."""
+        found = self.inspect()
+        return found if isinstance(found, str) else None
+
+    def inspect(self) -> str | os.stat_result:
+        """Return what happened to it, as `problem` does, or else what the file system says about it."""
         try:
             found = self._look(self._path)
         except (FileNotFoundError, NotADirectoryError):
@@ -56,7 +65,7 @@ class FileIdentity:
             return f"{self.name} was replaced while it was open"
         if self._is_file and found.st_nlink != 1:
             return self._second_name()
-        return None
+        return found
 
     def require(self) -> None:
         """Raise Unavailable if there is a problem."""
@@ -67,27 +76,36 @@ class FileIdentity:
 
 
 class Placement:
-    """A database file, its write-ahead log, and what both are within."""
+    """A database file, its write-ahead log, and what both are within.
+
+    `require`, `differs`, `compare` and `note` are about the contents: they are exact while no writer of this
+    process is at work, so with the gate held.
+    """
 
     def __init__(self, path: Path, within: Sequence[FileIdentity]) -> None:
+        self.altered: str | None = None
+        """What another program did to the contents; they must not be used any more."""
         self._name = path.name
         self._path = path
-        self._identities = tuple(within)
-        self._identified = False
+        self._within = tuple(within)
+        self._file: FileIdentity | None = None
         self._log_path = f"{path}-wal"
         self._logs: dict[Any, tuple[int, int] | None] = {}
         """Device and inode of the log of each open connection of the driver."""
         self._drivers: dict[sa.Connection, Any] = {}
+        self._written: tuple[int, int] | None = None
+        """Size and time of modification of the file after our last write to it; None if it is not open."""
+        self._log_bytes = 0
+        """The size of the log after our last write."""
         self._lock = threading.Lock()
 
     def connecting(self) -> None:
         """Check that a new connection opens the same files as the others. Raises Unavailable if not."""
         with self._lock:
-            if not self._identified:
+            if self._file is None:
                 with suppress(FileNotFoundError):  # SQLite reports it
-                    self._identities = (*self._identities, FileIdentity(self._path))
-                    self._identified = True
-        self.require()
+                    self._file = FileIdentity(self._path)
+        _refuse(self._problem_of_file())
         if self._problem_of_logs() is not None:
             raise self._log_is_lost()
 
@@ -95,10 +113,16 @@ class Placement:
         """Note which log a new connection has opened: SQLite does not remove it before the last is closed."""
         driver = self._drivers[connection] = driver_of(connection)
         self._logs[driver] = _find(self._log_path)
+        with self._lock:
+            if self._written is None:
+                self.note()
 
     def closing(self, connection: sa.Connection) -> None:
         """Forget a connection that is about to be closed, or was invalidated."""
-        self._logs.pop(self._drivers.pop(connection, None), None)
+        with self._lock:
+            self._logs.pop(self._drivers.pop(connection, None), None)
+            if not self._drivers:  # closing the last one moves the log into the file
+                self._written = None
 
     def is_elsewhere(self) -> bool:
         """Return whether the file is not at its path: then only open connections can still read it."""
@@ -110,17 +134,86 @@ class Placement:
 
     def require(self, driver: Any = None) -> None:
         """Raise Unavailable if they are not in place, for a connection that is about to commit if given."""
-        _refuse(self._problem_of_file())
+        self.require_unaltered()
+        problem = self._problem_of_file(contents=True)
+        self.require_unaltered()
+        _refuse(problem)
         log = self._logs.get(driver)
-        if log is not None and log != _find(self._log_path):
+        if log is None:
+            return
+        try:
+            found = os.lstat(self._log_path)
+        except OSError:
+            raise self._log_is_lost() from None
+        if found.st_ino != log[1] or found.st_dev != log[0]:
             raise self._log_is_lost()
+        if found.st_size < self._log_bytes:
+            self._alter(f"the write-ahead log of {self._name} was truncated or overwritten")
+            self.require_unaltered()
 
-    def _problem_of_file(self) -> str | None:
-        for identity in self._identities:
+    def require_unaltered(self) -> None:
+        """Raise Unavailable if another program was seen to have written to the file or its log."""
+        if self.altered is not None:
+            raise Unavailable(f"{self.altered}; its content is not used: stop AkiDB, and run `akidb doctor`")
+
+    def differs(self) -> bool:
+        """Return whether file or log look as if another program has written to them."""
+        try:
+            found, log = os.lstat(self._path), os.lstat(self._log_path)
+        except OSError:  # removed: another matter
+            return False
+        written = self._written
+        if written is not None and written != (found.st_size, found.st_mtime_ns):
+            return True
+        return log.st_size < self._log_bytes and (log.st_dev, log.st_ino) in self._logs.values()
+
+    def compare(self) -> str | None:
+        """Return what another program did to the contents; None if it did nothing."""
+        if self.altered is None and self._problem_of_file(contents=True) is None and self.differs():
+            self._alter(f"the write-ahead log of {self._name} was truncated or overwritten")
+        return self.altered
+
+    def note(self) -> None:
+        """Note the state of the file and its log, after writing to them."""
+        try:
+            found = os.lstat(self._path)
+        except OSError:
+            return
+        self._written = (found.st_size, found.st_mtime_ns)
+        self.note_log()
+
+    def note_log(self) -> int:
+        """Note the size of the log, after writing to it, and return it."""
+        try:
+            self._log_bytes = os.lstat(self._log_path).st_size
+        except OSError:
+            self._log_bytes = 0
+        return self._log_bytes
+
+    def has_grown(self) -> bool:
+        """Return whether the file is not smaller than noted."""
+        found = None if self._file is None else self._file.inspect()
+        return isinstance(found, os.stat_result) and found.st_size >= (self._written or (0, 0))[0]
+
+    def _problem_of_file(self, *, contents: bool = False) -> str | None:
+        for identity in self._within:
             problem = identity.problem()
             if problem is not None:
                 return problem
-        return None
+        if self._file is None:
+            return self.altered
+        found = self._file.inspect()
+        if isinstance(found, str):
+            return found
+        if contents and self._written is not None and self.altered is None:
+            size, time = self._written
+            if found.st_size != size or found.st_mtime_ns != time:
+                how = "truncated" if found.st_size < size else "written to or touched"
+                self._alter(f"{self._name} was {how} by another program")
+        return self.altered
+
+    def _alter(self, problem: str) -> None:
+        self.altered = f"{problem} while it was open"
 
     def _problem_of_logs(self) -> str | None:
         for driver, log in list(self._logs.items()):

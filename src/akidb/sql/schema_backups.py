@@ -4,6 +4,8 @@ They are in one directory, named `<store>-<schema>-<time>.db`, and readable only
 decides when a copy expires.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -65,6 +67,26 @@ class SchemaBackups:
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+            for directory in (self.directory, path.parent):
+                sync_directory(directory)
+        return target
+
+    def set_log_aside(self, path: Path) -> Path:
+        """Move the log of a store file here, beside a copy of the file; return the path of the copy.
+
+        It is kept as a file that was set aside.
+        """
+        target = self.directory / f"{path.stem}-{ASIDE}-{self._now().astimezone(UTC).strftime(_TIME)}.db"
+        with translated(path.name):
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self.directory.parent)
+            descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as copy, path.open("rb") as content:
+                shutil.copyfileobj(content, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            path.with_name(f"{path.name}-wal").rename(target.with_name(f"{target.name}-wal"))
+            path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
             for directory in (self.directory, path.parent):
                 sync_directory(directory)
         return target

@@ -8,6 +8,7 @@ gaps. They are unused space, so a partial write leaves the file intact.
 It must run with the file's write gate held and its write-ahead log empty. It is independent of the tables.
 """
 
+import fcntl
 import os
 import struct
 import threading
@@ -19,6 +20,8 @@ from akidb.domain.errors import Unavailable
 
 _INTERIOR, _LEAF = frozenset({2, 5}), frozenset({10, 13})
 _FILE_HEADER_BYTES = 100
+_SHARED_LOCK = (0x40000002, 510)
+"""The bytes of a file that SQLite locks while it is open: their first, and their number."""
 
 
 class Descriptors:
@@ -63,6 +66,16 @@ class Descriptors:
             if found is None:
                 found = self._open[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             return found
+
+    def keep_log(self, path: Path) -> None:
+        """Let SQLite leave the log of a file as it is when the last connection is closed.
+
+        It moves the log into the file only if it can lock the file for itself. Does nothing where the system
+        has no locks that belong to a descriptor.
+        """
+        if hasattr(fcntl, "F_OFD_SETLK"):
+            lock = struct.pack("hhqqi0q", fcntl.F_RDLCK, os.SEEK_SET, *_SHARED_LOCK, 0)
+            fcntl.fcntl(self.of(path), fcntl.F_OFD_SETLK, lock)
 
 
 def clear_gaps(descriptor: int, roots: Iterable[int], name: str) -> int:

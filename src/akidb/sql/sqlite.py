@@ -6,21 +6,21 @@ descriptor of the file would drop SQLite's locks on it.
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from akidb.domain.errors import AkiDBError, Unavailable
+from akidb.domain.errors import Overloaded, Unavailable
 from akidb.observe import telemetry
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
 from akidb.sql.database import driver_of
-from akidb.sql.errors import translated, translation
+from akidb.sql.errors import translated
 from akidb.sql.files import sync_log
 from akidb.sql.gate import FairGate
 from akidb.sql.group_commit import SharedTransaction
@@ -29,6 +29,7 @@ from akidb.sql.integrity import broken_references
 from akidb.sql.room import Room, require_for_rows
 from akidb.sql.secure_erase import Descriptors, clear_gaps
 from akidb.sql.telemetry import commit
+from akidb.sql.turns import Reading, Writing
 
 try:
     import pysqlite3.dbapi2 as _library
@@ -43,6 +44,10 @@ MINIMUM_VERSION = (3, 37, 0)
 MAX_IDLE_CONNECTIONS = 4
 BUSY_TIMEOUT_SECONDS = 10
 CACHED_STATEMENTS = 64
+CHECKPOINT_PAGES = 1000
+"""The length of a log from which SQLite moves it into the file at the end of a commit."""
+CHECKPOINT_BYTES = CHECKPOINT_PAGES * 4096
+LOOK_SECONDS = 0.1  # reads look at most so often for what another program has written
 ERASING_TIMEOUT_SECONDS = 0.25
 """How long erasing waits, holding the gate, for readers of the old log."""
 
@@ -75,6 +80,7 @@ def _connect() -> Any:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA synchronous={_target.synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute("PRAGMA fullfsync=ON")  # only has an effect on macOS
         connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
@@ -121,6 +127,7 @@ class SqliteFile:
         """The transaction counter: cached reads are current while it is unchanged."""
         self._looked_at = -1
         """The counter when the log was last looked at."""
+        self._read_at = 0.0  # when a read last looked at the contents
         self._synchronous = synchronous
         self._placement = Placement(path, within)
         self._lock = threading.Lock()
@@ -134,14 +141,14 @@ class SqliteFile:
 
     def read(self, *, snapshot: bool = False) -> AbstractContextManager[sa.Connection]:
         """Open a connection for reading; with `snapshot`, its statements see one consistent state."""
-        return _Reading(self, snapshot=snapshot)
+        return Reading(self, snapshot=snapshot)
 
     def write(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction: durably committed when the block ends, rolled back if it raises.
 
         The commit may be shared with writers that were queued behind it.
         """
-        return _Writing(self)
+        return Writing(self)
 
     @contextmanager
     def migration(self) -> Iterator[sa.Connection]:
@@ -209,6 +216,18 @@ class SqliteFile:
             self._shared = None
             self.give(shared.connection, broken=broken)
 
+    def compare(self) -> None:
+        """Compare the contents with what was written. Requires the gate."""
+        self._placement.compare()
+
+    def refusal(self) -> Unavailable | None:
+        """Return the error for what another program was seen to have done to the contents."""
+        try:
+            self._placement.require_unaltered()
+        except Unavailable as error:
+            return error
+        return None
+
     def require_room(self, connection: sa.Connection, size_bytes: int) -> None:
         """Raise StorageFull if writing rows of so many bytes would use the reserve of the disk."""
         if self.room is not None:
@@ -223,8 +242,10 @@ class SqliteFile:
         with self._lock:
             return StoreFigures(len(self._in_use), len(self._idle), self.gate.waiting, wal_bytes, wal_bytes)
 
-    def close(self) -> None:
-        """Close every connection; closing the last one checkpoints the write-ahead log."""
+    def close(self, *, keep_log: bool = False) -> None:
+        """Close every connection; closing the last one moves the log into the file, unless `keep_log`."""
+        if keep_log and self.figures().wal_bytes:
+            self._keep_log()
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -234,19 +255,59 @@ class SqliteFile:
 
     def displacement(self) -> str | None:
         """Return what happened to the file, its log or what it is within; None if all are in place."""
-        problem = self._placement.problem()
+        problem = self._placement.problem() or self._compare()
+        if self._placement.altered is not None:
+            return problem
         if problem is not None and not self._placement.is_elsewhere():  # closing saves what the log holds
             with suppress(Unavailable):
                 self.give(self.take(), broken=True)
         return problem
+
+    @property
+    def altered(self) -> str | None:
+        """What another program was seen to have done to the contents of the file or its log."""
+        return self._placement.altered
+
+    def _compare(self) -> str | None:
+        """Return what another program did to the contents, when no writer is at work."""
+        if not self._placement.differs():
+            return None
+        try:
+            with self.gate.pass_through():
+                return self._placement.compare()
+        except Overloaded:  # the next look may succeed
+            return None
+
+    def look(self, *, now: bool = False) -> None:
+        """Compare the contents with what was written, unless a writer is at work, which will do so.
+
+        Without `now`, do it every tenth of a second at most.
+        """
+        time_seconds = time.monotonic()
+        if not now and time_seconds - self._read_at < LOOK_SECONDS:
+            return
+        self._read_at = time_seconds
+        if self._placement.differs() and self.gate.enter_if_free():
+            try:
+                self._placement.compare()
+            finally:
+                self.gate.leave()
+
+    @contextmanager
+    def _moving_log(self) -> Iterator[None]:
+        """Note what this process writes to the file meanwhile. Requires the gate."""
+        self._placement.require()
+        try:
+            yield
+        finally:
+            self._placement.note()
 
     def erase(self) -> bool:
         """Erase all traces of deleted data in the file and its log; return whether it was possible.
 
         It is not possible while a reader uses the old log: retry later.
         """
-        with self.gate.pass_through():
-            self._placement.require()  # the path may name another file
+        with self.gate.pass_through(), self._moving_log():  # the path may name another file
             connection = self.take()
             try:
                 with translated(self.path.name):
@@ -266,8 +327,7 @@ class SqliteFile:
         looked_at, self._looked_at = self._looked_at, self.generation
         if looked_at != self.generation or not self.figures().wal_bytes or self.gate.waiting:
             return False
-        with self.gate.pass_through():
-            self._placement.require()
+        with self.gate.pass_through(), self._moving_log():
             connection = self.take()
             broken = True
             try:
@@ -301,26 +361,24 @@ class SqliteFile:
 
     def _commit(self, driver: Any) -> None:
         self._placement.require(driver)
-        if not telemetry.listeners:
+        if telemetry.listeners:
+            commit(driver, Call(self.kind, "transaction", "commit", self.system))
+        else:
             driver.execute("COMMIT")
-            return
         # Only checkpoints write to the file itself, and SQLite runs them at the end of a commit.
-        written_at = self._written_at()
-        commit(driver, Call(self.kind, "transaction", "commit", self.system))
-        if self._written_at() != written_at:
+        if self._placement.note_log() < CHECKPOINT_BYTES or not self._placement.differs():
+            return
+        _busy, pages, _moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if pages >= CHECKPOINT_PAGES and self._placement.has_grown():
+            self._placement.note()
             telemetry.count("checkpoints", self.kind)
-
-    def _written_at(self) -> int:
-        try:
-            return self.path.stat().st_mtime_ns
-        except OSError:  # a metric must not fail a commit
-            return 0
 
     def take(self) -> sa.Connection:
         """Return a connection, to be given back. Raises Unavailable if the file is closed or displaced."""
         with self._lock:
             if self._closed:
                 raise Unavailable(f"{self.path.name} is closed")
+            self._placement.require_unaltered()
             if self._idle:
                 idle = self._idle.pop()
                 self._in_use.add(idle)
@@ -358,91 +416,15 @@ class SqliteFile:
         for each in surplus:
             self._shut(each)
 
+    def _keep_log(self) -> None:
+        with suppress(OSError):
+            _descriptors.keep_log(self.path)
+
     def _shut(self, connection: sa.Connection) -> None:
         try:
+            if self._placement.altered is not None:
+                self._keep_log()
             self._placement.closing(connection)
             connection.close()
         finally:
             _descriptors.disconnected(self.path)
-
-
-class _Reading:
-    """One use of a connection for reading. A class, since a generator takes longer than some reads."""
-
-    __slots__ = ("_connection", "_file", "_snapshot")
-
-    def __init__(self, file: SqliteFile, *, snapshot: bool) -> None:
-        self._file = file
-        self._snapshot = snapshot
-
-    def __enter__(self) -> sa.Connection:
-        connection = self._connection = self._file.take()
-        if self._snapshot:
-            try:
-                with translated(self._file.name):
-                    driver_of(connection).execute("BEGIN")
-            except BaseException:
-                self._file.give(connection, broken=True)
-                raise
-        return connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        file, connection = self._file, self._connection
-        broken = True
-        try:
-            if self._snapshot:
-                with translated(file.name):
-                    driver_of(connection).execute("COMMIT")
-            instead = None if error is None else translation(file.name, error)
-            broken = error is not None and not _is_harmless(instead or error)
-        finally:
-            file.give(connection, broken=broken)
-        if instead is not None:
-            raise instead from error
-
-
-def _is_harmless(error: BaseException) -> bool:
-    """Return whether a connection may be used again after an error."""
-    return isinstance(error, AkiDBError) and not isinstance(error, Unavailable)
-
-
-class _Writing:
-    """One writer's turn. A class, since a generator takes longer than some transactions."""
-
-    __slots__ = ("_file", "_shared")
-
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-
-    def __enter__(self) -> sa.Connection:
-        file = self._file
-        file.gate.enter()
-        try:
-            self._shared = file.join()
-        except BaseException as error:
-            file.gate.leave()
-            instead = translation(file.name, error)
-            if instead is None:
-                raise
-            raise instead from error
-        return self._shared.connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        instead: Exception | None = None
-        try:
-            file, shared = self._file, self._shared
-            if error is None:
-                shared.keep()
-            else:
-                instead = translation(file.name, error)
-                file.undo(shared, error, broken=isinstance(instead or error, Unavailable))
-        finally:  # work that an interrupt left here is undone before the commit
-            self._file.gate.leave()
-        if error is None or isinstance(error, Exception):  # an interrupt comes out at once
-            shared.wait(error)
-        if instead is not None:
-            raise instead from error
