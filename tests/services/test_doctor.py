@@ -118,7 +118,22 @@ def test_missing_store_is_detected(world: World, tenant: Tenant) -> None:
     world.ops = world.connect()
     found = wrong(world)
     assert {finding.store for finding in found} >= {str(tenant.tenant_id)}
+    of_store = {each.check: each.checked for each in found if each.store == str(tenant.tenant_id)}
+    assert of_store == {"integrity": True, "control row": False}
     assert any("missing" in finding.detail for finding in found)
+
+
+@on_files
+def test_unreadable_metadata_leave_other_checks_unmade(world: World) -> None:
+    world.execute(world.directory / "metadata.db", "DROP TABLE outbox")
+    found = {finding.check: finding.checked for finding in wrong(world)}
+    assert found["stores"]
+    assert [check for check, checked in found.items() if not checked] == [
+        "tenant stores",
+        "clock",
+        "outbox",
+        "stray stores",
+    ]
 
 
 @on_files

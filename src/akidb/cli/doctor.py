@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from akidb.deployment.repair import Repair
+    from akidb.domain.upkeep import Finding
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,9 +50,15 @@ def doctor(
         raise InvalidArgument("repair", "is needed with --dry-run and --yes")
     findings = session.operations.perform(CheckStores()).items
     ok = all(finding.ok for finding in findings)
-    rows = [(f.store, f.check, "ok" if f.ok else "WRONG", f.detail) for f in findings]
+    rows = [(f.store, f.check, _result(f), f.detail) for f in findings]
     session.out.rows({"ok": ok, "findings": findings}, ("store", "check", "result", "detail"), rows)
     return 0 if ok else EXIT_FAILED
+
+
+def _result(finding: "Finding") -> str:
+    if not finding.checked:
+        return "-"
+    return "ok" if finding.ok else "WRONG"
 
 
 def _repair(session: Session, *, dry_run: bool, yes: bool) -> int:

@@ -13,6 +13,8 @@ class Finding(msgspec.Struct, kw_only=True, frozen=True):
     ok: bool
     detail: str
     """The problem, or what was found."""
+    checked: bool = True
+    """False if the check could not be made, because another one failed: `ok` is False too then."""
 
 
 class MaintenanceReport(msgspec.Struct, kw_only=True, frozen=True):

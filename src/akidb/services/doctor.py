@@ -25,17 +25,19 @@ def examine(
             depth = tx.outbox.depth()
     except AkiDBError as error:
         yield _finding("metadata", "stores", [said(error)])
+        yield from _not_checked("metadata", "tenant stores", "clock", "outbox", "stray stores")
         return
     for tenant_id, _store_id in known:
         checkpoint()
         integrity = _check_store(stores, tenant_id)
         control = _check_control(metadata, stores, tenant_id)
-        if control == integrity:
-            control = []  # it could not be opened: said once
         if (integrity or control) and not _has_store(metadata, tenant_id):
             continue  # purged meanwhile
         yield _finding(str(tenant_id), "integrity", integrity)
-        yield _finding(str(tenant_id), "control row", control)
+        if integrity and control == integrity:  # it could not be opened
+            yield from _not_checked(str(tenant_id), "control row")
+        else:
+            yield _finding(str(tenant_id), "control row", control)
     doubt = clock.doubt()
     yield Finding(store="metadata", check="clock", ok=True, detail=doubt or "sound")
     yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries pending")
@@ -44,6 +46,12 @@ def examine(
 
 def _finding(store: str, check: str, wrong: list[str]) -> Finding:
     return Finding(store=store, check=check, ok=not wrong, detail="; ".join(wrong) or "sound")
+
+
+def _not_checked(store: str, *checks: str) -> Iterator[Finding]:
+    for check in checks:
+        detail = "not checked: the store cannot be read"
+        yield Finding(store=store, check=check, ok=False, checked=False, detail=detail)
 
 
 def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:
