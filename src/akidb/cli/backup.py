@@ -11,6 +11,7 @@ import typer
 
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument
+from akidb.cli.output import flush_output
 from akidb.cli.session import Session, command
 from akidb.domain.archives import ByteSink, ByteSource, ImportConflict
 from akidb.domain.errors import AlreadyExists, InvalidArgument
@@ -119,13 +120,20 @@ def copy(
 @contextmanager
 def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[ByteSink]:
     """Open the file to write an archive to, and report the result at the end."""
-    from akidb.client.files import writing
+    from akidb.client.files import not_written, writing
 
     if file == STANDARD:
         if sys.stdout.isatty():
             raise InvalidArgument("file", "cannot write a binary archive to a terminal: give a file name")
-        sys.stdout.flush()
-        yield sys.stdout.buffer
+        if force:
+            raise InvalidArgument("force", "is for files, not for standard output")
+        flush_output()
+        with writing(sys.stdout.buffer, overwrite=False) as target:
+            yield target
+        try:
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise not_written("standard output", error) from error
         return
     began = time.perf_counter()
     try:
@@ -146,8 +154,5 @@ def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator
 def _source(file: str) -> Iterator[ByteSource]:
     from akidb.client.files import reading
 
-    if file == STANDARD:
-        yield sys.stdin.buffer
-        return
-    with reading(file) as source:
+    with reading(sys.stdin.buffer if file == STANDARD else file) as source:
         yield source

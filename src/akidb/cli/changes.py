@@ -1,12 +1,11 @@
 """`akidb changes`: the change feed of a tenant or a collection, as JSON lines."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from akidb.cli.arguments import Limit, collection_path
-from akidb.cli.output import write_bytes
+from akidb.cli.output import flush_output, write_bytes
 from akidb.cli.session import Session, command
 from akidb.domain.changes import ChangePage
 from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Include
@@ -45,7 +44,7 @@ def changes(
         if page.changes or moved or wait_seconds == 0:
             lines: list[Any] = [*page.changes, {"next_since": since, "feed": feed}]
             write_bytes(b"".join(wire.encode(line) + b"\n" for line in lines))
-            sys.stdout.flush()  # a follower reads them now
+            flush_output()  # a follower reads them now
         if not page.more:
             if not follow:
                 return

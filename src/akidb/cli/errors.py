@@ -114,10 +114,9 @@ def _of_the_call(error: typer.TyperException) -> InvalidArgument:
 
 
 def _of_the_system(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "no space is left on the device"
     where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    reason = "no space is left on the device" if error.errno == errno.ENOSPC else error.strerror or error
+    return f"{reason}{where}"
 
 
 def _place(error: Exception) -> str:

@@ -7,7 +7,6 @@ pipe, is copied to a temporary file.
 import codecs
 import contextlib
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from akidb.cli.output import Advance
+from akidb.client.files import not_written, reading
 from akidb.domain.documents import DocumentInput, DocumentLike
 from akidb.domain.entities import Collection
 from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited
@@ -31,6 +31,7 @@ from akidb.operations.documents import UpsertDocuments
 from akidb.operations.text import below
 
 MAX_LINE_BYTES = 64 * 2**20
+SPOOL_PIECE_BYTES = 2**20
 BATCH_DOCUMENTS = 2_000
 BATCH_TEXTS = 256  # about a second of embedding: frequent enough for a progress bar
 BATCH_BYTES = 16 * 2**20  # well below the body limit of a server
@@ -65,13 +66,23 @@ def opened(name: str) -> Iterator[IO[bytes]]:
                 raise InvalidArgument("file", f"cannot read {name}: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             spool = stack.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(file, spool)
-            spool.seek(0)
+            _spool(file, spool)
             file = spool
         start = file.tell()
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             file.seek(start)
         yield file
+
+
+def _spool(file: IO[bytes], spool: IO[bytes]) -> None:
+    """Copy what can be read only once to a temporary file."""
+    try:
+        with reading(file) as source:
+            while piece := source.read(SPOOL_PIECE_BYTES):
+                spool.write(piece)
+        spool.seek(0)
+    except OSError as error:
+        raise not_written(f"a temporary file in {tempfile.gettempdir()}", error) from error
 
 
 def lines(file: IO[bytes], most: int | None = None) -> Iterator[Line]:

@@ -29,7 +29,7 @@ def _run(arguments: list[str]) -> int:
     _accept_any_character()
     try:
         status = _commands()(arguments, prog_name="akidb", standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
     except SystemExit as ended:  # shell completion, or a closed pipe
         status = ended.code
     except typer.Abort:
@@ -43,6 +43,17 @@ def _run(arguments: list[str]) -> int:
             return EXIT_INTERRUPTED
         return _failed(error, json="--json" in arguments)
     return status if isinstance(status, int) else 0
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        from akidb.cli.output import flush_output
+
+        flush_output()  # it fails again, and names the stream
 
 
 @cache

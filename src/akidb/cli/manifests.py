@@ -97,7 +97,7 @@ def refuse_server(session: Session) -> None:
 @contextlib.contextmanager
 def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
     """Create a temporary report file before the migration; rename it when it is complete."""
-    from akidb.sql.files import sync_directory
+    from akidb.client.files import not_written
 
     if path is None:
         yield None
@@ -106,17 +106,32 @@ def _report_file(path: Path | None) -> Iterator[IO[bytes] | None]:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
     except OSError as error:
         raise InvalidArgument("report", f"cannot write {path}: {error.strerror}") from None
+    made = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
+    except OSError as error:  # of the report: a migration raises domain errors
+        made.unlink(missing_ok=True)
+        raise not_written(str(path), error) from error
     finally:
-        written = Path(name)
-        if written.stat().st_size:
-            written.replace(path)
+        if made.exists():
+            _put_in_place(made, path)
+
+
+def _put_in_place(made: Path, path: Path) -> None:
+    """Move a finished report to its path; remove one that nothing was written to."""
+    from akidb.client.files import not_written
+    from akidb.sql.files import sync_directory
+
+    try:
+        if made.stat().st_size:
+            made.replace(path)
             with contextlib.suppress(PermissionError):  # a directory may be writable but not readable
                 sync_directory(path.parent)
-        else:
-            written.unlink()
+    except OSError as error:
+        raise not_written(str(path), error) from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _show(session: Session, report: MigrationReport, file: IO[bytes] | None) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from akidb.cli.errors import one_line, printable, problem
 from akidb.domain.documents import Page
-from akidb.domain.errors import AkiDBError
+from akidb.domain.errors import AkiDBError, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,8 @@ class Output:
 
     def text(self, line: str = "", style: str | None = None) -> None:
         """Print a line of text on standard output."""
-        self._console(sys.stdout).print(_plain(line, style), soft_wrap=True)
+        with _to_output():
+            self._console(sys.stdout).print(_plain(line, style), soft_wrap=True)
 
     def note(self, line: str) -> None:
         """Print a message on standard error, unless the output is JSON."""
@@ -159,7 +160,8 @@ class Output:
             table.add_column(column, style=style, overflow="fold", no_wrap=not console.is_terminal)
         for row in rows:
             table.add_row(*(_plain(cell) for cell in row))
-        console.print(table)
+        with _to_output():
+            console.print(table)
 
 
 def shown(value: Any) -> str:
@@ -184,8 +186,26 @@ def shown(value: Any) -> str:
 
 def write_bytes(data: bytes) -> None:
     """Write raw bytes to standard output, regardless of the terminal's encoding."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
+    with _to_output():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+
+
+def flush_output() -> None:
+    """Write what standard output buffers. Raises Unavailable, which names it, if it cannot be written."""
+    with _to_output():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _to_output() -> Iterator[None]:
+    """Name standard output in errors. A closed pipe passes through: a reader such as `head` has enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def _plain(text: str, style: str | None = None) -> Any:

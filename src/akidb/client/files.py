@@ -1,15 +1,20 @@
-"""Files given by path or as file objects: atomic writes, plain reads."""
+"""Files given by path or as file objects: atomic writes, plain reads, and errors that name them.
 
+An error of such a file would otherwise be taken for one of a store, in whose transaction it is written.
+"""
+
+import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from akidb.domain.archives import ByteSink, ByteSource
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
+from akidb.observe.interrupts import is_of_handler
 
 FileTarget = str | os.PathLike[str] | ByteSink
 """Where to write: a path, or an object with `write`."""
@@ -22,10 +27,11 @@ def writing(file: FileTarget, *, overwrite: bool) -> Iterator[ByteSink]:
     """Write a file atomically and durably, through a temporary file that only its owner can read.
 
     Raises AlreadyExists if the file exists, unless `overwrite` is set; InvalidArgument(`file`) if the path
-    cannot be written or is not a regular file (a link, a device).
+    cannot be written or is not a regular file (a link, a device), or if an object does not take bytes;
+    Unavailable, which names the file, if writing fails later.
     """
     if not isinstance(file, str | os.PathLike):
-        yield file
+        yield _Sink(file, _name_of_open(file))
         return
     path = Path(file)
     _require_room(path, overwrite=overwrite)
@@ -38,28 +44,104 @@ def writing(file: FileTarget, *, overwrite: bool) -> Iterator[ByteSink]:
         raise InvalidArgument("file", f"cannot write {path}: {error.strerror}") from None
     try:
         with output:
-            yield output
+            yield _Sink(output, str(path))
             output.flush()
             os.fsync(output.fileno())
         _put_in_place(made, path, overwrite=overwrite)
     except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror}") from error
+        if is_of_handler(error):
+            raise
+        raise not_written(str(path), error) from error
     finally:
         made.unlink(missing_ok=True)
 
 
 @contextmanager
 def reading(file: FileSource) -> Iterator[ByteSource]:
-    """Read from a file. Raises InvalidArgument(`file`) for a path that cannot be read."""
+    """Read from a file.
+
+    Raises InvalidArgument(`file`) for a path that cannot be read, or an object that does not give bytes;
+    Unavailable, which names the file, if reading fails later.
+    """
     if not isinstance(file, str | os.PathLike):
-        yield file
+        yield _Source(file, _name_of_open(file))
         return
     try:
         opened = Path(file).open("rb")  # noqa: SIM115 - `with` below: it must not catch read errors
     except OSError as error:
         raise InvalidArgument("file", f"cannot read {os.fspath(file)}: {error.strerror}") from None
     with opened:
-        yield opened
+        yield _Source(opened, os.fspath(file))
+
+
+def not_written(name: str, error: OSError) -> Unavailable:
+    """Return the error for a file that cannot be written."""
+    return Unavailable(f"{name} cannot be written: {error.strerror or error}")
+
+
+def _name_of_open(file: object) -> str:
+    """Return what errors call a file object: its path, or its standard stream.
+
+    Raises InvalidArgument(`file`) for a closed one.
+    """
+    found = getattr(file, "name", None)
+    if isinstance(found, str | bytes | os.PathLike):
+        name = os.fsdecode(found)
+        name = _STREAMS.get(name, name)
+    else:
+        name = "the given file" if found is None else f"file descriptor {found}"
+    if getattr(file, "closed", False):
+        raise InvalidArgument("file", f"{name} is closed")
+    return name
+
+
+_STREAMS = {"<stdout>": "standard output", "<stdin>": "standard input"}
+
+
+class _Sink:
+    """An object with `write`, whose errors name it."""
+
+    def __init__(self, file: ByteSink, name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def write(self, data: bytes, /) -> object:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            if is_of_handler(error):
+                raise
+            raise not_written(self._name, error) from error
+        except TypeError as error:
+            if not isinstance(self._file, io.TextIOBase):
+                raise
+            raise InvalidArgument("file", f"{self._name} takes text, not bytes") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Source:
+    """An object with `read`, whose errors name it."""
+
+    def __init__(self, file: ByteSource, name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            if is_of_handler(error):
+                raise
+            reason = error.strerror or error
+            raise Unavailable(f"{self._name} cannot be read: {reason}") from error
+        if isinstance(data, str):
+            raise InvalidArgument("file", f"{self._name} must give bytes, not text")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _require_room(path: Path, *, overwrite: bool) -> None:
