@@ -29,7 +29,7 @@ def test_backup_is_restored(akidb: Run, three: str) -> None:
     done = akidb("--data", "new", "restore", "all.akidb", "--json").json
     assert done["restored"]["documents"] == 3
     assert akidb("--data", "new", "document", "count", three, "--json").json == {"count": 3}
-    assert "restored 1 tenants" in akidb("--data", "newer", "restore", "all.akidb").out
+    assert "restored 1 tenant" in akidb("--data", "newer", "restore", "all.akidb").out
 
 
 def test_existing_file_is_not_replaced_without_force(akidb: Run, three: str) -> None:
@@ -94,10 +94,12 @@ def test_unwritable_directory_is_named(akidb: Run, three: str) -> None:
 
 def test_tenant_export_import_and_conflicts(akidb: Run, three: str) -> None:
     assert akidb("tenant", "export", "aki-labs", "aki").status == 0
+    refused = akidb("--data", "new", "tenant", "import", "aki", "--as", "Not a slug", "--json")
+    assert (refused.status, refused.problem["field"]) == (2, "as")
     trial = akidb("--data", "new", "tenant", "import", "aki", "--dry-run")
     assert (trial.status, trial.out) == (
         0,
-        "would import aki-labs with 1 databases, 1 collections and 3 documents\n",
+        "would import aki-labs with 1 database, 1 collection and 3 documents\n",
     )
     assert akidb("--data", "new", "tenant", "list", "--json").json["items"] == []
     report = akidb("--data", "new", "tenant", "import", "aki", "--as", "other", "--json").json
@@ -129,7 +131,7 @@ def test_archive_is_streamed_through_pipe(akidb: Run, three: str) -> None:
         capture_output=True,
         check=True,
     )
-    assert taken.stdout == b"imported aki-labs with 1 databases, 1 collections and 3 documents\n"
+    assert taken.stdout == b"imported aki-labs with 1 database, 1 collection and 3 documents\n"
     backup = subprocess.run([*program, "backup", "-"], capture_output=True, check=True)
     subprocess.run([*program, "--data", "whole", "restore", "-"], input=backup.stdout, check=True)
     assert akidb("--data", "whole", "document", "count", three, "--json").json == {"count": 3}

@@ -63,7 +63,7 @@ def test_invalid_filter_is_rejected_with_its_path(akidb: Run, filled: str) -> No
 
 def test_delete_by_id(akidb: Run, filled: str) -> None:
     assert akidb("document", "delete", filled, "a", "x", "--json").json == {"deleted": 1}
-    assert akidb("document", "delete", filled, "b").out == "deleted 1 documents\n"
+    assert akidb("document", "delete", filled, "b").out == "deleted 1 document\n"
     assert akidb("document", "count", filled, "--json").json == {"count": 1}
     assert akidb("document", "delete", filled).status == 2
     assert akidb("document", "delete", filled, "c", "--filter", '{"year": 1}', "--yes").status == 2
@@ -80,7 +80,7 @@ def test_delete_by_filter_requires_yes_without_terminal(akidb: Run, filled: str)
 
 def test_update_merges_metadata(akidb: Run, filled: str) -> None:
     update = ["document", "update", filled]
-    assert akidb(*update, "a", "x", "--metadata", '{"year": 7, "tags": null}').out == "updated 1 documents\n"
+    assert akidb(*update, "a", "x", "--metadata", '{"year": 7, "tags": null}').out == "updated 1 document\n"
     chosen = ["--filter", '{"year": {"$gte": 7}}', "--metadata", '{"seen": true}']
     assert akidb(*update, *chosen, "--json").json == {"updated": 2}
     found = akidb("document", "get", filled, "a", "b", "--json").json["documents"]

@@ -62,7 +62,7 @@ def test_empty_lines_are_skipped_and_final_newline_is_optional(
     file.write_text(f'\n{GOOD}  \r\n{{"text": "without an id"}}')
     done = akidb("document", "import", notes, file, "--json").json
     assert done["imported"] == 2
-    assert done["texts_per_second"] > 0
+    assert done["documents_per_second"] > 0
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])

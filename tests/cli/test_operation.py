@@ -151,7 +151,7 @@ def test_maintain_reports_its_work(akidb: Run, monkeypatch: pytest.MonkeyPatch) 
     assert akidb("tenant", "delete", "a").status == 0
     assert akidb("maintain").out == "nothing to do\n"
     monkeypatch.setenv("AKIDB_RETENTION_SECONDS", "0")
-    assert akidb("maintain").out == "1 tenants purged\n"
+    assert akidb("maintain").out == "1 tenant purged\n"
     report = akidb("maintain", "--json").json
     assert (report["tenants_purged"], report["traces_remain"], report["problems"]) == (0, False, [])
 

@@ -62,6 +62,14 @@ def test_handle_survives_rename(kb: akidb.DatabaseHandle) -> None:
     assert (notes.name, notes.version, notes.max_document_count) == ("pages", 2, 7)
 
 
+def test_single_document_methods_refuse_several_ids(kb: akidb.DatabaseHandle) -> None:
+    notes = kb.collections.create("notes", dimension=16)
+    for wrong in (["a"], ("a",), 3, None):
+        for method in (notes.get, notes.find, notes.exists):
+            with pytest.raises(akidb.InvalidArgument, match=r"^id: must be the id of one .*; get_many"):
+                method(wrong)  # type: ignore[arg-type]
+
+
 def test_handle_exposes_every_field_of_its_entity(db: akidb.Client, kb: akidb.DatabaseHandle) -> None:
     tenant = db.tenants.get(kb.tenant_id)
     notes = kb.collections.create("notes", dimension=16)

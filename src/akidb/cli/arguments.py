@@ -1,7 +1,8 @@
 """Arguments and options shared by several commands, and their parsers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,17 @@ def parse_places(text: str, names: Sequence[str]) -> dict[str, str]:
     if len(parts) != len(names) or not all(parts):
         raise InvalidArgument("path", f"must be {'/'.join(names)}, not {text!r}")
     return dict(zip(names, parts, strict=True))
+
+
+@contextmanager
+def naming_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Name the option in an error of a field, for fields whose option has another name."""
+    try:
+        yield
+    except InvalidArgument as error:
+        if error.field not in options:
+            raise
+        raise InvalidArgument(options[error.field], error.reason) from None
 
 
 def parse_object(text: str | None, field: str) -> dict[str, Any] | None:

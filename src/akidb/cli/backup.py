@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from akidb.cli import tenants
-from akidb.cli.arguments import TenantArgument
-from akidb.cli.output import flush_output
+from akidb.cli.arguments import TenantArgument, naming_options
+from akidb.cli.output import counted, flush_output
 from akidb.cli.session import Session, command
 from akidb.domain.archives import ByteSink, ByteSource, ImportConflict
 from akidb.domain.errors import AlreadyExists, InvalidArgument
@@ -54,7 +54,7 @@ def restore(session: Session, file: Read) -> None:
     tenants, documents = counts.get("tenants", 0), counts.get("documents", 0)
     session.out.done(
         {"restored": counts, "seconds": seconds},
-        f"restored {tenants:,} tenants with {documents:,} documents in {seconds:.1f} s",
+        f"restored {counted(tenants, 'tenant')} with {counted(documents, 'document')} in {seconds:.1f} s",
     )
 
 
@@ -79,7 +79,7 @@ def import_file(
     ] = False,
 ) -> None:
     """Import an exported tenant with its original IDs, atomically."""
-    with _source(file) as source:
+    with _source(file) as source, naming_options({"slug": "as"}):
         report = session.operations.perform(ImportTenant(slug=slug, dry_run=dry_run), source=source)
     if report.conflicts:
         rows = [(conflict.field, conflict.value, conflict.reason) for conflict in report.conflicts]
@@ -90,8 +90,8 @@ def import_file(
         return
     verb = "would import" if dry_run else "imported"
     session.out.text(
-        f"{verb} {report.tenant.slug} with {report.databases:,} databases,"
-        f" {report.collections:,} collections and {report.documents:,} documents"
+        f"{verb} {report.tenant.slug} with {counted(report.databases, 'database')},"
+        f" {counted(report.collections, 'collection')} and {counted(report.documents, 'document')}"
     )
 
 
@@ -99,7 +99,7 @@ def _conflicts(conflicts: Sequence[ImportConflict]) -> AlreadyExists:
     """Return the error for a dry run that found conflicts."""
     first = conflicts[0]
     error = AlreadyExists("tenant", first.field, first.value)
-    count = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
+    count = counted(len(conflicts), "conflict")
     error.message = f"the import would be refused for {count}; {first.field} {first.value} is {first.reason}"
     error.args = (error.message,)
     return error

@@ -9,6 +9,7 @@ from akidb.cli.output import flush_output, write_bytes
 from akidb.cli.session import Session, command
 from akidb.domain.changes import ChangePage
 from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Include
+from akidb.domain.errors import InvalidArgument
 from akidb.operations.changes import GetCollectionChanges, GetTenantChanges
 
 FOLLOW_SECONDS = 30
@@ -52,6 +53,8 @@ def changes(
 
 
 def _read(session: Session, path: str, include: frozenset[Include], **where: Any) -> ChangePage[Any]:
+    if "/" not in path and Include.VECTOR in include:
+        raise InvalidArgument("vectors", "is for the documents of a collection: give T/D/C")
     if "/" in path:
         request = GetCollectionChanges(**collection_path(path)._asdict(), include=include, **where)
         return session.operations.perform(request)

@@ -6,6 +6,7 @@ import typer
 
 from akidb.cli.arguments import Yes
 from akidb.cli.errors import EXIT_FAILED
+from akidb.cli.output import counted
 from akidb.cli.session import Session, command, confirm
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.lifecycle import ENTITY_OF, MOVES, PERMITTED
@@ -42,6 +43,8 @@ def doctor(
     The exit status is 1 if a check fails. A repair never deletes a file: a damaged one is moved to `backups`.
     """
     if states:
+        if repair or dry_run or yes:
+            raise InvalidArgument("states", "only prints a table: give it alone")
         _print_states(session)
         return 0
     if repair:
@@ -71,7 +74,7 @@ def _repair(session: Session, *, dry_run: bool, yes: bool) -> int:
         if not session.out.json:
             session.out.rows(plan, columns, [(each.store, each.problem, each.action) for each in plan])
         if not dry_run:
-            confirm(session, f"Carry out {len(plan)} {'repair' if len(plan) == 1 else 'repairs'}?", yes=yes)
+            confirm(session, f"Carry out {counted(len(plan), 'repair')}?", yes=yes)
         return not dry_run
 
     session.require_store()

@@ -14,7 +14,7 @@ from akidb.cli.arguments import (
     collection_path,
     parse_object,
 )
-from akidb.cli.output import write_bytes
+from akidb.cli.output import counted, write_bytes
 from akidb.cli.session import Session, command, confirm, group
 from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Document, Include
 from akidb.domain.errors import InvalidArgument, NotFound
@@ -60,15 +60,15 @@ def import_file(
             raise InvalidArgument("file", "contains no documents; use --allow-empty to accept that")
         source.seek(start)
         began = time.perf_counter()
-        with session.out.progress("importing", count, "texts") as advance:
+        with session.out.progress("importing", count, "documents") as advance:
             # Lines appended since have not been validated.
             parts = importing.batches(importing.lines(source, count))
             written = importing.write(session.operations, target, parts, advance)
     seconds = time.perf_counter() - began
     rate = written / seconds if seconds else 0.0
     session.out.done(
-        {"imported": written, "seconds": round(seconds, 3), "texts_per_second": round(rate, 1)},
-        f"imported {written:,} documents in {seconds:.1f} s, {rate:,.0f} texts/s",
+        {"imported": written, "seconds": round(seconds, 3), "documents_per_second": round(rate, 1)},
+        f"imported {counted(written, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
     )
 
 
@@ -105,9 +105,9 @@ def delete(
         raise InvalidArgument("ids", "give either IDs or --filter")
     if chosen is not None:
         count = session.operations.perform(CountDocuments(**target._asdict(), filter=chosen))
-        confirm(session, f"Delete {count:,} documents for good?", yes=yes)
+        confirm(session, f"Delete {counted(count, 'document')} for good?", yes=yes)
     deleted = session.operations.perform(DeleteDocuments(**target._asdict(), ids=ids or None, filter=chosen))
-    session.out.done({"deleted": deleted}, f"deleted {deleted:,} documents")
+    session.out.done({"deleted": deleted}, f"deleted {counted(deleted, 'document')}")
 
 
 @command(app, "update")
@@ -129,7 +129,7 @@ def update(
         filter=parse_object(filter, "filter"),
     )
     updated = session.operations.perform(request)
-    session.out.done({"updated": updated}, f"updated {updated:,} documents")
+    session.out.done({"updated": updated}, f"updated {counted(updated, 'document')}")
 
 
 @command(app, "count")

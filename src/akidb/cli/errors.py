@@ -106,11 +106,20 @@ def _of_the_call(error: typer.TyperException) -> InvalidArgument:
     if name is None:
         return InvalidArgument("arguments", message)
     if message.startswith("Missing "):
-        return InvalidArgument(name, "is missing")
+        return InvalidArgument(name, f"is missing{_usage(error)}")
     # The text before the colon comes from the library and its validator.
     reason = message.partition(": ")[2].removeprefix("Value error, ").removesuffix(".")
     reason = reason.replace("Input should be", "must be", 1)
     return InvalidArgument(name, _AS_ELSEWHERE.get(reason, reason))
+
+
+def _usage(error: typer.TyperException) -> str:
+    """Return how the command is called, without options."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return ""
+    words = context.get_usage().replace("{", "").replace("}", "").split()[1:]
+    return f"; usage: {' '.join(word for word in words if word != '[OPTIONS]')}"
 
 
 def _of_the_system(error: OSError) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from msgspec import UNSET
 
-from akidb.cli.arguments import Yes, parse_places, parse_size
+from akidb.cli.arguments import Yes, naming_options, parse_places, parse_size
 from akidb.cli.session import Session, command, confirm
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant, User
 from akidb.domain.errors import InvalidArgument
@@ -38,6 +38,7 @@ COLUMNS: dict[Any, tuple[str, ...]] = {
 
 _PROVISIONING = {"status": TenantStatus.PROVISIONING, "state": DatabaseState.PROVISIONING}
 _OPTIONS = {"memory_quota_bytes": "memory-quota", "storage_quota_bytes": "storage-quota", "qps_quota": "qps"}
+_NAMES = {field: option.replace("-", "_") for field, option in _OPTIONS.items()}
 _PLACES = {"tenant": "T", "database": "D", "collection": "C"}
 _METAVARS = {int: "N", dict: "JSON"}
 
@@ -61,6 +62,10 @@ def _add(app: typer.Typer, row: Operation) -> None:
     places = [place for place in row.places if place in _PLACES]
 
     def run(session: Session, /, **given: Any) -> None:
+        with naming_options(_NAMES):
+            carry_out(session, given)
+
+    def carry_out(session: Session, given: dict[str, Any]) -> None:
         fields = _placed(given, places)
         shown = given.get("user", "/".join(fields.values()))
         fields |= {"user": given["user"]} if "user" in row.places else {}

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
-from akidb.cli.output import Advance
+from akidb.cli.output import Advance, counted
 from akidb.client.files import not_written, reading
 from akidb.domain.documents import DocumentInput, DocumentLike
 from akidb.domain.entities import Collection
@@ -161,7 +161,7 @@ def write(
                 interrupt_if_asked()
     except (AkiDBError, KeyboardInterrupt) as error:
         if written or isinstance(error, KeyboardInterrupt):
-            error.add_note(f"{written} documents had been written")
+            error.add_note(f"{counted(written, 'document')} had been written")
         raise
     return written
 

@@ -4,6 +4,7 @@ import typer
 from msgspec.structs import asdict
 
 from akidb.cli.errors import EXIT_FAILED
+from akidb.cli.output import counted
 from akidb.cli.session import Session, command
 from akidb.operations.upkeep import MaintainStores
 
@@ -25,13 +26,13 @@ def maintain(session: Session) -> int:
     if report.waiting is not None:
         session.out.note(report.waiting)
     done = [
-        f"{count} {name}"
-        for count, name in (
-            (report.tenants_purged, "tenants purged"),
-            (report.databases_purged, "databases purged"),
-            (report.collections_purged, "collections purged"),
-            (report.stores_settled, "stores brought up to date"),
-            (report.copies_removed, "old copies removed"),
+        f"{counted(count, one, many)} {done}"
+        for count, one, many, done in (
+            (report.tenants_purged, "tenant", None, "purged"),
+            (report.databases_purged, "database", None, "purged"),
+            (report.collections_purged, "collection", None, "purged"),
+            (report.stores_settled, "store", None, "brought up to date"),
+            (report.copies_removed, "old copy", "old copies", "removed"),
         )
         if count
     ]

@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from akidb.cli.output import counted
 from akidb.cli.session import Session, command
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.migration import FaultyManifests, ManifestConflicts, MigrationReport, Outcome, ReturnReport
@@ -155,7 +156,7 @@ def _tell(session: Session, report: MigrationReport) -> None:
     """Print the report as text: the result, then errors, then other information."""
     out, counts = session.out, report.counts
     if counts.faulty:
-        out.text(f"{counts.faulty} faulty files in {report.v1_data_dir}: nothing migrated")
+        out.text(f"{counted(counts.faulty, 'faulty file')} in {report.v1_data_dir}: nothing migrated")
     else:
         written = not report.dry_run and not counts.conflicts
         numbers = {
@@ -166,12 +167,13 @@ def _tell(session: Session, report: MigrationReport) -> None:
             "purged earlier and skipped": counts.purged,
         }
         told = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
-        out.text(f"{counts.manifests} manifests in {report.v1_data_dir}: {told or 'nothing to do'}")
+        found = counted(counts.manifests, "manifest")
+        out.text(f"{found} in {report.v1_data_dir}: {told or 'nothing to do'}")
     if report.verification is not None:
         read = report.verification
         out.text(
-            f"read back and compared: {read.tenants} tenants, {read.databases} databases,"
-            f" {read.manifests} manifests"
+            f"read back and compared: {counted(read.tenants, 'tenant')},"
+            f" {counted(read.databases, 'database')}, {counted(read.manifests, 'manifest')}"
         )
     tenants = report.tenants
     faults = [(each.path, each.field or "", each.reason) for each in report.faults]
@@ -193,7 +195,7 @@ def _tell(session: Session, report: MigrationReport) -> None:
 
 def _tell_return(session: Session, report: ReturnReport) -> None:
     session.out.text(
-        f"{len(report.tenants)} manifests in {report.out}: {report.unchanged} identical to 1.x,"
+        f"{counted(len(report.tenants), 'manifest')} in {report.out}: {report.unchanged} identical to 1.x,"
         f" {report.changed} changed since, {report.new} of tenants created in 2.0"
     )
     behind = [(t.slug, ", ".join(t.left_behind)) for t in report.tenants if t.left_behind]

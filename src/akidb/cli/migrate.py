@@ -6,6 +6,7 @@ import typer
 
 from akidb.cli import manifests
 from akidb.cli.arguments import Yes
+from akidb.cli.output import counted
 from akidb.cli.session import Session, command, confirm, group
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def schema(
         verb = "would bring" if dry_run else "brought"
         sentence = f"{verb} the schema from {done.found or 'nothing'} to {done.to}"
     if done.stores:
-        sentence += f", with {done.stores} tenant stores"
+        sentence += f", with {counted(done.stores, 'tenant store')}"
     session.out.done(msgspec.to_builtins(done), sentence)
     if dry_run and not session.out.json:
         for line in _losses(done):

@@ -164,6 +164,11 @@ class Output:
             console.print(table)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, such as `1 match` or `2,000 matches`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def shown(value: Any) -> str:
     """Format a value for a table cell."""
     if value is None:

@@ -8,6 +8,7 @@ import typer
 
 from akidb.cli.arguments import CollectionArgument, FilterOption, collection_path, parse_object
 from akidb.cli.models import models_of
+from akidb.cli.output import counted
 from akidb.cli.session import Session, command
 from akidb.domain.documents import DEFAULT_INCLUDE
 from akidb.domain.errors import InvalidArgument
@@ -56,7 +57,7 @@ def search(
     milliseconds = (time.perf_counter() - began) * 1000
     rows = [(match.score, match.id, match.text, match.metadata) for match in result.matches]
     session.out.rows(result, ("score", "id", "text", "metadata"), rows)
-    session.out.note(f"{len(rows)} matches in {milliseconds:.1f} ms")
+    session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
 
 
 def embed(

@@ -40,7 +40,8 @@ def examine(
             yield _finding(str(tenant_id), "control row", control)
     doubt = clock.doubt()
     yield Finding(store="metadata", check="clock", ok=True, detail=doubt or "sound")
-    yield Finding(store="metadata", check="outbox", ok=True, detail=f"{depth} entries pending")
+    pending = f"{depth} {'entry' if depth == 1 else 'entries'} pending"
+    yield Finding(store="metadata", check="outbox", ok=True, detail=pending)
     yield _finding("metadata", "stray stores", _stray_stores(metadata, stores, tenant_stores))
 
 

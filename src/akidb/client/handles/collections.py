@@ -242,10 +242,13 @@ class CollectionHandle(Bound):
 
     def find(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document | None:
         """Return the document with this id, or None."""
+        if not isinstance(id, str):
+            given = f"must be the id of one document as text, not {type(id).__name__}"
+            raise InvalidArgument("id", f"{given}; get_many takes several")
         try:
             documents = self.get_many([id], include=include)
         except InvalidArgument as error:
-            if error.field != "ids[0]" or not isinstance(id, str):
+            if error.field != "ids[0]":
                 raise
             return None
         return documents[0] if documents else None
