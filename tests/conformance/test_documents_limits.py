@@ -194,12 +194,3 @@ def test_failed_read_leaves_no_old_snapshot_behind(texts: Shelf) -> None:
             assert found.count(EVERY) == 21
             assert found.control.document_count == 21
     assert len(failures) == 12
-
-
-def test_deadline_lets_other_threads_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr("akidb.ports.limits.time.sleep", pauses.append)
-    deadline = Deadline(10, Ticks())
-    for _ in range(5):
-        assert not deadline.is_over()
-    assert pauses == [0] * 5

@@ -11,6 +11,7 @@ from akidb.api.limits import Limits
 from akidb.api.room import Share
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json_batch import decode_bounded
+from akidb.observe.right_of_way import give_way
 
 T = TypeVar("T")
 Body = bytes | bytearray
@@ -82,4 +83,4 @@ def decode(body: Body, shape: type[T], *, optional: bool) -> T:
         if not optional:
             raise InvalidArgument("body", "is required")
         body = b"{}"
-    return decode_bounded(body, shape)
+    return decode_bounded(body, shape, give_way)

@@ -26,7 +26,7 @@ from akidb.operations import Work
 from akidb.operations.tenants import GetTenant
 from akidb.ports import wire
 
-LARGE_BODY_BYTES = 256 * 1024
+LARGE_BODY_BYTES = 64 * 1024
 """Decoding a longer body is heavy work by itself."""
 
 Endpoint = Callable[[Request[Any, Any, Any]], Awaitable[ASGIResponse]]

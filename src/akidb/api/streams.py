@@ -19,6 +19,7 @@ from akidb.api.request_record import record_of
 from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe.logs import logger
+from akidb.observe.right_of_way import give_way
 
 BYTES = "application/octet-stream"
 PIECE_BYTES = 2**18
@@ -62,6 +63,7 @@ class Stream:
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes of the body; none at its end."""
+        give_way()
         while not self._received and not self._at_end:
             message = self._in_loop(self._receive())
             if message["type"] == "http.disconnect":
@@ -73,6 +75,7 @@ class Stream:
 
     def write(self, data: bytes, /) -> None:
         """Append to the response."""
+        give_way()
         self._written += data
         if len(self._written) >= PIECE_BYTES:
             self._flush(more=True)

@@ -8,12 +8,13 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from akidb.api.fair_slots import FairSlots
 from akidb.domain.errors import Overloaded, Unavailable
 from akidb.observe import context
+from akidb.observe.right_of_way import Traffic, begin
 from akidb.operations import Work
 
 SLOTS: Mapping[Work, int] = {Work.QUICK: 12, Work.SLOW: 14, Work.HEAVY: 4, Work.PASSWORD: 2}
@@ -22,6 +23,8 @@ EACH: Mapping[Work, int] = {Work.QUICK: 8, Work.SLOW: 8, Work.HEAVY: 2, Work.PAS
 """The slots that one tenant may have."""
 MOST_WAITING: Mapping[Work, int] = {Work.PASSWORD: 8}
 """How many may wait for a slot. Where it is not limited here, the number of admitted requests limits it."""
+LONG = frozenset({Work.HEAVY, Work.PASSWORD})
+"""Work that short requests do not wait for: it gives way to them, or computes without the interpreter."""
 SHARE_WAITING = 8
 """One tenant may have one in so many of the admitted requests waiting for slots of one kind."""
 MIN_WAITING = 32
@@ -39,6 +42,7 @@ class Workers:
         `streams` is the number of threads for imports, exports and backups, which wait for their clients. A
         tenant has at most `slow_each` of the slots for slow work.
         """
+        self._traffic = Traffic()
         self._pool = ThreadPoolExecutor(sum(SLOTS.values()), thread_name_prefix="akidb-http")
         self._streams = ThreadPoolExecutor(streams, thread_name_prefix="akidb-http-stream")
         self._aside: dict[str, ThreadPoolExecutor] = {}
@@ -84,13 +88,14 @@ class Workers:
         Slots are fair among tenants. `name` is the tenant's in the request, or else the path of the route.
         """
         whose = self._names.get(name, name)
-        async with self._slots[work].place(whose):
-            try:
-                return await self._run_in(self._pool, function)
-            finally:
-                tenant_id = context.tenant_id()
-                if tenant_id is not None and str(tenant_id) != whose:
-                    self._note(name, str(tenant_id))
+        with nullcontext() if work in LONG else self._traffic.short():
+            async with self._slots[work].place(whose):
+                try:
+                    return await self._run_in(self._pool, function, is_long=work is Work.HEAVY)
+                finally:
+                    tenant_id = context.tenant_id()
+                    if tenant_id is not None and str(tenant_id) != whose:
+                        self._note(name, str(tenant_id))
 
     def _note(self, name: str, tenant_id: str) -> None:
         if len(self._names) >= MAX_NAMES:
@@ -100,7 +105,7 @@ class Workers:
 
     async def run_stream(self, function: Callable[[], T]) -> T:
         """Call `function` in one of the threads for streams."""
-        return await self._run_in(self._streams, function)
+        return await self._run_in(self._streams, function, is_long=True)
 
     async def run_aside(self, question: tuple[str, bytes], function: Callable[[], T]) -> T:
         """Call `function` in a thread for this route alone. The same questions at a time share one answer."""
@@ -113,12 +118,15 @@ class Workers:
             asked.add_done_callback(lambda _: self._asked.pop(question))
         return await asyncio.shield(asked)
 
-    async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+    async def _run_in(
+        self, pool: ThreadPoolExecutor, function: Callable[[], T], *, is_long: bool = False
+    ) -> T:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         context = contextvars.copy_context()
 
         def work() -> None:
+            begin(self._traffic.work(is_long=is_long))
             try:
                 value = context.run(function)
             except BaseException as error:  # noqa: BLE001 - re-raised where the result is awaited

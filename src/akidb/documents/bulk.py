@@ -4,13 +4,14 @@ They are passed to the driver directly, since they dominate the time of a batch.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import count
+from itertools import count, repeat
 from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
 from akidb.documents.checksums import content_checksum, vector_checksum
 from akidb.documents.statements import TenantSql
+from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import DocumentBatch
 from akidb.sql.database import driver_of
 
@@ -76,7 +77,7 @@ class _SqliteRows:
     )
 
     def __init__(self, connection: sa.Connection, collection_key: int) -> None:
-        self._connection = connection
+        self._driver = driver_of(connection)
         self._key = collection_key
 
     def upsert(self, batch: DocumentBatch, first: int) -> None:
@@ -93,16 +94,14 @@ class _SqliteRows:
             map(vector_checksum, vectors),
             strict=True,
         )
-        self._connection.exec_driver_sql(self._UPSERT, list(rows))
+        self._driver.executemany(self._UPSERT, giving_way(rows))
 
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
-        self._connection.exec_driver_sql(self._DELETE, [(key,) for key in keys])
-        self._connection.exec_driver_sql(
-            self._BURY, [(self._key, sequence, id) for sequence, id in enumerate(ids, first)]
-        )
+        self._driver.executemany(self._DELETE, [(key,) for key in giving_way(keys)])
+        self._driver.executemany(self._BURY, zip(repeat(self._key), count(first), giving_way(ids)))
 
     def replace_metadata(self, new: Sequence[NewMetadata]) -> None:
-        self._connection.exec_driver_sql(self._REPLACE, list(new))
+        self._driver.executemany(self._REPLACE, giving_way(new))
 
 
 class _PostgresRows:

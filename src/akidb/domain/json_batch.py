@@ -4,6 +4,7 @@ The decoder holds the interpreter's lock for a whole call. On 64 MiB at once no 
 meanwhile, not even the one that answers health checks.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from akidb.domain.json_weight import (
     count,
 )
 
-LARGE_BYTES: Final = 2**20
+LARGE_BYTES: Final = 64 * 1024
 """Bodies above this size take long to decode; a batch is decoded in pieces."""
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 """A document as JSON: text and metadata of 1 MiB each, every character escaped, and the longest vector."""
@@ -35,8 +36,14 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
-def decode_bounded(body: Body, shape: type[_T]) -> _T:
+def _at_once() -> None:
+    """Do nothing between two documents."""
+
+
+def decode_bounded(body: Body, shape: type[_T], between: Callable[[], None] = _at_once) -> _T:
     """Decode a body like `decode_strict`, but not if its values would take too much memory or time.
+
+    `between` is called before each document of a large batch.
 
     Raises InvalidArgument, also for more than 1,000,000 values; a batch of documents may have more.
     """
@@ -44,14 +51,14 @@ def decode_bounded(body: Body, shape: type[_T]) -> _T:
         if len(body) <= LARGE_BYTES or not _is_batch(shape):
             check_values(body, "body", MAX_VALUES)
             return decode_strict(body, shape)
-        return _decode_batch(body, shape)
+        return _decode_batch(body, shape, between)
 
 
 def _is_batch(shape: type[Any]) -> bool:
     return getattr(shape, "__struct_fields__", ()) == ("documents",)
 
 
-def _decode_batch(body: Body, shape: type[_T]) -> _T:
+def _decode_batch(body: Body, shape: type[_T], between: Callable[[], None]) -> _T:
     check_batch_weight(body)
     try:
         raws = _batch_decoder.decode(body).documents
@@ -68,6 +75,7 @@ def _decode_batch(body: Body, shape: type[_T]) -> _T:
     colons, documents = 1, []
     try:
         for place, raw in enumerate(map(bytes, raws)):
+            between()
             documents.append(_decode_document(raw, place))
             colons += raw.count(b":")
     finally:

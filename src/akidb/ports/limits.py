@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable
 
 from akidb.domain.errors import OperationTimeout
-
-PAUSE_SECONDS = 0.002
-"""How long an operation keeps the interpreter before it offers it to other threads."""
+from akidb.observe.right_of_way import give_way
 
 
 class AnswerTooLarge(Exception):
@@ -14,20 +12,14 @@ class AnswerTooLarge(Exception):
 
 
 class Deadline:
-    """Call `check` for every row.
+    """Call `check` for every row. It also lets short requests go first."""
 
-    It also lets other threads run: those that only need the interpreter for a moment would otherwise wait for
-    the whole switch interval, each time that they need it.
-    """
-
-    __slots__ = ("_end", "_monotonic", "_next_pause", "_seconds")
+    __slots__ = ("_end", "_monotonic", "_seconds")
 
     def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._seconds = seconds
-        now = monotonic()
-        self._end = now + seconds
-        self._next_pause = min(now + PAUSE_SECONDS, self._end)
+        self._end = monotonic() + seconds
 
     def check(self) -> None:
         """Raise OperationTimeout when the time is up."""
@@ -36,11 +28,5 @@ class Deadline:
 
     def is_over(self) -> bool:
         """Return whether the time is up."""
-        now = self._monotonic()
-        if now < self._next_pause:
-            return False
-        if now >= self._end:
-            return True
-        time.sleep(0)
-        self._next_pause = min(now + PAUSE_SECONDS, self._end)
-        return False
+        give_way()
+        return self._monotonic() >= self._end

@@ -1,6 +1,5 @@
 """In-memory vectors of one collection, updated incrementally from its rows."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.domain.filters import Filter
+from akidb.observe.right_of_way import give_way
 from akidb.ports.documents import CollectionControl, DocumentReader, Row
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit
@@ -22,7 +22,7 @@ ROW_OVERHEAD_BYTES = 250
 FILTERS_KEPT = 16
 GATHER_BELOW = 0.2
 """If a filter matches a smaller share than this, only its rows are gathered and scanned."""
-CHUNK_ROWS = 1_024
+CHUNK_ROWS = 256
 TRIM_BELOW = 4
 """If less than one in this many reserved rows is used, the rest is freed."""
 
@@ -70,7 +70,7 @@ class Matrix:
         with closing(changes.rows) as written:
             for rows in _chunks(written):
                 self._put(rows)
-                time.sleep(0)  # loading takes long: let other threads have the interpreter
+                give_way()
         self.damaged.update(changes.damaged)
         self.sequence = control.sequence
         self._trim()

@@ -15,9 +15,13 @@ from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import DocumentId, IdGenerator
 from akidb.domain.vectors import MAX_NORM, OUT_OF_RANGE, check_numbers, fits_float, vector_fault
+from akidb.observe.right_of_way import give_way, giving_way
 from akidb.ports.documents import DocumentBatch
 
 Matrix = NDArray[np.float32]
+
+NUMBERS_AT_ONCE = 16_384
+"""Numbers that are converted before other threads may run."""
 
 
 class CheckedDocuments(NamedTuple):
@@ -45,7 +49,7 @@ class CheckedDocuments(NamedTuple):
             vectors[self.missing_at] = embedded
         sizes = [
             _utf8_size(id) + (0 if text is None else _utf8_size(text)) + len(metadata) + 4 * dimension
-            for id, text, metadata in zip(self.ids, self.texts, self.metadata, strict=True)
+            for id, text, metadata in zip(giving_way(self.ids), self.texts, self.metadata, strict=True)
         ]
         texts = [metadata.decode() for metadata in self.metadata]
         return DocumentBatch(self.ids, self.texts, texts, sizes, np.ascontiguousarray(vectors, "<f4"))
@@ -62,7 +66,7 @@ def check_documents(
     found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
-    for place, document in enumerate(documents):
+    for place, document in enumerate(giving_way(documents)):
         given, text, vector, metadata = check_fields(document, place)
         if given is None:
             id = str(ids.new(DocumentId))
@@ -94,13 +98,18 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
     """
     if not vectors:
         return np.empty((0, dimension), dtype=np.float32)
-    rows = [_row(vector, dimension, name) for vector, name in zip(vectors, names, strict=True)]
+    matrix = np.empty((len(vectors), dimension), dtype=np.float32)
+    step = max(1, NUMBERS_AT_ONCE // dimension)
     with np.errstate(over="ignore", invalid="ignore"):
-        try:
-            matrix = np.array(rows, dtype=np.float32)
-        except OverflowError:  # an integer too large for a float
-            at = next(at for at, row in enumerate(rows) if not fits_float(row))
-            raise InvalidArgument(names[at], OUT_OF_RANGE) from None
+        for at in range(0, len(vectors), step):
+            give_way()
+            some, their = vectors[at : at + step], names[at : at + step]
+            rows = [_row(vector, dimension, name) for vector, name in zip(some, their, strict=True)]
+            try:
+                matrix[at : at + step] = rows
+            except OverflowError:  # an integer too large for a float
+                first = next(at for at, row in enumerate(rows) if not fits_float(row))
+                raise InvalidArgument(their[first], OUT_OF_RANGE) from None
     refuse_faulty(matrix, metric, names)
     return matrix
 
