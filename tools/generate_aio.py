@@ -135,7 +135,7 @@ def _call(node: ast.FunctionDef) -> list[str]:
     kind = returned.removeprefix("Page[").removesuffix("]")
     if kind in HANDLE_CLASSES:
         items = f"({kind}(item, self._threads) for item in page)"
-        return [f"page = {call}", f"return Page({items}, page.next_cursor)"]
+        return [f"page = {call}", f"return Page({items}, page.next_cursor, page.damaged)"]
     return [f"return {call}"]
 
 

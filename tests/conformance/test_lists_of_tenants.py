@@ -10,7 +10,7 @@ import pytest
 from samples import Library, RawSql
 
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import Internal, InvalidArgument
+from akidb.domain.errors import Damaged, InvalidArgument
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.domain.names import fold, fold_name
@@ -260,11 +260,12 @@ def test_unreadable_row_does_not_hide_other_tenants(
                 found = listed(metadata, limit, sort=sort)
                 assert found == expected(sound, None, None, sort)
                 assert listed(metadata, limit, sort=sort, name_contains="corp") == found
-    assert "is left out of a list" in caplog.text
+    assert "left out of a list" in caplog.text
     with metadata.read() as tx:
         assert tx.tenants.get("a") == made[0]
-        with pytest.raises(Internal, match="akidb doctor"):
+        with pytest.raises(Damaged, match="akidb doctor") as caught:
             tx.tenants.get("broken")
+    assert caught.value.fields["id"] == str(made[1].tenant_id)
     assert any(f"tenant {made[1].tenant_id} cannot be read" in finding for finding in metadata.check())
 
 

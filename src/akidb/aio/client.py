@@ -12,6 +12,7 @@ from akidb.aio.migration import Migration
 from akidb.aio.tenants import Tenants
 from akidb.client.files import FileTarget
 from akidb.client.handles import client as sync
+from akidb.domain.archives import BackupReport
 from akidb.domain.embedding import EmbeddingResult
 from akidb.domain.upkeep import Finding, MaintenanceReport
 
@@ -55,13 +56,14 @@ class Client(Twin[sync.Client]):
         """
         return await self._threads(self._sync.embed, texts, model=model)
 
-    async def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
+    async def backup(self, file: FileTarget, *, overwrite: bool = False) -> BackupReport:
         """Write a backup of all tenants to a file, for `akidb restore`. Other clients are not blocked.
 
         `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
-        for an existing file, unless `overwrite` is set.
+        for an existing file, unless `overwrite` is set. Check `is_complete` of the report: tenants whose
+        metadata are damaged are left out, and named there.
         """
-        await self._threads(self._sync.backup, file, overwrite=overwrite)
+        return await self._threads(self._sync.backup, file, overwrite=overwrite)
 
     async def doctor(self) -> list[Finding]:
         """Check every store: files, counters and references between stores. Other clients are not blocked."""

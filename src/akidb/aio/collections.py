@@ -67,7 +67,7 @@ class Collections(Twin[sync.Collections]):
     ) -> Page["CollectionHandle"]:
         """Return up to `limit` collections, sorted by name; with `deleted`, only deleted ones."""
         page = await self._threads(self._sync.list, deleted=deleted, limit=limit, cursor=cursor)
-        return Page((CollectionHandle(item, self._threads) for item in page), page.next_cursor)
+        return Page((CollectionHandle(item, self._threads) for item in page), page.next_cursor, page.damaged)
 
     async def __aiter__(self) -> AsyncIterator["CollectionHandle"]:
         async for item in self._threads.iterate(self._sync):

@@ -63,7 +63,7 @@ class Databases(Twin[sync.Databases]):
     ) -> Page["DatabaseHandle"]:
         """Return up to `limit` databases, sorted by name; with `deleted`, only deleted ones."""
         page = await self._threads(self._sync.list, deleted=deleted, limit=limit, cursor=cursor)
-        return Page((DatabaseHandle(item, self._threads) for item in page), page.next_cursor)
+        return Page((DatabaseHandle(item, self._threads) for item in page), page.next_cursor, page.damaged)
 
     async def __aiter__(self) -> AsyncIterator["DatabaseHandle"]:
         async for item in self._threads.iterate(self._sync):

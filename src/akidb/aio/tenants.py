@@ -97,7 +97,7 @@ class Tenants(Twin[sync.Tenants]):
             limit=limit,
             cursor=cursor,
         )
-        return Page((TenantHandle(item, self._threads) for item in page), page.next_cursor)
+        return Page((TenantHandle(item, self._threads) for item in page), page.next_cursor, page.damaged)
 
     async def __aiter__(self) -> AsyncIterator["TenantHandle"]:
         async for item in self._threads.iterate(self._sync):

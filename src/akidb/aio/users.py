@@ -60,7 +60,7 @@ class Users(Twin[sync.Users]):
     async def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
         """Return up to `limit` users, sorted by email."""
         page = await self._threads(self._sync.list, limit=limit, cursor=cursor)
-        return Page((UserHandle(item, self._threads) for item in page), page.next_cursor)
+        return Page((UserHandle(item, self._threads) for item in page), page.next_cursor, page.damaged)
 
     async def __aiter__(self) -> AsyncIterator["UserHandle"]:
         async for item in self._threads.iterate(self._sync):

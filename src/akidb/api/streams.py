@@ -20,8 +20,11 @@ from akidb.api.workers import Workers
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe.logs import logger
 from akidb.observe.right_of_way import give_way
+from akidb.ports import wire
 
 BYTES = "application/octet-stream"
+REPORT = b"akidb-report"
+"""The header with the report of an answer that is not JSON, as JSON."""
 PIECE_BYTES = 2**18
 
 T = TypeVar("T")
@@ -51,6 +54,7 @@ class Stream:
         self._at_end = False
         self._written = bytearray()
         self._started = False
+        self._report = b""
         self._gone = False
 
     def check_type(self) -> None:
@@ -79,6 +83,11 @@ class Stream:
         self._written += data
         if len(self._written) >= PIECE_BYTES:
             self._flush(more=True)
+
+    def announce(self, report: Any) -> None:
+        """Send a report in a header, if it differs from that of an unexceptional answer."""
+        if report != type(report)():
+            self._report = wire.encode(report)
 
     def rate(self) -> float:
         """Return the bytes per second that the client moves, infinite while the server is the slower side."""
@@ -118,6 +127,8 @@ class Stream:
         if not self._started:
             self._started = True
             headers = [(b"content-type", BYTES.encode())]
+            if self._report:
+                headers.append((REPORT, self._report))
             self._in_loop(
                 self._send({"type": "http.response.start", "status": self._status, "headers": headers})
             )

@@ -99,9 +99,9 @@ class ArchiveWriter:
         else:
             self._json(part)
 
-    def finish(self) -> Summary:
+    def finish(self, left_out: "Sequence[TenantId]" = (), rows_left_out: int = 0) -> Summary:
         """Write the summary with the counts, and the checksum."""
-        summary = Summary(dict(self._counts))
+        summary = Summary(dict(self._counts), list(left_out), rows_left_out)
         self._json(summary)
         self._frames.end()
         return summary

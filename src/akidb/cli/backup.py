@@ -11,9 +11,10 @@ import typer
 
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument, naming_options
+from akidb.cli.errors import EXIT_FAILED
 from akidb.cli.output import counted, flush_output
 from akidb.cli.session import Session, command
-from akidb.domain.archives import ByteSink, ByteSource, ImportConflict
+from akidb.domain.archives import BackupReport, ByteSink, ByteSource, ImportConflict
 from akidb.domain.errors import AlreadyExists, InvalidArgument
 from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
 
@@ -30,13 +31,24 @@ def add_to(app: typer.Typer) -> None:
     command(app, "restore", makes_store=True)(restore)
 
 
-def backup(session: Session, file: Written, *, force: Force = False) -> None:
+def backup(session: Session, file: Written, *, force: Force = False) -> int:
     """Write all tenants to one file, without blocking other clients.
 
-    Later purges do not change a backup: it still contains the purged data.
+    Later purges do not change a backup: it still contains the purged data. A tenant whose metadata are
+    damaged is left out and named, and the exit status is 1.
     """
     with _written(session, file, "backed up", force=force) as target:
-        session.operations.perform(CreateBackup(), sink=target)
+        report: BackupReport = session.operations.perform(CreateBackup(), sink=target)
+    if report.is_complete:
+        return 0
+    named = ", ".join(map(str, report.tenants_left_out)) or "none"
+    print(
+        f"warning: damaged metadata are not in the backup: {counted(report.tenants_left_out_count, 'tenant')}"
+        f" ({named}), {counted(report.rows_left_out, 'other row')}; `akidb doctor` finds them",
+        file=sys.stderr,
+        flush=True,
+    )
+    return EXIT_FAILED
 
 
 def restore(session: Session, file: Read) -> None:
@@ -52,9 +64,12 @@ def restore(session: Session, file: Read) -> None:
         counts = restore_local(place, session.settings, source)
     seconds = round(time.perf_counter() - began, 3)
     tenants, documents = counts.get("tenants", 0), counts.get("documents", 0)
+    missing = counts.get("tenants_left_out", 0)
+    lacks = f"; the backup lacks {counted(missing, 'tenant')}, whose metadata were damaged" if missing else ""
     session.out.done(
         {"restored": counts, "seconds": seconds},
-        f"restored {counted(tenants, 'tenant')} with {counted(documents, 'document')} in {seconds:.1f} s",
+        f"restored {counted(tenants, 'tenant')} with {counted(documents, 'document')} in {seconds:.1f} s"
+        + lacks,
     )
 
 

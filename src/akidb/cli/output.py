@@ -53,6 +53,8 @@ class Output:
         """Print a page of entities: JSON, or one row per entity with these columns."""
         rows = ([getattr(item, column) for column in columns] for item in page.items)
         self.rows(page, columns, rows)
+        if page.damaged:
+            self.note(f"left out as damaged: {page.damaged}; `akidb doctor` finds them")
         if page.next_cursor is not None:
             self.note(f"there are more: --cursor {page.next_cursor}")
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from akidb.domain.documents import Match, SearchStatistics
 
 T = TypeVar("T")
@@ -14,9 +16,13 @@ class Page(list[T]):
     next_cursor: str | None
     """The `cursor` of the next page; None on the last."""
 
-    def __init__(self, items: Iterable[T], next_cursor: str | None) -> None:
+    damaged: int
+    """Number of rows left out of this page because they are damaged; `doctor` finds them."""
+
+    def __init__(self, items: Iterable[T], next_cursor: str | None, damaged: int | UnsetType = UNSET) -> None:
         super().__init__(items)
         self.next_cursor = next_cursor
+        self.damaged = 0 if damaged is UNSET else damaged
 
 
 class Matches(list[Match]):

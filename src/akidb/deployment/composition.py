@@ -22,7 +22,8 @@ from akidb.ports.clock import Clock
 from akidb.search.exact import ExactIndex
 from akidb.services.admission import Admission
 from akidb.services.answer_limits import AnswerLimits
-from akidb.services.archives import ArchiveScratch, ArchiveService
+from akidb.services.archive_scratch import ArchiveScratch
+from akidb.services.archives import ArchiveService
 from akidb.services.audit import AuditService
 from akidb.services.changes import ChangeService
 from akidb.services.collections import CollectionService
@@ -139,9 +140,9 @@ class Runtime:
             self.place.disk,
         )
         for service in (
-            TenantService(self.metadata, transactions, self.stores, index, self.purging, ids),
-            DatabaseService(self.purging, ids),
-            CollectionService(self.purging, models, ids),
+            TenantService(self.metadata, transactions, self.stores, index, self.purging, ids, limits),
+            DatabaseService(self.purging, ids, limits),
+            CollectionService(self.purging, models, ids, limits),
             DocumentService(
                 stores=self.stores,
                 index=index,
@@ -152,8 +153,8 @@ class Runtime:
                 limits=limits,
             ),
             self._change_service(signals, limits),
-            UserService(self.metadata, transactions, Passwords(), self.denials, ids),
-            AuditService(),
+            UserService(self.metadata, transactions, Passwords(), self.denials, ids, limits),
+            AuditService(limits),
             embeddings,
             self._archive_service(transactions, clock),
             MigrationService(self.metadata, self.stores, LegacyFiles(), ids, clock.now),

@@ -78,7 +78,10 @@ class LocalOperations:
                 runtime.place.clock.now,
                 runtime.scratch.room_bytes,
             )
-            counts = restoring.restore(seekable).counts
+            contents = restoring.restore(seekable)
+        counts = dict(contents.counts)
+        if contents.left_out:
+            counts["tenants_left_out"] = len(contents.left_out)
         for finding in self.perform(CheckStores()).items:
             if not finding.ok:
                 raise Unavailable(f"{finding.store}: {finding.check}: {finding.detail}")

@@ -18,6 +18,7 @@ from akidb.domain.archives import fault
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.metadata import schema
+from akidb.observe.logs import logger
 from akidb.ports.archive import (
     ArchiveReader,
     CollectionImage,
@@ -34,6 +35,8 @@ from akidb.services.archives import open_archive, require_same
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
 from akidb.sql.files import create_file, make_directory, sync_directory
+
+_log = logger("akidb.restore")
 
 OPERATION = "backup.restore"
 """Its name in the audit and in metrics. It has no row in the table of operations: it needs an empty store."""
@@ -120,6 +123,8 @@ class Restoring:
             for tenant_id in self._tenants:
                 change.audit(OPERATION, tenant_id, tenant_id, is_subject=False)
         self._collections.clear()
+        for tenant_id in contents.left_out:
+            _log.warning("tenant %s is not in the backup: its metadata were damaged", tenant_id)
 
     def _reconcile(self, tx: MetadataTransaction, tenant_id: TenantId) -> None:
         """Register a filled store in the metadata, and add outbox entries for changes after its image.

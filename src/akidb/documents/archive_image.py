@@ -18,10 +18,10 @@ from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
+from akidb.sql.damage import decoded
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
 from akidb.sql.files import sync_directory
-from akidb.sql.prepared import decoded
 from akidb.sql.room import Room
 from akidb.sql.sqlite import SqliteFile
 

@@ -6,6 +6,7 @@ import msgspec
 
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.ids import TenantId
 
 
 class ByteSink(Protocol):
@@ -43,6 +44,25 @@ class ImportReport(msgspec.Struct, kw_only=True, frozen=True):
     collections: int
     users: int
     documents: int
+
+
+class BackupReport(msgspec.Struct, kw_only=True, frozen=True):
+    """What a backup does not contain, because it cannot be read. Usually nothing."""
+
+    tenants_left_out: list[TenantId] = []
+    """Tenants whose metadata are damaged; at most the first 100 from a server."""
+    tenants_left_out_count: int = 0
+    rows_left_out: int = 0
+    """Number of other damaged rows, such as audit entries."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything is in the backup."""
+        return not (self.tenants_left_out_count or self.rows_left_out)
+
+
+MAX_NAMED = 100
+"""Tenants that a report over HTTP names."""
 
 
 def fault(reason: str, path: str = "") -> InvalidArgument:

@@ -127,6 +127,8 @@ class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
 
     items: list[T]
     next_cursor: str | None = None
+    damaged: int | msgspec.UnsetType = msgspec.UNSET
+    """Number of rows left out of this page because they are damaged; unset if there are none."""
 
 
 VECTOR_NUMBER_BYTES = 12

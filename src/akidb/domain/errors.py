@@ -215,10 +215,13 @@ class StorageFull(Unavailable):
 
 
 class Damaged(AkiDBError):
-    """The stored bytes of a document do not match their checksum. Other documents can be read."""
+    """The stored bytes of a document do not match their checksum, or a row has values that cannot be.
+
+    Others can be read.
+    """
 
     code = "damaged"
-    title = "Damaged document"
+    title = "Damaged data"
 
     def __init__(self, document_id: str | None, document_key: int, collection_id: object) -> None:
         name = f"in row {document_key}" if document_id is None else f"{document_id!r} (row {document_key})"
@@ -230,10 +233,30 @@ class Damaged(AkiDBError):
             collection_id=str(collection_id),
         )
 
+    @classmethod
+    def row(cls, entity: str, id: str | None, *, tenant_id: str | None, field: str | None) -> "Damaged":
+        """Return the error for a row of metadata: an `entity`, or another kind of row.
+
+        `field` is the column whose value cannot be read, None if it is not known.
+        """
+        error = cls.__new__(cls)
+        of_tenant = "" if tenant_id in {None, id} else f" of tenant {tenant_id}"
+        what = "it" if field is None else f"its {field}"
+        AkiDBError.__init__(
+            error,
+            f"{entity} {id or '?'}{of_tenant} is damaged: {what} cannot be read; restore a backup, or remove"
+            " it by its ID, whatever its state: purge, or delete for a user; `akidb doctor` finds such rows",
+            entity=entity,
+            id=id,
+            tenant_id=tenant_id,
+            damaged_field=field,
+        )
+        return error
+
     @property
     def document_id(self) -> str | None:
-        """The id of the document, None if it is damaged too."""
-        id: str | None = self.fields["document_id"]
+        """The id of the document, None if it is damaged too, or if this is about a row of metadata."""
+        id: str | None = self.fields.get("document_id")
         return id
 
 

@@ -1,5 +1,7 @@
 """Audit entries in SQL."""
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
@@ -9,7 +11,7 @@ from akidb.domain.entities import AuditEntry
 from akidb.domain.ids import AuditEntryId, TenantId
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import audit_entries
-from akidb.sql.prepared import Prepared
+from akidb.sql.prepared import Prepared, Readable
 
 _FIELDS = AuditEntry.__struct_fields__
 _INSERT = rows.insertion(AuditEntry, audit_entries)
@@ -36,15 +38,17 @@ class SqlAuditLog:
     def add(self, entry: AuditEntry) -> None:
         _INSERT.run(self._connection, msgspec.structs.asdict(entry))
 
-    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+    def list(
+        self, tenant_id: TenantId, *, limit: int, cursor: str | None, most_bytes: int | None = None
+    ) -> Page[AuditEntry]:
         binding = ("audit", tenant_id)
-        parameters: dict[str, object] = {"tenant_id": tenant_id}
+        parameters: dict[str, Any] = {"tenant_id": tenant_id}
         if cursor is not None:
             parameters["after"] = AuditEntryId.parse(cursors.decode(cursor, str, *binding), "cursor")
         statement = _PAGE[cursor is not None]
 
-        def read(number: int) -> list[AuditEntry | None]:
-            return statement.readable(self._connection, **parameters, rows=number)
+        def read(number: int) -> Readable:
+            return statement.readable(self._connection, **parameters, rows=number, most_bytes=most_bytes)
 
         return rows.readable_page(
             read, limit, lambda entry: cursors.encode(str(entry.audit_entry_id), *binding)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,7 +15,8 @@ from akidb.metadata import versioned_rows as rows
 from akidb.metadata.databases import SqlDatabaseRepository
 from akidb.metadata.tables import collections, databases, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
-from akidb.sql.prepared import Prepared
+from akidb.ports.rows import Damages
+from akidb.sql.prepared import Prepared, Readable
 
 _OF_TENANT = collections.c.tenant_id == sa.bindparam("tenant_id")
 _SELECT = sa.select(*rows.columns(Collection)).where(
@@ -49,6 +51,14 @@ _NUMBER = Prepared(
     sa.select(sa.func.count())
     .select_from(collections)
     .where(collections.c.tenant_id == sa.bindparam("tenant_id"))
+)
+_IDS = Prepared(
+    sa.select(collections.c.collection_id)
+    .where(_OF_TENANT, collections.c.database_id == sa.bindparam("database_id"))
+    .order_by(collections.c.collection_id)
+)
+_EXISTS = Prepared(
+    sa.select(sa.literal(1)).where(_OF_TENANT, collections.c.collection_id == sa.bindparam("collection_id"))
 )
 _ALL = Prepared(_WITH_DATABASE, Database, Collection)
 _ALL_OF_DATABASE = Prepared(
@@ -161,13 +171,14 @@ class SqlCollectionRepository:
         deleted: bool,
         limit: int,
         cursor: str | None,
+        most_bytes: int | None = None,
     ) -> Page[Collection]:
         binding = ("collections", tenant_id, database_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
-        where = {"tenant_id": tenant_id, "database_id": database_id, "after": after}
+        where: dict[str, Any] = {"tenant_id": tenant_id, "database_id": database_id, "after": after}
 
-        def read(number: int) -> list[Collection | None]:
-            return _PAGE[deleted].readable(self._connection, **where, rows=number)
+        def read(number: int) -> Readable:
+            return _PAGE[deleted].readable(self._connection, **where, rows=number, most_bytes=most_bytes)
 
         return rows.readable_page(read, limit, lambda c: cursors.encode(c.name, *binding))
 
@@ -178,6 +189,9 @@ class SqlCollectionRepository:
         if database_id is None:
             return _ALL.all(self._connection, tenant_id=tenant_id)
         return _ALL_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
+
+    def ids_in(self, tenant_id: TenantId, database_id: DatabaseId) -> Sequence[CollectionId]:
+        return [row[0] for row in _IDS.all(self._connection, tenant_id=tenant_id, database_id=database_id)]
 
     def number_of_tenant(self, tenant_id: TenantId) -> int:
         number: int = _NUMBER.first(self._connection, tenant_id=tenant_id)[0]
@@ -210,11 +224,12 @@ class SqlCollectionRepository:
         return rows.restore(self._connection, collection, now)
 
     def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
-        if self.find_with_database(tenant_id, collection_id) is None:
+        found = _EXISTS.first(self._connection, tenant_id=tenant_id, collection_id=collection_id)
+        if found is None:  # not read, as it may be damaged
             raise NotFound("collection", collection_id)
         rows.forget_answers(self._connection, tenant_id, collection_id)
         rows.purge(self._connection, Collection, collection_id, now)
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Collection]:
         """Return collections deleted by then whose database and tenant permit metadata writes."""
-        return _EXPIRED.all(self._connection, before=before, rows=limit)
+        return rows.sound_rows(_EXPIRED, self._connection, limit, damaged, before=before)

@@ -12,7 +12,8 @@ from akidb.domain.errors import NotFound
 from akidb.domain.ids import DatabaseId, TenantId
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import databases, tenants
-from akidb.sql.prepared import Prepared
+from akidb.ports.rows import Damages
+from akidb.sql.prepared import Prepared, Readable
 
 _SELECT = sa.select(*rows.columns(Database)).where(databases.c.tenant_id == sa.bindparam("tenant_id"))
 _FIND = {
@@ -31,6 +32,12 @@ _PAGE = {
     )
     for deleted in (False, True)
 }
+_EXISTS = Prepared(
+    sa.select(sa.literal(1)).where(
+        databases.c.tenant_id == sa.bindparam("tenant_id"),
+        databases.c.database_id == sa.bindparam("database_id"),
+    )
+)
 _COUNT = rows.number(databases, databases.c.tenant_id == sa.bindparam("tenant_id"))
 _EXPIRED = Prepared(
     rows.expired(sa.select(*rows.columns(Database)), databases)
@@ -63,12 +70,22 @@ class SqlDatabaseRepository:
             raise NotFound("database", database)
         return found
 
-    def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
+    def list(
+        self,
+        tenant_id: TenantId,
+        *,
+        deleted: bool,
+        limit: int,
+        cursor: str | None,
+        most_bytes: int | None = None,
+    ) -> Page[Database]:
         binding = ("databases", tenant_id, deleted)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
 
-        def read(number: int) -> list[Database | None]:
-            return _PAGE[deleted].readable(self._connection, tenant_id=tenant_id, after=after, rows=number)
+        def read(number: int) -> Readable:
+            return _PAGE[deleted].readable(
+                self._connection, tenant_id=tenant_id, after=after, rows=number, most_bytes=most_bytes
+            )
 
         return rows.readable_page(read, limit, lambda d: cursors.encode(d.name, *binding))
 
@@ -86,9 +103,10 @@ class SqlDatabaseRepository:
         return rows.restore(self._connection, database, now)
 
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
-        self.get(tenant_id, database_id, deleted=True)
+        if _EXISTS.first(self._connection, tenant_id=tenant_id, database_id=database_id) is None:
+            raise NotFound("database", database_id)  # not read, as it may be damaged
         rows.forget_answers(self._connection, tenant_id, database_id)
         rows.purge(self._connection, Database, database_id, now)
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Database]:
-        return _EXPIRED.all(self._connection, before=before, rows=limit)
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Database]:
+        return rows.sound_rows(_EXPIRED, self._connection, limit, damaged, before=before)

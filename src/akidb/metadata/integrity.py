@@ -6,27 +6,29 @@ Lists skip such rows; this reports them, for `akidb doctor`. It repairs nothing.
 from collections.abc import Iterator
 from itertools import islice
 
-import msgspec
 import sqlalchemy as sa
 
-from akidb.domain.entities import AuditEntry, Collection, Database, Tenant, User
 from akidb.domain.names import fold_name
-from akidb.metadata.tables import audit_entries, collections, databases, tenants, users
+from akidb.metadata.tables import answer_totals, remembered_answers, schema, tenants
+from akidb.sql.answers import ROW_BYTES
+from akidb.sql.damage import shown_key
 from akidb.sql.prepared import Prepared
 
 MAX_NAMED = 100
 
-_KINDS: dict[str, tuple[type[msgspec.Struct], sa.Table]] = {
-    "tenant": (Tenant, tenants),
-    "database": (Database, databases),
-    "collection": (Collection, collections),
-    "user": (User, users),
-    "audit entry": (AuditEntry, audit_entries),
-}
-_ALL = {
-    name: Prepared(sa.select(*(table.c[field] for field in kind.__struct_fields__)), kind)
-    for name, (kind, table) in _KINDS.items()
-}
+_ALL = {name: Prepared(sa.select(*table.c)) for name, table in schema.tables.items()}
+_TOTALS = Prepared(
+    sa.select(answer_totals.c.tenant_id)
+    .where(
+        answer_totals.c.bytes
+        != sa.select(
+            sa.func.coalesce(sa.func.sum(sa.func.length(remembered_answers.c.answer) + ROW_BYTES), 0)
+        )
+        .where(remembered_answers.c.tenant_id == answer_totals.c.tenant_id)
+        .scalar_subquery()
+    )
+    .order_by(answer_totals.c.tenant_id)
+)
 # Raw IDs, not converted: rows with unreadable values are reported above.
 _NAMES = Prepared(
     sa.select(sa.type_coerce(tenants.c.tenant_id, sa.types.NullType), tenants.c.name, tenants.c.name_folded)
@@ -39,17 +41,13 @@ def find_faults(connection: sa.Connection) -> list[str]:
 
 
 def _faults(connection: sa.Connection) -> Iterator[str]:
-    for name, statement in _ALL.items():
-        for key, error in statement.faults(connection):
-            yield f"{name} {_shown(key)} cannot be read ({type(error).__name__})"
+    for statement in _ALL.values():
+        for error in statement.faults(connection):
+            fields = error.fields
+            yield f"{fields['entity']} {fields['id']} cannot be read (its {fields['damaged_field']})"
+    for row in _TOTALS.readable(connection):
+        if row is not None:
+            yield f"the total of the stored responses of tenant {row[0]} is wrong"
     for key, tenant_name, folded in _NAMES.stream(connection):
         if isinstance(tenant_name, str) and folded != fold_name(tenant_name):
-            yield f"tenant {_shown(key)} cannot be found by name: it was renamed outside AkiDB"
-
-
-def _shown(key: object) -> str:
-    """Format an ID as the driver returns it, malformed or not."""
-    if not isinstance(key, bytes) or len(key) != 16:
-        return str(key)
-    h = key.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+            yield f"tenant {shown_key(key)} cannot be found by name: it was renamed outside AkiDB"

@@ -1,7 +1,7 @@
 """Filtered and sorted lists of tenants for operators, without full scans of a million tenants.
 
 Each sort order has an index that ends with the ID; a cursor holds the position of the last tenant in it.
-Unreadable rows are skipped and logged. Read-only.
+Damaged rows are left out, counted and logged. Read-only.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from akidb.domain.names import fold, fold_name
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.names import CANDIDATES, contains, wanted
 from akidb.metadata.tables import tenants
-from akidb.sql.prepared import Prepared
+from akidb.sql.prepared import Prepared, Readable
 from akidb.sql.types import format_instant
 
 STRETCH_ROWS = 2_000
@@ -49,16 +49,22 @@ class _Shape(NamedTuple):
 
 
 def page(
-    connection: sa.Connection, which: TenantFilter, sort: TenantSort, *, limit: int, cursor: str | None
+    connection: sa.Connection,
+    which: TenantFilter,
+    sort: TenantSort,
+    *,
+    limit: int,
+    cursor: str | None,
+    most_bytes: int | None,
 ) -> Page[Tenant]:
     """Return up to `limit` tenants. Raises InvalidArgument(`cursor`) for a cursor of another list."""
     binding = ("tenants", sort, *which)
-    parameters = _parameters(which)
+    parameters = _parameters(which) | {"most_bytes": most_bytes}
     if cursor is not None:
         parameters |= _position(cursor, sort, binding)
     shape, later = _shape(which), cursor is not None
 
-    def read(number: int) -> list[Tenant | None]:
+    def read(number: int) -> Readable:
         parameters["rows"] = number
         if (
             which.name_contains is None
@@ -86,7 +92,7 @@ def count(connection: sa.Connection, which: TenantFilter) -> int:
 
 def _by_name(
     connection: sa.Connection, sort: TenantSort, shape: _Shape, parameters: dict[str, Any], *, later: bool
-) -> list[Tenant | None]:
+) -> Readable:
     """Return tenants whose name contains a substring.
 
     A common substring fills a page within the stretch. A rare one is looked up in the index, and its few
@@ -97,7 +103,7 @@ def _by_name(
     if ends and ends[0] is not None:
         until = {f"until_{column.name}": value for column, value in zip(order, ends[0], strict=True)}
         found = _list(sort, shape, later=later, until=True).readable(connection, **parameters, **until)
-        if len(found) == parameters["rows"]:
+        if len(found) == parameters["rows"] or found.cut:
             return found
         asked = wanted(connection, parameters["needle"])
         if asked is not None:

@@ -2,17 +2,30 @@
 
 import sqlalchemy as sa
 
+from akidb.domain.errors import Damaged
 from akidb.domain.ids import EntityId, StoreId, TenantId
 from akidb.metadata.tables import outbox, tenant_stores
 from akidb.ports.conflicts import TransactionConflict
-from akidb.ports.metadata import OutboxEntry, OutboxSubject
+from akidb.ports.outbox import OutboxEntry, OutboxSubject
+from akidb.ports.rows import Damages
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(outbox.c.sequence, outbox.c.tenant_id, outbox.c.subject, outbox.c.subject_id).order_by(
     outbox.c.sequence
 )
-_PENDING = _SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id"))
+_ENTRIES = Prepared(_SELECT)
+_PENDING = Prepared(_SELECT.where(outbox.c.tenant_id == sa.bindparam("tenant_id")))
+_PURGES = Prepared(_SELECT.where(outbox.c.subject == sa.literal_column("'tenant_purge'")))
+_FIRST = sa.func.min(outbox.c.sequence).label("first")
+_WAITING = Prepared(
+    sa.select(outbox.c.tenant_id, _FIRST)
+    .where(outbox.c.subject != sa.literal_column("'tenant_purge'"))
+    .group_by(outbox.c.tenant_id)
+)
+_STORES = Prepared(
+    sa.select(tenant_stores.c.tenant_id, tenant_stores.c.store_id).order_by(tenant_stores.c.tenant_id)
+)
 _ADD = Prepared(
     sa.insert(outbox).values(
         {
@@ -52,23 +65,24 @@ class SqlOutbox:
         _ADD.run(self._connection, values)
 
     def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
-        rows = self._connection.execute(_PENDING, {"tenant_id": tenant_id})
-        return [OutboxEntry(*row) for row in rows]
+        found = _PENDING.all(self._connection, tenant_id=tenant_id)
+        return [OutboxEntry(*row) for row in found]
 
     def purges(self) -> list[OutboxEntry]:
-        rows = self._connection.execute(_SELECT.where(outbox.c.subject == "tenant_purge"))
-        return [OutboxEntry(*row) for row in rows]
+        found = _PURGES.readable(self._connection)
+        return [OutboxEntry(*row) for row in found if row is not None]
 
     def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
         _REMOVE.run(self._connection, {"tenant_id": tenant_id, "up_to": up_to_sequence})
 
-    def waiting(self) -> list[tuple[TenantId, int]]:
-        statement = (
-            sa.select(outbox.c.tenant_id, sa.func.min(outbox.c.sequence).label("first"))
-            .where(outbox.c.subject != "tenant_purge")
-            .group_by(outbox.c.tenant_id)
-        )
-        return [(row.tenant_id, row.first) for row in self._connection.execute(statement)]
+    def waiting(self, damaged: Damages = None) -> list[tuple[TenantId, int]]:
+        found = _WAITING.readable(self._connection, damaged=damaged)
+        return [(row[0], row[1]) for row in found if row is not None]
+
+    def faults(self) -> list[Damaged]:
+        found: list[Damaged] = []
+        _ENTRIES.readable(self._connection, damaged=found.append)
+        return found
 
     def depth(self) -> int:
         return self._connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one()
@@ -104,8 +118,6 @@ class SqlStoreRegistry:
     def forget(self, tenant_id: TenantId) -> None:
         self._connection.execute(sa.delete(tenant_stores).where(tenant_stores.c.tenant_id == tenant_id))
 
-    def list(self) -> list[tuple[TenantId, StoreId]]:
-        statement = sa.select(tenant_stores.c.tenant_id, tenant_stores.c.store_id).order_by(
-            tenant_stores.c.tenant_id
-        )
-        return [(row.tenant_id, row.store_id) for row in self._connection.execute(statement)]
+    def list(self, damaged: Damages = None) -> list[tuple[TenantId, StoreId]]:
+        found = _STORES.readable(self._connection, damaged=damaged)
+        return [(row[0], row[1]) for row in found if row is not None]

@@ -1,26 +1,44 @@
 """Raw rows of the metadata store, read in parts for archives and written from them."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from akidb.domain.errors import AlreadyExists, InvalidArgument
+from akidb.domain.errors import AlreadyExists, Damaged, InvalidArgument
 from akidb.domain.ids import EntityId, TenantId
 from akidb.domain.names import fold_name
 from akidb.metadata import tables
 from akidb.ports.archive import RECORDS, Record, Rows
+from akidb.ports.rows import Damages
+from akidb.sql.damage import damaged_row, shown_key
 from akidb.sql.errors import violated
+from akidb.sql.prepared import Prepared
 
 ROWS_PER_PART = 128
 """Bounds memory: the JSON object of a row may take a megabyte."""
 _TABLES: Mapping[str, sa.Table] = {name: tables.schema.tables[name] for name in RECORDS}
+_REFERRING = {"databases", "collections", "users", "tenant_stores"}
 _UNIQUE = ("external_id", "slug", "name", "email")
 
 
-def _columns(name: str) -> list[sa.Column[Any]]:
-    return [_TABLES[name].c[field] for field in RECORDS[name].__struct_fields__]
+def _statement(name: str, *, of_tenant: bool) -> Prepared:
+    table = _TABLES[name]
+    statement = sa.select(*(table.c[field] for field in RECORDS[name].__struct_fields__))
+    if of_tenant:
+        statement = statement.where(table.c.tenant_id == sa.bindparam("tenant_id"))
+    return Prepared(statement.order_by(*table.primary_key.columns), RECORDS[name])
+
+
+_STATEMENTS = {
+    (name, of_tenant): _statement(name, of_tenant=of_tenant)
+    for name, table in _TABLES.items()
+    for of_tenant in (False, True)
+    if not of_tenant or "tenant_id" in table.c
+}
 
 
 class SqlMetadataRecords:
@@ -29,21 +47,35 @@ class SqlMetadataRecords:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def read(self, table: str, tenant_id: TenantId | None = None) -> Iterator[Rows]:
-        kind = RECORDS[table]
-        (key,) = _TABLES[table].primary_key.columns
-        statement = sa.select(*_columns(table)).order_by(key).limit(ROWS_PER_PART)
-        if tenant_id is not None:
-            statement = statement.where(_TABLES[table].c.tenant_id == tenant_id)
-        after: Any = None
-        while True:
-            page = statement if after is None else statement.where(key > after)
-            rows = [kind(**row._mapping) for row in self._connection.execute(page)]  # noqa: SLF001
-            if rows:
-                yield Rows(table, rows)
-            if len(rows) < ROWS_PER_PART:
-                return
-            after = getattr(rows[-1], key.name)
+    def read(self, table: str, tenant_id: TenantId | None = None, damaged: Damages = None) -> Iterator[Rows]:
+        statement = _STATEMENTS[table, tenant_id is not None]
+        found = statement.sound(self._connection, damaged=damaged, at_once=ROWS_PER_PART, tenant_id=tenant_id)
+        with closing(found) as rows:
+            while some := list(islice(rows, ROWS_PER_PART)):
+                yield Rows(table, some)
+
+    def strays(self) -> Iterator[Damaged]:
+        """Yield an error for each row that refers to a missing one, and for each tenant that it may be of."""
+        if self._connection.dialect.name != "sqlite":
+            return
+        for table, rowid, _parent, _key in self._connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+            if rowid is not None and table in _REFERRING:
+                yield from self._stray(table, rowid)
+
+    def _stray(self, name: str, rowid: int) -> Iterator[Damaged]:
+        table = tables.schema.tables[name]
+        (key,) = (column.name for column in table.primary_key.columns)
+        run = self._connection.exec_driver_sql
+        statement = f"SELECT CAST({key} AS BLOB), CAST(tenant_id AS BLOB) FROM {name} WHERE rowid = ?"  # noqa: S608 - names of the schema
+        (id, own) = run(statement, (rowid,)).one()
+        yield damaged_row(name, shown_key(id), shown_key(own), "tenant_id")
+        if name == "collections":
+            by_database = (
+                "SELECT CAST(tenant_id AS BLOB) FROM databases WHERE database_id ="
+                " (SELECT database_id FROM collections WHERE rowid = ?)"
+            )
+            for (of_database,) in run(by_database, (rowid,)):
+                yield damaged_row(name, shown_key(id), shown_key(of_database), "tenant_id")
 
     def write(self, rows: Rows) -> None:
         """Insert rows. If this raises, the caller must roll back the transaction."""

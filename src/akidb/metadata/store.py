@@ -8,7 +8,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-from akidb.domain.errors import Unavailable
+from akidb.domain.errors import Damaged, Unavailable
 from akidb.domain.ids import TenantId
 from akidb.metadata import schema
 from akidb.metadata.audit import SqlAuditLog
@@ -19,7 +19,7 @@ from akidb.metadata.integrity import find_faults
 from akidb.metadata.legacy import SqlLegacyManifests
 from akidb.metadata.outbox import SqlOutbox, SqlStoreRegistry
 from akidb.metadata.records import SqlMetadataRecords
-from akidb.metadata.tables import answer_totals, remembered_answers, tenants
+from akidb.metadata.tables import answer_totals, metadata_changes, metadata_feeds, remembered_answers, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.metadata.users import SqlUserRepository
 from akidb.observe.context import said
@@ -28,7 +28,7 @@ from akidb.ports.metadata import MetadataTransaction
 from akidb.sql.answers import SqlAnswers, limit_bytes
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
-from akidb.sql.errors import translated
+from akidb.sql.errors import translated, violated
 from akidb.sql.files import create_file
 from akidb.sql.identity import FileIdentity
 from akidb.sql.integrity import check_integrity
@@ -161,6 +161,10 @@ class SqlMetadataStore:
         self._database.close()
 
 
+_BY_TRIGGERS = (metadata_feeds.name, metadata_changes.name, answer_totals.name)
+"""Tables that triggers write: if a rule of theirs is broken, a row of them is damaged."""
+
+
 class _Opened:
     """A transaction on a connection. A class, since a generator takes longer than some reads."""
 
@@ -180,7 +184,11 @@ class _Opened:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return self._connection.__exit__(kind, error, trace)
+        closed = self._connection.__exit__(kind, error, trace)
+        if isinstance(error, sa.exc.IntegrityError) and any(name in str(error.orig) for name in _BY_TRIGGERS):
+            # Without the cause, which quotes the row.
+            raise Damaged.row("row", None, tenant_id=None, field=violated(error) or None) from None
+        return closed
 
 
 class SqliteMetadataStore(SqlMetadataStore):

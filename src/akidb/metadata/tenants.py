@@ -15,6 +15,7 @@ from akidb.metadata import lists
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import legacy_manifests, purged, tenants
 from akidb.observe.context import note_tenant
+from akidb.ports.rows import Damages
 from akidb.sql.prepared import Prepared
 
 _SELECT = sa.select(*rows.columns(Tenant))
@@ -38,7 +39,9 @@ _DELETED_IN_1X = sa.exists().where(
     legacy_manifests.c.migrated_at == tenants.c.deleted_at,
 )
 _EXPIRED = Prepared(rows.expired(_SELECT, tenants).where(~_DELETED_IN_1X), Tenant)
-_LAST_PURGE = sa.select(sa.func.max(purged.c.purged_at, type_=purged.c.purged_at.type))
+_LAST_PURGE = Prepared(
+    sa.select(purged.c.purged_at).order_by(purged.c.purged_at.desc()).limit(sa.bindparam("rows"))
+)
 
 
 class SqlTenantCatalog:
@@ -79,9 +82,10 @@ class SqlTenantCatalog:
         name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
+        most_bytes: int | None = None,
     ) -> Page[Tenant]:
         which = lists.TenantFilter(status, external_id, name_contains, deleted, name)
-        return lists.page(self._connection, which, sort, limit=limit, cursor=cursor)
+        return lists.page(self._connection, which, sort, limit=limit, cursor=cursor, most_bytes=most_bytes)
 
     def count(
         self,
@@ -108,8 +112,8 @@ class SqlTenantCatalog:
         rows.purge(self._connection, Tenant, tenant_id, now)
 
     def last_purge(self) -> datetime | None:
-        found: datetime | None = self._connection.execute(_LAST_PURGE).scalar_one()
-        return found
+        found = rows.sound_rows(_LAST_PURGE, self._connection, 1, None)
+        return found[0][0] if found else None
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
-        return _EXPIRED.all(self._connection, before=before, rows=limit)
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Tenant]:
+        return rows.sound_rows(_EXPIRED, self._connection, limit, damaged, before=before)

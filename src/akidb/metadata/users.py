@@ -15,7 +15,7 @@ from akidb.domain.names import email_key
 from akidb.metadata import versioned_rows as rows
 from akidb.metadata.tables import users
 from akidb.sql.errors import violated
-from akidb.sql.prepared import Prepared
+from akidb.sql.prepared import Prepared, Readable
 
 
 class _Hash(msgspec.Struct):
@@ -59,7 +59,7 @@ class SqlUserRepository:
         try:
             _INSERT.run(self._connection, {**_values(user), "password_hash": password_hash})
         except sa.exc.IntegrityError as error:
-            raise _clash(user, error) from error
+            raise _clash(user, error) or error from error
 
     def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
         by, ref = _reference(user)
@@ -72,12 +72,16 @@ class SqlUserRepository:
             raise NotFound("user", user)
         return found
 
-    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
+    def list(
+        self, tenant_id: TenantId, *, limit: int, cursor: str | None, most_bytes: int | None = None
+    ) -> Page[User]:
         binding = ("users", tenant_id)
         after = "" if cursor is None else cursors.decode(cursor, str, *binding)
 
-        def read(number: int) -> list[User | None]:
-            return _PAGE.readable(self._connection, tenant_id=tenant_id, after=after, rows=number)
+        def read(number: int) -> Readable:
+            return _PAGE.readable(
+                self._connection, tenant_id=tenant_id, after=after, rows=number, most_bytes=most_bytes
+            )
 
         return rows.readable_page(read, limit, lambda user: cursors.encode(email_key(user.email), *binding))
 
@@ -99,21 +103,31 @@ class SqlUserRepository:
                 sa.update(users).where(*_version(user, user.version - 1)).values(values)
             )
         except sa.exc.IntegrityError as error:
-            raise _clash(user, error) from error
+            damaged = rows.damaged("user", user.user_id, user.tenant_id, error)
+            raise _clash(user, error) or damaged from None
         if result.rowcount != 1:
             self._raise_stale(user, user.version - 1)
 
     def delete(self, user: User, now: datetime) -> None:
         """Delete the user and the remembered answers about it; clear `created_by` of users it created."""
-        rows.forget_answers(self._connection, user.tenant_id, user.user_id)
+        self._forget(user.tenant_id, user.user_id, now)
+        if self._connection.execute(sa.delete(users).where(*_version(user, user.version))).rowcount != 1:
+            self._raise_stale(user, user.version)
+
+    def remove(self, tenant_id: TenantId, user_id: UserId, now: datetime) -> None:
+        self._forget(tenant_id, user_id, now)
+        self._connection.execute(
+            sa.delete(users).where(users.c.tenant_id == tenant_id, users.c.user_id == user_id)
+        )
+
+    def _forget(self, tenant_id: TenantId, user_id: UserId, now: datetime) -> None:
+        rows.forget_answers(self._connection, tenant_id, user_id)
         # Not ON DELETE SET NULL: SQLite would also null the tenant ID of the composite foreign key.
         self._connection.execute(
             sa.update(users)
-            .where(users.c.tenant_id == user.tenant_id, users.c.created_by == user.user_id)
+            .where(users.c.tenant_id == tenant_id, users.c.created_by == user_id)
             .values(created_by=None, version=users.c.version + 1, updated_at=_later(now))
         )
-        if self._connection.execute(sa.delete(users).where(*_version(user, user.version))).rowcount != 1:
-            self._raise_stale(user, user.version)
 
     def _raise_stale(self, user: User, expected: int) -> None:
         raise PreconditionFailed("user", expected, self.get(user.tenant_id, user.user_id).version)
@@ -143,6 +157,6 @@ def _later(now: datetime) -> sa.ColumnElement[datetime]:
     return sa.case((users.c.updated_at > at, users.c.updated_at), else_=at)
 
 
-def _clash(user: User, error: sa.exc.IntegrityError) -> Exception:
-    """Return AlreadyExists for a taken email; any other violation is a bug in AkiDB."""
-    return AlreadyExists("user", "email", user.email) if violated(error) in _UNIQUE else error
+def _clash(user: User, error: sa.exc.IntegrityError) -> AlreadyExists | None:
+    """Return AlreadyExists for a taken email, None for another violation."""
+    return AlreadyExists("user", "email", user.email) if violated(error) in _UNIQUE else None

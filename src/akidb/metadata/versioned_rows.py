@@ -6,19 +6,21 @@ from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import UNSET
 
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import AlreadyExists, NotFound, PreconditionFailed
-from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
+from akidb.domain.errors import AlreadyExists, Damaged, NotFound, PreconditionFailed
+from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.domain.lifecycle import PERMITTED, Access, DatabaseState, State, TenantStatus
 from akidb.domain.names import fold_name
 from akidb.metadata.tables import collections, databases, purged, remembered_answers, tenants
+from akidb.ports.rows import Damages
 from akidb.sql.errors import violated
-from akidb.sql.prepared import Prepared
+from akidb.sql.prepared import Prepared, Readable
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
-T = TypeVar("T")
+
 
 _TABLES: dict[type, sa.Table] = {Tenant: tenants, Database: databases, Collection: collections}
 _STATES: dict[str, tuple[type[State], str]] = {
@@ -53,7 +55,7 @@ def insert(connection: sa.Connection, entity: Tenant | Database | Collection) ->
     try:
         _INSERTS[type(entity)].run(connection, values(entity))
     except sa.exc.IntegrityError as error:
-        raise _clash(connection, entity, error) from error
+        raise _clash(connection, entity, error) or error from error
 
 
 def update(connection: sa.Connection, entity: Tenant | Database | Collection) -> None:
@@ -71,7 +73,9 @@ def update(connection: sa.Connection, entity: Tenant | Database | Collection) ->
     try:
         result = connection.execute(statement)
     except sa.exc.IntegrityError as error:
-        raise _clash(connection, entity, error) from error
+        raise _clash(connection, entity, error) or damaged(
+            entity_name(kind), getattr(entity, key.name), entity.tenant_id, error
+        ) from None
     if result.rowcount != 1:
         _raise_stale(connection, entity, entity.version - 1)
 
@@ -141,23 +145,41 @@ def takes_changes(table: sa.Table) -> sa.ColumnElement[bool]:
     return table.c[state].in_([sa.literal(each, table.c[state].type) for each in writable])
 
 
-def page(found: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
-    """Return a page of `found`, which was read with a limit of one more."""
-    items = found[:limit]
-    return Page(items=items, next_cursor=cursor_of(items[-1]) if len(found) > limit else None)
+def readable_page(read: Callable[[int], Readable], limit: int, cursor_of: Callable[[Any], str]) -> Page[Any]:
+    """Return a page of the readable rows, and how many were left out before its end.
 
-
-def readable_page(
-    read: Callable[[int], list[T | None]], limit: int, cursor_of: Callable[[T], str]
-) -> Page[T]:
-    """Return a page of the readable rows; `read(n)` returns n rows, with None for an unreadable one."""
+    `read(n)` returns n rows, with None for a damaged one, and fewer if there are no more, or none that fit.
+    """
     number = limit + 1
     while True:
         found = read(number)
         sound = [item for item in found if item is not None]
-        if len(sound) > limit or len(found) < number:
-            return page(sound, limit, cursor_of)
+        if len(sound) > limit or found.cut or len(found) < number:
+            break
         number += len(found) - len(sound)
+    items, damaged = sound[:limit], len(found) - len(sound)
+    more = found.cut or len(sound) > limit
+    if more and damaged:  # those after the last item are counted on the next page
+        damaged = found.index(items[-1]) + 1 - len(items)
+    return Page(items=items, next_cursor=cursor_of(items[-1]) if more else None, damaged=damaged or UNSET)
+
+
+def sound_rows(
+    statement: Prepared, connection: sa.Connection, limit: int, damaged: Damages, **parameters: Any
+) -> list[Any]:
+    """Return the first `limit` rows that are not damaged; `damaged` is called with the errors of others."""
+    number = limit
+    while True:
+        errors: list[Damaged] = []
+        found = statement.readable(connection, damaged=errors.append, rows=number, **parameters)
+        sound = [item for item in found if item is not None]
+        if len(sound) >= limit or len(found) < number:
+            break
+        number = limit + len(errors)
+    for error in errors:
+        if damaged is not None:
+            damaged(error)
+    return sound
 
 
 def number(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> dict[bool, Prepared]:
@@ -232,8 +254,8 @@ def _raise_stale(connection: sa.Connection, entity: Tenant | Database | Collecti
 
 def _clash(
     connection: sa.Connection, entity: Tenant | Database | Collection, error: sa.exc.IntegrityError
-) -> Exception:
-    """Return AlreadyExists with the clashing field; any other violation is a bug in AkiDB."""
+) -> AlreadyExists | None:
+    """Return AlreadyExists with the clashing field, None for another violation."""
     kind = type(entity)
     constraint, table = violated(error), _TABLES[kind].name
     for field in ("external_id", "slug", "name"):
@@ -242,7 +264,13 @@ def _clash(
             if field == "slug" and _is_external_id_taken(connection, entity):
                 field = "external_id"  # noqa: PLW2901
             return AlreadyExists(entity_name(kind), field, getattr(entity, field))
-    return error
+    return None
+
+
+def damaged(entity: str, entity_id: EntityId, tenant_id: TenantId, error: sa.exc.IntegrityError) -> Exception:
+    """Return Damaged for an update that breaks a rule of the schema: the values that it sets are checked."""
+    field = violated(error) or None
+    return Damaged.row(entity, str(entity_id), tenant_id=str(tenant_id), field=field)
 
 
 def _is_external_id_taken(connection: sa.Connection, entity: Tenant | Database | Collection) -> bool:

@@ -1,6 +1,6 @@
 """Export, import and copies of tenants, and backups of all tenants. Archives may have any size."""
 
-from akidb.domain.archives import ImportReport
+from akidb.domain.archives import BackupReport, ImportReport
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AlreadyExists, InvalidState
 from akidb.domain.fields import DryRun, Slug, TenantName
@@ -10,10 +10,11 @@ from akidb.operations.declare import InTenant, Request, Work, operation
 
 
 @operation("backup.create", "GET", "/v1/backup", gives="bytes", audited=True, work=Work.HEAVY)
-class CreateBackup(Request[None], kw_only=True, frozen=True):
+class CreateBackup(Request[BackupReport], kw_only=True, frozen=True):
     """Download a backup of all tenants, to be restored with `akidb restore`.
 
-    The documents of each tenant are a consistent snapshot; the metadata is a later snapshot.
+    The documents of each tenant are a consistent snapshot; the metadata is a later snapshot. A tenant whose
+    metadata cannot be read is left out: the header `AkiDB-Report`, which is only sent then, names it.
     """
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from akidb.domain.errors import Damaged
 from akidb.domain.ids import TenantId
 
 KEPT_FOR = timedelta(hours=24)
@@ -21,13 +22,18 @@ class RequestKey(msgspec.Struct, frozen=True):
     """SHA-256 of all its arguments."""
 
 
+def damaged_answer(request: RequestKey) -> Damaged:
+    """Return the error for a stored response that cannot be read."""
+    return Damaged.row("stored response", f"{request.scope}/{request.key}", tenant_id=None, field=None)
+
+
 class Answers(Protocol):
     """Responses, stored in the same store and transaction as the effect of the request."""
 
     def find(self, request: RequestKey, now: datetime) -> bytes | None:
         """Return the previous response, if it is not older than a day.
 
-        Raises IdempotencyMismatch if the key was used with other arguments.
+        Raises IdempotencyMismatch if the key was used with other arguments, Damaged if it cannot be read.
         """
 
     def has_expired(self, now: datetime) -> bool:

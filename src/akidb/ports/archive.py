@@ -15,9 +15,11 @@ import msgspec
 
 from akidb.domain.archives import ByteSink, ByteSource
 from akidb.domain.entities import AuditEntry, Collection, Database, Metric, Tenant, User
+from akidb.domain.errors import Damaged
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
 from akidb.ports.migration import LegacyManifest
+from akidb.ports.rows import Damages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,10 +152,14 @@ class Rows(NamedTuple):
     rows: Sequence[Record]
 
 
-class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=True):
+class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=True, omit_defaults=True):
     """The counts of stores, documents, tombstones, and rows by table."""
 
     counts: dict[str, int]
+    left_out: list[TenantId] = []
+    """The tenants that are not in a backup, because their metadata are damaged."""
+    rows_left_out: int = 0
+    """Number of other damaged rows that are not in a backup, such as audit entries."""
 
 
 Part = Header | StoreHead | CollectionImage | Documents | Tombstones | Rows | Summary
@@ -182,8 +188,14 @@ class StoreFiller(Protocol):
 class MetadataRecords(Protocol):
     """The raw rows of the metadata store."""
 
-    def read(self, table: str, tenant_id: TenantId | None = None) -> Iterator[Rows]:
-        """Yield all rows of a table, or those of one tenant, in parts of bounded size."""
+    def read(self, table: str, tenant_id: TenantId | None = None, damaged: Damages = None) -> Iterator[Rows]:
+        """Yield all rows of a table, or those of one tenant, in parts of bounded size. Needs a snapshot.
+
+        Raises Damaged for a row that cannot be read, unless `damaged` takes it.
+        """
+
+    def strays(self) -> Iterator[Damaged]:
+        """Yield an error for each row that refers to a missing one, and for each tenant that it may be of."""
 
     def write(self, rows: Rows) -> None:
         """Add rows. Raises AlreadyExists for a conflicting row, InvalidArgument for an invalid one."""
@@ -215,7 +227,7 @@ class ArchiveWriter(Protocol):
     def add(self, part: StoreHead | CollectionImage | Documents | Tombstones | Rows) -> None:
         """Write the next part."""
 
-    def finish(self) -> object:
+    def finish(self, left_out: Sequence[TenantId] = (), rows_left_out: int = 0) -> object:
         """Write the end of the archive."""
 
 

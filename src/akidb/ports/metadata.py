@@ -4,25 +4,29 @@ A transaction has one small repository per entity. For a missing entity, `get` r
 returns None; both find only entities that are not deleted, or with `deleted=True` only deleted ones. Methods
 on data of a tenant take the tenant's ID first. An update takes the entity's next version: if the stored one
 is not the version before it, PreconditionFailed is raised and nothing is changed.
+
+A row whose values cannot be read is the error Damaged, which names it; lists leave such rows out and count
+them. A list ends early, but after at least one item, before it has more than `most_bytes`, about as long as
+it is in JSON.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 from akidb.domain.changes import FeedSlice, FeedState, MetadataChange
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditEntry, Collection, Database, Scope, Tenant, User
-from akidb.domain.ids import CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.answers import Answers
 from akidb.ports.archive import MetadataRecords
 from akidb.ports.migration import LegacyManifests
-
-OutboxSubject = Literal["tenant", "database", "collection", "collection_purge", "tenant_purge"]
+from akidb.ports.outbox import Outbox, StoreRegistry
+from akidb.ports.rows import Damages
 
 
 class TenantCatalog(Protocol):
@@ -48,10 +52,11 @@ class TenantCatalog(Protocol):
         name: str | None = None,
         name_contains: str | None = None,
         sort: TenantSort = TenantSort.CREATED_AT,
+        most_bytes: int | None = None,
     ) -> Page[Tenant]:
         """List tenants in this order, ties by ID. Raises InvalidArgument(`cursor`) for one of another list.
 
-        `name` is the exact name, `name_contains` is case-insensitive. Rows that cannot be read are skipped.
+        `name` is the exact name, `name_contains` is case-insensitive.
         """
 
     def count(
@@ -80,7 +85,7 @@ class TenantCatalog(Protocol):
     def last_purge(self) -> datetime | None:
         """Return when a tenant, or anything in a tenant, was last purged."""
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Tenant]:
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Tenant]:
         """Return tenants deleted by then, in order of deletion, except those deleted in 1.x.
 
         In a transaction the rows are locked, and rows locked by other transactions are skipped.
@@ -101,7 +106,15 @@ class DatabaseRepository(Protocol):
     ) -> Database | None:
         """Return a database by ID or name, or None."""
 
-    def list(self, tenant_id: TenantId, *, deleted: bool, limit: int, cursor: str | None) -> Page[Database]:
+    def list(
+        self,
+        tenant_id: TenantId,
+        *,
+        deleted: bool,
+        limit: int,
+        cursor: str | None,
+        most_bytes: int | None = None,
+    ) -> Page[Database]:
         """List databases, sorted by name."""
 
     def count(self, tenant_id: TenantId, *, deleted: bool = False) -> int:
@@ -119,7 +132,7 @@ class DatabaseRepository(Protocol):
     def purge(self, tenant_id: TenantId, database_id: DatabaseId, now: datetime) -> None:
         """Remove the rows of a database and its collections; record its ID as purged."""
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Database]:
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Database]:
         """Return those deleted by then whose tenant permits metadata writes; locked like tenants."""
 
 
@@ -162,6 +175,7 @@ class CollectionRepository(Protocol):
         deleted: bool,
         limit: int,
         cursor: str | None,
+        most_bytes: int | None = None,
     ) -> Page[Collection]:
         """List collections, sorted by name."""
 
@@ -169,6 +183,9 @@ class CollectionRepository(Protocol):
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
         """Return all collections of a tenant or database, including deleted ones, with their databases."""
+
+    def ids_in(self, tenant_id: TenantId, database_id: DatabaseId) -> Sequence[CollectionId]:
+        """Return the IDs of all collections of a database, including deleted and damaged ones."""
 
     def number_of_tenant(self, tenant_id: TenantId) -> int:
         """Return the number of a tenant's collections, including deleted ones."""
@@ -196,7 +213,7 @@ class CollectionRepository(Protocol):
     def purge(self, tenant_id: TenantId, collection_id: CollectionId, now: datetime) -> None:
         """Remove the row of a collection; record its ID as purged."""
 
-    def expired(self, before: datetime, limit: int) -> Sequence[Collection]:
+    def expired(self, before: datetime, limit: int, damaged: Damages = None) -> Sequence[Collection]:
         """Return those deleted by then whose parents permit metadata writes; locked like tenants."""
 
 
@@ -212,7 +229,9 @@ class UserRepository(Protocol):
     def find(self, tenant_id: TenantId, user: UserId | str) -> User | None:
         """Return a user by ID or email, ignoring case, or None."""
 
-    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[User]:
+    def list(
+        self, tenant_id: TenantId, *, limit: int, cursor: str | None, most_bytes: int | None = None
+    ) -> Page[User]:
         """List users, sorted by email, ignoring case."""
 
     def count(self, tenant_id: TenantId) -> int:
@@ -227,6 +246,9 @@ class UserRepository(Protocol):
     def delete(self, user: User, now: datetime) -> None:
         """Remove the row permanently. Clears `created_by` of users that it created."""
 
+    def remove(self, tenant_id: TenantId, user_id: UserId, now: datetime) -> None:
+        """Like `delete`, of any version, for a row that is damaged."""
+
 
 class AuditLog(Protocol):
     """Audit entries; they can only be added and read."""
@@ -234,61 +256,13 @@ class AuditLog(Protocol):
     def add(self, entry: AuditEntry) -> None:
         """Record an entry, in the transaction of what it records."""
 
-    def list(self, tenant_id: TenantId, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+    def list(
+        self, tenant_id: TenantId, *, limit: int, cursor: str | None, most_bytes: int | None = None
+    ) -> Page[AuditEntry]:
         """List the entries of a tenant, even a purged one, oldest first."""
 
     def knows(self, tenant_id: TenantId) -> bool:
         """Return whether there is any entry of that tenant."""
-
-
-class StoreRegistry(Protocol):
-    """The store of each tenant."""
-
-    def find(self, tenant_id: TenantId) -> StoreId | None:
-        """Return the tenant's store, None if none was ever created."""
-
-    def find_with_pending(self, tenant_id: TenantId) -> tuple[StoreId, bool] | None:
-        """Return the tenant's store, and whether it has pending outbox entries."""
-
-    def register(self, tenant_id: TenantId, store_id: StoreId) -> None:
-        """Record that the store was created."""
-
-    def forget(self, tenant_id: TenantId) -> None:
-        """Record that the tenant has no store."""
-
-    def list(self) -> list[tuple[TenantId, StoreId]]:
-        """Return all stores."""
-
-
-class OutboxEntry(NamedTuple):
-    """A committed change that must be applied to a tenant store."""
-
-    sequence: int
-    tenant_id: TenantId
-    subject: OutboxSubject
-    subject_id: bytes
-
-
-class Outbox(Protocol):
-    """Pending changes from the metadata store to the tenant stores."""
-
-    def add(self, tenant_id: TenantId, subject: OutboxSubject, subject_id: EntityId) -> None:
-        """Record that this subject changed. Its current state is read when the entry is applied."""
-
-    def pending(self, tenant_id: TenantId) -> list[OutboxEntry]:
-        """Return the entries not yet applied to the tenant's store, oldest first."""
-
-    def purges(self) -> list[OutboxEntry]:
-        """Return the pending removals of stores."""
-
-    def remove(self, tenant_id: TenantId, up_to_sequence: int) -> None:
-        """Delete entries that were applied."""
-
-    def waiting(self) -> Sequence[tuple[TenantId, int]]:
-        """Return the tenants with pending entries, and the sequence of the first pending entry of each."""
-
-    def depth(self) -> int:
-        """Return the number of pending entries."""
 
 
 class MetadataFeed(Protocol):
@@ -297,8 +271,14 @@ class MetadataFeed(Protocol):
     def state(self, tenant_id: TenantId) -> FeedState | None:
         """Return the state of the feed, None for an unknown tenant."""
 
-    def read(self, tenant_id: TenantId, since: int, limit: int) -> FeedSlice[MetadataChange]:
-        """Return up to `limit` changes after a sequence. Changes that cannot be read are skipped."""
+    def read(
+        self, tenant_id: TenantId, since: int, limit: int, most_bytes: int | None = None
+    ) -> FeedSlice[MetadataChange]:
+        """Return up to `limit` changes after a sequence.
+
+        They end before a damaged one. Raises Damaged, with `next_since` to go on after it, if it is the
+        first.
+        """
 
 
 class MetadataTransaction(Protocol):

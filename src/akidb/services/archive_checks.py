@@ -78,6 +78,7 @@ class Contents:
         self.header = header
         self.digest = b""
         self.counts: dict[str, int] = {}
+        self.left_out: list[TenantId] = []
         self.rows: dict[str, list[Any]] = {"tenants": [], "databases": [], "collections": [], "users": []}
         self.stored: dict[CollectionId, CollectionImage] = {}
         """Collections in the tenant's store (single-tenant archives)."""
@@ -110,6 +111,7 @@ def check_archive(reader: ArchiveReader) -> Contents:
             contents.stored[part.collection_id] = part
         elif isinstance(part, Summary):
             contents.counts = part.counts
+            contents.left_out = part.left_out
     contents.digest = reader.digest
     if keeps:
         _check_tenant(contents)

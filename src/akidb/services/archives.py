@@ -5,16 +5,14 @@ metadata refers to it, so a crash leaves an unused file; then one transaction ad
 the store.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
-from pathlib import Path
-from typing import IO, Protocol, TypeVar, cast
+from typing import IO, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from akidb.domain.archives import ByteSink, ByteSource, ImportReport, fault
+from akidb.domain.archives import MAX_NAMED, BackupReport, ByteSink, ByteSource, ImportReport, fault
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import NotFound, Overloaded, Unavailable
 from akidb.domain.fields import TenantRef
@@ -22,7 +20,6 @@ from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Access, require
 from akidb.operations import archives as ask
 from akidb.operations.declare import OPERATIONS
-from akidb.ports import wire
 from akidb.ports.answers import RequestKey
 from akidb.ports.archive import (
     RECORDS,
@@ -41,14 +38,16 @@ from akidb.ports.archive import (
     Tombstones,
 )
 from akidb.ports.clock import Clock
-from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
-from akidb.services.archive_audit import TENANTS_AT_ONCE, Departure, origin, tenants_in
+from akidb.services.archive_audit import TENANTS_AT_ONCE, Departure, deny, origin, tenants_in
 from akidb.services.archive_checks import Contents, check_archive, check_schemas
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
+from akidb.services.archive_damage import Survey, require_parents, sound_rows
+from akidb.services.archive_scratch import ArchiveScratch
 from akidb.services.dispatch import handles
-from akidb.services.idempotency import expiry, request_key
+from akidb.services.idempotency import KeptValue, expiry, recalled, request_key
+from akidb.services.purging import DAMAGED
 from akidb.services.retries import read_metadata
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenant_copy import Branch
@@ -56,38 +55,7 @@ from akidb.services.transactions import Change, Transactions
 
 T = TypeVar("T")
 
-COPIED_BYTES = 2**20
 ROWS_AT_ONCE = 500
-
-
-class ArchiveScratch:
-    """Scratch space for archives while they are checked."""
-
-    def __init__(self, scratch: Path | None, disk: Disk) -> None:
-        """Take a directory, created when needed, or None for the system's temporary one, and its disk."""
-        self._scratch = scratch
-        self._disk = disk
-        self.room_bytes = disk.spare_bytes
-        """The limit of the unpacked size of an archive."""
-
-    @contextmanager
-    def seekable(self, source: ByteSource) -> Iterator[IO[bytes]]:
-        """Yield the source itself if it is seekable, else a copy, at its current position."""
-        seekable = getattr(source, "seekable", None)
-        if seekable is not None and seekable():
-            yield cast("IO[bytes]", source)
-            return
-        if self._scratch is not None:
-            self._scratch.mkdir(mode=0o700, exist_ok=True)
-        with (
-            self._disk.uploading() as take,
-            tempfile.TemporaryFile(dir=self._scratch, prefix="upload-") as copy,
-        ):
-            while piece := source.read(COPIED_BYTES):
-                take(len(piece))
-                copy.write(piece)
-            copy.seek(0)
-            yield copy
 
 
 class Turn(Protocol):
@@ -134,27 +102,39 @@ class ArchiveService:
         self._turn = turn
 
     @handles(ask.CreateBackup)
-    def backup(self, asked: ask.CreateBackup, *, sink: ByteSink) -> None:  # noqa: ARG002 - no fields
+    def backup(
+        self,
+        asked: ask.CreateBackup,  # noqa: ARG002 - no fields
+        *,
+        sink: ByteSink,
+    ) -> BackupReport:
         with Departure("backup.create", self._transactions, sink) as target:
-            writer = self._writer(target, "backup")
-            begun = self._back_up_stores(writer, target)
             with self._metadata.snapshot() as tx:
-                others = tenants_in(tx) - begun
+                survey = Survey(tx)
+            left_out = sorted(survey.left_out, key=lambda tenant_id: tenant_id.raw)
+            for tenant_id in left_out:
+                deny(self._transactions, tenant_id, "backup.create", DAMAGED)
+            if (announce := getattr(sink, "announce", None)) is not None:
+                announce(_report(left_out[:MAX_NAMED], survey))
+            writer = self._writer(target, "backup")
+            begun = self._back_up_stores(writer, target, survey)
+            others = survey.tenants - begun
             target.begin(sorted(others, key=lambda tenant_id: tenant_id.raw))
             begun |= others
             with self._metadata.image() as tx:
-                new = (
-                    tenants_in(tx) - begun
-                )  # created since; their entries follow, as this holds a connection
+                new = tenants_in(tx, survey.left_out) - begun
+                # Created since; their entries follow, as this holds a connection.
                 for table in RECORDS:
-                    for rows in tx.records.read(table):
+                    for rows in survey.rows(tx, table):
                         writer.add(rows)
             target.begin(sorted(new, key=lambda tenant_id: tenant_id.raw))
-            writer.finish()
+            writer.finish(left_out, survey.rows_left_out)
+            return _report(left_out, survey)
 
-    def _back_up_stores(self, writer: ArchiveWriter, target: Departure) -> set[TenantId]:
+    def _back_up_stores(self, writer: ArchiveWriter, target: Departure, survey: Survey) -> set[TenantId]:
         """Write every store; return the tenants that were recorded."""
-        known = [tenant_id for tenant_id, _ in read_metadata(self._metadata, lambda tx: tx.stores.list())]
+        listed = read_metadata(self._metadata, lambda tx: tx.stores.list(lambda _: None))
+        known = [tenant_id for tenant_id, _ in listed if tenant_id not in survey.left_out]
         for at in range(0, len(known), TENANTS_AT_ONCE):
             some = known[at : at + TENANTS_AT_ONCE]
             target.begin(some)
@@ -294,14 +274,16 @@ class ArchiveService:
         """Read a tenant's metadata rows. Raises NotFound if it is deleted, InvalidState by its status."""
         with self._metadata.snapshot() as tx:
             require(Access.METADATA_READ, tx.tenants.get(tenant_id).status)
-            return [part for table in TENANT_TABLES for part in tx.records.read(table, tenant_id)]
+            rows = [part for table in TENANT_TABLES for part in sound_rows(tx, table, tenant_id, None)]
+        require_parents(rows)
+        return rows
 
     def _answered(self, key: RequestKey | None, kind: type[T]) -> T | None:
         """Return the response stored for this idempotency key."""
         if key is None:
             return None
         known = read_metadata(self._metadata, lambda tx: tx.answers.find(key, expiry(self._clock)))
-        return None if known is None else wire.decode(known, kind)
+        return None if known is None else recalled(KeptValue(kind), known, key)
 
     def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:
         """Fill the tenant's store from a checked archive; raise if the archive changed since the check."""
@@ -349,6 +331,14 @@ class ArchiveService:
             return change.tx.tenants.get(branch.tenant_id)
 
         return self._transactions.run(key, Tenant, effect, tenant=tenant)
+
+
+def _report(left_out: Sequence[TenantId], survey: Survey) -> BackupReport:
+    return BackupReport(
+        tenants_left_out=list(left_out),
+        tenants_left_out_count=len(survey.left_out),
+        rows_left_out=survey.rows_left_out,
+    )
 
 
 def open_archive(

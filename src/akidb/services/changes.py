@@ -150,7 +150,7 @@ class ChangeService:
             if state is None:
                 raise NotFound("tenant", tenant_id)
             token = changes.begin(state, since, feed)
-            return _page(state, token, since, tx.feed.read(tenant_id, since, limit))
+            return _page(state, token, since, tx.feed.read(tenant_id, since, limit, self._limits.max_bytes))
 
 
 def _empty(since: int) -> ChangePage[DocumentChange]:

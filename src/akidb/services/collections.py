@@ -4,15 +4,16 @@ from typing import Any
 
 from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import InvalidArgument, InvalidState
+from akidb.domain.errors import Damaged, InvalidArgument, InvalidState
 from akidb.domain.ids import CollectionId, IdGenerator
 from akidb.domain.lifecycle import Access, CollectionState, move, require
 from akidb.operations import collections as ask
 from akidb.operations.declare import OPERATIONS, InCollection, InDatabase
 from akidb.ports.embedding import EmbeddingModels
 from akidb.ports.metadata import MetadataTransaction
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.dispatch import in_read, in_transaction
-from akidb.services.purging import Purging
+from akidb.services.purging import DAMAGED, Purging
 from akidb.services.transactions import Change, check_version
 
 _OPTIONS = ("hnsw_m", "hnsw_ef_construction", "max_document_count")
@@ -21,7 +22,10 @@ _OPTIONS = ("hnsw_m", "hnsw_ef_construction", "max_document_count")
 class CollectionService:
     """Implements `akidb.operations.collections`."""
 
-    def __init__(self, purging: Purging, models: EmbeddingModels, ids: IdGenerator) -> None:
+    def __init__(
+        self, purging: Purging, models: EmbeddingModels, ids: IdGenerator, limits: AnswerLimits
+    ) -> None:
+        self._limits = limits
         self._purging = purging
         self._models = models
         self._ids = ids
@@ -58,7 +62,8 @@ class CollectionService:
     def list(self, tx: MetadataTransaction, asked: ask.ListCollections) -> Page[Collection]:
         owner, parent = _parents(tx, asked, Access.METADATA_READ)
         given = OPERATIONS[ask.ListCollections].given(asked)
-        return tx.collections.list(owner.tenant_id, parent.database_id, **given)
+        most = self._limits.max_bytes
+        return tx.collections.list(owner.tenant_id, parent.database_id, **given, most_bytes=most)
 
     @in_read(ask.CountCollections)
     def count(self, tx: MetadataTransaction, asked: ask.CountCollections) -> int:
@@ -94,10 +99,18 @@ class CollectionService:
     @in_transaction(ask.PurgeCollection, after="finish_purges")
     def purge(self, change: Change, asked: ask.PurgeCollection) -> None:
         owner, parent = _parents(change.tx, asked, None)
-        live = change.tx.collections.find(owner.tenant_id, parent.database_id, asked.collection)
-        if live is not None:
-            raise InvalidState("collection", live.state, "purge", ["deleting"])
-        self._purging.collection(change, _read(change, asked, asked.if_version, deleted=True))
+        try:
+            live = change.tx.collections.find(owner.tenant_id, parent.database_id, asked.collection)
+            if live is not None:
+                raise InvalidState("collection", live.state, "purge", ["deleting"])
+            found = _read(change, asked, asked.if_version, deleted=True)
+        except Damaged:  # its state is not known, so its ID must be said
+            if not isinstance(asked.collection, CollectionId) or asked.if_version is not None:
+                raise
+            require(Access.METADATA_WRITE, owner.status, parent.state)
+            self._purging.collection_by_id(change, owner.tenant_id, asked.collection, reason=DAMAGED)
+            return
+        self._purging.collection(change, found)
 
     def _vectors(self, dimension: int | None, model: str | None) -> dict[str, Any]:
         """Return the dimension, and the model's name and fingerprint."""

@@ -4,14 +4,15 @@ from typing import Any
 
 from akidb.domain.documents import Page
 from akidb.domain.entities import Database
-from akidb.domain.errors import InvalidArgument, InvalidState
+from akidb.domain.errors import Damaged, InvalidArgument, InvalidState
 from akidb.domain.ids import DatabaseId, IdGenerator
 from akidb.domain.lifecycle import Access, DatabaseState, move, require
 from akidb.operations import databases as ask
 from akidb.operations.declare import OPERATIONS, InDatabase
 from akidb.ports.metadata import MetadataTransaction
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.dispatch import in_read, in_transaction
-from akidb.services.purging import Purging
+from akidb.services.purging import DAMAGED, Purging
 from akidb.services.scope_cache import tenant_for
 from akidb.services.transactions import Change, check_version
 
@@ -19,7 +20,8 @@ from akidb.services.transactions import Change, check_version
 class DatabaseService:
     """Implements `akidb.operations.databases`."""
 
-    def __init__(self, purging: Purging, ids: IdGenerator) -> None:
+    def __init__(self, purging: Purging, ids: IdGenerator, limits: AnswerLimits) -> None:
+        self._limits = limits
         self._purging = purging
         self._ids = ids
 
@@ -51,7 +53,8 @@ class DatabaseService:
     @in_read(ask.ListDatabases)
     def list(self, tx: MetadataTransaction, asked: ask.ListDatabases) -> Page[Database]:
         owner = tenant_for(tx, asked.tenant, Access.METADATA_READ)
-        return tx.databases.list(owner.tenant_id, **OPERATIONS[ask.ListDatabases].given(asked))
+        given = OPERATIONS[ask.ListDatabases].given(asked)
+        return tx.databases.list(owner.tenant_id, **given, most_bytes=self._limits.max_bytes)
 
     @in_read(ask.CountDatabases)
     def count(self, tx: MetadataTransaction, asked: ask.CountDatabases) -> int:
@@ -92,10 +95,18 @@ class DatabaseService:
     @in_transaction(ask.PurgeDatabase, after="finish_purges")
     def purge(self, change: Change, asked: ask.PurgeDatabase) -> None:
         owner = change.tx.tenants.get(asked.tenant)
-        live = change.tx.databases.find(owner.tenant_id, asked.database)
-        if live is not None:
-            raise InvalidState("database", live.state, "purge", ["deleting"])
-        self._purging.database(change, _read(change, asked, asked.if_version, deleted=True))
+        try:
+            live = change.tx.databases.find(owner.tenant_id, asked.database)
+            if live is not None:
+                raise InvalidState("database", live.state, "purge", ["deleting"])
+            found = _read(change, asked, asked.if_version, deleted=True)
+        except Damaged:  # its state is not known, so its ID must be said
+            if not isinstance(asked.database, DatabaseId) or asked.if_version is not None:
+                raise
+            require(Access.METADATA_WRITE, owner.status)
+            self._purging.database_by_id(change, owner.tenant_id, asked.database, reason=DAMAGED)
+            return
+        self._purging.database(change, found)
 
 
 def _read(

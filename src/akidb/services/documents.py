@@ -32,7 +32,7 @@ from akidb.services.answer_limits import AnswerLimits
 from akidb.services.batches import check_documents, check_vector
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
-from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, request_key
+from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, recalled, request_key
 from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -243,7 +243,7 @@ class DocumentService:
                 return None if reader is None else reader.answers.find(key, expiry(self._clock))
 
         known = read_again(find, "tenant")
-        return None if known is None else kept.decode(known)
+        return None if known is None else recalled(kept, known, key)
 
     def _write(
         self,
@@ -270,8 +270,8 @@ class DocumentService:
                 store.transaction(scope.collection.collection_id) as writer,
             ):
                 known = None if key is None else writer.answers.find(key, expiry(self._clock))
-                if known is not None:
-                    return kept.decode(known)
+                if key is not None and known is not None:
+                    return recalled(kept, known, key)
                 result = effect(writer)
                 if key is not None:
                     writer.answers.add(key, kept.encode(result), None, now, expiry(self._clock))

@@ -4,12 +4,14 @@ import hashlib
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from akidb.domain.documents import UpsertResult
 from akidb.domain.ids import DocumentId
 from akidb.observe import context
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
-from akidb.ports.answers import KEPT_FOR, RequestKey
+from akidb.ports.answers import KEPT_FOR, RequestKey, damaged_answer
 from akidb.ports.clock import Clock
 from akidb.services.batches import CheckedDocuments
 
@@ -38,6 +40,14 @@ class KeptValue(Generic[T]):
 
     def decode(self, stored: bytes) -> T:
         return wire.decode(stored, self._kind)
+
+
+def recalled(kept: Kept[T], stored: bytes, key: RequestKey) -> T:
+    """Return a stored response. Raises Damaged if it cannot be read."""
+    try:
+        return kept.decode(stored)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        raise damaged_answer(key) from None
 
 
 class KeptIds:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import AkiDBError, NotFound, Unavailable
+from akidb.domain.errors import AkiDBError, Damaged, NotFound, Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.upkeep import MaintenanceReport
 from akidb.observe import telemetry
@@ -99,12 +99,14 @@ class Maintenance:
             problems = self._stores.displacements()
             before = self._clock.before(self._retention)
             settled = self._settle_stores(problems)
-            tenants = self._sweep(lambda tx, n: tx.tenants.expired(before, n), self._purging.tenant, problems)
+            tenants = self._sweep(
+                lambda *ask: ask[0].tenants.expired(before, *ask[1:]), self._purging.tenant, problems
+            )
             databases = self._sweep(
-                lambda tx, n: tx.databases.expired(before, n), self._purging.database, problems
+                lambda *ask: ask[0].databases.expired(before, *ask[1:]), self._purging.database, problems
             )
             collections = self._sweep(
-                lambda tx, n: tx.collections.expired(before, n), self._purging.collection, problems
+                lambda *ask: ask[0].collections.expired(before, *ask[1:]), self._purging.collection, problems
             )
             copies, waiting = 0, None
             try:
@@ -154,7 +156,9 @@ class Maintenance:
     def _settle_stores(self, problems: list[str]) -> int:
         """Apply pending outbox entries that an ended process left; return the number of stores."""
         with self._admission:
-            waiting = read_metadata(self._metadata, lambda tx: tx.outbox.waiting())
+            damaged: dict[str, None] = {}
+            waiting = read_metadata(self._metadata, lambda tx: tx.outbox.waiting(_said_to(damaged)))
+        problems += damaged
         settled = 0
         for tenant_id, _first in waiting:
             settled += self._settle(tenant_id, problems)
@@ -173,16 +177,18 @@ class Maintenance:
 
     def _sweep(
         self,
-        expired: Callable[[MetadataTransaction, int], Sequence[EntityT]],
+        expired: Callable[..., Sequence[EntityT]],
         purge: Callable[..., None],
         problems: list[str],
     ) -> int:
         """Purge expired entities in batches; return their number."""
         purged = 0
+        damaged: dict[str, None] = {}
+        tell = _said_to(damaged)
         while not self._stopped.is_set():
             checkpoint()
             with self._admission:
-                if not read_metadata(self._metadata, lambda tx: expired(tx, 1)):
+                if not read_metadata(self._metadata, lambda tx: expired(tx, 1, tell)):
                     break
                 try:
                     found, concerns_store = retried(lambda: self._purge_batch(expired, purge), "metadata")
@@ -195,10 +201,11 @@ class Maintenance:
                     self._settle(tenant_id, problems)
             if not found:
                 break  # the remaining ones are locked by other processes
+        problems += [f"not purged: {said}" for said in damaged]
         return purged
 
     def _purge_batch(
-        self, expired: Callable[[MetadataTransaction, int], Sequence[EntityT]], purge: Callable[..., None]
+        self, expired: Callable[..., Sequence[EntityT]], purge: Callable[..., None]
     ) -> tuple[Sequence[EntityT], bool]:
         """Purge a batch in one transaction; return it, and whether outbox entries were added."""
         change = Change(self._clock.now(), self._ids)
@@ -237,6 +244,15 @@ class Maintenance:
 
     def _has_purges(self) -> bool:
         return bool(read_metadata(self._metadata, lambda tx: tx.outbox.purges()))
+
+
+def _said_to(messages: dict[str, None]) -> Callable[[Damaged], None]:
+    """Return a function that collects what errors say, each once."""
+
+    def take(error: Damaged) -> None:
+        messages[said(error)] = None
+
+    return take
 
 
 def _nothing_done(problem: str) -> MaintenanceReport:

@@ -6,11 +6,15 @@ from typing import Protocol
 
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import NotFound
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.metadata import MetadataStore
 from akidb.services.rate import RateLimiter
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
+
+DAMAGED = "damaged"
+"""Audit reason of what was removed, or not archived, because it cannot be read."""
 
 
 class PurgeableBackups(Protocol):
@@ -39,7 +43,10 @@ class Purging:
 
     def tenant(self, change: Change, tenant: Tenant, *, reason: str | None = None) -> None:
         """Purge a tenant and everything in it."""
-        tenant_id = tenant.tenant_id
+        self.tenant_by_id(change, tenant.tenant_id, reason=reason)
+
+    def tenant_by_id(self, change: Change, tenant_id: TenantId, *, reason: str | None = None) -> None:
+        """Purge a tenant that may be damaged."""
         change.tx.tenants.purge(tenant_id, change.now)
         change.audit("tenant.purge", tenant_id, tenant_id, reason=reason)
         change.tenant_id = None  # the response stored for an idempotency key must outlive the tenant
@@ -51,24 +58,35 @@ class Purging:
 
     def database(self, change: Change, database: Database, *, reason: str | None = None) -> None:
         """Purge a database and its collections."""
-        tenant_id, tx = database.tenant_id, change.tx
+        self.database_by_id(change, database.tenant_id, database.database_id, reason=reason)
+
+    def database_by_id(
+        self, change: Change, tenant_id: TenantId, database_id: DatabaseId, *, reason: str | None = None
+    ) -> None:
+        """Purge a database that may be damaged."""
+        tx = change.tx
         # Documents are removed through their collection's outbox entry, so purge each collection.
-        for _, collection in tx.collections.all_of_tenant(tenant_id, database.database_id):
+        for collection_id in tx.collections.ids_in(tenant_id, database_id):
             try:
-                tx.collections.purge(tenant_id, collection.collection_id, change.now)
+                tx.collections.purge(tenant_id, collection_id, change.now)
             except NotFound:  # purged concurrently by another process, which added the outbox entry
                 continue
-            change.add_to_outbox(tenant_id, "collection_purge", collection.collection_id)
-        tx.databases.purge(tenant_id, database.database_id, change.now)
-        change.audit("database.purge", tenant_id, database.database_id, reason=reason)
+            change.add_to_outbox(tenant_id, "collection_purge", collection_id)
+        tx.databases.purge(tenant_id, database_id, change.now)
+        change.audit("database.purge", tenant_id, database_id, reason=reason)
         self.unfinished = True
 
     def collection(self, change: Change, collection: Collection, *, reason: str | None = None) -> None:
         """Purge a collection and its documents."""
-        tenant_id = collection.tenant_id
-        change.tx.collections.purge(tenant_id, collection.collection_id, change.now)
-        change.audit("collection.purge", tenant_id, collection.collection_id, reason=reason)
-        change.add_to_outbox(tenant_id, "collection_purge", collection.collection_id)
+        self.collection_by_id(change, collection.tenant_id, collection.collection_id, reason=reason)
+
+    def collection_by_id(
+        self, change: Change, tenant_id: TenantId, collection_id: CollectionId, *, reason: str | None = None
+    ) -> None:
+        """Purge a collection that may be damaged."""
+        change.tx.collections.purge(tenant_id, collection_id, change.now)
+        change.audit("collection.purge", tenant_id, collection_id, reason=reason)
+        change.add_to_outbox(tenant_id, "collection_purge", collection_id)
         self.unfinished = True
 
     def finish(self) -> None:

@@ -16,7 +16,8 @@ from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.observe.logs import logger
 from akidb.ports.documents import ControlState, TenantStore, TenantStores
-from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxEntry
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.outbox import OutboxEntry
 from akidb.ports.search import VectorIndex
 from akidb.services.retries import read_metadata, retried
 

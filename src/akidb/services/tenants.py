@@ -14,7 +14,7 @@ from akidb.domain.entities import (
     Tenant,
     Usage,
 )
-from akidb.domain.errors import AlreadyExists, InvalidState
+from akidb.domain.errors import AlreadyExists, Damaged, InvalidState
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access, TenantStatus, move, require
@@ -23,8 +23,9 @@ from akidb.operations import tenants as ask
 from akidb.operations.declare import OPERATIONS, InTenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.search import VectorIndex
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.dispatch import handles, in_read, in_transaction
-from akidb.services.purging import Purging
+from akidb.services.purging import DAMAGED, Purging
 from akidb.services.scope_cache import tenant_for
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change, Transactions, check_version
@@ -45,7 +46,9 @@ class TenantService:
         index: VectorIndex,
         purging: Purging,
         ids: IdGenerator,
+        limits: AnswerLimits,
     ) -> None:
+        self._limits = limits
         self._metadata = metadata
         self._transactions = transactions
         self._stores = stores
@@ -107,7 +110,8 @@ class TenantService:
 
     @in_read(ask.ListTenants)
     def list(self, tx: MetadataTransaction, asked: ask.ListTenants) -> Page[Tenant]:
-        return tx.tenants.list(**OPERATIONS[ask.ListTenants].given(asked))
+        given = OPERATIONS[ask.ListTenants].given(asked)
+        return tx.tenants.list(**given, most_bytes=self._limits.max_bytes)
 
     @in_read(ask.CountTenants)
     def count(self, tx: MetadataTransaction, asked: ask.CountTenants) -> int:
@@ -151,10 +155,17 @@ class TenantService:
 
     @in_transaction(ask.PurgeTenant, after="finish_purges")
     def purge(self, change: Change, asked: ask.PurgeTenant) -> None:
-        live = change.tx.tenants.find(asked.tenant)
-        if live is not None:
-            raise InvalidState("tenant", live.status, "purge", ["decommissioned"])
-        self._purging.tenant(change, _read(change, asked, asked.if_version, deleted=True))
+        try:
+            live = change.tx.tenants.find(asked.tenant)
+            if live is not None:
+                raise InvalidState("tenant", live.status, "purge", ["decommissioned"])
+            found = _read(change, asked, asked.if_version, deleted=True)
+        except Damaged:  # its state is not known, so its ID must be said
+            if not isinstance(asked.tenant, TenantId) or asked.if_version is not None:
+                raise
+            self._purging.tenant_by_id(change, asked.tenant, reason=DAMAGED)
+            return
+        self._purging.tenant(change, found)
 
     @handles(ask.GetUsage)
     def usage(self, asked: ask.GetUsage) -> Usage:

@@ -9,15 +9,16 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
-from akidb.domain.errors import PreconditionFailed, Unavailable
+from akidb.domain.errors import Damaged, PreconditionFailed, Unavailable
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.observe import context
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import RequestKey
 from akidb.ports.clock import Clock
-from akidb.ports.metadata import MetadataStore, MetadataTransaction, OutboxSubject
-from akidb.services.idempotency import expiry, request_key
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.outbox import OutboxSubject
+from akidb.services.idempotency import KeptValue, expiry, recalled, request_key
 from akidb.services.retries import retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -152,13 +153,16 @@ class Transactions:
                     if key is not None:
                         tx.answers.add(key, wire.encode(result), change.tenant_id, now, expiry(self._clock))
                 else:
-                    result = wire.decode(known, kind)
+                    assert key is not None
+                    result = recalled(KeptValue(kind), known, key)
                     # The first request may not have applied its outbox entry yet, or may have crashed before.
                     change.tenant_id, change.concerns_store = _tenant_of(tx, tenant, result), True
                 if change.concerns_store and change.tenant_id is not None:
                     self._stores.begin_change(change.tenant_id)
                     announced = change.tenant_id
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Damaged) and change.tenant_id is not None:
+                error.fields["tenant_id"] = error.fields.get("tenant_id") or str(change.tenant_id)
             if announced is not None:
                 self._stores.end_change(announced)
             if change.concerns_store and change.tenant_id is not None:

@@ -11,16 +11,18 @@ from msgspec.structs import replace
 
 from akidb.domain.documents import Page
 from akidb.domain.entities import AuditResult, User
-from akidb.domain.errors import Unauthenticated
+from akidb.domain.errors import Damaged, Unauthenticated
 from akidb.domain.ids import IdGenerator, TenantId, UserId
 from akidb.domain.lifecycle import PERMITTED, Access, TenantStatus, UserStatus, move
 from akidb.observe import context
 from akidb.operations import users as ask
 from akidb.operations.declare import OPERATIONS, OfUser
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.services.answer_limits import AnswerLimits
 from akidb.services.denials import ACTION, Denials
 from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.passwords import Passwords
+from akidb.services.purging import DAMAGED
 from akidb.services.scope_cache import tenant_for
 from akidb.services.transactions import Change, Transactions, check_version
 
@@ -42,7 +44,9 @@ class UserService:
         passwords: Passwords,
         denials: Denials,
         ids: IdGenerator,
+        limits: AnswerLimits,
     ) -> None:
+        self._limits = limits
         self._metadata = metadata
         self._transactions = transactions
         self._passwords = passwords
@@ -77,7 +81,8 @@ class UserService:
     @in_read(ask.ListUsers)
     def list(self, tx: MetadataTransaction, asked: ask.ListUsers) -> Page[User]:
         owner = tenant_for(tx, asked.tenant, Access.METADATA_READ)
-        return tx.users.list(owner.tenant_id, limit=asked.limit, cursor=asked.cursor)
+        most = self._limits.max_bytes
+        return tx.users.list(owner.tenant_id, limit=asked.limit, cursor=asked.cursor, most_bytes=most)
 
     @in_read(ask.CountUsers)
     def count(self, tx: MetadataTransaction, asked: ask.CountUsers) -> int:
@@ -118,7 +123,15 @@ class UserService:
 
     @in_transaction(ask.DeleteUser)
     def delete(self, change: Change, asked: ask.DeleteUser) -> None:
-        found = _read(change, asked, asked.if_version)
+        try:
+            found = _read(change, asked, asked.if_version)
+        except Damaged:
+            if not isinstance(asked.user, UserId) or asked.if_version is not None:
+                raise
+            owner = tenant_for(change.tx, asked.tenant, Access.METADATA_WRITE)
+            change.tx.users.remove(owner.tenant_id, asked.user, change.now)
+            change.audit("user.delete", owner.tenant_id, asked.user, reason=DAMAGED)
+            return
         change.tx.users.delete(found, change.now)
         change.audit("user.delete", found.tenant_id, found.user_id)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -9,8 +10,9 @@ import sqlalchemy as sa
 from akidb.domain.errors import IdempotencyMismatch, QuotaExceeded
 from akidb.domain.ids import TenantId
 from akidb.observe import telemetry
-from akidb.ports.answers import KEPT_FOR, RequestKey
+from akidb.ports.answers import KEPT_FOR, RequestKey, damaged_answer
 from akidb.ports.conflicts import TransactionConflict
+from akidb.sql.errors import is_undecodable
 
 KEY_LOCKS = 0x616B6964
 """First key of the advisory locks on PostgreSQL: `akid` as a number. Single-key locks are distinct."""
@@ -29,6 +31,11 @@ Used = Callable[[TenantId | None], tuple[int, int] | None]
 def limit_bytes(storage_quota_bytes: int) -> int:
     """Return how many bytes the answers of a tenant with this quota may take."""
     return max(MIN_LIMIT_BYTES, storage_quota_bytes // SHARE_OF_QUOTA)
+
+
+def _raw(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return a column without conversions, which take wrong types for others."""
+    return sa.type_coerce(column, sa.types.NullType).label(column.name)
 
 
 class SqlAnswers:
@@ -65,16 +72,24 @@ class SqlAnswers:
         if self._waits:
             second = crc32(f"{request.scope}\0{request.key}".encode()) - 2**31
             self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(KEY_LOCKS, second)))
-        row = self._connection.execute(
-            sa.select(t.c.fingerprint, t.c.answer).where(
-                *self._own,
-                t.c.scope == request.scope,
-                t.c.key == request.key,
-                t.c.created_at >= now - KEPT_FOR,
-            )
-        ).one_or_none()
+        statement = sa.select(_raw(t.c.fingerprint), _raw(t.c.answer)).where(
+            *self._own,
+            t.c.scope == request.scope,
+            t.c.key == request.key,
+            t.c.created_at >= now - KEPT_FOR,
+        )
+        try:
+            row = self._connection.execute(statement).one_or_none()
+        except sa.exc.DBAPIError as error:
+            if error.orig is None or not is_undecodable(error.orig):
+                raise
+            raise damaged_answer(request) from None
         if row is None:
             return None
+        if not (
+            isinstance(row.fingerprint, bytes | memoryview) and isinstance(row.answer, bytes | memoryview)
+        ):
+            raise damaged_answer(request)
         if row.fingerprint != request.fingerprint:
             raise IdempotencyMismatch
         telemetry.count("answers_repeated", "metadata" if self._owner is None else "tenant")

@@ -7,55 +7,37 @@ there is still one statement for both databases.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from itertools import chain, count, islice
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
-from akidb.domain.errors import Internal
+from akidb.domain.errors import Damaged
 from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
+from akidb.sql.damage import FAULTS, RowCheck, decoded
 from akidb.sql.database import driver_of
 from akidb.sql.errors import is_undecodable
+from akidb.sql.row_functions import binder, maker
+from akidb.sql.types import JsonObject
 
 Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
-Processor = Callable[[Any], Any] | None
 
 STREAMED_ROWS = 1_000
 """Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
 FETCHED_ROWS = 50
 """Rows read at a time from a file; a row may have megabytes."""
 
-FAULTS = (ValueError, KeyError, TypeError, msgspec.MsgspecError)
-"""Errors that row conversions raise for invalid values."""
+WIDE_ROWS = 8
+"""Rows with JSON that are read at a time."""
+ROW_BYTES = 512
+"""About what a row has in an answer, without its wide columns."""
+_NARROW = frozenset({"name", "slug", "email", "external_id"})
+"""Texts that have at most 1 KB."""
 
 _cursor_numbers = count(1)
 _logger = logger("akidb.sql")
-
-
-def unreadable(error: Exception) -> Internal:
-    """Return the error for a row with a value that the constraints forbid, such as an unknown state.
-
-    It has no message of `error`, which quotes the row.
-    """
-    return Internal(f"a row cannot be read ({type(error).__name__}); run `akidb doctor` to find it")
-
-
-class Undecodable(bytes):
-    """Text of a damaged row, which is not UTF-8."""
-
-
-class _Damaged(list[Any]):
-    """Rows of which some may have values that are `Undecodable`."""
-
-
-def decoded(data: bytes) -> str | Undecodable:
-    """Return text of SQLite that may not be UTF-8."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return Undecodable(data)
 
 
 @contextmanager
@@ -79,11 +61,53 @@ class _Compiled:
         if names is None:
             raise NotImplementedError(f"{dialect.name} does not support positional parameters")
         self.names = names
-        self.bind = _binder([compiled.binds[name] for name in names], dialect)
-        columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
-        self.make = _maker(
-            kinds, [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        self.bind = binder([compiled.binds[name] for name in names], dialect)
+        columns = tuple(statement.selected_columns) if isinstance(statement, sa.Select) else ()
+        converters = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        self.make = maker(kinds, converters)
+        self.check = RowCheck(columns, converters, dialect, joined=not kinds)
+        self._known_types: set[tuple[type, ...]] = set()
+        self._wide = [at for at, column in enumerate(columns) if _is_wide(column)]
+        self.is_wide = bool(self._wide)
+        """Whether rows may have more than a few hundred bytes."""
+        self._statement = statement
+        self._dialect = dialect
+
+    @cached_property
+    def sizes(self) -> str:
+        """A statement with the same parameters for the sizes of its rows, on PostgreSQL."""
+        assert isinstance(self._statement, sa.Select)
+        columns = tuple(self._statement.selected_columns)
+        wide = (
+            sa.func.coalesce(sa.func.octet_length(columns[at]), sa.literal_column("0")) for at in self._wide
         )
+        size: sa.ColumnElement[int] = sum(wide, sa.literal_column(str(ROW_BYTES), sa.Integer))
+        sizes = self._statement.with_only_columns(size, maintain_column_froms=True)
+        compiled = sizes.compile(dialect=self._dialect)
+        assert compiled.positiontup == list(self.names)
+        return str(compiled)
+
+    def size(self, row: tuple[Any, ...]) -> int:
+        """Return about how many bytes a row has in an answer."""
+        return ROW_BYTES + sum(map(_size, (row[at] for at in self._wide)))
+
+    def sound(self, row: tuple[Any, ...]) -> Any:
+        """Convert a row. Raises one of FAULTS if the schema forbids a value in it."""
+        types = tuple(map(type, row))
+        if types not in self._known_types:
+            self.check.require(types)
+            self._known_types.add(types)
+        return self.make(row)
+
+    def made(self, row: tuple[Any, ...], parameters: Mapping[str, Any]) -> Any:
+        """Convert a row. Raises Damaged if the schema forbids a value in it."""
+        try:
+            if tuple(map(type, row)) in self._known_types:  # `sound`, without a call
+                return self.make(row)
+            return self.sound(row)
+        except FAULTS:
+            # Without the cause, which quotes the row.
+            raise self.check.damage(row, parameters) from None
 
 
 class Rows:
@@ -104,6 +128,13 @@ class Rows:
     def close(self) -> None:
         """Finish the statement."""
         self._raw.close()
+
+
+class Readable(list[Any]):
+    """Rows, with None in place of each damaged one."""
+
+    cut = False
+    """Whether there are more, which did not fit."""
 
 
 class Prepared:
@@ -146,13 +177,9 @@ class Prepared:
             raise sa.exc.IntegrityError(compiled.text, None, error) from error
 
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
-        """Return every row."""
+        """Return every row. Raises Damaged for the first with a value that the schema forbids."""
         compiled = self._of(connection)
-        rows = self._fetched(connection, compiled, parameters)
-        try:
-            return [compiled.make(row) for row in rows]
-        except FAULTS as error:
-            raise unreadable(error) from error
+        return [compiled.made(row, parameters) for row in self._fetched(connection, compiled, parameters)]
 
     def rows(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Return every row, also one with damaged text, which is `Undecodable` there.
@@ -160,26 +187,48 @@ class Prepared:
         Only for columns without conversions.
         """
         compiled = self._of(connection)
-        rows: list[Any] = self._fetched(connection, compiled, parameters, damaged=True)
-        return rows
+        return self._fetched(connection, compiled, parameters)
 
-    def readable(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
-        """Return every row, with None in place of an unreadable one, which is logged."""
+    def readable(
+        self,
+        connection: sa.Connection,
+        *,
+        most_bytes: int | None = None,
+        damaged: Callable[[Damaged], object] | None = None,
+        **parameters: Any,
+    ) -> "Readable":
+        """Return every row, with None in place of a damaged one, which is logged, or given to `damaged`.
+
+        With `most_bytes`, they end before their values have more bytes, but after at least one.
+        """
         compiled = self._of(connection)
-        rows = self._fetched(connection, compiled, parameters, damaged=True)
-        if type(rows) is not _Damaged:
+        if most_bytes is None or not compiled.is_wide:
             with suppress(*FAULTS):  # all rows are readable, as a rule
-                return [compiled.make(row) for row in rows]
-        return [self._made(compiled, row) for row in rows]
+                return Readable(map(compiled.sound, self._fetched(connection, compiled, parameters)))
+        found = Readable()
+        size = 0
+        rows = self._narrow(connection, compiled, parameters, most_bytes)
+        with closing(rows):
+            for row in rows:
+                try:
+                    made = compiled.sound(row)
+                except FAULTS:
+                    found.append(None)
+                    _left_out(compiled.check.damage(row, parameters), damaged)
+                    continue
+                if most_bytes is not None:
+                    size += compiled.size(row)
+                    if size > most_bytes and any(each is not None for each in found):
+                        found.cut = True
+                        break
+                found.append(made)
+        return found
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
-        """Return the row, or None. The statement must return at most one."""
+        """Return the row, or None. The statement must return at most one. Raises Damaged as `all` does."""
         compiled = self._of(connection)
         rows = self._fetched(connection, compiled, parameters)
-        try:
-            return compiled.make(rows[0]) if rows else None
-        except FAULTS as error:
-            raise unreadable(error) from error
+        return compiled.made(rows[0], parameters) if rows else None
 
     def stream(self, connection: sa.Connection, *, at_once: int = STREAMED_ROWS, **parameters: Any) -> Rows:
         """Return every row, with bounded memory: PostgreSQL sends `at_once`, and requires a transaction.
@@ -188,15 +237,63 @@ class Prepared:
         """
         return Rows(self._of(connection).make, self._raw(connection, parameters, at_once))
 
-    def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[tuple[Any, Exception]]:
-        """Yield the first raw value of each unreadable row, and the error."""
-        make = self._of(connection).make
+    def sound(
+        self,
+        connection: sa.Connection,
+        *,
+        at_once: int,
+        damaged: Callable[[Damaged], object] | None = None,
+        **parameters: Any,
+    ) -> Generator[Any, None, None]:
+        """Yield the rows, with bounded memory; requires a transaction on PostgreSQL.
+
+        A damaged one is given to `damaged`; without it, raises Damaged.
+        """
+        compiled = self._of(connection)
+        with closing(self._raw(connection, parameters, at_once)) as rows:
+            for row in rows:
+                try:
+                    found = compiled.sound(row)
+                except FAULTS:
+                    error = compiled.check.damage(row, parameters)
+                    if damaged is None:
+                        raise error from None
+                    damaged(error)
+                else:
+                    yield found
+
+    def faults(self, connection: sa.Connection, **parameters: Any) -> Iterator[Damaged]:
+        """Yield the error of each damaged row."""
+        compiled = self._of(connection)
         with closing(self._raw(connection, parameters, STREAMED_ROWS)) as rows:
             for row in rows:
                 try:
-                    make(_readable(row))
-                except FAULTS as error:
-                    yield row[0], error
+                    compiled.sound(row)
+                except FAULTS:
+                    yield compiled.check.damage(row, parameters)
+
+    def _narrow(
+        self,
+        connection: sa.Connection,
+        compiled: _Compiled,
+        parameters: Mapping[str, Any],
+        most_bytes: int | None,
+    ) -> Generator[tuple[Any, ...], None, None]:
+        """Yield rows, also damaged ones, so that no more than `most_bytes` and one row are in memory."""
+        if most_bytes is None or not compiled.is_wide:
+            yield from self._fetched(connection, compiled, parameters)
+        elif connection.dialect.name != "postgresql":
+            yield from self._raw(connection, parameters, WIDE_ROWS)
+        else:
+            driver = driver_of(connection)
+            number = size = 0
+            for (bytes_of_row,) in driver.execute(compiled.sizes, compiled.bind(parameters)):
+                number, size = number + 1, size + bytes_of_row
+                if size > most_bytes:
+                    break
+            if number:
+                bound = {**parameters, "rows": min(parameters["rows"], number)}
+                yield from driver.execute(compiled.text, compiled.bind(bound)).fetchall()
 
     def _raw(
         self, connection: sa.Connection, parameters: Mapping[str, Any], at_once: int
@@ -205,14 +302,14 @@ class Prepared:
         if connection.dialect.name != "postgresql":
             done = 0
             try:
-                for rows in self._parts(connection, compiled, parameters):
+                for rows in self._parts(connection, compiled, parameters, at_once):
                     yield from rows
                     done += len(rows)
             except Exception as error:
                 if not is_undecodable(error):
                     raise
                 with lenient(connection):
-                    again = self._parts(connection, compiled, parameters)
+                    again = self._parts(connection, compiled, parameters, at_once)
                     yield from islice(chain.from_iterable(again), done, None)
             return
         name = f"akidb_{next(_cursor_numbers)}"
@@ -223,33 +320,24 @@ class Prepared:
                 yield from rows
 
     def _parts(
-        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]
+        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any], at_once: int
     ) -> Iterator[list[tuple[Any, ...]]]:
         with closing(self._execute(connection, compiled, parameters)) as cursor:
-            while rows := cursor.fetchmany(FETCHED_ROWS):
+            while rows := cursor.fetchmany(min(at_once, FETCHED_ROWS)):
                 checkpoint()
                 yield rows
 
     def _fetched(
-        self,
-        connection: sa.Connection,
-        compiled: _Compiled,
-        parameters: Mapping[str, Any],
-        *,
-        damaged: bool = False,
-    ) -> Any:
-        """Return every row as the driver does. Raises Internal for damaged text, unless `damaged`."""
+        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Return every row as the driver does, with damaged text as `Undecodable`."""
         try:
-            return self._execute(connection, compiled, parameters).fetchall()
+            return self._execute(connection, compiled, parameters).fetchall()  # type: ignore[no-any-return]
         except Exception as error:
             if not is_undecodable(error):
                 raise
         with lenient(connection):
-            rows = self._execute(connection, compiled, parameters).fetchall()
-        try:
-            return _Damaged(rows) if damaged else [_readable(row) for row in rows]
-        except FAULTS as error:
-            raise unreadable(error) from None
+            return self._execute(connection, compiled, parameters).fetchall()  # type: ignore[no-any-return]
 
     def _of(self, connection: sa.Connection) -> _Compiled:
         dialect = connection.dialect
@@ -259,69 +347,25 @@ class Prepared:
         return compiled
 
     @staticmethod
-    def _made(compiled: _Compiled, row: tuple[Any, ...]) -> Any:
-        try:
-            return compiled.make(_readable(row))
-        except FAULTS as error:
-            # Not the error message, which quotes the row.
-            _logger.warning("a row that cannot be read (%s) is left out of a list", type(error).__name__)
-            return None
-
-    @staticmethod
     def _execute(connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]) -> Any:
         return driver_of(connection).execute(compiled.text, compiled.bind(parameters))
 
 
-def _readable(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the row. Raises ValueError for damaged text."""
-    if Undecodable in map(type, row):
-        raise ValueError("text is not UTF-8")
-    return row
+def _is_wide(column: Any) -> bool:
+    """Whether the values of a column may have many KB."""
+    if not isinstance(column, sa.Column) or not isinstance(column.type, JsonObject | sa.Text):
+        return False
+    return isinstance(column.type, JsonObject) or column.name not in _NARROW
 
 
-def _binder(
-    parameters: list[sa.BindParameter[Any]], dialect: sa.Dialect
-) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Return a function that converts named parameters and puts them in statement order."""
-    names: dict[str, Any] = {}
-    values: list[str] = []
-    for at, parameter in enumerate(parameters):
-        processor = parameter.type.dialect_impl(dialect).bind_processor(dialect)
-        if not parameter.required:  # a constant of the statement
-            value = parameter.effective_value
-            names[f"value{at}"] = value if processor is None else processor(value)
-            values.append(f"value{at}")
-            continue
-        given = f"given[{parameter.key!r}]"
-        values.append(given if processor is None else f"convert{at}({given})")
-        names[f"convert{at}"] = processor
-    return _written_out(f"lambda given: [{', '.join(values)}]", names)
+def _size(value: Any) -> int:
+    if not isinstance(value, str):
+        return 0
+    return len(value) if value.isascii() else len(value.encode())
 
 
-def _maker(kinds: tuple[type, ...], processors: list[Processor]) -> Callable[[tuple[Any, ...]], Any]:
-    """Return a function that converts a row, generated as source like namedtuple and dataclass do.
-
-    `lambda row: kind0(tenant_id=convert0(row[0]), name=row[1], ...)` converts a page of 100 tenants in
-    70 us; a list of converted values and keywords from a dictionary take 200 us.
-    """
-    names: dict[str, Any] = {f"kind{at}": kind for at, kind in enumerate(kinds)}
-    values: list[str] = []
-    for at, processor in enumerate(processors):
-        values.append(f"row[{at}]" if processor is None else f"convert{at}(row[{at}])")
-        names[f"convert{at}"] = processor
-    if not kinds:
-        source = f"[{', '.join(values)}]"
+def _left_out(error: Damaged, damaged: Callable[[Damaged], object] | None) -> None:
+    if damaged is None:
+        _logger.warning("left out of a list: %s", error.message)
     else:
-        remaining = iter(values)
-        made = [
-            f"kind{at}({', '.join(f'{field}={next(remaining)}' for field in kind.__struct_fields__)})"  # type: ignore[attr-defined]
-            for at, kind in enumerate(kinds)
-        ]
-        source = made[0] if len(made) == 1 else f"({', '.join(made)})"
-    return _written_out(f"lambda row: {source}", names)
-
-
-def _written_out(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
-    """Evaluate generated source, which contains only names from this module and the tables."""
-    function: Callable[[Any], Any] = eval(source, names)  # noqa: S307
-    return function
+        damaged(error)

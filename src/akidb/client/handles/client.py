@@ -8,6 +8,7 @@ from akidb.client.files import FileTarget, writing
 from akidb.client.handles.base import Bound
 from akidb.client.handles.migration import Migration
 from akidb.client.handles.tenants import Tenants
+from akidb.domain.archives import BackupReport
 from akidb.domain.embedding import EmbeddingResult, check_model
 from akidb.domain.upkeep import Finding, MaintenanceReport
 from akidb.operations.archives import CreateBackup
@@ -56,14 +57,15 @@ class Client(Bound):
             check_model(model, "model")
         return self._perform(EmbedTexts(texts=[texts] if isinstance(texts, str) else texts, model=model))
 
-    def backup(self, file: FileTarget, *, overwrite: bool = False) -> None:
+    def backup(self, file: FileTarget, *, overwrite: bool = False) -> BackupReport:
         """Write a backup of all tenants to a file, for `akidb restore`. Other clients are not blocked.
 
         `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
-        for an existing file, unless `overwrite` is set.
+        for an existing file, unless `overwrite` is set. Check `is_complete` of the report: tenants whose
+        metadata are damaged are left out, and named there.
         """
         with writing(file, overwrite=overwrite) as target:
-            self._perform(CreateBackup(), sink=target)
+            return self._perform(CreateBackup(), sink=target)
 
     def doctor(self) -> list[Finding]:
         """Check every store: files, counters and references between stores. Other clients are not blocked."""

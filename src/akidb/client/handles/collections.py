@@ -121,7 +121,7 @@ class Collections(Bound):
         page = self._perform(
             collections.ListCollections(**self._where, deleted=deleted, limit=limit, cursor=cursor)
         )
-        return Page(map(self._handle, page.items), page.next_cursor)
+        return Page(map(self._handle, page.items), page.next_cursor, page.damaged)
 
     def __iter__(self) -> Iterator["CollectionHandle"]:
         return map(self._handle, every(self._page))
@@ -279,7 +279,7 @@ class CollectionHandle(Bound):
                 **self._where, filter=filter, include=parts(include), limit=limit, cursor=cursor
             )
         )
-        return Page(page.items, page.next_cursor)
+        return Page(page.items, page.next_cursor, page.damaged)
 
     def scan_all(
         self,

@@ -90,7 +90,7 @@ class Databases(Bound):
         page = self._perform(
             databases.ListDatabases(tenant=self._tenant, deleted=deleted, limit=limit, cursor=cursor)
         )
-        return Page(map(self._handle, page.items), page.next_cursor)
+        return Page(map(self._handle, page.items), page.next_cursor, page.damaged)
 
     def __iter__(self) -> Iterator["DatabaseHandle"]:
         return map(self._handle, every(self._page))

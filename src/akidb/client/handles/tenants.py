@@ -151,7 +151,7 @@ class Tenants(Bound):
                 cursor=cursor,
             )
         )
-        return Page(map(self._handle, page.items), page.next_cursor)
+        return Page(map(self._handle, page.items), page.next_cursor, page.damaged)
 
     def __iter__(self) -> Iterator["TenantHandle"]:
         return map(self._handle, every(self._page))
@@ -206,7 +206,7 @@ class Tenants(Bound):
     ) -> Page[AuditEntry]:
         """Return the audit entries of a tenant, oldest first. Refer to a purged tenant by its ID."""
         page = self._perform(audit.ListAuditEntries(tenant=tenant, limit=limit, cursor=cursor))
-        return Page(page.items, page.next_cursor)
+        return Page(page.items, page.next_cursor, page.damaged)
 
     def _handle(self, entity: Tenant) -> "TenantHandle":
         return TenantHandle(self._operations, entity)
@@ -318,7 +318,7 @@ class TenantHandle(Bound):
     def audit(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page[AuditEntry]:
         """Return the audit entries of the tenant, oldest first. They outlive a purge."""
         page = self._perform(audit.ListAuditEntries(tenant=self.id, limit=limit, cursor=cursor))
-        return Page(page.items, page.next_cursor)
+        return Page(page.items, page.next_cursor, page.damaged)
 
     def changes(
         self,

@@ -85,7 +85,7 @@ class Users(Bound):
     def list(self, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None) -> Page["UserHandle"]:
         """Return up to `limit` users, sorted by email."""
         page = self._perform(users.ListUsers(tenant=self._tenant, limit=limit, cursor=cursor))
-        return Page(map(self._handle, page.items), page.next_cursor)
+        return Page(map(self._handle, page.items), page.next_cursor, page.damaged)
 
     def __iter__(self) -> Iterator["UserHandle"]:
         return map(self._handle, every(self._page))

@@ -50,10 +50,14 @@ class Caller:
         answer = self._send(method, path, body, if_version=if_version, safe=safe)
         return None if kind is type(None) else self._decoded(answer, kind)
 
-    def fetch(self, path: str, sink: ByteSink) -> None:
-        """Stream a binary response of any size into `sink`."""
+    def fetch(self, kind: Any, path: str, sink: ByteSink) -> Any:
+        """Stream a binary response of any size into `sink`; return its report."""
         headers = {"Accept": "application/octet-stream, application/json", **_marks("GET")}
-        self._succeeded(self._transport.fetch(path, headers, sink))
+        answer = self._succeeded(self._transport.fetch(path, headers, sink))
+        if kind is type(None):
+            return None
+        report = answer.headers.get("AkiDB-Report")
+        return kind() if report is None else self._decoded(answer._replace(body=report.encode()), kind)
 
     def deliver(self, kind: type[T], path: str, query: Query, source: ByteSource) -> T:
         """Stream a binary request body of any size from `source` and decode the response as `kind`."""

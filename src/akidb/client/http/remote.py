@@ -48,7 +48,7 @@ class HttpOperations:
         places = {name: _escaped(getattr(request, name)) for name in row.places}
         path = row.path.format_map(places)
         if row.gives == "bytes":
-            return self._caller.fetch(path, ends["sink"])
+            return self._caller.fetch(row.sent, path, ends["sink"])
         query = {} if row.in_body else codecs.query_of(row, request)
         if row.takes == "bytes":
             return self._caller.deliver(row.sent, path, query, ends["source"])

@@ -1,0 +1,142 @@
+"""Rows with values that the schema forbids: how they are noticed, and the error that names one.
+
+SQLite checks types and constraints when a row is written. A flipped byte in a file, or a program that
+switches the checks off, leaves other values: text that is not UTF-8, a number where text belongs, an unknown
+state. The error names the row by its IDs, never by its content.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from akidb.domain.errors import Damaged
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject
+
+FAULTS = (ValueError, KeyError, TypeError, RecursionError, msgspec.MsgspecError)
+"""Errors that row conversions raise for invalid values."""
+
+Converter = Callable[[Any], Any]
+
+
+class Undecodable(bytes):
+    """Text of a damaged row, which is not UTF-8."""
+
+
+def decoded(data: bytes) -> str | Undecodable:
+    """Return text of SQLite that may not be UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Undecodable(data)
+
+
+class RowCheck:
+    """The types that the columns of a statement may have, and the error for a row that breaks them."""
+
+    def __init__(
+        self,
+        columns: Sequence[sa.ColumnElement[Any]],
+        converters: Sequence[Converter | None],
+        dialect: sa.Dialect,
+        *,
+        joined: bool,
+    ) -> None:
+        """Take the selected columns; those of an outer join (`joined`) may be null."""
+        self._columns = columns
+        self._converters = converters
+        self._allowed = [_allowed(column, dialect, joined=joined) for column in columns]
+
+    def require(self, types: tuple[type, ...]) -> None:
+        """Raise ValueError unless the columns may have these types."""
+        for kind, allowed, column in zip(types, self._allowed, self._columns, strict=True):
+            if not allowed(kind):
+                raise ValueError(f"{column.key} cannot be of type {kind.__name__}")
+
+    def damage(self, row: Sequence[Any], parameters: Mapping[str, Any]) -> Damaged:
+        """Return the error for a row that cannot be converted; `parameters` may name it where it does not."""
+        culprit = next(
+            (column for at, column in enumerate(self._columns) if not self._is_sound(at, row[at])), None
+        )
+        table = getattr(culprit, "table", None)
+        if table is None:
+            table = next((t for c in self._columns if (t := getattr(c, "table", None)) is not None), None)
+        known = {
+            column.name: row[at]
+            for at, column in enumerate(self._columns)
+            if isinstance(column, sa.Column) and column.table is table and self._is_sound(at, row[at])
+        }
+        name = "row" if table is None else str(table.name)
+        keys = [] if table is None else [column.name for column in table.primary_key.columns]
+        id = "/".join(shown_key(known.get(key, parameters.get(key))) for key in keys)
+        tenant = known.get("tenant_id", parameters.get("tenant_id"))
+        return damaged_row(
+            name, id or None, None if tenant is None else shown_key(tenant), getattr(culprit, "name", None)
+        )
+
+    def _is_sound(self, at: int, value: Any) -> bool:
+        if not self._allowed[at](type(value)):
+            return False
+        converter = self._converters[at]
+        try:
+            if converter is not None:
+                converter(value)
+        except FAULTS:
+            return False
+        return True
+
+
+def damaged_row(table: str, id: str | None, tenant_id: str | None, field: str | None) -> Damaged:
+    """Return the error for a row of a table; `id` and `tenant_id` are None if they cannot be read."""
+    return Damaged.row(_ENTITIES.get(table, table), id, tenant_id=tenant_id, field=field)
+
+
+_ENTITIES = {
+    "tenants": "tenant",
+    "databases": "database",
+    "collections": "collection",
+    "users": "user",
+    "audit_entries": "audit entry",
+    "tenant_stores": "registered store",
+    "outbox": "outbox entry",
+    "purged": "purged ID",
+    "remembered_answers": "stored response",
+    "answer_totals": "total of stored responses",
+    "legacy_manifests": "1.x manifest",
+    "metadata_feeds": "change feed",
+    "metadata_changes": "recorded change",
+}
+"""What a row of a table is called in errors."""
+
+_STORED: Mapping[type, type] = {
+    Id: bytes,
+    Instant: str,
+    JsonObject: str,
+    Enumerated: str,
+    sa.Text: str,
+    sa.Integer: int,
+    sa.BigInteger: int,
+    sa.SmallInteger: int,
+    sa.LargeBinary: bytes,
+}
+"""The types of values in SQLite, by column type."""
+
+
+def _allowed(column: Any, dialect: sa.Dialect, *, joined: bool) -> Callable[[type], bool]:
+    if not isinstance(column, sa.Column):
+        return lambda _: True
+    nullable = column.nullable or joined
+    stored = _STORED.get(type(column.type)) if dialect.name == "sqlite" else None
+    if stored is None:  # PostgreSQL returns no other types than those of its columns
+        return lambda kind: nullable or kind is not type(None)
+    return lambda kind: kind is stored or (nullable and kind is type(None))
+
+
+def shown_key(value: Any) -> str:
+    """Format a part of a key, as the driver returns it or as a parameter; IDs in their usual form."""
+    raw = getattr(value, "raw", value)
+    if isinstance(raw, bytes) and len(raw) == 16:
+        h = raw.hex()
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    return "?" if raw is None or isinstance(raw, bytes) else str(raw)
