@@ -1,11 +1,13 @@
 """The connections of a server, accepted up to a number that leaves file descriptors for the stores.
 
-They are checked at every tick. When all places are taken, the one that deserves its place least is closed.
+They are checked at every tick. When all places are taken, the one that deserves its place least is closed in
+favour of the next one.
 """
 
 import asyncio
 import errno
 import socket
+from heapq import nsmallest
 from typing import Any, Protocol
 
 from akidb.api.connection import Connection
@@ -16,7 +18,13 @@ from akidb.observe.logs import logger
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPTED_AT_ONCE = 8
 """So that requests on open connections are served between them."""
+SPARE = ACCEPTED_AT_ONCE
+"""Connections beyond the limit, each until the one that is closed for it has given its descriptor back."""
 BACKLOG = 2048
+_LOOKED_AT = 64
+"""How many of those that deserve their places least are looked for at a time."""
+_LOOK_SECONDS = 0.05
+"""How often: it takes a millisecond per thousand connections."""
 
 _logger = logger("akidb.api")
 
@@ -50,6 +58,11 @@ class Clients:
         self._local: set[Connection] = set()
         self._taken = {True: 0, False: 0}
         """Accepted connections, those over the Unix socket and the others."""
+        self._silent: dict[bool, dict[Connection, float]] = {True: {}, False: {}}
+        """Connections that have never sent a request, since when, the oldest first."""
+        self._candidates: dict[bool, list[Connection]] = {True: [], False: []}
+        """Others that may be closed, the next one last."""
+        self._looked_at = {True: -_LOOK_SECONDS, False: -_LOOK_SECONDS}
         self._listeners: list[Listener] = []
         self._checked_at = self.now()
         self._timer = self.loop.call_later(limits.tick_seconds, self._check)
@@ -91,11 +104,17 @@ class Clients:
         """Add an open connection."""
         self.state.connections.add(connection)
         (self._local if connection.is_local else self._remote).add(connection)
+        self._silent[connection.is_local][connection] = self.now()
+
+    def note_request(self, connection: Connection) -> None:
+        """Note that a connection has sent the head of its first request."""
+        self._silent[connection.is_local].pop(connection, None)
 
     def discard(self, connection: Connection) -> None:
         """Remove a closed connection."""
         self.state.connections.discard(connection)
         (self._local if connection.is_local else self._remote).discard(connection)
+        self._silent[connection.is_local].pop(connection, None)
         self.leave(is_local=connection.is_local)
 
     def forget(self, listener: "Listener") -> None:
@@ -103,8 +122,10 @@ class Clients:
         self._listeners.remove(listener)
 
     def enter(self, *, is_local: bool) -> None:
-        """Count an accepted connection."""
+        """Count an accepted connection; beyond the limit, close another one for it."""
         self._taken[is_local] += 1
+        if self._taken[is_local] > self._most(is_local=is_local):
+            self.reclaim(is_local=is_local)
 
     def leave(self, *, is_local: bool) -> None:
         """Note that a connection was closed."""
@@ -113,22 +134,49 @@ class Clients:
             listener.resume()
 
     def has_place(self, *, is_local: bool) -> bool:
-        """Return whether one more connection may be accepted; if not, close one in its favour."""
-        most = self.limits.local_connections if is_local else self.limits.connections
-        if self._taken[is_local] < most:
-            return True
-        self.reclaim(is_local=is_local)
-        return False
+        """Return whether one more connection may be accepted: there is a place, or one that can be closed."""
+        taken, most = self._taken[is_local], self._most(is_local=is_local)
+        return taken < most or (taken < most + SPARE and self._least(is_local=is_local) is not None)
 
     def reclaim(self, *, is_local: bool) -> None:
         """Close the connection that deserves its place least, if there is one."""
-        connections = self._local if is_local else self._remote
-        now = self.now()
-        claims = [(claim, place) for place in connections if (claim := place.claim(now)) is not None]
-        if claims:
-            _, least = min(claims, key=lambda pair: pair[0])
+        least = self._least(is_local=is_local)
+        if least is not None:
+            self._silent[is_local].pop(least, None)
             self.count_cut("connections")
             least.abort()
+
+    def _most(self, *, is_local: bool) -> int:
+        return self.limits.local_connections if is_local else self.limits.connections
+
+    def _least(self, *, is_local: bool) -> Connection | None:
+        """Return what to close next: the oldest one without a request, else the one with the least claim.
+
+        Not one that has just come, or whose first bytes have arrived.
+        """
+        now = self.now()
+        latest = now - self.limits.silent_seconds
+        for connection, since in self._silent[is_local].items():
+            if since > latest:
+                break
+            if not connection.has_unread():
+                return connection
+        return self._of_candidates(now, is_local=is_local)
+
+    def _of_candidates(self, now: float, *, is_local: bool) -> Connection | None:
+        candidates = self._candidates[is_local]
+        while True:
+            while candidates:
+                if candidates[-1].claim(now) is not None:
+                    return candidates[-1]
+                candidates.pop()
+            if now - self._looked_at[is_local] < _LOOK_SECONDS:
+                return None
+            self._looked_at[is_local] = now
+            connections = self._local if is_local else self._remote
+            claims = [(claim, place) for place in connections if (claim := place.claim(now)) is not None]
+            found = nsmallest(_LOOKED_AT, claims, key=lambda pair: pair[0])
+            candidates += [place for _, place in reversed(found)]
 
     def _check(self) -> None:
         now = self.now()
@@ -168,6 +216,7 @@ class Listener:
         for _ in range(ACCEPTED_AT_ONCE):
             if not self._clients.has_place(is_local=self._is_local):
                 self._pause()
+                self._clients.loop.call_later(self._clients.limits.silent_seconds, self.resume)
                 return
             try:
                 accepted, _ = self._socket.accept()

@@ -15,7 +15,8 @@ from akidb.api.headers import request_id
 from akidb.api.limits import Limits
 from akidb.api.pace import Pace
 from akidb.api.parsing import RequestParser
-from akidb.domain.errors import AkiDBError
+from akidb.api.sockets import addresses_of, has_unread
+from akidb.domain.errors import AkiDBError, InvalidArgument
 
 _MAX_PIPELINED = 64
 """Requests behind the one that is served and parsed with it; others are kept unparsed."""
@@ -39,6 +40,9 @@ class Host(Protocol):
 
     def discard(self, connection: "Connection") -> None:
         """Remove a closed connection."""
+
+    def note_request(self, connection: "Connection") -> None:
+        """Note that a connection has sent the head of its first request."""
 
     def start(self, exchange: Exchange) -> None:
         """Serve a request in a task."""
@@ -74,6 +78,9 @@ class Connection(asyncio.Protocol):
         self._written = 0
         self._since = self._answer_since = self.now()
         self._ending_since: float | None = None
+        self._discarded_bytes = 0
+        self._asked = False
+        """Whether the head of a request has arrived."""
         self._deaf = False
         """Whether nothing more is parsed, because the connection ends after the request in progress."""
 
@@ -82,13 +89,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin."""
         self._transport = transport
-        self._parser = RequestParser(self, self._limits, *_addresses(transport))
+        self._parser = RequestParser(self, self._limits, *addresses_of(transport))
         self._clients.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, or keep it while a request is being served."""
         if self._deaf or self._ending_since is not None:
-            return  # the rest of a refused request
+            self._discard(len(data))
+            return
         if not self._parser.has_begun:
             self._since = self.now()
         self._feed(data)
@@ -136,6 +144,9 @@ class Connection(asyncio.Protocol):
     def on_head(self, scope: dict[str, Any], *, keep_alive: bool, continue_wanted: bool) -> None:
         """Serve a request, or put it behind the one that is being served."""
         exchange = Exchange(self, scope, keep_alive=keep_alive, continue_wanted=continue_wanted)
+        if not self._asked:
+            self._asked = True
+            self._clients.note_request(self)
         self._arriving = exchange
         self._since = self.now()
         self._in.restart(0)
@@ -206,7 +217,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: AkiDBError) -> None:
         """Answer what cannot be served with a problem, and close."""
-        self._clients.count_cut(error.code)
+        if not isinstance(error, InvalidArgument):  # else it holds nothing; it is not HTTP
+            self._clients.count_cut(error.code)
         serving = self._serving
         if serving is not None:
             self._stop_parsing()
@@ -266,6 +278,17 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     # Reading
+
+    def _discard(self, size: int) -> None:
+        """Drop a part of the rest of a refused request; end the connection if there is too much of it."""
+        self._discarded_bytes += size
+        limits = self._limits
+        if self._discarded_bytes > (limits.body_bytes if self._asked else limits.head_linger_bytes):
+            self._transport.abort()
+
+    def has_unread(self) -> bool:
+        """Return whether bytes of the client have arrived that were not read."""
+        return has_unread(self._transport)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused:
@@ -369,12 +392,3 @@ class Connection(asyncio.Protocol):
         else:
             return None
         return (2, rate) if rate < limits.crowded_rate else None
-
-
-def _addresses(transport: Any) -> tuple[Any, Any]:
-    """Return the addresses of the server and the client, as ASGI has them."""
-    server, client = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    if isinstance(server, tuple):
-        peer = (client[0], client[1]) if isinstance(client, tuple) else None
-        return (str(server[0]), int(server[1])), peer
-    return (str(server), None), None

@@ -36,6 +36,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The same for an archive, whose beginning is costly to make again and again."""
     linger_seconds: float = 10.0
     """How long the rest of a refused request is read and discarded before the connection is closed."""
+    head_linger_bytes: int = 2**20
+    """How much is discarded at most after a refused head; after other requests as much as a body may have."""
     all_bodies_bytes: int = 256 * 2**20
     """All JSON bodies, from their first byte to the end of their operation."""
     all_answers_bytes: int = 256 * 2**20
@@ -56,6 +58,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Connections over TCP, unless the limit on open files permits fewer."""
     local_connections: int = 16
     """Connections over the Unix socket, in addition."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long a new connection is waited for before it may be closed in favour of the next one."""
+        return self.crowded_seconds / 100
 
     @property
     def tick_seconds(self) -> float:

@@ -17,7 +17,7 @@ import uvicorn
 from msgspec.structs import replace
 
 from akidb.api.app import Application, create_app
-from akidb.api.clients import Clients
+from akidb.api.clients import SPARE, Clients
 from akidb.api.connection import Connection
 from akidb.api.descriptors import raise_limit, share_descriptors
 from akidb.api.limits import LIMITS, Limits
@@ -70,7 +70,7 @@ def serve(
         return_large_blocks()
         sys.setswitchinterval(SWITCH_SECONDS)
         stores, connections = share_descriptors(
-            settings.max_open_stores, LIMITS.connections, kept=LIMITS.local_connections
+            settings.max_open_stores, LIMITS.connections, kept=LIMITS.local_connections + 2 * SPARE
         )
         settings = replace(settings, max_open_stores=stores)
         limits = replace(LIMITS, connections=connections)

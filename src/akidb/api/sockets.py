@@ -1,12 +1,14 @@
-"""The two sockets of a server: TCP on loopback, and a Unix socket in the data directory."""
+"""The sockets of a server: TCP on loopback, a Unix socket in the data directory, and their connections."""
 
 import errno
 import ipaddress
 import os
+import select
 import shutil
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from akidb.deployment.owner import SOCKET_NAME
 from akidb.domain.errors import InvalidArgument, Unavailable
@@ -121,3 +123,19 @@ class UnixSocket:
     def _remove_folder(self) -> None:
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
+
+
+def addresses_of(transport: Any) -> tuple[Any, Any]:
+    """Return the addresses of the server and the client, as ASGI has them."""
+    server, client = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    if isinstance(server, tuple):
+        peer = (client[0], client[1]) if isinstance(client, tuple) else None
+        return (str(server[0]), int(server[1])), peer
+    return (str(server), None), None
+
+
+def has_unread(transport: Any) -> bool:
+    """Return whether bytes have arrived, or the connection has ended, and the transport has not read that."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
