@@ -9,7 +9,8 @@ import pytest
 import akidb
 
 SECRET = "correct horse"
-THREADS = 12
+THREADS = 10
+"""As many as may hash a password or wait for it at once."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

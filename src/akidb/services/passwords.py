@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_CONCURRENT_HASHES = 2
 """Each takes 64 MiB and one thread per lane: more concurrent hashes are not faster on four cores."""
+MAX_WAITING_HASHES = 8
+"""More are refused: they would take seconds, and hashes that are tried out would delay those of users."""
 TURN_TIMEOUT_SECONDS = 60.0
 SALT_BYTES, TAG_BYTES = 16, 32
 
@@ -46,6 +48,7 @@ class Passwords:
     def __init__(self, cost: Cost | None = None) -> None:
         self._cost = cost or cost_of_this_process
         self._turns = threading.BoundedSemaphore(MAX_CONCURRENT_HASHES)
+        self._places = threading.BoundedSemaphore(MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES)
 
     def hash(self, password: str) -> str:
         """Return the hash of a password with a new salt, as a string that includes its parameters."""
@@ -103,20 +106,28 @@ class Passwords:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Hold a slot of the hashing semaphore. Raises Overloaded when none is free in time."""
+        """Hold a slot of the hashing semaphore.
+
+        Raises Overloaded when none is free in time, and at once if too many wait.
+        """
         from argon2.exceptions import HashingError, VerificationError
 
-        if not self._turns.acquire(timeout=TURN_TIMEOUT_SECONDS):
+        if not self._places.acquire(blocking=False):
             raise Overloaded("password")
         try:
-            with _on_half_of_the_cores():
-                yield
+            if not self._turns.acquire(timeout=TURN_TIMEOUT_SECONDS):
+                raise Overloaded("password")
+            try:
+                with _on_half_of_the_cores():
+                    yield
+            finally:
+                self._turns.release()
         except (HashingError, VerificationError) as error:  # no memory, no threads
             raise Unavailable(
                 f"a password cannot be hashed: {error}", public="a password cannot be hashed"
             ) from None
         finally:
-            self._turns.release()
+            self._places.release()
 
 
 @contextmanager

@@ -14,7 +14,13 @@ from argon2.exceptions import HashingError
 
 from akidb.domain.errors import Overloaded, Unavailable
 from akidb.services import passwords
-from akidb.services.passwords import MAX_CONCURRENT_HASHES, RFC_9106_SECOND_CHOICE, Cost, Passwords
+from akidb.services.passwords import (
+    MAX_CONCURRENT_HASHES,
+    MAX_WAITING_HASHES,
+    RFC_9106_SECOND_CHOICE,
+    Cost,
+    Passwords,
+)
 
 CHEAP = Cost(passes=1, memory_kib=8, lanes=1)
 SECRET = "correct horse"
@@ -125,13 +131,48 @@ def test_concurrent_hashes_are_limited(cheap: Passwords, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(argon2.PasswordHasher, "hash", counted)
     made: list[str] = []
-    threads = [threading.Thread(target=lambda: made.append(cheap.hash(SECRET))) for _ in range(12)]
+    number = MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES
+    threads = [threading.Thread(target=lambda: made.append(cheap.hash(SECRET))) for _ in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 12
+    assert len(made) == number
     assert most == MAX_CONCURRENT_HASHES
+
+
+def test_more_than_eight_waiting_hashes_are_refused_at_once(
+    cheap: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, lock, refused, done = threading.Event(), threading.Lock(), list[object](), 0
+    hash_one = argon2.PasswordHasher.hash
+
+    def held(self: argon2.PasswordHasher, *args: Any, **kwargs: Any) -> str:
+        assert go_on.wait(60)
+        return hash_one(self, *args, **kwargs)
+
+    def hash_it() -> None:
+        nonlocal done
+        try:
+            cheap.hash(SECRET)
+        except Overloaded as error:
+            with lock:
+                refused.append(error.fields["queue"])
+                if len(refused) == 5:
+                    go_on.set()
+        else:
+            with lock:
+                done += 1
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", held)
+    number = MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES
+    threads = [threading.Thread(target=hash_it) for _ in range(number + 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (done, refused) == (number, ["password"] * 5)
+    assert cheap.hash(SECRET), "all places are free again"
 
 
 @pytest.mark.parametrize("fails", [False, True])
