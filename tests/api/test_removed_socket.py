@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import akidb
-from akidb.api.sockets import UnixSocket
+from akidb.api.sockets import MAX_SOCKET_PATH_BYTES, UnixSocket
 from akidb.cli.main import main
 from akidb.deployment.local import LocalOperations
 from akidb.deployment.owner import LOCK_NAME, DirectoryHeld, OwnerLock
@@ -39,6 +39,55 @@ def test_removed_socket_is_bound_again(tmp_path: Path) -> None:
         left = {path.name for path in (tmp_path / "data").iterdir()}
         assert left <= {"clock.json", "metadata.db", "owner.lock", "tenants", RESERVE_NAME}
         assert "bound again" in running.log.read_text()
+
+
+def test_changed_modes_are_restored(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    with process(directory) as running:
+        for mode in (0o666, 0o000):
+            running.socket.chmod(mode)
+            awaited(lambda: stat.S_IMODE(running.socket.stat().st_mode) == 0o600)
+        directory.chmod(0o777)
+        awaited(lambda: stat.S_IMODE(directory.stat().st_mode) == 0o700)
+        assert running.stop() == 0
+        log = running.log.read_text()
+    for said in ("socket had mode 0666", "socket had mode 0000", "data directory had mode 0777"):
+        assert said in log
+
+
+def test_mode_of_a_socket_elsewhere_is_restored(tmp_path: Path) -> None:
+    made = UnixSocket(tmp_path / ("d" * MAX_SOCKET_PATH_BYTES))
+    try:
+        assert made.close_to_others() is None
+        made.path.parent.chmod(0o755)
+        assert made.close_to_others() == 0o755
+        assert stat.S_IMODE(made.path.parent.stat().st_mode) == 0o700
+        made.path.unlink()
+        assert made.close_to_others() is None
+    finally:
+        made.close()
+
+
+def test_moved_directory_is_named_and_no_other_server_is_asked(tmp_path: Path) -> None:
+    directory, moved = tmp_path / "data", tmp_path / "moved"
+    with process(directory):
+        with akidb.connect(directory) as client:
+            client.tenants.create("A")
+        directory.rename(moved)
+        expected = f"it opened it as {directory}: if it was moved, move it back, or end that process"
+        with pytest.raises(DirectoryHeld, match=expected) as caught:
+            akidb.connect(moved)
+        assert caught.value.socket is None
+        with process(directory) as other:  # another server at the old path
+            with akidb.connect(directory) as client:
+                assert list(client.tenants) == []
+            with pytest.raises(DirectoryHeld, match=expected):
+                akidb.connect(moved)
+            assert other.stop() == 0
+        shutil.rmtree(directory)
+        moved.rename(directory)
+        with akidb.connect(directory) as client:
+            assert [tenant.slug for tenant in client.tenants] == ["a"]
 
 
 def test_removed_note_of_server_is_written_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from akidb.domain.errors import Unavailable
 from akidb.domain.fields import CollectionPath
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.tenants import ListTenants
+from akidb.operations.upkeep import MaintainStores
 from akidb.settings import Settings
 
 from .worlds import World, notes, opened
@@ -50,6 +51,14 @@ def test_directory_writable_by_others_is_refused(name: str, mode: int, directory
 def test_directory_readable_by_others_is_closed_to_them(mode: int, directory: Path) -> None:
     directory.chmod(mode)
     with opened(directory):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755])
+def test_directory_opened_to_others_meanwhile_is_closed_by_maintenance(mode: int, directory: Path) -> None:
+    with opened(directory) as world:
+        directory.chmod(mode)
+        world.ops.perform(MaintainStores())
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 

@@ -165,10 +165,13 @@ class Server(uvicorn.Server):
                 self._keep_socket(self._unix)
                 self._keep()
             except OSError as error:
-                _logger.warning("the Unix socket cannot be bound again: %s", error.strerror)
+                _logger.warning("the Unix socket cannot be looked after: %s", error.strerror)
         return await super().on_tick(counter)
 
     def _keep_socket(self, unix: UnixSocket) -> None:
+        mode = unix.close_to_others()
+        if mode is not None:
+            _logger.warning("the Unix socket had mode %04o; it is closed to other users again", mode)
         fresh = unix.rebind()
         if fresh is None:
             return

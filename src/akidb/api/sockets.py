@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import socket
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from akidb.deployment.owner import SOCKET_NAME
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql.identity import FileIdentity
 
+SOCKET_MODE, FOLDER_MODE = 0o600, 0o700
 MAX_SOCKET_PATH_BYTES = 100
 """Below the platform limits for Unix socket paths (104 bytes on macOS, 108 on Linux)."""
 
@@ -86,6 +88,22 @@ class UnixSocket:
         self.bound = self._bind()
         return self.bound
 
+    def close_to_others(self) -> int | None:
+        """Take from other users what a change of mode gave them; return the mode found, None if all is well.
+
+        Raises OSError.
+        """
+        found = None
+        modes = {self.path: SOCKET_MODE} if self._is_there() else {}
+        if self._own_folder is not None:
+            modes[self._own_folder] = FOLDER_MODE
+        for path, wanted in modes.items():
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode != wanted:
+                path.chmod(wanted)
+                found = mode
+        return found
+
     def close(self) -> None:
         """Close the socket and remove its file. Open connections are kept."""
         self.bound.close()
@@ -104,7 +122,7 @@ class UnixSocket:
         try:
             made = private / "s"
             bound.bind(str(made))
-            made.chmod(0o600)
+            made.chmod(SOCKET_MODE)
             self._identity = made.lstat()
             made.rename(self.path)
         except BaseException:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from akidb.deployment.private import require_private
+from akidb.deployment.private import OTHERS, require_private
 from akidb.domain.errors import Unavailable
+from akidb.observe.logs import logger
 from akidb.sql.archive_image import SCRATCH_NAME
 from akidb.sql.identity import FileIdentity
 
@@ -25,6 +27,7 @@ PRIVATE_NAMES = (
     *(METADATA_NAME, f"{METADATA_NAME}-wal", f"{METADATA_NAME}-shm", LOCK_NAME),
 )
 """What must not be a link, nor writable by others."""
+_log = logger("akidb.deployment")
 _READING = os.O_RDONLY | os.O_CLOEXEC
 OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
 """Global options of `akidb`, which precede the command name."""
@@ -36,6 +39,8 @@ class _Holder(msgspec.Struct):
     pid: int = 0
     process: str = "another process"
     socket: str | None = None
+    directory: str | None = None
+    """The path at which the process opened the directory."""
 
 
 class DirectoryHeld(Unavailable):
@@ -46,7 +51,10 @@ class DirectoryHeld(Unavailable):
         self.process = holder.process
         self.socket = None if holder.socket is None else Path(holder.socket)
         name = f"process {holder.pid} ({holder.process})" if holder.pid else holder.process
-        if self.socket is None:
+        if holder.directory is not None and not _is_same(holder.directory, directory):
+            self.socket = None  # at that path there may be the socket of another server
+            advice = f"it opened it as {holder.directory}: if it was moved, move it back, or end that process"
+        elif self.socket is None:
             advice = "`akidb serve` lets several processes share a directory"
         else:
             advice = f"it is a server listening at unix://{self.socket}"
@@ -82,7 +90,7 @@ class OwnerLock:
 
         Raises DirectoryHeld if another process holds it, Unavailable if other users may change the directory.
         """
-        self._holder = _Holder(os.getpid(), _process_name())
+        self._holder = _Holder(os.getpid(), _process_name(), directory=str(directory.absolute()))
         self._note = -1
         self._directory = os.open(directory, _READING | os.O_DIRECTORY)
         try:
@@ -100,11 +108,12 @@ class OwnerLock:
 
     def publish(self, socket: Path) -> None:
         """Write the path of this server's socket into the note."""
-        self._holder = _Holder(self._holder.pid, self._holder.process, str(socket))
+        self._holder = msgspec.structs.replace(self._holder, socket=str(socket))
         self._write()
 
     def keep(self) -> None:
-        """Write the note again if it was removed or replaced."""
+        """Write the note again if it was removed or replaced; close the directory to other users again."""
+        self._keep_private()
         try:
             found = os.stat(LOCK_NAME, dir_fd=self._directory, follow_symlinks=False)
             if os.path.samestat(found, os.fstat(self._note)):
@@ -133,6 +142,14 @@ class OwnerLock:
             if descriptor >= 0:
                 os.close(descriptor)
 
+    def _keep_private(self) -> None:
+        mode = stat.S_IMODE(os.fstat(self._directory).st_mode)
+        if not mode & OTHERS:
+            return
+        with suppress(OSError):
+            os.fchmod(self._directory, mode & ~OTHERS)
+            _log.warning("the data directory had mode %04o; it is closed to other users again", mode)
+
     def _open_note(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._note = os.open(LOCK_NAME, flags, 0o600, dir_fd=self._directory)
@@ -153,6 +170,13 @@ def _lock(descriptor: int, kind: int, directory: Path) -> None:
         raise Unavailable(
             f"{directory} cannot be locked ({error.strerror}): it must be on a local file system"
         ) from error
+
+
+def _is_same(one: str, other: Path) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def _read_holder(directory: Path) -> _Holder:

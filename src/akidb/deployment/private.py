@@ -8,7 +8,7 @@ from pathlib import Path
 from akidb.domain.errors import Unavailable
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-OTHERS_READ = stat.S_IRWXG | stat.S_IRWXO
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def require_private(directory: Path, inner: tuple[str, ...]) -> None:
@@ -30,9 +30,9 @@ def require_private(directory: Path, inner: tuple[str, ...]) -> None:
             )
         _check(path, found)
     mode = stat.S_IMODE(directory.stat().st_mode)
-    if mode & OTHERS_READ:
+    if mode & OTHERS:
         with suppress(OSError):  # a read-only file system: its files are readable only by their owner
-            directory.chmod(mode & ~OTHERS_READ)
+            directory.chmod(mode & ~OTHERS)
 
 
 def _check(path: Path, found: os.stat_result) -> None:
