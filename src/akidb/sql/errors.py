@@ -1,6 +1,7 @@
 """The single place where driver errors are translated into domain errors."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ _LOST = {"25P03", "57P01", "57P02", "57P05"}
 """SQLSTATEs with which the server ends a session that may be opened again."""
 _STATES = {
     "25006": "the database is read-only",
+    "42501": "the role lacks a privilege",
+    "53300": "the server has too many connections",
     "25P03": "the server ended the session after idle_in_transaction_session_timeout",
     "25P04": "the server ended the session after transaction_timeout",
     "57014": "the server cancelled the statement",
@@ -26,10 +29,11 @@ _STATES = {
     "57P04": "the database was dropped",
     "57P05": "the server ended the session after idle_session_timeout",
 }
+_REJECTED = "the server rejected the user or the password"
 _CLASSES = {
     # SQLSTATE classes of PostgreSQL, for states that are not above.
     "08": "the connection was lost",
-    "28": "the server rejected the user or the password",
+    "28": _REJECTED,
     "3D": "the database does not exist",
     "42": "the server rejected the statement",
     "53": "the server is out of disk space, memory or connections",
@@ -37,6 +41,25 @@ _CLASSES = {
     "58": "the server's disk cannot be read or written",
     "XX": "the database is damaged; restore it from a backup",
 }
+
+_REFUSALS = (
+    # Words of the server's message, as psycopg knows no SQLSTATE of a failed connection attempt.
+    ("is not permitted to log in", "the role may not log in: it lacks LOGIN"),
+    ("permission denied for database", "the role lacks the privilege CONNECT on the database"),
+    ("is not currently accepting connections", "the database accepts no connections (ALLOW_CONNECTIONS)"),
+    ("too many ", "the server, the database or the role has too many connections"),
+    ("remaining connection slots", "the server has too many connections"),
+    ("no more connections allowed", "the pooler has too many connections"),
+    ("no pg_hba.conf entry", "the server's pg_hba.conf does not admit this connection"),
+    ("authentication failed", _REJECTED),
+    ("no password supplied", f"{_REJECTED}: no password was given"),
+    ("starting up", _CLASSES["57"]),
+    ("shutting down", _CLASSES["57"]),
+    ("not yet accepting connections", _CLASSES["57"]),
+)
+_MISSING = re.compile(r'failed: \w+:  (database|role) ".*" does not exist')
+_ANSWERED = re.compile(r"failed: \w+:  ")
+"""How libpq quotes an error of the server, in any language."""
 
 _PREFIXES = (
     # SQLite result codes by name; a full disk is FULL, or IOERR if the log cannot grow.
@@ -136,6 +159,8 @@ def _of_driver(store: str, error: object, place: str) -> Exception:
     if state is not None or not hasattr(error, "sqlite_errorname"):
         first_line = str(error).partition("\n")[0]
         reason = _STATES.get(str(state)) or _CLASSES.get(str(state)[:2])
+        if state is None:
+            reason = _refusal(str(error))
         return (StorageFull if state == _DISK_FULL else Unavailable)(
             f"{place}: {first_line if reason is None else f'{reason}: {first_line}'}",
             public=f"{store}: {reason or _unknown(state)}",
@@ -147,6 +172,19 @@ def _of_driver(store: str, error: object, place: str) -> Exception:
             return kind(f"{store}: {reason} ({name})")
     name = name or type(error).__name__
     return kind(f"{store}: {error} ({name})", public=f"{store}: an error of the database ({name})")
+
+
+def _refusal(message: str) -> str | None:
+    """Return why a server refused a connection; None if it cannot be reached."""
+    if not _ANSWERED.search(message):
+        return None
+    for words, reason in _REFUSALS:
+        if words in message:
+            return reason
+    missing = _MISSING.search(message)
+    if missing is not None:
+        return f"the {missing[1]} does not exist"
+    return "the server refused the connection"
 
 
 def _name(error: object) -> str:
