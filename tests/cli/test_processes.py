@@ -53,7 +53,7 @@ def test_full_disk_on_output_is_one_line_error(options: list[str]) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
-    assert "no space is left on the device" in ended.stderr
+    assert "standard output cannot be written: No space left on device" in ended.stderr
 
 
 def test_ctrl_c_exits_with_130_and_no_traceback(akidb: Run, notes: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ PUBLIC = {
     # Names of files within a data directory, which consist of a tenant's ID, and of the stores.
     *("path.name", "self.path.name", "self.name", "self._name", "store", "name", "self._database.name"),
     *("what", "problem", "self._second_name()", "parameters.name"),
+    *("self.altered", "self._altered[tenant_id]"),
     # Of the request, the model, the archive or the program.
     *(
         "tenant_id",
