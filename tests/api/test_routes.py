@@ -126,7 +126,7 @@ def test_document_lifecycle(http: httpx.Client, collection: str) -> None:
         {"id": "c", "vector": vector(1, 1)},
     ]
     wrote = http.post(f"{collection}/documents", json={"documents": documents})
-    assert wrote.json() == {"upserted": 3, "ids": ["a", "b", "c"]}
+    assert wrote.json() == {"upserted": 3, "ids": ["a", "b", "c"], "truncated": 0, "truncated_ids": []}
     assert wrote.status_code == 200
     made = http.post(f"{collection}/documents", json={"documents": [{"vector": vector(3)}]}).json()["ids"]
     assert len(made[0]) == 36

@@ -83,6 +83,22 @@ def test_byte_order_mark_is_skipped(akidb: Run, notes: str, tmp_path: Path) -> N
     assert akidb("document", "get", notes, "a").status == 0
 
 
+def test_texts_that_the_model_truncates_are_reported(akidb: Run, notes: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    texts = [{"id": f"long-{n:02}", "text": "word " * 300} for n in range(12)]
+    file.write_text("\n".join(map(json.dumps, [{"id": "short", "text": "word"}, *texts])))
+    told = akidb("document", "import", notes, file)
+    assert told.out.startswith("imported 13 documents")
+    assert "12 texts are longer than the embedding model accepts" in told.err
+    assert "long-00, long-01" in told.err
+    assert told.err.endswith("long-09, ...)\n")
+    done = akidb("document", "import", notes, file, "--json")
+    assert (done.json["truncated"], done.err) == (12, "")
+    assert done.json["truncated_ids"] == [text["id"] for text in texts]
+    assert "only its beginning" in akidb("search", notes, "word " * 300).err
+    assert "only its beginning" not in akidb("search", notes, "word").err
+
+
 def test_text_for_collection_without_model_is_rejected(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(GOOD)

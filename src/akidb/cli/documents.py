@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,12 @@ from akidb.operations.documents import (
     ScanDocuments,
     UpdateDocuments,
 )
+
+if TYPE_CHECKING:
+    from akidb.cli.importing import Written
+
+SHOWN_IDS = 10
+"""Ids in a note; JSON output has more."""
 
 app = group("document", "Documents of a collection.")
 
@@ -65,10 +71,28 @@ def import_file(
             parts = importing.batches(importing.lines(source, count))
             written = importing.write(session.operations, target, parts, advance)
     seconds = time.perf_counter() - began
-    rate = written / seconds if seconds else 0.0
+    rate = written.documents / seconds if seconds else 0.0
     session.out.done(
-        {"imported": written, "seconds": round(seconds, 3), "documents_per_second": round(rate, 1)},
-        f"imported {counted(written, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
+        {
+            "imported": written.documents,
+            "seconds": round(seconds, 3),
+            "documents_per_second": round(rate, 1),
+            "truncated": written.truncated,
+            "truncated_ids": written.truncated_ids,
+        },
+        f"imported {counted(written.documents, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
+    )
+    if written.truncated:
+        session.out.note(_truncation(written))
+
+
+def _truncation(written: "Written") -> str:
+    ids = written.truncated_ids[:SHOWN_IDS]
+    more = ", ..." if written.truncated > len(ids) else ""
+    texts, are = counted(written.truncated, "text"), "is" if written.truncated == 1 else "are"
+    return (
+        f"{texts} {are} longer than the embedding model accepts: only the beginning is in the vector"
+        f" ({', '.join(ids)}{more})"
     )
 
 

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, TypeVar
 
 from akidb.cli.output import Advance, counted
 from akidb.client.files import not_written, reading
-from akidb.domain.documents import DocumentInput, DocumentLike
+from akidb.domain.documents import MAX_TRUNCATED_IDS, DocumentInput, DocumentLike
 from akidb.domain.entities import Collection
 from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited
 from akidb.domain.fields import CollectionPath
@@ -40,6 +40,16 @@ PATIENCE_SECONDS = 60.0
 MIN_PAUSE_SECONDS = 0.01
 
 T = TypeVar("T")
+
+
+class Written(NamedTuple):
+    """What an import has written."""
+
+    documents: int
+    truncated: int
+    """Documents whose text is longer than the embedding model accepts."""
+    truncated_ids: list[str]
+    """The first of them."""
 
 
 class Line(NamedTuple):
@@ -145,25 +155,28 @@ def write(
     path: CollectionPath,
     parts: Iterable[Sequence[DocumentLike]],
     advance: Advance,
-) -> int:
-    """Upsert all parts and return the number of documents.
+) -> Written:
+    """Upsert all parts.
 
     An error or interrupt gets a note with the number of documents already written.
     """
-    written = 0
+    written = truncated = 0
+    ids: list[str] = []
     try:
         with _interrupted_between_parts() as interrupt_if_asked:
             for part in parts:
                 request = UpsertDocuments(**path._asdict(), documents=part)
-                patiently(partial(operations.perform, request))
+                result = patiently(partial(operations.perform, request))
                 written += len(part)
+                truncated += result.truncated
+                ids += result.truncated_ids[: MAX_TRUNCATED_IDS - len(ids)]
                 advance(len(part))
                 interrupt_if_asked()
     except (AkiDBError, KeyboardInterrupt) as error:
         if written or isinstance(error, KeyboardInterrupt):
             error.add_note(f"{counted(written, 'document')} had been written")
         raise
-    return written
+    return Written(written, truncated, ids)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,10 @@ def search(
     rows = [(match.score, match.id, match.text, match.metadata) for match in result.matches]
     session.out.rows(result, ("score", "id", "text", "metadata"), rows)
     session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
+    if result.statistics.query_truncated:
+        session.out.note(
+            "the text is longer than the embedding model accepts: only its beginning was searched for"
+        )
 
 
 def embed(

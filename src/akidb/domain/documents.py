@@ -18,6 +18,8 @@ else:
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 2**20
 MAX_BATCH_DOCUMENTS = 10_000
+MAX_TRUNCATED_IDS = 100
+"""Ids of truncated documents in a response; their number is exact."""
 MAX_TOP_K = 10_000
 MAX_PAGE_LIMIT = 1_000
 DEFAULT_PAGE_LIMIT = 100
@@ -106,6 +108,9 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     """Number of documents that match the filter; without a filter, of all documents."""
     damaged: int = 0
     """Number of documents left out because they are damaged; omitted in JSON if there are none."""
+    query_truncated: bool = False
+    """Whether the text is longer than the embedding model accepts, so that its end was ignored; omitted in
+    JSON if not."""
 
 
 class SearchResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -120,6 +125,11 @@ class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):
 
     upserted: int
     ids: list[str]
+    truncated: int = 0
+    """Number of documents whose text is longer than the embedding model accepts: the rest has no part in the
+    vector. The text is stored whole."""
+    truncated_ids: list[str] = msgspec.field(default_factory=list)
+    """The ids of the first 100 of them."""
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):

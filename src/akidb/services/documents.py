@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
 from akidb.domain import cursors
 from akidb.domain.documents import (
+    MAX_TRUNCATED_IDS,
     Document,
     Include,
     Match,
@@ -77,15 +79,22 @@ class DocumentService:
         known = self._remembered(scope, key, kept)
         if known is not None:
             return known
-        embedded = None
+        vectors, truncated = None, []
         if checked.missing_at:
             texts = [str(checked.texts[place]) for place in checked.missing_at]
-            embedded = self._embeddings.embed_for(scope.collection, texts, "document").vectors
-        batch = checked.batch(embedded)
+            embedded = self._embeddings.embed_for(scope.collection, texts, "document")
+            vectors = embedded.vectors
+            truncated = [checked.ids[at] for at in compress(checked.missing_at, embedded.truncated)]
+        batch = checked.batch(vectors)
 
         def effect(writer: DocumentWriter) -> UpsertResult:
             writer.upsert(batch)
-            return UpsertResult(upserted=len(batch.ids), ids=list(batch.ids))
+            return UpsertResult(
+                upserted=len(batch.ids),
+                ids=list(batch.ids),
+                truncated=len(truncated),
+                truncated_ids=truncated[:MAX_TRUNCATED_IDS],
+            )
 
         return self._write(key, scope, kept, effect)
 
@@ -155,7 +164,7 @@ class DocumentService:
 
     @on_collection(ask.SearchDocuments)
     def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
-        vector = self._vector(scope, asked)
+        vector, truncated = self._vector(scope, asked)
         filter = _filter(asked.filter)
         query = VectorQuery(
             vector,
@@ -165,17 +174,20 @@ class DocumentService:
             asked.ef_search,
             self._limits.deadline(filter),
         )
-        return self._search(scope, query, frozenset(asked.include))
+        found = self._search(scope, query, frozenset(asked.include))
+        if truncated:
+            found = replace(found, statistics=replace(found.statistics, query_truncated=True))
+        return found
 
-    def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "NDArray[np.float32]":
-        """Return the query vector, shape `(dimension,)`."""
+    def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "tuple[NDArray[np.float32], bool]":
+        """Return the query vector, shape `(dimension,)`, and whether its text was truncated."""
         collection = scope.collection
         if asked.text is None:
-            return check_vector(asked.vector, collection.dimension, collection.metric)
+            return check_vector(asked.vector, collection.dimension, collection.metric), False
         if collection.embedding_model is None:
             raise InvalidArgument("vector", "is needed: the collection has no embedding model")
-        found: NDArray[np.float32] = self._embeddings.embed_for(collection, [asked.text], "query").vectors[0]
-        return found
+        found = self._embeddings.embed_for(collection, [asked.text], "query")
+        return found.vectors[0], found.truncated[0]
 
     def _search(self, scope: Scope, query: VectorQuery, include: frozenset[Include]) -> SearchResult:
         """Query the index, then fetch the rows; retry if a row changed in between.

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from struct import Struct
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -17,6 +18,9 @@ from akidb.services.batches import CheckedDocuments
 
 T = TypeVar("T")
 _IDS = b"\x01"
+_IDS_AND_TRUNCATED = b"\x02"
+_COUNT = Struct(">IH")
+_PLACE = Struct(">H")
 
 
 class Kept(Protocol[T]):
@@ -53,7 +57,8 @@ def recalled(kept: Kept[T], stored: bytes, key: RequestKey) -> T:
 class KeptIds:
     """The response to an upsert, of which only the generated ids are stored: the request has the others.
 
-    16 bytes for each, after a byte that no JSON begins with.
+    16 bytes for each, after a byte that no JSON begins with. If documents were truncated, another byte, their
+    number, how many are named, and the index of each of those come first.
     """
 
     def __init__(self, checked: CheckedDocuments) -> None:
@@ -62,15 +67,26 @@ class KeptIds:
 
     def encode(self, answer: UpsertResult) -> bytes:
         made = (DocumentId.parse(answer.ids[place]).raw for place in self._checked.made_at)
-        return b"".join([_IDS, *made])
+        if not answer.truncated:
+            return b"".join([_IDS, *made])
+        place_of = {id: place for place, id in enumerate(answer.ids)}
+        places = [_PLACE.pack(place_of[id]) for id in answer.truncated_ids]
+        return b"".join([_IDS_AND_TRUNCATED, _COUNT.pack(answer.truncated, len(places)), *places, *made])
 
     def decode(self, stored: bytes) -> UpsertResult:
-        if not stored.startswith(_IDS):  # stored by an older version
+        if not stored.startswith((_IDS, _IDS_AND_TRUNCATED)):  # stored by an older version
             return wire.decode(stored, UpsertResult)
+        truncated, places, end = 0, [], 1
+        if stored.startswith(_IDS_AND_TRUNCATED):
+            truncated, named = _COUNT.unpack_from(stored, 1)
+            end = 1 + _COUNT.size + _PLACE.size * named
+            places = [place for (place,) in _PLACE.iter_unpack(stored[1 + _COUNT.size : end])]
         ids = list(self._checked.ids)
         for at, place in enumerate(self._checked.made_at):
-            ids[place] = str(DocumentId(stored[1 + 16 * at : 17 + 16 * at]))
-        return UpsertResult(upserted=len(ids), ids=ids)
+            ids[place] = str(DocumentId(stored[end + 16 * at : end + 16 * (at + 1)]))
+        return UpsertResult(
+            upserted=len(ids), ids=ids, truncated=truncated, truncated_ids=[ids[place] for place in places]
+        )
 
 
 def expiry(clock: Clock) -> datetime:

@@ -231,6 +231,9 @@ class CollectionHandle(Bound):
         Each has an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`. Raises
         InvalidArgument with the path of the invalid value, such as `documents[3].vector`, and
         QuotaExceeded if storage or the document count would exceed its limit.
+
+        The result names documents whose text is longer than the embedding model accepts (`truncated`,
+        `truncated_ids`): their vectors ignore its end.
         """
         return self._perform(docs.UpsertDocuments(**self._where, documents=documents))
 
