@@ -9,10 +9,10 @@ import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from akidb.api.fair_slots import FairSlots
-from akidb.domain.errors import Overloaded, Unavailable
+from akidb.domain.errors import AkiDBError, Internal, Overloaded, Unavailable
 from akidb.observe import context
 from akidb.observe.right_of_way import Traffic, begin
 from akidb.operations import Work
@@ -123,20 +123,13 @@ class Workers:
     ) -> T:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        context = contextvars.copy_context()
-
-        def work() -> None:
-            begin(self._traffic.work(is_long=is_long))
-            try:
-                value = context.run(function)
-            except BaseException as error:  # noqa: BLE001 - re-raised where the result is awaited
-                loop.call_soon_threadsafe(_fail, answer, error)
-            else:
-                loop.call_soon_threadsafe(_give, answer, value)
-
+        task = _Task(loop, answer, contextvars.copy_context(), function, self._traffic, is_long)
         # Not `run_in_executor`, which chains two futures per call.
-        pool.submit(work)
-        return await answer
+        pool.submit(task.run)
+        try:
+            return await answer
+        finally:
+            del answer, task, function  # an error has this frame in its traceback: they would be a cycle
 
     @property
     def refusing(self) -> bool:
@@ -151,6 +144,37 @@ class Workers:
         """Wait for running work and stop the threads."""
         for pool in (self._pool, self._streams, *self._aside.values()):
             pool.shutdown()
+
+
+class _Task(NamedTuple):
+    """A call in a thread, and the future of its result on the event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    answer: "asyncio.Future[Any]"
+    context: contextvars.Context
+    function: Callable[[], Any]
+    traffic: Traffic
+    is_long: bool
+
+    def run(self) -> None:
+        begin(self.traffic.work(is_long=self.is_long))
+        try:
+            value = self.context.run(self.function)
+        except BaseException as error:  # noqa: BLE001 - re-raised where the result is awaited
+            self.loop.call_soon_threadsafe(_fail, self.answer, _without_frames(error))
+        else:
+            self.loop.call_soon_threadsafe(_give, self.answer, value)
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Return the error. If it is one that is told, not logged, forget where it was raised.
+
+    The frames there keep what the request had in memory, such as 50 rows of a megabyte, for as long as the
+    error lives.
+    """
+    if isinstance(error, AkiDBError) and not isinstance(error, Internal):
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def _give(answer: "asyncio.Future[T]", value: T) -> None:

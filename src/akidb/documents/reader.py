@@ -33,6 +33,7 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     require,
 )
+from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, Row, Scanned, Selection
 from akidb.ports.limits import AnswerTooLarge, Deadline
 from akidb.sql.answers import SqlAnswers, limit_bytes
@@ -162,7 +163,7 @@ class SqlDocumentReader:
         found, size = [], 0
         streamed = statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=wanted)
         with closing(streamed) as rows:
-            for row in rows:
+            for row in giving_way(rows):
                 size += _size(row, include)
                 if size > most_bytes:
                     raise AnswerTooLarge

@@ -10,21 +10,26 @@ import os
 import secrets
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from akidb.domain.errors import Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
+T = TypeVar("T")
+
 MAX_CONCURRENT_HASHES = 2
 """Each takes 64 MiB and one thread per lane: more concurrent hashes are not faster on four cores."""
 MAX_WAITING_HASHES = 8
 """More are refused: they would take seconds, and hashes that are tried out would delay those of users."""
 TURN_TIMEOUT_SECONDS = 60.0
+NICENESS = 15
+"""How much lower the priority of a hash is: eight lanes together weigh a quarter of one thread."""
 SALT_BYTES, TAG_BYTES = 16, 32
 
 
@@ -53,7 +58,7 @@ class Passwords:
     def hash(self, password: str) -> str:
         """Return the hash of a password with a new salt, as a string that includes its parameters."""
         with self._turn():
-            return self._hasher.hash(_prepared(password))
+            return _apart(lambda: self._hasher.hash(_prepared(password)))
 
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password matches. Without a hash return False after the same time."""
@@ -61,7 +66,7 @@ class Passwords:
 
         with self._turn():
             try:
-                return self._hasher.verify(password_hash or self._decoy, _prepared(password))
+                return _apart(lambda: self._hasher.verify(password_hash or self._decoy, _prepared(password)))
             except VerifyMismatchError:
                 return False
             except InvalidHashError:
@@ -81,7 +86,9 @@ class Passwords:
         salt = hashlib.sha256(b"akidb idempotency\0" + key.encode()).digest()[:SALT_BYTES]
         passes, memory, lanes = self._cost
         with self._turn():
-            tag = hash_secret_raw(_prepared(password), salt, passes, memory, lanes, TAG_BYTES, Type.ID)
+            tag = _apart(
+                lambda: hash_secret_raw(_prepared(password), salt, passes, memory, lanes, TAG_BYTES, Type.ID)
+            )
         return tag.hex()
 
     @cached_property
@@ -118,8 +125,7 @@ class Passwords:
             if not self._turns.acquire(timeout=TURN_TIMEOUT_SECONDS):
                 raise Overloaded("password")
             try:
-                with _on_half_of_the_cores():
-                    yield
+                yield
             finally:
                 self._turns.release()
         except (HashingError, VerificationError) as error:  # no memory, no threads
@@ -130,28 +136,37 @@ class Passwords:
             self._places.release()
 
 
-@contextmanager
-def _on_half_of_the_cores() -> Iterator[None]:
-    """Keep this thread, and the threads that a hash starts for its lanes, on half of the process's cores.
+def _apart(hash_one: Callable[[], T]) -> T:
+    """Compute a hash in a thread that leaves the cores to all others.
 
-    Each hash has four lanes, so that two would otherwise compete with everything else on eight threads. Only
-    where a thread can choose its cores, as on Linux.
+    The threads for the lanes of the hash inherit that. It is a new one each time, which takes little beside
+    the hash, since a thread cannot raise its priority again.
+    """
+    made: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            _leave_cores_to_others()
+            made.set_result(hash_one())
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="akidb-password", daemon=True).start()
+    return made.result()
+
+
+def _leave_cores_to_others() -> None:
+    """Keep the current thread on half of the process's cores, behind what else wants to use them.
+
+    Only where a thread has cores and a priority of its own, as on Linux.
     """
     if not hasattr(os, "sched_setaffinity"):
-        yield
         return
     allowed = os.sched_getaffinity(0)
-    half = sorted(allowed)[len(allowed) // 2 :]
-    try:
-        os.sched_setaffinity(0, half)
-    except OSError:  # forbidden here, or a core went away
-        yield
-        return
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.sched_setaffinity(0, allowed)
+    with suppress(OSError):  # forbidden here, or a core went away
+        os.sched_setaffinity(0, sorted(allowed)[len(allowed) // 2 :])
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def _prepared(password: str) -> bytes:

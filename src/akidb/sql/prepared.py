@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from itertools import chain, count, islice
+from time import perf_counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,8 +27,13 @@ Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 
 STREAMED_ROWS = 1_000
 """Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
-FETCHED_ROWS = 50
-"""Rows read at a time from a file; a row may have megabytes."""
+FIRST_ROWS, FETCHED_ROWS = 4, 50
+"""Rows read at a time from a file, at first and at most."""
+FETCH_SECONDS = 0.001
+"""If reading takes longer, since rows may have megabytes, fewer are read at a time.
+
+Callers look at limits between two reads, and let short requests go first.
+"""
 
 WIDE_ROWS = 8
 """Rows with JSON that are read at a time."""
@@ -323,9 +329,14 @@ class Prepared:
         self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any], at_once: int
     ) -> Iterator[list[tuple[Any, ...]]]:
         with closing(self._execute(connection, compiled, parameters)) as cursor:
-            while rows := cursor.fetchmany(min(at_once, FETCHED_ROWS)):
+            most = min(at_once, FETCHED_ROWS)
+            number, began = min(most, FIRST_ROWS), perf_counter()
+            while rows := cursor.fetchmany(number):
                 checkpoint()
+                is_slow = perf_counter() - began > FETCH_SECONDS
+                number = max(1, number // 4) if is_slow else min(number * 2, most)
                 yield rows
+                began = perf_counter()
 
     def _fetched(
         self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -192,7 +193,22 @@ def test_hash_uses_half_of_the_cores(cheap: Passwords, monkeypatch: pytest.Monke
     with pytest.raises(Unavailable) if fails else nullcontext():
         cheap.hash(SECRET)
     assert seen == [[2, 3, 4]]
-    assert cores[0] == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_hash_goes_behind_other_threads(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+    hash_one = argon2.PasswordHasher.hash
+
+    def observed(self: argon2.PasswordHasher, *args: Any, **kwargs: Any) -> str:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return hash_one(self, *args, **kwargs)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", observed)
+    cheap.hash(SECRET)
+    assert seen == [min(19, before + passwords.NICENESS)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_hash_leaves_its_thread_on_all_cores(cheap: Passwords) -> None:
