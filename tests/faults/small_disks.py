@@ -1,12 +1,11 @@
 """Disks that tests can fill on demand.
 
 A limit on the size of files works everywhere, and SQLite says IOERR; a limit on its pages works everywhere
-and it says FULL; a small file system of its own is the real thing, where the machine allows it.
+and it says FULL; a small file system of its own is the real thing. `own_disks.py` runs its tests in a
+namespace where this process may not mount it.
 """
 
 import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from akidb.sql.sqlite import _engine
+from own_disks import mounted
 
 Fill = Callable[[bool], None]
 """Makes the disk full, or free again."""
@@ -81,24 +81,3 @@ def small_file_system(directory: Path) -> Iterator[tuple[Path, Fill]]:
 
     with mounted(directory, f"size={DISK_BYTES}"):
         yield directory / "data", fill
-
-
-@contextmanager
-def mounted(directory: Path, options: str) -> Iterator[None]:
-    """A file system in memory."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "akidb-test", directory], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", directory], check=True)
-
-
-def may_mount(directory: Path) -> bool:
-    """Whether this machine lets its tests mount file systems."""
-    if sys.platform != "linux":
-        return False
-    try:
-        with mounted(directory, "size=4096"):
-            return True
-    except (OSError, subprocess.CalledProcessError):
-        return False

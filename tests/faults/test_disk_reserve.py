@@ -1,7 +1,6 @@
 """The reserve of a disk: growing writes are refused before it is used, and deleting works on a full disk."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 from fault_tools import add_tenant, at, disagreements, documents, failure, opened, unsound
-from small_disks import may_mount, mounted
 
 from akidb.domain.errors import StorageFull
 from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
@@ -36,12 +34,11 @@ from akidb.operations.tenants import (
 from akidb.operations.upkeep import MaintainStores
 from akidb.operations.users import CreateUser
 from akidb.sql.room import BALLAST_BYTES, LEFT_BYTES, Room
+from own_disks import mounted
 
 MIB = 2**20
 RESERVE = 4 * MIB
 VECTOR = [1.0] * 16
-with tempfile.TemporaryDirectory() as probe:
-    MAY_MOUNT = may_mount(Path(probe))
 
 
 class _Free:
@@ -247,7 +244,7 @@ def _filled(directory: Path) -> Iterator[Callable[[], None]]:
     path.unlink(missing_ok=True)
 
 
-@pytest.mark.skipif(not MAY_MOUNT, reason="needs a file system of its own")
+@pytest.mark.own_disk
 def test_deletes_and_purges_work_on_a_disk_that_others_filled(tmp_path: Path) -> None:
     with mounted(tmp_path, "size=32m"), _filled(tmp_path) as fill:
         data = tmp_path / "data"

@@ -1,7 +1,6 @@
 """Full disk: a clear error, no partial writes, and recovery when space is available again."""
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fault_tools import add_tenant, at, disagreements, documents, failure, unsound
 from fault_tools import opened as opened_with
-from small_disks import Fill, limited_files, limited_pages, may_mount, small_file_system
+from small_disks import Fill, limited_files, limited_pages, small_file_system
 
 from akidb.deployment.local import LocalOperations
 from akidb.domain.errors import Unavailable
@@ -37,8 +36,7 @@ FULL = frozenset({"Unavailable", "StorageFull"})
 REASON = re.compile(
     r"there is no space left on the disk|it may be full|No space left on device|File too large"
 )
-with tempfile.TemporaryDirectory() as probe:
-    MAKERS = [limited_files, limited_pages, *([small_file_system] if may_mount(Path(probe)) else [])]
+MAKERS = [limited_files, limited_pages, pytest.param(small_file_system, marks=pytest.mark.own_disk)]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
