@@ -39,6 +39,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Free space that only operations that release space, such as deleting, may use; 0 disables it."""
     max_answer_bytes: int = 32 * 2**20
     """Maximum size of the documents in one answer; a list ends early, a search or get for more is refused."""
+    wait_seconds: float = 10.0
+    """How long an operation above its tenant's `qps_quota` waits; 0 raises `RateLimited` at once.
+    A server does not wait: its clients do."""
     filter_timeout_seconds: float = 30.0
     """How long one operation may compare documents with a filter."""
     retention_seconds: int = 7 * 24 * 3600
@@ -122,6 +125,8 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("tracing", "must be on or off")
     if not 0 <= settings.slow_operation_seconds < inf:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
+    if not 0 <= settings.wait_seconds < inf:
+        raise InvalidArgument("wait_seconds", "must be 0 or a finite positive number")
     if not 0 < settings.filter_timeout_seconds < inf:
         raise InvalidArgument("filter_timeout_seconds", "must be a finite positive number")
     if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:

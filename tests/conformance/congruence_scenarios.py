@@ -323,6 +323,16 @@ def quotas(db: akidb.Client, saw: Transcript) -> None:
     saw(notes.upsert, [{"id": "d000", "vector": vectors(1)[0], "text": "x" * 100}])
     saw(notes.delete, ["d000"])
     saw(tenant.usage)
+    tenant.update(storage_quota_bytes=None)
+    saw(notes.upsert, [{"id": "d000", "vector": vectors(1)[0], "text": "x" * 100}])
+    saw(tenant.usage)
+    free = {"memory_quota_bytes": None, "storage_quota_bytes": None, "qps_quota": None}
+    saw(db.tenants.create, "Free", slug="free", **free)
+    saw(db.tenants.get, "free")
+    saw(db.tenants.get_or_create, "Free", slug="free", **free)
+    saw(db.tenants.get_or_create, "Free", slug="free", qps_quota=200)
+    saw(tenant.update, qps_quota=2**63 - 1)  # the number that is stored for no limit
+    saw(tenant.update, qps_quota=-1)
     hurried = made(db, "hurried")
     db.tenants.get("hurried").update(qps_quota=1)
     for _ in range(4):

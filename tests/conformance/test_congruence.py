@@ -33,7 +33,7 @@ def deployments(
     """Connections by deployment name. Each deployment has its own data, as every scenario runs on each."""
     places = {name: tmp_path_factory.mktemp(name) for name in ("one", "two", "three", "four", "five", "six")}
     databases = [postgres_server.url() for _ in range(2)]
-    local: dict[str, Any] = {"models_dir": str(models)}
+    local: dict[str, Any] = {"models_dir": str(models), "wait_seconds": 0}
     with (
         server(places["three"] / "data", models),
         server(places["four"] / "data", models) as tcp,
@@ -43,12 +43,12 @@ def deployments(
         yield {
             "directory": lambda: akidb.connect(places["one"], **local),
             "sqlite": lambda: akidb.connect(f"sqlite:///{places['two']}/data", **local),
-            "socket": lambda: akidb.connect(places["three"] / "data"),
-            "http": lambda: akidb.connect(tcp),
+            "socket": lambda: akidb.connect(places["three"] / "data", wait_seconds=0),
+            "http": lambda: akidb.connect(tcp, wait_seconds=0),
             "aio-directory": lambda: awaited(places["six"], **local),
-            "aio-http": lambda: awaited(awaited_tcp),
+            "aio-http": lambda: awaited(awaited_tcp, wait_seconds=0),
             "postgresql": lambda: akidb.connect(databases[0], **local),
-            "postgresql-http": lambda: akidb.connect(postgresql_tcp),
+            "postgresql-http": lambda: akidb.connect(postgresql_tcp, wait_seconds=0),
         }
     for url in databases:
         postgres_server.drop(url)

@@ -17,6 +17,7 @@ from history import History
 from writing_child import TENANTS, write
 
 from akidb.client.connect import bind
+from akidb.domain.entities import limit_of
 from akidb.domain.errors import Unavailable
 from akidb.operations.documents import CountDocuments, ScanDocuments
 from akidb.operations.tenants import GetUsage, ListTenants
@@ -70,7 +71,7 @@ class Lists(threading.Thread):
         with closing(self._operations), suppress(Unavailable):
             while True:
                 usage = self._operations.perform(GetUsage(tenant="a"))
-                if usage.storage_bytes.used > usage.storage_bytes.limit or usage.collections < 2:
+                if usage.storage_bytes.used > limit_of(usage.storage_bytes.limit) or usage.collections < 2:
                     self.wrong.append(str(usage))
                 self._operations.perform(CountDocuments(**at("a", "x")._asdict(), filter={"n": {"$gte": 0}}))
                 self._operations.perform(ScanDocuments(**at("a", "y")._asdict(), limit=50))

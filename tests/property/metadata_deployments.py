@@ -57,7 +57,7 @@ class Clock:
         """Have every deployment that is opened from now on go by this clock, and hash cheaply."""
         patch.setattr(composition, "_clock_of", lambda _: _Shown(self))
         patch.setattr(composition, "_unix_ms", lambda _: next(self._milliseconds))
-        patch.setattr(composition, "RateLimiter", lambda _: RateLimiter(lambda: self.seconds))
+        patch.setattr(composition, "RateLimiter", lambda *_, **__: RateLimiter(lambda: self.seconds))
         patch.setattr(composition, "Passwords", partial(Passwords, Cost(1, 8, 1)))
         # Each denied password has an audit entry, as in a minute of its own.
         minutes = itertools.count(0.0, WINDOW_SECONDS).__next__

@@ -36,7 +36,7 @@ class World:
         models = (
             Path(tempfile.gettempdir(), "akidb-no-models") if isinstance(place, str) else place / "models"
         )
-        self.settings = Settings(models_dir=str(models), default_model="hash", **settings)
+        self.settings = Settings(models_dir=str(models), default_model="hash", wait_seconds=0, **settings)
         self.ops = self.connect()
 
     @property

@@ -36,8 +36,8 @@ class Tenants(Twin[sync.Tenants]):
         """Create a tenant, with the status `active` (the default) or `provisioning`.
 
         The slug is derived from the name if omitted, with a suffix if a tenant with another name or
-        external ID has that slug; omitted quotas have their defaults. Raises AlreadyExists if the slug or
-        external ID is taken, even by a deleted tenant.
+        external ID has that slug; omitted quotas have their defaults, and None is unlimited. Raises
+        AlreadyExists if the slug or external ID is taken, even by a deleted tenant.
         """
         return TenantHandle(await self._threads(self._sync.create, name, slug=slug, **options), self._threads)
 
@@ -167,9 +167,9 @@ class TenantHandle(Twin[sync.TenantHandle]):
     slug = Field[str]()
     status = Field[TenantStatus]()
     external_id = Field[str | None]()
-    memory_quota_bytes = Field[int]()
-    storage_quota_bytes = Field[int]()
-    qps_quota = Field[int]()
+    memory_quota_bytes = Field[int | None]()
+    storage_quota_bytes = Field[int | None]()
+    qps_quota = Field[int | None]()
     metadata = Field[dict[str, Any]]()
     version = Field[int]()
     created_at = Field[datetime]()
@@ -204,7 +204,10 @@ class TenantHandle(Twin[sync.TenantHandle]):
         await self._threads(self._sync.refresh)
 
     async def update(self, *, if_version: int | None = None, **changes: Unpack[TenantFields]) -> None:
-        """Change fields; omitted fields keep their values. `metadata` is replaced as a whole."""
+        """Change fields; omitted ones keep their values. `metadata` is replaced as a whole.
+
+        A quota of None is unlimited.
+        """
         await self._threads(self._sync.update, if_version=if_version, **changes)
 
     async def activate(self, *, if_version: int | None = None) -> None:

@@ -72,7 +72,7 @@ def serve(
         stores, connections = share_descriptors(
             settings.max_open_stores, LIMITS.connections, kept=LIMITS.local_connections + 2 * SPARE
         )
-        settings = replace(settings, max_open_stores=stores)
+        settings = replace(settings, max_open_stores=stores, wait_seconds=0)  # its clients wait
         limits = replace(LIMITS, connections=connections)
         operations = open_local(target, settings)
         try:

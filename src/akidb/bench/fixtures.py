@@ -37,7 +37,7 @@ def fresh_store() -> Iterator[LocalOperations]:
 
 def prepare(operations: Any) -> None:
     """Create the tenant, database and collection that the suites write to."""
-    operations.perform(CreateTenant(name="bench", qps_quota=UNLIMITED))
+    operations.perform(CreateTenant(name="bench", qps_quota=None))
     operations.perform(CreateDatabase(tenant="bench", name="bench"))
     operations.perform(
         CreateCollection(tenant="bench", database="bench", name="documents", dimension=DIMENSION)

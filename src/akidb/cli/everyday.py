@@ -37,8 +37,8 @@ COLUMNS: dict[Any, tuple[str, ...]] = {
 """The columns of a list, by entity."""
 
 _PROVISIONING = {"status": TenantStatus.PROVISIONING, "state": DatabaseState.PROVISIONING}
-_OPTIONS = {"memory_quota_bytes": "memory-quota", "storage_quota_bytes": "storage-quota", "qps_quota": "qps"}
-_NAMES = {field: option.replace("-", "_") for field, option in _OPTIONS.items()}
+_QUOTAS = {"memory_quota_bytes": "memory-quota", "storage_quota_bytes": "storage-quota", "qps_quota": "qps"}
+_NAMES = {field: option.replace("-", "_") for field, option in _QUOTAS.items()}
 _PLACES = {"tenant": "T", "database": "D", "collection": "C"}
 _METAVARS = {int: "N", dict: "JSON"}
 
@@ -149,18 +149,28 @@ def _options(row: Operation) -> Iterator[_Option]:
 
 
 def _valued(row: Operation, name: str, parse: Parser, help: str) -> Iterator[_Option]:
-    option = _OPTIONS.get(name, _dashed(name))
+    option = _QUOTAS.get(name, _dashed(name))
     metavar = _metavar(row, name)
     if name.endswith("_bytes"):
         parse, metavar, help = parse_size, "SIZE", f"{help} For example 32GiB, 10GB, or a number of bytes."
+    if name in _QUOTAS:
+        parse, metavar, help = (
+            _or_unlimited(parse),
+            f"{metavar}|unlimited",
+            help.replace("null", "`unlimited`"),
+        )
     completion = _completion(row.fields[name].words)
     annotation = Annotated[
         str | None, typer.Option(f"--{option}", metavar=metavar, help=help, autocompletion=completion)
     ]
     parameter = _parameter(option.replace("-", "_"), annotation, default=None)
     yield _Option(name, parameter, _reading(parse, name))
-    if row.verb == "update" and name in row.nullable and name != "if_version":
+    if row.verb == "update" and name in row.nullable.difference(_QUOTAS, {"if_version"}):
         yield _Option(name, _flag(f"no_{name}", f"no-{option}", "Remove the value."), _choosing(None))
+
+
+def _or_unlimited(parse: Parser) -> Parser:
+    return lambda text, name: None if text == "unlimited" else parse(text, name)
 
 
 def _reading(parse: Parser, name: str) -> Callable[[Any], Any]:

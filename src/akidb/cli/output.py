@@ -47,7 +47,7 @@ class Output:
             import msgspec
 
             fields = value if isinstance(value, Mapping) else msgspec.structs.asdict(value)
-            self._print_table(None, [(name, shown(item)) for name, item in fields.items()])
+            self._print_table(None, [(name, _field(name, item)) for name, item in fields.items()])
 
     def page(self, page: Page[Any], columns: Sequence[str]) -> None:
         """Print a page of entities: JSON, or one row per entity with these columns."""
@@ -169,6 +169,11 @@ class Output:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, such as `1 match` or `2,000 matches`."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def _field(name: str, value: Any) -> str:
+    is_quota = name.endswith(("_quota", "_quota_bytes"))
+    return "unlimited" if is_quota and value is None else shown(value)
 
 
 def shown(value: Any) -> str:

@@ -15,14 +15,18 @@ def usage(session: Session, tenant: TenantArgument) -> None:
     """Show each quota with its limit and exact usage."""
     value = session.operations.perform(GetUsage(tenant=tenant))
     rows = [
-        ("storage_bytes", value.storage_bytes.used, value.storage_bytes.limit),
-        ("memory_bytes", value.memory_bytes.used, value.memory_bytes.limit),
-        ("qps", None, value.qps.limit),
+        ("storage_bytes", value.storage_bytes.used, _limit(value.storage_bytes.limit)),
+        ("memory_bytes", value.memory_bytes.used, _limit(value.memory_bytes.limit)),
+        ("qps", None, _limit(value.qps.limit)),
         ("documents", value.documents, None),
         ("databases", value.databases, None),
         ("collections", value.collections, None),
     ]
     session.out.rows(value, ("", "used", "limit"), rows)
+
+
+def _limit(quota: int | None) -> int | str:
+    return "unlimited" if quota is None else quota
 
 
 everyday.add(app, "tenant", "activate", "suspend", "delete", "restore", "purge")

@@ -47,7 +47,7 @@ def bind(
     """Return the operations for a target, resolved as in `connect`."""
     where = resolve(target)
     if is_server(where):
-        return _remote(where, timeout_seconds)
+        return _remote(where, timeout_seconds, settings.wait_seconds)
     from akidb.deployment.local import open_local
     from akidb.deployment.owner import DirectoryHeld
 
@@ -59,15 +59,15 @@ def bind(
         if not held.socket.is_socket():
             held.add_note("that socket was removed; the server binds it again within seconds")
             raise
-        return _remote(_socket_url(held.socket), timeout_seconds)
+        return _remote(_socket_url(held.socket), timeout_seconds, settings.wait_seconds)
 
 
-def _remote(url: str, timeout_seconds: float) -> "Operations":
+def _remote(url: str, timeout_seconds: float, wait_seconds: float) -> "Operations":
     from akidb.client.http import HttpOperations
 
     if not timeout_seconds > 0:
         raise InvalidArgument("timeout_seconds", "must be more than 0")
-    return HttpOperations(url, timeout_seconds=timeout_seconds)
+    return HttpOperations(url, timeout_seconds=timeout_seconds, wait_seconds=wait_seconds)
 
 
 def resolve(target: Target) -> str | Path:

@@ -105,7 +105,7 @@ class Runtime:
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
         index = ExactIndex()
-        limiter = RateLimiter(time.monotonic)
+        self.limiter = limiter = RateLimiter(time.monotonic, wait_seconds=settings.wait_seconds)
         models = local_models(settings)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         signals = Signals()
@@ -189,6 +189,7 @@ class Runtime:
         """Wait for the running operations, finish what is pending, and close the stores."""
         hide(self)
         self.maintenance.stop()
+        self.limiter.stop(CLOSED)
         self.admission.drain(CLOSED)
         self.denials.flush()
         if self.purging.unfinished:  # no reader is left

@@ -6,7 +6,7 @@ from akidb.settings import Settings
 SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
     *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
-    "disk_reserve_bytes",
+    *("disk_reserve_bytes", "wait_seconds"),
     *("max_answer_bytes", "filter_timeout_seconds"),
 )
 

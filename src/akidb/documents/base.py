@@ -10,7 +10,7 @@ from akidb.documents.checksums import damaged, is_sound
 from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader, read_control
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, StoreId
 from akidb.domain.lifecycle import Access
@@ -84,7 +84,7 @@ class SqlTenantStore:
                 .values(
                     tenant_version=tenant.version,
                     tenant_status=tenant.status,
-                    storage_quota_bytes=tenant.storage_quota_bytes,
+                    storage_quota_bytes=limit_of(tenant.storage_quota_bytes),
                 ),
                 self._sql.own,
             )

@@ -12,12 +12,20 @@ import msgspec
 
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
+from akidb.domain.names import MAX_INTEGER
 
+UNLIMITED = MAX_INTEGER
+"""The number that stands for no limit in databases and in 1.x manifests; in entities it is None."""
 DEFAULT_MEMORY_QUOTA_BYTES = 32 * 2**30
 DEFAULT_STORAGE_QUOTA_BYTES = 2**40
 DEFAULT_QPS_QUOTA = 200
 DEFAULT_MAX_DOCUMENT_COUNT = 50_000_000
 MIN_DIMENSION, MAX_DIMENSION = 16, 4096
+
+
+def limit_of(quota: int | None) -> int:
+    """Return a quota as a number to compare with."""
+    return UNLIMITED if quota is None else quota
 
 
 class Metric(StrEnum):
@@ -53,9 +61,10 @@ class Tenant(Entity, frozen=True, kw_only=True):
     name: str
     slug: str
     status: TenantStatus = TenantStatus.ACTIVE
-    memory_quota_bytes: int = DEFAULT_MEMORY_QUOTA_BYTES
-    storage_quota_bytes: int = DEFAULT_STORAGE_QUOTA_BYTES
-    qps_quota: int = DEFAULT_QPS_QUOTA
+    memory_quota_bytes: int | None = DEFAULT_MEMORY_QUOTA_BYTES
+    """A quota of None is unlimited."""
+    storage_quota_bytes: int | None = DEFAULT_STORAGE_QUOTA_BYTES
+    qps_quota: int | None = DEFAULT_QPS_QUOTA
     placement: str | None = None
     metadata: dict[str, Any] = {}
     version: int = 1
@@ -158,16 +167,16 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit and its current usage."""
+    """A limit, None if there is none, and its current usage."""
 
-    limit: int
+    limit: int | None
     used: int
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit in operations per second."""
+    """A limit in operations per second, None if there is none."""
 
-    limit: int
+    limit: int | None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

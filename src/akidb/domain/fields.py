@@ -51,6 +51,7 @@ from akidb.domain.names import (
     check_label,
     check_name,
     check_password,
+    check_quota,
     check_slug,
     check_text,
     check_word,
@@ -111,6 +112,11 @@ def whole(help: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> Meta:
     """Declare an integer field with inclusive bounds."""
     check = partial(check_integer, minimum=minimum, maximum=maximum)
     return field(check, help, minimum=minimum, maximum=maximum)
+
+
+def quota(help: str) -> Meta:
+    """Declare a quota: null, or the largest integer, is no limit."""
+    return field(check_quota, f"{help}; null for no limit.", minimum=0, maximum=MAX_INTEGER)
 
 
 def text(help: str, maximum_bytes: int) -> Meta:
@@ -208,9 +214,9 @@ FirstStatus = Annotated[
 ]
 Status = Annotated[TenantStatus, word(TenantStatus, "The tenant's status.")]
 Sort = Annotated[TenantSort, word(TenantSort, "Sort order; a leading minus means descending, as in -name.")]
-MemoryQuota = Annotated[int, whole("Maximum memory of the tenant's indexes per process, in bytes.")]
-StorageQuota = Annotated[int, whole("Maximum size of the tenant's live documents, in bytes.")]
-QpsQuota = Annotated[int, whole("Maximum document, search and embedding operations per second.")]
+MemoryQuota = Annotated[int, quota("Maximum memory of the tenant's indexes per process, in bytes")]
+StorageQuota = Annotated[int, quota("Maximum size of the tenant's live documents, in bytes")]
+QpsQuota = Annotated[int, quota("Maximum document and search operations per second")]
 JsonObject = Annotated[Mapping[str, Any], field(check_object, "A JSON object.", wire=dict[str, Any])]
 Reason = Annotated[str, text("The reason; recorded in the audit log.", MAX_REASON_BYTES)]
 

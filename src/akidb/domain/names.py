@@ -155,6 +155,12 @@ def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MA
     return value
 
 
+def check_quota(value: object, field: str) -> int | None:
+    """Check a quota, and return the largest integer as None: unlimited."""
+    checked = check_integer(value, field)
+    return None if checked == MAX_INTEGER else checked
+
+
 def check_flag(value: object, field: str) -> bool:
     """Check a boolean; other truthy or falsy values are refused."""
     if type(value) is not bool:

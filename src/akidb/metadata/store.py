@@ -8,6 +8,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
+from akidb.domain.entities import limit_of
 from akidb.domain.errors import Damaged, Unavailable
 from akidb.domain.ids import TenantId
 from akidb.metadata import schema
@@ -97,7 +98,7 @@ class SqlMetadataTransaction:
 
     def _answers_used(self, tenant_id: TenantId | None) -> tuple[int, int] | None:
         found = _ANSWERS.first(self._connection, tenant_id=tenant_id)
-        return None if found is None else (found[0], min(MAX_ANSWERS_BYTES, limit_bytes(found[1])))
+        return None if found is None else (found[0], min(MAX_ANSWERS_BYTES, limit_bytes(limit_of(found[1]))))
 
     @cached_property
     def legacy_manifests(self) -> SqlLegacyManifests:

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from akidb.domain.entities import AuditResult, Metric, UserRole
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
-from akidb.sql.types import Enumerated, Id, Instant, JsonObject
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject, Quota
 
 schema = sa.MetaData()
 
@@ -27,9 +27,9 @@ tenants = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("status", Enumerated(TenantStatus), nullable=False),
-    sa.Column("memory_quota_bytes", sa.BigInteger, nullable=False),
-    sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
-    sa.Column("qps_quota", sa.BigInteger, nullable=False),
+    sa.Column("memory_quota_bytes", Quota, nullable=False),
+    sa.Column("storage_quota_bytes", Quota, nullable=False),
+    sa.Column("qps_quota", Quota, nullable=False),
     sa.Column("placement", sa.Text),
     sa.Column("metadata", JsonObject, nullable=False),
     *_versioned(),

@@ -43,9 +43,9 @@ class CreateTenant(Request[Tenant], kw_only=True, frozen=True):
     slug: Slug | None = None
     external_id: ExternalId | None = None
     status: FirstStatus = TenantStatus.ACTIVE
-    memory_quota_bytes: MemoryQuota | None = None
-    storage_quota_bytes: StorageQuota | None = None
-    qps_quota: QpsQuota | None = None
+    memory_quota_bytes: MemoryQuota | UnsetType | None = UNSET
+    storage_quota_bytes: StorageQuota | UnsetType | None = UNSET
+    qps_quota: QpsQuota | UnsetType | None = UNSET
     metadata: JsonObject | None = None
 
 
@@ -98,9 +98,9 @@ class UpdateTenant(InTenant[Tenant], kw_only=True, frozen=True):
     name: TenantName | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
     external_id: ExternalId | UnsetType | None = UNSET
-    memory_quota_bytes: MemoryQuota | UnsetType = UNSET
-    storage_quota_bytes: StorageQuota | UnsetType = UNSET
-    qps_quota: QpsQuota | UnsetType = UNSET
+    memory_quota_bytes: MemoryQuota | UnsetType | None = UNSET
+    storage_quota_bytes: StorageQuota | UnsetType | None = UNSET
+    qps_quota: QpsQuota | UnsetType | None = UNSET
     metadata: JsonObject | UnsetType = UNSET
     if_version: Version | None = None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError
 from akidb.domain.ids import TenantId
 from akidb.domain.upkeep import Finding
@@ -81,7 +81,9 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
     tenant, collections = before
     if tenant == after[0]:
         found += _difference("the tenant's status", tenant.status, state.tenant_status)
-        found += _difference("the storage quota", tenant.storage_quota_bytes, state.storage_quota_bytes)
+        found += _difference(
+            "the storage quota", limit_of(tenant.storage_quota_bytes), state.storage_quota_bytes
+        )
     known = {control.collection_id: control for control in controls}
     unchanged = {collection.collection_id: (database, collection) for database, collection in after[1]}
     for pair in collections:

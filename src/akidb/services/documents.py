@@ -18,7 +18,7 @@ from akidb.domain.documents import (
     SearchStatistics,
     UpsertResult,
 )
-from akidb.domain.entities import Scope
+from akidb.domain.entities import Scope, limit_of
 from akidb.domain.errors import Damaged, InvalidArgument
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
@@ -199,7 +199,7 @@ class DocumentService:
         tenant = scope.tenant
         for attempt in range(SEARCH_ATTEMPTS):
             # The last attempt reads the snapshot itself, in case rows change constantly.
-            quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else tenant.memory_quota_bytes
+            quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else limit_of(tenant.memory_quota_bytes)
             with self._stores.existing(tenant.tenant_id) as store:
                 if store is None:
                     break

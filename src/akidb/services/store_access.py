@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.observe.logs import logger
@@ -245,7 +245,10 @@ def is_behind(tenant: Tenant, collections: int, state: ControlState, known: int)
     return (
         state.tenant_version == 0
         or known < collections
-        or (state.tenant_version < tenant.version and told != (tenant.status, tenant.storage_quota_bytes))
+        or (
+            state.tenant_version < tenant.version
+            and told != (tenant.status, limit_of(tenant.storage_quota_bytes))
+        )
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
+from msgspec import UnsetType
+
 from akidb.domain.documents import Page
 from akidb.domain.entities import (
     DEFAULT_MEMORY_QUOTA_BYTES,
@@ -93,9 +95,9 @@ class TenantService:
             name=asked.name,
             slug=slug,
             status=asked.status,
-            memory_quota_bytes=_or(asked.memory_quota_bytes, DEFAULT_MEMORY_QUOTA_BYTES),
-            storage_quota_bytes=_or(asked.storage_quota_bytes, DEFAULT_STORAGE_QUOTA_BYTES),
-            qps_quota=_or(asked.qps_quota, DEFAULT_QPS_QUOTA),
+            memory_quota_bytes=_given(asked.memory_quota_bytes, DEFAULT_MEMORY_QUOTA_BYTES),
+            storage_quota_bytes=_given(asked.storage_quota_bytes, DEFAULT_STORAGE_QUOTA_BYTES),
+            qps_quota=_given(asked.qps_quota, DEFAULT_QPS_QUOTA),
             metadata=dict(asked.metadata or {}),
             created_at=change.now,
             updated_at=change.now,
@@ -229,5 +231,5 @@ def _record(
         change.add_to_outbox(tenant.tenant_id, "tenant", tenant.tenant_id)
 
 
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
+def _given(value: int | UnsetType | None, default: int) -> int | None:
+    return default if isinstance(value, UnsetType) else value

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
+from akidb.domain.entities import UNLIMITED, limit_of
 from akidb.domain.ids import EntityId
 from akidb.domain.json import canonical
 
@@ -83,6 +84,20 @@ class JsonObject(UserDefinedType[dict[str, Any]]):
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Convert from the database value."""
         return msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Quota(UserDefinedType[int]):
+    """A limit; None is stored as the largest integer, so that statements can compare it."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Converter:  # noqa: ARG002
+        """Convert None to the largest integer."""
+        return limit_of
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
+        """Convert the largest integer to None."""
+        return lambda value: None if value == UNLIMITED else value
 
 
 class Enumerated(UserDefinedType[StrEnum]):

@@ -1,12 +1,13 @@
 """The token bucket of `qps_quota`, with a clock set by the test."""
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
 
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import RateLimited
+from akidb.domain.errors import RateLimited, Unavailable
 from akidb.domain.ids import TenantId
 from akidb.services.rate import RateLimiter
 
@@ -87,6 +88,100 @@ def test_tenants_have_separate_buckets(limiter: RateLimiter) -> None:
 
 def test_zero_quota_allows_nothing(limiter: RateLimiter) -> None:
     assert take_all(limiter, replace(AKI, qps_quota=0)) == 0
+
+
+def test_no_quota_allows_everything(limiter: RateLimiter) -> None:
+    for _ in range(10_000):
+        limiter.take(replace(AKI, qps_quota=None))
+
+
+class Sleeps:
+    """The event of a limiter: waiting for it lets the clock run on, and is noted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.waited: list[float] = []
+        self.is_set = False
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return self.is_set
+
+    def set(self) -> None:
+        self.is_set = True
+
+
+@pytest.fixture
+def sleeps(clock: Clock) -> Sleeps:
+    return Sleeps(clock)
+
+
+@pytest.fixture
+def patient(clock: Clock, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+    limiter = RateLimiter(clock, wait_seconds=2)
+    monkeypatch.setattr(limiter, "_stopped", sleeps)
+    return limiter
+
+
+def test_callers_wait_in_the_order_of_their_calls(patient: RateLimiter, clock: Clock, sleeps: Sleeps) -> None:
+    for _ in range(13):  # at the same moment, as by 13 threads
+        patient.take(AKI)
+    assert sleeps.waited == pytest.approx([0.1, 0.2, 0.3])
+    clock.seconds += 0.3  # their three tokens became due
+    patient.take(AKI)
+    assert sleeps.waited[3:] == pytest.approx([0.1])
+
+
+def test_caller_is_refused_who_would_wait_too_long(
+    patient: RateLimiter, clock: Clock, sleeps: Sleeps
+) -> None:
+    assert take_all(patient, AKI) == 10 + 20
+    with pytest.raises(RateLimited) as caught:
+        patient.take(AKI)
+    assert caught.value.retry_after_seconds == pytest.approx(2.1)
+    assert len(sleeps.waited) == 20  # the refused ones did not wait, and took nothing
+    clock.seconds += 0.1
+    patient.take(AKI)
+    assert sleeps.waited[-1] == pytest.approx(2)
+
+
+def test_waiting_keeps_the_rate(patient: RateLimiter, clock: Clock, sleeps: Sleeps) -> None:
+    started = clock.seconds
+    for _ in range(1_000):
+        patient.take(AKI)
+        clock.seconds += sleeps.waited.pop() if sleeps.waited else 0
+    assert clock.seconds - started == pytest.approx((1_000 - 10) / 10, abs=0.2)
+
+
+def test_lower_quota_does_not_wait_for_what_a_higher_one_owes(patient: RateLimiter, sleeps: Sleeps) -> None:
+    take_all(patient, replace(AKI, qps_quota=1_000))
+    with pytest.raises(RateLimited) as caught:
+        patient.take(replace(AKI, qps_quota=1))
+    assert caught.value.retry_after_seconds == pytest.approx(3)
+
+
+def test_zero_quota_is_refused_without_waiting(patient: RateLimiter, sleeps: Sleeps) -> None:
+    assert take_all(patient, replace(AKI, qps_quota=0)) == 0
+    assert not sleeps.waited
+
+
+def test_stopped_limiter_wakes_who_waits(clock: Clock) -> None:
+    limiter = RateLimiter(clock, wait_seconds=3600)
+    for _ in range(10):
+        limiter.take(AKI)
+    refused: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            limiter.take(AKI)
+        except Unavailable as error:
+            refused.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    limiter.stop("the connection is closed")
+    waiter.join(30)
+    assert [str(error) for error in refused] == ["the connection is closed"]
 
 
 def test_quota_change_takes_effect_immediately(limiter: RateLimiter, clock: Clock) -> None:

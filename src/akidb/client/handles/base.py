@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any, Generic, Literal, Never, NoReturn, TypeVar
 
+from msgspec import UNSET
+
 from akidb.domain.documents import Include, Page
 from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from akidb.domain.ids import EntityId
@@ -88,7 +90,12 @@ def wanted(request: type[Request[Any]], fields: Mapping[str, Any]) -> dict[str, 
     rules = OPERATIONS[request].fields
     if unknown := fields.keys() - rules.keys():
         raise TypeError(f"unknown field {min(unknown)}")
-    return {name: rules[name].check(value, name) for name, value in fields.items() if value is not None}
+    defaults = OPERATIONS[request].defaults
+    return {
+        name: value if value is None else rules[name].check(value, name)
+        for name, value in fields.items()
+        if value is not None or defaults.get(name) is UNSET
+    }
 
 
 def require_same(entity: str, shown: str, found: object, fields: Mapping[str, Any]) -> None:

@@ -41,9 +41,9 @@ class TenantFields(TypedDict, total=False):
     name: str
     slug: str
     external_id: str | None
-    memory_quota_bytes: int
-    storage_quota_bytes: int
-    qps_quota: int
+    memory_quota_bytes: int | None
+    storage_quota_bytes: int | None
+    qps_quota: int | None
     metadata: dict[str, Any]
 
 
@@ -56,8 +56,8 @@ class Tenants(Bound):
         """Create a tenant, with the status `active` (the default) or `provisioning`.
 
         The slug is derived from the name if omitted, with a suffix if a tenant with another name or
-        external ID has that slug; omitted quotas have their defaults. Raises AlreadyExists if the slug or
-        external ID is taken, even by a deleted tenant.
+        external ID has that slug; omitted quotas have their defaults, and None is unlimited. Raises
+        AlreadyExists if the slug or external ID is taken, even by a deleted tenant.
         """
         return self._handle(self._perform(tenants.CreateTenant(name=name, slug=slug, **options)))
 
@@ -226,9 +226,9 @@ class TenantHandle(Bound):
     slug = Field[str]()
     status = Field[TenantStatus]()
     external_id = Field[str | None]()
-    memory_quota_bytes = Field[int]()
-    storage_quota_bytes = Field[int]()
-    qps_quota = Field[int]()
+    memory_quota_bytes = Field[int | None]()
+    storage_quota_bytes = Field[int | None]()
+    qps_quota = Field[int | None]()
     metadata = Field[dict[str, Any]]()
     version = Field[int]()
     created_at = Field[datetime]()
@@ -270,7 +270,10 @@ class TenantHandle(Bound):
         self._entity = self._perform(tenants.GetTenant(tenant=self.id))
 
     def update(self, *, if_version: int | None = None, **changes: Unpack[TenantFields]) -> None:
-        """Change fields; omitted fields keep their values. `metadata` is replaced as a whole."""
+        """Change fields; omitted ones keep their values. `metadata` is replaced as a whole.
+
+        A quota of None is unlimited.
+        """
         self._entity = self._perform(tenants.UpdateTenant(tenant=self.id, **changes, if_version=if_version))
 
     def activate(self, *, if_version: int | None = None) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from akidb.client.http.vectors import sendable, sendable_rows
 from akidb.domain.batches import check_fields
@@ -19,9 +20,16 @@ __all__ = ["Embeddings", "ModelInfo", "body_of", "model_path", "query_of", "with
 
 
 def body_of(row: Operation, request: Request[Any]) -> dict[str, object] | None:
-    """Return the members of a JSON body, or None for no body. Only a PATCH sends None values."""
+    """Return the members of a JSON body, or None for no body.
+
+    None is sent where it differs from an absent field.
+    """
     is_patch = row.method == "PATCH"
-    said = {name: value for name, value in row.given(request).items() if value is not None or is_patch}
+    said = {
+        name: value
+        for name, value in row.given(request).items()
+        if value is not None or row.defaults.get(name) is UNSET
+    }
     if "documents" in said:
         said["documents"] = _documents(said["documents"])
     if "vector" in said:

@@ -1,6 +1,7 @@
 """All operations, over HTTP."""
 
 from collections.abc import Callable, Mapping
+from time import monotonic, sleep
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from akidb.client.http import codecs
 from akidb.client.http.caller import Caller, query_text
 from akidb.client.http.transport import Transport
 from akidb.domain.documents import Include
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import InvalidArgument, RateLimited
 from akidb.operations import OPERATIONS, Operation, Request
 from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
 
@@ -23,8 +24,13 @@ MAX_QUERY_CHARACTERS = 4096
 class HttpOperations:
     """`akidb.operations.Operations` on a server. Thread-safe."""
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        """Connect to `http://HOST:PORT`, `https://...`, or a server's socket at `unix:///PATH`."""
+    def __init__(self, url: str, *, timeout_seconds: float, wait_seconds: float = 0) -> None:
+        """Connect to `http://HOST:PORT`, `https://...`, or a server's socket at `unix:///PATH`.
+
+        A request that exceeds the tenant's rate limit is sent again when the server says, if that is within
+        `wait_seconds` of the call.
+        """
+        self._wait_seconds = wait_seconds
         self._caller = Caller(Transport(url, timeout_seconds=timeout_seconds))
 
     def perform(self, request: Request[A], **ends: Any) -> A:
@@ -36,13 +42,23 @@ class HttpOperations:
                 "must be the data directory or the database: stop the server and migrate it directly",
             )
         request = row.checked(request)
-        by_hand = _BY_HAND.get(type(request))
-        answer: Any = self._ask(row, request, ends) if by_hand is None else by_hand(self._caller, request)
-        return answer  # type: ignore[no-any-return]  # as the row says
+        give_up_at = monotonic() + self._wait_seconds
+        while True:
+            try:
+                return self._send(row, request, ends)  # type: ignore[no-any-return]  # as the row says
+            except RateLimited as error:
+                wait_seconds = error.retry_after_seconds
+                if error.fields.get("limit") == 0 or monotonic() + wait_seconds > give_up_at:
+                    raise
+            sleep(wait_seconds)
 
     def close(self) -> None:
         """Close the connections. Later calls raise Unavailable."""
         self._caller.close()
+
+    def _send(self, row: Operation, request: Request[Any], ends: Mapping[str, Any]) -> Any:
+        by_hand = _BY_HAND.get(type(request))
+        return self._ask(row, request, ends) if by_hand is None else by_hand(self._caller, request)
 
     def _ask(self, row: Operation, request: Request[Any], ends: Mapping[str, Any]) -> Any:
         places = {name: _escaped(getattr(request, name)) for name in row.places}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Tenant
+from akidb.domain.entities import DEFAULT_QPS_QUOTA, DEFAULT_STORAGE_QUOTA_BYTES, Tenant, limit_of
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import TenantId
 from akidb.domain.json import (
@@ -29,7 +29,7 @@ from akidb.domain.json import (
     type_name,
 )
 from akidb.domain.lifecycle import TenantStatus
-from akidb.domain.names import check_integer, check_slug
+from akidb.domain.names import check_quota, check_slug
 
 FIELDS = frozenset(
     {
@@ -82,8 +82,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     invalid_slug: str | None
     """The invalid slug as text to be shown; None if the slug is absent or valid."""
     status: TenantStatus
-    storage_quota_bytes: int
-    qps_quota: int
+    storage_quota_bytes: int | None
+    """A quota of None is unlimited: the largest integer."""
+    qps_quota: int | None
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -222,12 +223,12 @@ class _Reader:
             return TenantStatus.ACTIVE
         return STATUSES[value]
 
-    def _quota(self, quotas: dict[str, Any], name: str, default: int) -> int:
+    def _quota(self, quotas: dict[str, Any], name: str, default: int) -> int | None:
         value = quotas.get(name)
         if value is None:
             return default
         try:
-            return check_integer(value, f"quotas.{name}")
+            return check_quota(value, f"quotas.{name}")
         except InvalidArgument as error:
             self._refuse(error.field, error.reason)
             return default
@@ -264,8 +265,8 @@ def content_hash(of: Manifest | Tenant, manifest_sha256: bytes) -> bytes:
         of.tenant_id.raw.hex(),
         of.name,
         of.status,
-        of.storage_quota_bytes,
-        of.qps_quota,
+        limit_of(of.storage_quota_bytes),
+        limit_of(of.qps_quota),
         of.metadata,
         of.created_at,
         of.updated_at,

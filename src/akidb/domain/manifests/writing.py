@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from akidb.domain.entities import Tenant
+from akidb.domain.entities import Tenant, limit_of
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import TenantStatus
 from akidb.domain.manifests.reading import Manifest, read_manifest
@@ -35,7 +35,7 @@ def new_manifest(tenant: Tenant) -> bytes:
         "status": STATUSES[tenant.status],
         "created_at": _instant(tenant.created_at),
         "updated_at": _instant(tenant.updated_at),
-        "quotas": {name: getattr(tenant, field) for name, field in _QUOTAS.items()},
+        "quotas": {name: limit_of(getattr(tenant, field)) for name, field in _QUOTAS.items()},
         "metadata": tenant.metadata,
     }
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
@@ -71,7 +71,7 @@ def _changes(manifest: Manifest, tenant: Tenant, slug: str) -> dict[str, Any]:
         if getattr(tenant, field) != getattr(manifest, field):
             changes[field] = _instant(getattr(tenant, field))
     quotas = _Quotas(
-        (name, getattr(tenant, field))
+        (name, limit_of(getattr(tenant, field)))
         for name, field in _QUOTAS.items()
         if getattr(tenant, field) != getattr(manifest, field)
     )
