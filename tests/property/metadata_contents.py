@@ -192,9 +192,9 @@ class Model(Tenancy):
         return self.used(owner["tenant_id"])
 
     @staticmethod
-    def _take(quota: str, limit: int, used: int, requested: int) -> None:
+    def _take(quota: str, limit: int | None, used: int, requested: int) -> None:
         """A write that makes nothing larger passes, also where a limit was lowered."""
-        if requested > 0 and used + requested > limit:
+        if limit is not None and requested > 0 and used + requested > limit:
             raise QuotaExceeded(quota, limit, used, requested)
 
     # Copies.

@@ -161,6 +161,8 @@ class World:
     def take_token(self, tenant: Row) -> None:
         """A bucket of one second."""
         rate, key = tenant["qps_quota"], (self.request.runtime, tenant["tenant_id"])
+        if rate is None:
+            return
         if rate == 0:
             raise RateLimited(0, 1.0)
         tokens, since = self.buckets.get(key, (rate, self.seconds))

@@ -107,8 +107,8 @@ class EntityRules(Machine):
             name=TENANT_NAMES,
             slug=st.sampled_from(["aki-labs", "cafe", "t1", "t2"]),
             external_id=EXTERNAL_IDS,
-            storage_quota_bytes=QUOTAS.filter(lambda value: value is not None),
-            qps_quota=RATES.filter(lambda value: value is not None),
+            storage_quota_bytes=QUOTAS,
+            qps_quota=RATES,
             metadata=METADATA,
         ),
     )

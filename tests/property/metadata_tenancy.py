@@ -29,8 +29,14 @@ COLLECTION_DEFAULTS: Row = {
     "hnsw_ef_construction": 128,
     "max_document_count": 50_000_000,
 }
+QUOTAS = ("memory_quota_bytes", "storage_quota_bytes", "qps_quota")
 UNSAID: dict[str, Row] = {
-    "tenant": {**dict.fromkeys(TENANT_DEFAULTS), "slug": None, "status": "active"},
+    "tenant": {
+        **dict.fromkeys(TENANT_DEFAULTS),
+        **dict.fromkeys(QUOTAS, "the default"),
+        "slug": None,
+        "status": "active",
+    },
     "collection": {**dict.fromkeys(COLLECTION_DEFAULTS), "metric": "cosine"},
 }
 """What a request says where its caller said nothing: two that differ in this are two requests."""
@@ -48,6 +54,11 @@ SLUGS = {
 """The slug that each of these names is given."""
 
 
+def unlimited(given: Row) -> Row:
+    """The same, with None for quotas of the largest integer."""
+    return {name: None if name in QUOTAS and value == 2**63 - 1 else value for name, value in given.items()}
+
+
 class Tenancy(World):
     """What every call about them answers."""
 
@@ -61,7 +72,9 @@ class Tenancy(World):
     # Tenants.
 
     def tenant_create(self, name: str, *, slug: str | None = None, **given: Any) -> Row:
-        values = TENANT_DEFAULTS | {field: value for field, value in given.items() if value is not None}
+        given = unlimited(given)
+        said = {field: value for field, value in given.items() if value is not None or field in QUOTAS}
+        values = TENANT_DEFAULTS | said
         values |= {"name": name, "slug": slug}
 
         def effect() -> Row:
@@ -121,6 +134,8 @@ class Tenancy(World):
         ]
 
     def tenant_update(self, tenant: str, *, if_version: int | None = None, **changes: Any) -> Row:
+        changes = unlimited(changes)
+
         def effect(row: Row) -> Row:
             self.require("metadata_write", tenant=row)
             if canonical({name: row[name] for name in changes}) == canonical(changes):

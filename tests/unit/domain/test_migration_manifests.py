@@ -182,8 +182,12 @@ def test_invalid_quota_is_reported(name: str, value: Any) -> None:
     assert fault.startswith(f"quotas.{name}: must be a whole number")
 
 
-def test_largest_quota_is_accepted() -> None:
-    assert read(quotas={"max_storage_bytes": 2**63 - 1}).storage_quota_bytes == 2**63 - 1
+def test_largest_quota_is_unlimited_and_written_as_it_was() -> None:
+    manifest = read(quotas={"max_storage_bytes": 2**63 - 1, "api_rate_limit_per_second": 2**63 - 2})
+    assert (manifest.storage_quota_bytes, manifest.qps_quota) == (None, 2**63 - 2)
+    again = read_manifest(new_manifest(tenant(manifest, qps_quota=None)))
+    assert again is not None
+    assert (again.storage_quota_bytes, again.qps_quota) == (None, None)
 
 
 def test_null_metadata_becomes_empty() -> None:
