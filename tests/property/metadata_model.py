@@ -239,7 +239,8 @@ class World:
     # How things go and come back.
 
     def delete(self, kind: str, row: Row) -> None:
-        gone = {"_before": row[STATES[kind]], STATES[kind]: DELETED[kind], "deleted_at": self.now}
+        later = max(self.now, row["updated_at"])  # the clock may have stepped back
+        gone = {"_before": row[STATES[kind]], STATES[kind]: DELETED[kind], "deleted_at": later}
         self.act(kind, "delete", row, gone)
 
     def restore(self, kind: str, row: Row) -> Row:
