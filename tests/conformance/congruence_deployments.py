@@ -122,6 +122,7 @@ def awaited(target: str | Path, **settings: Any) -> Iterator[akidb.Client]:
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z")
 _PATH = re.compile(r": /\S+ does not exist")
 """What a server does not say over TCP."""
 
@@ -179,5 +180,6 @@ class Transcript:
             return [self._plain(item) for item in value]
         text = value if value is None or isinstance(value, int | float | str) else enc_hook(value)
         if isinstance(text, str):
+            text = _TIME.sub("<time>", text)
             return _ID.sub(lambda found: self._ids.setdefault(found[0], f"<id {len(self._ids)}>"), text)
         return text

@@ -89,12 +89,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+NOT_COMPARED = {"reason", "deleted_at", "purge_at"}
+"""Fields of errors that the model does not know."""
+
+
 def outcome(call: Callable[[], Any]) -> Outcome:
     """What a call comes to. Of a wrong argument the field counts, its reason is prose."""
     try:
         return "ok", plain(call())
     except AkiDBError as error:
-        fields = {name: value for name, value in error.fields.items() if name != "reason"}
+        fields = {name: value for name, value in error.fields.items() if name not in NOT_COMPARED}
+        if "deleted_at" in error.fields:  # who has the name
+            del fields["id"]
         return error.code, fields
 
 

@@ -96,7 +96,12 @@ class Tenancy(World):
             *(f"{slug[: 62 - digits].rstrip('-')}-{digest[:digits]}" for digits in range(8, 15)),
         ):
             holders = [row for row in self.all("tenant") if row["slug"] == made]
-            if all(row["name"] == name and external_id in {None, row["external_id"]} for row in holders):
+            if all(
+                row.get("deleted_at") is None
+                and row["name"] == name
+                and external_id in {None, row["external_id"]}
+                for row in holders
+            ):
                 break
         return made
 

@@ -138,10 +138,16 @@ def a_quota_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_cursor_skips_one(patch: pytest.MonkeyPatch) -> None:
-    def page(inner: Any, found: list[Any], limit: int, cursor_of: Any) -> Any:
-        return inner(found, limit, lambda last: cursor_of(found[limit] if len(found) > limit else last))
+    def page(inner: Any, read: Any, limit: int, cursor_of: Any) -> Any:
+        found: list[Any] = []
 
-    wrapped(patch, rows, "page", page)
+        def reading(number: int) -> Any:
+            found[:] = got = read(number)
+            return got
+
+        return inner(reading, limit, lambda last: cursor_of(found[limit] if len(found) > limit else last))
+
+    wrapped(patch, rows, "readable_page", page)
 
 
 def a_stale_version_is_taken(patch: pytest.MonkeyPatch) -> None:

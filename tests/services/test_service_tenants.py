@@ -275,7 +275,7 @@ def test_deleted_tenant_is_hidden_with_its_contents(world: World) -> None:
     [deleted] = world.ops.perform(ListTenants(deleted=True)).items
     assert (deleted.status, deleted.tenant_id) == ("decommissioned", made.tenant_id)
     with pytest.raises(AlreadyExists):
-        world.tenant()
+        world.tenant(slug="aki-labs")
 
 
 @pytest.mark.parametrize("before", [TenantStatus.ACTIVE, TenantStatus.SUSPENDED])

@@ -109,7 +109,8 @@ class Runtime:
         models = local_models(settings)
         self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
         signals = Signals()
-        transactions = Transactions(self.metadata, self.stores, ids, clock, signals)
+        retention = timedelta(seconds=settings.retention_seconds)
+        transactions = Transactions(self.metadata, self.stores, ids, clock, signals, retention)
         copies = self.place.copies
         self.purging = Purging(self.metadata, self.stores, limiter, copies)
         self.denials = Denials(transactions)
@@ -121,7 +122,7 @@ class Runtime:
             copies=copies,
             ids=ids,
             clock=clock,
-            retention=timedelta(seconds=settings.retention_seconds),
+            retention=retention,
             disk=self.place.disk,
             keep_place=self.place.keep,
             denials=self.denials,

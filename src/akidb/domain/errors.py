@@ -4,8 +4,21 @@ Each adapter translates driver errors to these in one place; each front end maps
 statuses in one table. `code` and the field names are part of the API.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+MAX_SHOWN = 200
+"""Characters of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, of bounded length: text in quotes, objects and lists as JSON."""
+    if isinstance(value, Mapping | list | tuple):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = repr(str(value))
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 class AkiDBError(Exception):
@@ -54,10 +67,10 @@ class AlreadyExists(AkiDBError):
 
     def __init__(self, entity: str, field: str, value: object, *, message: str | None = None) -> None:
         super().__init__(
-            message or f"{entity} with {field} {str(value)!r} already exists",
+            message or f"{entity} with {field} {shown(value)} already exists",
             entity=entity,
             field=field,
-            value=str(value),
+            value=shown(value) if isinstance(value, Mapping | list | tuple) else str(value),
         )
 
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from akidb.domain.archives import ImportConflict, ImportReport
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import AkiDBError, AlreadyExists, InvalidState
+from akidb.domain.errors import AkiDBError, AlreadyExists, Damaged, InvalidState
 from akidb.ports.archive import TENANT_TABLES, Rows, TenantRecord
 from akidb.ports.metadata import MetadataTransaction
 from akidb.services.archive_checks import Contents
@@ -40,12 +40,15 @@ def taken(field: str, value: str) -> ImportConflict:
 
 def is_free_slug(tx: MetadataTransaction, slug: str) -> bool:
     """Whether no tenant has that slug, deleted ones included."""
-    return not any(tx.tenants.find(slug, deleted=deleted) for deleted in (False, True))
+    try:
+        return not any(tx.tenants.find(slug, deleted=deleted) for deleted in (False, True))
+    except Damaged:
+        return False
 
 
 def _free_external_id(tx: MetadataTransaction, external_id: str) -> bool:
     return not any(
-        tx.tenants.list(status=None, external_id=external_id, deleted=deleted, limit=1, cursor=None).items
+        tx.tenants.count(external_id=external_id, deleted=deleted)  # also damaged ones
         for deleted in (False, True)
     )
 

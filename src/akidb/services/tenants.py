@@ -26,6 +26,7 @@ from akidb.operations.declare import OPERATIONS, InTenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.search import VectorIndex
 from akidb.services.answer_limits import AnswerLimits
+from akidb.services.archive_conflicts import is_free_slug
 from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.purging import DAMAGED, Purging
 from akidb.services.scope_cache import tenant_for
@@ -76,17 +77,31 @@ class TenantService:
             except AlreadyExists as error:
                 if error.fields["field"] != "slug":
                     raise
-                holder = self._holder(slug)
-                if holder is not None:  # else it was purged meanwhile
-                    another = None if _is_same(holder, asked) else next(slugs, None)
+                if not self._is_free(slug):  # else it was purged meanwhile
+                    another = None if self._is_same(slug, asked) else next(slugs, None)
                     if another is None:
                         raise
                     slug = another
 
-    def _holder(self, slug: str) -> Tenant | None:
-        """Return the tenant with this slug, also a deleted one."""
+    def _is_free(self, slug: str) -> bool:
         with self._metadata.read() as tx:
-            return tx.tenants.find(slug) or tx.tenants.find(slug, deleted=True)
+            return is_free_slug(tx, slug)
+
+    def _is_same(self, slug: str, asked: ask.CreateTenant) -> bool:
+        """Return whether the tenant that has a slug is the one that a request would create again.
+
+        A deleted one is not: the name is given to a new tenant, under another slug.
+        """
+        try:
+            with self._metadata.read() as tx:
+                holder = tx.tenants.find(slug)
+        except Damaged:
+            return False
+        return (
+            holder is not None
+            and holder.name == asked.name
+            and asked.external_id in {None, holder.external_id}
+        )
 
     def _add(self, change: Change, asked: ask.CreateTenant, slug: str) -> Tenant:
         tenant = Tenant(
@@ -197,11 +212,6 @@ def _slugs(asked: ask.CreateTenant) -> Iterator[str]:
     slug = derive_slug(asked.name)
     key = asked.name if asked.external_id is None else f"{asked.name}\n{asked.external_id}"
     return islice(chain([slug], alternative_slugs(slug, key.encode())), MAX_SLUGS)
-
-
-def _is_same(holder: Tenant, asked: ask.CreateTenant) -> bool:
-    """Whether the tenant that has a slug is the one that a request would create again."""
-    return holder.name == asked.name and asked.external_id in {None, holder.external_id}
 
 
 def _move(

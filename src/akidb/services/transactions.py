@@ -5,11 +5,11 @@ idempotency key; then the outbox entry is applied to the tenant's store.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from akidb.domain.entities import AuditEntry, AuditResult, Collection, Database, Tenant, User
-from akidb.domain.errors import Damaged, PreconditionFailed, Unavailable
+from akidb.domain.errors import AlreadyExists, Damaged, PreconditionFailed, Unavailable
 from akidb.domain.ids import AuditEntryId, EntityId, IdGenerator, TenantId
 from akidb.observe import context
 from akidb.operations.declare import Operation, Request
@@ -19,6 +19,7 @@ from akidb.ports.clock import Clock
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.outbox import OutboxSubject
 from akidb.services.idempotency import KeptValue, expiry, recalled, request_key
+from akidb.services.name_holders import explained
 from akidb.services.retries import retried
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
@@ -91,7 +92,9 @@ class Transactions:
         ids: IdGenerator,
         clock: Clock,
         signals: Signals,
+        retention: timedelta,
     ) -> None:
+        self._retention = retention
         self._metadata = metadata
         self._stores = stores
         self._ids = ids
@@ -104,7 +107,10 @@ class Transactions:
         If the idempotency key was used before, return the stored response.
         """
         key = request_key(row, request) if row.changes else None
-        return self.run(key, row.answer, effect, tenant=getattr(request, "tenant", None))
+        try:
+            return self.run(key, row.answer, effect, tenant=getattr(request, "tenant", None))
+        except AlreadyExists as error:
+            raise explained(error, self._metadata, request, self._retention) from None
 
     def run(
         self,

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from akidb.domain.documents import Include, Page
 from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from akidb.domain.errors import shown as shown_in_error
 from akidb.domain.ids import EntityId
 from akidb.domain.json import canonical
 from akidb.operations.declare import OPERATIONS, Operations, Request
@@ -104,7 +105,7 @@ def require_same(entity: str, shown: str, found: object, fields: Mapping[str, An
         has = getattr(found, name)
         if canonical(has) == canonical(value):  # in Python 1 == True
             continue
-        said = "other metadata" if isinstance(value, dict) else f"the {name} {str(has)!r}, not {str(value)!r}"
+        said = f"the {name} {shown_in_error(has)}, not {shown_in_error(value)}"
         raise AlreadyExists(entity, name, value, message=f"{entity} {shown!r} already exists and has {said}")
 
 

@@ -119,9 +119,12 @@ class Tenants(Bound):
         if len(found) > 1:
             message = f"several tenants have the name {name!r}: give the slug or the external_id"
             raise AlreadyExists("tenant", "name", name, message=message)
-        if not found and self.list(name=name, deleted=True, limit=1):
-            message = f"a deleted tenant has the name {name!r}: restore or purge it, or give a slug"
-            raise AlreadyExists("tenant", "name", name, message=message)
+        if not found and (gone := self.list(name=name, deleted=True, limit=1)):
+            id, deleted_at = str(gone[0].id), f"{gone[0].deleted_at:%Y-%m-%dT%H:%M:%SZ}"
+            message = f"a deleted tenant has the name {name!r}: restore or purge tenant {id}, or give a slug"
+            error = AlreadyExists("tenant", "name", name, message=message)
+            error.fields |= {"id": id, "deleted_at": deleted_at}
+            raise error
         return found[0] if found else None
 
     def list(
