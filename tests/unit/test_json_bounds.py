@@ -3,6 +3,8 @@
 import gc
 import json
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +13,14 @@ from akidb.domain import json_batch, json_weight
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import decode_strict
 from akidb.domain.json_batch import decode_bounded
-from akidb.domain.json_weight import Weight, collector_paused, exact_weight, quick_weight
+from akidb.domain.json_weight import (
+    MAX_BLANK_BYTES,
+    MAX_PIECE_BYTES,
+    Weight,
+    collector_paused,
+    exact_weight,
+    quick_weight,
+)
 from akidb.operations import OPERATIONS
 from akidb.operations.documents import SearchDocuments, UpsertDocuments
 
@@ -155,3 +164,71 @@ def test_collector_is_paused_only_for_large_bodies() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("opening", "unit"),
+    [(b"", b" "), (b"", b"1"), (b"0.", b"1"), (b'"', b"x"), (b'"', "ä".encode()), (b'"', rb"\u0041")],
+    ids=["blanks", "digits", "fraction", "text", "utf-8", "escapes"],
+)
+@pytest.mark.parametrize("shape", [SEARCH, BATCH])
+def test_piece_that_no_field_can_have_is_refused_undecoded(
+    monkeypatch: pytest.MonkeyPatch, shape: type[Any], opening: bytes, unit: bytes
+) -> None:
+    monkeypatch.setattr(json_batch, "decode_strict", None)
+    monkeypatch.setattr(json_batch, "_batch_decoder", None)
+    body = b'{"text": ' + opening + unit * (2 * MAX_PIECE_BYTES // len(unit) + 1) + b'"}'
+    with pytest.raises(InvalidArgument, match="blanks of more than 8388608 bytes") as caught:
+        decode_bounded(body, shape)
+    assert caught.value.field == "body"
+
+
+def test_many_blanks_are_refused_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = b"1," + b" " * 100_000
+    vector = b'{"vector": [' + row * (MAX_BLANK_BYTES // len(row) + 20) + b"1]}"
+    monkeypatch.setattr(json_batch, "decode_strict", None)
+    with pytest.raises(InvalidArgument, match="blanks"):
+        decode_bounded(vector, SEARCH)
+
+
+def test_longest_text_with_every_character_escaped_is_decoded() -> None:
+    text = "\\u0041" * 2**20
+    batch: Any = decode_bounded(f'{{"documents": [{{"id": "a", "text": "{text}"}}]}}'.encode(), BATCH)
+    assert batch.documents[0].text == "A" * 2**20
+    search: Any = decode_bounded(f'{{"text": "{text}"}}'.encode(), SEARCH)
+    assert search.text == "A" * 2**20
+
+
+def test_blanks_of_an_indented_body_are_accepted() -> None:
+    search: Any = decode_bounded(json.dumps({"vector": [1.0] * 20_000}, indent=64).encode(), SEARCH)
+    assert search.vector == [1.0] * 20_000
+
+
+def test_batch_of_too_many_numbers_is_refused_undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_batch, "_batch_decoder", None)
+    body = b'{"documents": [{"id": "a", "vector": [' + b"1," * 16_000_001 + b"1]}]}"
+    with pytest.raises(InvalidArgument, match="commas"):
+        decode_bounded(body, BATCH)
+
+
+def test_long_calls_of_the_decoder_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most, lock = 0, 0, threading.Lock()
+    decode = decode_strict
+
+    def counted(body: bytes, shape: type[Any]) -> Any:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        value = decode(body, shape)
+        with lock:
+            at_work -= 1
+        return value
+
+    monkeypatch.setattr(json_batch, "decode_strict", counted)
+    bodies = [b'{"text": "' + b"x" * (json_batch.LONG_CALL_BYTES + number) + b'"}' for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda body: decode_bounded(body, SEARCH), bodies))
+    lengths = [len(each.text) for each in found]  # type: ignore[attr-defined]  # a search
+    assert lengths == [json_batch.LONG_CALL_BYTES + number for number in range(8)]
+    assert most == 1

@@ -4,7 +4,9 @@ The decoder holds the interpreter's lock for a whole call. On 64 MiB at once no 
 meanwhile, not even the one that answers health checks.
 """
 
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,6 +19,7 @@ from akidb.domain.json_weight import (
     MAX_VALUES,
     Body,
     check_batch_weight,
+    check_pieces,
     check_values,
     collector_paused,
     count,
@@ -24,6 +27,8 @@ from akidb.domain.json_weight import (
 
 LARGE_BYTES: Final = 64 * 1024
 """Bodies above this size take long to decode; a batch is decoded in pieces."""
+LONG_CALL_BYTES: Final = 2**20
+"""The decoder reads more than this one call at a time."""
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 """A document as JSON: text and metadata of 1 MiB each, every character escaped, and the longest vector."""
 _T = TypeVar("_T")
@@ -34,6 +39,18 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _batch_decoder = msgspec.json.Decoder(_Batch)
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _turn(body: Body) -> AbstractContextManager[object]:
+    """Return a lock for one long call of the decoder at a time.
+
+    A thread that waits for the interpreter, such as the one of the event loop, would otherwise wait for a
+    call of each thread that decodes.
+    """
+    return _one_at_a_time if len(body) > LONG_CALL_BYTES else nullcontext()
 
 
 def _at_once() -> None:
@@ -47,10 +64,12 @@ def decode_bounded(body: Body, shape: type[_T], between: Callable[[], None] = _a
 
     Raises InvalidArgument, also for more than 1,000,000 values; a batch of documents may have more.
     """
+    check_pieces(body)
     with collector_paused(body):
         if len(body) <= LARGE_BYTES or not _is_batch(shape):
             check_values(body, "body", MAX_VALUES)
-            return decode_strict(body, shape)
+            with _turn(body):
+                return decode_strict(body, shape)
         return _decode_batch(body, shape, between)
 
 
@@ -61,7 +80,8 @@ def _is_batch(shape: type[Any]) -> bool:
 def _decode_batch(body: Body, shape: type[_T], between: Callable[[], None]) -> _T:
     check_batch_weight(body)
     try:
-        raws = _batch_decoder.decode(body).documents
+        with _turn(body):
+            raws = _batch_decoder.decode(body).documents
     except (msgspec.ValidationError, RecursionError):
         return decode_strict(body, shape)  # which reports it
     except msgspec.DecodeError as error:

@@ -19,12 +19,19 @@ MAX_VALUES: Final = 1_000_000
 MAX_CONTAINERS: Final = 1_000_000
 """Lists and objects in a batch: 100 for each document of the largest one."""
 MAX_STRINGS: Final = 4_000_000
-"""Strings in a batch, the names of members included. Numbers are bounded by the size of the body."""
+"""Strings in a batch, the names of members included."""
+MAX_COMMAS: Final = 16_000_000
+"""Commas in a batch, and so numbers: the size of the body permits half as many of usual length."""
+MAX_PIECE_BYTES: Final = 8 * 2**20
+"""A string, a number or a row of blanks: a text of 1 MiB may be six times as long as JSON."""
+MAX_BLANK_BYTES: Final = 16 * 2**20
+"""Blanks in rows of at least 8 KiB."""
 MAX_DOCUMENT_VALUES: Final = 600_000
 """Values in a document: the longest vector, and metadata of 1 MiB."""
 LIGHT_BYTES: Final = 64 * 1024
 """A body of up to this size is decoded without a look at it."""
 _BLOCK_BYTES: Final = 2**20
+_BLANK_BLOCK_BYTES: Final = 4096
 _OTHERS = bytes(sorted(set(range(256)) - set(b'"[{,')))
 
 
@@ -51,14 +58,36 @@ def check_values(body: Body, field: str, most: int) -> None:
 
 
 def check_batch_weight(body: Body) -> None:
-    """Raise InvalidArgument if a batch contains too many lists and objects, or strings."""
+    """Raise InvalidArgument if a batch contains too many lists and objects, strings, or numbers."""
     weight = quick_weight(body)
-    if weight.containers > MAX_CONTAINERS or weight.strings > MAX_STRINGS:
+    if weight.containers > MAX_CONTAINERS or weight.strings > MAX_STRINGS or weight.commas > MAX_COMMAS:
         weight = exact_weight(body)
     if weight.containers > MAX_CONTAINERS:
         raise InvalidArgument("documents", f"must contain at most {MAX_CONTAINERS} lists and objects")
     if weight.strings > MAX_STRINGS:
         raise InvalidArgument("documents", f"must contain at most {MAX_STRINGS} strings")
+    if weight.commas > MAX_COMMAS:
+        raise InvalidArgument("documents", f"must contain at most {MAX_COMMAS} commas")
+
+
+def check_pieces(body: Body) -> None:
+    """Raise InvalidArgument for a string or a number that is too long for any field, or for too many blanks.
+
+    The decoder passes over each in one call, in which no other thread runs. A piece of more than twice the
+    limit is always found, since it has a block without a delimiter.
+    """
+    size = MAX_PIECE_BYTES
+    for at in range(0, len(body) - size + 1, size):
+        if all(body.find(delimiter, at, at + size) < 0 for delimiter in (b'"', b",", b"[", b"{", b"]", b"}")):
+            reason = f"must not contain a string, a number or blanks of more than {size} bytes"
+            raise InvalidArgument("body", reason)
+    if len(body) <= MAX_BLANK_BYTES:
+        return
+    with memoryview(body) as view:
+        starts = range(0, len(body), _BLANK_BLOCK_BYTES)
+        blank = sum(view[at : at + _BLANK_BLOCK_BYTES].tobytes().isspace() for at in starts)
+    if blank * _BLANK_BLOCK_BYTES > MAX_BLANK_BYTES:
+        raise InvalidArgument("body", f"must not contain more than {MAX_BLANK_BYTES} bytes of blanks")
 
 
 def quick_weight(body: Body) -> Weight:

@@ -10,6 +10,7 @@ import msgspec
 from akidb.domain.documents import UpsertResult
 from akidb.domain.ids import DocumentId
 from akidb.observe import context
+from akidb.observe.right_of_way import giving_way
 from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import KEPT_FOR, RequestKey, damaged_answer
@@ -107,5 +108,19 @@ def request_key(row: Operation, request: Request[Any], *, also: object = None) -
     path = (str(getattr(request, place)) for place in row.places)
     named = "\0".join([key, *path]).encode(errors="backslashreplace")
     arguments = [row.given(request), getattr(request, "if_version", None), also]
-    fingerprint = hashlib.sha256(wire.encode_ordered(arguments)).digest()
-    return RequestKey(row.name, hashlib.sha256(named).hexdigest(), fingerprint)
+    return RequestKey(row.name, hashlib.sha256(named).hexdigest(), _digest(arguments))
+
+
+def _digest(arguments: list[Any]) -> bytes:
+    """Return the SHA-256 of the JSON of the arguments. Documents are encoded one at a time."""
+    given, *rest = arguments
+    documents = given.get("documents")
+    if not isinstance(documents, list) or len(given) != 1:
+        return hashlib.sha256(wire.encode_ordered(arguments)).digest()
+    digest = hashlib.sha256(b'[{"documents":[')
+    before = b""
+    for document in giving_way(documents):
+        digest.update(before + wire.encode_ordered(document))
+        before = b","
+    digest.update(b"]}," + wire.encode_ordered(rest)[1:])
+    return digest.digest()
