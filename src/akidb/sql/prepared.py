@@ -213,7 +213,7 @@ class Prepared:
                 return Readable(map(compiled.sound, self._fetched(connection, compiled, parameters)))
         found = Readable()
         size = 0
-        rows = self._narrow(connection, compiled, parameters, most_bytes)
+        rows = self._narrow(connection, compiled, parameters, most_bytes, found)
         with closing(rows):
             for row in rows:
                 try:
@@ -228,6 +228,8 @@ class Prepared:
                         found.cut = True
                         break
                 found.append(made)
+        if found.cut and not any(each is not None for each in found):  # nothing to go on after
+            return self.readable(connection, damaged=damaged, **parameters)
         return found
 
     def first(self, connection: sa.Connection, **parameters: Any) -> Any:
@@ -284,8 +286,12 @@ class Prepared:
         compiled: _Compiled,
         parameters: Mapping[str, Any],
         most_bytes: int | None,
+        found: Readable,
     ) -> Generator[tuple[Any, ...], None, None]:
-        """Yield rows, also damaged ones, so that no more than `most_bytes` and one row are in memory."""
+        """Yield rows, also damaged ones, so that not many more than `most_bytes` are in memory at a time.
+
+        Sets `found.cut` if there are more.
+        """
         if most_bytes is None or not compiled.is_wide:
             yield from self._fetched(connection, compiled, parameters)
         elif connection.dialect.name != "postgresql":
@@ -293,13 +299,16 @@ class Prepared:
         else:
             driver = driver_of(connection)
             number = size = 0
+            stopped = False
             for (bytes_of_row,) in driver.execute(compiled.sizes, compiled.bind(parameters)):
                 number, size = number + 1, size + bytes_of_row
-                if size > most_bytes:
+                if size > most_bytes and number > 1:  # the last one is only to show that there are more
+                    stopped = True
                     break
             if number:
-                bound = {**parameters, "rows": min(parameters["rows"], number)}
+                bound = {**parameters, "rows": number}
                 yield from driver.execute(compiled.text, compiled.bind(bound)).fetchall()
+                found.cut = stopped
 
     def _raw(
         self, connection: sa.Connection, parameters: Mapping[str, Any], at_once: int
