@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from akidb.documents.rebuild import damage, fill_checksums, rebuild, unchecked
 from akidb.documents.repair import StoreFile, is_sound_without_log, read_store_file
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.domain.ids import StoreId, TenantId
@@ -23,7 +24,7 @@ from akidb.sql.schema_backups import SchemaBackups
 OPERATION = "store.repair"
 """Its name in the audit and in metrics. It has no row in the table: it needs the directory for itself."""
 
-Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget"]
+Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget", "rebuild", "fill_checksums"]
 
 
 class Repair(msgspec.Struct, kw_only=True, frozen=True):
@@ -115,6 +116,37 @@ class Repairing:
                     action="go on with what the file has; to keep the rest, put file and log back instead",
                 )
 
+            else:
+                yield from self._of_rows(tenant_id, found)
+
+    def _of_rows(self, tenant_id: TenantId, found: StoreFile) -> Iterator[Repair]:
+        """Yield the repairs within a store that can be opened."""
+        path = self._path(str(tenant_id))
+        with self._metadata.snapshot() as tx:
+            tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+            collections = tx.collections.all_of_tenant(tenant_id)
+            pending = tx.outbox.pending(tenant_id)
+        if tenant is None or (pending and not found.is_damaged):  # it has yet to be told something
+            return
+        with self._stores.exclusive(tenant_id):
+            wrong = damage(path, tenant, collections)
+            bare = unchecked(path)
+        if wrong:
+            yield Repair(
+                store=str(tenant_id),
+                problem="; ".join(wrong),
+                kind="rebuild",
+                action="write its states and counters anew, from the metadata and its documents, and discard"
+                " damaged deletions (readers of change feeds start over) and stored responses",
+            )
+        if bare:
+            yield Repair(
+                store=str(tenant_id),
+                problem=f"{bare} documents of an older version have no checksums",
+                kind="fill_checksums",
+                action="compute them; damage that is there already is not found then",
+            )
+
     def _is_behind(self, tenant_id: TenantId, found: StoreFile) -> bool:
         with self._metadata.snapshot() as tx:
             tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
@@ -153,6 +185,12 @@ class Repairing:
 
     def _repair(self, tenant_id: TenantId, kind: Kind) -> None:
         path = self._path(str(tenant_id))
+        if kind == "rebuild":
+            self._rebuild(tenant_id, path)
+            return
+        if kind == "fill_checksums":
+            fill_checksums(path)
+            return
         if kind == "set_aside":
             self._copies.set_aside(path)
         store_id: StoreId | None = None
@@ -173,6 +211,15 @@ class Repairing:
             else:
                 tx.stores.register(tenant_id, store_id)
                 _tell_everything(tx, tenant_id)
+
+    def _rebuild(self, tenant_id: TenantId, path: Path) -> None:
+        change = self._change()
+        with self._metadata.transaction() as tx:
+            change.tx = tx
+            change.audit(OPERATION, tenant_id, tenant_id, reason="rebuild")
+            tenant = tx.tenants.find(tenant_id) or tx.tenants.get(tenant_id, deleted=True)
+            collections = tx.collections.all_of_tenant(tenant_id)
+        rebuild(path, tenant, collections)
 
     def _has_tenant(self, tenant_id: TenantId) -> bool:
         with self._metadata.read() as tx:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents.checksums import content_checksum, damaged, is_sound, vector_checksum
+from akidb.documents.checksums import (
+    content_checksum,
+    damaged,
+    damaged_deletion,
+    deletion_checksum,
+    is_sound,
+    is_sound_deletion,
+    vector_checksum,
+)
 from akidb.documents.statements import IN_FILE, TenantSql
 from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
@@ -55,7 +63,7 @@ def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Sele
         )
         .where(*tables.own(documents), documents.c.collection_key == key)
         .order_by(documents.c.sequence),
-        sa.select(tombstones.c.sequence, tombstones.c.id)
+        sa.select(tombstones.c.sequence, tombstones.c.id, tombstones.c.checksum)
         .where(*tables.own(tombstones), tombstones.c.collection_key == key)
         .order_by(tombstones.c.sequence),
     )
@@ -83,7 +91,7 @@ class SqlStoreImage:
         rows: list[Any] = []
         size = 0
         for row in self._rows(self._documents, collection_id):
-            if not is_sound(row[:8]):
+            if not is_sound(row[:8]) or type(row.size_bytes) is not int:
                 raise damaged(row, collection_id)
             if rows and (len(rows) == PART_ROWS or size + row.size_bytes > PART_BYTES):
                 yield _documents(rows, dimension)
@@ -95,6 +103,9 @@ class SqlStoreImage:
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
         for rows in self._rows(self._tombstones, collection_id).partitions(PART_ROWS):
+            for row in rows:
+                if not is_sound_deletion(row.sequence, row.id, row.checksum):
+                    raise damaged_deletion(row.sequence, collection_id)
             yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
 
     def _rows(self, statement: sa.Select[Any], collection_id: CollectionId) -> sa.CursorResult[Any]:
@@ -133,7 +144,13 @@ class SqlStoreFiller:
                 connection.execute(
                     sa.insert(tables.tombstones),
                     [
-                        {**self._sql.columns, "collection_key": self._key, "sequence": sequence, "id": id}
+                        {
+                            **self._sql.columns,
+                            "collection_key": self._key,
+                            "sequence": sequence,
+                            "id": id,
+                            "checksum": deletion_checksum(id, sequence),
+                        }
                         for sequence, id in zip(part.sequences, part.ids, strict=True)
                     ],
                 )

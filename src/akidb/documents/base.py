@@ -1,21 +1,24 @@
 """One tenant's store, in its own file or in shared tables: reads, writes, control row, checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.documents.checksums import damaged, is_sound
+from akidb.documents import control_rows
+from akidb.documents.checksums import damaged, damaged_deletion, is_sound, is_sound_deletion
 from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader, read_control
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
-from akidb.domain.ids import CollectionId, StoreId
+from akidb.domain.ids import CollectionId, DatabaseId, StoreId
 from akidb.domain.lifecycle import Access
 from akidb.observe.context import said
 from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
+from akidb.sql.answers import ROW_BYTES, is_sound_answer
 from akidb.sql.database import SqlDatabase
 from akidb.sql.integrity import check_integrity
 from akidb.sql.telemetry import observed
@@ -38,21 +41,45 @@ class SqlTenantStore:
     ) -> Iterator[DocumentReader]:
         """Open a consistent snapshot of a collection."""
         with self._database.read(snapshot=True) as connection:
-            found = read_control(connection, self._sql, collection_id, operation)
-            reader = SqlDocumentReader(connection, self._sql, found)
-            yield observed("tenant", "documents", reader, self._database.system)
+            try:
+                found = read_control(connection, self._sql, collection_id, operation)
+                reader = SqlDocumentReader(connection, self._sql, found)
+                yield observed("tenant", "documents", reader, self._database.system)
+            except Exception as error:
+                self._explain(connection, error)
+                raise
 
     @contextmanager
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:
         """Open an atomic write transaction on a collection."""
         with self._database.write() as connection:
-            found = read_control(connection, self._sql, collection_id, Access.DOCUMENT_WRITE, writes=True)
-            writer = SqlDocumentWriter(connection, self._sql, found, self._database.require_room)
-            yield observed("tenant", "documents", writer, self._database.system)
+            try:
+                found = read_control(connection, self._sql, collection_id, Access.DOCUMENT_WRITE, writes=True)
+                writer = SqlDocumentWriter(connection, self._sql, found, self._database.require_room)
+                yield observed("tenant", "documents", writer, self._database.system)
+            except Exception as error:
+                self._explain(connection, error)
+                raise
+
+    def _explain(self, connection: sa.Connection, error: Exception) -> None:
+        """Raise Unavailable if damage of the control rows is the cause of an unexpected error."""
+        instead = control_rows.explanation(self._database.name, connection, self._sql, error)
+        if instead is not None:
+            raise instead from error
+
+    @contextmanager
+    def _reading(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        with self._database.read(snapshot=snapshot) as connection:
+            try:
+                yield connection
+            except Exception as error:
+                self._explain(connection, error)
+                raise
 
     def control_state(self) -> ControlState:
-        """Return the tenant state that was last applied to the store."""
-        with self._database.read() as connection:
+        """Return the tenant state that was last applied to the store. Raises Unavailable if it is damaged."""
+        with self._reading() as connection:
+            self._require_sound(connection)
             found = self._sql.statements.state.first(connection, **self._sql.own)
             if found is None:
                 raise self._gone()
@@ -60,7 +87,7 @@ class SqlTenantStore:
 
     def controls(self) -> Sequence[CollectionControl]:
         """Return the control rows of all collections."""
-        with self._database.read() as connection:
+        with self._reading() as connection:
             return self._sql.statements.all_controls.all(connection, **self._sql.own)
 
     def apply(
@@ -114,14 +141,28 @@ class SqlTenantStore:
     def note_compared(self) -> None:
         """Do nothing."""
 
+    def database_ids(self) -> Mapping[CollectionId, DatabaseId]:
+        """Return the database of each collection that was applied to the store."""
+        collections = self._sql.tables.collections
+        statement = sa.select(collections.c.collection_id, collections.c.database_id)
+        with self._reading() as connection:
+            rows = connection.execute(statement.where(*self._sql.tables.own(collections)), self._sql.own)
+            return {row.collection_id: row.database_id for row in rows}
+
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in live collections."""
         statements, own = self._sql.statements, self._sql.own
-        with self._database.read(snapshot=True) as connection:
+        with self._reading(snapshot=True) as connection:
+            self._require_sound(connection)
             found = statements.storage.first(connection, **own)
             if found is None:
                 raise self._gone()
             return found[1], statements.document_count.first(connection, **own)[0]
+
+    def _require_sound(self, connection: sa.Connection) -> None:
+        found = control_rows.faults(connection)
+        if found:
+            raise Unavailable(f"{self._database.name}: {found[0]}; run `akidb doctor`")
 
     def _gone(self) -> AkiDBError:
         """Return the error for a missing control row: in shared tables, the tenant was purged."""
@@ -137,8 +178,8 @@ class SqlTenantStore:
             return [displaced]
         try:
             with self._database.read(snapshot=True) as connection:
-                return check_integrity(connection) or [
-                    *_check_counters(connection, self._sql),
+                return [*check_integrity(connection), *control_rows.faults(connection)] or [
+                    *islice(check_rows(connection, self._sql), MAX_NAMED),
                     *islice(_damaged(connection, self._sql), MAX_NAMED),
                 ]
         except Unavailable as error:
@@ -227,6 +268,19 @@ def _damaged(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
             yield damaged(row, ids.get(key, "unknown")).message
 
 
+def check_rows(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
+    """Yield what is wrong with the counters, the tombstones and the stored responses."""
+    yield from _check_counters(connection, sql)
+    known = sql.statements.all_controls.all(connection, **sql.own)
+    ids = {control.collection_key: control.collection_id for control in known}
+    for *deletion, key in sql.statements.deletions.rows(connection, **sql.own):
+        if not is_sound_deletion(*deletion):
+            yield damaged_deletion(deletion[0], ids.get(key, "unknown")).message
+    for *answer, key in sql.statements.kept_answers.rows(connection, **sql.own):
+        if not is_sound_answer(*answer):
+            yield f"a stored response of collection {ids.get(key, 'unknown')} is damaged"
+
+
 def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
     """Recount, and return the differences from the stored counters."""
     found, total = [], 0
@@ -237,13 +291,36 @@ def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
             found.append(f"{name}: {row.documents} documents, counted as {row.document_count}")
         if row.bytes != row.storage_used_bytes:
             found.append(f"{name}: {row.bytes} bytes, counted as {row.storage_used_bytes}")
-        if row.newest > row.sequence:
+        if type(row.newest) is int and row.newest > row.sequence:
             found.append(f"{name}: a row has sequence {row.newest}, beyond {row.sequence}")
         if row.misshapen:
             found.append(f"{name}: {row.misshapen} vectors have the wrong dimension")
+    found += _check_sizes(connection, sql)
     account = sql.statements.storage.first(connection, **sql.own)
     if account is None:
         return [*found, "the control row is missing"]
     if account[1] != total:
         found.append(f"the store holds {total} bytes, counted as {account[1]}")
     return found
+
+
+def _check_sizes(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
+    """Yield what documents or stored responses take, where it is not what was counted."""
+    d, a, control = sql.tables.documents, sql.tables.remembered_answers, sql.tables.control
+    texts: tuple[sa.ColumnElement[Any], ...] = (d.c.id, d.c.text, d.c.metadata)
+    if sql.tables.shared:
+        texts = tuple(sa.func.octet_length(text) for text in texts)
+    else:  # in bytes
+        texts = tuple(sa.func.length(sa.cast(text, sa.BLOB)) for text in texts)
+    taken = [sa.func.coalesce(text, 0) for text in texts]
+    size = taken[0] + taken[1] + taken[2] + sa.func.length(d.c.vector)
+    wrong = sa.select(sa.func.count()).where(*sql.tables.own(d), d.c.size_bytes != size)
+    number = connection.execute(wrong, sql.own).scalar_one()
+    if number:
+        yield f"{number} documents are charged for another size than they have"
+    answers = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(a.c.answer) + ROW_BYTES), 0))
+    found = connection.execute(answers.where(*sql.tables.own(a)), sql.own).scalar_one()
+    counted = connection.execute(sa.select(control.c.answers_bytes).where(*sql.tables.own(control)), sql.own)
+    for (known,) in counted:
+        if known != found:
+            yield f"the stored responses take {found} bytes, counted as {known}"

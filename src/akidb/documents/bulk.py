@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from akidb.documents.checksums import content_checksum, vector_checksum
+from akidb.documents.checksums import content_checksum, deletion_checksum, vector_checksum
 from akidb.documents.statements import TenantSql
 from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import DocumentBatch
@@ -70,7 +70,7 @@ class _SqliteRows:
         " vector_checksum = excluded.vector_checksum"
     )
     _DELETE = "DELETE FROM documents WHERE document_key = ?"
-    _BURY = "INSERT INTO tombstones (collection_key, sequence, id) VALUES (?, ?, ?)"
+    _BURY = "INSERT INTO tombstones (collection_key, sequence, id, checksum) VALUES (?, ?, ?, ?)"
     _REPLACE = (
         "UPDATE documents SET metadata = ?, size_bytes = ?, sequence = ?, content_checksum = ?"
         " WHERE document_key = ?"
@@ -98,7 +98,10 @@ class _SqliteRows:
 
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
         self._driver.executemany(self._DELETE, [(key,) for key in giving_way(keys)])
-        self._driver.executemany(self._BURY, zip(repeat(self._key), count(first), giving_way(ids)))
+        self._driver.executemany(
+            self._BURY,
+            zip(repeat(self._key), count(first), giving_way(ids), map(deletion_checksum, ids, count(first))),
+        )
 
     def replace_metadata(self, new: Sequence[NewMetadata]) -> None:
         self._driver.executemany(self._REPLACE, giving_way(new))
@@ -120,8 +123,8 @@ class _PostgresRows:
             vector_checksum = excluded.vector_checksum"""
     _DELETE = "DELETE FROM documents WHERE tenant_id = %s AND document_key = ANY(%s)"
     _BURY = """
-        INSERT INTO tombstones (tenant_id, collection_key, sequence, id)
-        SELECT %s, %s, new.* FROM unnest(%s::bigint[], %s::text[]) AS new"""
+        INSERT INTO tombstones (tenant_id, collection_key, sequence, id, checksum)
+        SELECT %s, %s, new.* FROM unnest(%s::bigint[], %s::text[], %s::bigint[]) AS new"""
     _REPLACE = """
         UPDATE documents SET metadata = new.metadata, size_bytes = new.size_bytes, sequence = new.sequence,
             content_checksum = new.content_checksum
@@ -144,7 +147,8 @@ class _PostgresRows:
     def delete(self, keys: Sequence[int], ids: Sequence[str], first: int) -> None:
         self._driver.execute(self._DELETE, (self._tenant_id, list(keys)))
         sequences = list(range(first, first + len(ids)))
-        self._driver.execute(self._BURY, (self._tenant_id, self._key, sequences, list(ids)))
+        checksums = list(map(deletion_checksum, ids, sequences))
+        self._driver.execute(self._BURY, (self._tenant_id, self._key, sequences, list(ids), checksums))
 
     def replace_metadata(self, new: Sequence[NewMetadata]) -> None:
         columns = (list(column) for column in zip(*new, strict=True))

@@ -16,13 +16,14 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from akidb.documents.checksums import damaged, is_sound
+from akidb.documents.checksums import damaged, damaged_deletion, is_sound, is_sound_deletion
 from akidb.documents.tables import Tables
 from akidb.domain.changes import ChangeType, DocumentChange, FeedSlice
 from akidb.domain.documents import Include, answer_size
 from akidb.domain.ids import CollectionId
 from akidb.sql.prepared import Prepared
 
+_LAST = 2**63
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 WIDE_ROWS = 50
@@ -53,7 +54,7 @@ def _rows(tables: Tables, include: frozenset[Include]) -> Prepared:
 def _deletions(tables: Tables) -> Prepared:
     tombstones = tables.tombstones
     return Prepared(
-        sa.select(tombstones.c.sequence, tombstones.c.id)
+        sa.select(tombstones.c.sequence, tombstones.c.id, tombstones.c.checksum)
         .where(*tables.own(tombstones), tombstones.c.collection_key == _KEY, tombstones.c.sequence > _SINCE)
         .order_by(tombstones.c.sequence)
         .limit(sa.bindparam("rows"))
@@ -78,30 +79,38 @@ def read(
     """
     where = {**key, "since": since, "rows": limit + 1}
     parts = frozenset(include)
-    deletes = ((sequence, None, id) for sequence, id in _deletions(tables).all(connection, **where))
+    deletes = ((_place(row[0]), None, row) for row in _deletions(tables).rows(connection, **where))
     statement = _rows(tables, parts & {Include.VECTOR})
     found: list[DocumentChange] = []
     size = 0
     with closing(statement.stream(connection, at_once=WIDE_ROWS, **where)) as rows:
-        upserts = ((row[1], row, row[2]) for row in rows)
-        for sequence, row, id in merge(upserts, deletes, key=itemgetter(0)):
+        upserts = ((_place(row[1]), row, None) for row in rows)
+        for sequence, row, deletion in merge(upserts, deletes, key=itemgetter(0)):
             if len(found) == limit:
                 return FeedSlice(found, found[-1].sequence)
-            if row is None:
-                change = DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=id)
-            elif is_sound(row):
-                change = _upsert(row, parts)
-            elif found:
+            sound = is_sound(row) if deletion is None else is_sound_deletion(*deletion)
+            if not sound and found:
                 return FeedSlice(found, found[-1].sequence)
-            else:
-                error = damaged(row, collection_id)
-                error.fields["next_since"] = sequence
+            if not sound:
+                error = damaged(row, collection_id) if row else damaged_deletion(deletion[0], collection_id)
+                if sequence < _LAST:
+                    error.fields["next_since"] = sequence
                 raise error
-            size += len(id) if row is None else _size(row, parts)
+            if deletion is None:
+                change = _upsert(row, parts)
+                size += _size(row, parts)
+            else:
+                change = DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=deletion[1])
+                size += len(deletion[1])
             if found and size > most_bytes:
                 return FeedSlice(found, found[-1].sequence)
             found.append(change)
     return FeedSlice(found, None)
+
+
+def _place(sequence: object) -> int:
+    """Return the sequence of a row, or for a damaged one its place: SQLite sorts text after all numbers."""
+    return sequence if type(sequence) is int else _LAST
 
 
 def _size(row: Any, include: AbstractCollection[Include]) -> int:

@@ -1,6 +1,6 @@
-"""Checksums of documents, which detect damage within a row: CRC-32 of the content, and of the vector.
+"""Checksums, which detect damage within a row: CRC-32 of the content of a document, its vector, a tombstone.
 
-Rows written before schema 2 have none and are not checked.
+Rows written before schema 2, or 3 for tombstones, have none and are not checked.
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,24 @@ def is_sound(row: Any) -> bool:
             return False
     elif type(id) is not str or type(metadata) is not str or not (text is None or type(text) is str):
         return False  # a row without a checksum, or a part of one
-    return vector is None or of_vector is None or of_vector == _of_any(vector)
+    return of_vector is None or of_vector == _of_any(vector)
+
+
+def deletion_checksum(id: str, sequence: int) -> int:
+    """Return the checksum of a tombstone."""
+    return crc32(f"{sequence}\0{id}".encode())
+
+
+def is_sound_deletion(sequence: object, id: object, checksum: object) -> bool:
+    """Return whether a tombstone can be read, and matches its checksum."""
+    if type(sequence) is not int or type(id) is not str:
+        return False
+    return checksum is None or checksum == deletion_checksum(id, sequence)
+
+
+def damaged_deletion(sequence: object, collection_id: CollectionId) -> Damaged:
+    """Return the error for a tombstone that is not sound."""
+    return Damaged.deletion(sequence if type(sequence) is int else None, collection_id)
 
 
 def _of_any(vector: object) -> int | None:

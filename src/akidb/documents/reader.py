@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from akidb.documents import changes as feed
-from akidb.documents.checksums import damaged, is_sound
+from akidb.documents.checksums import damaged, is_sound, is_sound_deletion
 from akidb.documents.statements import TenantSql
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import (
@@ -171,10 +171,11 @@ class SqlDocumentReader:
         return found
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
-        deleted = self._statements.deleted.all(self._connection, **self._key, since=since_sequence)
+        deleted = self._statements.deleted.rows(self._connection, **self._key, since=since_sequence)
+        is_whole = all(is_sound_deletion(*row) for row in deleted)
         keys: list[int] = []
         rows = self._rows(since_sequence, keys, contents=contents)
-        return Changes([(row[0], row[1]) for row in deleted], rows, keys)
+        return Changes([(row[0], row[1]) for row in deleted], rows, keys, deletions_damaged=not is_whole)
 
     def feed(
         self,
@@ -226,7 +227,7 @@ class SqlDocumentReader:
             for *stored, size in rows:
                 if deadline is not None:
                     deadline.check()
-                if not is_sound(stored):
+                if not is_sound(stored) or type(size) is not int:
                     raise self._damaged(stored)
                 key, _, id, text, metadata, *_ = stored
                 if matches is None or matches(id, text, _decode(metadata)):

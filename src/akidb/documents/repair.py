@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from akidb.documents import schema
+from akidb.documents import control_rows, schema
 from akidb.documents.base import SqlTenantStore
 from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import FILE
@@ -14,6 +14,7 @@ from akidb.domain.errors import Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import ControlState
 from akidb.sql.archive_image import remove_scratch, scratch_path
+from akidb.sql.database import driver_of
 from akidb.sql.errors import is_damage, translated
 from akidb.sql.sqlite import SqliteFile
 
@@ -27,6 +28,8 @@ class StoreFile(NamedTuple):
     fault: str | None = None
     state: ControlState | None = None
     collections: int = 0
+    is_damaged: bool = False
+    """Whether its control rows must be written anew."""
 
 
 def read_store_file(path: Path) -> StoreFile | None:
@@ -89,6 +92,8 @@ def _read(connection: sa.Connection) -> StoreFile | None:
     if version > len(schema.STEPS):
         raise Unavailable("the store is newer than this AkiDB; use a newer AkiDB")
     c = FILE.control.c
+    if control_rows.faults(connection):
+        return _read_damaged(connection)
     fields = (c[name] for name in ControlState._fields)
     found = connection.execute(sa.select(c.tenant_id, c.store_id, *fields)).one_or_none()
     if found is None:
@@ -97,3 +102,14 @@ def _read(connection: sa.Connection) -> StoreFile | None:
     collections = connection.execute(sa.select(sa.func.count()).select_from(FILE.collections)).scalar_one()
     tenant_id, store_id, *state = found
     return StoreFile(tenant_id, store_id, count, None, ControlState(*state), collections)
+
+
+def _read_damaged(connection: sa.Connection) -> StoreFile:
+    """Return what a store with damaged control rows holds, or the fault if it cannot be told whose it is."""
+    driver = driver_of(connection)
+    [(tenant_id, store_id)] = driver.execute("SELECT tenant_id, store_id FROM control").fetchall()
+    [(count,)] = driver.execute("SELECT count(*) FROM documents").fetchall()
+    try:
+        return StoreFile(TenantId(tenant_id), StoreId(store_id), count, is_damaged=True)
+    except ValueError:
+        return StoreFile(fault=control_rows.faults(connection)[0])

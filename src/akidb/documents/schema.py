@@ -102,6 +102,15 @@ _CHECKSUMS_BACK = (
     "ALTER TABLE documents DROP COLUMN content_checksum",
 )
 
+_MORE_CHECKSUMS = (
+    "ALTER TABLE tombstones ADD COLUMN checksum INTEGER",
+    "ALTER TABLE remembered_answers ADD COLUMN checksum INTEGER",
+)
+_MORE_CHECKSUMS_BACK = (
+    "ALTER TABLE remembered_answers DROP COLUMN checksum",
+    "ALTER TABLE tombstones DROP COLUMN checksum",
+)
+
 
 class Step(NamedTuple):
     """One migration step: the upgrade statements, and the downgrade statements if possible."""
@@ -112,7 +121,11 @@ class Step(NamedTuple):
     back: tuple[str, ...] | None = None
 
 
-STEPS: tuple[Step, ...] = (Step("0001", _FIRST), Step("0007", _CHECKSUMS, _CHECKSUMS_BACK))
+STEPS: tuple[Step, ...] = (
+    Step("0001", _FIRST),
+    Step("0007", _CHECKSUMS, _CHECKSUMS_BACK),
+    Step("0007", _MORE_CHECKSUMS, _MORE_CHECKSUMS_BACK),
+)
 
 control, collections, documents = FILE.control, FILE.collections, FILE.documents
 tombstones, remembered_answers = FILE.tombstones, FILE.remembered_answers

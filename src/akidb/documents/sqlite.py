@@ -59,9 +59,13 @@ class SqliteTenantStore(SqlTenantStore):
                     raise _lost(path)
             schema.bring_forward(self._file, copies)
             with self._file.read() as connection:
-                found = connection.execute(
-                    sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
-                ).one_or_none()
+                try:
+                    found = connection.execute(
+                        sa.select(FILE.control.c.store_id, FILE.control.c.tenant_id)
+                    ).one_or_none()
+                except Exception as error:
+                    self._explain(connection, error)
+                    raise
             if found is None or (found.store_id, found.tenant_id) != (store_id, tenant_id):
                 self._file.close(keep_log=True)  # it may not belong to the file
                 raise Unavailable(
@@ -106,7 +110,11 @@ class SqliteTenantStore(SqlTenantStore):
     @contextmanager
     def image(self) -> Iterator[StoreImage]:
         with image_of(self._file) as connection:
-            yield SqlStoreImage(connection)
+            try:
+                yield SqlStoreImage(connection)
+            except Exception as error:
+                self._explain(connection, error)
+                raise
 
     def is_compared(self) -> bool:
         """Return whether it was compared with the metadata since it was opened."""

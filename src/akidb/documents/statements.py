@@ -126,13 +126,23 @@ class Statements:
             for contents in (True, False)
         }
         self.deleted = Prepared(
-            sa.select(tombstones.c.sequence, tombstones.c.id)
+            sa.select(tombstones.c.sequence, tombstones.c.id, tombstones.c.checksum)
             .where(
                 *tables.own(tombstones),
                 tombstones.c.collection_key == collection_key,
                 tombstones.c.sequence > since,
             )
             .order_by(tombstones.c.sequence)
+        )
+        answers = tables.remembered_answers
+        kept = ("scope", "key", "fingerprint", "answer", "checksum", "collection_key")
+        self.kept_answers = Prepared(
+            sa.select(*(answers.c[name] for name in kept)).where(*tables.own(answers))
+        )
+        self.deletions = Prepared(
+            sa.select(
+                *(tombstones.c[name] for name in ("sequence", "id", "checksum", "collection_key"))
+            ).where(*tables.own(tombstones))
         )
         self.whole = Prepared(
             sa.select(*_stored(documents), documents.c.collection_key)

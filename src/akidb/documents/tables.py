@@ -80,6 +80,7 @@ class Tables:
             sa.Column("collection_key", sa.BigInteger, primary_key=True),
             sa.Column("sequence", sa.BigInteger, primary_key=True),
             sa.Column("id", sa.Text, nullable=False),
+            sa.Column("checksum", sa.BigInteger),
         )
         self.remembered_answers = self._table(
             "remembered_answers",
@@ -89,6 +90,7 @@ class Tables:
             sa.Column("answer", sa.LargeBinary, nullable=False),
             sa.Column("collection_key", sa.BigInteger, nullable=False),
             sa.Column("created_at", Instant, nullable=False),
+            sa.Column("checksum", sa.BigInteger),
         )
 
     def _table(self, name: str, *columns: sa.Column[Any]) -> sa.Table:

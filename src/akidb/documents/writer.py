@@ -40,7 +40,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         known: dict[str, int] = {}
         if self._sequence:  # 0: nothing was ever written, in this transaction or before
             found = self._statements.sizes.all(self._connection, **self._key, wanted=batch.ids)
-            known = {row[0]: row[1] for row in found}
+            known = {row[0]: _charged(row[1]) for row in found}
         size = sum(batch.sizes)
         first = self._account(
             documents=len(batch.ids) - len(known),
@@ -56,7 +56,8 @@ class SqlDocumentWriter(SqlDocumentReader):
             with closing(self._chosen(selection)) as found:
                 chosen = [(id, size, key) for key, id, size, *_ in found]
         else:  # not their contents, so that a damaged document can be deleted
-            chosen = self._statements.sizes.all(self._connection, **self._key, wanted=selection.ids)
+            known = self._statements.sizes.all(self._connection, **self._key, wanted=selection.ids)
+            chosen = [(id, _charged(size), key) for id, size, key in known]
         if not chosen:
             return 0
         first = self._account(
@@ -115,3 +116,8 @@ class SqlDocumentWriter(SqlDocumentReader):
         parameters = {**self._own, "key": self.control.collection_key, "floor": floor}
         self._statements.forget_tombstones.run(self._connection, parameters)
         self._statements.raise_floor.run(self._connection, parameters)
+
+
+def _charged(size: object) -> int:
+    """Return the stored size of a document; 0 if it is damaged, which `akidb doctor` finds."""
+    return size if type(size) is int and size >= 0 else 0

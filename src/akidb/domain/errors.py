@@ -6,7 +6,7 @@ statuses in one table. `code` and the field names are part of the API.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 MAX_SHOWN = 200
 """Characters of a value in a message."""
@@ -228,7 +228,7 @@ class StorageFull(Unavailable):
 
 
 class Damaged(AkiDBError):
-    """The stored bytes of a document do not match their checksum, or a row has values that cannot be.
+    """The stored bytes of a document or a deletion do not match their checksum, or a row has wrong values.
 
     Others can be read.
     """
@@ -263,6 +263,21 @@ class Damaged(AkiDBError):
             id=id,
             tenant_id=tenant_id,
             damaged_field=field,
+        )
+        return error
+
+    @classmethod
+    def deletion(cls, sequence: int | None, collection_id: object) -> Self:
+        """Return the error for a deletion, so that the change feed of the collection has a gap."""
+        name = "a deletion" if sequence is None else f"the deletion with sequence {sequence}"
+        error = cls.__new__(cls)
+        AkiDBError.__init__(
+            error,
+            f"{name} of collection {collection_id} is damaged; `akidb doctor --repair` discards the"
+            " deletions of the collection",
+            document_id=None,
+            sequence=sequence,
+            collection_id=str(collection_id),
         )
         return error
 

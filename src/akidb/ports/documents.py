@@ -16,7 +16,7 @@ from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document, Include
 from akidb.domain.entities import Collection, Database, Metric, Tenant
 from akidb.domain.filters import Filter
-from akidb.domain.ids import CollectionId, StoreId, TenantId
+from akidb.domain.ids import CollectionId, DatabaseId, StoreId, TenantId
 from akidb.domain.lifecycle import Access, CollectionState, DatabaseState, TenantStatus
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.answers import Answers
@@ -95,6 +95,8 @@ class Changes(NamedTuple):
     """
     damaged: list[int]
     """The keys of damaged rows, as they are met."""
+    deletions_damaged: bool = False
+    """Whether a deletion is damaged, so that another document may be gone."""
 
 
 class Scanned(NamedTuple):
@@ -245,6 +247,9 @@ class TenantStore(Protocol):
 
     def note_compared(self) -> None:
         """Record that it was compared with the metadata."""
+
+    def database_ids(self) -> Mapping[CollectionId, DatabaseId]:
+        """Return the database of each collection, as last applied to the store."""
 
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in collections that are not deleted."""

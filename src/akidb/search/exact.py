@@ -100,7 +100,9 @@ class ExactIndex:
             if loaded.matrix.sequence < control.tombstone_floor or (behind and loaded.matrix.damaged):
                 # Rebuild: older deletions are unknown, or a damaged row may be gone.
                 loaded.matrix = Matrix(control)
-            loaded.matrix.catch_up(documents)
+            if not loaded.matrix.catch_up(documents):
+                loaded.matrix = Matrix(control)
+                loaded.matrix.catch_up(documents)
             if loaded.matrix.sequence > control.sequence and query.filter is not None:
                 # Another search loaded rows newer than this snapshot, so the filter cannot read them here.
                 return _from_disk(documents, query)

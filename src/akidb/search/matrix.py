@@ -57,16 +57,23 @@ class Matrix:
         masks = sum(mask.nbytes for mask in self._allowed.values())
         return self._rows.nbytes + self._squares.nbytes + masks + self.count * ROW_OVERHEAD_BYTES
 
-    def catch_up(self, documents: DocumentReader) -> None:
-        """Apply all changes up to the reader's sequence."""
+    def catch_up(self, documents: DocumentReader) -> bool:
+        """Apply all changes up to the reader's sequence; return False if a deletion among them is damaged.
+
+        An empty matrix needs no deletions.
+        """
         control = documents.control
         if self.sequence >= control.sequence:
-            return
+            return True
         if not self.count:
             self._reserve(control.document_count)
         changes = documents.changes(self.sequence, contents=bool(self._allowed))
-        for _sequence, id in changes.deleted:
-            self._remove(id)
+        if changes.deletions_damaged and self.count:
+            changes.rows.close()
+            return False
+        if self.count:
+            for _sequence, id in changes.deleted:
+                self._remove(id)
         with closing(changes.rows) as written:
             for rows in _chunks(written):
                 self._put(rows)
@@ -74,6 +81,7 @@ class Matrix:
         self.damaged.update(changes.damaged)
         self.sequence = control.sequence
         self._trim()
+        return True
 
     def search(
         self,

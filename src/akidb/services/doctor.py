@@ -71,7 +71,7 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
         with stores.existing(tenant_id) as store:
             if store is None:
                 return []
-            state, controls = store.control_state(), store.controls()
+            state, controls, databases = store.control_state(), store.controls(), store.database_ids()
         after = _read_metadata(metadata, tenant_id)
     except AkiDBError as error:
         return [said(error)]
@@ -95,6 +95,8 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
         if control is None:
             found.append(f"{name} is missing from the store")
             continue
+        in_store = databases.get(collection.collection_id)
+        found += _difference(f"the database of {name}", database.database_id, in_store)
         found += _difference(f"the state of {name}", collection.state, control.state)
         found += _difference(f"the metric of {name}", collection.metric, control.metric)
         found += _difference(f"the dimension of {name}", collection.dimension, control.dimension)

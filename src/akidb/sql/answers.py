@@ -38,6 +38,21 @@ def _raw(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return sa.type_coerce(column, sa.types.NullType).label(column.name)
 
 
+def _checksum(scope: str, key: str, fingerprint: bytes, answer: bytes) -> int:
+    return crc32(answer, crc32(fingerprint, crc32(f"{scope}\0{key}\0".encode())))
+
+
+def is_sound_answer(
+    scope: object, key: object, fingerprint: object, answer: object, checksum: object
+) -> bool:
+    """Return whether a stored response matches its checksum; those of older versions have none."""
+    if not (isinstance(scope, str) and isinstance(key, str)):
+        return False
+    if not (isinstance(fingerprint, bytes) and isinstance(answer, bytes)):
+        return False
+    return checksum is None or checksum == _checksum(scope, key, fingerprint, answer)
+
+
 class SqlAnswers:
     """`akidb.ports.answers.Answers` on a table with these columns.
 
@@ -72,7 +87,8 @@ class SqlAnswers:
         if self._waits:
             second = crc32(f"{request.scope}\0{request.key}".encode()) - 2**31
             self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(KEY_LOCKS, second)))
-        statement = sa.select(_raw(t.c.fingerprint), _raw(t.c.answer)).where(
+        checksum = t.c.checksum if "checksum" in t.c else sa.null()
+        statement = sa.select(_raw(t.c.fingerprint), _raw(t.c.answer), checksum.label("checksum")).where(
             *self._own,
             t.c.scope == request.scope,
             t.c.key == request.key,
@@ -88,6 +104,10 @@ class SqlAnswers:
             return None
         if not (
             isinstance(row.fingerprint, bytes | memoryview) and isinstance(row.answer, bytes | memoryview)
+        ):
+            raise damaged_answer(request)
+        if row.checksum is not None and row.checksum != _checksum(
+            request.scope, request.key, bytes(row.fingerprint), bytes(row.answer)
         ):
             raise damaged_answer(request)
         if row.fingerprint != request.fingerprint:
@@ -126,6 +146,8 @@ class SqlAnswers:
             "created_at": now,
         }
         values |= {"tenant_id": tenant_id} if self._owner is None else self._owner
+        if "checksum" in t.c:
+            values["checksum"] = _checksum(request.scope, request.key, request.fingerprint, answer)
         try:
             self._connection.execute(sa.insert(t).values(values))
         except sa.exc.IntegrityError as error:  # another process was faster with the same key

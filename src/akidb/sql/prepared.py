@@ -50,11 +50,11 @@ _logger = logger("akidb.sql")
 def lenient(connection: sa.Connection) -> Iterator[None]:
     """Let a connection to SQLite return damaged text as `Undecodable`, where it raises otherwise."""
     driver = driver_of(connection)
-    driver.text_factory = decoded
+    before, driver.text_factory = driver.text_factory, decoded
     try:
         yield
     finally:
-        driver.text_factory = str
+        driver.text_factory = before
 
 
 class _Compiled:

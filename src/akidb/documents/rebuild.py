@@ -1,0 +1,207 @@
+"""Writes the counters, states and checksums of a tenant's file anew, from the metadata and its documents.
+
+For `akidb doctor --repair`, while nothing else has the file open. Documents are left as they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from akidb.documents import control_rows
+from akidb.documents.base import check_rows
+from akidb.documents.checksums import content_checksum, is_sound_deletion, vector_checksum
+from akidb.documents.statements import IN_FILE
+from akidb.domain.entities import Collection, Database, Tenant
+from akidb.sql.answers import ROW_BYTES, is_sound_answer
+from akidb.sql.database import driver_of
+from akidb.sql.errors import translated
+from akidb.sql.prepared import lenient
+from akidb.sql.sqlite import SqliteFile
+
+Pairs = Sequence[tuple[Database, Collection]]
+
+MAX_NAMED = 5
+AT_ONCE = 200
+"""Rows that are given checksums in one transaction."""
+_SIZE = (
+    "length(CAST(id AS BLOB)) + coalesce(length(CAST(text AS BLOB)), 0) + length(CAST(metadata AS BLOB))"
+    " + length(vector)"
+)
+_READABLE = (
+    "typeof(id) = 'text' AND typeof(metadata) = 'text' AND typeof(vector) = 'blob'"
+    " AND typeof(text) IN ('text', 'null')"
+)
+_STRAY = "collection_key NOT IN (SELECT collection_key FROM collections)"
+_STRAY_ANSWER = f"{_STRAY} OR typeof(created_at) != 'text'"
+_UNCHECKED = (
+    f"typeof(sequence) = 'integer' AND {_READABLE} AND (content_checksum IS NULL OR vector_checksum IS NULL)"
+)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[SqliteFile]:
+    file = SqliteFile(path)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def damage(path: Path, tenant: Tenant, collections: Pairs) -> list[str]:
+    """Return what `rebuild` repairs, the first few; damaged documents are not among it."""
+    with _opened(path) as file, file.read(snapshot=True) as connection, lenient(connection):
+        found = control_rows.faults(connection)
+        if not found:
+            found = list(islice(check_rows(connection, IN_FILE), MAX_NAMED))
+        return found + list(_differences(driver_of(connection), tenant, collections))[:MAX_NAMED]
+
+
+def _differences(driver: Any, tenant: Tenant, collections: Pairs) -> Iterator[str]:
+    """Yield what is not as the metadata say, and rows of collections that there are not."""
+    [control] = driver.execute("SELECT tenant_status, storage_quota_bytes FROM control").fetchall()
+    if control != (tenant.status.value, tenant.storage_quota_bytes):
+        yield "the tenant's status or quota is not that of the metadata"
+    rows = driver.execute(
+        "SELECT collection_id, database_id, state, database_state, dimension, metric, max_document_count"
+        " FROM collections"
+    ).fetchall()
+    for database, collection in collections:
+        if _values(database, collection) not in rows:
+            yield f"collection {collection.collection_id} is not as the metadata say"
+    for table, stray in (("tombstones", _STRAY), ("remembered_answers", _STRAY_ANSWER)):
+        if driver.execute(f"SELECT 1 FROM {table} WHERE {stray} LIMIT 1").fetchone():  # noqa: S608
+            yield f"{table} has rows of no collection, or of no time"
+
+
+def _values(database: Database, collection: Collection) -> tuple[object, ...]:
+    return (
+        *(collection.collection_id.raw, database.database_id.raw, collection.state.value),
+        *(database.state.value, collection.dimension, collection.metric.value),
+        collection.max_document_count,
+    )
+
+
+def unchecked(path: Path) -> int:
+    """Return the number of documents without a checksum."""
+    with _opened(path) as file, file.read() as connection:
+        statement = f"SELECT count(*) FROM documents WHERE {_UNCHECKED}"  # noqa: S608
+        found: int = driver_of(connection).execute(statement).fetchone()[0]
+        return found
+
+
+def fill_checksums(path: Path) -> int:
+    """Compute the checksums that documents of older versions lack; return the number of these.
+
+    What is damaged by now is not found any more: whatever is stored counts as right, if it can be read.
+    """
+    done = after = 0
+    with _opened(path) as file:
+        while True:
+            with translated(file.name), file.write() as connection, lenient(connection):
+                driver = driver_of(connection)
+                rows = driver.execute(
+                    "SELECT document_key, sequence, id, text, metadata, vector FROM documents"  # noqa: S608
+                    f" WHERE document_key > ? AND {_UNCHECKED} ORDER BY document_key LIMIT {AT_ONCE}",
+                    (after,),
+                ).fetchall()
+                if not rows:
+                    return done
+                for key, sequence, id, text, metadata, vector in rows:
+                    if _is_readable(id, text, metadata):
+                        found = (content_checksum(id, sequence, text, metadata), vector_checksum(vector), key)
+                        driver.execute(
+                            "UPDATE documents SET content_checksum = coalesce(content_checksum, ?),"
+                            " vector_checksum = coalesce(vector_checksum, ?) WHERE document_key = ?",
+                            found,
+                        )
+                        done += 1
+                after = rows[-1][0]
+
+
+def _is_readable(id: object, text: object, metadata: object) -> bool:
+    if type(id) is not str or type(metadata) is not str or not (text is None or type(text) is str):
+        return False
+    try:
+        msgspec.json.decode(metadata, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def rebuild(path: Path, tenant: Tenant, collections: Pairs) -> None:
+    """Write all counters and states anew; discard damaged stored responses.
+
+    Deletions of a collection are discarded if one is damaged: readers of its change feed start over.
+    """
+    with _opened(path) as file, translated(file.name), file.write() as connection, lenient(connection):
+        driver = driver_of(connection)
+        _write_control(driver, tenant)  # first: triggers of the other tables update it
+        driver.execute(
+            f"UPDATE documents SET size_bytes = {_SIZE} WHERE {_READABLE} AND size_bytes IS NOT {_SIZE}"  # noqa: S608
+        )
+        for *answer, row in driver.execute(
+            "SELECT scope, key, fingerprint, answer, checksum, rowid FROM remembered_answers"
+        ).fetchall():
+            if not is_sound_answer(*answer):
+                driver.execute("DELETE FROM remembered_answers WHERE rowid = ?", (row,))
+        driver.execute(f"DELETE FROM remembered_answers WHERE {_STRAY_ANSWER}")  # noqa: S608
+        lost = driver.execute(f"DELETE FROM tombstones WHERE {_STRAY}").rowcount > 0  # noqa: S608
+        known = control_rows.collection_ids(connection)
+        keys = {found.raw: key for key, found in known.items()}
+        rows = driver.execute("SELECT collection_key FROM collections").fetchall()
+        strange = [key for (key,) in rows if key not in known]
+        missing = [pair for pair in collections if pair[1].collection_id.raw not in keys]
+        if len(strange) == len(missing) == 1:  # its ID is damaged
+            keys[missing[0][1].collection_id.raw] = strange[0]
+        for database, collection in collections:
+            key = keys.get(collection.collection_id.raw)
+            if key is not None:
+                _write_collection(driver, key, database, collection, discard=lost)
+        _write_control(driver, tenant)
+
+
+def _write_control(driver: Any, tenant: Tenant) -> None:
+    driver.execute(
+        "UPDATE control SET singleton = 1, tenant_version = ?, tenant_status = ?, storage_quota_bytes = ?,"  # noqa: S608
+        " storage_used_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM documents),"
+        f" answers_bytes = (SELECT coalesce(sum(length(answer) + {ROW_BYTES}), 0) FROM remembered_answers)",
+        (tenant.version, tenant.status.value, tenant.storage_quota_bytes),
+    )
+
+
+def _write_collection(
+    driver: Any, key: int, database: Database, collection: Collection, *, discard: bool
+) -> None:
+    count, size, newest = driver.execute(
+        "SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(max(CASE WHEN typeof(sequence) = 'integer'"
+        " THEN sequence END), 0) FROM documents"
+        " WHERE collection_key = ?",
+        (key,),
+    ).fetchone()
+    [(sequence, floor)] = driver.execute(
+        "SELECT sequence, tombstone_floor FROM collections WHERE collection_key = ?", (key,)
+    ).fetchall()
+    deletions = driver.execute(
+        "SELECT sequence, id, checksum FROM tombstones WHERE collection_key = ?", (key,)
+    ).fetchall()
+    sequences = [row[0] for row in deletions if type(row[0]) is int]
+    if type(sequence) is not int or sequence < 0:
+        sequence, floor = 0, None
+    sequence = max([sequence, newest, *sequences])
+    is_sound = type(floor) is int and 0 <= floor <= sequence
+    if discard or not is_sound or not all(is_sound_deletion(*row) for row in deletions):
+        driver.execute("DELETE FROM tombstones WHERE collection_key = ?", (key,))
+        floor = sequence
+    driver.execute(
+        "UPDATE collections SET collection_id = ?, database_id = ?, state = ?, database_state = ?,"
+        " dimension = ?, metric = ?, max_document_count = ?, version = ?, document_count = ?,"
+        " storage_used_bytes = ?, sequence = ?, tombstone_floor = ? WHERE collection_key = ?",
+        (
+            *_values(database, collection),
+            *(collection.version, count, size, sequence, floor, key),
+        ),
+    )
