@@ -1,5 +1,7 @@
 """`akidb tenant` and `akidb audit`."""
 
+from pathlib import Path
+
 import pytest
 
 from .conftest import Run
@@ -136,6 +138,44 @@ def test_purge_requires_yes_without_terminal(akidb: Run) -> None:
     assert (result.status, result.out) == (2, "")
     assert result.err == "error: invalid_argument: yes: this cannot be undone: confirm with --yes\n"
     assert akidb("tenant", "restore", "aki").status == 0
+
+
+def test_purge_looks_before_it_asks(akidb: Run) -> None:
+    assert akidb("tenant", "create", "Aki").status == 0
+    for command in ("purge", "delete"):
+        asked = ("--purge",) if command == "delete" else ()
+        assert akidb("tenant", command, "nobody", *asked).err.startswith("error: not_found")
+        assert akidb("tenant", command, "aki", *asked, "--if-version", "7", "--yes").status == 4
+    assert akidb("tenant", "purge", "aki").err.startswith("error: invalid_state")
+    assert "--yes" in akidb("tenant", "delete", "aki", "--purge").err
+    actions = [entry["action"] for entry in akidb("audit", "list", "aki", "--json").json["items"]]
+    assert actions == ["tenant.create", "database.create"][: len(actions)]
+
+
+def test_delete_with_purge_frees_the_name(akidb: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert akidb("tenant", "create", "Aki").status == 0
+        assert akidb("database", "create", "aki", "kb").status == 0
+        for _ in range(2):
+            assert akidb("collection", "create", "aki/kb", "notes", "--dimension", "16").status == 0
+            assert akidb("collection", "delete", "aki/kb/notes", "--purge", "--yes").status == 0
+        assert akidb("database", "delete", "aki/kb", "--purge", "--yes").out == "purged aki/kb\n"
+        archive = tmp_path / "aki.akidb"
+        assert akidb("tenant", "export", "aki", str(archive), "--force").status == 0
+        assert akidb("tenant", "delete", "aki", "--purge", "--yes").out == "purged aki\n"
+        assert akidb("tenant", "import", str(archive)).status == 4
+        assert akidb("tenant", "import", str(archive), "--new-ids").status == 0
+        assert akidb("tenant", "delete", "aki", "--purge", "--yes", "--json").json == {"purged": "aki"}
+
+
+def test_quota_without_limit_is_shown(akidb: Run) -> None:
+    assert akidb("tenant", "create", "Aki", "--qps", "unlimited", "--storage-quota", "1GB").status == 0
+    made = akidb("tenant", "get", "aki")
+    assert ["qps_quota", "unlimited"] in [line.split() for line in made.out.splitlines()]
+    assert akidb("tenant", "update", "aki", "--storage-quota", "unlimited").status == 0
+    usage = akidb("tenant", "usage", "aki")
+    assert usage.out.splitlines()[1].split() == ["storage_bytes", "0", "unlimited"]
+    assert akidb("tenant", "update", "aki", "--qps", "many").status == 2
 
 
 def test_usage_shows_each_quota(akidb: Run) -> None:

@@ -86,9 +86,14 @@ class Collections(Twin[sync.Collections]):
             self._threads,
         )
 
-    async def delete(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
-        """Delete a collection and its documents. Undo it with `restore`; make it permanent with `purge`."""
-        await self._threads(self._sync.delete, collection, if_version=if_version)
+    async def delete(
+        self, collection: CollectionRef, *, purge: bool = False, if_version: int | None = None
+    ) -> None:
+        """Delete a collection and its documents. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
+        await self._threads(self._sync.delete, collection, purge=purge, if_version=if_version)
 
     async def restore(
         self, collection: CollectionRef, *, if_version: int | None = None

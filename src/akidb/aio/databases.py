@@ -73,9 +73,14 @@ class Databases(Twin[sync.Databases]):
         """Return the number of databases; with `deleted`, only of deleted ones."""
         return await self._threads(self._sync.count, deleted=deleted)
 
-    async def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`."""
-        await self._threads(self._sync.delete, database, if_version=if_version)
+    async def delete(
+        self, database: DatabaseRef, *, purge: bool = False, if_version: int | None = None
+    ) -> None:
+        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
+        await self._threads(self._sync.delete, database, purge=purge, if_version=if_version)
 
     async def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
         """Restore a deleted database."""
@@ -133,9 +138,12 @@ class DatabaseHandle(Twin[sync.DatabaseHandle]):
         """Change fields or the state of the database; omitted fields keep their values."""
         await self._threads(self._sync.update, if_version=if_version, **changes)
 
-    async def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`."""
-        await self._threads(self._sync.delete, if_version=if_version)
+    async def delete(self, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
+        await self._threads(self._sync.delete, purge=purge, if_version=if_version)
 
     async def restore(self, *, if_version: int | None = None) -> None:
         """Restore the deleted database."""

@@ -122,9 +122,12 @@ class Tenants(Twin[sync.Tenants]):
             deleted=deleted,
         )
 
-    async def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
-        """Delete a tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
-        await self._threads(self._sync.delete, tenant, if_version=if_version)
+    async def delete(self, tenant: TenantRef, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete a tenant and all its data. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its slug and external ID are free again.
+        """
+        await self._threads(self._sync.delete, tenant, purge=purge, if_version=if_version)
 
     async def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> "TenantHandle":
         """Restore a deleted tenant, with its previous status."""
@@ -137,15 +140,18 @@ class Tenants(Twin[sync.Tenants]):
         await self._threads(self._sync.purge, tenant, if_version=if_version)
 
     async def import_(
-        self, file: FileSource, *, slug: str | None = None, dry_run: bool = False
+        self, file: FileSource, *, slug: str | None = None, new_ids: bool = False, dry_run: bool = False
     ) -> ImportReport:
         """Import a tenant exported by `TenantHandle.export`, with its original IDs, atomically.
+
+        With `new_ids`, the tenant and everything in it get new ones: for a tenant that was purged here,
+        or that still exists under another slug and external ID.
 
         `file` is a path, or an object with `read`. Raises InvalidArgument(`archive...`) for a damaged or
         invalid file, AlreadyExists if an ID, slug or external ID is taken, InvalidState if the tenant
         was purged here. With `dry_run`, conflicts are reported instead and nothing is written.
         """
-        return await self._threads(self._sync.import_, file, slug=slug, dry_run=dry_run)
+        return await self._threads(self._sync.import_, file, slug=slug, new_ids=new_ids, dry_run=dry_run)
 
     async def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
@@ -218,9 +224,12 @@ class TenantHandle(Twin[sync.TenantHandle]):
         """Block everything but reads of metadata and audit. No write commits after this returns."""
         await self._threads(self._sync.suspend, reason=reason, if_version=if_version)
 
-    async def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
-        await self._threads(self._sync.delete, if_version=if_version)
+    async def delete(self, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete the tenant and all its data. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its slug and external ID are free again.
+        """
+        await self._threads(self._sync.delete, purge=purge, if_version=if_version)
 
     async def restore(self, *, if_version: int | None = None) -> None:
         """Restore the deleted tenant, with its previous status."""

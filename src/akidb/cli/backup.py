@@ -89,13 +89,18 @@ def import_file(
     file: Read,
     *,
     slug: Annotated[str | None, typer.Option("--as", metavar="SLUG", help="Import under this slug.")] = None,
+    new_ids: Annotated[
+        bool, typer.Option("--new-ids", help="Give new IDs to everything, as after a purge of the original.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report the result and any conflicts without importing.")
     ] = False,
 ) -> None:
-    """Import an exported tenant with its original IDs, atomically."""
+    """Import an exported tenant atomically, with its original IDs or new ones."""
     with _source(file) as source, naming_options({"slug": "as"}):
-        report = session.operations.perform(ImportTenant(slug=slug, dry_run=dry_run), source=source)
+        report = session.operations.perform(
+            ImportTenant(slug=slug, new_ids=new_ids, dry_run=dry_run), source=source
+        )
     if report.conflicts:
         rows = [(conflict.field, conflict.value, conflict.reason) for conflict in report.conflicts]
         session.out.rows(report, ("field", "value", "reason"), rows)

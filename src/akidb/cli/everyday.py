@@ -6,16 +6,19 @@ fields as options.
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from akidb.cli.arguments import Yes, naming_options, parse_places, parse_size
 from akidb.cli.session import Session, command, confirm
 from akidb.domain.entities import AuditEntry, Collection, Database, Tenant, User
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import InvalidArgument, PreconditionFailed
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
+from akidb.domain.names import MAX_INTEGER
 from akidb.operations import OPERATIONS, Operation
 from akidb.operations.text import Parser, kinds, parsers
 
@@ -65,7 +68,7 @@ def _add(app: typer.Typer, row: Operation) -> None:
         with naming_options(_NAMES):
             carry_out(session, given)
 
-    def carry_out(session: Session, given: dict[str, Any]) -> None:
+    def carry_out(session: Session, given: dict[str, Any], row: Operation = row) -> None:
         fields = _placed(given, places)
         shown = given.get("user", "/".join(fields.values()))
         fields |= {"user": given["user"]} if "user" in row.places else {}
@@ -78,19 +81,41 @@ def _add(app: typer.Typer, row: Operation) -> None:
         if row.verb == "update" and not fields.keys() - {*row.places, "if_version"}:
             raise InvalidArgument("arguments", "give at least one field to change")
         request = row.checked(row.request(**fields))  # before a store is opened or created
-        if row.verb == "purge":
-            confirm(
-                session, f"Permanently remove {row.feature} {shown} and all its documents?", yes=given["yes"]
-            )
+        purge = _purge_of(row)
+        if purge is not None and (row is purge or given["purge"]):
+            _require(session, request)
+            question = f"Permanently remove {row.feature} {shown} and all its documents?"
+            confirm(session, question, yes=given["yes"])
+            if row is not purge:
+                session.operations.perform(request)
+                fields.pop("if_version", None)
+                row, request = purge, purge.checked(purge.request(**fields))
         _print(session, row, shown, session.operations.perform(request))
 
     run.__doc__ = (row.request.__doc__ or "").replace("`", "'")
     parameters = [*_place_parameters(row, places), *(option.parameter for option in options)]
-    if row.verb == "purge":
+    if (purge := _purge_of(row)) is not None:
+        if row is not purge:
+            parameters.append(_flag("purge", "purge", "Make it permanent at once; its name is free again."))
         parameters.append(_parameter("yes", Yes, default=False))
     first = inspect.Parameter("session", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
     command(app, row.verb, makes_store=row.verb == "create" and row.feature == "tenant")(run)
+
+
+def _purge_of(row: Operation) -> Operation | None:
+    """Return the row that purges what this row deletes, or this row if it purges."""
+    if row.verb not in {"delete", "purge"}:
+        return None
+    name = f"{row.feature}.purge"
+    return next((each for each in OPERATIONS.values() if each.name == name), None)
+
+
+def _require(session: Session, request: Any) -> None:
+    """Raise the error that the request would raise now, before the user is asked to confirm it."""
+    if request.if_version is None:
+        with suppress(PreconditionFailed):  # it exists, in a state that permits the request
+            session.operations.perform(replace(request, if_version=MAX_INTEGER))
 
 
 def _placed(given: dict[str, Any], places: list[str]) -> dict[str, Any]:

@@ -332,6 +332,9 @@ Texts = Annotated[
 
 Flag = Annotated[bool, field(check_flag, "true or false.")]
 Deleted = Annotated[bool, field(check_flag, "Select only deleted entities.")]
+NewIds = Annotated[
+    bool, field(check_flag, "Give new IDs to the tenant and all that it has, as after a purge.")
+]
 DryRun = Annotated[bool, field(check_flag, "Report what would be done without changing anything.")]
 Limit = Annotated[int, whole("Maximum number of items to return.", 1, MAX_PAGE_LIMIT)]
 Cursor = Annotated[str, field(check_cursor, "The `next_cursor` of the previous page.")]

@@ -3,7 +3,7 @@
 from akidb.domain.archives import BackupReport, ImportReport
 from akidb.domain.entities import Tenant
 from akidb.domain.errors import AlreadyExists, InvalidState
-from akidb.domain.fields import DryRun, Slug, TenantName
+from akidb.domain.fields import DryRun, NewIds, Slug, TenantName
 from akidb.domain.lifecycle import Access
 from akidb.operations import tenants
 from akidb.operations.declare import InTenant, Request, Work, operation
@@ -41,12 +41,13 @@ class ExportTenant(InTenant[None], kw_only=True, frozen=True):
     raises=(AlreadyExists, InvalidState),
 )
 class ImportTenant(Request[ImportReport], kw_only=True, frozen=True):
-    """Import an exported tenant atomically, keeping its IDs.
+    """Import an exported tenant atomically, keeping its IDs, or with `new_ids` under new ones.
 
     The request body is the archive, of any size. With `dry_run`, conflicts are reported, nothing is written.
     """
 
     slug: Slug | None = None
+    new_ids: NewIds = False
     dry_run: DryRun = False
 
 

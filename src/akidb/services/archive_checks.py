@@ -84,6 +84,10 @@ class Contents:
         """Collections in the tenant's store (single-tenant archives)."""
         self.store_of: TenantId | None = None
 
+    def renew(self, renewed: Callable[[Any], Any]) -> None:
+        """Replace each row of a single-tenant archive."""
+        self.rows = {table: [renewed(row) for row in rows] for table, rows in self.rows.items()}
+
     @property
     def tenant(self) -> TenantRecord:
         """The tenant of a single-tenant archive."""

@@ -66,7 +66,7 @@ def _raise(conflict: ImportConflict, more: int) -> NoReturn:
     if conflict.reason == "purged":
         error = InvalidState(entity, "purged", "import", [])
         error.message = error.public = (
-            f"{entity} {conflict.value} was purged here and cannot be imported again"
+            f"{entity} {conflict.value} was purged here and cannot be imported again with its ID: use new_ids"
         )
         error.args = (error.message,)
     else:

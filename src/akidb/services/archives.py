@@ -47,6 +47,7 @@ from akidb.services.archive_damage import Survey, require_parents, sound_rows
 from akidb.services.archive_scratch import ArchiveScratch
 from akidb.services.dispatch import handles
 from akidb.services.idempotency import KeptValue, expiry, recalled, request_key
+from akidb.services.new_ids import NewIds
 from akidb.services.purging import DAMAGED
 from akidb.services.retries import read_metadata
 from akidb.services.store_access import StoreAccess
@@ -177,6 +178,9 @@ class ArchiveService:
         with self._scratch.seekable(source) as archive:
             start = archive.tell()
             contents = check_archive(self._reader(archive, "tenant"))
+            ids = NewIds(self._ids) if asked.new_ids else None
+            if ids is not None:
+                contents.renew(ids.renewed)
             tenant = contents.tenant if asked.slug is None else replace(contents.tenant, slug=asked.slug)
             contents.rows["tenants"] = [tenant]
             key = request_key(OPERATIONS[ask.ImportTenant], asked, also=contents.digest.hex())
@@ -191,7 +195,7 @@ class ArchiveService:
                 refuse(conflicts)
                 archive.seek(start)
                 with self._whole(tenant.tenant_id):
-                    store_id = self._fill(archive, contents)
+                    store_id = self._fill(archive, contents, ids)
                     return self._bring_in(contents, store_id, key, report)
 
     @handles(ask.CopyTenant)
@@ -285,15 +289,17 @@ class ArchiveService:
         known = read_metadata(self._metadata, lambda tx: tx.answers.find(key, expiry(self._clock)))
         return None if known is None else recalled(KeptValue(kind), known, key)
 
-    def _fill(self, archive: IO[bytes], contents: Contents) -> StoreId | None:
+    def _fill(self, archive: IO[bytes], contents: Contents, ids: NewIds | None) -> StoreId | None:
         """Fill the tenant's store from a checked archive; raise if the archive changed since the check."""
         if contents.store_of is None:
             return None
         store_id = self._ids.new(StoreId)
-        with self._tenant_stores.filling(contents.store_of, store_id) as filler:
+        with self._tenant_stores.filling(contents.tenant.tenant_id, store_id) as filler:
             reader = self._reader(archive, "tenant")
             for part in reader:
-                if isinstance(part, CollectionImage | Documents | Tombstones):
+                if isinstance(part, CollectionImage):
+                    filler.add(part if ids is None else ids.renewed(part))
+                elif isinstance(part, Documents | Tombstones):
                     filler.add(part)
             require_same(reader, contents)
         return store_id

@@ -149,11 +149,18 @@ class Collections(Bound):
             )
         )
 
-    def delete(self, collection: CollectionRef, *, if_version: int | None = None) -> None:
-        """Delete a collection and its documents. Undo it with `restore`; make it permanent with `purge`."""
+    def delete(
+        self, collection: CollectionRef, *, purge: bool = False, if_version: int | None = None
+    ) -> None:
+        """Delete a collection and its documents. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
         self._perform(
             collections.DeleteCollection(**self._where, collection=collection, if_version=if_version)
         )
+        if purge:
+            self.purge(collection)
 
     def restore(self, collection: CollectionRef, *, if_version: int | None = None) -> "CollectionHandle":
         """Restore a deleted collection and its documents."""

@@ -102,9 +102,14 @@ class Databases(Bound):
         """Return the number of databases; with `deleted`, only of deleted ones."""
         return self._perform(databases.CountDatabases(tenant=self._tenant, deleted=deleted))
 
-    def delete(self, database: DatabaseRef, *, if_version: int | None = None) -> None:
-        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`."""
+    def delete(self, database: DatabaseRef, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete a database and its collections. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
         self._perform(databases.DeleteDatabase(tenant=self._tenant, database=database, if_version=if_version))
+        if purge:
+            self.purge(database)
 
     def restore(self, database: DatabaseRef, *, if_version: int | None = None) -> "DatabaseHandle":
         """Restore a deleted database."""
@@ -179,11 +184,16 @@ class DatabaseHandle(Bound):
             )
         )
 
-    def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`."""
+    def delete(self, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete the database and its collections. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its name is free again.
+        """
         self._perform(
             databases.DeleteDatabase(tenant=self.tenant_id, database=self.id, if_version=if_version)
         )
+        if purge:
+            self.purge()
 
     def restore(self, *, if_version: int | None = None) -> None:
         """Restore the deleted database."""

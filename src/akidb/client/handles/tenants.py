@@ -182,9 +182,14 @@ class Tenants(Bound):
             )
         )
 
-    def delete(self, tenant: TenantRef, *, if_version: int | None = None) -> None:
-        """Delete a tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
+    def delete(self, tenant: TenantRef, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete a tenant and all its data. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its slug and external ID are free again.
+        """
         self._perform(tenants.DeleteTenant(tenant=tenant, if_version=if_version))
+        if purge:
+            self.purge(tenant)
 
     def restore(self, tenant: TenantRef, *, if_version: int | None = None) -> "TenantHandle":
         """Restore a deleted tenant, with its previous status."""
@@ -194,15 +199,21 @@ class Tenants(Bound):
         """Permanently remove a deleted tenant and its documents; its audit entries are kept."""
         self._perform(tenants.PurgeTenant(tenant=tenant, if_version=if_version))
 
-    def import_(self, file: FileSource, *, slug: str | None = None, dry_run: bool = False) -> ImportReport:
+    def import_(
+        self, file: FileSource, *, slug: str | None = None, new_ids: bool = False, dry_run: bool = False
+    ) -> ImportReport:
         """Import a tenant exported by `TenantHandle.export`, with its original IDs, atomically.
+
+        With `new_ids`, the tenant and everything in it get new ones: for a tenant that was purged here,
+        or that still exists under another slug and external ID.
 
         `file` is a path, or an object with `read`. Raises InvalidArgument(`archive...`) for a damaged or
         invalid file, AlreadyExists if an ID, slug or external ID is taken, InvalidState if the tenant
         was purged here. With `dry_run`, conflicts are reported instead and nothing is written.
         """
+        request = archives.ImportTenant(slug=slug, new_ids=new_ids, dry_run=dry_run)
         with reading(file) as source:
-            return self._perform(archives.ImportTenant(slug=slug, dry_run=dry_run), source=source)
+            return self._perform(request, source=source)
 
     def audit(
         self, tenant: TenantRef, *, limit: int = DEFAULT_PAGE_LIMIT, cursor: str | None = None
@@ -289,9 +300,14 @@ class TenantHandle(Bound):
             tenants.SuspendTenant(tenant=self.id, reason=reason, if_version=if_version)
         )
 
-    def delete(self, *, if_version: int | None = None) -> None:
-        """Delete the tenant and all its data. Undo it with `restore`; make it permanent with `purge`."""
+    def delete(self, *, purge: bool = False, if_version: int | None = None) -> None:
+        """Delete the tenant and all its data. Undo it with `restore`; make it permanent with `purge`.
+
+        With `purge=True` it is made permanent at once, and its slug and external ID are free again.
+        """
         self._perform(tenants.DeleteTenant(tenant=self.id, if_version=if_version))
+        if purge:
+            self.purge()
 
     def restore(self, *, if_version: int | None = None) -> None:
         """Restore the deleted tenant, with its previous status."""
