@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+GENERATORS := $(VENV)/generators
 # Processes that share the tests: two more than there are cores, since tests also wait. None of them: make test WORKERS=0
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
@@ -28,7 +29,14 @@ coverage: $(READY)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
 	$(PYTEST) -m 'not slow' --cov --cov-report=term
 
-test-slow: $(READY)
+# What generates and runs clients from the OpenAPI description; npm comes with Node.js.
+$(GENERATORS): $(READY) tests/clients/requirements.txt tests/clients/package-lock.json
+	$(PYTHON) -m venv $(GENERATORS)
+	$(GENERATORS)/bin/python -m pip install --quiet --requirement tests/clients/requirements.txt
+	npm ci --prefix tests/clients --no-audit --no-fund --silent
+	touch $(GENERATORS)
+
+test-slow: $(READY) $(GENERATORS)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
 	$(PYTEST) -m slow
 
@@ -53,4 +61,4 @@ wheels: $(READY)
 	$(BIN)/python tools/check_wheels.py
 
 clean:
-	rm -rf $(VENV) akidb-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules akidb-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 """The OpenAPI description is complete and matches the server."""
 
+import keyword
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -62,9 +63,52 @@ def test_server_returns_openapi_description(http: httpx.Client) -> None:
     assert answer.json() == _DOCUMENT
 
 
-def test_operation_ids_are_unique() -> None:
+def test_operation_ids_are_unique_names_of_methods() -> None:
     ids = [operation["operationId"] for _, _, operation in _OPERATIONS]
     assert len(set(ids)) == len(ids)
+    for id in ids:
+        assert id.isidentifier(), id
+        assert not keyword.iskeyword(id)
+    assert {row.name.replace(".", "_") for row in OPERATIONS.values() if not row.local} <= set(ids)
+
+
+SCHEMAS: dict[str, Any] = _DOCUMENT["components"]["schemas"]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema_is_one_that_generators_of_clients_understand(name: str) -> None:
+    schema = SCHEMAS[name]
+    if "properties" not in schema:
+        assert "enum" in schema or schema["additionalProperties"] is False
+        return
+    assert not schema.keys() & {"anyOf", "oneOf", "allOf", "title"}, "a body would be of any type"
+    for field, member in schema["properties"].items():
+        assert "default" not in member, "generators require a member that has a default"
+        for option in member.get("anyOf", [member]):
+            if field.endswith("_at"):
+                assert option == {"type": "null"} or option["format"] == "date-time"
+            if option.get("type") == "object":
+                assert option.get("additionalProperties") is True or "properties" in option
+            if field.endswith("_id") and name in {"Tenant", "Database", "Collection", "User"}:
+                assert option == {"type": "null"} or field == "external_id" or option["format"] == "uuid"
+
+
+def test_choices_and_defaults_are_said_in_words() -> None:
+    for row in OPERATIONS.values():
+        if row.one_of is not None:
+            assert (
+                "Give exactly one of `{}` and `{}`.".format(*row.one_of)
+                in SCHEMAS[row.request.__name__]["description"]
+            )
+    assert SCHEMAS["SearchDocuments"]["properties"]["top_k"]["description"].endswith("Default: `10`.")
+    scan = _DOCUMENT["paths"]["/v1/tenants"]["get"]["parameters"]
+    assert {p["name"]: p["schema"].get("default") for p in scan}["limit"] == 100
+
+
+def test_schema_of_query_is_no_component() -> None:
+    used = {reference.rpartition("/")[2] for reference in _references(_DOCUMENT)}
+    assert set(SCHEMAS) <= used
+    assert "ListTenants" not in SCHEMAS
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The OpenAPI description, generated from the route declarations, so that it is always up to date."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from akidb.domain import errors
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError
 from akidb.domain.fields import REFERENCES
+from akidb.operations import Operation
 
 _ENTITIES = (Tenant, Database, Collection, User)
 _DESCRIPTION = """\
@@ -30,6 +32,7 @@ Unknown fields and query parameters, duplicate keys and NaN are rejected by name
 documents (RFC 9457) with a stable `code`. A JSON body is at most 64 MiB. Every GET has a HEAD: the same
 response without its body."""
 
+_REFERENCE = re.compile(r'"#/components/schemas/(\w+)"')
 _PROBLEM: Schema = {
     "type": "object",
     "description": "A problem document (RFC 9457), with the fields of the error.",
@@ -41,23 +44,38 @@ _PROBLEM: Schema = {
         "detail": {"type": "string"},
         "code": {"type": "string", "enum": sorted({kind.code for kind in STATUS})},
         "request_id": {"type": "string"},
+        "field": {
+            "type": "string",
+            "description": "The path of an invalid value, as in `documents[3].vector`.",
+        },
+        "reason": {"type": "string", "description": "What is wrong with it."},
+        "entity": {
+            "type": "string",
+            "description": "What was not found, exists, or has another state or version.",
+        },
+        "id": {"type": "string", "description": "Its ID or name."},
+        "quota": {"type": "string", "description": "The quota that is exceeded."},
+        "limit": {"type": "number"},
+        "used": {"type": "number"},
     },
+    "additionalProperties": True,
 }
 _OPENAI_PROBLEM: Schema = {
-    "allOf": [{"$ref": "#/components/schemas/Problem"}],
+    **_PROBLEM,
     "description": "A problem document with the error object that OpenAI clients read.",
-    "required": ["error"],
+    "required": [*_PROBLEM["required"], "error"],
     "properties": {
+        **_PROBLEM["properties"],
         "error": {
             "type": "object",
             "required": ["message", "type", "param", "code"],
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
+                "param": {"anyOf": [{"type": "string"}, {"type": "null"}]},
                 "code": {"type": "string"},
             },
-        }
+        },
     },
 }
 _HEADERS: Schema = {
@@ -104,24 +122,59 @@ _PLACES = {
 def describe(routes: Sequence[Route]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of these routes."""
     types = list(dict.fromkeys(kind for route in routes for kind in _types(route)))
-    rows = [route.operation for route in routes if route.operation is not None]
-    one_of = {row.schema.__name__: row.one_of for row in rows if row.one_of is not None}
-    references, schemas = components(types, one_of)
+    references, schemas = components(types)
+    for route in routes:
+        if route.body_schema is not None and route.operation is not None:
+            _complete_body(route.operation, schemas[route.body_schema.__name__])
     schema_of = dict(zip(types, references, strict=True))
     paths: dict[str, Any] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, schemas)
+    described = {"paths": paths, "schemas": {"Problem": _PROBLEM, "OpenAIProblem": _OPENAI_PROBLEM}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "AkiDB", "version": akidb.__version__, "description": _DESCRIPTION},
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Problem": _PROBLEM, "OpenAIProblem": _OPENAI_PROBLEM},
+            "schemas": {**_used(schemas, described), **described["schemas"]},
             "headers": _HEADERS,
             "parameters": _PARAMETERS,
         },
     }
+
+
+def _complete_body(row: Operation, schema: Schema) -> None:
+    """Say in words what generators would make a union of: defaults, and fields of which one is needed."""
+    for name, member in schema.get("properties", {}).items():
+        default = _default(row, name)
+        if default is not None and "Default: " not in member.get("description", ""):
+            shown = msgspec.json.encode(default).decode()
+            member["description"] = f"{member.get('description', '')} Default: `{shown}`.".lstrip()
+    if row.one_of is not None and "exactly one" not in schema["description"]:
+        first, second = row.one_of
+        schema["description"] += f"\n\nGive exactly one of `{first}` and `{second}`."
+
+
+def _default(row: Operation, name: str) -> Any:
+    """Return the default of a field in JSON; None if it has none."""
+    default = row.defaults[name]
+    if default is msgspec.NODEFAULT or default is msgspec.UNSET:
+        return None
+    return sorted(default) if isinstance(default, frozenset) else default
+
+
+def _used(schemas: dict[str, Schema], described: Any) -> dict[str, Schema]:
+    """Return the schemas that are referred to; those of queries are not."""
+    found: set[str] = set()
+    pending = [described]
+    while pending:
+        text = msgspec.json.encode(pending.pop()).decode()
+        for name in _REFERENCE.findall(text):
+            if name in schemas and name not in found:
+                found.add(name)
+                pending.append(schemas[name])
+    return {name: schema for name, schema in schemas.items() if name in found}
 
 
 def _types(route: Route) -> Iterator[Any]:
@@ -132,7 +185,7 @@ def _types(route: Route) -> Iterator[Any]:
 
 def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Schema]) -> Schema:
     operation: Schema = {
-        "operationId": route.operation_id,
+        "operationId": route.operation_id.replace(".", "_"),
         "tags": [route.tag],
         "summary": route.summary,
         "parameters": [*_parameters(route, schemas)],
@@ -162,9 +215,9 @@ def _parameters(route: Route, schemas: dict[str, Schema]) -> Iterator[Schema]:
             "schema": {"type": "string", "minLength": 1},
         }
     query = _query_of(route)
-    if query is not None:
+    if query is not None and route.operation is not None:
         for name, schema in schemas[query.__name__]["properties"].items():
-            yield _query_parameter(name, _not_null(schema))
+            yield _query_parameter(name, _not_null(schema), _default(route.operation, name))
     if route.is_conditional:
         yield {"$ref": "#/components/parameters/IfMatch"}
     if route.takes_key:
@@ -176,20 +229,27 @@ def _query_of(route: Route) -> type[msgspec.Struct] | None:
     return None if row is None or route.body is not None or not row.said else row.schema
 
 
-def _query_parameter(name: str, schema: Schema) -> Schema:
+def _query_parameter(name: str, schema: Schema, default: Any) -> Schema:
     parameter: Schema = {"name": name, "in": "query", "required": False, "schema": schema}
     if (description := schema.pop("description", None)) is not None:
         parameter["description"] = description
-    if schema.get("type") == "object":  # JSON in a string
+    if schema.get("type") == "object":
         parameter["schema"] = {"type": "string"}
+        parameter["description"] += " As JSON."
+    if schema.get("type") == "array":
+        parameter |= {"style": "form", "explode": False}
+    if default is not None:
+        parameter["schema"]["default"] = default
     return parameter
 
 
 def _not_null(schema: Schema) -> Schema:
     """Remove null from the schema of a parameter, which is absent instead."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
-    kept = options[0] if len(options) == 1 else schema
-    return {name: value for name, value in kept.items() if name != "default" or value is not None}
+    if len(options) != 1:
+        return dict(schema)
+    kept = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**options[0], **kept}
 
 
 def _success(route: Route, schema_of: dict[Any, Schema]) -> Schema:
@@ -201,8 +261,12 @@ def _success(route: Route, schema_of: dict[Any, Schema]) -> Schema:
     answer: Schema = {"description": "Done.", "headers": headers}
     if route.answer is bytes:
         media_type = route.media_type.partition(";")[0]
-        kind = "object" if media_type == "application/json" else "string"
-        answer["content"] = {media_type: {"schema": {"type": kind}}}
+        schema: Schema = {"type": "string"}
+        if media_type == "application/json":
+            schema = {"type": "object", "additionalProperties": True}
+        elif media_type == BYTES:
+            schema["format"] = "binary"
+        answer["content"] = {media_type: {"schema": schema}}
     elif route.answer is not type(None):
         answer["content"] = {"application/json": {"schema": schema_of[route.answer]}}
     return answer
