@@ -3,6 +3,7 @@
 The values are put in with the checks of SQLite switched off, as flipped bytes leave them in a file.
 """
 
+import atexit
 import io
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import pytest
-import sqlalchemy as sa
 from fault_tools import add_tenant, at, document, opened, unsound
 
 from akidb.archive import FramedArchives
@@ -61,6 +61,7 @@ from akidb.operations.upkeep import CheckStores, MaintainStores
 from akidb.operations.users import CountUsers, CreateUser, DeleteUser, GetUser, ListUsers, UpdateUser
 from akidb.ports.archive import Summary
 from akidb.settings import Settings
+from akidb.sql.damage import STORED
 from akidb.sql.sqlite import library
 from akidb.sql.types import Enumerated, JsonObject
 
@@ -86,9 +87,9 @@ def wrong_values() -> Iterator[Wrong]:
             kind = type(column.type)
             if (table.name, column.name) in IMPOSSIBLE:
                 continue
-            if issubclass(kind, sa.Integer):
+            if STORED[kind] is int:
                 yield Wrong(table.name, column.name, "'seven'")
-            elif issubclass(kind, sa.LargeBinary) or kind.__name__ == "Id":
+            elif STORED[kind] is bytes:
                 yield Wrong(table.name, column.name, "7")
             else:
                 yield Wrong(table.name, column.name, "CAST(x'61ff62' AS TEXT)")
@@ -104,7 +105,9 @@ WRONG = list(wrong_values())
 @cache
 def pristine() -> Path:
     """A closed directory with two tenants that have everything, and the rows that only crashes leave."""
-    directory = Path(mkdtemp(prefix="akidb-columns-")) / "data"
+    folder = Path(mkdtemp(prefix="akidb-columns-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    directory = folder / "data"
     with opened(directory) as operations:
         for slug in ("hurt", "sound"):
             add_tenant(operations, slug, "c", external_id=f"x-{slug}", metadata={"of": slug})

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.errors import Damaged
-from akidb.sql.types import Enumerated, Id, Instant, JsonObject
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject, Quota
 
 FAULTS = (ValueError, KeyError, TypeError, RecursionError, msgspec.MsgspecError)
 """Errors that row conversions raise for invalid values."""
@@ -109,11 +109,12 @@ _ENTITIES = {
 }
 """What a row of a table is called in errors."""
 
-_STORED: Mapping[type, type] = {
+STORED: Mapping[type, type] = {
     Id: bytes,
     Instant: str,
     JsonObject: str,
     Enumerated: str,
+    Quota: int,
     sa.Text: str,
     sa.Integer: int,
     sa.BigInteger: int,
@@ -127,7 +128,7 @@ def _allowed(column: Any, dialect: sa.Dialect, *, joined: bool) -> Callable[[typ
     if not isinstance(column, sa.Column):
         return lambda _: True
     nullable = column.nullable or joined
-    stored = _STORED.get(type(column.type)) if dialect.name == "sqlite" else None
+    stored = STORED.get(type(column.type)) if dialect.name == "sqlite" else None
     if stored is None:  # PostgreSQL returns no other types than those of its columns
         return lambda kind: nullable or kind is not type(None)
     return lambda kind: kind is stored or (nullable and kind is type(None))
