@@ -232,3 +232,22 @@ def test_long_calls_of_the_decoder_take_turns(monkeypatch: pytest.MonkeyPatch) -
     lengths = [len(each.text) for each in found]  # type: ignore[attr-defined]  # a search
     assert lengths == [json_batch.LONG_CALL_BYTES + number for number in range(8)]
     assert most == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        (SEARCH, b'{"vector": [' + b"1," * 900_000 + b"1]}"),
+        (BATCH, b'{"documents": [' + b",".join([b'{"id": "a"}'] * 10_000) + b"]}"),
+    ],
+    ids=["search", "batch"],
+)
+def test_others_are_let_through_while_a_large_body_is_decoded(shape: type[Any], body: bytes) -> None:
+    times = 0
+
+    def let_others_through() -> None:
+        nonlocal times
+        times += 1
+
+    decode_bounded(body, shape, let_others_through)
+    assert times >= len(body) // 2**18

@@ -5,7 +5,6 @@ meanwhile, not even the one that answers health checks.
 """
 
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeVar
 
@@ -17,7 +16,9 @@ from akidb.domain.json import decode_strict, has_surrogates, malformed, without_
 from akidb.domain.json_weight import (
     MAX_DOCUMENT_VALUES,
     MAX_VALUES,
+    Between,
     Body,
+    at_once,
     check_batch_weight,
     check_pieces,
     check_values,
@@ -53,21 +54,17 @@ def _turn(body: Body) -> AbstractContextManager[object]:
     return _one_at_a_time if len(body) > LONG_CALL_BYTES else nullcontext()
 
 
-def _at_once() -> None:
-    """Do nothing between two documents."""
-
-
-def decode_bounded(body: Body, shape: type[_T], between: Callable[[], None] = _at_once) -> _T:
+def decode_bounded(body: Body, shape: type[_T], between: Between = at_once) -> _T:
     """Decode a body like `decode_strict`, but not if its values would take too much memory or time.
 
-    `between` is called before each document of a large batch.
+    `between` is called before each document of a large batch, and while values are counted.
 
     Raises InvalidArgument, also for more than 1,000,000 values; a batch of documents may have more.
     """
     check_pieces(body)
     with collector_paused(body):
         if len(body) <= LARGE_BYTES or not _is_batch(shape):
-            check_values(body, "body", MAX_VALUES)
+            check_values(body, "body", MAX_VALUES, between)
             with _turn(body):
                 return decode_strict(body, shape)
         return _decode_batch(body, shape, between)
@@ -77,8 +74,8 @@ def _is_batch(shape: type[Any]) -> bool:
     return getattr(shape, "__struct_fields__", ()) == ("documents",)
 
 
-def _decode_batch(body: Body, shape: type[_T], between: Callable[[], None]) -> _T:
-    check_batch_weight(body)
+def _decode_batch(body: Body, shape: type[_T], between: Between) -> _T:
+    check_batch_weight(body, between)
     try:
         with _turn(body):
             raws = _batch_decoder.decode(body).documents
@@ -100,7 +97,7 @@ def _decode_batch(body: Body, shape: type[_T], between: Callable[[], None]) -> _
             colons += raw.count(b":")
     finally:
         raws.clear()  # the traceback of an error would keep them
-    if count(body, b":") != colons:
+    if count(body, b":", between) != colons:
         raise InvalidArgument("documents", "duplicate key")
     return shape(documents=documents)  # type: ignore[call-arg]  # the only field, as `_is_batch` says
 

@@ -6,13 +6,14 @@ number of values is bounded, not only the number of bytes.
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from akidb.domain.errors import InvalidArgument
 
 Body = bytes | bytearray
+Between = Callable[[], None]
 
 MAX_VALUES: Final = 1_000_000
 """Values in a body, apart from a batch of documents."""
@@ -30,7 +31,7 @@ MAX_DOCUMENT_VALUES: Final = 600_000
 """Values in a document: the longest vector, and metadata of 1 MiB."""
 LIGHT_BYTES: Final = 64 * 1024
 """A body of up to this size is decoded without a look at it."""
-_BLOCK_BYTES: Final = 2**20
+_BLOCK_BYTES: Final = 2**18
 _BLANK_BLOCK_BYTES: Final = 4096
 _OTHERS = bytes(sorted(set(range(256)) - set(b'"[{,')))
 
@@ -49,19 +50,23 @@ class Weight(NamedTuple):
         return self.containers + self.commas
 
 
-def check_values(body: Body, field: str, most: int) -> None:
+def at_once() -> None:
+    """Do nothing between two blocks or documents."""
+
+
+def check_values(body: Body, field: str, most: int, between: Between = at_once) -> None:
     """Raise InvalidArgument if JSON contains more values than this. Text is not counted as values."""
     if len(body) <= LIGHT_BYTES:
         return
-    if quick_weight(body).values > most and exact_weight(body).values > most:
+    if quick_weight(body, between).values > most and exact_weight(body, between).values > most:
         raise InvalidArgument(field, f"must contain at most {most} values")
 
 
-def check_batch_weight(body: Body) -> None:
+def check_batch_weight(body: Body, between: Between = at_once) -> None:
     """Raise InvalidArgument if a batch contains too many lists and objects, strings, or numbers."""
-    weight = quick_weight(body)
+    weight = quick_weight(body, between)
     if weight.containers > MAX_CONTAINERS or weight.strings > MAX_STRINGS or weight.commas > MAX_COMMAS:
-        weight = exact_weight(body)
+        weight = exact_weight(body, between)
     if weight.containers > MAX_CONTAINERS:
         raise InvalidArgument("documents", f"must contain at most {MAX_CONTAINERS} lists and objects")
     if weight.strings > MAX_STRINGS:
@@ -90,20 +95,26 @@ def check_pieces(body: Body) -> None:
         raise InvalidArgument("body", f"must not contain more than {MAX_BLANK_BYTES} bytes of blanks")
 
 
-def quick_weight(body: Body) -> Weight:
+def quick_weight(body: Body, between: Between = at_once) -> Weight:
     """Return upper bounds: characters in strings count too."""
-    return Weight(count(body, b"[") + count(body, b"{"), count(body, b'"') // 2, count(body, b","))
+    containers = count(body, b"[", between) + count(body, b"{", between)
+    return Weight(containers, count(body, b'"', between) // 2, count(body, b",", between))
 
 
-def count(body: Body, character: bytes) -> int:
-    """Count in blocks: other threads run between them."""
-    return sum(body.count(character, at, at + _BLOCK_BYTES) for at in range(0, len(body), _BLOCK_BYTES))
+def count(body: Body, character: bytes, between: Between = at_once) -> int:
+    """Count in blocks; other threads run between them, where `between` is called."""
+    found = 0
+    for at in range(0, len(body), _BLOCK_BYTES):
+        between()
+        found += body.count(character, at, at + _BLOCK_BYTES)
+    return found
 
 
-def exact_weight(body: Body) -> Weight:
+def exact_weight(body: Body, between: Between = at_once) -> Weight:
     """Count what valid JSON contains, in blocks that are copied one at a time."""
     at = containers = commas = quotes = 0
     while at < len(body):
+        between()
         end = _after_escape(body, min(at + _BLOCK_BYTES, len(body)))
         block = bytes(body[at:end]).replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
         pieces = block.split(b'"')
