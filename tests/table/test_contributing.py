@@ -78,7 +78,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Test output for a copy of the tree to which one item of each kind was added."""
     copy = tmp_path_factory.mktemp("tree")
     for name in ("src", "docs", "tools", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "data"))
+        shutil.copytree(
+            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "data", "node_modules")
+        )
     shutil.copy(ROOT / "pyproject.toml", copy)
     package = copy / "src/akidb"
     databases, settings = package / "operations/databases.py", package / "settings.py"

@@ -57,10 +57,14 @@ def _operation(
     yield "</table>"
     if body := operation.get("requestBody"):
         yield f"<p>Body: {_content(body)}"
+        yield from _examples(body)
     yield "<table>"
     for status, answer in operation["responses"].items():
         yield f"<tr><td>{status}<td>{escape(answer['description'])}<td>{_content(answer)}"
-    yield "</table></details>"
+    yield "</table>"
+    for answer in operation["responses"].values():
+        yield from _examples(answer)
+    yield "</details>"
 
 
 def _content(message: Mapping[str, Any]) -> str:
@@ -70,6 +74,12 @@ def _content(message: Mapping[str, Any]) -> str:
         link = f" <a href='#{escape(name)}'><code>{escape(name)}</code></a>" if name else ""
         parts.append(f"{escape(media_type)}{link}")
     return ", ".join(parts)
+
+
+def _examples(message: Mapping[str, Any]) -> Iterator[str]:
+    for content in message.get("content", {}).values():
+        if "example" in content:
+            yield _json(content["example"])
 
 
 def _json(schema: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 import akidb
+from akidb.api import examples
 from akidb.api.errors import (
     OPENAI_PATHS,
     PROBLEM_TYPE,
@@ -59,10 +60,25 @@ _PROBLEM: Schema = {
         "used": {"type": "number"},
     },
     "additionalProperties": True,
+    "examples": [examples.PROBLEM],
 }
 _OPENAI_PROBLEM: Schema = {
     **_PROBLEM,
     "description": "A problem document with the error object that OpenAI clients read.",
+    "examples": [
+        {
+            **examples.PROBLEM,
+            "detail": "input: must contain 1 to 2048 texts",
+            "field": "input",
+            "reason": "must contain 1 to 2048 texts",
+            "error": {
+                "message": "input: must contain 1 to 2048 texts",
+                "type": "invalid_request_error",
+                "param": "input",
+                "code": "invalid_argument",
+            },
+        }
+    ],
     "required": [*_PROBLEM["required"], "error"],
     "properties": {
         **_PROBLEM["properties"],
@@ -128,8 +144,12 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
             _complete_body(route.operation, schemas[route.body_schema.__name__])
     schema_of = dict(zip(types, references, strict=True))
     paths: dict[str, Any] = {}
+    known = examples.load()
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, schemas)
+        operation = _operation(route, schema_of, schemas)
+        if route.operation_id in known:
+            examples.add(operation, route, known[route.operation_id])
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     described = {"paths": paths, "schemas": {"Problem": _PROBLEM, "OpenAIProblem": _OPENAI_PROBLEM}}
     return {
         "openapi": "3.1.0",
