@@ -1,17 +1,21 @@
 """All settings of AkiDB, read from environment variables and the `[akidb]` table of a TOML file.
 
-Precedence: arguments of the caller, then the environment, then the file, then the default.
+Precedence: arguments of the caller, then the environment, then the file, then the default. An empty
+environment variable counts as not set.
 """
 
 import os
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.hints import did_you_mean
 
 MAX_RETENTION_SECONDS = 100 * 365 * 24 * 3600
 
@@ -65,25 +69,83 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return user_cache_path("akidb") / "models"
 
 
+class Source(NamedTuple):
+    """Where the value of a setting came from."""
+
+    kind: str
+    """`argument`, `environment`, `file` or `default`."""
+    name: str | None = None
+    """The environment variable, or the path of the file."""
+
+    def __str__(self) -> str:
+        words = {"environment": "environment variable ", "file": "file "}
+        return self.kind if self.name is None else f"{words[self.kind]}{self.name}"
+
+
+class Loaded(NamedTuple):
+    """The settings in force, and the source of each."""
+
+    settings: Settings
+    sources: Mapping[str, Source]
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the source of a setting in an error about it, unless it is an argument of the caller."""
+        with _naming(self.sources):
+            yield
+
+
 def load(**given: Any) -> Settings:
     """Read the settings; arguments that are not None take precedence.
 
     The file is the one named by `AKIDB_CONFIG`, else `akidb.toml` in the current directory if it exists.
-    Raises InvalidArgument naming the setting.
+    Raises InvalidArgument naming the setting, and the variable or file that sets it.
     """
+    return load_with_sources(**given).settings
+
+
+def load_with_sources(**given: Any) -> Loaded:
+    """Read the settings as `load` does, and say where each came from."""
     values: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.__struct_fields__, Source("default"))
     named = os.environ.get("AKIDB_CONFIG")
-    path = Path(named or "akidb.toml")
+    path = Path(named or "akidb.toml").absolute()
     if named or path.is_file():
         values.update(_read_file(path))
+        sources.update(dict.fromkeys(values, Source("file", str(path))))
     for name in Settings.__struct_fields__:
-        text = os.environ.get(f"AKIDB_{name.upper()}")
-        if text is not None:
-            values[name] = text
-    values.update({name: value for name, value in given.items() if value is not None})
-    settings = _convert(values)
-    _check(settings)
-    return settings
+        variable = f"AKIDB_{name.upper()}"
+        if text := os.environ.get(variable):
+            values[name], sources[name] = text, Source("environment", variable)
+    for name, value in given.items():
+        if value is not None:
+            values[name], sources[name] = value, Source("argument")
+    with _naming(sources):
+        settings = _convert(values)
+        _check(settings)
+    return Loaded(settings, sources)
+
+
+def ignored_variables() -> dict[str, str]:
+    """Return the environment variables that look like settings and are none, with a hint or an empty text."""
+    prefix = "AKIDB_"
+    known = [name.upper() for name in ("config", *Settings.__struct_fields__)]
+    names = [name.removeprefix(prefix) for name in os.environ if name.startswith(prefix)]
+    return {
+        f"{prefix}{name}": did_you_mean(name, known, prefix=prefix)
+        for name in sorted(set(names).difference(known))
+    }
+
+
+@contextmanager
+def _naming(sources: Mapping[str, Source]) -> Iterator[None]:
+    try:
+        yield
+    except InvalidArgument as error:
+        source = sources.get(error.field)
+        if source is None or source.name is None:
+            raise
+        raise InvalidArgument(error.field, f"{error.reason} ({source})") from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -104,7 +166,7 @@ def _convert(values: dict[str, Any]) -> Settings:
     converted = {}
     for name, value in values.items():
         if name not in types:
-            raise InvalidArgument(name, "unknown setting")
+            raise InvalidArgument(name, f"unknown setting{did_you_mean(name, types)}")
         try:
             # Not strict, since environment variables are text.
             converted[name] = msgspec.convert(value, types[name], strict=False)

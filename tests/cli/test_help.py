@@ -39,6 +39,13 @@ def test_every_command_has_help(akidb: Run, path: tuple[str, ...]) -> None:
         assert {"--url", "--data", "--json"} <= set(result.out.split())
 
 
+@pytest.mark.parametrize(
+    "path", [(), ("tenant",), ("tenant", "create"), ("serve",), ("document", "get")], ids=str
+)
+def test_short_option_shows_help(akidb: Run, path: tuple[str, ...]) -> None:
+    assert akidb(*path, "-h") == akidb(*path, "--help")
+
+
 COMMANDS = """
 audit list
 backup
@@ -56,6 +63,7 @@ model info|list|pull
 restore
 search
 serve
+settings
 tenant activate|copy|count|create|delete|export|get|import|list|purge|restore|suspend|update|usage
 user activate|count|create|deactivate|delete|get|list|suspend|update|verify-password
 """

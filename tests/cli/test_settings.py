@@ -109,3 +109,64 @@ def test_unreachable_server_is_unavailable(akidb: Run) -> None:
     result = akidb("--url", "http://127.0.0.1:9", "tenant", "list")
     assert (result.status, result.err.count("\n")) == (1, 1)
     assert result.err.startswith("error: unavailable: ")
+
+
+def test_settings_shows_values_in_force_and_their_sources(
+    akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "akidb.toml").write_text("[akidb]\nmax_open_stores = 1500\nlog_level = 'error'\n")
+    monkeypatch.setenv("AKIDB_LOG_LEVEL", "debug")
+    monkeypatch.setenv("AKIDB_WAIT_SECONDS", "2.5")
+    monkeypatch.setenv("AKIDB_MODEL_SOURCE", "")
+    monkeypatch.setenv("AKIDB_MAX_OPEN_STORE", "7")
+    result = akidb("--data", "here", "settings")
+    lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in result.out.splitlines()[1:]}
+    assert lines.keys() == {field.name for field in msgspec.structs.fields(Settings)}
+    assert [word.strip() for word in lines["url"]] == ["here", "argument"]
+    assert [word.strip() for word in lines["log_level"]] == ["debug", "environment variable AKIDB_LOG_LEVEL"]
+    assert [word.strip() for word in lines["wait_seconds"]] == [
+        "2.5",
+        "environment variable AKIDB_WAIT_SECONDS",
+    ]
+    assert [word.strip() for word in lines["max_open_stores"]] == ["1500", f"file {tmp_path / 'akidb.toml'}"]
+    assert [word.strip() for word in lines["model_source"]] == ["-", "default"]
+    hint = "AKIDB_MAX_OPEN_STORE is not a setting and is ignored; did you mean AKIDB_MAX_OPEN_STORES?\n"
+    assert result.err == hint
+    answer = akidb("settings", "--json").json
+    assert answer["ignored"] == ["AKIDB_MAX_OPEN_STORE"]
+    by_name = {row.pop("name"): row for row in answer["settings"]}
+    assert by_name["wait_seconds"] == {
+        "value": 2.5,
+        "source": "environment",
+        "source_name": "AKIDB_WAIT_SECONDS",
+    }
+    assert by_name["tracing"] == {"value": "off", "source": "default", "source_name": None}
+    assert not (tmp_path / "here").exists()
+
+
+def test_settings_masks_passwords(akidb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_URL", "postgresql://bob:secret@localhost/data")
+    for options in ([], ["--json"]):
+        out = akidb("settings", *options).out
+        assert "postgresql://bob:***@localhost/data" in out
+        assert "secret" not in out
+
+
+def test_errors_of_a_wrong_location_name_its_source(
+    akidb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from akidb import connect
+    from akidb.domain.errors import InvalidArgument
+
+    file = tmp_path / "akidb.toml"
+    file.write_text("[akidb]\nurl = 'ftp://x'\n")
+    assert akidb("tenant", "list").err.endswith(f"not ftp (file {file})\n")
+    file.write_text("[akidb]\nurl = 'typo'\n")
+    assert akidb("tenant", "list").err.endswith(f"; the setting url is from the file {file}\n")
+    monkeypatch.setenv("AKIDB_URL", "http://")
+    assert akidb("tenant", "list").err.endswith(" (environment variable AKIDB_URL)\n")
+    with pytest.raises(InvalidArgument, match=r" \(environment variable AKIDB_URL\)$"):
+        connect()
+    with pytest.raises(InvalidArgument, match=r"PORT$"):
+        connect("http://")
+    assert akidb("--url", "http://", "tenant", "list").err.endswith("PORT\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from akidb.domain.errors import InvalidArgument
-from akidb.settings import Settings, load
+from akidb.settings import Settings, load, load_with_sources
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +71,69 @@ def test_invalid_setting_is_refused_by_name(name: str, value: object) -> None:
 
 def test_invalid_setting_error_names_setting_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AKIDB_MAX_OPEN_STORES", "many")
-    with pytest.raises(InvalidArgument, match=r"^max_open_stores: must be a whole number, not 'many'$"):
+    with pytest.raises(
+        InvalidArgument,
+        match=r"^max_open_stores: must be a whole number, not 'many' "
+        r"\(environment variable AKIDB_MAX_OPEN_STORES\)$",
+    ):
         load()
     monkeypatch.delenv("AKIDB_MAX_OPEN_STORES")
     with pytest.raises(InvalidArgument, match=r"^colour: unknown setting$"):
         load(colour="red")
     with pytest.raises(InvalidArgument, match=r"^url: must be text, not 7$"):
         load(url=7)
+    with pytest.raises(
+        InvalidArgument, match=r"^max_open_store: unknown setting; did you mean max_open_stores\?$"
+    ):
+        load(max_open_store=7)
+
+
+def test_errors_of_values_and_unknown_settings_name_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "akidb.toml"
+    for content, field in (
+        ("synchronous = 'off'", "synchronous"),
+        ("retention_seconds = -1", "retention_seconds"),
+        ("colour = 'red'", "colour"),
+    ):
+        file.write_text(f"[akidb]\n{content}\n")
+        with pytest.raises(InvalidArgument) as caught:
+            load()
+        assert caught.value.field == field
+        assert caught.value.reason.endswith(f" (file {file})")
+
+
+def test_source_of_an_overridden_value_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "akidb.toml").write_text("[akidb]\nlog_level = 'loud'\n")
+    monkeypatch.setenv("AKIDB_LOG_LEVEL", "louder")
+    with pytest.raises(InvalidArgument, match=r"\(environment variable AKIDB_LOG_LEVEL\)$"):
+        load()
+    with pytest.raises(InvalidArgument, match=r"or error$"):
+        load(log_level="loudest")
+    assert load(log_level="debug").log_level == "debug"
+
+
+def test_every_value_has_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "akidb.toml").write_text(
+        "[akidb]\nlog_level = 'error'\nmax_open_stores = 5\ntracing = 'on'\n"
+    )
+    monkeypatch.setenv("AKIDB_LOG_LEVEL", "debug")
+    monkeypatch.setenv("AKIDB_TRACING", "off")
+    loaded = load_with_sources(tracing="on")
+    expected = dict.fromkeys(Settings.__struct_fields__, "default") | {
+        "tracing": "argument",
+        "log_level": "environment variable AKIDB_LOG_LEVEL",
+        "max_open_stores": f"file {tmp_path / 'akidb.toml'}",
+    }
+    assert {name: str(source) for name, source in loaded.sources.items()} == expected
+
+
+def test_empty_environment_variables_count_as_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "akidb.toml").write_text("[akidb]\nmax_open_stores = 5\n")
+    for name in ("CONFIG", *(name.upper() for name in Settings.__struct_fields__)):
+        monkeypatch.setenv(f"AKIDB_{name}", "")
+    assert load() == Settings(max_open_stores=5)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from akidb.domain.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from akidb.operations.declare import Operations
-    from akidb.settings import Settings
+    from akidb.settings import Loaded, Settings
 
 P = ParamSpec("P")
 Command = Callable[Concatenate["Session", P], int | None]
@@ -77,11 +77,16 @@ class Session:
             self._opened.close()
 
     @functools.cached_property
+    def loaded(self) -> "Loaded":
+        """The settings, overridden by the command line, and where each came from."""
+        from akidb.settings import load_with_sources
+
+        return load_with_sources(url=self._data if self._url is None else self._url)
+
+    @property
     def settings(self) -> "Settings":
         """The settings, overridden by the command line."""
-        from akidb import settings
-
-        return settings.load(url=self._data if self._url is None else self._url)
+        return self.loaded.settings
 
     @functools.cached_property
     def place(self) -> str | Path:
@@ -89,13 +94,14 @@ class Session:
         from akidb.client.connect import resolve
 
         # --data is always a directory, even if it looks like a URL.
-        return resolve(self.settings.url if self._data is None else Path(self._data))
+        with self.loaded.named():
+            return resolve(self.settings.url if self._data is None else Path(self._data))
 
     @property
     def program(self) -> str:
         """The shell command line of this program with the same data location, for hints."""
         given = (("--url", self._url), ("--data", self._data))
-        options = [word for name, value in given if value is not None for word in (name, _masked(value))]
+        options = [word for name, value in given if value is not None for word in (name, masked(value))]
         return shlex.join([*this_program(), *options])
 
     @property
@@ -116,7 +122,7 @@ class Session:
     @property
     def shown_place(self) -> str:
         """The location, with any password in its URL masked."""
-        return _masked(str(self.place))
+        return masked(str(self.place))
 
     @property
     def stores(self) -> str | Path:
@@ -152,6 +158,8 @@ class Session:
         if isinstance(self.place, Path) and not (self.place / METADATA_NAME).exists():
             error = NotFound("store", self.place)
             error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` create one")
+            if (source := self.loaded.sources["url"]).name is not None:
+                error.add_note(f"the setting url is from the {source}")
             raise error
 
 
@@ -213,7 +221,7 @@ def this_program() -> list[str]:
     return [sys.executable, "-m", "akidb"]
 
 
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
     """Mask the passwords in a URL."""
     if "://" not in url:
         return url

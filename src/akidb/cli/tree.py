@@ -19,16 +19,19 @@ from akidb.cli import (
     models,
     search,
     serve,
+    settings,
     tenants,
     users,
 )
 from akidb.cli.session import Data, Json, Shared, Url, require_command
 
 # Coloured help would double the run time of `--help`.
-app = typer.Typer(name="akidb", rich_markup_mode=None)
+app = typer.Typer(
+    name="akidb", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
-COMMANDS = (demo, serve, search, changes, backup, doctor, maintain, bench)
+COMMANDS = (demo, serve, search, changes, backup, doctor, maintain, settings, bench)
 
 
 @app.callback(invoke_without_command=True)

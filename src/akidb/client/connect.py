@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 from akidb.domain.errors import InvalidArgument
-from akidb.settings import Settings, load
+from akidb.settings import Settings, load_with_sources
 
 if TYPE_CHECKING:
     from akidb.client.handles.client import Client
@@ -37,8 +37,12 @@ def connect(
     """
     from akidb.client.handles.client import Client
 
-    loaded = load(**settings)
-    return Client(bind(loaded.url if target is None else target, loaded, timeout_seconds=timeout_seconds))
+    loaded = load_with_sources(**settings)
+    if target is None:
+        with loaded.named():
+            target = loaded.settings.url
+            resolve(target)
+    return Client(bind(target, loaded.settings, timeout_seconds=timeout_seconds))
 
 
 def bind(
