@@ -142,7 +142,7 @@ def test_page_on_another_port_changes_and_downloads_nothing(tmp_path: Path) -> N
         for name in ("Aki", "Gone"):
             assert http.post("/v1/tenants", json={"name": name}).status_code == 201
         assert http.delete("/v1/tenants/gone").status_code == 204
-        ours = len(_seen(running.log))
+        ours = 3  # requests; a line may be written after the response
         with _page(running.url) as (url, done), _browser(url, tmp_path / "profile"):
             assert done.wait(120)
             assert _wait_for(running.log, "/docs")
