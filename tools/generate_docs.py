@@ -20,7 +20,7 @@ from akidb.operations import OPERATIONS, Operation, Work
 NAME = "tools/generate_docs.py"
 ROOT = Path(__file__).parents[1]
 BEGIN, END = f"<!-- written by {NAME} -->", "<!-- end -->"
-EVERYWHERE = frozenset({"url", "data", "json", "help"})
+EVERYWHERE = frozenset({"url", "data", "json", "wait", "help"})
 
 
 def routes() -> Iterator[str]:

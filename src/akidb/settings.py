@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wait_seconds: float = 10.0
     """How long an operation above its tenant's `qps_quota` waits; 0 raises `RateLimited` at once.
     A server does not wait: its clients do."""
+    open_wait_seconds: float = 5.0
+    """How long opening a data directory waits while another process, such as a short command, has it open."""
     filter_timeout_seconds: float = 30.0
     """How long one operation may compare documents with a filter."""
     retention_seconds: int = 7 * 24 * 3600
@@ -189,6 +191,8 @@ def _check(settings: Settings) -> None:
         raise InvalidArgument("slow_operation_seconds", "must be 0 or a finite positive number")
     if not 0 <= settings.wait_seconds < inf:
         raise InvalidArgument("wait_seconds", "must be 0 or a finite positive number")
+    if not 0 <= settings.open_wait_seconds < inf:
+        raise InvalidArgument("open_wait_seconds", "must be 0 or a finite positive number")
     if not 0 < settings.filter_timeout_seconds < inf:
         raise InvalidArgument("filter_timeout_seconds", "must be a finite positive number")
     if not 0 <= settings.retention_seconds <= MAX_RETENTION_SECONDS:

@@ -135,7 +135,7 @@ def test_dry_run_on_directory_in_use_is_unavailable(migrate: Run, tmp_path: Path
     lock = os.open(tmp_path / "akidb-data/owner.lock", os.O_RDWR)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = migrate("--dry-run")
+        result = migrate("--dry-run", "--wait", "0")
     finally:
         os.close(lock)
     assert (result.status, "is in use" in result.err) == (1, True)

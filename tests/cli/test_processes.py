@@ -115,7 +115,7 @@ def test_unwritable_directory(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def holder(tmp_path: Path) -> Iterator[int]:
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that locks the directory and is not a server."""
     program = (
         "import sys, akidb\nwith akidb.connect('akidb-data'):\n print('open', flush=True)\n sys.stdin.read()"
@@ -127,21 +127,99 @@ def holder(tmp_path: Path) -> Iterator[int]:
     assert process.stdin is not None
     with process:
         assert process.stdout.readline() == b"open\n"
-        yield process.pid
+        yield process
         process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             process.wait(20)
 
 
-def test_directory_locked_by_another_process_is_rejected_with_its_pid(akidb: Run, holder: int) -> None:
+def test_directory_locked_by_another_process_is_rejected_with_its_pid(
+    akidb: Run, holder: subprocess.Popen[bytes]
+) -> None:
     for arguments in (["tenant", "list"], ["doctor"], ["migrate", "schema", "--dry-run"], ["serve"]):
-        result = akidb(*arguments)
+        result = akidb(*arguments, "--wait", "0")
         assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
         assert result.err.startswith("error: unavailable: ")
-        assert f"process {holder} " in result.err
+        assert f"process {holder.pid} " in result.err
         assert "akidb serve" in result.err
     # The models of the machine are nobody's directory.
     assert akidb("embed", "x", "--model", "hash").status == 0
+
+
+def _ends_when_waited_for(holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let the holder close the directory as soon as this process waits for it; return the pauses."""
+    pauses: list[float] = []
+    pause = time.sleep
+
+    def ending(seconds: float) -> None:
+        if not pauses:
+            assert holder.stdin is not None
+            holder.stdin.close()
+        pauses.append(seconds)
+        pause(seconds)
+
+    monkeypatch.setattr("akidb.deployment.owner.time.sleep", ending)
+    return pauses
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenant", "list"],
+        ["doctor", "--repair", "--dry-run"],
+        ["migrate", "schema"],
+        ["migrate", "v1-to-v2", "--dry-run", "--v1-data-dir", "empty", "--report", "report.json"],
+    ],
+    ids=" ".join,
+)
+def test_directory_of_another_command_is_waited_for(
+    akidb: Run,
+    holder: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    pauses = _ends_when_waited_for(holder, monkeypatch)
+    result = akidb("--wait", "60", *arguments)
+    assert (result.status, len(pauses) > 0) == (0, True), result.err
+
+
+def test_connect_waits_for_the_directory_of_another_process(
+    holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import akidb
+
+    pauses = _ends_when_waited_for(holder, monkeypatch)
+    with akidb.connect("akidb-data", open_wait_seconds=60) as db:
+        assert list(db.tenants) == []
+    assert pauses
+
+
+def test_error_after_waiting_says_how_long(
+    akidb: Run, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = akidb("tenant", "list", "--wait", "0.02")
+    assert result.status == 1
+    assert f"process {holder.pid} " in result.err
+    assert result.err.endswith("; waited 0.02 s for it\n")
+    monkeypatch.setenv("AKIDB_OPEN_WAIT_SECONDS", "0.03")
+    assert akidb("--data", "akidb-data", "tenant", "list").err.endswith("; waited 0.03 s for it\n")
+    for wait in ("-1", "nan", "inf", "soon"):
+        assert akidb("tenant", "list", "--json", "--wait", wait).problem["field"] == "wait"
+
+
+def test_short_commands_at_the_same_time_all_succeed(akidb: Run, tmp_path: Path) -> None:
+    assert akidb("tenant", "create", "first").status == 0
+    together = [
+        subprocess.Popen(
+            [*AKIDB, "--wait", "60", "tenant", "create", f"t{i}"], stderr=subprocess.PIPE, cwd=tmp_path
+        )
+        for i in range(4)
+    ]
+    said = [process.communicate(timeout=60)[1] for process in together]
+    assert said == [b""] * 4
+    assert akidb("tenant", "count", "--json").json["count"] == 5
 
 
 def test_purge_asks_for_confirmation_on_terminal(akidb: Run, tmp_path: Path) -> None:

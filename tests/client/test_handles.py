@@ -183,7 +183,7 @@ def test_directory_in_use_error_names_process(tmp_path: Path) -> None:
         assert other.stdin is not None
         assert other.stdout.readline() == "open\n"
         with pytest.raises(akidb.Unavailable, match=f"in use by process {other.pid}.*akidb serve"):
-            akidb.connect(tmp_path / "data")
+            akidb.connect(tmp_path / "data", open_wait_seconds=0)
         other.stdin.close()
         assert other.wait(30) == 0
     akidb.connect(tmp_path / "data").close()

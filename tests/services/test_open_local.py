@@ -223,7 +223,7 @@ def test_error_names_owning_process_and_its_socket(directory: Path, socket: str 
         assert caught.value.socket == (None if socket is None else Path(socket))
         assert caught.value.code == "unavailable"
         with pytest.raises(DirectoryHeld):
-            migrate(directory, HASH, dry_run=True)
+            migrate(directory, msgspec.structs.replace(HASH, open_wait_seconds=0), dry_run=True)
         holder.communicate("")
     open_local(directory, HASH).close()
 

@@ -25,6 +25,7 @@ from akidb.api.logs import logging_to_stderr
 from akidb.api.memory import return_large_blocks
 from akidb.api.sockets import UnixSocket, bind_tcp, url_of
 from akidb.deployment.local import LocalOperations, open_local
+from akidb.deployment.owner import patiently
 from akidb.deployment.places import Location
 from akidb.observe.logs import logger
 from akidb.settings import Settings
@@ -74,7 +75,7 @@ def serve(
         )
         settings = replace(settings, max_open_stores=stores, wait_seconds=0)  # its clients wait
         limits = replace(LIMITS, connections=connections)
-        operations = open_local(target, settings)
+        operations = patiently(lambda: open_local(target, settings), settings.open_wait_seconds)
         try:
             with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
                 _serve(operations, settings, limits, tcp, on_listening)

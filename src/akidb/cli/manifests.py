@@ -56,7 +56,12 @@ def v1_to_v2(
                 source = read_manifests(v1_data_dir, progress)
                 refuse_faults(source, dry_run=dry_run)  # before a store is created
                 if dry_run:
-                    done = try_on(session.stores, source, overwrite=overwrite)
+                    done = try_on(
+                        session.stores,
+                        source,
+                        overwrite=overwrite,
+                        open_wait_seconds=session.settings.open_wait_seconds,
+                    )
                 else:
                     done = session.operations.perform(
                         MigrateV1ToV2(v1_data_dir=v1_data_dir, overwrite=overwrite),

@@ -1,7 +1,7 @@
 """The context of a command (settings, connection, output), and the declaration of commands.
 
-The options `--url`, `--data` and `--json` are accepted before and after the command. They are handled
-only here.
+The options `--url`, `--data`, `--wait` and `--json` are accepted before and after the command. They are
+handled only here.
 """
 
 import functools
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NamedTuple, Param
 
 import typer
 
+from akidb.cli.arguments import naming_options
 from akidb.cli.output import Output
 from akidb.domain.errors import InvalidArgument, NotFound
 
@@ -37,6 +38,12 @@ Url = Annotated[
 ]
 Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="A data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        "--wait", metavar="SECONDS", help="Wait this long for another process to close the directory; 0: not."
+    ),
+]
 
 
 class Shared(NamedTuple):
@@ -45,6 +52,7 @@ class Shared(NamedTuple):
     url: str | None = None
     data: str | None = None
     json: bool = False
+    wait: float | None = None
 
     def joined(self, other: "Shared") -> "Shared":
         """Merge the options from before and after the command."""
@@ -52,14 +60,19 @@ class Shared(NamedTuple):
         directories = [data for data in (self.data, other.data) if data is not None]
         if len(urls) + len(directories) > 1:
             raise InvalidArgument("url", "give one of --url and --data, once")
-        return Shared(next(iter(urls), None), next(iter(directories), None), json=self.json or other.json)
+        return Shared(
+            next(iter(urls), None),
+            next(iter(directories), None),
+            json=self.json or other.json,
+            wait=self.wait if other.wait is None else other.wait,
+        )
 
 
 class Session:
     """One run of one command. Expensive attributes are created lazily."""
 
     def __init__(self, shared: Shared, *, makes_store: bool) -> None:
-        self._url, self._data = shared.url, shared.data
+        self._url, self._data, self._wait = shared.url, shared.data, shared.wait
         self._makes_store = makes_store
         self.out = Output(json=shared.json)
         self._opened: Operations | None = None
@@ -81,7 +94,9 @@ class Session:
         """The settings, overridden by the command line, and where each came from."""
         from akidb.settings import load_with_sources
 
-        return load_with_sources(url=self._data if self._url is None else self._url)
+        where = self._data if self._url is None else self._url
+        with naming_options({} if self._wait is None else {"open_wait_seconds": "wait"}):
+            return load_with_sources(url=where, open_wait_seconds=self._wait)
 
     @property
     def settings(self) -> "Settings":
@@ -174,16 +189,22 @@ def command(app: typer.Typer, name: str, *, makes_store: bool = False) -> Callab
 
         @functools.wraps(function)
         def run(
-            context: typer.Context, url: str | None, data: str | None, json: bool, **given: Any
+            context: typer.Context,
+            url: str | None,
+            data: str | None,
+            json: bool,
+            wait: float | None,
+            **given: Any,
         ) -> int | None:
             before = context.find_object(Shared) or Shared()
-            with Session(before.joined(Shared(url, data, json)), makes_store=makes_store) as session:
+            with Session(before.joined(Shared(url, data, json, wait)), makes_store=makes_store) as session:
                 return function(session, **given)  # type: ignore[call-arg]
 
         shared = [
             _keyword("url", Url, None),
             _keyword("data", Data, None),
             _keyword("json", Json, default=False),
+            _keyword("wait", Wait, None),
         ]
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]

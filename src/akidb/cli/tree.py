@@ -23,7 +23,7 @@ from akidb.cli import (
     tenants,
     users,
 )
-from akidb.cli.session import Data, Json, Shared, Url, require_command
+from akidb.cli.session import Data, Json, Shared, Url, Wait, require_command
 
 # Coloured help would double the run time of `--help`.
 app = typer.Typer(
@@ -41,6 +41,7 @@ def options(
     url: Url = None,
     data: Data = None,
     json: Json = False,
+    wait: Wait = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     """AkiDB, a multi-tenant vector database with built-in text embeddings.
@@ -52,7 +53,7 @@ def options(
 
         typer.echo(f"akidb {installed('akidb')}")
         raise typer.Exit
-    context.obj = Shared(url, data, json)
+    context.obj = Shared(url, data, json, wait)
     require_command(context)
 
 

@@ -29,8 +29,9 @@ def connect(
     `target` is a directory (created if it does not exist), `sqlite:///PATH` (four slashes for an absolute
     path), `postgresql://USER@HOST/DATABASE`, `http://HOST:PORT`, `https://...`, or `unix:///PATH` for a
     server's socket. It defaults to the setting `url`. A directory that a running server owns is accessed
-    through the server's socket. `settings` are fields of `akidb.settings.Settings`, such as `models_dir`;
-    they apply to this process only. `timeout_seconds` limits the wait for a server's response.
+    through the server's socket; one that another process has open is waited for, up to `open_wait_seconds`.
+    `settings` are fields of `akidb.settings.Settings`, such as `models_dir`; they apply to this process only.
+    `timeout_seconds` limits the wait for a server's response.
 
     Raises InvalidArgument for an invalid target or setting, Unavailable when the directory cannot be
     used or is locked by a process that is not a server.
@@ -53,10 +54,10 @@ def bind(
     if is_server(where):
         return _remote(where, timeout_seconds, settings.wait_seconds)
     from akidb.deployment.local import open_local
-    from akidb.deployment.owner import DirectoryHeld
+    from akidb.deployment.owner import DirectoryHeld, patiently
 
     try:
-        return open_local(where, settings)
+        return patiently(lambda: open_local(where, settings), settings.open_wait_seconds)
     except DirectoryHeld as held:
         if held.socket is None:
             raise

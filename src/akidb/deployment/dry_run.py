@@ -7,11 +7,11 @@ byte. A PostgreSQL database is read in a read-only transaction.
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, kept_closed
+from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, kept_closed, patiently
 from akidb.domain.errors import Unavailable
 from akidb.domain.migration import MigrationReport, Progress
 from akidb.legacy import LegacyFiles
@@ -31,14 +31,16 @@ def read_manifests(directory: Path, progress: Progress) -> ManifestSource:
     return read_source(LegacyFiles(), directory, progress)
 
 
-def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> MigrationReport:
+def try_on(
+    place: Path | str, source: ManifestSource, *, overwrite: bool, open_wait_seconds: float = 0
+) -> MigrationReport:
     """Report what a migration into a directory or a database URL would do, even if it does not exist yet.
 
     Raises the errors of the migration, DirectoryHeld if a process has the directory open, and Unavailable
     for a schema that is newer than this program, or a database schema that is too old to be read.
     """
     if isinstance(place, Path):
-        with _copy(place) as store, store.snapshot() as tx:
+        with _copy(place, open_wait_seconds) as store, store.snapshot() as tx:
             return planned(source, tx.legacy_manifests, overwrite=overwrite)
     from akidb.sql.postgresql import PostgresDatabase
 
@@ -54,11 +56,12 @@ def try_on(place: Path | str, source: ManifestSource, *, overwrite: bool) -> Mig
 
 
 @contextmanager
-def _copy(directory: Path) -> Iterator[MetadataStore]:
+def _copy(directory: Path, open_wait_seconds: float = 0) -> Iterator[MetadataStore]:
     """Open a temporary copy of a directory's metadata, or an empty store if there is none."""
     with TemporaryDirectory(prefix="akidb-dry-run-") as scratch:
         copy = Path(scratch) / METADATA_NAME
-        with kept_closed(directory):
+        with ExitStack() as kept:
+            patiently(lambda: kept.enter_context(kept_closed(directory)), open_wait_seconds)
             for suffix in ("", "-wal"):
                 original = directory / f"{METADATA_NAME}{suffix}"
                 try:

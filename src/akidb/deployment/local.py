@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from akidb.deployment.composition import CLOSED, Runtime, every_runtime
-from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld
+from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld, patiently
 from akidb.deployment.places import DirectoryPlace, Location, prepare
 from akidb.deployment.repair import OPERATION as REPAIR
 from akidb.deployment.repair import Repair, Repairing
@@ -206,7 +206,9 @@ def restore_local(target: Location, settings: Settings, archive: ByteSource) -> 
     Raises like `LocalOperations.restore`.
     """
     with nullcontext() if isinstance(target, str) else empty_directory(target):
-        operations = open_local(target, settings, restoring=True)
+        operations = patiently(
+            lambda: open_local(target, settings, restoring=True), settings.open_wait_seconds
+        )
         try:
             return operations.restore(archive)
         finally:
@@ -220,7 +222,7 @@ def repair_local(
 
     Return the plan. Raises DirectoryHeld if another process owns the directory.
     """
-    operations = open_local(directory, settings)
+    operations = patiently(lambda: open_local(directory, settings), settings.open_wait_seconds)
     try:
         repairing = operations.repairing()
         plan = repairing.plan()

@@ -4,9 +4,11 @@ import fcntl
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -29,8 +31,13 @@ PRIVATE_NAMES = (
 """What must not be a link, nor writable by others."""
 _log = logger("akidb.deployment")
 _READING = os.O_RDONLY | os.O_CLOEXEC
-OPTIONS_WITH_VALUE = frozenset({"--data", "--url"})
+OPTIONS_WITH_VALUE = frozenset({"--data", "--url", "--wait"})
 """Global options of `akidb`, which precede the command name."""
+
+
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.005, 0.1
+
+T = TypeVar("T")
 
 
 class _Holder(msgspec.Struct):
@@ -50,6 +57,8 @@ class DirectoryHeld(Unavailable):
         self.pid = holder.pid
         self.process = holder.process
         self.socket = None if holder.socket is None else Path(holder.socket)
+        self.may_end_soon = self.socket is None and holder.pid != os.getpid()
+        """Whether it makes sense to wait: it is not a server, nor this process."""
         name = f"process {holder.pid} ({holder.process})" if holder.pid else holder.process
         if holder.directory is not None and not _is_same(holder.directory, directory):
             self.socket = None  # at that path there may be the socket of another server
@@ -59,6 +68,25 @@ class DirectoryHeld(Unavailable):
         else:
             advice = f"it is a server listening at unix://{self.socket}"
         super().__init__(f"{directory} is in use by {name}; {advice}")
+
+
+def patiently(open: Callable[[], T], seconds: float) -> T:
+    """Call `open`, again and again for `seconds` while another process has the directory open.
+
+    A server is not waited for: `DirectoryHeld` names its socket. Raises like `open`.
+    """
+    deadline, pause = time.monotonic() + seconds, _FIRST_LOOK_SECONDS
+    while True:
+        try:
+            return open()
+        except DirectoryHeld as held:
+            left = deadline - time.monotonic()
+            if not held.may_end_soon or left <= 0:
+                if held.may_end_soon and seconds:
+                    held.add_note(f"waited {seconds:g} s for it")
+                raise
+        time.sleep(min(pause, left))  # outside the operation, so that Ctrl-C ends it
+        pause = min(2 * pause, _LAST_LOOK_SECONDS)
 
 
 @contextmanager

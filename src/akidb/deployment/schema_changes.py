@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock
+from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock, patiently
 from akidb.deployment.places import Location
 from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema
@@ -104,7 +104,7 @@ def _migrate(
         if not dry_run:
             _make(place, settings)
         return SchemaChange(found=None, to=target, stores=0, changed=not dry_run, dry_run=dry_run)
-    with _owned(place):
+    with _owned(place, settings):
         return _migrate_directory(place, settings, target, dry_run=dry_run, advance=advance)
 
 
@@ -123,12 +123,12 @@ def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
 def _make(place: Path, settings: Settings) -> None:
     from akidb.deployment.local import open_local
 
-    open_local(place, settings).close()
+    patiently(lambda: open_local(place, settings), settings.open_wait_seconds).close()
 
 
 @contextmanager
-def _owned(directory: Path) -> Iterator[None]:
-    lock = OwnerLock(directory)
+def _owned(directory: Path, settings: Settings) -> Iterator[None]:
+    lock = patiently(lambda: OwnerLock(directory), settings.open_wait_seconds)
     try:
         require_finished(directory)
         yield
