@@ -157,3 +157,26 @@ def test_search_by_vector(akidb: Run, points: str, tmp_path: Path) -> None:
     for wrong in ("[1, 2]", "[", '["a"]', "{}"):
         assert akidb("search", points, "--vector", wrong).status == 2
     assert akidb("search", points, "text").status == 2
+
+
+def test_list_shows_documents_by_page_and_filter(akidb: Run, points: str, tmp_path: Path) -> None:
+    file = tmp_path / "points.jsonl"
+    vector = [1.0] * 16
+    lines = [{"id": f"p{i}", "vector": vector, "text": f"text {i}", "metadata": {"n": i}} for i in range(5)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert akidb("document", "import", points, file).status == 0
+    first = akidb("document", "list", points, "--limit", "2", "--filter", '{"n": {"$gte": 1}}')
+    assert [line.split()[0] for line in first.out.splitlines()] == ["id", "p1", "p2"]
+    assert first.out.splitlines()[0].split() == ["id", "text", "metadata"]
+    cursor = first.err.split("--cursor ")[1].strip()
+    rest = akidb(
+        "document", "list", points, "--filter", '{"n": {"$gte": 1}}', "--cursor", cursor, "--json"
+    ).json
+    assert ([each["id"] for each in rest["items"]], rest["next_cursor"]) == (["p3", "p4"], None)
+    only = akidb("document", "list", points, "--include", "vector", "--limit", "1")
+    assert [line.split()[0] for line in only.out.splitlines()] == ["id", "p0"]
+    assert only.out.splitlines()[0].split() == ["id", "vector"]
+    got = akidb("document", "get", points, "p0", "--include", "text")
+    assert got.out.splitlines()[0].split() == ["id", "text"]
+    assert akidb("document", "list", points, "--include", "x", "--json").problem["field"] == "include"
+    assert akidb("document", "list", points, "--limit", "0", "--json").problem["field"] == "limit"

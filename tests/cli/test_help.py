@@ -55,7 +55,7 @@ collection count|create|delete|get|list|purge|restore|update
 database count|create|delete|get|list|purge|restore|update
 demo
 doctor
-document count|delete|export|get|import|update
+document count|delete|export|get|import|list|update
 embed
 maintain
 migrate schema|v1-to-v2|v2-to-v1
@@ -152,3 +152,27 @@ def test_bench_receives_its_own_options(akidb: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("akidb.bench.main", bench, raising=False)
     assert akidb("bench", "--help", "--json", "x").status == 7
     assert seen == [["--help", "--json", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["tenat", "list"], "unknown command tenat; did you mean tenant?"),
+        (["tenants"], "unknown command tenants; did you mean tenant?"),
+        (["tenant", "gett"], "unknown command gett; did you mean get?"),
+        (["tenant", "ls"], "unknown command ls; did you mean list?"),
+        (["collection", "rm", "a/b/c"], "unknown command rm; did you mean delete?"),
+        (["document", "search", "a/b/c"], "unknown command search; did you mean `akidb search`?"),
+        (["verify-password"], "unknown command verify-password; did you mean `akidb user verify-password`?"),
+        (["list"], "unknown command list; `akidb -h` lists the commands"),
+        (["user", "xyzzy"], "unknown command xyzzy; `akidb user -h` lists the commands"),
+        (["tenant", "list", "--limt", "5"], "unknown option --limt; did you mean --limit?"),
+        (["tenant", "list", "--xyzzy"], "unknown option --xyzzy; `akidb tenant list -h` lists the options"),
+        (["tenant", "list", "-q"], "unknown option -q; `akidb tenant list -h` lists the options"),
+        (["--jsn", "tenant", "list"], "unknown option --jsn; did you mean --json?"),
+    ],
+    ids=str,
+)
+def test_unknown_words_have_a_hint(akidb: Run, arguments: list[str], hint: str) -> None:
+    result = akidb(*arguments)
+    assert (result.status, result.out, result.err) == (2, "", f"error: invalid_argument: arguments: {hint}\n")

@@ -21,6 +21,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
 FilterOption = Annotated[
     str | None, typer.Option("--filter", metavar="JSON", help='For example \'{"year": {"$gte": 2020}}\'.')
 ]
+Parts = Annotated[
+    str | None, typer.Option("--include", metavar="PARTS", help="For example text,metadata,vector.")
+]
 Vectors = Annotated[bool, typer.Option("--vectors", help="Include the vectors.")]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGTP]i?)?B?", re.ASCII | re.IGNORECASE)

@@ -9,6 +9,7 @@ import typer
 from akidb.cli.arguments import (
     CollectionArgument,
     FilterOption,
+    Parts,
     Vectors,
     Yes,
     collection_path,
@@ -16,7 +17,7 @@ from akidb.cli.arguments import (
 )
 from akidb.cli.output import counted, write_bytes
 from akidb.cli.session import Session, command, confirm, group
-from akidb.domain.documents import DEFAULT_INCLUDE, MAX_PAGE_LIMIT, Document, Include
+from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Include
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.operations.collections import GetCollection
 from akidb.operations.documents import (
@@ -96,15 +97,50 @@ def _truncation(written: "Written") -> str:
     )
 
 
+@command(app, "list")
+def list_documents(
+    session: Session,
+    path: CollectionArgument,
+    *,
+    filter: FilterOption = None,
+    include: Parts = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of documents.")
+    ] = DEFAULT_PAGE_LIMIT,
+    cursor: Annotated[str | None, typer.Option(help="Continue after an earlier list.")] = None,
+) -> None:
+    """List documents sorted by ID, all of them or those that match a filter."""
+    parts = _include(include)
+    request = ScanDocuments(
+        **collection_path(path)._asdict(),
+        filter=parse_object(filter, "filter"),
+        include=parts,
+        limit=limit,
+        cursor=cursor,
+    )
+    page = session.operations.perform(request)
+    rows = [[getattr(document, name) for name in _columns(parts)] for document in page.items]
+    session.out.listed(page, _columns(parts), rows)
+
+
 @command(app, "get")
-def get(session: Session, path: CollectionArgument, ids: Ids = None, *, vectors: Vectors = False) -> None:
+def get(
+    session: Session,
+    path: CollectionArgument,
+    ids: Ids = None,
+    *,
+    include: Parts = None,
+    vectors: Vectors = False,
+) -> None:
     """Show documents. The exit status is 3 if one does not exist."""
     wanted = _needed(ids)
+    parts = _include(include, vectors=vectors)
     documents = session.operations.perform(
-        GetDocuments(**collection_path(path)._asdict(), ids=wanted, include=_include(vectors=vectors))
+        GetDocuments(**collection_path(path)._asdict(), ids=wanted, include=parts)
     )
     if session.out.json or documents:
-        _show(session, documents)
+        rows = [[getattr(document, name) for name in _columns(parts)] for document in documents]
+        session.out.rows({"documents": documents}, _columns(parts), rows)
     there = {document.id for document in documents}
     missing = [document_id for document_id in wanted if document_id not in there]
     if missing:
@@ -192,11 +228,14 @@ def _needed(ids: list[str] | None) -> list[str]:
     return ids
 
 
-def _include(*, vectors: bool) -> frozenset[Include]:
-    return DEFAULT_INCLUDE | {Include.VECTOR} if vectors else DEFAULT_INCLUDE
+def _include(include: str | None = None, *, vectors: bool = False) -> frozenset[Include]:
+    parts: frozenset[Include] = DEFAULT_INCLUDE
+    if include is not None:
+        from akidb.operations.text import parsers
+
+        parts = parsers(ScanDocuments)["include"](include, "include")
+    return parts | {Include.VECTOR} if vectors else parts
 
 
-def _show(session: Session, documents: list[Document]) -> None:
-    rows = [(d.id, d.text, d.metadata, *([] if d.vector is None else [d.vector.tolist()])) for d in documents]
-    columns = ("id", "text", "metadata", "vector")[: max(3, *(len(row) for row in rows), 3)]
-    session.out.rows({"documents": documents}, columns, rows)
+def _columns(include: frozenset[Include]) -> tuple[str, ...]:
+    return ("id", *(str(part) for part in Include if part in include))

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from akidb.cli.unknown_words import unknown_word
 from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailable
 
@@ -103,6 +104,8 @@ def _of_the_call(error: typer.TyperException) -> InvalidArgument:
     """Convert a usage error, naming the option or argument that it is about, if any."""
     name = getattr(getattr(error, "param", None), "name", None)
     message = " ".join(error.format_message().split())
+    if (hint := unknown_word(error)) is not None:
+        return InvalidArgument("arguments", hint)
     if name is None:
         return InvalidArgument("arguments", message)
     if message.startswith("Missing "):

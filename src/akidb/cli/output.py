@@ -51,7 +51,10 @@ class Output:
 
     def page(self, page: Page[Any], columns: Sequence[str]) -> None:
         """Print a page of entities: JSON, or one row per entity with these columns."""
-        rows = ([getattr(item, column) for column in columns] for item in page.items)
+        self.listed(page, columns, ([getattr(item, column) for column in columns] for item in page.items))
+
+    def listed(self, page: Page[Any], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print a page: JSON, or these rows, and how to list the next one."""
         self.rows(page, columns, rows)
         if page.damaged:
             self.note(f"left out as damaged: {page.damaged}; `akidb doctor` finds them")

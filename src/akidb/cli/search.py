@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from akidb.cli.arguments import CollectionArgument, FilterOption, collection_path, parse_object
+from akidb.cli.arguments import CollectionArgument, FilterOption, Parts, collection_path, parse_object
 from akidb.cli.models import models_of
 from akidb.cli.output import counted
 from akidb.cli.session import Session, command
@@ -35,9 +35,7 @@ def search(
     filter: FilterOption = None,
     score_threshold: Annotated[float | None, typer.Option(help="Omit matches with a lower score.")] = None,
     ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
-    include: Annotated[
-        str | None, typer.Option(metavar="PARTS", help="For example text,metadata,vector.")
-    ] = None,
+    include: Parts = None,
 ) -> None:
     """Find the documents nearest to a text or vector."""
     began = time.perf_counter()
