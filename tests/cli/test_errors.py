@@ -135,7 +135,11 @@ def test_defect_location_is_reported_only_inside_package(file: Path, said: str) 
         ),
         (["changes", "a", "--vectors"], "vectors", "is for the documents of a collection: give T/D/C"),
         (["doctor", "--states", "--repair"], "states", "only prints a table: give it alone"),
-        (["tenant", "list", "--qqq"], "arguments", "No such option: --qqq"),
+        (
+            ["tenant", "list", "--qqq"],
+            "arguments",
+            "unknown option --qqq; `akidb tenant list -h` lists the options",
+        ),
         (["tenant", "get", "a", "b"], "arguments", "Got unexpected extra argument(s) (b)"),
     ],
 )
