@@ -62,13 +62,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`on`: operations and repository calls are recorded as OpenTelemetry spans."""
 
     @property
-    def models_path(self) -> Path:
-        """The directory of the embedding models."""
+    def models_path(self) -> Path | None:
+        """The directory of the embedding models; None if it is not set and the user has no home directory."""
         if self.models_dir is not None:
-            return Path(self.models_dir)
+            return in_home(self.models_dir, "models_dir")
         from platformdirs import user_cache_path
 
-        return user_cache_path("akidb") / "models"
+        try:
+            return user_cache_path("akidb") / "models"
+        except RuntimeError:
+            return None
+
+    @property
+    def model_source_path(self) -> Path | None:
+        """The directory or wheel of `model_source`."""
+        return None if self.model_source is None else in_home(self.model_source, "model_source")
+
+
+def in_home(path: str, field: str) -> Path:
+    """Return the path, with the user's home directory for a leading `~`, as in a shell.
+
+    Raises InvalidArgument(`field`) if there is no such directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidArgument(field, f"{path}: there is no home directory") from None
 
 
 class Source(NamedTuple):
@@ -111,7 +130,7 @@ def load_with_sources(**given: Any) -> Loaded:
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.__struct_fields__, Source("default"))
     named = os.environ.get("AKIDB_CONFIG")
-    path = Path(named or "akidb.toml").absolute()
+    path = in_home(named or "akidb.toml", "AKIDB_CONFIG").absolute()
     if named or path.is_file():
         values.update(_read_file(path))
         sources.update(dict.fromkeys(values, Source("file", str(path))))
@@ -152,7 +171,7 @@ def _naming(sources: Mapping[str, Source]) -> Iterator[None]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidArgument("AKIDB_CONFIG", f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ AKIDB = [sys.executable, "-m", "akidb"]
 SENDING = "connect,sendto,sendmsg,sendmmsg"
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _SOCKET = re.compile(r'sa_family=AF_(?:INET6?|UNIX|NETLINK), (?:sun_path="([^"]*)")?.*')
-MODELS = str(load().models_path.absolute())
+MODELS = str((load().models_path or Path("none")).absolute())
 MODEL = "all-minilm-l6-v2"
 
 

@@ -1,5 +1,6 @@
 """Request bodies: read with a size limit, then decoded as JSON of a declared type."""
 
+import codecs
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -83,4 +84,6 @@ def decode(body: Body, shape: type[T], *, optional: bool) -> T:
         if not optional:
             raise InvalidArgument("body", "is required")
         body = b"{}"
+    elif body[:3] == codecs.BOM_UTF8:  # as Windows programs write it; another UTF is refused
+        body = body[3:]
     return decode_bounded(body, shape, give_way)

@@ -4,6 +4,7 @@
 sites and ports, including DNS rebinding to a loopback address.
 """
 
+import ipaddress
 import re
 import secrets
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from akidb.domain.errors import InvalidArgument
 Headers = Mapping[bytes, bytes]
 """By lower-case name; the last value of a repeated header."""
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_USER_AGENT_CHARACTERS = 255
 
 _SINGLE = {
@@ -22,6 +22,7 @@ _SINGLE = {
     for name in ("Content-Type", "Content-Encoding", "Idempotency-Key", "If-Match", "X-Request-ID")
 }
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/?#]+)(?::[0-9]{1,5})?")
+_USUAL_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 _OWN_SITES = ([b"same-origin"], [b"none"])
 _VERSION = re.compile(rb'"([1-9][0-9]{0,18})"')
 _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
@@ -61,7 +62,7 @@ def origin_fault(headers: list[tuple[bytes, bytes]], *, is_page: bool = False) -
     if len(hosts) != 1:
         return InvalidArgument("Host", "must be given exactly once")
     if not _is_loopback(hosts[0]):
-        return InvalidArgument("Host", "must be localhost, 127.0.0.1 or [::1]")
+        return InvalidArgument("Host", "must be localhost or a loopback address")
     if origins and origins != [b"http://" + hosts[0].lower()]:
         return InvalidArgument("Origin", "must be absent or http:// and the Host")
     if sites and sites not in _OWN_SITES and not (is_page and destination == b"document"):
@@ -71,7 +72,17 @@ def origin_fault(headers: list[tuple[bytes, bytes]], *, is_page: bool = False) -
 
 def _is_loopback(authority: bytes) -> bool:
     parts = _AUTHORITY.fullmatch(authority)
-    return parts is not None and parts[1].decode("latin-1").lower() in LOOPBACK_NAMES
+    if parts is None:
+        return False
+    host = parts[1].lower()
+    return host in _USUAL_HOSTS or _is_loopback_address(host)
+
+
+def _is_loopback_address(host: bytes) -> bool:
+    try:
+        return ipaddress.ip_address(host.decode("latin-1").strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def request_id(headers: Headers) -> str:

@@ -68,7 +68,12 @@ class UnixSocket:
         self.path = directory / SOCKET_NAME
         self._own_folder: Path | None = None
         if len(os.fsencode(self.path)) > MAX_SOCKET_PATH_BYTES:
-            self._own_folder = Path(tempfile.mkdtemp(prefix="akidb-"))
+            try:
+                self._own_folder = Path(tempfile.mkdtemp(prefix="akidb-"))
+            except OSError as error:
+                raise Unavailable(
+                    f"the path of the socket is too long, and there is no other place: {error}"
+                ) from None
             self.path = self._own_folder / SOCKET_NAME
         try:
             self._folder = FileIdentity(self.path.parent, directory=True)

@@ -59,7 +59,7 @@ def import_file(
 
     target = collection_path(path)
     collection = session.operations.perform(GetCollection(**target._asdict()))
-    with importing.opened(file) as source:
+    with importing.opened(file, None if isinstance(session.place, str) else session.place) as source:
         start = source.tell()
         count = importing.check(importing.lines(source), collection)
         if not count and not allow_empty:

@@ -22,7 +22,7 @@ from akidb.cli.output import Advance, counted
 from akidb.client.files import not_written, reading
 from akidb.domain.documents import MAX_TRUNCATED_IDS, DocumentInput, DocumentLike
 from akidb.domain.entities import Collection
-from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited
+from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited, Unavailable
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import decode_strict
@@ -64,8 +64,11 @@ class Line(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Iterator[IO[bytes]]:
-    """Open a file, or standard input for `-`, seekable and positioned after any byte order mark."""
+def opened(name: str, directory: Path | None = None) -> Iterator[IO[bytes]]:
+    """Open a file, or standard input for `-`, seekable and positioned after any byte order mark.
+
+    What can be read only once is copied to the system's temporary directory, or else to `directory`.
+    """
     with contextlib.ExitStack() as stack:
         if name == "-":
             file: IO[bytes] = sys.stdin.buffer
@@ -75,13 +78,22 @@ def opened(name: str) -> Iterator[IO[bytes]]:
             except OSError as error:
                 raise InvalidArgument("file", f"cannot read {name}: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            spool = stack.enter_context(tempfile.TemporaryFile())
+            spool = stack.enter_context(_temporary_file(directory))
             _spool(file, spool)
             file = spool
         start = file.tell()
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             file.seek(start)
         yield file
+
+
+def _temporary_file(directory: Path | None) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except FileNotFoundError as error:
+        if directory is None:
+            raise Unavailable("there is no temporary directory that can be written: set TMPDIR") from error
+        return tempfile.TemporaryFile(dir=directory)
 
 
 def _spool(file: IO[bytes], spool: IO[bytes]) -> None:
@@ -92,7 +104,7 @@ def _spool(file: IO[bytes], spool: IO[bytes]) -> None:
                 spool.write(piece)
         spool.seek(0)
     except OSError as error:
-        raise not_written(f"a temporary file in {tempfile.gettempdir()}", error) from error
+        raise not_written("a temporary copy of the input", error) from error
 
 
 def lines(file: IO[bytes], most: int | None = None) -> Iterator[Line]:

@@ -6,7 +6,7 @@ same format as over HTTP.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -83,7 +83,8 @@ class Output:
     def note(self, line: str) -> None:
         """Print a message on standard error, unless the output is JSON."""
         if not self.json:
-            print(printable(line), file=sys.stderr, flush=True)
+            with suppress(OSError):  # a message that nobody can read, as on a full disk, is no failure
+                print(printable(line), file=sys.stderr, flush=True)
 
     def error(self, error: AkiDBError) -> None:
         """Print an error on standard error: one line, or one JSON object."""

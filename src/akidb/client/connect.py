@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 from akidb.domain.errors import InvalidArgument
-from akidb.settings import Settings, load_with_sources
+from akidb.settings import Settings, in_home, load_with_sources
 
 if TYPE_CHECKING:
     from akidb.client.handles.client import Client
@@ -18,6 +18,9 @@ Target = str | os.PathLike[str]
 DEFAULT_TIMEOUT_SECONDS = 300.0
 """Embedding a large batch of texts takes minutes on a small machine."""
 
+MEMORY = ":memory:"
+"""A store that vanishes when its connection is closed."""
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+):[0-9]{1,5}", re.ASCII | re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
 
 
@@ -28,10 +31,11 @@ def connect(
 
     `target` is a directory (created if it does not exist), `sqlite:///PATH` (four slashes for an absolute
     path), `postgresql://USER@HOST/DATABASE`, `http://HOST:PORT`, `https://...`, or `unix:///PATH` for a
-    server's socket. It defaults to the setting `url`. A directory that a running server owns is accessed
-    through the server's socket; one that another process has open is waited for, up to `open_wait_seconds`.
-    `settings` are fields of `akidb.settings.Settings`, such as `models_dir`; they apply to this process only.
-    `timeout_seconds` limits the wait for a server's response.
+    server's socket; `:memory:` is a store of its own that vanishes on close. It defaults to the setting
+    `url`. A directory that a running server owns is accessed through the server's socket; one that another
+    process has open is waited for, up to `open_wait_seconds`. `settings` are fields of
+    `akidb.settings.Settings`, such as `models_dir`; they apply to this process only. `timeout_seconds`
+    limits the wait for a server's response.
 
     Raises InvalidArgument for an invalid target or setting, Unavailable when the directory cannot be
     used or is locked by a process that is not a server.
@@ -50,6 +54,10 @@ def bind(
     target: Target, settings: Settings, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 ) -> "Operations":
     """Return the operations for a target, resolved as in `connect`."""
+    if target == MEMORY:
+        from akidb.deployment.memory import MemoryOperations
+
+        return MemoryOperations(settings)
     where = resolve(target)
     if is_server(where):
         return _remote(where, timeout_seconds, settings.wait_seconds)
@@ -82,6 +90,12 @@ def resolve(target: Target) -> str | Path:
     """
     if not isinstance(target, str):
         return _path(os.fspath(target))
+    if target == MEMORY:
+        raise InvalidArgument(
+            "url", f"{MEMORY} is for akidb.connect in Python: here its data would be lost at once"
+        )
+    if _AUTHORITY.fullmatch(target):
+        raise InvalidArgument("url", f"must be http://{target} for a server, ./{target} for a directory")
     scheme = _SCHEME.match(target)
     if scheme is None:
         return _path(target)
@@ -135,7 +149,7 @@ def _sqlite(rest: str) -> str | Path:
 def _path(text: str) -> str | Path:
     if not text or "\0" in text:
         raise InvalidArgument("url", "must name a directory")
-    path = Path(text)
+    path = in_home(text, "url")
     if path.is_socket():
         return _socket_url(path)
     if path.exists() and not path.is_dir():

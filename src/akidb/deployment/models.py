@@ -1,6 +1,5 @@
 """Operations that need no data: text embedding, and the models installed on this machine."""
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 from akidb.embedding.models import LocalModels
@@ -14,8 +13,7 @@ A = TypeVar("A")
 
 def local_models(settings: Settings) -> LocalModels:
     """Return the models configured by the settings."""
-    source = None if settings.model_source is None else Path(settings.model_source)
-    return LocalModels(settings.models_path, source=source)
+    return LocalModels(settings.models_path, source=settings.model_source_path)
 
 
 class ModelOperations:

@@ -212,6 +212,13 @@ class UnknownDisk:
         return MAX_INTEGER
 
 
+def _temporary_room(reserve_bytes: int) -> Disk:
+    try:
+        return Room(Path(tempfile.gettempdir()), reserve_bytes)
+    except FileNotFoundError:  # none is usable; an import that needs one says so
+        return UnknownDisk()
+
+
 class PostgresPlace:
     """A PostgreSQL database, possibly shared with other processes."""
 
@@ -226,7 +233,7 @@ class PostgresPlace:
 
         self.copies = NoCopies()
         self.disk = UnknownDisk()
-        self.scratch_disk = Room(Path(tempfile.gettempdir()), settings.disk_reserve_bytes)
+        self.scratch_disk = _temporary_room(settings.disk_reserve_bytes)
         synchronous, pool_size = settings.synchronous, settings.postgresql_pool_size
         self.metadata = PostgresMetadataStore(url, synchronous=synchronous, pool_size=pool_size)
         try:

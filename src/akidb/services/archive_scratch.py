@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from akidb.domain.archives import ByteSource
+from akidb.domain.errors import Unavailable
 from akidb.ports.disk import Disk
 
 COPIED_BYTES = 2**20
@@ -33,10 +34,18 @@ class ArchiveScratch:
             self._scratch.mkdir(mode=0o700, exist_ok=True)
         with (
             self._disk.uploading() as take,
-            tempfile.TemporaryFile(dir=self._scratch, prefix="upload-") as copy,
+            temporary_file(self._scratch) as copy,
         ):
             while piece := source.read(COPIED_BYTES):
                 take(len(piece))
                 copy.write(piece)
             copy.seek(0)
             yield copy
+
+
+def temporary_file(directory: Path | None) -> IO[bytes]:
+    """Return a file without a name in this directory, or by default in the system's temporary one."""
+    try:
+        return tempfile.TemporaryFile(dir=directory, prefix="akidb-")
+    except FileNotFoundError:
+        raise Unavailable("there is no temporary directory that can be written: set TMPDIR") from None

@@ -1,0 +1,126 @@
+"""Commands where something usual is missing: a home directory, a temporary one, room for messages."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+AKIDB = [sys.executable, "-m", "akidb"]
+NOBODY = """
+import pwd, runpy, sys
+def unknown(*_): raise KeyError("no such user")
+pwd.getpwuid = unknown  # a user without an entry, as in a container with an arbitrary user ID
+sys.argv = ["akidb", *sys.argv[1:]]
+runpy.run_module("akidb", run_name="__main__")
+"""
+NO_TEMPORARY = """
+import runpy, sys, tempfile
+def none(*_): raise FileNotFoundError("No usable temporary directory found")
+tempfile._get_default_tempdir = none  # as where only the data directory can be written
+sys.argv = ["akidb", *sys.argv[1:]]
+runpy.run_module("akidb", run_name="__main__")
+"""
+
+
+def run(
+    *words: str, code: str | None = None, given: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    start = AKIDB if code is None else [sys.executable, "-c", code]
+    kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
+    return subprocess.run(
+        [*start, *words],
+        env={**kept, **environment},
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_but_models_needs_a_home_directory() -> None:
+    def nobody(*words: str) -> subprocess.CompletedProcess[str]:
+        return run("--data", "d", *words, code=NOBODY)
+
+    assert nobody("tenant", "create", "A").returncode == 0
+    assert nobody("database", "create", "a", "k").returncode == 0
+    assert nobody("collection", "create", "a/k", "c", "--embedding-model", "hash").returncode == 0
+    assert nobody("search", "a/k/c", "text").returncode == 0
+    assert nobody("model", "list").returncode == 0
+    assert nobody("doctor").returncode == 0
+    pulled = nobody("model", "pull", "all-minilm-l6-v2")
+    assert "set models_dir" in pulled.stderr
+    assert run("--data", "~/d", "tenant", "list", code=NOBODY).stderr.startswith(
+        "error: invalid_argument: url: ~/d:"
+    )
+
+
+def test_tilde_is_the_home_directory(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    Path("akidb.toml").write_text('[akidb]\nurl = "~/from-file"\nmodels_dir = "~/models"\n')
+    assert run("tenant", "create", "A", HOME=str(home)).returncode == 0
+    assert run("tenant", "create", "A", HOME=str(home), AKIDB_URL="~/from-environment").returncode == 0
+    assert run("--data=~/given", "tenant", "create", "A", HOME=str(home)).returncode == 0
+    assert run("--url", "sqlite:////nowhere", "model", "list", HOME=str(home)).returncode == 0
+    assert sorted(path.name for path in home.iterdir()) == ["from-environment", "from-file", "given"]
+    assert not Path("~").exists()
+
+
+def test_import_works_without_a_temporary_directory() -> None:
+    for words in (("tenant", "create", "A"), ("database", "create", "a", "k")):
+        assert run("--data", "d", *words).returncode == 0
+    assert run("--data", "d", "collection", "create", "a/k", "c", "--embedding-model", "hash").returncode == 0
+    line = '{"id": "a", "text": "hello"}\n'
+    done = run("--data", "d", "document", "import", "a/k/c", "-", code=NO_TEMPORARY, given=line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run("--data", "d", "document", "count", "a/k/c").stdout == "1\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is of Linux")
+def test_server_starts_with_its_messages_on_a_full_disk() -> None:
+    with (
+        open("/dev/full", "w") as full,
+        subprocess.Popen(
+            [*AKIDB, "--data", "d", "--json", "serve", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+        ) as server,
+    ):
+        assert server.stdout is not None
+        assert '"url"' in server.stdout.readline()
+        assert run("--data", "d", "tenant", "create", "A").returncode == 0
+        server.terminate()
+        assert server.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        (":memory:", "akidb.connect"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("db.example.org:80", "http://db.example.org:80"),
+        ("[::1]:8080", r"http://\[::1]:8080"),
+    ],
+)
+def test_target_that_is_no_directory_is_refused_with_a_hint(tmp_path: Path, target: str, hint: str) -> None:
+    for environment, words in (({}, ["--url", target]), ({"AKIDB_URL": target}, [])):
+        done = run(*words, "tenant", "create", "A", **environment)
+        assert done.returncode == 2
+        assert re.search(hint, done.stderr)
+    assert list(Path().iterdir()) == []
+
+
+def test_directory_of_such_a_name_can_be_given() -> None:
+    assert run("--data", "localhost:80", "tenant", "create", "A").returncode == 0
+    assert run("--url", "./localhost:80", "tenant", "list").stdout.count("\n") == 2
+
+
+def test_settings_file_may_begin_with_a_byte_order_mark() -> None:
+    Path("akidb.toml").write_bytes(b'\xef\xbb\xbf[akidb]\nurl = "d"\n')
+    assert run("tenant", "create", "A").returncode == 0
+    assert Path("d").is_dir()
