@@ -165,9 +165,17 @@ def test_json_content_type_may_have_charset(http: httpx.Client, tenant: str, med
 
 
 @pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.2:8080", "127.255.0.9", "[::1]:80"]
+)
+def test_every_loopback_host_is_answered(http: httpx.Client, host: str) -> None:
+    assert http.get("/health/live", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "",
-     "localhost:x", "[::2]", "::1", "localhost@evil.example", "0.0.0.0", "localhost, evil.example"],
+    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "126.0.0.1",
+     "127.1", "", "localhost:x", "[::2]", "::1", "localhost@evil.example", "0.0.0.0",
+     "localhost, evil.example"],
 )  # fmt: skip
 def test_foreign_host_is_rejected_before_any_work(http: httpx.Client, tenant: str, host: str) -> None:
     for answer in (

@@ -46,7 +46,8 @@ def connect(
     if target is None:
         with loaded.named():
             target = loaded.settings.url
-            resolve(target)
+            if target != MEMORY:
+                resolve(target)
     return Client(bind(target, loaded.settings, timeout_seconds=timeout_seconds))
 
 
