@@ -14,8 +14,9 @@ from akidb.domain.errors import Damaged
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.metadata.tables import collections, databases, metadata_changes, metadata_feeds, tenants, users
 from akidb.ports import wire
+from akidb.sql.compiled import ROW_BYTES
 from akidb.sql.damage import damaged_row
-from akidb.sql.prepared import ROW_BYTES, Prepared
+from akidb.sql.prepared import Prepared
 
 _OF_TENANT = metadata_changes.c.tenant_id == sa.bindparam("tenant_id")
 _SINCE = metadata_changes.c.sequence > sa.bindparam("since", type_=sa.BigInteger)

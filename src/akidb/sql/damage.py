@@ -6,7 +6,7 @@ state. The error names the row by its IDs, never by its content.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import sqlalchemy as sa
@@ -32,6 +32,20 @@ def decoded(data: bytes) -> str | Undecodable:
         return Undecodable(data)
 
 
+class Allowed(NamedTuple):
+    """The types that the values of a column may have."""
+
+    kind: type | None
+    """None: any that the database returns."""
+    nullable: bool
+
+    def has(self, kind: type) -> bool:
+        """Return whether a value may be of this type."""
+        if kind is type(None):
+            return self.nullable
+        return self.kind is None or kind is self.kind
+
+
 class RowCheck:
     """The types that the columns of a statement may have, and the error for a row that breaks them."""
 
@@ -46,13 +60,11 @@ class RowCheck:
         """Take the selected columns; those of an outer join (`joined`) may be null."""
         self._columns = columns
         self._converters = converters
-        self._allowed = [_allowed(column, dialect, joined=joined) for column in columns]
+        self.allowed = [_allowed(column, dialect, joined=joined) for column in columns]
 
-    def require(self, types: tuple[type, ...]) -> None:
-        """Raise ValueError unless the columns may have these types."""
-        for kind, allowed, column in zip(types, self._allowed, self._columns, strict=True):
-            if not allowed(kind):
-                raise ValueError(f"{column.key} cannot be of type {kind.__name__}")
+    def refuse(self, at: int, value: Any) -> NoReturn:
+        """Raise ValueError for the type of a value."""
+        raise ValueError(f"{self._columns[at].key} cannot be of type {type(value).__name__}")
 
     def damage(self, row: Sequence[Any], parameters: Mapping[str, Any]) -> Damaged:
         """Return the error for a row that cannot be converted; `parameters` may name it where it does not."""
@@ -76,7 +88,7 @@ class RowCheck:
         )
 
     def _is_sound(self, at: int, value: Any) -> bool:
-        if not self._allowed[at](type(value)):
+        if not self.allowed[at].has(type(value)):
             return False
         converter = self._converters[at]
         try:
@@ -124,14 +136,12 @@ STORED: Mapping[type, type] = {
 """The types of values in SQLite, by column type."""
 
 
-def _allowed(column: Any, dialect: sa.Dialect, *, joined: bool) -> Callable[[type], bool]:
+def _allowed(column: Any, dialect: sa.Dialect, *, joined: bool) -> Allowed:
     if not isinstance(column, sa.Column):
-        return lambda _: True
-    nullable = column.nullable or joined
+        return Allowed(None, nullable=True)
+    # PostgreSQL returns no other types than those of its columns.
     stored = STORED.get(type(column.type)) if dialect.name == "sqlite" else None
-    if stored is None:  # PostgreSQL returns no other types than those of its columns
-        return lambda kind: nullable or kind is not type(None)
-    return lambda kind: kind is stored or (nullable and kind is type(None))
+    return Allowed(stored, nullable=bool(column.nullable or joined))
 
 
 def shown_key(value: Any) -> str:

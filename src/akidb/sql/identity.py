@@ -87,6 +87,7 @@ class Placement:
         """What another program did to the contents; they must not be used any more."""
         self._name = path.name
         self._path = path
+        self._file_path = str(path)
         self._within = tuple(within)
         self._file: FileIdentity | None = None
         self._log_path = f"{path}-wal"
@@ -159,13 +160,21 @@ class Placement:
     def differs(self) -> bool:
         """Return whether file or log look as if another program has written to them."""
         try:
-            found, log = os.lstat(self._path), os.lstat(self._log_path)
+            found, log = os.lstat(self._file_path), os.lstat(self._log_path)
         except OSError:  # removed: another matter
             return False
         written = self._written
         if written is not None and written != (found.st_size, found.st_mtime_ns):
             return True
         return log.st_size < self._log_bytes and (log.st_dev, log.st_ino) in self._logs.values()
+
+    def has_changed(self) -> bool:
+        """Return whether anything was written to the file itself since that was noted."""
+        try:
+            found = os.lstat(self._file_path)
+        except OSError:  # removed: another matter
+            return False
+        return self._written is not None and self._written != (found.st_size, found.st_mtime_ns)
 
     def compare(self) -> str | None:
         """Return what another program did to the contents; None if it did nothing."""
@@ -176,7 +185,7 @@ class Placement:
     def note(self) -> None:
         """Note the state of the file and its log, after writing to them."""
         try:
-            found = os.lstat(self._path)
+            found = os.lstat(self._file_path)
         except OSError:
             return
         self._written = (found.st_size, found.st_mtime_ns)

@@ -6,24 +6,21 @@ there is still one statement for both databases.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from functools import cached_property
-from itertools import chain, count, islice
+from contextlib import closing, contextmanager
+from itertools import accumulate, chain, count, islice
 from time import perf_counter
 from typing import Any
 
 import sqlalchemy as sa
 
 from akidb.domain.errors import Damaged
+from akidb.domain.json import MAX_OBJECT_BYTES
 from akidb.observe.interrupts import checkpoint
 from akidb.observe.logs import logger
-from akidb.sql.damage import FAULTS, RowCheck, decoded
+from akidb.sql.compiled import Compiled, Statement
+from akidb.sql.damage import FAULTS, decoded
 from akidb.sql.database import driver_of
 from akidb.sql.errors import is_undecodable
-from akidb.sql.row_functions import binder, maker
-from akidb.sql.types import JsonObject
-
-Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
 
 STREAMED_ROWS = 1_000
 """Rows that PostgreSQL sends at a time when streaming, as a whole table may be read."""
@@ -36,11 +33,11 @@ Callers look at limits between two reads, and let short requests go first.
 """
 
 WIDE_ROWS = 8
-"""Rows with JSON that are read at a time."""
-ROW_BYTES = 512
-"""About what a row has in an answer, without its wide columns."""
-_NARROW = frozenset({"name", "slug", "email", "external_id"})
-"""Texts that have at most 1 KB."""
+"""Rows with JSON that are read at a time, at first and if they are large."""
+SMALL_BYTES = 4096
+"""If they have less, as many are read as fit into the answer whatever they have."""
+MAX_WIDE_BYTES = MAX_OBJECT_BYTES + 16 * 1024
+"""The most that a row with JSON has in an answer."""
 
 _cursor_numbers = count(1)
 _logger = logger("akidb.sql")
@@ -55,70 +52,6 @@ def lenient(connection: sa.Connection) -> Iterator[None]:
         yield
     finally:
         driver.text_factory = before
-
-
-class _Compiled:
-    """A statement compiled for one dialect."""
-
-    def __init__(self, statement: Statement, kinds: tuple[type, ...], dialect: sa.Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self.text = str(compiled)
-        names = compiled.positiontup
-        if names is None:
-            raise NotImplementedError(f"{dialect.name} does not support positional parameters")
-        self.names = names
-        self.bind = binder([compiled.binds[name] for name in names], dialect)
-        columns = tuple(statement.selected_columns) if isinstance(statement, sa.Select) else ()
-        converters = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
-        self.make = maker(kinds, converters)
-        self.check = RowCheck(columns, converters, dialect, joined=not kinds)
-        self._known_types: set[tuple[type, ...]] = set()
-        self._wide = [at for at, column in enumerate(columns) if _is_wide(column)]
-        self.is_wide = bool(self._wide)
-        """Whether rows may have more than a few hundred bytes."""
-        self._statement = statement
-        self._dialect = dialect
-
-    @cached_property
-    def sizes(self) -> str:
-        """A statement with the same parameters for the sizes of its rows, on PostgreSQL."""
-        assert isinstance(self._statement, sa.Select)
-        columns = tuple(self._statement.selected_columns)
-        wide = (
-            sa.func.coalesce(sa.func.octet_length(columns[at]), sa.literal_column("0")) for at in self._wide
-        )
-        size: sa.ColumnElement[int] = sum(wide, sa.literal_column(str(ROW_BYTES), sa.Integer))
-        sizes = self._statement.with_only_columns(size, maintain_column_froms=True)
-        compiled = sizes.compile(dialect=self._dialect)
-        assert compiled.positiontup == list(self.names)
-        return str(compiled)
-
-    def size(self, row: tuple[Any, ...]) -> int:
-        """Return about how many bytes a row has in an answer."""
-        size = ROW_BYTES
-        for at in self._wide:
-            value = row[at]
-            if isinstance(value, str):
-                size += len(value) if value.isascii() else len(value.encode())
-        return size
-
-    def sound(self, row: tuple[Any, ...]) -> Any:
-        """Convert a row. Raises one of FAULTS if the schema forbids a value in it."""
-        types = tuple(map(type, row))
-        if types not in self._known_types:
-            self.check.require(types)
-            self._known_types.add(types)
-        return self.make(row)
-
-    def made(self, row: tuple[Any, ...], parameters: Mapping[str, Any]) -> Any:
-        """Convert a row. Raises Damaged if the schema forbids a value in it."""
-        try:
-            if tuple(map(type, row)) in self._known_types:  # `sound`, without a call
-                return self.make(row)
-            return self.sound(row)
-        except FAULTS:
-            # Without the cause, which quotes the row.
-            raise self.check.damage(row, parameters) from None
 
 
 class Rows:
@@ -158,7 +91,7 @@ class Prepared:
     def __init__(self, statement: Statement, *kinds: type) -> None:
         self._statement = statement
         self._kinds = kinds
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
 
     def run(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> int:
         """Run a write and return the number of rows.
@@ -190,7 +123,11 @@ class Prepared:
     def all(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Return every row. Raises Damaged for the first with a value that the schema forbids."""
         compiled = self._of(connection)
-        return [compiled.made(row, parameters) for row in self._fetched(connection, compiled, parameters)]
+        rows = self._fetched(connection, compiled, parameters)
+        try:
+            return compiled.all_sound(rows)
+        except FAULTS:
+            return [compiled.made(row, parameters) for row in rows]
 
     def rows(self, connection: sa.Connection, **parameters: Any) -> list[Any]:
         """Return every row, also one with damaged text, which is `Undecodable` there.
@@ -213,9 +150,16 @@ class Prepared:
         With `most_bytes`, they end before their values have more bytes, but after at least one.
         """
         compiled = self._of(connection)
-        if most_bytes is None or not compiled.is_wide:
-            with suppress(*FAULTS):  # all rows are readable, as a rule
-                return Readable(map(compiled.sound, self._fetched(connection, compiled, parameters)))
+        try:  # all rows are readable, as a rule
+            if most_bytes is None or not compiled.is_wide:
+                return Readable(compiled.all_sound(self._fetched(connection, compiled, parameters)))
+            if connection.dialect.name != "postgresql":
+                return self._sound_page(connection, compiled, parameters, most_bytes)
+        except FAULTS:
+            pass
+        except Exception as error:
+            if not is_undecodable(error):
+                raise
         found = Readable()
         size = 0
         rows = self._narrow(connection, compiled, parameters, most_bytes, found)
@@ -228,7 +172,7 @@ class Prepared:
                     _left_out(compiled.check.damage(row, parameters), damaged)
                     continue
                 if most_bytes is not None:
-                    size += compiled.size(row)
+                    size += compiled.bytes_of([row])[0]
                     if size > most_bytes and any(each is not None for each in found):
                         found.cut = True
                         break
@@ -241,7 +185,13 @@ class Prepared:
         """Return the row, or None. The statement must return at most one. Raises Damaged as `all` does."""
         compiled = self._of(connection)
         rows = self._fetched(connection, compiled, parameters)
-        return compiled.made(rows[0], parameters) if rows else None
+        if not rows:
+            return None
+        try:
+            return compiled.sound(rows[0])
+        except FAULTS:
+            # Without the cause, which quotes the row.
+            raise compiled.check.damage(rows[0], parameters) from None
 
     def stream(self, connection: sa.Connection, *, at_once: int = STREAMED_ROWS, **parameters: Any) -> Rows:
         """Return every row, with bounded memory: PostgreSQL sends `at_once`, and requires a transaction.
@@ -285,10 +235,40 @@ class Prepared:
                 except FAULTS:
                     yield compiled.check.damage(row, parameters)
 
+    def _sound_page(
+        self, connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any], most_bytes: int
+    ) -> Readable:
+        """Return rows of a file as `readable` does. Raises one of FAULTS or SQLite's error if one is damaged.
+
+        No more are read at a time than fit into an answer, or WIDE_ROWS.
+        """
+        found = Readable()
+        size, number = 0, WIDE_ROWS
+        with closing(self._execute(connection, compiled, parameters)) as cursor:
+            while rows := cursor.fetchmany(number):
+                checkpoint()
+                sizes = compiled.bytes_of(rows)
+                total = sum(sizes)
+                if size + total > most_bytes:
+                    room = most_bytes - size
+                    fitting = sum(each <= room for each in accumulate(sizes)) or int(not found)
+                    if fitting < len(rows) or cursor.fetchone():
+                        found.cut = True
+                    found += compiled.all_sound(rows[:fitting])
+                    return found
+                found += compiled.all_sound(rows)
+                if len(rows) < number:
+                    break
+                size += total
+                number = WIDE_ROWS
+                if total < SMALL_BYTES * len(rows):
+                    number = max(number, (most_bytes - size) // MAX_WIDE_BYTES)
+        return found
+
     def _narrow(
         self,
         connection: sa.Connection,
-        compiled: _Compiled,
+        compiled: Compiled,
         parameters: Mapping[str, Any],
         most_bytes: int | None,
         found: Readable,
@@ -340,7 +320,7 @@ class Prepared:
                 yield from rows
 
     def _parts(
-        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any], at_once: int
+        self, connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any], at_once: int
     ) -> Iterator[list[tuple[Any, ...]]]:
         with closing(self._execute(connection, compiled, parameters)) as cursor:
             most = min(at_once, FETCHED_ROWS)
@@ -353,7 +333,7 @@ class Prepared:
                 began = perf_counter()
 
     def _fetched(
-        self, connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]
+        self, connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """Return every row as the driver does, with damaged text as `Undecodable`."""
         try:
@@ -364,23 +344,16 @@ class Prepared:
         with lenient(connection):
             return self._execute(connection, compiled, parameters).fetchall()  # type: ignore[no-any-return]
 
-    def _of(self, connection: sa.Connection) -> _Compiled:
+    def _of(self, connection: sa.Connection) -> Compiled:
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            compiled = self._compiled[dialect.name] = _Compiled(self._statement, self._kinds, dialect)
+            compiled = self._compiled[dialect.name] = Compiled(self._statement, self._kinds, dialect)
         return compiled
 
     @staticmethod
-    def _execute(connection: sa.Connection, compiled: _Compiled, parameters: Mapping[str, Any]) -> Any:
+    def _execute(connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any]) -> Any:
         return driver_of(connection).execute(compiled.text, compiled.bind(parameters))
-
-
-def _is_wide(column: Any) -> bool:
-    """Whether the values of a column may have many KB."""
-    if not isinstance(column, sa.Column) or not isinstance(column.type, JsonObject | sa.Text):
-        return False
-    return isinstance(column.type, JsonObject) or column.name not in _NARROW
 
 
 def _left_out(error: Damaged, damaged: Callable[[Damaged], object] | None) -> None:

@@ -366,7 +366,7 @@ class SqliteFile:
         else:
             driver.execute("COMMIT")
         # Only checkpoints write to the file itself, and SQLite runs them at the end of a commit.
-        if self._placement.note_log() < CHECKPOINT_BYTES or not self._placement.differs():
+        if self._placement.note_log() < CHECKPOINT_BYTES or not self._placement.has_changed():
             return
         _busy, pages, _moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if pages >= CHECKPOINT_PAGES and self._placement.has_grown():

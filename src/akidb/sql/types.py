@@ -1,12 +1,12 @@
 """Column types for domain values: typed IDs, UTC instants, JSON objects, enumerations.
 
-Their conversions are plain functions, as they run for every value of every row.
+Conversions from the database are source, so that a function converts a whole page of rows without calls.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +17,22 @@ from akidb.domain.ids import EntityId
 from akidb.domain.json import canonical
 
 Converter = Callable[[Any], Any]
+
+
+class Conversion(NamedTuple):
+    """How a value from the database is converted, unless it is None."""
+
+    source: str
+    """An expression of `{value}` and `{known}`. It raises, or the type of the value is checked before."""
+    known: Any
+
+    def function(self) -> Converter:
+        """Return it as a function."""
+        source = self.source.format(value="value", known="known")
+        made: Converter = eval(  # noqa: S307 - source of this module
+            f"lambda value: None if value is None else {source}", {"known": self.known}
+        )
+        return made
 
 
 class Id(UserDefinedType[EntityId]):
@@ -43,8 +59,11 @@ class Id(UserDefinedType[EntityId]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Convert the bytes to an ID."""
-        kind = self.kind
-        return lambda value: None if value is None else kind(value)
+        return self.conversion(dialect).function()
+
+    def conversion(self, dialect: sa.Dialect) -> Conversion:  # noqa: ARG002
+        """Return the conversion from the database value."""
+        return Conversion("{known}({value})", self.kind)
 
 
 def format_instant(value: datetime) -> str:
@@ -66,10 +85,14 @@ class Instant(UserDefinedType[datetime]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter | None:  # noqa: ARG002
         """Convert from the database value."""
+        found = self.conversion(dialect)
+        return None if found is None else found.function()
+
+    def conversion(self, dialect: sa.Dialect) -> Conversion | None:
+        """Return the conversion from the database value."""
         if dialect.name == "postgresql":
             return None
-        read = datetime.fromisoformat
-        return lambda value: None if value is None else read(value)
+        return Conversion("{known}({value})", datetime.fromisoformat)
 
 
 class JsonObject(UserDefinedType[dict[str, Any]]):
@@ -83,7 +106,11 @@ class JsonObject(UserDefinedType[dict[str, Any]]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Convert from the database value."""
-        return msgspec.json.Decoder(dict[str, Any]).decode
+        return self.conversion(dialect).function()
+
+    def conversion(self, dialect: sa.Dialect) -> Conversion:  # noqa: ARG002
+        """Return the conversion from the database value."""
+        return Conversion("{known}({value})", msgspec.json.Decoder(dict[str, Any]).decode)
 
 
 class Quota(UserDefinedType[int]):
@@ -97,7 +124,11 @@ class Quota(UserDefinedType[int]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Convert the largest integer to None."""
-        return lambda value: None if value == UNLIMITED else value
+        return self.conversion(dialect).function()
+
+    def conversion(self, dialect: sa.Dialect) -> Conversion:  # noqa: ARG002
+        """Return the conversion from the database value."""
+        return Conversion("(None if {value} == {known} else {value})", UNLIMITED)
 
 
 class Enumerated(UserDefinedType[StrEnum]):
@@ -116,6 +147,8 @@ class Enumerated(UserDefinedType[StrEnum]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Converter:  # noqa: ARG002
         """Convert from the database value."""
-        words: dict[str | None, StrEnum | None] = {word.value: word for word in self.kind}
-        words[None] = None
-        return words.__getitem__
+        return self.conversion(dialect).function()
+
+    def conversion(self, dialect: sa.Dialect) -> Conversion:  # noqa: ARG002
+        """Return the conversion from the database value."""
+        return Conversion("{known}[{value}]", {word.value: word for word in self.kind})
