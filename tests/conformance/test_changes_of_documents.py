@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from samples import EVERYTHING, Shelf, document, replaced, same
 
-from akidb.documents import writer as writing
+from akidb.documents import deletions
 from akidb.domain.changes import ChangeType, DocumentChange
 from akidb.domain.documents import Document, Include
 from akidb.ports.documents import Selection
@@ -84,7 +84,7 @@ def test_feed_excludes_other_collections(shelf: Shelf) -> None:
 
 def test_replica_built_from_feed_equals_collection(shelf: Shelf, monkeypatch: Any) -> None:
     """Also when old deletions are forgotten: the floor stays behind the reader here."""
-    monkeypatch.setattr(writing, "TOMBSTONES_KEPT", 60)
+    monkeypatch.setattr(deletions, "TOMBSTONES_KEPT", 60)
     random = Random(3)
     replica: dict[str, Document] = {}
     live: dict[str, Document] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from samples import DIMENSION, EVERYTHING, Shelf, batch, document, replaced, same, size_of, vector_of
 
-from akidb.documents import reader, writer
+from akidb.documents import deletions, reader
 from akidb.domain.documents import Document, Include
 from akidb.domain.entities import Metric
 from akidb.domain.filters import Filter
@@ -237,7 +237,7 @@ def test_fetch_returns_rows_by_key(shelf: Shelf, books: list[Document]) -> None:
 
 
 def test_old_tombstones_are_pruned_and_floor_advances(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 5)
+    monkeypatch.setattr(deletions, "TOMBSTONES_KEPT", 5)
     shelf.upsert(*(document(f"d{n}") for n in range(10)))
     shelf.delete("d0", "d1", "d2")
     with shelf.reading() as found:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samples import Floats, Shelf, document, vector_of
 from search_samples import INDEXES, Librarian, assert_best, scored, true_scores
 
-from akidb.documents import writer
+from akidb.documents import deletions
 from akidb.domain.documents import Document
 from akidb.domain.entities import Metric
 from akidb.domain.filters import Filter
@@ -288,7 +288,7 @@ def test_empty_collection_has_no_matches(librarian: Librarian, quota: int) -> No
 def test_deletions_with_pruned_tombstones_are_excluded(
     librarian: Librarian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 3)
+    monkeypatch.setattr(deletions, "TOMBSTONES_KEPT", 3)
     collection, made = fill(librarian, 40)
     question = vector_of("question")
     librarian.ask(question, collection=collection)

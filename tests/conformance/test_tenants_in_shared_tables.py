@@ -12,7 +12,7 @@ import pytest
 from samples import EVERYTHING, Clock, batch, document, key, replaced
 from twins import TABLES, TENANTS, TWINS_QUOTA, Twin, restart_keys, rows_of
 
-from akidb.documents import writer as writer_module
+from akidb.documents import deletions
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.documents.tables import SHARED
@@ -166,7 +166,7 @@ def as_many_as_fit(twin: Twin) -> Any:
 
 def forget_tombstones(twin: Twin) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "TOMBSTONES_KEPT", 0)
+        patch.setattr(deletions, "TOMBSTONES_KEPT", 0)
         return twin.delete("a", "b")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from akidb.documents import writer
+from akidb.documents import deletions
 from akidb.domain.changes import ChangeType
 from akidb.domain.errors import (
     InvalidArgument,
@@ -88,7 +88,7 @@ def test_tenant_feed_reports_metadata_changes_and_deletions(world: World) -> Non
 
 
 def test_reader_behind_tombstone_floor_must_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 3)
+    monkeypatch.setattr(deletions, "TOMBSTONES_KEPT", 3)
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes(*(f"d{number}" for number in range(6))))
     page = world.on(path, GetCollectionChanges, limit=100)
@@ -107,7 +107,7 @@ def test_new_reader_passes_tombstone_floor_set_before_it_started(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its pages end below the floor, but nothing that it was told of was deleted and forgotten."""
-    monkeypatch.setattr(writer, "TOMBSTONES_KEPT", 1)
+    monkeypatch.setattr(deletions, "TOMBSTONES_KEPT", 1)
     path = world.place()
     world.on(path, UpsertDocuments, documents=notes(*(f"d{number}" for number in range(8))))
     world.on(path, UpsertDocuments, documents=notes("e0", "e1", "e2"))

@@ -324,3 +324,11 @@ def _check_sizes(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
     for (known,) in counted:
         if known != found:
             yield f"the stored responses take {found} bytes, counted as {known}"
+    yield from _check_deletions(connection, sql)
+
+
+def _check_deletions(connection: sa.Connection, sql: TenantSql) -> Iterator[str]:
+    account = sql.statements.deletions_taken.first(connection, **sql.own)
+    found = sum(size for _key, size in sql.statements.deletions_of_collections.rows(connection, **sql.own))
+    if account is not None and account[0] != found:
+        yield f"the deletions kept for change feeds take {found} bytes, counted as {account[0]}"

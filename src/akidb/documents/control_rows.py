@@ -45,6 +45,7 @@ _CONTROL: dict[str, Callable[[object], bool]] = {
     "storage_quota_bytes": _is_count,
     "storage_used_bytes": _is_count,
     "answers_bytes": _is_count,
+    "deletions_bytes": _is_count,
 }
 _COLLECTION: dict[str, Callable[[object], bool]] = {
     "collection_id": _is_id,

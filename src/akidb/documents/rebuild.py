@@ -15,6 +15,7 @@ from akidb.documents import control_rows
 from akidb.documents.base import check_rows
 from akidb.documents.checksums import content_checksum, is_sound_deletion, vector_checksum
 from akidb.documents.statements import IN_FILE
+from akidb.documents.tables import DELETION_BYTES
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.sql.answers import ROW_BYTES, is_sound_answer
 from akidb.sql.database import driver_of
@@ -170,7 +171,9 @@ def _write_control(driver: Any, tenant: Tenant) -> None:
     driver.execute(
         "UPDATE control SET singleton = 1, tenant_version = ?, tenant_status = ?, storage_quota_bytes = ?,"  # noqa: S608
         " storage_used_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM documents),"
-        f" answers_bytes = (SELECT coalesce(sum(length(answer) + {ROW_BYTES}), 0) FROM remembered_answers)",
+        f" answers_bytes = (SELECT coalesce(sum(length(answer) + {ROW_BYTES}), 0) FROM remembered_answers),"
+        " deletions_bytes ="
+        f" (SELECT coalesce(sum(length(CAST(id AS BLOB)) + {DELETION_BYTES}), 0) FROM tombstones)",
         (tenant.version, tenant.status.value, tenant.storage_quota_bytes),
     )
 

@@ -111,6 +111,30 @@ _MORE_CHECKSUMS_BACK = (
     "ALTER TABLE tombstones DROP COLUMN checksum",
 )
 
+_DELETION = "(coalesce(length(CAST({}.id AS BLOB)), 0) + 128)"
+_DELETIONS_COUNTED = (
+    "ALTER TABLE control ADD COLUMN deletions_bytes INTEGER NOT NULL DEFAULT 0 CHECK (deletions_bytes >= 0)",
+    f"""
+    UPDATE control SET deletions_bytes =
+        coalesce((SELECT sum{_DELETION.format("tombstones")} FROM tombstones), 0)""",  # noqa: S608
+    f"""
+    CREATE TRIGGER tombstones_count AFTER INSERT ON tombstones FOR EACH ROW
+    BEGIN
+        UPDATE control SET deletions_bytes = deletions_bytes + {_DELETION.format("NEW")};
+    END""",  # noqa: S608
+    # Discarding damaged ones must not fail.
+    f"""
+    CREATE TRIGGER tombstones_uncount AFTER DELETE ON tombstones FOR EACH ROW
+    BEGIN
+        UPDATE control SET deletions_bytes = max(0, deletions_bytes - {_DELETION.format("OLD")});
+    END""",  # noqa: S608
+)
+_DELETIONS_COUNTED_BACK = (
+    "DROP TRIGGER tombstones_count",
+    "DROP TRIGGER tombstones_uncount",
+    "ALTER TABLE control DROP COLUMN deletions_bytes",
+)
+
 
 class Step(NamedTuple):
     """One migration step: the upgrade statements, and the downgrade statements if possible."""
@@ -125,6 +149,7 @@ STEPS: tuple[Step, ...] = (
     Step("0001", _FIRST),
     Step("0007", _CHECKSUMS, _CHECKSUMS_BACK),
     Step("0007", _MORE_CHECKSUMS, _MORE_CHECKSUMS_BACK),
+    Step("0007", _DELETIONS_COUNTED, _DELETIONS_COUNTED_BACK),
 )
 
 control, collections, documents = FILE.control, FILE.collections, FILE.documents

@@ -200,7 +200,27 @@ class Statements:
             )
         )
         self.raise_floor = Prepared(
-            sa.update(collections).where(*of_collection).values(tombstone_floor=floor)
+            sa.update(collections)
+            .where(*of_collection, collections.c.tombstone_floor < floor)
+            .values(tombstone_floor=floor)
+        )
+        self.deletions_taken = Prepared(
+            sa.select(control.c.deletions_bytes, control.c.storage_quota_bytes).where(*tables.own(control))
+        )
+        taken = tables.deletion_bytes
+        total = sa.cast(sa.func.sum(taken), sa.BigInteger).label("taken")
+        self.deletions_of_collections = Prepared(
+            sa.select(tombstones.c.collection_key, total)
+            .where(*tables.own(tombstones))
+            .group_by(tombstones.c.collection_key)
+            .order_by(total.desc())
+        )
+        """With the bytes of each, the most first."""
+        of_key = tombstones.c.collection_key == sa.bindparam("collection_key", type_=sa.BigInteger())
+        self.oldest_deletions = Prepared(
+            sa.select(tombstones.c.sequence, taken)
+            .where(*tables.own(tombstones), of_key)
+            .order_by(tombstones.c.sequence)
         )
 
 

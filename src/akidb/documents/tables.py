@@ -29,6 +29,10 @@ class _Values(UserDefinedType[Sequence[Any]]):
         return lambda values: msgspec.json.encode(values).decode()
 
 
+DELETION_BYTES = 128
+"""What a tombstone takes beside its id, with its index on PostgreSQL; triggers count it."""
+
+
 class Tables:
     """The five tables of a tenant store."""
 
@@ -45,6 +49,7 @@ class Tables:
             sa.Column("storage_quota_bytes", sa.BigInteger, nullable=False),
             sa.Column("storage_used_bytes", sa.BigInteger, nullable=False),
             sa.Column("answers_bytes", sa.BigInteger, nullable=False, server_default="0"),
+            sa.Column("deletions_bytes", sa.BigInteger, nullable=False, server_default="0"),
         )
         self.collections = self._table(
             "collections",
@@ -102,6 +107,14 @@ class Tables:
         if not self.shared:
             return []
         return [table.c.tenant_id == sa.bindparam("own_tenant_id", type_=Id(TenantId)) for table in tables]
+
+    @property
+    def deletion_bytes(self) -> sa.ColumnElement[int]:
+        """What a tombstone takes, as the triggers count it."""
+        id = self.tombstones.c.id
+        size: sa.ColumnElement[int]
+        size = sa.func.octet_length(id) if self.shared else sa.func.length(sa.cast(id, sa.BLOB))
+        return (sa.func.coalesce(size, 0, type_=sa.BigInteger) + DELETION_BYTES).label("bytes")
 
     def any_of(self, column: sa.Column[Any], parameter: str) -> sa.ColumnElement[bool]:
         """Return the condition that the column is in a parameter, a sequence of any length."""

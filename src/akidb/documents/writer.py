@@ -9,13 +9,11 @@ import sqlalchemy as sa
 
 from akidb.documents.bulk import NewMetadata, rows_of
 from akidb.documents.checksums import content_checksum
+from akidb.documents.deletions import discard_old
 from akidb.documents.reader import SqlDocumentReader
 from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded
 from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
-
-TOMBSTONES_KEPT = 100_000
-"""Sequences for which tombstones are kept; a reader that is further behind starts over."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -32,6 +30,7 @@ class SqlDocumentWriter(SqlDocumentReader):
     ) -> None:
         """Take, as `require_room`, the check that the disk has room for rows of so many bytes."""
         super().__init__(connection, sql, control_row)
+        self._sql = sql
         self._require_room = require_room
         self._sequence = control_row.sequence
         self._rows_written = rows_of(connection, sql, control_row.collection_key)
@@ -64,7 +63,7 @@ class SqlDocumentWriter(SqlDocumentReader):
             documents=-len(chosen), size=-sum(size for _, size, _ in chosen), writes=len(chosen)
         )
         self._rows_written.delete([key for *_, key in chosen], [id for id, *_ in chosen], first)
-        self._forget_old_tombstones()
+        discard_old(self._connection, self._sql, self.control, self._sequence)
         return len(chosen)
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
@@ -108,14 +107,6 @@ class SqlDocumentWriter(SqlDocumentReader):
         first = self._sequence + 1
         self._sequence += writes
         return first
-
-    def _forget_old_tombstones(self) -> None:
-        floor = self._sequence - TOMBSTONES_KEPT
-        if floor <= self.control.tombstone_floor:
-            return
-        parameters = {**self._own, "key": self.control.collection_key, "floor": floor}
-        self._statements.forget_tombstones.run(self._connection, parameters)
-        self._statements.raise_floor.run(self._connection, parameters)
 
 
 def _charged(size: object) -> int:
