@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from akidb.cli.output import MAX_CELL_CHARACTERS, Output, shown
+from akidb.cli.tables import layout
 from akidb.domain.documents import Page
 
 from .conftest import Run
@@ -46,6 +48,82 @@ def test_piped_table_is_not_wrapped_or_coloured(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[1].split() == ["x" * 60] * 8
+
+
+WIDE: dict[str, tuple[tuple[str, ...], list[str], list[str]]] = {
+    "tenants": (
+        ("slug", "name", "status", "tenant_id"),
+        ["s" * 28, "N" * 60, "active", "i" * 36],
+        ["status"],
+    ),
+    "collections": (
+        ("name", "state", "dimension", "metric", "embedding_model", "collection_id"),
+        ["notes", "ready", "384", "cosine", "all-minilm-l6-v2", "i" * 36],
+        ["embedding_model"],
+    ),
+    "documents": (("id", "text", "metadata"), ["i" * 36, "t" * 120, "m" * 120], []),
+    "matches": (("score", "id", "text", "metadata"), ["0.9", "i" * 36, "日本" * 30, "m" * 120], []),
+    "audit": (
+        ("created_at", "action", "resource_type", "resource_id", "result", "reason", "request_id"),
+        ["2026-01-31 09:15:00Z", "collection.create", "collection", "i" * 36, "allowed", "-", "r" * 36],
+        ["resource_type", "result", "reason", "request_id"],
+    ),
+    "long first": (("id", "text"), ["i" * 100, "t"], ["text"]),
+}
+
+
+@pytest.mark.parametrize(("columns", "row", "left_out"), WIDE.values(), ids=WIDE)
+def test_tables_fit_80_columns_and_keep_ids_whole(
+    columns: tuple[str, ...], row: list[str], left_out: list[str]
+) -> None:
+    fitted = layout(columns, [row], 80)
+    assert [name for place, name in enumerate(columns) if place not in fitted.shown] == left_out
+    line = fitted.line(row)
+    assert cell_len("".join(line)) <= max(80, len(row[0]))
+    for place, cell in zip(fitted.shown, line, strict=True):
+        if place == 0 or columns[place].endswith("id"):
+            assert cell.strip() == row[place]
+    everything = layout(columns, [row], None)
+    assert [cell.strip() for cell in everything.line(row)] == row
+
+
+def test_entities_and_lists_on_a_terminal_do_not_break_ids(
+    akidb: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = "s" * 63
+    assert akidb("tenant", "create", "Aki", "--slug", slug, "--external-id", "e" * 100).status == 0
+    tenant = akidb("tenant", "get", slug, "--json").json["tenant_id"]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    program = "import sys; from akidb.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    one = _on_a_terminal(program, "tenant", "get", slug)
+    assert {slug, tenant, "e" * 100} <= set(one.split())
+    listed = _on_a_terminal(program, "tenant", "list")
+    assert slug in listed.split()
+    assert "not shown in 80 columns: " in listed
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\x9b"])
+def test_direction_marks_and_invisible_characters_are_escaped(akidb: Run, mark: str) -> None:
+    name, escaped = f"Aki{mark}ika", f"Aki{mark.encode('unicode_escape').decode()}ika"
+    if mark != "\x9b":  # a control character is refused in names
+        assert akidb("tenant", "create", name, "--slug", "a", "--external-id", name).status == 0
+        for arguments in (("tenant", "list"), ("tenant", "get", "a")):
+            out = akidb(*arguments).out
+            assert (mark in out, escaped in out) == (False, True)
+        assert akidb("tenant", "get", "a", "--json").json["name"] == name
+    calls: list[tuple[str, ...]] = [
+        ("tenant", "get", name),
+        ("tenant", "create", "B", "--slug", name),
+        ("tenant", name),
+    ]
+    for call in calls:
+        result = akidb(*call)
+        assert (result.status != 0, mark in result.err, escaped in result.err or name not in result.err) == (
+            True,
+            False,
+            True,
+        )
 
 
 def test_page_shows_next_cursor(capsys: pytest.CaptureFixture[str]) -> None:

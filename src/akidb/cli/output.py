@@ -157,17 +157,26 @@ class Output:
         return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
 
     def _print_table(self, columns: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
-        from rich.table import Table
+        from rich.text import Text
+
+        from akidb.cli.tables import layout
 
         console = self._console(sys.stdout)
-        table = Table(box=None, show_header=columns is not None, header_style="bold", pad_edge=False)
-        for position, column in enumerate(columns or ("", "")):
-            style = "cyan" if position == 0 else None
-            table.add_column(column, style=style, overflow="fold", no_wrap=not console.is_terminal)
-        for row in rows:
-            table.add_row(*(_plain(cell) for cell in row))
+        cells = [[printable(cell) for cell in row] for row in rows]
+        # One entity is shown whole: the terminal itself wraps long lines, and copies them as one.
+        width = console.width if console.is_terminal and columns is not None else None
+        fitted = layout(columns or ("", ""), cells, width)
+        heads = [] if columns is None else [fitted.line(columns)]
+        lines = [Text("".join(line), "bold") for line in heads]
+        for row in cells:
+            first, *others = fitted.line(row)
+            lines.append(Text.assemble((first, "cyan"), *others))
         with _to_output():
-            console.print(table)
+            for line in lines:
+                console.print(line, soft_wrap=True)
+        if columns is not None and len(fitted.shown) < len(columns):
+            left_out = [name for place, name in enumerate(columns) if place not in fitted.shown]
+            self.note(f"not shown in {console.width} columns: {', '.join(left_out)}; --json has all")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
