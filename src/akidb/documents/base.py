@@ -160,7 +160,7 @@ class SqlTenantStore:
             return found[1], statements.document_count.first(connection, **own)[0]
 
     def _require_sound(self, connection: sa.Connection) -> None:
-        found = control_rows.faults(connection)
+        found = control_rows.control_faults(connection)  # not the collections: there may be thousands
         if found:
             raise Unavailable(f"{self._database.name}: {found[0]}; run `akidb doctor`")
 

@@ -67,14 +67,21 @@ _MISSHAPEN = (
 )
 
 
-def faults(connection: sa.Connection) -> list[str]:
-    """Return the values of these rows that cannot be; none on PostgreSQL, whose columns have types."""
+def control_faults(connection: sa.Connection) -> list[str]:
+    """Return the values of the control row that cannot be; none on PostgreSQL, whose columns have types."""
     if connection.dialect.name != "sqlite":
         return []
-    found = [
+    return [
         f"the control row is damaged: {name}"
         for _key, name in _wrong(connection, "control", _CONTROL, "singleton")
     ]
+
+
+def faults(connection: sa.Connection) -> list[str]:
+    """Return the values of the control row and of each collection that cannot be; none on PostgreSQL."""
+    if connection.dialect.name != "sqlite":
+        return []
+    found = control_faults(connection)
     names = collection_ids(connection)
     driver = driver_of(connection)
     found += [
