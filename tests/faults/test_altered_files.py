@@ -73,7 +73,13 @@ DONE: list[Callable[[Path], None]] = [
     emptied,
     some_pages,
 ]
-over = pytest.mark.parametrize("done", DONE, ids=lambda done: done.__name__)
+USUAL = {copied_over, cut, some_pages}
+"""The rest is tried by the long tests."""
+over = pytest.mark.parametrize(
+    "done",
+    [pytest.param(done, marks=[] if done in USUAL else [pytest.mark.slow]) for done in DONE],
+    ids=lambda done: done.__name__,
+)
 
 
 @pytest.fixture
@@ -147,7 +153,7 @@ def test_altered_store_is_not_used_and_can_be_repaired(
         assert operations_of_other == 1
 
 
-@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("noticed", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("done", [copied_over, cut, some_pages], ids=lambda done: done.__name__)
 def test_store_altered_while_nothing_uses_it_is_noticed_by_maintenance_or_closing(
     done: Callable[[Path], None], noticed: bool, directory: Path, operations: LocalOperations

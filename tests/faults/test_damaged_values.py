@@ -57,7 +57,7 @@ BLOBS = {
     "null": "NULL",
 }
 OF_TYPE = {"INTEGER": INTEGERS, "TEXT": TEXTS, "BLOB": BLOBS}
-USUAL = {"low bit", "letter", "byte", "text", "encoding"}
+USUAL = {"low bit", "letter", "byte"}
 """The rest is tried by the long tests."""
 
 NOT_FOUND = {
