@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from enum import StrEnum
 from hashlib import sha256
+from operator import index
 from typing import TypeVar
 
 from akidb.domain.errors import InvalidArgument
@@ -147,9 +148,14 @@ def check_text(value: object, field: str, *, maximum_bytes: int) -> str:
 
 
 def check_integer(value: object, field: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
-    """Check an integer within inclusive bounds; booleans and NumPy integers are refused."""
+    """Check an integer, such as NumPy's, within inclusive bounds; booleans are refused."""
     if type(value) is not int:
-        raise InvalidArgument(field, f"must be a whole number, not {type(value).__name__}")
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            value = index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise InvalidArgument(field, f"must be a whole number, not {type(value).__name__}") from None
     if not minimum <= value <= maximum:
         raise InvalidArgument(field, f"must be a whole number from {minimum} to {maximum}")
     return value

@@ -4,6 +4,7 @@ import re
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +130,19 @@ def test_text_that_cannot_be_stored_is_refused(text: object, reason: str) -> Non
 @pytest.mark.parametrize("value", [0, 1, MAX_INTEGER])
 def test_integers_up_to_63_bits_are_accepted(value: int) -> None:
     assert check_integer(value, "limit") == value
+
+
+@pytest.mark.parametrize("value", [np.int64(5), np.uint8(5), np.int32(5)])
+def test_integers_of_numpy_are_accepted_as_plain_ones(value: object) -> None:
+    assert type(check_integer(value, "limit")) is int
+    assert check_integer(value, "limit", 5, 5) == 5
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float64(1), np.int64(-1), np.array([1, 2])])
+def test_other_values_of_numpy_are_refused_as_integers(value: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_integer(value, "limit")
+    assert caught.value.field == "limit"
 
 
 @pytest.mark.parametrize("value", [-1, MAX_INTEGER + 1, 1.0, True, False, "1", None])
