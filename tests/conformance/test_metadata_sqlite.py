@@ -14,7 +14,7 @@ from samples import Clock, Library, RawSql, make_ids
 from akidb.domain.errors import Unavailable
 from akidb.metadata import migrations, schema, tables
 from akidb.metadata.store import SqliteMetadataStore
-from akidb.sql.types import Enumerated, Id, Instant, JsonObject
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject, Quota
 
 PAGE = 4096
 pytestmark = pytest.mark.usefixtures("made_metadata")
@@ -48,7 +48,7 @@ def declared(column: sa.Column[object]) -> str:
         return "BLOB"
     if isinstance(column.type, Instant | JsonObject | Enumerated | sa.Text):
         return "TEXT"
-    assert isinstance(column.type, sa.Integer)
+    assert isinstance(column.type, Quota | sa.Integer)
     return "INTEGER"
 
 

@@ -66,7 +66,7 @@ def test_missing_quotas_and_metadata_get_defaults(migration: Migration) -> None:
     migration.source.put(3, "C")
     migration()
     tenants = [migration.get(number) for number in (1, 2, 3)]
-    assert [t.storage_quota_bytes for t in tenants] == [2**63 - 1, *2 * [DEFAULT_STORAGE_QUOTA_BYTES]]
+    assert [t.storage_quota_bytes for t in tenants] == [None, *2 * [DEFAULT_STORAGE_QUOTA_BYTES]]
     assert [t.qps_quota for t in tenants] == [DEFAULT_QPS_QUOTA, 0, DEFAULT_QPS_QUOTA]
     assert [t.metadata for t in tenants] == [{}, {}, {}]
 

@@ -83,8 +83,9 @@ def failure(call: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str | 
 
 
 def unsound(operations: LocalOperations) -> list[str]:
-    """What `doctor` finds wrong."""
-    return [f"{f.store}: {f.check}: {f.detail}" for f in operations.perform(CheckStores()).items if not f.ok]
+    """What `doctor` finds wrong, without the checks that it could not make."""
+    found = operations.perform(CheckStores()).items
+    return [f"{f.store}: {f.check}: {f.detail}" for f in found if not f.ok and f.checked]
 
 
 def disagreements(directory: Path) -> list[str]:
