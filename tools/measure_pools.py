@@ -25,7 +25,7 @@ from akidb.domain.entities import Tenant
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore
 from akidb.ports.metadata import MetadataTransaction
-from akidb.sql import sqlite
+from akidb.sql import sqlite, sqlite_library
 from akidb.sql.database import driver_of
 from akidb.sql.files import create_file
 from akidb.sql.gate import FairGate
@@ -113,13 +113,14 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def changed(name: str, value: int) -> Iterator[None]:
-    """Temporarily change a constant of `akidb.sql.sqlite`."""
-    before = getattr(sqlite, name)
-    setattr(sqlite, name, value)
+    """Temporarily change a constant of `akidb.sql.sqlite` or `akidb.sql.sqlite_library`."""
+    module = sqlite if hasattr(sqlite, name) else sqlite_library
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        setattr(sqlite, name, before)
+        setattr(module, name, before)
 
 
 def measure_idle() -> None:
@@ -273,7 +274,7 @@ def _commits(automatic: int, explicit: str) -> tuple[float, float, float, float,
 
 
 def _connected(path: Path, automatic: int) -> Any:
-    connection = sqlite.library.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite_library.library.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA busy_timeout=0")
@@ -341,7 +342,7 @@ def main() -> None:
     parser.add_argument("--postgresql", metavar="URL", help="an empty database for measuring the pool")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all by default")
     given = parser.parse_args()
-    print(f"SQLite {sqlite.library.sqlite_version}, {os.cpu_count()} cores")
+    print(f"SQLite {sqlite_library.library.sqlite_version}, {os.cpu_count()} cores")
     for part in given.parts or PARTS:
         PARTS[part]()
     if given.postgresql:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 AKIDB = [sys.executable, "-m", "akidb"]
-NOBODY = """
+NO_USER_ENTRY = """
 import pwd, runpy, sys
 def unknown(*_): raise KeyError("no such user")
 pwd.getpwuid = unknown  # a user without an entry, as in a container with an arbitrary user ID
@@ -37,18 +37,18 @@ def run(*words: str, code: str | None = None, given: str = "", **environment: st
 
 
 def test_nothing_but_models_needs_a_home_directory() -> None:
-    def nobody(*words: str) -> Done:
-        return run("--data", "d", *words, code=NOBODY)
+    def without_home(*words: str) -> Done:
+        return run("--data", "d", *words, code=NO_USER_ENTRY)
 
-    assert nobody("tenant", "create", "A").returncode == 0
-    assert nobody("database", "create", "a", "k").returncode == 0
-    assert nobody("collection", "create", "a/k", "c", "--embedding-model", "hash").returncode == 0
-    assert nobody("search", "a/k/c", "text").returncode == 0
-    assert nobody("model", "list").returncode == 0
-    assert nobody("doctor").returncode == 0
-    pulled = nobody("model", "pull", "all-minilm-l6-v2")
+    assert without_home("tenant", "create", "A").returncode == 0
+    assert without_home("database", "create", "a", "k").returncode == 0
+    assert without_home("collection", "create", "a/k", "c", "--embedding-model", "hash").returncode == 0
+    assert without_home("search", "a/k/c", "text").returncode == 0
+    assert without_home("model", "list").returncode == 0
+    assert without_home("doctor").returncode == 0
+    pulled = without_home("model", "pull", "all-minilm-l6-v2")
     assert "set models_dir" in pulled.stderr
-    refused = run("--data", "~/d", "tenant", "list", code=NOBODY)
+    refused = run("--data", "~/d", "tenant", "list", code=NO_USER_ENTRY)
     assert refused.stderr.startswith("error: invalid_argument: url: ~/d:")
 
 

@@ -119,7 +119,7 @@ def test_erase_does_not_wait_for_long_reader(file: SqliteFile, path: Path) -> No
 OTHER = """
 import sys
 import threading
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 connection = library.connect(sys.argv[1], isolation_level=None, timeout=0)
 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
 try:

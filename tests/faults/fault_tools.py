@@ -16,7 +16,7 @@ from akidb.operations.databases import CreateDatabase
 from akidb.operations.tenants import CreateTenant
 from akidb.operations.upkeep import CheckStores
 from akidb.settings import Settings
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 P = ParamSpec("P")
 T = TypeVar("T")

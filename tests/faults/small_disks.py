@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from akidb.sql.sqlite import _engine
+from akidb.sql.sqlite_library import _engine
 from own_disks import mounted
 
 Fill = Callable[[bool], None]

@@ -19,11 +19,12 @@ from akidb.operations.archives import CopyTenant, CreateBackup
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.tenants import DeleteTenant, PurgeTenant
 from akidb.operations.upkeep import CheckStores
-from akidb.sql import archive_image, sqlite
+from akidb.sql import archive_image, sqlite, sqlite_library
 from akidb.sql.archive_image import SCRATCH_NAME, copy_file, image_of
 from akidb.sql.database import driver_of
 from akidb.sql.files import create_file
-from akidb.sql.sqlite import SqliteFile, library
+from akidb.sql.sqlite import SqliteFile
+from akidb.sql.sqlite_library import library
 
 Settings = dict[str, object]
 
@@ -172,7 +173,7 @@ def test_only_scratch_files_are_written_without_sync(tmp_path: Path) -> None:
         ((_, _, place),) = connection.execute("PRAGMA database_list").fetchall()
         said.append((Path(place), settings(connection, STORE)))
 
-    sa.event.listen(sqlite._engine, "connect", connected)
+    sa.event.listen(sqlite_library._engine, "connect", connected)
     try:
         with opened(tmp_path / "data") as operations:
             add_tenant(operations, "t", "c")
@@ -183,7 +184,7 @@ def test_only_scratch_files_are_written_without_sync(tmp_path: Path) -> None:
             operations.perform(DeleteTenant(tenant="t"))
             operations.perform(PurgeTenant(tenant="t"))
     finally:
-        sa.event.remove(sqlite._engine, "connect", connected)
+        sa.event.remove(sqlite_library._engine, "connect", connected)
     scratch = [each for place, each in said if place.parent.name == SCRATCH_NAME]
     others = [each for place, each in said if place.parent.name != SCRATCH_NAME]
     assert len(others) >= 4

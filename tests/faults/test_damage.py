@@ -22,7 +22,7 @@ from akidb.operations.tenants import (
     PurgeTenant,
     SuspendTenant,
 )
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 PAGE_BYTES = 4096
 DAMAGED = "damaged|missing or empty|is not the store"

@@ -62,7 +62,7 @@ from akidb.operations.users import CountUsers, CreateUser, DeleteUser, GetUser, 
 from akidb.ports.archive import Summary
 from akidb.settings import Settings
 from akidb.sql.damage import STORED
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 from akidb.sql.types import Enumerated, JsonObject
 
 KEY = "key of a request"

@@ -27,7 +27,7 @@ from akidb.operations.documents import (
 from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.operations.users import CreateUser, GetUser, ListUsers
 from akidb.settings import Settings
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 HURT = "d2"
 IDS = [f"d{n}" for n in range(5)]

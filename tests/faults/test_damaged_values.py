@@ -28,7 +28,7 @@ from akidb.operations.documents import (
 from akidb.operations.tenants import GetUsage
 from akidb.operations.upkeep import MaintainStores
 from akidb.settings import Settings
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 C: dict[str, Any] = at("t")._asdict()
 ALL = frozenset(Include)

@@ -22,7 +22,7 @@ from writing_child import TENANTS
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.upkeep import CheckStores
-from akidb.sql.sqlite import _engine, library
+from akidb.sql.sqlite_library import _engine, library
 from children import child
 
 LOSSES = 3

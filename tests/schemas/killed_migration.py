@@ -11,7 +11,7 @@ from akidb.deployment.schema_changes import migrate
 from akidb.documents import schema
 from akidb.documents.schema import Step
 from akidb.settings import Settings
-from akidb.sql import sqlite
+from akidb.sql import sqlite_library
 
 LATER = Step("0002", ("CREATE TABLE later (number INTEGER) STRICT",), ("DROP TABLE later",))
 """One more step for tenants' files."""
@@ -22,9 +22,9 @@ _COUNTED = ("CREATE", "DROP T", "ALTER ", "UPDATE", "INSERT", "PRAGMA", "COMMIT"
 def migrate_until(directory: Path, statements: int, to: str) -> None:
     """Migrate a directory; the process ends by itself if so many statements do not suffice."""
     schema.STEPS = (*schema.STEPS, LATER)
-    sqlite._engine = sa.create_engine(
+    sqlite_library._engine = sa.create_engine(
         "sqlite+pysqlite://",
-        module=sqlite.library,
+        module=sqlite_library.library,
         creator=_traced(statements),
         poolclass=sa.pool.NullPool,
         isolation_level="AUTOCOMMIT",
@@ -43,7 +43,7 @@ def _traced(statements: int) -> Callable[[], Any]:
             if left < 0:
                 os._exit(DIED)
 
-    connect = sqlite._connect
+    connect = sqlite_library._opened
 
     def traced() -> Any:
         made: Any = connect()

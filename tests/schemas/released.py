@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import psycopg
 
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 HERE = Path(__file__).parent
 METADATA_VERSIONS = ("0001",)

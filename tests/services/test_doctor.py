@@ -13,7 +13,7 @@ from akidb.operations.collections import DeleteCollection, PurgeCollection
 from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
 from akidb.operations.tenants import DeleteTenant, GetTenant, SuspendTenant
 from akidb.operations.upkeep import CheckStores
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 from .worlds import World, notes, on_files
 

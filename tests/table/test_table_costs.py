@@ -22,7 +22,7 @@ from akidb.operations import Operation
 from akidb.operations import documents as document
 from akidb.operations import tenants as tenant
 from akidb.search.exact import _Loaded
-from akidb.sql import sqlite
+from akidb.sql import sqlite_library
 
 FEW, MANY = 10, 4_000
 TICK = 50
@@ -180,9 +180,9 @@ def _costs(folder: Path, counter: Counter, number: int) -> dict[str, Cost]:
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Cost]]:
     """The cost of every operation with few siblings and with many."""
-    counter = Counter(sqlite.library)
+    counter = Counter(sqlite_library.library)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "library", counter)
+        patch.setattr(sqlite_library, "library", counter)
         _costs(tmp_path_factory.mktemp("first"), counter, 1)  # what a process does only once
         return [_costs(tmp_path_factory.mktemp("costs"), counter, number) for number in (FEW, MANY)]
 

@@ -5,7 +5,7 @@
         async for database in aki.databases:
             ...
 
-All beside this file is generated from `akidb.client.handles` by `tools/generate_aio.py`.
+The other modules, except `base`, are generated from `akidb.client.handles` by `tools/generate_aio.py`.
 """
 
 from collections.abc import Generator

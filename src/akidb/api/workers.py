@@ -167,7 +167,7 @@ class _Task(NamedTuple):
 
 
 def _without_frames(error: BaseException) -> BaseException:
-    """Return the error. If it is one that is told, not logged, forget where it was raised.
+    """Return the error. If it goes to the client and not to the log, drop its traceback.
 
     The frames there keep what the request had in memory, such as 50 rows of a megabyte, for as long as the
     error lives.

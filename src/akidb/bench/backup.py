@@ -14,7 +14,7 @@ from akidb.deployment.local import LocalOperations, open_local, restore_local
 from akidb.operations.archives import CreateBackup
 from akidb.operations.documents import UpsertDocuments
 from akidb.settings import load
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

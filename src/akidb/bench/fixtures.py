@@ -16,7 +16,7 @@ from akidb.operations.collections import CreateCollection
 from akidb.operations.databases import CreateDatabase
 from akidb.operations.tenants import CreateTenant
 from akidb.settings import load
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 DIMENSION = 384
 PATH = CollectionPath("bench", "bench", "documents")

@@ -8,7 +8,7 @@ import msgspec
 
 from akidb.bench import backup, documents, embedding, http, metadata, migration, neighbours, startup
 from akidb.bench.measure import Line, table
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 SUITES = {
     "metadata": metadata.run,

@@ -15,7 +15,7 @@ from akidb.deployment.local import open_local
 from akidb.deployment.owner import METADATA_NAME
 from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.settings import load
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 TENANTS = 100_000
 COLLECTIONS_EACH = 10

@@ -83,7 +83,7 @@ class Output:
     def note(self, line: str) -> None:
         """Print a message on standard error, unless the output is JSON."""
         if not self.json:
-            with suppress(OSError):  # a message that nobody can read, as on a full disk, is no failure
+            with suppress(OSError):  # a full disk or a closed stream must not fail the command
                 print(printable(line), file=sys.stderr, flush=True)
 
     def error(self, error: AkiDBError) -> None:

@@ -96,7 +96,7 @@ _thread = _Thread()
 
 
 def begin(work: Work | None) -> None:
-    """Make this the work of the current thread, until the next one begins; None gives way to nobody."""
+    """Make this the work of the current thread, until the next one begins; None never gives way."""
     _thread.work = work
 
 

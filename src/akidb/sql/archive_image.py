@@ -17,7 +17,8 @@ from akidb.domain.errors import StorageFull, Unavailable
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
 from akidb.sql.room import Room
-from akidb.sql.sqlite import SqliteFile, library
+from akidb.sql.sqlite import SqliteFile
+from akidb.sql.sqlite_library import library
 
 SCRATCH_NAME = "tmp"
 """The directory beside a store file for unfinished files. Its contents after a crash are garbage."""

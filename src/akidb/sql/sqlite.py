@@ -1,4 +1,4 @@
-"""One SQLite file: its library, its connections, its write gate.
+"""One SQLite file: its connections and its write gate.
 
 All access to a live database file in this process goes through this module, since closing any other
 descriptor of the file would drop SQLite's locks on it.
@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from akidb.domain.errors import Overloaded, Unavailable
 from akidb.observe import telemetry
@@ -28,76 +26,19 @@ from akidb.sql.identity import FileIdentity, Placement
 from akidb.sql.integrity import broken_references
 from akidb.sql.room import Room, require_for_rows
 from akidb.sql.secure_erase import Descriptors, clear_gaps
+from akidb.sql.sqlite_library import BUSY_TIMEOUT_SECONDS, CHECKPOINT_PAGES, connect
 from akidb.sql.telemetry import commit
 from akidb.sql.turns import Reading, Writing
 
-try:
-    import pysqlite3.dbapi2 as _library
-except ImportError:  # no wheel for this machine
-    import sqlite3.dbapi2 as _library
-
-library: Any = _library
-"""The SQLite library of this process."""
-
-MINIMUM_VERSION = (3, 37, 0)
-"""The first version with STRICT tables."""
 MAX_IDLE_CONNECTIONS = 4
-BUSY_TIMEOUT_SECONDS = 10
-CACHED_STATEMENTS = 64
-CHECKPOINT_PAGES = 1000
-"""The length of a log from which SQLite moves it into the file at the end of a commit."""
 CHECKPOINT_BYTES = CHECKPOINT_PAGES * 4096
-LOOK_SECONDS = 0.1  # reads look at most so often for what another program has written
+LOOK_SECONDS = 0.1
+"""Reads look at most this often for what another program has written."""
 ERASING_TIMEOUT_SECONDS = 0.25
 """How long erasing waits, holding the gate, for readers of the old log."""
 
-
-class _Target(threading.local):
-    """The file for the engine to open next, as the engine's creator takes no arguments."""
-
-    path: Path
-    synchronous: str
-
-
-_target = _Target()
 _descriptors = Descriptors()
 os.register_at_fork(after_in_child=_descriptors.forget)
-
-
-def _connect() -> Any:
-    if library.sqlite_version_info < MINIMUM_VERSION:
-        raise Unavailable(f"SQLite {library.sqlite_version} is too old: 3.37 or later is needed")
-    connection = library.connect(
-        f"file:{quote(str(_target.path.absolute()))}?mode=rw",
-        uri=True,
-        timeout=BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=CACHED_STATEMENTS,
-    )
-    try:
-        # Set outside transactions, in which SQLite ignores some of them.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA synchronous={_target.synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        connection.execute("PRAGMA fullfsync=ON")  # only has an effect on macOS
-        connection.execute("PRAGMA cell_size_check=ON")
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA secure_delete=ON")  # overwrite deleted data
-    except BaseException:
-        connection.close()  # a damaged file must not stay open until garbage collection
-        raise
-    return connection
-
-
-_engine = sa.create_engine(
-    "sqlite+pysqlite://",
-    module=library,
-    creator=_connect,
-    poolclass=NullPool,
-    isolation_level="AUTOCOMMIT",  # this module issues BEGIN and COMMIT; a single read needs neither
-)
 
 
 class SqliteFile:
@@ -383,12 +324,11 @@ class SqliteFile:
                 idle = self._idle.pop()
                 self._in_use.add(idle)
                 return idle
-        _target.path, _target.synchronous = self.path, self._synchronous
         _descriptors.connecting(self.path)
         try:
             with translated(self.path.name):
                 self._placement.connecting()
-                made = _engine.connect()
+                made = connect(self.path, self._synchronous)
         except BaseException:
             _descriptors.disconnected(self.path)
             raise

@@ -195,7 +195,6 @@ def test_hash_uses_half_of_the_cores(cheap: Passwords, monkeypatch: pytest.Monke
     assert seen == [[2, 3, 4]]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
 def test_hash_goes_behind_other_threads(cheap: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     seen: list[int] = []
@@ -207,7 +206,8 @@ def test_hash_goes_behind_other_threads(cheap: Passwords, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(argon2.PasswordHasher, "hash", observed)
     cheap.hash(SECRET)
-    assert seen == [min(19, before + passwords.NICENESS)]
+    is_linux = sys.platform == "linux"  # elsewhere threads have no priorities of their own
+    assert seen == [min(19, before + passwords.NICENESS) if is_linux else before]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from akidb.domain.errors import Unavailable
-from akidb.sql import sqlite
+from akidb.sql import sqlite_library
 from akidb.sql.files import create_file
 from akidb.sql.integrity import check_integrity
 from akidb.sql.sqlite import MAX_IDLE_CONNECTIONS, SqliteFile
@@ -206,6 +206,6 @@ def test_integrity_check_reports_dangling_foreign_key(file: SqliteFile) -> None:
 
 def test_too_old_sqlite_library_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create_file(path)
-    monkeypatch.setattr(sqlite, "MINIMUM_VERSION", (99, 0, 0))
+    monkeypatch.setattr(sqlite_library, "MINIMUM_VERSION", (99, 0, 0))
     with pytest.raises(Unavailable, match="too old"), SqliteFile(path).read():
         pass

@@ -9,7 +9,7 @@ from alembic import op
 from akidb.domain.names import fold_name
 from akidb.sql import steps
 from akidb.sql.database import driver_of
-from akidb.sql.sqlite import library
+from akidb.sql.sqlite_library import library
 
 revision = "0005"
 down_revision = "0004"
