@@ -5,6 +5,7 @@ order.
 """
 
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,9 @@ from akidb.operations import documents as document
 from akidb.operations import tenants as tenant
 from akidb.operations import users as user
 from akidb.settings import Settings
+from postgres import Server
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # its deployments serve here too
 
 DIMENSION = 16
 SECRET = "correct horse"
@@ -61,6 +65,30 @@ def local(place: Path | str, models: Path) -> Iterator[Operations]:
         yield operations
     finally:
         operations.close()
+
+
+@contextmanager
+def every_deployment(
+    folders: pytest.TempPathFactory, postgres_server: Server
+) -> Iterator[dict[str, Operations]]:
+    """A directory, a server over its socket and over TCP, and a PostgreSQL database, each with a stage."""
+    from congruence_deployments import server
+
+    folder, models = folders.mktemp("stages"), folders.mktemp("no-models")
+    url = postgres_server.url()
+    with (
+        local(folder / "directory", models) as directory,
+        server(folder / "socket", models),
+        server(folder / "http", models) as tcp,
+        local(folder / "socket", models) as socket,
+        local(tcp, models) as http,
+        local(url, models) as postgresql,
+    ):
+        found = {"directory": directory, "socket": socket, "http": http, "postgresql": postgresql}
+        for operations in found.values():
+            build(operations)
+        yield found
+    postgres_server.drop(url)
 
 
 class Sample(NamedTuple):

@@ -1,21 +1,18 @@
 """Every operation has the same response in every deployment, and is reported to listeners by name."""
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from stage import ROWS, build, every_row, local, perform
+from stage import ROWS, every_deployment, every_row, perform
 
 from akidb.domain.errors import AkiDBError
 from akidb.observe import telemetry
 from akidb.operations import Operation, Operations
 from akidb.ports import wire
 from postgres import Server
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # its deployments serve here too
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
@@ -50,24 +47,8 @@ def _plain(answer: Any, folder: Path) -> str:
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: Server
 ) -> Iterator[dict[str, Operations]]:
-    """A directory, a server over its socket and over TCP, and a PostgreSQL database, each with a stage."""
-    from congruence_deployments import server
-
-    folder, models = tmp_path_factory.mktemp("stages"), tmp_path_factory.mktemp("no-models")
-    url = postgres_server.url()
-    with (
-        local(folder / "directory", models) as directory,
-        server(folder / "socket", models),
-        server(folder / "http", models) as tcp,
-        local(folder / "socket", models) as socket,
-        local(tcp, models) as http,
-        local(url, models) as postgresql,
-    ):
-        found = {"directory": directory, "socket": socket, "http": http, "postgresql": postgresql}
-        for operations in found.values():
-            build(operations)
+    with every_deployment(tmp_path_factory, postgres_server) as found:
         yield found
-    postgres_server.drop(url)
 
 
 class Outcome(NamedTuple):

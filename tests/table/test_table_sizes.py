@@ -1,21 +1,17 @@
 """The largest legal value of every field that may be large passes through every deployment."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from stage import DIMENSION, ROWS, build, local, request_of
+from stage import DIMENSION, ROWS, every_deployment, request_of
 
 from akidb.domain.documents import MAX_BATCH_DOCUMENTS
 from akidb.domain.errors import InvalidArgument
 from akidb.operations import Operation, Operations
 from akidb.ports import wire
 from postgres import Server
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # its deployments serve here too
 
 IDS = [f"{number:05}{'é' * 48}" for number in range(MAX_BATCH_DOCUMENTS)]
 CANDIDATES: tuple[Any, ...] = (
@@ -57,23 +53,8 @@ LARGE = [(row, name) for row, name in FIELDS if _largest(row, name) is not None]
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: Server
 ) -> Iterator[dict[str, Operations]]:
-    from congruence_deployments import server
-
-    folder, models = tmp_path_factory.mktemp("sizes"), tmp_path_factory.mktemp("no-models")
-    url = postgres_server.url()
-    with (
-        local(folder / "directory", models) as directory,
-        server(folder / "socket", models),
-        server(folder / "http", models) as tcp,
-        local(folder / "socket", models) as socket,
-        local(tcp, models) as http,
-        local(url, models) as postgresql,
-    ):
-        found = {"directory": directory, "socket": socket, "http": http, "postgresql": postgresql}
-        for operations in found.values():
-            build(operations)
+    with every_deployment(tmp_path_factory, postgres_server) as found:
         yield found
-    postgres_server.drop(url)
 
 
 def test_large_values_are_tried_where_they_are_expected() -> None:
