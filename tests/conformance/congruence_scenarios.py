@@ -1,6 +1,9 @@
-"""Calls run on every deployment. Each scenario has its own tenants, so all can share one server."""
+"""Calls about tenants and their rules, run on every deployment, and helpers for other scenarios.
 
-from collections.abc import Callable, Iterator
+Each scenario has its own tenants, so all can share one server.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -210,109 +213,6 @@ def audit(db: akidb.Client, saw: Transcript) -> None:
     saw(notes.count)
 
 
-def documents(db: akidb.Client, saw: Transcript) -> None:
-    """Upsert, get, scan, count, update and delete, with filters and parts."""
-    notes = made(db, "documents")
-    saw(notes.upsert, some_documents(10))
-    saw(notes.upsert, [akidb.DocumentInput(id="d003", text="again", vector=[0.5] * DIMENSION)])
-    saw(lambda: notes.upsert([{"vector": list(range(1, DIMENSION + 1))}]).upserted)
-    saw(notes.upsert, [{"id": "f64", "vector": vectors(1, 5)[0].astype(np.float64) * 1e3}])
-    saw(notes.count)
-    includes: tuple[Any, ...] = (
-        (),
-        ("text",),
-        ("metadata",),
-        ("vector",),
-        list(akidb.Include),
-        ["text", "text"],
-    )
-    for include in includes:
-        saw(notes.get, "d003", include=include)
-        saw(notes.get_many, ["d005", "none", "d001", "d005"], include=include)
-        saw(notes.scan, limit=2, include=include)
-    saw(notes.find, "none")
-    saw(notes.get, "none")
-    saw(lambda: [notes.exists("none"), notes.exists("d001")])
-    saw(notes.get_many, [])
-    for wanted in filters():
-        saw(notes.count, filter=wanted)
-        saw(lambda **given: [d.id for d in notes.scan_all(**given) if d.id.startswith("d")], filter=wanted)
-    first = notes.scan(limit=4, filter={"even": True})
-    saw(lambda: first)
-    saw(notes.scan, limit=4, filter={"even": True}, cursor=first.next_cursor)
-    saw(notes.scan, limit=4, filter={"even": False}, cursor=first.next_cursor)
-    saw(notes.update, {"even": None, "new": {"a": 1}}, ids=["d001", "d002", "none"])
-    saw(notes.update, {"new": {"b": 2}}, filter={"new.a": 1})
-    saw(notes.get_many, ["d001", "d002"], include=["metadata"])
-    saw(notes.delete, ["d000", "d001", "none"])
-    saw(notes.delete, filter={"n": {"$gte": 8}})
-    saw(lambda: [d.id for d in notes.scan_all() if d.id.startswith("d")])
-    saw(db.tenants.get("documents").usage)
-    saw(notes.update, {"x": 1})
-    saw(notes.update, {"x": 1}, filter={})
-    saw(notes.delete)
-    saw(notes.delete, [])
-    saw(notes.delete, filter={})
-    saw(notes.delete, ["d002"], filter={"n": 1})
-
-
-def filters() -> Iterator[dict[str, Any]]:
-    yield {}
-    yield {"n": 3}
-    yield {"n": {"$gt": 2, "$lte": 5}}
-    yield {"n": {"$in": [1, 2, "x"]}}
-    yield {"n": {"$nin": [1, 2]}}
-    yield {"even": {"$ne": True}}
-    yield {"even": {"$exists": False}}
-    yield {"tags": "t1"}
-    yield {"tags": {"$contains": "t2"}}
-    yield {"at.x": {"$lt": 1.25}}
-    yield {"$or": [{"n": 1}, {"$not": {"n": {"$lt": 9}}}]}
-    yield {"$and": [{"even": True}, {"$text": {"$contains": "number 4"}}]}
-    yield {"$id": {"$gte": "d007"}}
-    yield {"$text": {"$contains": "日本"}}
-
-
-def search(db: akidb.Client, saw: Transcript) -> None:
-    """All metrics, filters, thresholds, parts; and by text."""
-    query = vectors(1, 99)[0]
-    for metric in akidb.Metric:
-        notes = made(db, f"search-{metric}", metric=metric)
-        saw(notes.search, query)
-        notes.upsert(some_documents(40))
-        notes.upsert([{"id": f"twin{n}", "vector": [1.0] * DIMENSION} for n in range(5)])
-        saw(notes.search, query)
-        saw(notes.search, query.tolist(), top_k=3, include=["vector"])
-        saw(notes.search, [1] * DIMENSION, top_k=6, include=[])
-        for wanted in filters():
-            saw(notes.search, query, filter=wanted, top_k=4, ef_search=50)
-        saw(notes.search, query, score_threshold=0.1, top_k=100)
-        saw(notes.search, "text")
-    words = made(db, "search-text", embedding_model="hash", dimension=None)
-    saw(lambda: words)
-    words.upsert([{"id": w, "text": f"{w} and more words"} for w in ("alpha", "beta", "gamma")])
-    saw(words.search, "beta and more words", top_k=2, include=["text", "vector"])
-    saw(words.search, vectors(1)[0])
-
-
-def models(db: akidb.Client, saw: Transcript) -> None:
-    """Embedding without storing, and the models of the machine."""
-    saw(db.embed, ["one", "two words", "日本"], model="hash")
-    saw(db.embed, "one", model="hash")
-    saw(db.embed, [], model="hash")
-    saw(db.embed, ["one", ""], model="hash")
-    saw(db.embed, ["one"], model="nothing-like-it")
-    saw(db.embed, ["one"])
-    saw(db.embed, ["one"] * 2049, model="hash")
-    for text in ("a\0b", "\ud800", "x" * (2**20 + 1)):
-        saw(db.embed, ["fine", text], model="hash")
-    saw(db.models.list)
-    saw(db.models.info, "hash")
-    saw(db.models.pull, "hash")
-    for name in ("nothing-like-it", "", ".", "..", "../x", "a/b", "é ?#"):
-        saw(db.models.info, name)
-
-
 def quotas(db: akidb.Client, saw: Transcript) -> None:
     """Limits of storage, of documents, of operations per second."""
     notes = made(db, "quotas", max_document_count=5)
@@ -392,9 +292,6 @@ SCENARIOS: list[Scenario] = [
     lists,
     lifecycles,
     audit,
-    documents,
-    search,
-    models,
     quotas,
     idempotency,
     doctor,

@@ -10,6 +10,7 @@ import pytest
 from congruence_archives import ARCHIVE_SCENARIOS
 from congruence_changes import CHANGE_SCENARIOS
 from congruence_deployments import Transcript, awaited, server
+from congruence_documents import DOCUMENT_SCENARIOS
 from congruence_faults import FAULTS
 from congruence_scenarios import SCENARIOS, Scenario
 from congruence_users import USER_SCENARIOS
@@ -72,7 +73,7 @@ def _run(scenario: Scenario, connect: Connect) -> list[Any]:
 )
 @pytest.mark.parametrize(
     "scenario",
-    [*SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
+    [*SCENARIOS, *DOCUMENT_SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS, *ARCHIVE_SCENARIOS, *FAULTS],
     ids=lambda it: f"{it.__module__[11:]}-{it.__name__}",
 )
 def test_scenario_gives_same_results_on_every_deployment(
@@ -92,7 +93,7 @@ def test_scenarios_cover_every_caller_error(
 ) -> None:
     raised = {
         entry["raised"]
-        for scenario in [*SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS]
+        for scenario in [*SCENARIOS, *DOCUMENT_SCENARIOS, *USER_SCENARIOS, *CHANGE_SCENARIOS]
         for entry in expected(scenario)
         if isinstance(entry, dict) and "raised" in entry
     }
