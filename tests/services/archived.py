@@ -1,21 +1,29 @@
-"""Helpers that create, take apart, reassemble and compare archives of a world's tenants."""
+"""Worlds to archive, and helpers that create, take apart, put together, import and compare archives."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from akidb.archive.parts import ArchiveReader, ArchiveWriter
+from akidb.domain.archives import ImportReport
+from akidb.domain.errors import AkiDBError
 from akidb.domain.fields import CollectionPath
-from akidb.operations.archives import CreateBackup, ExportTenant
-from akidb.operations.documents import SearchDocuments
+from akidb.operations.archives import CreateBackup, ExportTenant, ImportTenant
+from akidb.operations.collections import DeleteCollection
+from akidb.operations.documents import DeleteDocuments, SearchDocuments, UpsertDocuments
+from akidb.operations.tenants import ListTenants
+from akidb.operations.users import CreateUser
 from akidb.ports.archive import Header
 from akidb.sql.sqlite import SqliteFile
 
-from .worlds import World
+from .worlds import World, notes, opened, vector_of
 
+NOTES = CollectionPath("aki-labs", "kb", "notes")
 ROOM_BYTES = 10**9
 _COLUMNS = {
     "control": "tenant_id, tenant_status, storage_quota_bytes, storage_used_bytes",
@@ -24,6 +32,59 @@ _COLUMNS = {
     "documents": "collection_key, id, sequence, size_bytes, text, metadata, vector",
     "tombstones": "collection_key, sequence, id",
 }
+
+
+@contextmanager
+def large(directory: Path) -> Iterator[World]:
+    """A tenant with two collections, deletions, a deleted collection, a user; and its neighbour."""
+    with opened(directory) as made:
+        made.tenant(external_id="crm-1", metadata={"plan": ["pro", 1.5, None]}, storage_quota_bytes=10**9)
+        made.database()
+        made.collection(metric="cosine")
+        made.collection(name="empty")
+        made.collection(name="deleted", dimension=32)
+        made.on(
+            NOTES,
+            UpsertDocuments,
+            documents=notes(*(f"n{at}" for at in range(1500)), metadata={"y": [1, {"z": "\u65e5"}]}),
+        )
+        made.on(NOTES, UpsertDocuments, documents=[{"id": "no text", "vector": vector_of("x")}])
+        made.on(NOTES, DeleteDocuments, ids=["n3", "n4"])
+        made.on(NOTES, UpsertDocuments, documents=notes("n4", "n5"))
+        made.ops.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="deleted"))
+        made.ops.perform(
+            CreateUser(tenant="aki-labs", email="Bob@Example.com", password="correct horse battery")
+        )
+        made.place("Neighbour")
+        made.ops.perform(
+            UpsertDocuments(
+                tenant="neighbour",
+                database="kb",
+                collection="notes",
+                documents=notes("secret of the neighbour"),
+            )
+        )
+        yield made
+
+
+@contextmanager
+def with_neighbour(directory: Path) -> Iterator[World]:
+    """An import target, which already has a tenant."""
+    with opened(directory) as made:
+        made.place("Neighbour")
+        yield made
+
+
+def small_archive(directory: Path) -> bytes:
+    """A tenant with ten documents, one deletion and a user."""
+    with opened(directory) as world:
+        world.place()
+        world.on(NOTES, UpsertDocuments, documents=notes(*(f"n{at}" for at in range(10))))
+        world.on(NOTES, DeleteDocuments, ids=["n9"])
+        world.ops.perform(
+            CreateUser(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
+        )
+        return exported(world)
 
 
 def exported(world: World, tenant: str = "aki-labs") -> bytes:
@@ -36,6 +97,23 @@ def backed_up(world: World) -> bytes:
     target = io.BytesIO()
     world.ops.perform(CreateBackup(), sink=target)
     return target.getvalue()
+
+
+def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
+    return world.ops.perform(ImportTenant(**how), source=io.BytesIO(archive))
+
+
+def refused(world: World, archive: bytes) -> AkiDBError:
+    """Try to take an archive in beside the neighbour, dry and for good, and see that nothing changed."""
+    before = files_of(world.directory)
+    with pytest.raises(AkiDBError) as dry:
+        world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(archive))
+    with pytest.raises(AkiDBError) as caught:
+        world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
+    assert (type(dry.value), dry.value.message) == (type(caught.value), caught.value.message)
+    assert files_of(world.directory) == before
+    assert [tenant.slug for tenant in world.ops.perform(ListTenants()).items] == ["neighbour"]
+    return caught.value
 
 
 def parts_of(archive: bytes) -> tuple[Header, list[Any]]:

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from akidb.deployment.local import restore_local
 from akidb.domain.entities import AuditResult
 from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId
-from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant, ImportTenant
-from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
+from akidb.operations.archives import ImportTenant
+from akidb.operations.documents import CountDocuments, UpsertDocuments
 from akidb.operations.tenants import GetTenant, ListTenants, SuspendTenant
 from akidb.operations.upkeep import CheckStores
-from akidb.operations.users import CreateUser
 from akidb.ports.archive import (
     AuditRecord,
     CollectionImage,
@@ -32,44 +30,30 @@ from akidb.ports.archive import (
 )
 from akidb.services.archive_checks import check_rows
 
-from .archived import backed_up, changed, exported, files_of, parts_of, put_together
-from .worlds import World, notes, opened
+from .archived import (
+    backed_up,
+    changed,
+    files_of,
+    parts_of,
+    put_together,
+    refused,
+    small_archive,
+    with_neighbour,
+)
+from .worlds import World, notes
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A tenant with ten documents, one deletion and a user."""
-    with opened(tmp_path_factory.mktemp("origin") / "data") as world:
-        world.place()
-        world.on(NOTES, UpsertDocuments, documents=notes(*(f"n{at}" for at in range(10))))
-        world.on(NOTES, DeleteDocuments, ids=["n9"])
-        world.ops.perform(
-            CreateUser(tenant="aki-labs", email="bob@example.com", password="correct horse battery")
-        )
-        return exported(world)
+    return small_archive(tmp_path_factory.mktemp("origin") / "data")
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """The import target, which already has a tenant."""
-    with opened(tmp_path / "data") as made:
-        made.place("Neighbour")
+    with with_neighbour(tmp_path / "data") as made:
         yield made
-
-
-def _refused(world: World, archive: bytes) -> AkiDBError:
-    """Try to take an archive in, dry and for good, and see that nothing changed."""
-    before = files_of(world.directory)
-    with pytest.raises(AkiDBError) as dry:
-        world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(archive))
-    with pytest.raises(AkiDBError) as caught:
-        world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
-    assert (type(dry.value), dry.value.message) == (type(caught.value), caught.value.message)
-    assert files_of(world.directory) == before
-    assert [tenant.slug for tenant in world.ops.perform(ListTenants()).items] == ["neighbour"]
-    return caught.value
 
 
 def _row(table: str, **fields: Any) -> Callable[[bytes], bytes]:
@@ -205,7 +189,7 @@ TOO_DEEP = "{" + '"a":{' * 100 + "}" * 101
 def test_rule_violation_is_rejected_by_path(
     change: Callable[[bytes], bytes], field: str, archive: bytes, world: World
 ) -> None:
-    error = _refused(world, change(archive))
+    error = refused(world, change(archive))
     assert isinstance(error, InvalidArgument)
     begin, _, end = field.partition("*")
     assert error.field.startswith(begin), error.field
@@ -237,45 +221,8 @@ def test_duplicate_rows_are_rejected(archive: bytes, world: World) -> None:
 
 
 def test_backup_archive_is_rejected_by_import(world: World) -> None:
-    error = _refused(world, backed_up(world))
+    error = refused(world, backed_up(world))
     assert "akidb restore" in error.message
-
-
-def test_import_without_enough_disk_space_is_rejected(
-    archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(world.ops._runtime.scratch, "room_bytes", lambda: 1000)
-    assert isinstance(_refused(world, archive), Unavailable)
-
-
-@pytest.mark.parametrize(
-    ("bound", "most", "reason"),
-    [
-        ("MAX_TENANT_ROWS", 4, "more than 4 rows"),
-        ("MAX_TENANT_ROWS_BYTES", 1500, "more than 1500 bytes of metadata"),
-        ("MAX_TENANT_FRAME_BYTES", 100, "more than 100 bytes of rows in one frame"),
-    ],
-)
-def test_metadata_over_tenant_limit_is_rejected(
-    bound: str, most: int, reason: str, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
-    error = _refused(world, archive)
-    assert isinstance(error, InvalidArgument)
-    assert reason in error.message
-
-
-@pytest.mark.parametrize(("bound", "most"), [("MAX_TENANT_ROWS", 4), ("MAX_TENANT_ROWS_BYTES", 1500)])
-def test_tenant_too_large_to_import_is_not_exported(
-    bound: str, most: int, archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
-    monkeypatch.setattr(f"akidb.archive.parts.{bound}", most)
-    target = io.BytesIO()
-    with pytest.raises(Unavailable, match="use a backup instead"):
-        world.ops.perform(ExportTenant(tenant="aki-labs"), sink=target)
-    assert not target.getvalue()
-    world.ops.perform(CreateBackup(), sink=target)
 
 
 def test_file_modified_between_its_two_reads_is_rejected(archive: bytes, world: World) -> None:
@@ -354,23 +301,6 @@ def test_minimum_and_maximum_timestamps_are_imported(at: datetime, archive: byte
     ] == [at]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_aborted_import_or_copy_leaves_no_store(
-    error: type[BaseException], archive: bytes, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object, **_named: object) -> None:
-        raise error
-
-    world.on(NOTES._replace(tenant="neighbour"), UpsertDocuments, documents=notes("n0"))
-    stores = {path.name for path in (world.directory / "tenants").glob("*.db")}
-    monkeypatch.setattr(world.service(ImportTenant)._transactions, "run", broken)
-    with pytest.raises(error):
-        world.ops.perform(ImportTenant(), source=io.BytesIO(archive))
-    with pytest.raises(error):
-        world.ops.perform(CopyTenant(tenant="neighbour", slug="branch"))
-    assert {path.name for path in (world.directory / "tenants").glob("*.db")} == stores
-
-
 def test_maximum_versions_and_sequences_are_imported_and_stay_writable(archive: bytes, world: World) -> None:
     archive = _row("tenants", version=2**31 - 2)(_row("collections", version=2**31 - 2)(archive))
     world.ops.perform(ImportTenant(), source=io.BytesIO(_image(version=2**31 - 2, sequence=2**62)(archive)))
@@ -407,41 +337,6 @@ def test_password_hash_cost_is_bounded(password_hash: str, taken: bool, archive:
     if taken:
         assert world.ops.perform(ImportTenant(dry_run=True), source=io.BytesIO(changed_archive)).users == 1
         return
-    error = _refused(world, changed_archive)
+    error = refused(world, changed_archive)
     assert isinstance(error, InvalidArgument)
     assert error.field == "archive.users[0].password_hash"
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "reason"),
-    [
-        ("metadata_schema", "9999", "supports up to"),
-        ("metadata_schema", "0000", "is unknown"),
-        ("metadata_schema", "", "is unknown"),
-        ("metadata_schema", "x001", "is unknown"),
-        ("metadata_schema", "00006", "is unknown"),
-        ("documents_schema", 99, "supports up to"),
-        ("documents_schema", 0, "is unknown"),
-        ("documents_schema", -1, "is unknown"),
-    ],
-)
-def test_unknown_schema_of_archive_is_refused(
-    field: str, value: Any, reason: str, world: World, archive: bytes, tmp_path: Path
-) -> None:
-    header, parts = parts_of(archive)
-    error = _refused(world, put_together(replace(header, **{field: value}), parts))
-    assert isinstance(error, InvalidArgument)
-    assert error.field == f"archive.{field}"
-    assert reason in error.reason
-    backup, parts = parts_of(backed_up(world))
-    changed_backup = io.BytesIO(put_together(replace(backup, **{field: value}), parts))
-    with pytest.raises(InvalidArgument, match=reason):
-        restore_local(tmp_path / "restored", world.settings, changed_backup)
-    assert not (tmp_path / "restored").exists()
-
-
-def test_archive_of_older_schema_is_imported(world: World, archive: bytes) -> None:
-    header, parts = parts_of(archive)
-    older = put_together(replace(header, metadata_schema="0003", documents_schema=1), parts)
-    world.ops.perform(ImportTenant(), source=io.BytesIO(older))
-    assert world.on(NOTES, CountDocuments) == 9

@@ -1,6 +1,5 @@
 """Imports under new IDs: a purged tenant comes back, as often as it was purged."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,10 @@ import pytest
 from msgspec.structs import asdict
 
 import akidb
-from akidb.domain.archives import ImportReport
 from akidb.domain.documents import Include
 from akidb.domain.errors import AlreadyExists, InvalidState
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import EntityId
-from akidb.operations.archives import ImportTenant
 from akidb.operations.audit import ListAuditEntries
 from akidb.operations.collections import DeleteCollection, ListCollections, RestoreCollection
 from akidb.operations.databases import ListDatabases
@@ -23,7 +20,7 @@ from akidb.operations.tenants import DeleteTenant, GetTenant, GetUsage, PurgeTen
 from akidb.operations.upkeep import CheckStores
 from akidb.operations.users import CreateUser, ListUsers, VerifyPassword
 
-from .archived import exported
+from .archived import exported, take_in
 from .worlds import World, keyed, notes, opened, vector_of
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
@@ -41,10 +38,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         made.ops.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="deleted"))
         made.ops.perform(CreateUser(tenant="aki-labs", email="bob@x.org", password="correct horse"))
         yield made
-
-
-def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
-    return world.ops.perform(ImportTenant(**how), source=io.BytesIO(archive))
 
 
 def everything(world: World, slug: str = "aki-labs") -> list[Any]:

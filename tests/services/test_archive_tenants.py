@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from akidb.domain.archives import ImportReport
 from akidb.domain.documents import Include
 from akidb.domain.errors import (
     AlreadyExists,
@@ -24,21 +23,9 @@ from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import DatabaseId, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.operations.archives import CopyTenant, ImportTenant
-from akidb.operations.collections import (
-    DeleteCollection,
-    GetCollection,
-    ListCollections,
-    PurgeCollection,
-    RestoreCollection,
-)
+from akidb.operations.collections import ListCollections, PurgeCollection, RestoreCollection
 from akidb.operations.databases import ListDatabases
-from akidb.operations.documents import (
-    CountDocuments,
-    DeleteDocuments,
-    GetDocuments,
-    ScanDocuments,
-    UpsertDocuments,
-)
+from akidb.operations.documents import CountDocuments, DeleteDocuments, ScanDocuments, UpsertDocuments
 from akidb.operations.tenants import (
     DeleteTenant,
     GetTenant,
@@ -48,13 +35,19 @@ from akidb.operations.tenants import (
     UpdateTenant,
 )
 from akidb.operations.upkeep import CheckStores
-from akidb.operations.users import CreateUser, ListUsers, VerifyPassword
+from akidb.operations.users import ListUsers, VerifyPassword
 from akidb.ports.archive import Rows
 
-from .archived import best, brute_force, exported, files_of, parts_of, put_together, rows_of
-from .worlds import World, keyed, notes, opened, vector_of
+from .archived import best, brute_force, exported, files_of, large, parts_of, put_together, rows_of, take_in
+from .worlds import World, keyed, notes, opened
 
 NOTES = CollectionPath("aki-labs", "kb", "notes")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with large(tmp_path / "here") as made:
+        yield made
 
 
 class Pipe:
@@ -68,46 +61,9 @@ class Pipe:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A tenant with two collections, deletions, a deleted collection, a user; and its neighbour."""
-    with opened(tmp_path / "here") as made:
-        made.tenant(external_id="crm-1", metadata={"plan": ["pro", 1.5, None]}, storage_quota_bytes=10**9)
-        made.database()
-        made.collection(metric="cosine")
-        made.collection(name="empty")
-        made.collection(name="deleted", dimension=32)
-        made.on(
-            NOTES,
-            UpsertDocuments,
-            documents=notes(*(f"n{at}" for at in range(1500)), metadata={"y": [1, {"z": "\u65e5"}]}),
-        )
-        made.on(NOTES, UpsertDocuments, documents=[{"id": "no text", "vector": vector_of("x")}])
-        made.on(NOTES, DeleteDocuments, ids=["n3", "n4"])
-        made.on(NOTES, UpsertDocuments, documents=notes("n4", "n5"))
-        made.ops.perform(DeleteCollection(tenant="aki-labs", database="kb", collection="deleted"))
-        made.ops.perform(
-            CreateUser(tenant="aki-labs", email="Bob@Example.com", password="correct horse battery")
-        )
-        made.place("Neighbour")
-        made.ops.perform(
-            UpsertDocuments(
-                tenant="neighbour",
-                database="kb",
-                collection="notes",
-                documents=notes("secret of the neighbour"),
-            )
-        )
-        yield made
-
-
-@pytest.fixture
 def there(tmp_path: Path) -> Iterator[World]:
     with opened(tmp_path / "there") as made:
         yield made
-
-
-def take_in(world: World, archive: bytes, **how: Any) -> ImportReport:
-    return world.ops.perform(ImportTenant(**how), source=io.BytesIO(archive))
 
 
 def test_export_and_import_preserve_all_tenant_data(world: World, there: World) -> None:
@@ -313,61 +269,6 @@ def test_imported_tenant_over_quota_may_only_shrink(world: World, there: World) 
         there.on(NOTES, UpsertDocuments, documents=notes("new"))
     assert there.on(NOTES, DeleteDocuments, ids=["n1"]) == 1
     assert there.ops.perform(GetUsage(tenant="aki-labs")).documents == 1499
-
-
-def test_copy_is_independent_of_original(world: World) -> None:
-    original = world.ops.perform(GetTenant(tenant="aki-labs"))
-    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch", name="The branch"))
-    assert (made.slug, made.name, made.version, made.external_id) == ("branch", "The branch", 1, None)
-    assert made.metadata == original.metadata
-    assert made.storage_quota_bytes == original.storage_quota_bytes
-    branch = NOTES._replace(tenant="branch")
-    assert world.on(branch, CountDocuments) == 1500
-    ids = {
-        world.ops.perform(GetCollection(tenant=tenant, database="kb", collection="notes")).collection_id
-        for tenant in ("aki-labs", "branch")
-    }
-    assert len(ids) == 2
-    assert world.ops.perform(ListUsers(tenant="branch")).items == []
-    world.on(branch, DeleteDocuments, ids=["n1"])
-    world.on(NOTES, UpsertDocuments, documents=notes("only there"))
-    assert world.on(branch, GetDocuments, ids=["n1", "only there"]) == []
-    assert len(world.on(NOTES, GetDocuments, ids=["n1", "only there"])) == 2
-    world.ops.perform(DeleteTenant(tenant="aki-labs"))
-    world.ops.perform(PurgeTenant(tenant=original.tenant_id))
-    assert world.on(branch, CountDocuments) == 1499
-    assert all(finding.ok for finding in world.ops.perform(CheckStores()).items)
-    assert "tenant.copy" in world.actions(made.tenant_id)
-
-
-def test_copy_keeps_sequences_and_tombstones(world: World) -> None:
-    made = world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch"))
-    original = world.ops.perform(GetTenant(tenant="aki-labs"))
-    world.ops.close()
-    one, two = (rows_of(world.store_file(tenant)) for tenant in (original, made))
-    assert one["documents"] == two["documents"]
-    assert one["tombstones"] == two["tombstones"]
-    # In the order of their IDs, which are new and old; a version is that of the metadata, which begin anew.
-    assert [row[3:] for row in one["collections"]] == [row[3:] for row in two["collections"]]
-
-
-def test_copy_to_existing_slug_is_rejected(world: World) -> None:
-    before = files_of(world.directory)
-    with pytest.raises(AlreadyExists) as caught:
-        world.ops.perform(CopyTenant(tenant="aki-labs", slug="neighbour"))
-    assert caught.value.fields["field"] == "slug"
-    with pytest.raises(InvalidArgument):
-        world.ops.perform(CopyTenant(tenant="aki-labs", slug="No Slug"))
-    with pytest.raises(NotFound):
-        world.ops.perform(CopyTenant(tenant="nobody", slug="fine"))
-    assert files_of(world.directory) == before
-
-
-def test_repeated_copy_with_idempotency_key_returns_first_response(world: World) -> None:
-    with keyed(idempotency_key="k"):
-        assert world.ops.perform(CopyTenant(tenant="aki-labs", slug="branch")) == world.ops.perform(
-            CopyTenant(tenant="aki-labs", slug="branch")
-        )
 
 
 @pytest.mark.parametrize("how", ["import", "copy"])
