@@ -1,9 +1,12 @@
-"""The default `world` fixture of the service tests; files override it under the same name to fill it."""
+"""Default fixtures of the service tests; files override them under the same names to fill them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from akidb.domain.fields import CollectionPath
+from akidb.operations.tenants import UpdateTenant
 
 from .worlds import World, opened
 
@@ -13,3 +16,11 @@ def world(place: Path | str) -> Iterator[World]:
     """An empty world in a data directory, then in a PostgreSQL database."""
     with opened(place) as made:
         yield made
+
+
+@pytest.fixture
+def path(world: World) -> CollectionPath:
+    """An empty collection of a tenant whose rate of operations does not matter."""
+    made = world.place()
+    world.ops.perform(UpdateTenant(tenant="aki-labs", qps_quota=10**6))
+    return made

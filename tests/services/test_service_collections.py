@@ -13,7 +13,6 @@ from akidb.domain.errors import (
     NotFound,
     PreconditionFailed,
     QuotaExceeded,
-    Unavailable,
 )
 from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import DatabaseState
@@ -46,7 +45,7 @@ from akidb.operations.documents import (
 from akidb.operations.tenants import GetUsage
 from akidb.operations.upkeep import CheckStores
 
-from .worlds import World, ids_of, notes, on_files, vector_of
+from .worlds import World, ids_of, notes, vector_of
 
 UUID = "018f3c2e-7b6a-7c3d-8e9f-0a1b2c3d4e5f"
 WRONG_NAMES = ["", "../x", "x" * 300, "a\n", "a\0", UUID, "{" + UUID + "}", "a b", None, 7]
@@ -347,50 +346,6 @@ def test_documents_are_stored_in_collections_created_before_and_after_store(
     world.collection("other", name="third")
     world.on(other._replace(collection="third"), UpsertDocuments, documents=notes("z"))
     assert world.ops.perform(GetUsage(tenant="other")).documents == 3
-
-
-def test_collection_with_model_embeds_texts(world: World) -> None:
-    path = world.place(embedding_model="hash")
-    made = world.on(path, GetCollection)
-    assert (made.dimension, made.embedding_model) == (64, "hash")
-    assert (made.embedding_fingerprint or "").startswith("sha256:")
-    texts = ["cats purr softly", "stock markets fell", "dogs bark loudly"]
-    world.on(path, UpsertDocuments, documents=[{"id": str(n), "text": text} for n, text in enumerate(texts)])
-    assert ids_of(world.on(path, SearchDocuments, text="dogs that bark", top_k=1).matches) == ["2"]
-    mixed: list[dict[str, Any]] = [
-        {"id": "3", "text": "given", "vector": [1.0] * 64},
-        {"id": "4", "text": "cats purr"},
-    ]
-    world.on(path, UpsertDocuments, documents=mixed)
-    assert ids_of(world.on(path, SearchDocuments, text="cats purr", top_k=2).matches) == ["4", "0"]
-    assert ids_of(world.on(path, SearchDocuments, vector=[1.0] * 64, top_k=1).matches) == ["3"]
-
-
-def test_unknown_model_is_not_found(world: World) -> None:
-    world.tenant()
-    world.database()
-    with pytest.raises(NotFound) as caught:
-        world.collection(embedding_model="absent")
-    assert caught.value.fields == {"entity": "embedding_model", "id": "absent"}
-
-
-@on_files
-def test_model_with_different_fingerprint_is_rejected(world: World) -> None:
-    path = world.place(embedding_model="hash")
-    world.on(path, UpsertDocuments, documents=[{"id": "a", "text": "x"}])
-    world.ops.close()
-    world.execute(
-        world.directory / "metadata.db", "UPDATE collections SET embedding_fingerprint = 'sha256:00'"
-    )
-    world.ops = world.connect()
-    for refused in (
-        lambda: world.on(path, UpsertDocuments, documents=[{"id": "b", "text": "y"}]),
-        lambda: world.on(path, SearchDocuments, text="x"),
-    ):
-        with pytest.raises(Unavailable, match="another fingerprint"):
-            refused()
-    assert world.on(path, CountDocuments) == 1
-    assert len(world.on(path, SearchDocuments, vector=[1.0] * 64).matches) == 1
 
 
 @pytest.mark.parametrize("limit", [0, 1001, "7"])

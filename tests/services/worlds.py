@@ -130,6 +130,10 @@ def vector_of(seed: str, dimension: int = DIMENSION) -> Floats:
     return np.asarray(values / np.linalg.norm(values), np.float32)
 
 
+GOOD = vector_of("good")
+"""A vector that every collection of a world takes, unless it says otherwise."""
+
+
 def ids_of(found: Sequence[Any]) -> list[str]:
     """The ids of documents or matches."""
     return [each.id for each in found]
