@@ -1,27 +1,40 @@
 """Damaged, missing or newer-schema files: a clear error that affects only the tenants that need them."""
 
+import io
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault_tools import add_tenant, at, disagreements, document, documents, failure, opened, unsound
 
-from akidb.deployment.local import METADATA_NAME, TENANTS_NAME
+from akidb.deployment.local import METADATA_NAME, TENANTS_NAME, LocalOperations, open_local
 from akidb.documents.sqlite import SqliteTenantStore
 from akidb.domain.errors import Unavailable
-from akidb.operations.documents import CountDocuments, ScanDocuments, UpsertDocuments
+from akidb.operations.archives import CopyTenant, ExportTenant
+from akidb.operations.changes import GetCollectionChanges
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    ScanDocuments,
+    SearchDocuments,
+    UpdateDocuments,
+    UpsertDocuments,
+)
 from akidb.operations.tenants import (
     ActivateTenant,
     CreateTenant,
     DeleteTenant,
     GetTenant,
+    GetUsage,
     PurgeTenant,
     SuspendTenant,
 )
+from akidb.settings import Settings
 from akidb.sql.sqlite_library import library
 
 PAGE_BYTES = 4096
@@ -220,7 +233,8 @@ def test_store_removed_or_replaced_while_closed_is_detected(directory: Path) -> 
         operations.perform(CountDocuments(**at("one")._asdict()))
 
 
-def test_store_with_data_unknown_to_metadata_is_kept(directory: Path) -> None:
+@pytest.mark.parametrize("purged", [False, True])
+def test_store_with_data_unknown_to_metadata_is_kept_and_refused(purged: bool, directory: Path) -> None:
     """As after the metadata alone was restored from a backup that is older than the store."""
     store = _store(directory, "one")
     with _database(directory / METADATA_NAME) as metadata:
@@ -230,10 +244,54 @@ def test_store_with_data_unknown_to_metadata_is_kept(directory: Path) -> None:
     kept = store.read_bytes()
     with opened(directory) as operations:
         assert [store.stem in line for line in unsound(operations)] == [True]
-        with pytest.raises(Unavailable, match="unknown to the metadata"):
-            operations.perform(UpsertDocuments(**at("one")._asdict(), documents=[document("x")]))
+        _is_refused_as_unknown(operations)
         operations.perform(UpsertDocuments(**at("two")._asdict(), documents=[document("x1")]))
+        operations.perform(CreateTenant(name="three", slug="three"))
+        assert operations.perform(GetUsage(tenant="three")).documents == 0
+        if purged:
+            operations.perform(DeleteTenant(tenant="one"))
+            operations.perform(PurgeTenant(tenant="one"))
+    assert store.exists() != purged
+    if purged:
+        return
     assert store.read_bytes() == kept
+    with opened(directory) as operations:
+        operations.repairing().carry_out(operations.repairing().plan())
+    with opened(directory) as operations:
+        assert unsound(operations) == []
+        assert operations.perform(CountDocuments(**at("one")._asdict())) == 200
+
+
+def _is_refused_as_unknown(operations: LocalOperations) -> None:
+    """No read passes the tenant off as empty, and no write begins another store."""
+    one: dict[str, Any] = at("one")._asdict()
+    for request in (
+        UpsertDocuments(**one, documents=[document("x")]),
+        UpdateDocuments(**one, ids=["x1"], metadata={}),
+        DeleteDocuments(**one, ids=["x1"]),
+        GetDocuments(**one, ids=["x1"]),
+        ScanDocuments(**one),
+        CountDocuments(**one),
+        SearchDocuments(**one, vector=[1.0] * 16, top_k=1),
+        GetCollectionChanges(**one),
+        GetUsage(tenant="one"),
+        CopyTenant(tenant="one", slug="copied"),
+    ):
+        with pytest.raises(Unavailable, match="unknown to the metadata"):
+            operations.perform(request)
+    with pytest.raises(Unavailable, match="unknown to the metadata"):
+        operations.perform(ExportTenant(tenant="one"), sink=io.BytesIO())
+
+
+def test_row_that_shared_tables_have_and_metadata_lost_is_refused(postgres_url: str) -> None:
+    with closing(open_local(postgres_url, Settings())) as operations:
+        add_tenant(operations, "one", "c")
+        operations.perform(UpsertDocuments(**at("one")._asdict(), documents=documents(2)))
+        database: Any = operations._runtime.metadata._database  # type: ignore[attr-defined]
+        with database.write() as connection:
+            connection.exec_driver_sql("DELETE FROM tenant_stores")
+        _is_refused_as_unknown(operations)
+        assert "unknown to the metadata" in str(unsound(operations))
 
 
 def test_metadata_with_newer_schema_is_rejected(directory: Path) -> None:

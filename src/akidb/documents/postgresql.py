@@ -174,6 +174,12 @@ class PostgresTenantStores:
             self._remove(connection, tenant_id)
         self._forget(tenant_id)
 
+    def is_used(self, tenant_id: TenantId) -> bool:
+        own = on_shared_tables(tenant_id)
+        with self._database.read() as connection:
+            found = own.statements.identity.first(connection, **own.own)
+        return found is not None and found[2] != 0
+
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store that a crash left unfinished; return whether there is none now."""
         with self.exclusive(tenant_id), self._database.write() as connection:

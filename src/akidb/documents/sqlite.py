@@ -84,8 +84,8 @@ class SqliteTenantStore(SqlTenantStore):
         """
         if not remove_unused(path):
             raise Unavailable(
-                f"{path.name}: the store is unknown to the metadata;"
-                " restore both from the same backup, or move the file away"
+                f"{path.name}: the store is unknown to the metadata; restore both from the same backup,"
+                " or let `akidb doctor --repair` use it as it is"
             )
         with translated(path.name):
             create_file(path)
@@ -175,21 +175,25 @@ def remove_unused(path: Path) -> bool:
 
     Keep a store to which a tenant state was ever applied. Raises Unavailable for an unreadable file.
     """
-    with translated(path.name):
-        if not path.exists():
-            return True
-    file = SqliteFile(path)
-    try:
-        with file.read(snapshot=True) as connection:
-            if _is_used(connection):
-                return False
-    finally:
-        file.close()
+    if is_used(path):
+        return False
     remove_files(path)
     return True
 
 
-def _is_used(connection: sa.Connection) -> bool:
-    if schema.version(connection) == 0:
-        return connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is not None
-    return bool(connection.execute(sa.select(FILE.control.c.tenant_version)).scalar_one_or_none())
+def is_used(path: Path) -> bool:
+    """Return whether there is a store, to which a tenant state was ever applied, or another program's file.
+
+    Raises Unavailable for an unreadable file.
+    """
+    with translated(path.name):
+        if not path.exists():
+            return False
+    file = SqliteFile(path)
+    try:
+        with file.read(snapshot=True) as connection:
+            if schema.version(connection) == 0:
+                return connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is not None
+            return bool(connection.execute(sa.select(FILE.control.c.tenant_version)).scalar_one_or_none())
+    finally:
+        file.close(keep_log=True)  # the log may not belong to the file

@@ -1,5 +1,6 @@
 """The tenant stores of a data directory, opened on demand up to a limit."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from akidb.documents.archive_image import filled
-from akidb.documents.sqlite import SqliteTenantStore, remove_files, remove_unused
+from akidb.documents.sqlite import SqliteTenantStore, is_used, remove_files, remove_unused
 from akidb.documents.tenant_copy import Renamed, branch_file
 from akidb.domain.errors import Overloaded, Unavailable
 from akidb.domain.ids import StoreId, TenantId
@@ -164,6 +165,13 @@ class SqliteTenantStores:
             if self._copies is not None:
                 self._copies.remove(store=str(tenant_id))
             remove_files(self._path(tenant_id))
+
+    def is_used(self, tenant_id: TenantId) -> bool:
+        path = self._path(tenant_id)
+        if not os.path.lexists(path):
+            return False
+        with self._using(tenant_id) as entry, entry.lock:
+            return entry.store is not None or is_used(path)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store that a crash left unfinished; return whether there is none now."""

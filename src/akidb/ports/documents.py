@@ -310,6 +310,12 @@ class TenantStores(Protocol):
     def remove(self, tenant_id: TenantId) -> None:
         """Close the store permanently and remove its files, if any."""
 
+    def is_used(self, tenant_id: TenantId) -> bool:
+        """Return whether there is a store, known to the metadata or not, to which a tenant was applied.
+
+        Cheap if there is none. Raises Unavailable if it cannot be read.
+        """
+
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove a store to which no tenant was ever applied; return whether there is no store now."""
 

@@ -135,7 +135,17 @@ def _stray_stores(metadata: MetadataStore, stores: StoreAccess, tenant_stores: T
         known = {str(tenant_id) for tenant_id, _ in tx.stores.list()}
         known |= {str(entry.tenant_id) for entry in tx.outbox.purges()}
     stray = [name for name in names if name not in known and not _removed_as_unused(stores, name)]
-    return [f"store {name} does not belong to any tenant" for name in stray]
+    return [_stray(metadata, name) for name in stray]
+
+
+def _stray(metadata: MetadataStore, name: str) -> str:
+    try:
+        is_of_tenant = _read_metadata(metadata, TenantId.parse(name)) is not None
+    except AkiDBError:  # not a tenant ID, or a damaged tenant
+        is_of_tenant = False
+    if is_of_tenant:
+        return f"the store of tenant {name} is unknown to the metadata, and cannot be used"
+    return f"store {name} does not belong to any tenant"
 
 
 def _removed_as_unused(stores: StoreAccess, name: str) -> bool:

@@ -41,8 +41,15 @@ class StoreAccess:
 
     @contextmanager
     def existing(self, tenant_id: TenantId) -> Iterator[TenantStore | None]:
-        """Yield the tenant's store, or None if it has none because no document was ever written."""
+        """Yield the tenant's store, or None if it has none because no document was ever written.
+
+        Raises Unavailable for a store that was written to, but is unknown to the metadata.
+        """
         store_id = self._find(tenant_id)
+        if store_id is None and self._stores.is_used(tenant_id):
+            store_id = self._find(tenant_id)  # it may have been made in between
+            if store_id is None:
+                raise self._unknown(tenant_id)
         if store_id is None:
             yield None
             return
@@ -158,6 +165,16 @@ class StoreAccess:
             if store_id is not None:
                 self._known[tenant_id] = store_id
         return store_id
+
+    def _unknown(self, tenant_id: TenantId) -> AkiDBError:
+        """Return the error for a used store that the metadata does not name: they lost its row."""
+        with self._metadata.read() as tx:
+            if tx.tenants.find(tenant_id) is None and tx.tenants.find(tenant_id, deleted=True) is None:
+                return NotFound("tenant", tenant_id)  # a purge removes the store after its commit
+        return Unavailable(
+            f"the store of tenant {tenant_id} is unknown to the metadata; restore both from the same backup,"
+            " or let `akidb doctor --repair` use it as it is"
+        )
 
     def _is_registered(self, tenant_id: TenantId, store_id: StoreId) -> bool:
         """Return whether the metadata still names that store."""
