@@ -61,6 +61,8 @@ class RequestParser:
         self._framed_bytes = 0
         """Bytes since the last byte of a chunked body: chunk sizes, extensions, trailers."""
         self._chunks = self._chunked_bytes = 0
+        self._parsed_bytes = 0
+        """Bytes of a chunked body with its framing."""
         self._length: int | None = None
         """Bytes of the body that have not arrived, or None for a chunked body."""
 
@@ -86,6 +88,11 @@ class RequestParser:
             self._framed_bytes += len(piece)
             if self._framed_bytes > limit + CHUNKED_PIECE_BYTES:
                 raise HeadTooLarge(limit)
+            self._parsed_bytes += len(piece)
+            if self._parsed_bytes - 2 * self._chunked_bytes > limit + CHUNKED_PIECE_BYTES:
+                raise InvalidArgument(
+                    "body", f"must not have over {limit} bytes of chunk framing beyond its length"
+                )
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -101,7 +108,8 @@ class RequestParser:
         """Begin a head."""
         self.in_message = self.has_begun = True
         self._continue_wanted = False
-        self._header_count = self._framed_bytes = self._chunks = self._chunked_bytes = 0
+        self._header_count = self._framed_bytes = 0
+        self._chunks = self._chunked_bytes = self._parsed_bytes = 0
         self._url = b""
         self._headers = []
         self._scope = {
