@@ -197,6 +197,45 @@ def test_truncated_log_is_noticed(
     assert unsound(operations)
 
 
+def some_bytes(log: Path) -> None:
+    """The same file of the same length, with other bytes within some of its frames."""
+    content = log.read_bytes()
+    with log.open("r+b") as file:
+        for at in range(32 + 24 + 2_000, len(content), 4_120):
+            file.seek(at)
+            file.write(bytes([content[at] ^ 0xFF]))
+
+
+def test_overwritten_log_is_noticed_and_not_moved_into_the_file(
+    directory: Path, operations: LocalOperations
+) -> None:
+    """SQLite checks the frames of its log only when it opens it, and copies them into the file later."""
+    path = store_of(directory)
+    write(operations, *(f"w{n}" for n in range(50)))
+    content = path.read_bytes()
+    some_bytes(Path(f"{path}-wal"))
+    refused(operations, f"write-ahead log of {path.name}")
+    assert path.name in str(unsound(operations))
+    assert path.name in str(operations.perform(MaintainStores()).problems)
+    operations.close()
+    assert path.read_bytes() == content
+    with opened(directory) as again:
+        plan = again.repairing().plan()
+        assert [repair.store for repair in plan] == [path.stem]
+        again.repairing().carry_out(plan)
+    assert len(list((directory / "backups").glob("*-wal"))) == 1, "what SQLite cannot read of the log is kept"
+    with opened(directory) as again:
+        assert unsound(again) == []
+        assert again.perform(CountDocuments(**C)) >= 100
+
+
+def test_overwritten_log_of_metadata_is_noticed(directory: Path, operations: LocalOperations) -> None:
+    some_bytes(directory / f"{METADATA_NAME}-wal")
+    for request in (CreateTenant(name="V"), ListTenants()):
+        with pytest.raises(Unavailable, match=f"write-ahead log of {METADATA_NAME}"):
+            operations.perform(request)
+
+
 def test_own_checkpoints_are_not_taken_for_those_of_others(tmp_path: Path) -> None:
     with opened(tmp_path) as operations:
         add_tenant(operations, "t", "c")

@@ -196,6 +196,8 @@ class Repairing:
         store_id: StoreId | None = None
         if kind == "adopt_without_log":
             self._copies.set_log_aside(path)
+        elif kind == "adopt":
+            self._copies.keep_log(path)  # SQLite drops what it cannot read of it
         if kind in {"adopt", "adopt_without_log"}:
             found = read_store_file(path)
             if found is None or found.tenant_id != tenant_id:

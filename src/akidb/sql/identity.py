@@ -4,8 +4,8 @@ SQLite keeps working on a file that has lost its name: its commits succeed, and 
 file is closed. The path is asked, since closing a descriptor of a live database file would drop locks.
 
 A file to which another program writes keeps its name. SQLite in WAL mode writes to the file itself only in a
-checkpoint, never makes it shorter, and makes its log shorter only in a checkpoint: what was seen of both
-after the last write of this process must still be true.
+checkpoint and never makes it shorter, and to its log only in a transaction: what was seen of both after the
+last write of this process must still be true.
 """
 
 import os
@@ -75,6 +75,9 @@ class FileIdentity:
         return f"{self.name} has a second name (a hard link), under which another program may use it"
 
 
+_OVERWRITTEN = "the write-ahead log of {} was truncated or overwritten"
+
+
 class Placement:
     """A database file, its write-ahead log, and what both are within.
 
@@ -98,6 +101,8 @@ class Placement:
         """Size and time of modification of the file after our last write to it; None if it is not open."""
         self._log_bytes = 0
         """The size of the log after our last write."""
+        self._log_time = 0
+        """Its time of modification then, in nanoseconds; 0 if there was none."""
         self._lock = threading.Lock()
 
     def connecting(self) -> None:
@@ -149,7 +154,7 @@ class Placement:
         if found.st_ino != log[1] or found.st_dev != log[0]:
             raise self._log_is_lost()
         if found.st_size < self._log_bytes:
-            self._alter(f"the write-ahead log of {self._name} was truncated or overwritten")
+            self._alter(_OVERWRITTEN.format(self._name))
             self.require_unaltered()
 
     def require_unaltered(self) -> None:
@@ -166,7 +171,26 @@ class Placement:
         written = self._written
         if written is not None and written != (found.st_size, found.st_mtime_ns):
             return True
-        return log.st_size < self._log_bytes and (log.st_dev, log.st_ino) in self._logs.values()
+        return self._is_log_altered(log) and (log.st_dev, log.st_ino) in self._logs.values()
+
+    def require_log(self) -> None:
+        """Raise Unavailable if another program has written to the log, before a transaction writes to it.
+
+        Not later: a long transaction writes to the log before it commits.
+        """
+        try:
+            log = os.lstat(self._log_path)
+        except OSError:  # removed: another matter
+            return
+        if self._is_log_altered(log) and (log.st_dev, log.st_ino) in self._logs.values():
+            self._alter(_OVERWRITTEN.format(self._name))
+            self.require_unaltered()
+
+    def _is_log_altered(self, log: os.stat_result) -> bool:
+        # A transaction of another SQLite makes it longer; `akidb doctor` examines what that wrote.
+        if log.st_size == self._log_bytes:
+            return self._log_time not in {0, log.st_mtime_ns}
+        return log.st_size < self._log_bytes
 
     def has_changed(self) -> bool:
         """Return whether anything was written to the file itself since that was noted."""
@@ -179,7 +203,7 @@ class Placement:
     def compare(self) -> str | None:
         """Return what another program did to the contents; None if it did nothing."""
         if self.altered is None and self._problem_of_file(contents=True) is None and self.differs():
-            self._alter(f"the write-ahead log of {self._name} was truncated or overwritten")
+            self._alter(_OVERWRITTEN.format(self._name))
         return self.altered
 
     def note(self) -> None:
@@ -192,11 +216,13 @@ class Placement:
         self.note_log()
 
     def note_log(self) -> int:
-        """Note the size of the log, after writing to it, and return it."""
+        """Note the state of the log, after writing to it, and return its size."""
         try:
-            self._log_bytes = os.lstat(self._log_path).st_size
+            found = os.lstat(self._log_path)
         except OSError:
-            self._log_bytes = 0
+            self._log_bytes = self._log_time = 0
+        else:
+            self._log_bytes, self._log_time = found.st_size, found.st_mtime_ns
         return self._log_bytes
 
     def has_grown(self) -> bool:

@@ -71,25 +71,29 @@ class SchemaBackups:
                 sync_directory(directory)
         return target
 
-    def set_log_aside(self, path: Path) -> Path:
-        """Move the log of a store file here, beside a copy of the file; return the path of the copy.
+    def keep_log(self, path: Path) -> None:
+        """Copy the log of a store file here, beside a copy of the file, if it has one.
 
-        It is kept as a file that was set aside.
+        They are kept as a file that was set aside.
         """
+        log = path.with_name(f"{path.name}-wal")
+        if not log.exists() or not log.stat().st_size:
+            return
         target = self.directory / f"{path.stem}-{ASIDE}-{self._now().astimezone(UTC).strftime(_TIME)}.db"
         with translated(path.name):
             self.directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory.parent)
-            descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as copy, path.open("rb") as content:
-                shutil.copyfileobj(content, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-            path.with_name(f"{path.name}-wal").rename(target.with_name(f"{target.name}-wal"))
-            path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
-            for directory in (self.directory, path.parent):
-                sync_directory(directory)
-        return target
+            _copy(path, target)
+            _copy(log, target.with_name(f"{target.name}-wal"))
+            sync_directory(self.directory)
+
+    def set_log_aside(self, path: Path) -> None:
+        """Move the log of a store file here, beside a copy of the file."""
+        self.keep_log(path)
+        with translated(path.name):
+            for suffix in ("-wal", "-shm"):
+                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+            sync_directory(path.parent)
 
     def all(self) -> Iterator[Copy]:
         """Yield all copies, ignoring files with other names."""
@@ -138,3 +142,12 @@ class SchemaBackups:
             with translated(self.directory.name):
                 sync_directory(self.directory)
         return removed
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Durably copy a file that no connection has open, readable only by its owner."""
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as copy, path.open("rb") as content:
+        shutil.copyfileobj(content, copy)
+        copy.flush()
+        os.fsync(copy.fileno())

@@ -114,6 +114,7 @@ class SqliteFile:
                         raise
                     finally:
                         self.generation += 1
+                        self._placement.note_log()
             finally:
                 self.give(connection, broken=True)
 
@@ -135,6 +136,8 @@ class SqliteFile:
             done = shared.commit(self._commit_and_count)
         finally:
             self._shared = None
+            if not done:
+                self._placement.note_log()
             self.give(shared.connection, broken=not done and not self._placement.is_elsewhere())
 
     def join(self) -> SharedTransaction:
@@ -142,6 +145,7 @@ class SqliteFile:
         if self._shared is not None:
             self._shared.join()
             return self._shared
+        self._placement.require_log()
         connection = self.take()
         try:
             self._shared = SharedTransaction(self.name, connection)
@@ -155,6 +159,7 @@ class SqliteFile:
         self.generation += 1
         if not shared.undo(error):
             self._shared = None
+            self._placement.note_log()  # what did not fit into memory was written to it
             self.give(shared.connection, broken=broken)
 
     def compare(self) -> None:

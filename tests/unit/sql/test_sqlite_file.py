@@ -209,3 +209,28 @@ def test_too_old_sqlite_library_is_refused(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sqlite_library, "MINIMUM_VERSION", (99, 0, 0))
     with pytest.raises(Unavailable, match="too old"), SqliteFile(path).read():
         pass
+
+
+@pytest.mark.parametrize("migrates", [False, True])
+def test_transaction_larger_than_the_cache_is_not_taken_for_another_program(
+    file: SqliteFile, migrates: bool
+) -> None:
+    """SQLite writes to the log what does not fit into memory, also if the transaction is rolled back."""
+    log = file.path.with_name(f"{file.path.name}-wal")
+
+    def write_much(*, fails: bool) -> None:
+        with file.migration() if migrates else file.write() as connection:
+            before = log.stat().st_mtime_ns
+            for _ in range(60):
+                add_book(connection, "x" * 100_000)
+            assert log.stat().st_mtime_ns > before, "nothing was written before the end"
+            if fails:
+                raise KeyError("changed my mind")
+
+    for fails in (True, False, True):
+        with pytest.raises(KeyError) if fails else ExitStack():
+            write_much(fails=fails)
+        with file.write() as connection:
+            add_book(connection, "small")
+        assert file.displacement() is None
+    assert len(titles(file)) == 60 + 3
