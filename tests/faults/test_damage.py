@@ -294,6 +294,23 @@ def test_row_that_shared_tables_have_and_metadata_lost_is_refused(postgres_url: 
         assert "unknown to the metadata" in str(unsound(operations))
 
 
+@pytest.mark.parametrize("value", ["'zzz'", "'5'", "''", "x'30303037'", "CAST(x'30ff3037' AS TEXT)"])
+def test_damaged_schema_version_is_not_taken_for_a_newer_one(value: str, directory: Path) -> None:
+    metadata = directory / METADATA_NAME
+    sound = metadata.read_bytes()
+    with _database(metadata) as connection:
+        connection.execute(f"UPDATE alembic_version SET version_num = {value}")
+    with pytest.raises(Unavailable, match="schema version of the store is damaged"), opened(directory):
+        pass
+    with _database(metadata) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0007'")
+        connection.execute("INSERT INTO alembic_version VALUES ('0003')")
+    with pytest.raises(Unavailable, match="schema version of the store is damaged"), opened(directory):
+        pass
+    metadata.write_bytes(sound)
+    _is_whole(directory)
+
+
 def test_metadata_with_newer_schema_is_rejected(directory: Path) -> None:
     with _database(directory / METADATA_NAME) as metadata:
         metadata.execute("UPDATE alembic_version SET version_num = '9999'")

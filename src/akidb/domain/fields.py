@@ -154,6 +154,13 @@ def rules_of(hint: Any) -> Field | None:
     return None
 
 
+def bounds_of(hint: Any) -> tuple[int, int]:
+    """Return the inclusive bounds of an integer field."""
+    (meta,) = (meta for meta in hint.__metadata__ if isinstance(meta, msgspec.Meta))
+    schema = meta.extra_json_schema or {}
+    return schema["minimum"], schema["maximum"]
+
+
 def _check_first(kind: type[WordT], words: Sequence[WordT], entity: str, value: object, field: str) -> WordT:
     found = check_word(kind, value, field)
     if found not in words:

@@ -16,6 +16,9 @@ from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import EntityId, is_uuid_shaped
 
 MAX_INTEGER = 2**63 - 1
+MAX_VERSION = 2**31 - 2
+MAX_SEQUENCE = 2**62
+"""Upper bounds of counters, which leave room for further increments."""
 MAX_SLUG_LENGTH = 63
 SUFFIX_DIGITS = 8
 MAX_FOLDED_LENGTH = 512

@@ -3,16 +3,21 @@
 import sqlalchemy as sa
 
 from akidb.domain.entities import AuditResult, Metric, UserRole
+from akidb.domain.fields import Dimension, DocumentCount, EfConstruction, HnswM, SchemaVersion, bounds_of
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, EntityId, StoreId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
-from akidb.sql.types import Enumerated, Id, Instant, JsonObject, Quota
+from akidb.domain.names import MAX_INTEGER, MAX_SEQUENCE
+from akidb.sql.types import Enumerated, Id, Instant, JsonObject, Quota, bounded
 
 schema = sa.MetaData()
+_VERSION = bounded(1, MAX_SEQUENCE)  # an imported one may be MAX_VERSION, and be incremented
+_SEQUENCE = bounded(1, MAX_SEQUENCE)
+_QUOTA = bounded(0, MAX_INTEGER)
 
 
 def _versioned() -> list[sa.Column[object]]:
     return [
-        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False, info=_VERSION),
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("updated_at", Instant, nullable=False),
         sa.Column("deleted_at", Instant),
@@ -27,9 +32,9 @@ tenants = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("status", Enumerated(TenantStatus), nullable=False),
-    sa.Column("memory_quota_bytes", Quota, nullable=False),
-    sa.Column("storage_quota_bytes", Quota, nullable=False),
-    sa.Column("qps_quota", Quota, nullable=False),
+    sa.Column("memory_quota_bytes", Quota, nullable=False, info=_QUOTA),
+    sa.Column("storage_quota_bytes", Quota, nullable=False, info=_QUOTA),
+    sa.Column("qps_quota", Quota, nullable=False, info=_QUOTA),
     sa.Column("placement", sa.Text),
     sa.Column("metadata", JsonObject, nullable=False),
     *_versioned(),
@@ -45,7 +50,7 @@ databases = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("state", Enumerated(DatabaseState), nullable=False),
-    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False, info=bounded(*bounds_of(SchemaVersion))),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(DatabaseState)),
 )
@@ -57,13 +62,13 @@ collections = sa.Table(
     sa.Column("tenant_id", Id(TenantId), nullable=False),
     sa.Column("database_id", Id(DatabaseId), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False, info=bounded(*bounds_of(Dimension))),
     sa.Column("metric", Enumerated(Metric), nullable=False),
     sa.Column("embedding_model", sa.Text),
     sa.Column("embedding_fingerprint", sa.Text),
-    sa.Column("hnsw_m", sa.Integer, nullable=False),
-    sa.Column("hnsw_ef_construction", sa.Integer, nullable=False),
-    sa.Column("max_document_count", sa.BigInteger, nullable=False),
+    sa.Column("hnsw_m", sa.Integer, nullable=False, info=bounded(*bounds_of(HnswM))),
+    sa.Column("hnsw_ef_construction", sa.Integer, nullable=False, info=bounded(*bounds_of(EfConstruction))),
+    sa.Column("max_document_count", sa.BigInteger, nullable=False, info=bounded(*bounds_of(DocumentCount))),
     sa.Column("state", Enumerated(CollectionState), nullable=False),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(CollectionState)),
@@ -81,7 +86,7 @@ users = sa.Table(
     sa.Column("status", Enumerated(UserStatus), nullable=False),
     sa.Column("last_login_at", Instant),
     sa.Column("created_by", Id(UserId)),
-    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, info=_VERSION),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
 )
@@ -114,7 +119,7 @@ tenant_stores = sa.Table(
 outbox = sa.Table(
     "outbox",
     schema,
-    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, info=_SEQUENCE),
     sa.Column("tenant_id", Id(TenantId), nullable=False),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("subject_id", sa.LargeBinary(16), nullable=False),
@@ -143,7 +148,7 @@ answer_totals = sa.Table(
     "answer_totals",
     schema,
     sa.Column("tenant_id", Id(TenantId), primary_key=True),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False, info=_QUOTA),
 )
 
 legacy_manifests = sa.Table(
@@ -162,17 +167,17 @@ metadata_feeds = sa.Table(
     schema,
     sa.Column("tenant_id", Id(TenantId), primary_key=True),
     sa.Column("feed_id", Id(EntityId), nullable=False),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("tenant_sequence", sa.BigInteger, nullable=False),
-    sa.Column("tombstone_floor", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False, info=_SEQUENCE),
+    sa.Column("tenant_sequence", sa.BigInteger, nullable=False, info=_SEQUENCE),
+    sa.Column("tombstone_floor", sa.BigInteger, nullable=False, info=bounded(0, MAX_SEQUENCE)),
 )
 
 metadata_changes = sa.Table(
     "metadata_changes",
     schema,
     sa.Column("tenant_id", Id(TenantId), primary_key=True),
-    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, info=_SEQUENCE),
     sa.Column("entity", sa.Text, nullable=False),
     sa.Column("entity_id", Id(EntityId), nullable=False),
-    sa.Column("deleted", sa.SmallInteger, nullable=False),
+    sa.Column("deleted", sa.SmallInteger, nullable=False, info=bounded(0, 1)),
 )

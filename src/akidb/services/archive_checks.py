@@ -22,6 +22,8 @@ from akidb.domain.fields import Field
 from akidb.domain.json import canonical_object, check_object
 from akidb.domain.names import (
     MAX_INTEGER,
+    MAX_SEQUENCE,
+    MAX_VERSION,
     check_integer,
     check_text,
     email_key,
@@ -57,9 +59,6 @@ if TYPE_CHECKING:
 _DIGEST_BYTES = 16
 _MAX_FREE_TEXT_BYTES = 64 * 1024
 _MAX_WORD_BYTES = 1024
-_MAX_VERSION = 2**31 - 2
-_MAX_SEQUENCE = 2**62
-"""Upper bounds of counters leave room for further increments."""
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
@@ -164,11 +163,11 @@ class _StoreCheck:
         self._count = self._bytes = self._last = 0
         self._last_deletion = image.tombstone_floor
         self._ids = bytearray()
-        check_integer(image.version, self._path("version"), 1, _MAX_VERSION)
+        check_integer(image.version, self._path("version"), 1, MAX_VERSION)
         for name in ("max_document_count", "document_count", "storage_used_bytes"):
             check_integer(getattr(image, name), self._path(name))
         for name in ("sequence", "tombstone_floor"):
-            check_integer(getattr(image, name), self._path(name), 0, _MAX_SEQUENCE)
+            check_integer(getattr(image, name), self._path(name), 0, MAX_SEQUENCE)
         check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
         check_integer(image.tombstone_floor, self._path("tombstone_floor"), 0, image.sequence)
 
@@ -325,7 +324,7 @@ _FIELDS: Mapping[str, Mapping[str, Field]] = {
 }
 """Rules for user input, by table."""
 _CHECKS: Mapping[str, _Check] = {
-    "version": _whole(1, _MAX_VERSION),
+    "version": _whole(1, MAX_VERSION),
     "metadata": check_object,
     "embedding_fingerprint": _text(_MAX_WORD_BYTES),
     "placement": _text(_MAX_WORD_BYTES),

@@ -1,24 +1,30 @@
 """Online check of every store: integrity, and consistency between metadata and tenant stores."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from akidb.domain.entities import Collection, Database, Tenant, limit_of
-from akidb.domain.errors import AkiDBError
+from akidb.domain.errors import AkiDBError, Damaged
 from akidb.domain.ids import TenantId
 from akidb.domain.upkeep import Finding
 from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
+from akidb.ports.archive import RECORDS
 from akidb.ports.clock import Clock
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.services.archive_damage import sound_rows
 from akidb.services.store_access import StoreAccess
+
+MAX_NAMED = 100
+"""Rows of the metadata that one check names."""
 
 
 def examine(
     metadata: MetadataStore, stores: StoreAccess, tenant_stores: TenantStores, clock: Clock
 ) -> Iterator[Finding]:
     """Yield the findings of all checks; changes nothing except finishing work that a crash interrupted."""
-    yield _finding("metadata", "integrity", metadata.check())
+    yield _finding("metadata", "integrity", _check_metadata(metadata))
     try:
         with metadata.snapshot() as tx:
             known = tx.stores.list()
@@ -53,6 +59,24 @@ def _not_checked(store: str, *checks: str) -> Iterator[Finding]:
     for check in checks:
         detail = "not checked: the store cannot be read"
         yield Finding(store=store, check=check, ok=False, checked=False, detail=detail)
+
+
+def _check_metadata(metadata: MetadataStore) -> list[str]:
+    """Check the store, then each row by the rules of archives: what these refuse, doctor names."""
+    found = metadata.check()
+    refused: list[Damaged] = []
+    try:
+        with metadata.snapshot() as tx:
+            for table in RECORDS:
+                for _sound in sound_rows(tx, table, None, refused.append):
+                    checkpoint()
+    except AkiDBError as error:
+        return found or [said(error)]
+    named = [
+        f"{error.fields['entity']} {error.fields['id']} cannot be read (its {error.fields['damaged_field']})"
+        for error in islice(refused, MAX_NAMED)
+    ]
+    return [*found, *(each for each in named if each not in found)]
 
 
 def _check_store(stores: StoreAccess, tenant_id: TenantId) -> list[str]:

@@ -33,21 +33,25 @@ def decoded(data: bytes) -> str | Undecodable:
 
 
 class Allowed(NamedTuple):
-    """The types that the values of a column may have."""
+    """The types and numbers that the values of a column may have."""
 
     kind: type | None
     """None: any that the database returns."""
     nullable: bool
+    bounds: tuple[int, int] | None = None
+    """The least and the greatest of its integers, if they have bounds."""
 
-    def has(self, kind: type) -> bool:
-        """Return whether a value may be of this type."""
-        if kind is type(None):
+    def has(self, value: Any) -> bool:
+        """Return whether the column may have a value."""
+        if value is None:
             return self.nullable
-        return self.kind is None or kind is self.kind
+        if self.kind is not None and type(value) is not self.kind:
+            return False
+        return self.bounds is None or self.bounds[0] <= value <= self.bounds[1]
 
 
 class RowCheck:
-    """The types that the columns of a statement may have, and the error for a row that breaks them."""
+    """The values that the columns of a statement may have, and the error for a row that breaks them."""
 
     def __init__(
         self,
@@ -63,8 +67,8 @@ class RowCheck:
         self.allowed = [_allowed(column, dialect, joined=joined) for column in columns]
 
     def refuse(self, at: int, value: Any) -> NoReturn:
-        """Raise ValueError for the type of a value."""
-        raise ValueError(f"{self._columns[at].key} cannot be of type {type(value).__name__}")
+        """Raise ValueError for a value of another type, or beyond the bounds."""
+        raise ValueError(f"{self._columns[at].key} cannot be such a {type(value).__name__}")
 
     def damage(self, row: Sequence[Any], parameters: Mapping[str, Any]) -> Damaged:
         """Return the error for a row that cannot be converted; `parameters` may name it where it does not."""
@@ -88,7 +92,7 @@ class RowCheck:
         )
 
     def _is_sound(self, at: int, value: Any) -> bool:
-        if not self.allowed[at].has(type(value)):
+        if not self.allowed[at].has(value):
             return False
         converter = self._converters[at]
         try:
@@ -141,7 +145,7 @@ def _allowed(column: Any, dialect: sa.Dialect, *, joined: bool) -> Allowed:
         return Allowed(None, nullable=True)
     # PostgreSQL returns no other types than those of its columns.
     stored = STORED.get(type(column.type)) if dialect.name == "sqlite" else None
-    return Allowed(stored, nullable=bool(column.nullable or joined))
+    return Allowed(stored, bool(column.nullable or joined), column.info.get("bounds"))
 
 
 def shown_key(value: Any) -> str:

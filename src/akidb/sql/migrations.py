@@ -3,15 +3,21 @@
 Alembic is imported only to run migrations; the version is read without it.
 """
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.sql.database import driver_of
+from akidb.sql.prepared import lenient
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+_VERSION = re.compile("[0-9]{4}", re.ASCII)
 
 
 def recorded(connection: sa.Connection) -> str | None:
@@ -25,10 +31,14 @@ def recorded(connection: sa.Connection) -> str | None:
         exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
     if connection.exec_driver_sql(exists).first() is None:
         return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
-    if found is None:
+    with lenient(connection) if connection.dialect.name == "sqlite" else nullcontext():
+        rows = driver_of(connection).execute("SELECT version_num FROM alembic_version").fetchall()
+    if not rows:
         raise Unavailable("the store has no schema version; restore it from a backup")
-    return str(found)
+    found = rows[0][0]
+    if len(rows) > 1 or type(found) is not str or _VERSION.fullmatch(found) is None:
+        raise Unavailable("the schema version of the store is damaged; restore it from a backup")
+    return found
 
 
 def newer(name: str, found: str, known: str) -> Unavailable:

@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from akidb.domain.names import MAX_INTEGER
 from akidb.sql.damage import RowCheck
 from akidb.sql.types import Conversion
 
@@ -85,10 +86,12 @@ class RowMaker:
         )
 
     def _checked_value(self, at: int) -> str:
-        kind, nullable = self._check.allowed[at]
-        if kind is None and nullable:
+        kind, nullable, bounds = self._check.allowed[at]
+        if kind is None and nullable and bounds is None:
             return self._value(at)
         test = f"v{at} is not None" if kind is None else f"type(v{at}) is type{at}"
+        if bounds is not None:
+            test += f" and {bounds[0]} <= v{at}" + (f" <= {bounds[1]}" if bounds[1] < MAX_INTEGER else "")
         value = f"{self._converted(at)} if {test} else refuse({at}, v{at})"
         return f"(None if v{at} is None else {value})" if nullable else f"({value})"
 

@@ -113,6 +113,11 @@ class JsonObject(UserDefinedType[dict[str, Any]]):
         return Conversion("{known}({value})", msgspec.json.Decoder(dict[str, Any]).decode)
 
 
+def bounded(minimum: int, maximum: int) -> dict[str, tuple[int, int]]:
+    """Return the `info` of a column of integers with these inclusive bounds, checked when a row is read."""
+    return {"bounds": (minimum, maximum)}
+
+
 class Quota(UserDefinedType[int]):
     """A limit; None is stored as the largest integer, so that statements can compare it."""
 
