@@ -187,7 +187,7 @@ def is_used(path: Path) -> bool:
     Raises Unavailable for an unreadable file.
     """
     with translated(path.name):
-        if not path.exists():
+        if not path.exists() or _is_empty(path):
             return False
     file = SqliteFile(path)
     try:
@@ -197,3 +197,9 @@ def is_used(path: Path) -> bool:
             return bool(connection.execute(sa.select(FILE.control.c.tenant_version)).scalar_one_or_none())
     finally:
         file.close(keep_log=True)  # the log may not belong to the file
+
+
+def _is_empty(path: Path) -> bool:
+    """Return whether a file and its log are empty: on a full disk such a file cannot even be opened."""
+    log = path.with_name(path.name + "-wal")
+    return path.stat().st_size == 0 and not (log.exists() and log.stat().st_size)
