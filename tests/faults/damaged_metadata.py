@@ -114,6 +114,7 @@ def damage(path: Path, wrong: Wrong) -> str:
             "audit_entries": "audit_entry_id = (SELECT min(audit_entry_id) FROM audit_entries)",
             "metadata_changes": "tenant_id = ? AND entity = 'user'",
             "databases": "tenant_id = ? AND name = 'd'",
+            "collections": "tenant_id = ? AND name = 'c'",
         }.get(wrong.table, "tenant_id = ?")
         changed = run(
             f"UPDATE {wrong.table} SET {wrong.column} = {wrong.literal} WHERE {one}",

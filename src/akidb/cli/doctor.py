@@ -40,7 +40,8 @@ def doctor(
 ) -> int:
     """Check the integrity of every store, or repair stores that cannot be opened.
 
-    The exit status is 1 if a check fails. A repair never deletes a file: a damaged one is moved to `backups`.
+    The exit status is 1 if a check fails, or if a repair leaves damage as it is. A repair never deletes a
+    file: a damaged one is moved to `backups`.
     """
     if states:
         if repair or dry_run or yes:
@@ -73,17 +74,19 @@ def _repair(session: Session, *, dry_run: bool, yes: bool) -> int:
     def agree(plan: "Sequence[Repair]") -> bool:
         if not session.out.json:
             session.out.rows(plan, columns, [(each.store, each.problem, each.action) for each in plan])
-        if not dry_run:
-            confirm(session, f"Carry out {counted(len(plan), 'repair')}?", yes=yes)
-        return not dry_run
+        number = sum(each.kind != "leave" for each in plan)
+        if number and not dry_run:
+            confirm(session, f"Carry out {counted(number, 'repair')}?", yes=yes)
+        return bool(number) and not dry_run
 
     session.require_store()
     plan = repair_local(session.directory, session.settings, agree)
-    done = bool(plan) and not dry_run
+    left = sum(each.kind == "leave" for each in plan)
+    done = len(plan) > left and not dry_run
     sentence = "repaired; run `akidb doctor` again" if done else "nothing to repair"
     if session.out.json or not plan or done:
         session.out.done({"repairs": plan, "done": done}, sentence)
-    return 0
+    return EXIT_FAILED if left and not dry_run else 0
 
 
 def _print_states(session: Session) -> None:

@@ -10,9 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from akidb.documents.rebuild import damage, fill_checksums, rebuild, unchecked
+from akidb.documents.rebuild import damage, dimensions, fill_checksums, rebuild, unchecked
 from akidb.documents.repair import StoreFile, is_sound_without_log, read_store_file
-from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.errors import Damaged, InvalidArgument, Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.documents import TenantStores
@@ -24,7 +24,7 @@ from akidb.sql.schema_backups import SchemaBackups
 OPERATION = "store.repair"
 """Its name in the audit and in metrics. It has no row in the table: it needs the directory for itself."""
 
-Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget", "rebuild", "fill_checksums"]
+Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget", "rebuild", "fill_checksums", "leave"]
 
 
 class Repair(msgspec.Struct, kw_only=True, frozen=True):
@@ -34,6 +34,7 @@ class Repair(msgspec.Struct, kw_only=True, frozen=True):
     """The tenant's ID, or the name of a file that is not a store."""
     problem: str
     kind: Kind
+    """`leave`: it is only reported."""
     action: str
     """What is done, in words."""
 
@@ -66,6 +67,8 @@ class Repairing:
     def carry_out(self, repairs: Sequence[Repair]) -> None:
         """Carry out planned repairs. Each is durable before the next, so that this can be repeated."""
         for repair in repairs:
+            if repair.kind == "leave":
+                continue
             if repair.kind == "set_aside" and not _is_id(repair.store):
                 self._copies.set_aside(self._path(repair.store))
                 continue
@@ -122,22 +125,36 @@ class Repairing:
     def _of_rows(self, tenant_id: TenantId, found: StoreFile) -> Iterator[Repair]:
         """Yield the repairs within a store that can be opened."""
         path = self._path(str(tenant_id))
-        with self._metadata.snapshot() as tx:
-            tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
-            collections = tx.collections.all_of_tenant(tenant_id)
-            pending = tx.outbox.pending(tenant_id)
+        try:
+            with self._metadata.snapshot() as tx:
+                tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+                collections = tx.collections.all_of_tenant(tenant_id)
+                pending = tx.outbox.pending(tenant_id)
+        except Damaged as error:
+            yield Repair(
+                store=str(tenant_id), problem=error.message, kind="leave", action="leave its store as it is"
+            )
+            return
         if tenant is None or (pending and not found.is_damaged):  # it has yet to be told something
             return
         with self._stores.exclusive(tenant_id):
             wrong = damage(path, tenant, collections)
             bare = unchecked(path)
-        if wrong:
+        if wrong.undecided:
             yield Repair(
                 store=str(tenant_id),
-                problem="; ".join(wrong),
+                problem="; ".join(wrong.undecided),
+                kind="leave",
+                action="leave it as it is",
+            )
+        if wrong.repairable:
+            yield Repair(
+                store=str(tenant_id),
+                problem="; ".join(wrong.repairable),
                 kind="rebuild",
-                action="write its states and counters anew, from the metadata and its documents, and discard"
-                " damaged deletions (readers of change feeds start over) and stored responses",
+                action="write its states and counters anew, from the metadata and its documents (a dimension"
+                " that its vectors do not have in the metadata too), and discard damaged deletions (readers"
+                " of change feeds start over) and stored responses",
             )
         if bare:
             yield Repair(
@@ -220,6 +237,11 @@ class Repairing:
             change.tx = tx
             change.audit(OPERATION, tenant_id, tenant_id, reason="rebuild")
             tenant = tx.tenants.find(tenant_id) or tx.tenants.get(tenant_id, deleted=True)
+            told = dimensions(path)
+            for _, collection in tx.collections.all_of_tenant(tenant_id):
+                dimension = told.get(collection.collection_id.raw, collection.dimension)
+                if dimension != collection.dimension:  # the metadata are what is damaged
+                    tx.collections.update(collection.changed(change.now, dimension=dimension))
             collections = tx.collections.all_of_tenant(tenant_id)
         rebuild(path, tenant, collections)
 

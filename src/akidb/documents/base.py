@@ -46,7 +46,7 @@ class SqlTenantStore:
                 reader = SqlDocumentReader(connection, self._sql, found)
                 yield observed("tenant", "documents", reader, self._database.system)
             except Exception as error:
-                self._explain(connection, error)
+                self._explain(connection, error, collection_id)
                 raise
 
     @contextmanager
@@ -58,12 +58,15 @@ class SqlTenantStore:
                 writer = SqlDocumentWriter(connection, self._sql, found, self._database.require_room)
                 yield observed("tenant", "documents", writer, self._database.system)
             except Exception as error:
-                self._explain(connection, error)
+                self._explain(connection, error, collection_id)
                 raise
 
-    def _explain(self, connection: sa.Connection, error: Exception) -> None:
+    def _explain(
+        self, connection: sa.Connection, error: Exception, collection_id: CollectionId | None = None
+    ) -> None:
         """Raise Unavailable if damage of the control rows is the cause of an unexpected error."""
-        instead = control_rows.explanation(self._database.name, connection, self._sql, error)
+        name = self._database.name
+        instead = control_rows.explanation(name, connection, self._sql, error, collection_id)
         if instead is not None:
             raise instead from error
 
@@ -141,13 +144,15 @@ class SqlTenantStore:
     def note_compared(self) -> None:
         """Do nothing."""
 
-    def database_ids(self) -> Mapping[CollectionId, DatabaseId]:
-        """Return the database of each collection that was applied to the store."""
-        collections = self._sql.tables.collections
-        statement = sa.select(collections.c.collection_id, collections.c.database_id)
+    def told(self) -> Mapping[CollectionId, tuple[DatabaseId, int]]:
+        """Return the database and the version of each collection that was applied to the store."""
+        c = self._sql.tables.collections.c
+        statement = sa.select(c.collection_id, c.database_id, c.version)
         with self._reading() as connection:
-            rows = connection.execute(statement.where(*self._sql.tables.own(collections)), self._sql.own)
-            return {row.collection_id: row.database_id for row in rows}
+            rows = connection.execute(
+                statement.where(*self._sql.tables.own(self._sql.tables.collections)), self._sql.own
+            )
+            return {row.collection_id: (row.database_id, row.version) for row in rows}
 
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in live collections."""
@@ -241,6 +246,11 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
         documents.c.collection_key == collections.c.collection_key,
         *tables.own(documents),
     )
+    tombstones = tables.tombstones
+    last_deletion = sa.select(sa.func.max(tombstones.c.sequence)).where(
+        tombstones.c.collection_key == collections.c.collection_key, *tables.own(tombstones)
+    )
+    deleted = sa.func.coalesce(last_deletion.correlate(collections).scalar_subquery(), 0)
     misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * collections.c.dimension, 1), else_=0)
     return (
         sa.select(
@@ -248,6 +258,8 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
             collections.c.document_count,
             collections.c.storage_used_bytes,
             collections.c.sequence,
+            collections.c.tombstone_floor,
+            deleted.label("deleted"),
             sa.func.count(documents.c.document_key).label("documents"),
             sa.cast(sa.func.coalesce(sa.func.sum(documents.c.size_bytes), 0), sa.BigInteger).label("bytes"),
             sa.func.coalesce(sa.func.max(documents.c.sequence), 0).label("newest"),
@@ -291,8 +303,9 @@ def _check_counters(connection: sa.Connection, sql: TenantSql) -> list[str]:
             found.append(f"{name}: {row.documents} documents, counted as {row.document_count}")
         if row.bytes != row.storage_used_bytes:
             found.append(f"{name}: {row.bytes} bytes, counted as {row.storage_used_bytes}")
-        if type(row.newest) is int and row.newest > row.sequence:
-            found.append(f"{name}: a row has sequence {row.newest}, beyond {row.sequence}")
+        sequences = (row.newest, row.deleted, row.tombstone_floor)
+        if all(type(each) is int for each in sequences) and max(sequences) != row.sequence:
+            found.append(f"{name}: its last change has sequence {max(sequences)}, counted as {row.sequence}")
         if row.misshapen:
             found.append(f"{name}: {row.misshapen} vectors have the wrong dimension")
     found += _check_sizes(connection, sql)

@@ -14,6 +14,7 @@ from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric
 from akidb.domain.errors import AkiDBError, Internal, Unavailable
 from akidb.domain.ids import CollectionId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.domain.names import MAX_SEQUENCE
 from akidb.observe.interrupts import is_of_handler
 from akidb.sql.database import driver_of
 from akidb.sql.prepared import lenient
@@ -25,6 +26,10 @@ def _is_id(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_sequence(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_SEQUENCE
 
 
 def _is_dimension(value: object) -> bool:
@@ -58,8 +63,8 @@ _COLLECTION: dict[str, Callable[[object], bool]] = {
     "max_document_count": _is_count,
     "document_count": _is_count,
     "storage_used_bytes": _is_count,
-    "sequence": _is_count,
-    "tombstone_floor": _is_count,
+    "sequence": _is_sequence,
+    "tombstone_floor": _is_sequence,
 }
 _MISSHAPEN = (
     "SELECT 1 FROM documents JOIN collections USING (collection_key)"
@@ -116,10 +121,17 @@ def collection_ids(connection: sa.Connection) -> dict[Any, CollectionId]:
     return {key: CollectionId(raw) for key, raw in rows if _is_id(raw)}
 
 
-def explanation(name: str, connection: sa.Connection, sql: TenantSql, error: Exception) -> Unavailable | None:
+def explanation(
+    name: str,
+    connection: sa.Connection,
+    sql: TenantSql,
+    error: Exception,
+    collection_id: CollectionId | None = None,
+) -> Unavailable | None:
     """Return the error to raise for an unexpected one, if damage of these rows explains it.
 
-    `name` is that of the store. Its statements violate a constraint only if its counters are wrong.
+    `name` is that of the store, `collection_id` of what was used. Its statements violate a constraint only if
+    its counters are wrong.
     """
     if sql.tables.shared or is_of_handler(error):
         return None
@@ -130,6 +142,7 @@ def explanation(name: str, connection: sa.Connection, sql: TenantSql, error: Exc
     found: Sequence[str] = faults(connection)
     if not found and driver_of(connection).execute(_MISSHAPEN).fetchone():
         found = ["the dimension of a collection is not that of its vectors"]
-    if not found and isinstance(error, sa.exc.IntegrityError):
-        found = ["its counters do not match its rows"]
+    if not found and (isinstance(error, sa.exc.IntegrityError) or type(error).__name__ == "IntegrityError"):
+        whose = "its counters" if collection_id is None else f"the counters of collection {collection_id}"
+        found = [f"{whose} do not match its rows"]
     return Unavailable(f"{name}: {found[0]}; run `akidb doctor`") if found else None

@@ -3,11 +3,12 @@
 For `akidb doctor --repair`, while nothing else has the file open. Documents are left as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +17,9 @@ from akidb.documents.base import check_rows
 from akidb.documents.checksums import content_checksum, is_sound_deletion, vector_checksum
 from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import DELETION_BYTES
-from akidb.domain.entities import Collection, Database, Tenant
+from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Database, Tenant, limit_of
+from akidb.domain.ids import CollectionId
+from akidb.domain.names import MAX_SEQUENCE
 from akidb.sql.answers import ROW_BYTES, is_sound_answer
 from akidb.sql.database import driver_of
 from akidb.sql.errors import translated
@@ -26,6 +29,8 @@ from akidb.sql.sqlite import SqliteFile
 Pairs = Sequence[tuple[Database, Collection]]
 
 MAX_NAMED = 5
+_DIMENSION_AT = 3
+"""The place of the dimension among the values of a collection without its ID."""
 AT_ONCE = 200
 """Rows that are given checksums in one transaction."""
 _SIZE = (
@@ -52,27 +57,104 @@ def _opened(path: Path) -> Iterator[SqliteFile]:
         file.close()
 
 
-def damage(path: Path, tenant: Tenant, collections: Pairs) -> list[str]:
-    """Return what `rebuild` repairs, the first few; damaged documents are not among it."""
+class Wrong(NamedTuple):
+    """What is wrong in a file, in words, the first few of each."""
+
+    repairable: list[str]
+    """What `rebuild` repairs; damaged documents are not among it."""
+    undecided: list[str]
+    """What it leaves as it is, since nothing tells which value is right."""
+
+
+def damage(path: Path, tenant: Tenant, collections: Pairs) -> Wrong:
+    """Return what is wrong with the counters and states of a file."""
     with _opened(path) as file, file.read(snapshot=True) as connection, lenient(connection):
+        driver = driver_of(connection)
+        undecided = _undecided(driver, collections)
         found = control_rows.faults(connection)
         if not found:
             found = list(islice(check_rows(connection, IN_FILE), MAX_NAMED))
-        return found + list(_differences(driver_of(connection), tenant, collections))[:MAX_NAMED]
+        found += list(_differences(driver, tenant, collections, undecided))[:MAX_NAMED]
+        words = [
+            f"collection {collection_id} has {there} dimensions in the store, {said} in the metadata, and no"
+            " vectors that tell which is right: purge it, or restore the metadata"
+            for collection_id, (there, said) in undecided.items()
+        ]
+        return Wrong(found, words[:MAX_NAMED])
 
 
-def _differences(driver: Any, tenant: Tenant, collections: Pairs) -> Iterator[str]:
-    """Yield what is not as the metadata say, and rows of collections that there are not."""
-    [control] = driver.execute("SELECT tenant_status, storage_quota_bytes FROM control").fetchall()
-    if control != (tenant.status.value, tenant.storage_quota_bytes):
-        yield "the tenant's status or quota is not that of the metadata"
+def dimensions(path: Path) -> dict[bytes, int]:
+    """Return the length of the vectors of each collection by ID, where most of them have the same."""
+    with _opened(path) as file, file.read(snapshot=True) as connection:
+        return _dimensions(driver_of(connection))
+
+
+def _dimensions(driver: Any) -> dict[bytes, int]:
     rows = driver.execute(
-        "SELECT collection_id, database_id, state, database_state, dimension, metric, max_document_count"
-        " FROM collections"
+        "SELECT collection_id, length(vector) / 4, count(*) FROM documents JOIN collections USING"
+        " (collection_key) WHERE typeof(vector) = 'blob' AND length(vector) % 4 = 0 GROUP BY 1, 2"
     ).fetchall()
+    counted: dict[bytes, Counter[int]] = defaultdict(Counter)
+    for collection_id, dimension, number in rows:
+        counted[collection_id][dimension] += number
+    common = {key: counter.most_common(1)[0] for key, counter in counted.items()}
+    return {
+        key: dimension
+        for key, (dimension, number) in common.items()
+        if MIN_DIMENSION <= dimension <= MAX_DIMENSION and 2 * number > counted[key].total()
+    }
+
+
+def _undecided(driver: Any, collections: Pairs) -> dict[CollectionId, tuple[int, int]]:
+    """Return the dimensions in store and metadata that differ, where no vectors tell which is right."""
+    told = _dimensions(driver)
+    there = dict(driver.execute("SELECT collection_id, dimension FROM collections").fetchall())
+    found = {}
+    for _, collection in collections:
+        dimension = there.get(collection.collection_id.raw)
+        if (
+            type(dimension) is int
+            and MIN_DIMENSION <= dimension <= MAX_DIMENSION
+            and dimension != collection.dimension
+            and collection.collection_id.raw not in told
+        ):
+            found[collection.collection_id] = (dimension, collection.dimension)
+    return found
+
+
+def _differences(
+    driver: Any, tenant: Tenant, collections: Pairs, undecided: Container[CollectionId]
+) -> Iterator[str]:
+    """Yield what is not as the metadata say, and rows of collections that there are not."""
+    [(version, *control)] = driver.execute(
+        "SELECT tenant_version, tenant_status, storage_quota_bytes FROM control"
+    ).fetchall()
+    if control != [tenant.status.value, limit_of(tenant.storage_quota_bytes)]:
+        yield "the tenant's status or quota is not that of the metadata"
+    if type(version) is int and version > tenant.version:
+        yield f"the tenant's version is {tenant.version} in the metadata, {version} in the store"
+    rows = {
+        row[0]: row[1:]
+        for row in driver.execute(
+            "SELECT collection_id, database_id, state, database_state, dimension, metric, max_document_count,"
+            " version FROM collections"
+        ).fetchall()
+    }
+    told = _dimensions(driver)
     for database, collection in collections:
-        if _values(database, collection) not in rows:
-            yield f"collection {collection.collection_id} is not as the metadata say"
+        key, *values = _values(database, collection)
+        name = f"collection {collection.collection_id}"
+        dimension = told.get(collection.collection_id.raw, collection.dimension)
+        if dimension != collection.dimension:
+            yield f"{name} has {collection.dimension} dimensions in the metadata, its vectors {dimension}"
+        there: list[object] = list(rows.get(key, (None,)))
+        version = there.pop()
+        if collection.collection_id in undecided:
+            there[_DIMENSION_AT] = collection.dimension
+        if dimension == collection.dimension and there != values:
+            yield f"{name} is not as the metadata say"
+        if type(version) is int and version > collection.version:
+            yield f"the version of {name} is {collection.version} in the metadata, {version} in the store"
     for table, stray in (("tombstones", _STRAY), ("remembered_answers", _STRAY_ANSWER)):
         if driver.execute(f"SELECT 1 FROM {table} WHERE {stray} LIMIT 1").fetchone():  # noqa: S608
             yield f"{table} has rows of no collection, or of no time"
@@ -136,6 +218,7 @@ def _is_readable(id: object, text: object, metadata: object) -> bool:
 def rebuild(path: Path, tenant: Tenant, collections: Pairs) -> None:
     """Write all counters and states anew; discard damaged stored responses.
 
+    `collections` are as `dimensions` says, where it does: a dimension that vectors tell is not overwritten.
     Deletions of a collection are discarded if one is damaged: readers of its change feed start over.
     """
     with _opened(path) as file, translated(file.name), file.write() as connection, lenient(connection):
@@ -160,8 +243,12 @@ def rebuild(path: Path, tenant: Tenant, collections: Pairs) -> None:
         missing = [pair for pair in collections if pair[1].collection_id.raw not in keys]
         if len(strange) == len(missing) == 1:  # its ID is damaged
             keys[missing[0][1].collection_id.raw] = strange[0]
+        undecided = _undecided(driver, collections)
         for database, collection in collections:
             key = keys.get(collection.collection_id.raw)
+            if collection.collection_id in undecided:
+                dimension, _ = undecided[collection.collection_id]
+                collection = msgspec.structs.replace(collection, dimension=dimension)  # noqa: PLW2901
             if key is not None:
                 _write_collection(driver, key, database, collection, discard=lost)
         _write_control(driver, tenant)
@@ -174,7 +261,7 @@ def _write_control(driver: Any, tenant: Tenant) -> None:
         f" answers_bytes = (SELECT coalesce(sum(length(answer) + {ROW_BYTES}), 0) FROM remembered_answers),"
         " deletions_bytes ="
         f" (SELECT coalesce(sum(length(CAST(id AS BLOB)) + {DELETION_BYTES}), 0) FROM tombstones)",
-        (tenant.version, tenant.status.value, tenant.storage_quota_bytes),
+        (tenant.version, tenant.status.value, limit_of(tenant.storage_quota_bytes)),
     )
 
 
@@ -194,10 +281,10 @@ def _write_collection(
         "SELECT sequence, id, checksum FROM tombstones WHERE collection_key = ?", (key,)
     ).fetchall()
     sequences = [row[0] for row in deletions if type(row[0]) is int]
-    if type(sequence) is not int or sequence < 0:
-        sequence, floor = 0, None
-    sequence = max([sequence, newest, *sequences])
-    is_sound = type(floor) is int and 0 <= floor <= sequence
+    if type(sequence) is not int or type(floor) is not int or not 0 <= floor <= min(sequence, MAX_SEQUENCE):
+        floor = None
+    sequence = max([newest, floor or 0, *sequences])
+    is_sound = floor is not None
     if discard or not is_sound or not all(is_sound_deletion(*row) for row in deletions):
         driver.execute("DELETE FROM tombstones WHERE collection_key = ?", (key,))
         floor = sequence

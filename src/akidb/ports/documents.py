@@ -248,8 +248,8 @@ class TenantStore(Protocol):
     def note_compared(self) -> None:
         """Record that it was compared with the metadata."""
 
-    def database_ids(self) -> Mapping[CollectionId, DatabaseId]:
-        """Return the database of each collection, as last applied to the store."""
+    def told(self) -> Mapping[CollectionId, tuple[DatabaseId, int]]:
+        """Return the database and the version of each collection, as last applied to the store."""
 
     def usage(self) -> tuple[int, int]:
         """Return the bytes used, and the number of documents in collections that are not deleted."""

@@ -1,0 +1,152 @@
+"""`akidb doctor --repair` of values that are beside the truth: sound documents stay, and can be used."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from damaged_metadata import Wrong, damage
+from fault_tools import add_tenant, at, document, documents, opened, unsound
+
+from akidb.deployment.local import METADATA_NAME
+from akidb.domain.documents import Include
+from akidb.domain.errors import Damaged
+from akidb.operations.changes import GetCollectionChanges
+from akidb.operations.collections import GetCollection
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
+from akidb.operations.tenants import GetTenant
+from akidb.sql.sqlite_library import library
+
+C: dict[str, Any] = at("hurt")._asdict()
+OTHER: dict[str, Any] = at("sound")._asdict()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Two tenants, each with documents and a deletion in `c`, and an empty collection `e`."""
+    with opened(tmp_path) as operations:
+        for slug in ("hurt", "sound"):
+            add_tenant(operations, slug, "c", "e")
+            operations.perform(UpsertDocuments(**at(slug)._asdict(), documents=documents(6)))
+            operations.perform(DeleteDocuments(**at(slug)._asdict(), ids=["x5"]))
+    return tmp_path
+
+
+def store_of(directory: Path, slug: str = "hurt") -> Path:
+    with opened(directory) as operations:
+        return directory / "tenants" / f"{operations.perform(GetTenant(tenant=slug)).tenant_id}.db"
+
+
+def execute(path: Path, statement: str) -> None:
+    with closing(library.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(statement)
+
+
+def kinds(directory: Path) -> list[str]:
+    with opened(directory) as operations:
+        return [repair.kind for repair in operations.repairing().plan()]
+
+
+def repair(directory: Path) -> list[str]:
+    with opened(directory) as operations:
+        repairing = operations.repairing()
+        plan = repairing.plan()
+        repairing.carry_out(plan)
+        return [repair.kind for repair in plan]
+
+
+def is_whole(directory: Path) -> None:
+    """All documents are there, and can be searched, and others written."""
+    with opened(directory) as operations:
+        assert unsound(operations) == []
+        found = operations.perform(GetDocuments(**C, ids=["x1"], include=frozenset(Include)))
+        assert found[0].text == document("x1")["text"]
+        vector = document("x2")["vector"]
+        assert operations.perform(SearchDocuments(**C, vector=vector, top_k=1)).matches[0].id == "x2"
+        assert operations.perform(CountDocuments(**C)) == 5
+        operations.perform(UpsertDocuments(**C, documents=[document("new")]))
+        changes = operations.perform(GetCollectionChanges(**C)).changes
+        assert changes[-1].id == "new"
+        assert operations.perform(CountDocuments(**C)) == 6
+        assert unsound(operations) == []
+
+
+@pytest.mark.parametrize("value", [17, 1024])
+def test_flipped_dimension_in_metadata_gives_way_to_vectors(value: int, directory: Path) -> None:
+    damage(directory / METADATA_NAME, Wrong("collections", "dimension", str(value)))
+    with opened(directory) as operations:
+        assert f"is {value} in the metadata, 16 in the store" in str(unsound(operations))
+    assert repair(directory) == ["rebuild"]
+    with opened(directory) as operations:
+        assert operations.perform(GetCollection(**C)).dimension == 16
+    assert kinds(directory) == []
+    is_whole(directory)
+
+
+def test_flipped_dimension_in_store_gives_way_to_vectors(directory: Path) -> None:
+    execute(store_of(directory), "UPDATE collections SET dimension = 32 WHERE collection_key = 1")
+    assert repair(directory) == ["rebuild"]
+    assert kinds(directory) == []
+    is_whole(directory)
+
+
+def test_dimension_that_no_vectors_tell_is_left(directory: Path) -> None:
+    path = store_of(directory)
+    execute(path, "UPDATE collections SET dimension = 32 WHERE collection_key = 2")
+    assert repair(directory) == ["leave"]
+    # The rest of the store is repaired all the same.
+    execute(path, "UPDATE collections SET document_count = 1 WHERE collection_key = 1")
+    assert repair(directory) == ["leave", "rebuild"]
+    assert kinds(directory) == ["leave"]
+    with opened(directory) as operations:
+        assert operations.perform(CountDocuments(**C)) == 5
+        assert "is 16 in the metadata, 32 in the store" in str(unsound(operations))
+
+
+@pytest.mark.parametrize("column", ["dimension", "hnsw_m"])
+def test_store_of_damaged_metadata_is_left_and_others_are_repaired(column: str, directory: Path) -> None:
+    execute(store_of(directory, "sound"), "UPDATE collections SET document_count = 1")
+    path = store_of(directory)
+    damage(directory / METADATA_NAME, Wrong("collections", column, str(2**62)))
+    content = path.read_bytes()
+    assert sorted(repair(directory)) == ["leave", "rebuild"]
+    assert path.read_bytes() == content
+    assert kinds(directory) == ["leave"]
+    with opened(directory) as operations:
+        with pytest.raises(Damaged, match=column):
+            operations.perform(CountDocuments(**C))
+        assert operations.perform(CountDocuments(**OTHER)) == 5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "sequence = 9223372036854775807",
+        "sequence = 4611686018427387904",
+        "sequence = 3",
+        "sequence = 9223372036854775807, tombstone_floor = 9223372036854775807",
+        "tombstone_floor = 9",
+        "version = 2147483648",
+        "dimension = 4611686018427387904",
+    ],
+)
+def test_numbers_of_collection_follow_from_its_rows(values: str, directory: Path) -> None:
+    execute(store_of(directory), f"UPDATE collections SET {values} WHERE collection_key = 1")
+    with opened(directory) as operations:
+        assert unsound(operations) != []
+    assert repair(directory) == ["rebuild"]
+    assert kinds(directory) == []
+    is_whole(directory)
+
+
+def test_version_ahead_of_metadata_is_written_anew(directory: Path) -> None:
+    execute(store_of(directory), "UPDATE control SET tenant_version = 2147483648")
+    assert repair(directory) == ["rebuild"]
+    is_whole(directory)
