@@ -66,6 +66,10 @@ def filters() -> Iterator[dict[str, Any]]:
     yield {"even": {"$exists": False}}
     yield {"tags": "t1"}
     yield {"tags": {"$contains": "t2"}}
+    yield {"$text": {"$icontains": "NUMBER 4"}}
+    yield {"$or": [{"tags": []}, {"$text": {"$regex": "number [35]$"}}]}
+    yield {"$text": {"$regex": "(a+)+$"}}
+    yield {"$text": {"$regex": "("}}
     yield {"at.x": {"$lt": 1.25}}
     yield {"$or": [{"n": 1}, {"$not": {"n": {"$lt": 9}}}]}
     yield {"$and": [{"even": True}, {"$text": {"$contains": "number 4"}}]}

@@ -232,6 +232,7 @@ def test_cached_filters_are_correct_after_writes(librarian: Librarian) -> None:
     """The same index, asked with the same filters after each write, and a new one, agree."""
     collection, _ = fill(librarian, 60)
     filters: list[dict[str, Any]] = [{"even": True}, {"n": {"$lt": 7}}, {"$text": {"$contains": "new"}}]
+    filters += [{"$text": {"$regex": "^new$"}}, {"$text": {"$icontains": "NEW"}}]
     question = vector_of("question")
 
     def check() -> None:
@@ -256,6 +257,27 @@ def test_cached_filters_are_correct_after_writes(librarian: Librarian) -> None:
     check()
     librarian.shelf.upsert(*(document(f"e{n}", "new", {"n": n}) for n in range(200)), collection=collection)
     check()
+
+
+def test_changes_are_not_compared_with_patterns_of_earlier_searches(
+    librarian: Librarian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search without a filter has no deadline; other filters are compared with the rows that changed."""
+    collection, _ = fill(librarian, 20)
+    question = vector_of("question")
+    compared: list[bytes] = []
+    matches = Filter.matches
+
+    def seen(self: Filter, id: str, text: str | None, metadata: Any) -> bool:
+        compared.append(self.canonical)
+        return matches(self, id, text, metadata)
+
+    for filter in ({"even": True}, {"$or": [{"$not": {"$text": {"$regex": "1$"}}}]}):
+        librarian.ask(question, 5, filter, collection=collection)
+    librarian.shelf.upsert(document("new", "new", {"n": 1}), collection=collection)
+    monkeypatch.setattr(Filter, "matches", seen)
+    librarian.ask(question, 5, collection=collection)
+    assert compared == [b'{"even":true}']
 
 
 def test_filters_beyond_cache_size_give_correct_answers(librarian: Librarian) -> None:

@@ -1,6 +1,7 @@
 """Algebraic laws of the filter language on random inputs, and comparison with a naive evaluator."""
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from akidb.domain.filters import Filter
 KEYS = st.sampled_from(["a", "b", "a.b", "b.a.b"])
 FIELDS = KEYS | st.sampled_from(["$id", "$text"])
 NUMBERS = st.sampled_from([0, 1, 1.0, 1.5, -1, 2**53 + 1, float(2**53)])
-STRINGS = st.sampled_from(["", "a", "ab", "b", "é"])
+STRINGS = st.sampled_from(["", "a", "ab", "b", "é", "É", "aB"])
+PATTERNS = st.sampled_from(["", "a", "^a$", "(?i)AB", "[^a]", "a|é", "b{2}"])
+EMPTY: st.SearchStrategy[list[Any]] = st.just([])
 SCALARS = st.none() | st.booleans() | NUMBERS | STRINGS
 VALUES = st.recursive(
     SCALARS,
@@ -25,16 +28,18 @@ DOCUMENTS = st.tuples(STRINGS, st.none() | STRINGS, METADATA)
 OPERATORS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
-        "$eq": SCALARS,
-        "$ne": SCALARS,
+        "$eq": SCALARS | EMPTY,
+        "$ne": SCALARS | EMPTY,
         "$gt": NUMBERS | STRINGS,
         "$gte": NUMBERS | STRINGS,
         "$lt": NUMBERS | STRINGS,
         "$lte": NUMBERS | STRINGS,
-        "$in": st.lists(SCALARS, max_size=3),
-        "$nin": st.lists(SCALARS, max_size=3),
+        "$in": st.lists(SCALARS | EMPTY, max_size=3),
+        "$nin": st.lists(SCALARS | EMPTY, max_size=3),
         "$exists": st.booleans(),
         "$contains": SCALARS,
+        "$icontains": STRINGS,
+        "$regex": PATTERNS,
     },
 ).filter(bool)
 CONDITIONS = st.dictionaries(FIELDS, SCALARS | OPERATORS, max_size=2)
@@ -91,6 +96,8 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 def _holds(name: str, operand: Any, found: list[Any]) -> bool:
     each = [item for value in found for item in (value if isinstance(value, list) else [value])]
     match name:
+        case "$eq" if operand == []:
+            return any(value == [] for value in found)
         case "$eq":
             return any(_same(value, operand) for value in each)
         case "$in":
@@ -104,6 +111,13 @@ def _holds(name: str, operand: Any, found: list[Any]) -> bool:
             texts = [value for value in found if isinstance(value, str)]
             within = isinstance(operand, str) and any(operand in text for text in texts)
             return within or _holds("$eq", operand, lists)
+        case "$icontains":
+            elements = [item for value in found if isinstance(value, list) for item in value]
+            texts = [value.casefold() for value in found if isinstance(value, str)]
+            folded = [item.casefold() for item in elements if isinstance(item, str)]
+            return operand.casefold() in folded or any(operand.casefold() in text for text in texts)
+        case "$regex":
+            return any(isinstance(value, str) and re.search(operand, value) is not None for value in each)
     return any(_kind(value) == _kind(operand) and ORDERS[name](value, operand) for value in each)
 
 

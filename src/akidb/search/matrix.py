@@ -67,6 +67,8 @@ class Matrix:
             return True
         if not self.count:
             self._reserve(control.document_count)
+        for filter in [filter for filter in self._allowed if filter.has_patterns]:
+            del self._allowed[filter]  # rows are compared with the others here, without a deadline
         changes = documents.changes(self.sequence, contents=bool(self._allowed))
         if changes.deletions_damaged and self.count:
             changes.rows.close()

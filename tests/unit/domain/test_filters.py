@@ -65,6 +65,23 @@ MATCHING: list[dict[str, Any]] = [
     {"tags": {"$contains": "red"}},
     {"tags": {"$contains": 3.0}},
     {"tags": {"$contains": None}},
+    {"empty": []},
+    {"empty": {"$eq": []}},
+    {"empty": {"$in": ["x", []]}},
+    {"tags": {"$ne": []}},
+    {"missing": {"$ne": []}},
+    {"missing": {"$nin": [[]]}},
+    {"tags": {"$in": [[], "red"]}},
+    {"lang": {"$icontains": "N"}},
+    {"tags": {"$icontains": "RED"}},
+    {"$text": {"$icontains": "sql"}},
+    {"$id": {"$icontains": "DOC"}},
+    {"lang": {"$regex": "^e.$"}},
+    {"lang": {"$regex": ""}},
+    {"tags": {"$regex": "^b"}},
+    {"$text": {"$regex": "(?i)VECTORS\\b.*sql"}},
+    {"$id": {"$regex": "^doc-\\d+$"}},
+    {"parts.tags": {"$regex": "x"}},
     {"tags": "blue"},
     {"tags": None},
     {"tags": {"$gt": 2}},
@@ -120,6 +137,24 @@ NOT_MATCHING: list[dict[str, Any]] = [
     {"lang": {"$contains": "N"}},
     {"tags": {"$contains": "re"}},
     {"year": {"$contains": 2020}},
+    {"tags": []},
+    {"missing": []},
+    {"nothing": []},
+    {"author": []},
+    {"lang": []},
+    {"parts": []},
+    {"parts.missing": []},
+    {"empty": {"$ne": []}},
+    {"empty": {"$nin": ["x", []]}},
+    {"tags": {"$icontains": "RE"}},
+    {"year": {"$icontains": "2"}},
+    {"missing": {"$icontains": ""}},
+    {"lang": {"$regex": "^n"}},
+    {"lang": {"$regex": "E"}},
+    {"year": {"$regex": "2"}},
+    {"matrix": {"$regex": ""}},
+    {"missing": {"$regex": ""}},
+    {"nothing": {"$regex": ""}},
     {"year": {"$contains": "2"}},
     {"author": {"$contains": "name"}},
     {"matrix": 3},
@@ -147,6 +182,21 @@ def test_matches(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize("value", NOT_MATCHING, ids=str)
 def test_does_not_match(value: dict[str, Any]) -> None:
     assert not Filter.parse(value).matches("doc-1", "Vectors live in SQL.", DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", "(a*)*c", "(a|aa)+$", "a*a*a*a*a*c", "(.*a){20}c", "((a+)+)+$"]
+)
+def test_pattern_that_makes_others_backtrack_takes_linear_time(pattern: str) -> None:
+    text = "a" * 100_000 + "b"  # for a backtracking engine longer than the universe exists
+    assert not Filter.parse({"$text": {"$regex": pattern}}).matches("x", text, {})
+
+
+def test_case_is_folded_fully() -> None:
+    for text, part in [("Hauptstraße", "STRASSE"), ("ΌΔΟΣ", "όδος"), ("STRASSE", "ß"), ("ﬁne", "FIN")]:
+        assert Filter.parse({"$text": {"$icontains": part}}).matches("x", text, {})
+        assert Filter.parse({"a": {"$icontains": text}}).matches("x", None, {"a": [text.upper()]})
+    assert not Filter.parse({"$text": {"$icontains": "e"}}).matches("x", "É", {})
 
 
 def test_text_field_does_not_exist_without_text() -> None:
@@ -211,6 +261,42 @@ WRONG: list[tuple[object, str, str]] = [
         "filter.year.$not",
         '$not must contain fields, as in {"$not": ...}, and cannot be inside one',
     ),
+    ({"a": {"$eq": [1]}}, "filter.a.$eq", "must be null, a boolean, a number or a string, not a list"),
+    ({"a": {"$gt": []}}, "filter.a.$gt", "must be null, a boolean, a number or a string, not a list"),
+    ({"a": {"$contains": []}}, "filter.a.$contains", "must be null, a boolean, a number or a string"),
+    ({"a": {"$in": [{}]}}, "filter.a.$in[0]", "must be null, a boolean, a number or a string, not an object"),
+    ({"a": {"$icontains": 1}}, "filter.a.$icontains", "must be a string, not a number"),
+    ({"a": {"$icontains": None}}, "filter.a.$icontains", "must be a string, not null"),
+    (
+        {"a": {"$regex": ["x"]}},
+        "filter.a.$regex",
+        "must be null, a boolean, a number or a string, not a list",
+    ),
+    ({"a": {"$regex": 1}}, "filter.a.$regex", "must be a string, not a number"),
+    (
+        {"a": {"$regex": "("}},
+        "filter.a.$regex",
+        "must be a regular expression in the syntax of RE2: missing )",
+    ),
+    (
+        {"a": {"$regex": r"(a)\1"}},
+        "filter.a.$regex",
+        "must be a regular expression in the syntax of RE2: inv",
+    ),
+    ({"a": {"$regex": "(?=a)"}}, "filter.a.$regex", "must be a regular expression in the syntax of RE2: inv"),
+    ({"a": {"$regex": "é*" * 400}}, "filter.a.$regex", "must be at most 1000 bytes of UTF-8"),
+    ({"a": {"$regex": "(a{100}){21}"}}, "filter.a.$regex", "must be a regular expression in the syntax of"),
+    ({"a": {"$regex": "a{900}b{900}c{900}"}}, "filter.a.$regex", "is too large a regular expression, alone"),
+    (
+        {"$or": [{"a": {"$regex": "a{900}"}}, {"b": {"$regex": "b{900}"}}, {"c": {"$regex": "c{900}"}}]},
+        "filter.$or[2].c.$regex",
+        "is too large a regular expression, alone or with the others",
+    ),
+    (
+        {"$or": [{"a": {"$regex": f"a{n}"}} for n in range(17)]},
+        "filter.$or[16].a.$regex",
+        "must be one of at most 16 regular expressions in all",
+    ),
     ({"$and": {}}, "filter.$and", "must be a list of filters, not an object"),
     ({"$or": []}, "filter.$or", "must have at least one filter"),
     ({"$not": [{}]}, "filter.$not", "must be an object, not a list"),
@@ -226,7 +312,7 @@ WRONG: list[tuple[object, str, str]] = [
         "must be a number or a string, not null",
     ),
     (
-        {"$or": [{"$not": {"$and": [{}, {"a.b": {"$in": [1, []]}}]}}]},
+        {"$or": [{"$not": {"$and": [{}, {"a.b": {"$in": [1, [2]]}}]}}]},
         "filter.$or[0].$not.$and[1].a.b.$in[1]",
         "must be null, a boolean, a number or a string, not a list",
     ),

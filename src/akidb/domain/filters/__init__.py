@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from akidb.domain.filters.matching import Matcher, matcher
-from akidb.domain.filters.nodes import EVERYTHING, Node, fields_read
+from akidb.domain.filters.nodes import EVERYTHING, Node, fields_read, has_patterns
 from akidb.domain.filters.parsing import MAX_CONDITIONS, MAX_DEPTH, MAX_OPERANDS, parse
 from akidb.domain.json import canonical
 
@@ -48,6 +48,11 @@ class Filter:
     def is_empty(self) -> bool:
         """Whether it has no conditions, as in `{}` and `{"$and": [{}]}`, so that all documents match."""
         return self.root == EVERYTHING
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether it has regular expressions, which may take seconds for one document."""
+        return has_patterns(self.root)
 
     @property
     def fields(self) -> frozenset[str]:

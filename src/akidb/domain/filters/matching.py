@@ -13,16 +13,19 @@ from akidb.domain.filters.nodes import (
     And,
     Compare,
     Contains,
+    Empty,
     Equal,
     Exists,
     Field,
     Leaf,
+    Matches,
     Node,
     Not,
     Or,
     Order,
     Scalar,
 )
+from akidb.domain.filters.patterns import compiled
 
 Matcher: TypeAlias = Callable[[str, str | None, Mapping[str, Any]], bool]
 """Takes a document's id, text and metadata."""
@@ -105,8 +108,12 @@ def _reaches(value: object, path: tuple[str, ...], test: _Test) -> bool:
 def _test(leaf: Leaf) -> _Test:
     if isinstance(leaf, Exists):
         return lambda value: value is not _MISSING
+    if isinstance(leaf, Empty):
+        return lambda value: type(value) is list and not value
     if isinstance(leaf, Contains):
-        return _contains(leaf.operand)
+        return _contains_folded(str(leaf.operand)) if leaf.ignore_case else _contains(leaf.operand)
+    if isinstance(leaf, Matches):
+        return _self_or_element(_found_in(leaf.pattern))
     if isinstance(leaf, Compare):
         return _self_or_element(_ordered(_ORDERS[leaf.order], leaf.operand))
     return _self_or_element(_equal(leaf.operand) if isinstance(leaf, Equal) else _among(leaf.operands))
@@ -156,3 +163,19 @@ def _contains(operand: Scalar) -> _Test:
         return isinstance(operand, str) and isinstance(value, str) and operand in value
 
     return passes
+
+
+def _contains_folded(operand: str) -> _Test:
+    folded = operand.casefold()
+
+    def passes(value: object) -> bool:
+        if type(value) is list:
+            return any(type(item) is str and item.casefold() == folded for item in value)
+        return isinstance(value, str) and folded in value.casefold()
+
+    return passes
+
+
+def _found_in(pattern: str) -> _Test:
+    search = compiled(pattern).search
+    return lambda value: type(value) is str and search(value) is not None

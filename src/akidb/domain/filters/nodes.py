@@ -63,6 +63,22 @@ class Contains:
 
     field: Field
     operand: Scalar
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The value, or an element of the list, is a string in which a regular expression matches somewhere."""
+
+    field: Field
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The value is a list without elements."""
+
+    field: Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,7 @@ class Not:
     part: "Node"
 
 
-Leaf: TypeAlias = Equal | Compare | In | Contains | Exists
+Leaf: TypeAlias = Equal | Compare | In | Contains | Matches | Empty | Exists
 Node: TypeAlias = Leaf | And | Or | Not
 
 EVERYTHING: Final = And(())
@@ -115,6 +131,13 @@ def any_of(parts: Sequence[Node]) -> Node:
 def negation(part: Node) -> Node:
     """Return the node that matches when the part does not."""
     return part.part if isinstance(part, Not) else Not(part)
+
+
+def has_patterns(node: Node) -> bool:
+    """Return whether a tree has a regular expression."""
+    if isinstance(node, And | Or):
+        return any(has_patterns(part) for part in node.parts)
+    return has_patterns(node.part) if isinstance(node, Not) else isinstance(node, Matches)
 
 
 def fields_read(node: Node) -> frozenset[str]:

@@ -9,10 +9,12 @@ from akidb.domain.filters.nodes import (
     TEXT,
     Compare,
     Contains,
+    Empty,
     Equal,
     Exists,
     Field,
     In,
+    Matches,
     Node,
     Order,
     Scalar,
@@ -20,6 +22,7 @@ from akidb.domain.filters.nodes import (
     any_of,
     negation,
 )
+from akidb.domain.filters.patterns import MAX_PATTERN_BYTES, MAX_PATTERNS, MAX_PROGRAM_SIZE, program_size
 from akidb.domain.json import member_path, scalar_fault, text_fault, type_name
 
 MAX_DEPTH: Final = 32
@@ -40,6 +43,8 @@ class _Parser:
 
     def __init__(self) -> None:
         self._conditions = 0
+        self._patterns = 0
+        self._program_size = 0
 
     def group(self, value: object, path: str, depth: int) -> Node:
         """Return the tree of a filter object, whose members must all match."""
@@ -72,7 +77,7 @@ class _Parser:
     def _field(self, field: Field, value: object, path: str) -> Node:
         if type(value) is not dict:
             self._count(path)
-            return Equal(field, _scalar(value, path))
+            return _equal(field, value, path)
         if not value:
             raise InvalidArgument(path, "must have an operator")
         parts = []
@@ -83,7 +88,19 @@ class _Parser:
                 raise InvalidArgument(at, _no_operator(key, field))
             self._count(at)
             parts.append(operator(field, operand, at))
+            if key == "$regex":
+                self._count_pattern(operand, at)
         return all_of(parts)
+
+    def _count_pattern(self, pattern: str, path: str) -> None:
+        self._patterns += 1
+        if self._patterns > MAX_PATTERNS:
+            raise InvalidArgument(path, f"must be one of at most {MAX_PATTERNS} regular expressions in all")
+        self._program_size += program_size(pattern, path)
+        if self._program_size > MAX_PROGRAM_SIZE:
+            raise InvalidArgument(
+                path, "is too large a regular expression, alone or with the others of the filter"
+            )
 
     def _count(self, path: str) -> None:
         self._conditions += 1
@@ -126,7 +143,11 @@ def _scalar(value: object, path: str) -> Scalar:
 
 
 def _equal(field: Field, operand: object, path: str) -> Node:
-    return Equal(field, _scalar(operand, path))
+    return Empty(field) if _is_empty_list(operand) else Equal(field, _scalar(operand, path))
+
+
+def _is_empty_list(operand: object) -> bool:
+    return type(operand) is list and not operand
 
 
 def _in(field: Field, operand: object, path: str) -> Node:
@@ -134,7 +155,9 @@ def _in(field: Field, operand: object, path: str) -> Node:
         raise InvalidArgument(path, f"must be a list, not {type_name(operand)}")
     if len(operand) > MAX_OPERANDS:
         raise InvalidArgument(path, f"must have at most {MAX_OPERANDS} values")
-    return In(field, tuple(_scalar(item, f"{path}[{i}]") for i, item in enumerate(operand)))
+    known = tuple(_scalar(item, f"{path}[{i}]") for i, item in enumerate(operand) if not _is_empty_list(item))
+    among = In(field, known)
+    return among if len(known) == len(operand) else any_of([among, Empty(field)])
 
 
 def _compare(order: Order) -> Callable[[Field, object, str], Node]:
@@ -149,6 +172,24 @@ def _compare(order: Order) -> Callable[[Field, object, str], Node]:
 
 def _contains(field: Field, operand: object, path: str) -> Node:
     return Contains(field, _scalar(operand, path))
+
+
+def _icontains(field: Field, operand: object, path: str) -> Node:
+    return Contains(field, _string(operand, path), ignore_case=True)
+
+
+def _regex(field: Field, operand: object, path: str) -> Node:
+    pattern = _string(operand, path)
+    if len(pattern.encode()) > MAX_PATTERN_BYTES:
+        raise InvalidArgument(path, f"must be at most {MAX_PATTERN_BYTES} bytes of UTF-8")
+    return Matches(field, pattern)
+
+
+def _string(operand: object, path: str) -> str:
+    known = _scalar(operand, path)
+    if not isinstance(known, str):
+        raise InvalidArgument(path, f"must be a string, not {type_name(known)}")
+    return known
 
 
 def _exists(field: Field, operand: object, path: str) -> Node:
@@ -169,4 +210,6 @@ _OPERATORS: Final[Mapping[str, Callable[[Field, object, str], Node]]] = {
     "$nin": lambda field, operand, path: negation(_in(field, operand, path)),
     "$exists": _exists,
     "$contains": _contains,
+    "$icontains": _icontains,
+    "$regex": _regex,
 }
