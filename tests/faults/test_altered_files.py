@@ -153,6 +153,43 @@ def test_altered_store_is_not_used_and_can_be_repaired(
         assert operations_of_other == 1
 
 
+def test_store_of_another_tenant_in_place_is_set_aside_at_once(tmp_path: Path) -> None:
+    """File and log are of two tenants: together they read as the store of one, with documents of both."""
+    directory, killed = tmp_path / "data", tmp_path / "killed"
+    with opened(directory) as operations:
+        add_tenant(operations, "u", "c")
+        operations.perform(UpsertDocuments(**at("u")._asdict(), documents=documents(30, prefix="secret")))
+    foreign = store_of(directory)
+    content = foreign.read_bytes()
+    with opened(directory) as operations:
+        add_tenant(operations, "t", "c")
+        write(operations, "a", "b")
+        [path] = {*(directory / TENANTS_NAME).glob("*.db")} - {foreign}
+        with path.open("r+b") as file:  # as `cp` does: the same file
+            file.write(content)
+            file.truncate(len(content))
+        shutil.copytree(directory, killed, ignore=shutil.ignore_patterns("*-shm", "owner.lock"))
+        with pytest.raises(Unavailable, match=f"{path.name} was .* while it was open"):
+            write(operations, "new")
+        log = Path(f"{path}-wal").read_bytes()
+    with opened(killed) as unnoticed, pytest.raises(Unavailable, match="the store of another tenant"):
+        unnoticed.perform(CountDocuments(**C))
+    with opened(directory) as again:
+        repairing = again.repairing()
+        [repair] = repairing.plan()
+        assert (repair.store, repair.kind) == (path.stem, "set_aside")
+        assert foreign.stem in repair.problem
+        repairing.carry_out([repair])
+    [kept] = (directory / "backups").glob("*.db")
+    assert (kept.read_bytes(), Path(f"{kept}-wal").read_bytes()) == (content, log)
+    with opened(directory) as again:
+        assert again.repairing().plan() == []
+        assert again.perform(CountDocuments(**at("u")._asdict())) == 30
+        assert again.perform(CountDocuments(**C)) == 0
+        write(again, "c")
+        assert unsound(again) == []
+
+
 @pytest.mark.parametrize("noticed", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("done", [copied_over, cut, some_pages], ids=lambda done: done.__name__)
 def test_store_altered_while_nothing_uses_it_is_noticed_by_maintenance_or_closing(

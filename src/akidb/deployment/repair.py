@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from akidb.documents.rebuild import damage, dimensions, fill_checksums, rebuild, unchecked
-from akidb.documents.repair import StoreFile, is_sound_without_log, read_store_file
+from akidb.documents.repair import StoreFile, is_sound_without_log, owner_without_log, read_store_file
 from akidb.domain.errors import Damaged, InvalidArgument, Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
@@ -80,8 +80,10 @@ class Repairing:
         with self._metadata.snapshot() as tx:
             known = tx.stores.list()
         for tenant_id, store_id in known:
+            path = self._path(str(tenant_id))
             with self._stores.exclusive(tenant_id):
-                found = read_store_file(self._path(str(tenant_id)))
+                owner = owner_without_log(path)
+                found = read_store_file(path)
             if found is None:
                 yield Repair(
                     store=str(tenant_id),
@@ -89,7 +91,14 @@ class Repairing:
                     kind="forget",
                     action="begin with an empty store; to keep its documents, put the file back instead",
                 )
-            elif found.store_id != store_id and is_sound_without_log(self._path(str(tenant_id))):
+            elif owner is not None and owner != tenant_id:
+                yield Repair(
+                    store=str(tenant_id),
+                    problem=f"the file is the store of tenant {owner}, beside it is a log (-wal)",
+                    kind="set_aside",
+                    action=f"move both to {self._copies.directory.name}, and begin with an empty store",
+                )
+            elif found.store_id != store_id and is_sound_without_log(path):
                 yield Repair(
                     store=str(tenant_id),
                     problem="the log (-wal) beside the file belongs to another state of it",

@@ -1,8 +1,10 @@
 """What the file at the path of a tenant's store holds, for repairs: it may be another store, or none."""
 
 import shutil
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -17,6 +19,7 @@ from akidb.sql.archive_image import remove_scratch, scratch_path
 from akidb.sql.database import driver_of
 from akidb.sql.errors import is_damage, translated
 from akidb.sql.sqlite import SqliteFile
+from akidb.sql.sqlite_library import library
 
 
 class StoreFile(NamedTuple):
@@ -50,6 +53,22 @@ def read_store_file(path: Path) -> StoreFile | None:
         return StoreFile(fault=error.message)
     finally:
         file.close(keep_log=True)  # it may not belong to the file
+
+
+def owner_without_log(path: Path) -> TenantId | None:
+    """Return whose store a file is without the log beside it; None if it does not say so, or has no log.
+
+    The log of one store beside the file of another can read as the first one, with pages of both.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with translated(path.name):
+        if not log.exists() or log.stat().st_size == 0:
+            return None
+    address = f"file:{quote(str(path.absolute()))}?immutable=1"  # such a connection ignores the log
+    with closing(library.connect(address, uri=True)) as connection, suppress(library.Error, ValueError):
+        for (tenant_id,) in connection.execute("SELECT tenant_id FROM control"):
+            return TenantId(tenant_id)
+    return None
 
 
 def is_sound_without_log(path: Path) -> bool:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from akidb.documents import schema
 from akidb.documents.archive_image import SqlStoreImage
 from akidb.documents.base import SqlTenantStore
+from akidb.documents.repair import owner_without_log
 from akidb.documents.statements import IN_FILE
 from akidb.documents.tables import FILE
 from akidb.domain.errors import Unavailable
@@ -49,6 +50,10 @@ class SqliteTenantStore(SqlTenantStore):
             missing = not path.exists() or path.stat().st_size == 0
         if missing:
             raise _lost(path)
+        if owner_without_log(path) not in {None, tenant_id}:
+            raise Unavailable(
+                f"{path.name}: the file is the store of another tenant; run `akidb doctor --repair`"
+            )
         self._file = SqliteFile(path, synchronous=synchronous, room=room, within=within)
         self._copies = copies
         self._compared = False
