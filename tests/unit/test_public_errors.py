@@ -39,7 +39,7 @@ PUBLIC = {
     ),
     *("collection.embedding_model", "collection.embedding_fingerprint", "embedder.fingerprint"),
     *("found[0]",),  # a column of a damaged row, and the ID of its collection
-    *("model.package", "len(wheels)", "count", "size", "len(content)"),
+    *("model.name", "count", "size", "len(content)"),
     *("MAX_TENANT_ROWS", "MAX_TENANT_ROWS_BYTES", "self.reserve_bytes"),
 }
 """Expressions in messages that tell nothing of the machine."""

