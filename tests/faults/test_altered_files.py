@@ -13,7 +13,13 @@ from fault_tools import add_tenant, at, document, documents, opened, unsound
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME, LocalOperations
 from akidb.domain.errors import Unavailable
-from akidb.operations.documents import CountDocuments, GetDocuments, SearchDocuments, UpsertDocuments
+from akidb.operations.documents import (
+    CountDocuments,
+    DeleteDocuments,
+    GetDocuments,
+    SearchDocuments,
+    UpsertDocuments,
+)
 from akidb.operations.tenants import CreateTenant, ListTenants
 from akidb.operations.upkeep import MaintainStores
 from akidb.sql.sqlite import CHECKPOINT_BYTES
@@ -23,6 +29,12 @@ C = at("t")._asdict()
 
 def write(operations: LocalOperations, *ids: str) -> None:
     operations.perform(UpsertDocuments(**C, documents=[document(id) for id in ids]))
+
+
+def write_on(operations: LocalOperations) -> None:
+    """Write until an error says that the metadata are altered: the last look may just have been."""
+    for number in range(20_000):
+        write(operations, f"n{number}")
 
 
 def store_of(directory: Path) -> Path:
@@ -218,6 +230,34 @@ def test_altered_metadata_are_not_used(
     assert METADATA_NAME in str(operations.perform(MaintainStores()).problems)
     with pytest.raises(Unavailable, match=METADATA_NAME):
         operations.ready()
+
+
+@over
+def test_documents_are_not_written_beside_altered_metadata(
+    done: Callable[[Path], None], directory: Path, operations: LocalOperations
+) -> None:
+    """Also of a collection that is known, and in a store that is open: both need no read of the metadata."""
+    write(operations, "known")
+    done(directory / METADATA_NAME)
+    with pytest.raises(Unavailable, match=f"{METADATA_NAME} was .* while it was open"):
+        write_on(operations)
+    for request in (
+        UpsertDocuments(**C, documents=[document("new")]),
+        DeleteDocuments(**C, ids=["known"]),
+        GetDocuments(**C, ids=["known"]),
+        SearchDocuments(**C, vector=[1.0] * 16, top_k=3),
+    ):
+        with pytest.raises(Unavailable, match=f"{METADATA_NAME} was .* while it was open"):
+            operations.perform(request)
+
+
+def test_documents_are_not_written_beside_overwritten_log_of_metadata(
+    directory: Path, operations: LocalOperations
+) -> None:
+    write(operations, "known")
+    some_bytes(directory / f"{METADATA_NAME}-wal")
+    with pytest.raises(Unavailable, match=f"write-ahead log of {METADATA_NAME}"):
+        write_on(operations)
 
 
 @pytest.mark.parametrize("done", [cut, emptied], ids=lambda done: done.__name__)

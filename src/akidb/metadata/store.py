@@ -137,6 +137,9 @@ class SqlMetadataStore:
     def displacement(self) -> str | None:
         return self._database.displacement()
 
+    def require_unaltered(self) -> None:
+        """Do nothing: the files of a database server are its own."""
+
     def check(self) -> list[str]:
         displaced = self._database.displacement()
         if displaced is not None:
@@ -223,6 +226,13 @@ class SqliteMetadataStore(SqlMetadataStore):
         except BaseException:
             self._file.close()
             raise
+
+    def require_unaltered(self) -> None:
+        """Raise Unavailable if another program has written to the file or its log.
+
+        That is noticed within `LOOK_SECONDS`, unless a change is being made, which then notices it.
+        """
+        self._file.require_unaltered()
 
 
 class PostgresMetadataStore(SqlMetadataStore):

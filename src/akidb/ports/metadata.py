@@ -369,5 +369,8 @@ class MetadataStore(Protocol):
     def displacement(self) -> str | None:
         """Return whether its files were removed, moved or replaced while open, in words; None if not."""
 
+    def require_unaltered(self) -> None:
+        """Raise Unavailable if another program has written to its files; cheap, so it looks now and then."""
+
     def close(self) -> None:
         """Close all connections."""

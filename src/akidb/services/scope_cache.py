@@ -25,7 +25,11 @@ class ScopeCache:
         self._kept: tuple[int | None, dict[CollectionPath, Scope]] = (None, {})
 
     def find(self, path: CollectionPath) -> Scope:
-        """Return the collection, its database and tenant. Raises NotFound for the first missing one."""
+        """Return the collection, its database and tenant. Raises NotFound for the first missing one.
+
+        Raises Unavailable if another program has altered the metadata: what is kept was read before.
+        """
+        self._metadata.require_unaltered()
         # Read before the scope: a transaction in between makes the entry stale, never wrong.
         generation = self._metadata.generation
         kept_for, kept = self._kept

@@ -239,6 +239,12 @@ class SqliteFile:
             finally:
                 self.gate.leave()
 
+    def require_unaltered(self) -> None:
+        """Look, and raise Unavailable if another program was seen to have written to the contents."""
+        self.look()
+        if self._placement.altered is not None:
+            self._placement.require_unaltered()
+
     @contextmanager
     def _moving_log(self) -> Iterator[None]:
         """Note what this process writes to the file meanwhile. Requires the gate."""
