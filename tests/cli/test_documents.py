@@ -107,6 +107,23 @@ def test_exported_json_lines_can_be_imported(akidb: Run, filled: str, tmp_path: 
     assert akidb("document", "export", copy, "--vectors").out == whole.out
 
 
+def test_export_prints_chosen_parts(akidb: Run, filled: str) -> None:
+    lines = akidb("document", "export", filled, "--include", "metadata.year").out.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"id": "a", "metadata": {"year": 2026}},
+        {"id": "b", "metadata": {"year": 1999}},
+        {"id": "c", "metadata": {}},
+    ]
+    both = akidb("document", "export", filled, "--include", "text", "--vectors").out.splitlines()
+    assert all(json.loads(line).keys() == {"id", "text", "vector"} for line in both)
+    assert akidb("document", "export", filled, "--include", "").out.splitlines()[0] == '{"id":"a"}'
+    assert akidb("document", "export", filled, "--include", "score", "--json").problem["field"] == "include"
+    table = akidb("document", "list", filled, "--include", "metadata.year").out.splitlines()
+    assert table[0].split() == ["id", "metadata"]
+    assert "2026" in table[1] + table[2]
+    assert "tags" not in "".join(table)
+
+
 def test_export_reads_all_pages(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "points.jsonl"
     vector = [1.0] * 16

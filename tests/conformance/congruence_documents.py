@@ -25,11 +25,19 @@ def documents(db: akidb.Client, saw: Transcript) -> None:
         ("vector",),
         list(akidb.Include),
         ["text", "text"],
+        ["metadata.n", "vector"],
+        ["metadata.at.x", "metadata.tags", "metadata.none"],
+        ["metadata.n", "metadata"],
+        ["metadata.a,b"],
+        ["metadata."],
+        ["score"],
     )
     for include in includes:
         saw(notes.get, "d003", include=include)
         saw(notes.get_many, ["d005", "none", "d001", "d005"], include=include)
         saw(notes.scan, limit=2, include=include)
+        saw(notes.search, vectors(1)[0], top_k=2, include=include)
+        saw(lambda parts: notes.changes(limit=2, include=parts).changes, include)
     saw(notes.find, "none")
     saw(notes.get, "none")
     saw(lambda: [notes.exists("none"), notes.exists("d001")])

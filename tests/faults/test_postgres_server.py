@@ -298,7 +298,7 @@ def test_database_level_settings_do_not_change_behaviour(
         ids = [f"{number:02}" for number in range(16)]
         assert write_each(operations, SLUG, ids) == {"written": 16}
         assert [each.id for each in operations.perform(ScanDocuments(**at(SLUG)._asdict())).items] == ids
-        [found] = operations.perform(GetDocuments(**at(SLUG)._asdict(), ids=["03"], include=["vector"]))  # type: ignore[list-item]
+        [found] = operations.perform(GetDocuments(**at(SLUG)._asdict(), ids=["03"], include=["vector"]))
         assert found.vector is not None
         assert found.vector.tolist() == document("03")["vector"]
         tenant = operations.perform(GetTenant(tenant=SLUG))

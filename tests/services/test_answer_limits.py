@@ -73,6 +73,17 @@ def scan_gives_everything_in_shorter_pages(found: Any) -> None:
         assert seen == IDS
 
 
+def chosen_fields_count_without_the_rest(found: Any) -> None:
+    found.update({"long": "x" * 2_000}, ids=IDS)
+    assert [each.metadata for each in found.get_many(IDS, include=["metadata.n"])] == [{"n": 1}] * len(IDS)
+    assert len(found.scan(limit=20, include=["metadata.n"])) == len(IDS)
+    assert len(found.search(vector_of("d07"), top_k=20, include=["metadata.n"])) == len(IDS)
+    assert len(found.changes(limit=20, include=["metadata.n"]).changes) == len(IDS)
+    with pytest.raises(InvalidArgument, match=r"^ids: selects more"):
+        found.get_many(IDS, include=["metadata.n", "metadata.long"])
+    found.update({"long": None}, ids=IDS)
+
+
 def changes_give_everything_in_shorter_pages(found: Any) -> None:
     page = found.changes(limit=20)
     seen = [each.id for each in page.changes]
@@ -102,6 +113,7 @@ LIMITS: list[Callable[[Any], None]] = [
     get_names_the_ids,
     search_names_top_k,
     scan_gives_everything_in_shorter_pages,
+    chosen_fields_count_without_the_rest,
     changes_give_everything_in_shorter_pages,
     filters_time_out_and_change_nothing,
 ]

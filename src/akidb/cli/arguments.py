@@ -22,7 +22,8 @@ FilterOption = Annotated[
     str | None, typer.Option("--filter", metavar="JSON", help='For example \'{"year": {"$gte": 2020}}\'.')
 ]
 Parts = Annotated[
-    str | None, typer.Option("--include", metavar="PARTS", help="For example text,metadata,vector.")
+    str | None,
+    typer.Option("--include", metavar="PARTS", help="For example text,metadata,vector or metadata.year."),
 ]
 Vectors = Annotated[bool, typer.Option("--vectors", help="Include the vectors.")]
 

@@ -19,6 +19,7 @@ from akidb.cli.output import counted, write_bytes
 from akidb.cli.session import Session, command, confirm, group
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Include
 from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.parts import check_include
 from akidb.operations.collections import GetCollection
 from akidb.operations.documents import (
     CountDocuments,
@@ -203,17 +204,22 @@ def count(session: Session, path: CollectionArgument, *, filter: FilterOption = 
 
 @command(app, "export")
 def export(
-    session: Session, path: CollectionArgument, *, filter: FilterOption = None, vectors: Vectors = False
+    session: Session,
+    path: CollectionArgument,
+    *,
+    filter: FilterOption = None,
+    include: Parts = None,
+    vectors: Vectors = False,
 ) -> None:
     """Print documents as JSON lines, in the format of `import`."""
     from akidb.cli.importing import patiently
     from akidb.ports import wire
 
     target, chosen, cursor = collection_path(path), parse_object(filter, "filter"), None
-    include = _include(vectors=vectors)
+    parts = _include(include, vectors=vectors)
     while True:
         request = ScanDocuments(
-            **target._asdict(), filter=chosen, include=include, limit=MAX_PAGE_LIMIT, cursor=cursor
+            **target._asdict(), filter=chosen, include=parts, limit=MAX_PAGE_LIMIT, cursor=cursor
         )
         page = patiently(partial(session.operations.perform, request))
         write_bytes(b"".join(wire.encode(document) + b"\n" for document in page.items))
@@ -228,14 +234,15 @@ def _needed(ids: list[str] | None) -> list[str]:
     return ids
 
 
-def _include(include: str | None = None, *, vectors: bool = False) -> frozenset[Include]:
-    parts: frozenset[Include] = DEFAULT_INCLUDE
+def _include(include: str | None = None, *, vectors: bool = False) -> frozenset[str]:
+    parts: frozenset[str] = DEFAULT_INCLUDE
     if include is not None:
         from akidb.operations.text import parsers
 
-        parts = parsers(ScanDocuments)["include"](include, "include")
+        parts = check_include(parsers(ScanDocuments)["include"](include, "include"))
     return parts | {Include.VECTOR} if vectors else parts
 
 
-def _columns(include: frozenset[Include]) -> tuple[str, ...]:
-    return ("id", *(str(part) for part in Include if part in include))
+def _columns(include: frozenset[str]) -> tuple[str, ...]:
+    parts = {part.partition(".")[0] for part in include}
+    return ("id", *(str(part) for part in Include if part in parts))

@@ -12,19 +12,17 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 import numpy as np
 import sqlalchemy as sa
 
 from akidb.documents.checksums import damaged, damaged_deletion, is_sound, is_sound_deletion
 from akidb.documents.tables import Tables
 from akidb.domain.changes import ChangeType, DocumentChange, FeedSlice
-from akidb.domain.documents import Include, answer_size
 from akidb.domain.ids import CollectionId
+from akidb.domain.parts import Parts
 from akidb.sql.prepared import Prepared
 
 _LAST = 2**63
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 WIDE_ROWS = 50
 """Rows with contents that PostgreSQL sends at a time."""
@@ -34,11 +32,11 @@ _SINCE = sa.bindparam("since", type_=sa.BigInteger())
 
 
 @cache
-def _rows(tables: Tables, include: frozenset[Include]) -> Prepared:
+def _rows(tables: Tables, *, vectors: bool) -> Prepared:
     """Return the statement for rows written after a sequence, in the order of `checksums.Stored`."""
     documents = tables.documents
-    vector = (Include.VECTOR, "vector_checksum")
-    some = [documents.c[part] if Include.VECTOR in include else sa.null().label(part) for part in vector]
+    vector = ("vector", "vector_checksum")
+    some = [documents.c[part] if vectors else sa.null().label(part) for part in vector]
     return Prepared(
         sa.select(
             *(documents.c.document_key, documents.c.sequence, documents.c.id),
@@ -69,7 +67,7 @@ def read(
     *,
     since: int,
     limit: int,
-    include: AbstractCollection[Include],
+    include: AbstractCollection[str],
     most_bytes: int,
 ) -> FeedSlice[DocumentChange]:
     """Return up to `limit` changes after a sequence, of the collection given by `key`.
@@ -78,9 +76,9 @@ def read(
     that is the first.
     """
     where = {**key, "since": since, "rows": limit + 1}
-    parts = frozenset(include)
+    parts = Parts.of(include)
     deletes = ((_place(row[0]), None, row) for row in _deletions(tables).rows(connection, **where))
-    statement = _rows(tables, parts & {Include.VECTOR})
+    statement = _rows(tables, vectors=parts.vector)
     found: list[DocumentChange] = []
     size = 0
     with closing(statement.stream(connection, at_once=WIDE_ROWS, **where)) as rows:
@@ -98,7 +96,7 @@ def read(
                 raise error
             if deletion is None:
                 change = _upsert(row, parts)
-                size += _size(row, parts)
+                size += parts.size(*row[2:6])
             else:
                 change = DocumentChange(sequence=sequence, type=ChangeType.DELETE, id=deletion[1])
                 size += len(deletion[1])
@@ -113,23 +111,13 @@ def _place(sequence: object) -> int:
     return sequence if type(sequence) is int else _LAST
 
 
-def _size(row: Any, include: AbstractCollection[Include]) -> int:
-    """Return about how many bytes a document takes in an answer."""
-    return answer_size(
-        row[2],
-        row[3] if Include.TEXT in include else None,
-        row[4] if Include.METADATA in include else None,
-        row[5],
-    )
-
-
-def _upsert(row: tuple[Any, ...], include: AbstractCollection[Include]) -> DocumentChange:
+def _upsert(row: tuple[Any, ...], parts: Parts) -> DocumentChange:
     _, sequence, id, text, metadata, vector, _, _ = row
     return DocumentChange(
         sequence=sequence,
         type=ChangeType.UPSERT,
         id=id,
-        text=text if Include.TEXT in include else None,
-        metadata=_decode(metadata) if Include.METADATA in include else None,
+        text=text if parts.text else None,
+        metadata=parts.metadata_of(metadata),
         vector=None if vector is None else np.frombuffer(vector, dtype="<f4"),
     )

@@ -18,8 +18,6 @@ from akidb.domain.documents import (
     MAX_TEXT_BYTES,
     VECTOR_NUMBER_BYTES,
     Document,
-    Include,
-    answer_size,
 )
 from akidb.domain.entities import MAX_DIMENSION
 from akidb.domain.errors import Damaged, NotFound
@@ -33,6 +31,7 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     require,
 )
+from akidb.domain.parts import Parts
 from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, Row, Scanned, Selection
 from akidb.ports.limits import AnswerTooLarge, Deadline
@@ -91,13 +90,14 @@ class SqlDocumentReader:
         )
 
     def get(
-        self, ids: Sequence[str], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+        self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> list[Document]:
-        rows = self._read(self._statements.by_id, ids, include, most_bytes)
+        parts = Parts.of(include)
+        rows = self._read(self._statements.by_id, ids, parts, most_bytes)
         for row in rows:
             if not is_sound(row):
                 raise self._damaged(row)
-        found = {row[2]: self._document(row, include) for row in rows}
+        found = {row[2]: self._document(row, parts) for row in rows}
         return [found[id] for id in ids if id in found]
 
     def scan(
@@ -105,7 +105,7 @@ class SqlDocumentReader:
         *,
         after: str | None,
         filter: Filter | None,
-        include: AbstractCollection[Include],
+        include: AbstractCollection[str],
         limit: int,
         most_bytes: int = ANY_SIZE,
         deadline: Deadline | None = None,
@@ -113,7 +113,8 @@ class SqlDocumentReader:
         found: list[Document] = []
         size = 0
         last = after
-        statement = self._statements.page[Include.VECTOR in include]
+        parts = Parts.of(include)
+        statement = self._statements.page[parts.vector]
         where = {**self._key, "after": after or "", "rows": limit + 1 if filter is None else ANY_SIZE}
         with closing(statement.stream(self._connection, at_once=WIDE_ROWS, **where)) as rows:
             for row in rows:
@@ -122,10 +123,10 @@ class SqlDocumentReader:
                         return Scanned(found, last)
                     raise self._damaged(row)
                 if filter is None or filter.matches(row[2], row[3], _decode(row[4])):
-                    size += _size(row, include)
+                    size += parts.size(*row[2:6])
                     if len(found) == limit or (found and size > most_bytes):
                         return Scanned(found, last)
-                    found.append(self._document(row, include))
+                    found.append(self._document(row, parts))
                 last = row[2]
                 if deadline is not None and deadline.is_over():
                     return Scanned(found, last)
@@ -138,14 +139,15 @@ class SqlDocumentReader:
             return sum(1 for _ in chosen)
 
     def fetch(
-        self, keys: Sequence[int], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+        self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> dict[int, tuple[int, Document | None]]:
-        rows = self._read(self._statements.by_key, keys, include, most_bytes)
-        return {row[0]: (row[1], self._document_or_none(row, include)) for row in rows}
+        parts = Parts.of(include)
+        rows = self._read(self._statements.by_key, keys, parts, most_bytes)
+        return {row[0]: (row[1], self._document_or_none(row, parts)) for row in rows}
 
-    def _document_or_none(self, row: Any, include: AbstractCollection[Include]) -> Document | None:
+    def _document_or_none(self, row: Any, parts: Parts) -> Document | None:
         try:
-            return self._document(row, include) if is_sound(row) else None
+            return self._document(row, parts) if is_sound(row) else None
         except Damaged:
             return None
 
@@ -153,18 +155,18 @@ class SqlDocumentReader:
         self,
         statements: Mapping[bool, Prepared],
         wanted: Sequence[Any],
-        include: AbstractCollection[Include],
+        parts: Parts,
         most_bytes: int,
     ) -> list[Any]:
         """Return the wanted rows. Raises AnswerTooLarge before it has read much more than `most_bytes`."""
-        statement = statements[Include.VECTOR in include]
+        statement = statements[parts.vector]
         if len(wanted) * MAX_ROW_BYTES <= most_bytes:
             return statement.rows(self._connection, **self._key, wanted=wanted)
         found, size = [], 0
         streamed = statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=wanted)
         with closing(streamed) as rows:
             for row in giving_way(rows):
-                size += _size(row, include)
+                size += parts.size(*row[2:6])
                 if size > most_bytes:
                     raise AnswerTooLarge
                 found.append(row)
@@ -181,7 +183,7 @@ class SqlDocumentReader:
         self,
         since: int,
         limit: int,
-        include: AbstractCollection[Include],
+        include: AbstractCollection[str],
         *,
         most_bytes: int = ANY_SIZE,
     ) -> FeedSlice[DocumentChange]:
@@ -233,13 +235,13 @@ class SqlDocumentReader:
                 if matches is None or matches(id, text, _decode(metadata)):
                     yield key, id, size, text, metadata
 
-    def _document(self, row: Any, include: AbstractCollection[Include]) -> Document:
+    def _document(self, row: Any, parts: Parts) -> Document:
         _key, _sequence, id, text, metadata, vector, _, _ = row
         try:
             return Document(
                 id=id,
-                text=text if Include.TEXT in include else None,
-                metadata=_decode(metadata) if Include.METADATA in include else None,
+                text=text if parts.text else None,
+                metadata=parts.metadata_of(metadata),
                 vector=None if vector is None else np.frombuffer(vector, dtype="<f4"),
             )
         except (msgspec.MsgspecError, ValueError):  # of a row without checksums
@@ -247,13 +249,3 @@ class SqlDocumentReader:
 
     def _damaged(self, row: Any) -> Damaged:
         return damaged(row, self.control.collection_id)
-
-
-def _size(row: Any, include: AbstractCollection[Include]) -> int:
-    """Return about how many bytes a document takes in an answer."""
-    return answer_size(
-        row[2],
-        row[3] if Include.TEXT in include else None,
-        row[4] if Include.METADATA in include else None,
-        row[5],
-    )

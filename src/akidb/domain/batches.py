@@ -3,7 +3,7 @@
 Every error is an InvalidArgument with the path, as in `documents[3].text`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,10 @@ from akidb.domain.documents import (
     MAX_TEXT_BYTES,
     DocumentInput,
     DocumentLike,
-    Include,
 )
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import canonical_object
-from akidb.domain.names import MAX_INTEGER, check_text, check_word
+from akidb.domain.names import MAX_INTEGER, check_text
 
 if TYPE_CHECKING:
     from akidb.domain.filters import Filter
@@ -88,15 +87,6 @@ def _metadata(value: object, place: int) -> bytes:
     if value is None:
         return b"{}"
     return canonical_object(value, f"documents[{place}].metadata")
-
-
-def check_include(include: object, field: str = "include") -> frozenset[Include]:
-    """Check the parts of each document to return."""
-    if type(include) is frozenset and all(type(part) is Include for part in include):
-        return include
-    if isinstance(include, str) or not isinstance(include, Collection):
-        raise InvalidArgument(field, "must be a list of parts")
-    return frozenset(check_word(Include, part, field) for part in include)
 
 
 def check_filter(value: object, field: str) -> "Filter":

@@ -17,7 +17,6 @@ from akidb.domain.batches import (
     check_batch,
     check_filter,
     check_ids,
-    check_include,
     check_number,
     check_selector,
 )
@@ -30,7 +29,6 @@ from akidb.domain.documents import (
     MAX_TOP_K,
     DocumentInput,
     DocumentLike,
-    Include,
 )
 from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
@@ -57,6 +55,7 @@ from akidb.domain.names import (
     check_word,
     parse_reference,
 )
+from akidb.domain.parts import PATTERN, check_include
 
 if TYPE_CHECKING:
     import numpy as np
@@ -312,9 +311,14 @@ Selector = Annotated[
     FilterLike,
     field(check_selector, "Filter that selects the documents; must not be empty.", wire=dict[str, Any]),
 ]
+Part = Annotated[str, Meta(extra_json_schema={"pattern": PATTERN})]
 Parts = Annotated[
-    AbstractCollection[Include],
-    field(check_include, "Parts of each document to return: text, metadata, vector.", wire=list[Include]),
+    AbstractCollection[str],
+    field(
+        check_include,
+        "Parts of each document to return: text, metadata, vector; metadata.FIELD for a field of metadata.",
+        wire=list[Part],
+    ),
 ]
 Query = Annotated[
     str, text("The text to search for; requires a collection with an embedding model.", MAX_TEXT_BYTES)

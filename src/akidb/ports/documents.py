@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from akidb.domain.changes import DocumentChange, FeedSlice
-from akidb.domain.documents import Document, Include
+from akidb.domain.documents import Document
 from akidb.domain.entities import Collection, Database, Metric, Tenant
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, DatabaseId, StoreId, TenantId
@@ -131,7 +131,7 @@ class DocumentReader(Protocol):
         """Stored responses to requests with idempotency keys."""
 
     def get(
-        self, ids: Sequence[str], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+        self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> list[Document]:
         """Return the documents in the order of `ids`; unknown ids are skipped.
 
@@ -143,7 +143,7 @@ class DocumentReader(Protocol):
         *,
         after: str | None,
         filter: Filter | None,
-        include: AbstractCollection[Include],
+        include: AbstractCollection[str],
         limit: int,
         most_bytes: int = ANY_SIZE,
         deadline: Deadline | None = None,
@@ -161,7 +161,7 @@ class DocumentReader(Protocol):
         """
 
     def fetch(
-        self, keys: Sequence[int], include: AbstractCollection[Include], *, most_bytes: int = ANY_SIZE
+        self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> dict[int, tuple[int, Document | None]]:
         """Return the row's sequence and the document by document key; None for a damaged document.
 
@@ -175,7 +175,7 @@ class DocumentReader(Protocol):
         self,
         since: int,
         limit: int,
-        include: AbstractCollection[Include],
+        include: AbstractCollection[str],
         *,
         most_bytes: int = ANY_SIZE,
     ) -> FeedSlice[DocumentChange]:

@@ -7,12 +7,12 @@ polling. A waiting reader is not counted as a running operation: closing does no
 import threading
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Collection as AbstractCollection
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from akidb.domain import changes
 from akidb.domain.changes import ChangePage, DocumentChange, FeedSlice, FeedState, MetadataChange
-from akidb.domain.documents import Include
 from akidb.domain.entities import Scope
 from akidb.domain.errors import NotFound
 from akidb.domain.ids import TenantId
@@ -113,7 +113,7 @@ class ChangeService:
 
     @on_collection(ask.GetCollectionChanges)
     def of_collection(self, scope: Scope, asked: ask.GetCollectionChanges) -> Watch[DocumentChange]:
-        parts = frozenset(asked.include)
+        parts = asked.include
         return Watch(
             self,
             scope.tenant.tenant_id,
@@ -129,7 +129,7 @@ class ChangeService:
         )
 
     def _read_collection(
-        self, scope: Scope, since: int, feed: str | None, limit: int, include: frozenset[Include]
+        self, scope: Scope, since: int, feed: str | None, limit: int, include: AbstractCollection[str]
     ) -> ChangePage[DocumentChange]:
         with self._stores.existing(scope.tenant.tenant_id) as store:
             if store is None:

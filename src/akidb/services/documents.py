@@ -1,6 +1,7 @@
 """Documents: upsert, read, delete and search, within the tenant's limits."""
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection as AbstractCollection
 from contextlib import contextmanager
 from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,6 @@ from akidb.domain import cursors
 from akidb.domain.documents import (
     MAX_TRUNCATED_IDS,
     Document,
-    Include,
     Match,
     Page,
     SearchResult,
@@ -129,7 +129,7 @@ class DocumentService:
             if reader is None:
                 return []
             try:
-                return reader.get(list(asked.ids), frozenset(asked.include), most_bytes=most_bytes)
+                return reader.get(list(asked.ids), asked.include, most_bytes=most_bytes)
             except AnswerTooLarge:
                 raise self._too_large("ids", "fewer ids") from None
 
@@ -145,7 +145,7 @@ class DocumentService:
                 found, position = reader.scan(
                     after=after,
                     filter=filter,
-                    include=frozenset(asked.include),
+                    include=asked.include,
                     limit=asked.limit,
                     most_bytes=self._limits.max_bytes,
                     deadline=self._limits.deadline(filter),
@@ -174,7 +174,7 @@ class DocumentService:
             asked.ef_search,
             self._limits.deadline(filter),
         )
-        found = self._search(scope, query, frozenset(asked.include))
+        found = self._search(scope, query, asked.include)
         if truncated:
             found = replace(found, statistics=replace(found.statistics, query_truncated=True))
         return found
@@ -189,7 +189,7 @@ class DocumentService:
         found = self._embeddings.embed_for(collection, [asked.text], "query")
         return found.vectors[0], found.truncated[0]
 
-    def _search(self, scope: Scope, query: VectorQuery, include: frozenset[Include]) -> SearchResult:
+    def _search(self, scope: Scope, query: VectorQuery, include: AbstractCollection[str]) -> SearchResult:
         """Query the index, then fetch the rows; retry if a row changed in between.
 
         The index may contain rows newer than this reader's snapshot.

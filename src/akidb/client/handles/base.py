@@ -1,7 +1,7 @@
 """Shared by the handles: attributes of the entity, optional results, iteration over all pages."""
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from typing import Any, Generic, Literal, Never, NoReturn, TypeVar
+from typing import Any, Generic, Never, NoReturn, TypeVar
 
 from msgspec import UNSET
 
@@ -10,12 +10,13 @@ from akidb.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from akidb.domain.errors import shown as shown_in_error
 from akidb.domain.ids import EntityId
 from akidb.domain.json import canonical
+from akidb.domain.parts import check_include
 from akidb.operations.declare import OPERATIONS, Operations, Request
 
 T = TypeVar("T")
 
-IncludeLike = Collection[Include | Literal["text", "metadata", "vector"]]
-"""The document fields to return, as members of `Include` or by name."""
+IncludeLike = Collection[Include | str]
+"""The parts of a document to return: `text`, `metadata`, `vector`, or `metadata.FIELD` for a field of it."""
 
 
 class Field(Generic[T]):
@@ -120,9 +121,6 @@ def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
             return
 
 
-def parts(include: IncludeLike) -> frozenset[Include]:
-    """Parse `include`. Raises InvalidArgument for anything but fields of a document."""
-    try:
-        return frozenset(map(Include, include))
-    except (ValueError, TypeError):
-        raise InvalidArgument("include", "must be a list of text, metadata and vector") from None
+def parts(include: IncludeLike) -> frozenset[str]:
+    """Parse `include`. Raises InvalidArgument for anything but parts of a document."""
+    return check_include(include)

@@ -185,7 +185,8 @@ class CollectionHandle(Bound):
 
     The methods operate on documents; to change, delete or restore the collection itself, use
     `database.collections`. Vectors are lists or arrays; returned vectors are float32 arrays of shape
-    `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned.
+    `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned; `metadata.FIELD`
+    selects a field of the metadata, named as in filters.
     """
 
     __slots__ = ("_entity", "_where")

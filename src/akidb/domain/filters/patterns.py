@@ -4,9 +4,9 @@ A text is matched in one call, which no deadline interrupts: the size of the pro
 """
 
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Never, Protocol
 
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import InvalidArgument, Unavailable
 
 MAX_PATTERNS: Final = 16
 """Maximum number of regular expressions in a filter."""
@@ -31,8 +31,10 @@ class Pattern(Protocol):
 
 def compiled(pattern: str) -> Pattern:
     """Compile a pattern. Raises ValueError with the reason."""
-    import re2
-
+    try:
+        import re2
+    except ModuleNotFoundError:
+        return _Uncompiled()
     try:
         found: Pattern = re2.compile(pattern, _options())
     except re2.error as error:
@@ -47,6 +49,15 @@ def program_size(pattern: str, path: str) -> int:
         return compiled(pattern).programsize
     except ValueError as error:
         raise InvalidArgument(path, f"must be a regular expression in the syntax of RE2: {error}") from None
+
+
+class _Uncompiled:
+    """Stands for a pattern in an HTTP client without RE2, whose server checks it."""
+
+    programsize = 0
+
+    def search(self, _text: str) -> Never:
+        raise Unavailable("$regex needs the package google-re2")
 
 
 @cache
