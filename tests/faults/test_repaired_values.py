@@ -1,6 +1,7 @@
 """`akidb doctor --repair` of values that are beside the truth: sound documents stay, and can be used."""
 
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from fault_tools import add_tenant, at, document, documents, opened, unsound
 
 from akidb.deployment.local import METADATA_NAME
 from akidb.domain.documents import Include
-from akidb.domain.errors import Damaged
+from akidb.domain.errors import Damaged, Unavailable
+from akidb.operations.archives import CreateBackup
 from akidb.operations.changes import GetCollectionChanges
 from akidb.operations.collections import GetCollection
 from akidb.operations.documents import (
@@ -144,6 +146,33 @@ def test_numbers_of_collection_follow_from_its_rows(values: str, directory: Path
     assert repair(directory) == ["rebuild"]
     assert kinds(directory) == []
     is_whole(directory)
+
+
+def test_sizes_whose_sum_is_beyond_all_numbers_are_computed_anew(directory: Path) -> None:
+    execute(store_of(directory), "UPDATE documents SET size_bytes = 4611686018427387904")
+    with opened(directory) as operations:
+        assert "5 documents are charged for another size" in str(unsound(operations))
+    assert repair(directory) == ["rebuild"]
+    is_whole(directory)
+
+
+@pytest.mark.parametrize("values", ["sequence = 1", "dimension = 4611686018427387904"])
+def test_use_of_damaged_numbers_names_the_collection(values: str, directory: Path) -> None:
+    execute(store_of(directory), f"UPDATE collections SET {values} WHERE collection_key = 1")
+    with opened(directory) as operations:
+        collection_id = operations.perform(GetCollection(**C)).collection_id
+        refused = 0
+        for request, ends in (
+            (UpsertDocuments(**C, documents=[document("new")]), {}),
+            (SearchDocuments(**C, vector=document("x2")["vector"], top_k=1), {}),
+            (CreateBackup(), {"sink": BytesIO()}),
+        ):
+            try:
+                operations.perform(request, **ends)
+            except Unavailable as error:
+                refused += 1
+                assert str(collection_id) in error.message  # noqa: PT017
+        assert refused == 1
 
 
 def test_version_ahead_of_metadata_is_written_anew(directory: Path) -> None:

@@ -23,6 +23,8 @@ from akidb.sql.database import SqlDatabase
 from akidb.sql.integrity import check_integrity
 from akidb.sql.telemetry import observed
 
+MAX_SIZE_BYTES = 2**40
+"""More than any document takes."""
 MAX_NAMED = 100
 """Damaged documents of a store that a check names."""
 
@@ -251,6 +253,8 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
         tombstones.c.collection_key == collections.c.collection_key, *tables.own(tombstones)
     )
     deleted = sa.func.coalesce(last_deletion.correlate(collections).scalar_subquery(), 0)
+    # Wrong sizes are named by themselves; a sum of them may be beyond what the database can compute.
+    size = sa.case((documents.c.size_bytes.between(0, MAX_SIZE_BYTES), documents.c.size_bytes), else_=0)
     misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * collections.c.dimension, 1), else_=0)
     return (
         sa.select(
@@ -261,7 +265,7 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
             collections.c.tombstone_floor,
             deleted.label("deleted"),
             sa.func.count(documents.c.document_key).label("documents"),
-            sa.cast(sa.func.coalesce(sa.func.sum(documents.c.size_bytes), 0), sa.BigInteger).label("bytes"),
+            sa.cast(sa.func.coalesce(sa.func.sum(size), 0), sa.BigInteger).label("bytes"),
             sa.func.coalesce(sa.func.max(documents.c.sequence), 0).label("newest"),
             sa.func.coalesce(sa.func.sum(misshapen), 0).label("misshapen"),
         )

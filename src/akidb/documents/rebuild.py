@@ -225,10 +225,10 @@ def rebuild(path: Path, tenant: Tenant, collections: Pairs) -> None:
         driver = driver_of(connection)
         # Triggers count them. SQLite does not look for NULL in a column that must not have it.
         driver.execute("UPDATE remembered_answers SET answer = x'' WHERE typeof(answer) != 'blob'")
-        _write_control(driver, tenant)  # first: triggers of the other tables update it
         driver.execute(
             f"UPDATE documents SET size_bytes = {_SIZE} WHERE {_READABLE} AND size_bytes IS NOT {_SIZE}"  # noqa: S608
         )
+        _write_control(driver, tenant)  # before the rest: triggers of other tables update it
         for *answer, row in driver.execute(
             "SELECT scope, key, fingerprint, answer, checksum, rowid FROM remembered_answers"
         ).fetchall():
