@@ -1,5 +1,6 @@
 """Commands where something usual is missing: a home directory, a temporary one, room for messages."""
 
+import json
 import os
 import re
 import subprocess
@@ -118,3 +119,29 @@ def test_settings_file_may_begin_with_a_byte_order_mark() -> None:
     Path("akidb.toml").write_bytes(b'\xef\xbb\xbf[akidb]\nurl = "d"\n')
     assert run("tenant", "create", "A").returncode == 0
     assert Path("d").is_dir()
+
+
+def test_directory_need_not_be_utf_8(tmp_path: Path) -> None:
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    assert run("--data", place, "tenant", "create", "A").returncode == 0
+    for words in (("backup", f"{place}/b"), ("settings",)):
+        done = run("--data", place, "--json", *words)
+        assert (done.returncode, r"caf\\udce9" in done.stdout) == (0, True)
+    with subprocess.Popen(
+        [*AKIDB, "--data", place, "serve", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "AKIDB_LOG_FORMAT": "json"},
+    ) as server:
+        assert server.stderr is not None
+        assert json.loads(server.stderr.readline())["socket"] == f"{place}/akidb.sock"
+        listed = run("--data", place, "tenant", "list")
+        server.terminate()
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
+def test_failure_to_serve_is_logged_as_json(tmp_path: Path) -> None:
+    done = run("--data", str(tmp_path), "serve", "--host", "192.0.2.1", AKIDB_LOG_FORMAT="json")
+    [line] = done.stderr.splitlines()
+    logged = json.loads(line)
+    assert (done.returncode, logged["level"], logged["code"]) == (2, "error", "invalid_argument")

@@ -15,6 +15,10 @@ from typing import Any
 
 import msgspec
 
+from akidb.domain.errors import AkiDBError
+from akidb.observe.logs import logger
+
+_logger = logger("akidb.api")
 _LOGGERS = {"akidb": None, "uvicorn.error": logging.WARNING, "opentelemetry": logging.WARNING}
 """The logged loggers and their minimum levels; None: the configured level."""
 
@@ -47,7 +51,11 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
-        return msgspec.json.encode(self.fields(record)).decode()
+        fields = self.fields(record)
+        try:
+            return msgspec.json.encode(fields).decode()
+        except UnicodeEncodeError:  # the path of a directory need not be UTF-8
+            return json.dumps(fields)
 
 
 class TextFormatter(_Formatter):
@@ -81,6 +89,12 @@ def _described(error: BaseException, *, messages: bool) -> str:
     return "\nwhich led to\n".join(reversed(chain))
 
 
+def log_failure(error: AkiDBError) -> None:
+    """Log why a server could not start, or ended, as a JSON object on standard error."""
+    with logging_to_stderr("error", "json"):
+        _logger.error(error.message, extra={"fields": {"code": error.code}})
+
+
 @contextmanager
 def logging_to_stderr(level: str, form: str = "text") -> Iterator[None]:
     """Log at this level and above while the server runs, as `text` or `json`.
@@ -90,15 +104,15 @@ def logging_to_stderr(level: str, form: str = "text") -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     kind = JsonFormatter if form == "json" else TextFormatter
     handler.setFormatter(kind(messages=level == "debug"))
-    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, _LOGGERS)]
-    for logger, _, _ in before:
-        logger.addHandler(handler)
-        logger.propagate = False
-        logger.setLevel(_LOGGERS[logger.name] or level.upper())
+    before = [(each, each.level, each.propagate) for each in map(logging.getLogger, _LOGGERS)]
+    for each, _, _ in before:
+        each.addHandler(handler)
+        each.propagate = False
+        each.setLevel(_LOGGERS[each.name] or level.upper())
     try:
         yield
     finally:
-        for logger, previous, propagate in before:
-            logger.removeHandler(handler)
-            logger.setLevel(previous)
-            logger.propagate = propagate
+        for each, previous, propagate in before:
+            each.removeHandler(handler)
+            each.setLevel(previous)
+            each.propagate = propagate

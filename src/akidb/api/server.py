@@ -75,12 +75,12 @@ def serve(
         )
         settings = replace(settings, max_open_stores=stores, wait_seconds=0)  # its clients wait
         limits = replace(LIMITS, connections=connections)
-        operations = patiently(lambda: open_local(target, settings), settings.open_wait_seconds)
-        try:
-            with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
+        with logging_to_stderr(settings.log_level, settings.log_format), _exported(settings):
+            operations = patiently(lambda: open_local(target, settings), settings.open_wait_seconds)
+            try:
                 _serve(operations, settings, limits, tcp, on_listening)
-        finally:
-            operations.close()
+            finally:
+                operations.close()
     finally:
         tcp.close()
 
@@ -108,8 +108,12 @@ def _serve(
         gc.freeze()  # a full collection of what a server begins with takes 100 ms, in which no thread runs
         if unix is not None:
             operations.publish_socket(unix.path)
+        listening = Listening(url_of(tcp), None if unix is None else unix.path)
+        if settings.log_format == "json":  # for those who read it, the log begins here
+            path = None if unix is None else str(unix.path)
+            _logger.info("serving", extra={"fields": {"url": listening.url, "socket": path}})
         if on_listening is not None:
-            on_listening(Listening(url_of(tcp), None if unix is None else unix.path))
+            on_listening(listening)
 
     try:
         server = Server(app, started, unix=unix, keep=operations.keep_published)

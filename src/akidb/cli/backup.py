@@ -11,7 +11,7 @@ import typer
 
 from akidb.cli import tenants
 from akidb.cli.arguments import TenantArgument, naming_options
-from akidb.cli.errors import EXIT_FAILED
+from akidb.cli.errors import EXIT_FAILED, encodable
 from akidb.cli.output import counted, flush_output
 from akidb.cli.session import Session, command
 from akidb.domain.archives import BackupReport, ByteSink, ByteSource, ImportConflict
@@ -165,7 +165,7 @@ def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator
         raise
     seconds, size = round(time.perf_counter() - began, 3), Path(file).stat().st_size
     session.out.done(
-        {"file": file, "bytes": size, "seconds": seconds},
+        {"file": encodable(file), "bytes": size, "seconds": seconds},
         f"{verb} to {file}, {size / 1e6:,.1f} MB in {seconds:.1f} s",
     )
 

@@ -69,7 +69,7 @@ def problem(error: AkiDBError) -> dict[str, Any]:
         "title": error.title,
         "detail": detail(error),
         "code": error.code,
-        **{name: _encodable(value) for name, value in error.fields.items()},
+        **{name: encodable(value) for name, value in error.fields.items()},
     }
 
 
@@ -95,7 +95,7 @@ def unreadable(path: Path | str, error: OSError) -> NoReturn:
     raise InvalidArgument("file", f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """Escape lone surrogates, which a process argument may contain and JSON cannot."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 

@@ -7,20 +7,40 @@ import contextlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import IO
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+_STREAMS = (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY))
+"""How a closed one of the standard streams is replaced, by number: the first two by what cannot be used."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Errors are printed."""
+    _fill_closed_streams()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _fill_closed_streams() -> None:
+    """Put the null device in place of closed standard streams; using standard input or output is an error.
+
+    Otherwise the next file that is opened would become standard output, and be written to by libraries.
+    """
+    for number, (name, flags) in enumerate(_STREAMS):
+        if getattr(sys, name) is not None:
+            continue
+        descriptor = os.open(os.devnull, flags)
+        if descriptor != number:  # it was opened since
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        mode = "r" if number == 0 else "w"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _run(arguments: list[str]) -> int:
@@ -41,8 +61,20 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - top level: print one line, never a traceback
         if _follows_an_interrupt(error):
             return EXIT_INTERRUPTED
-        return _failed(error, json="--json" in arguments)
+        return _failed(_of_output(error), json="--json" in arguments)
     return status if isinstance(status, int) else 0
+
+
+def _of_output(error: Exception) -> Exception:
+    """Return an error that names standard output for one that was raised while the help was printed."""
+    if not isinstance(error, OSError):
+        return error
+    *_, (innermost, _line) = traceback.walk_tb(error.__traceback__)
+    if not innermost.f_globals["__name__"].startswith("typer."):
+        return error
+    from akidb.domain.errors import Unavailable
+
+    return Unavailable(f"standard output cannot be written: {error.strerror}")
 
 
 def _flush() -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from akidb.cli.errors import encodable
 from akidb.cli.session import Session, command, masked
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def settings(session: Session) -> None:
 def _shown(name: str, in_force: "Settings") -> object:
     """Return a value as it is in force, with any password masked."""
     if name == "models_dir":
-        return str(in_force.models_path)
+        return encodable(str(in_force.models_path))
     value = getattr(in_force, name)
-    return masked(value) if isinstance(value, str) else value
+    return encodable(masked(value)) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -85,7 +85,9 @@ def _name_of_open(file: object) -> str:
     Raises InvalidArgument(`file`) for a closed one.
     """
     found = getattr(file, "name", None)
-    if isinstance(found, str | bytes | os.PathLike):
+    if isinstance(found, int) and found in _STREAMS:
+        name = _STREAMS[found]
+    elif isinstance(found, str | bytes | os.PathLike):
         name = os.fsdecode(found)
         name = _STREAMS.get(name, name)
     else:
@@ -95,7 +97,11 @@ def _name_of_open(file: object) -> str:
     return name
 
 
-_STREAMS = {"<stdout>": "standard output", "<stdin>": "standard input"}
+_STREAMS: Mapping[str | int, str] = {
+    **dict.fromkeys(("<stdin>", 0), "standard input"),
+    **dict.fromkeys(("<stdout>", 1), "standard output"),
+}
+"""What errors call a stream, by the names that Python gives it."""
 
 
 class _Sink:

@@ -1,6 +1,7 @@
 """Single-process ownership of a data directory: it is locked, and a note in it names the holder."""
 
 import fcntl
+import json
 import os
 import stat
 import sys
@@ -183,7 +184,8 @@ class OwnerLock:
         self._note = os.open(LOCK_NAME, flags, 0o600, dir_fd=self._directory)
 
     def _write(self) -> None:
-        body = msgspec.json.encode(self._holder)
+        # The standard library's JSON, since a path need not be valid UTF-8.
+        body = json.dumps(msgspec.to_builtins(self._holder)).encode()
         os.ftruncate(self._note, 0)
         os.pwrite(self._note, body, 0)
 
@@ -216,8 +218,8 @@ def _read_holder(directory: Path) -> _Holder:
     except OSError:  # removed
         return unknown
     try:
-        return msgspec.json.decode(os.pread(descriptor, 65536, 0), type=_Holder)
-    except (msgspec.MsgspecError, OSError):  # the holder is writing it right now
+        return msgspec.convert(json.loads(os.pread(descriptor, 65536, 0)), _Holder)
+    except (ValueError, RecursionError, OSError):  # the holder is writing it right now
         return unknown
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from akidb.documents.tables import FILE
 from akidb.domain.errors import InvalidArgument
 from akidb.sql import migrations
+from akidb.sql.application_id import TENANT
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
@@ -204,3 +205,4 @@ def go(file: SqliteFile, target: int, copies: SchemaBackups | None = None) -> No
         for statement in statements:
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"PRAGMA user_version = {target}")
+        connection.exec_driver_sql(f"PRAGMA application_id = {TENANT.application_id}")

@@ -145,7 +145,7 @@ class IdGenerator:
 
     def _next(self) -> int:
         with self._lock:
-            ms = self._unix_ms()
+            ms = max(0, self._unix_ms())  # UUID v7 has no time before 1970
             if ms > self._last_ms:
                 # The top bit starts at zero, to leave room for increments.
                 self._last_ms, self._last_tail = ms, self._random_bits(73)

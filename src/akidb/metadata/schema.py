@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql import migrations
+from akidb.sql.application_id import METADATA
 from akidb.sql.database import SqlDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
@@ -70,3 +71,5 @@ def go(database: SqlDatabase, target: str, copies: SchemaBackups | None = None) 
         copies.take(database, found)
     with database.migration() as connection:
         migrations.go(connection, _MIGRATIONS, target)
+        if isinstance(database, SqliteFile):
+            connection.exec_driver_sql(f"PRAGMA application_id = {METADATA.application_id}")

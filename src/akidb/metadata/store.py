@@ -27,6 +27,7 @@ from akidb.observe.context import said
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.metadata import MetadataTransaction
 from akidb.sql.answers import SqlAnswers, limit_bytes
+from akidb.sql.application_id import METADATA, require_own
 from akidb.sql.archive_image import image_of
 from akidb.sql.database import SqlDatabase
 from akidb.sql.errors import translated, violated
@@ -217,6 +218,7 @@ class SqliteMetadataStore(SqlMetadataStore):
             empty = not path.exists() or path.stat().st_size == 0
             if empty and expected:
                 raise schema.lost(path.name)
+            require_own(path, METADATA)
             if not path.exists():
                 create_file(path)
         self._file = SqliteFile(path, synchronous=synchronous, kind="metadata", room=room, within=within)

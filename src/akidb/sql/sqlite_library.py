@@ -3,6 +3,7 @@
 Only `sqlite.py` opens live files: closing any other descriptor of one would drop SQLite's locks on it.
 """
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ class _Target(threading.local):
 _target = _Target()
 
 
+def uri(path: Path, options: str) -> str:
+    """Return the URI of a file for SQLite. A path need not be valid UTF-8."""
+    return f"file:{quote(os.fsencode(path.absolute()))}?{options}"
+
+
 def connect(path: Path, synchronous: str) -> sa.Connection:
     """Return a new connection to an existing file.
 
@@ -52,7 +58,7 @@ def _opened() -> Any:
     if library.sqlite_version_info < MINIMUM_VERSION:
         raise Unavailable(f"SQLite {library.sqlite_version} is too old: 3.37 or later is needed")
     connection = library.connect(
-        f"file:{quote(str(_target.path.absolute()))}?mode=rw",
+        uri(_target.path, "mode=rw"),
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,

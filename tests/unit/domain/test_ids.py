@@ -168,6 +168,13 @@ def test_generated_ids_contain_time_version_and_variant(milliseconds: int, rando
     assert (made >> 62) & 0b11 == 0b10
 
 
+def test_ids_of_a_clock_before_1970_sort_by_creation() -> None:
+    generator = IdGenerator(lambda: -5_000, Random(7).getrandbits)
+    made = [generator.new(TenantId) for _ in range(100)]
+    assert sorted(made, key=lambda each: each.raw) == made
+    assert {each.raw[:6] for each in made} == {bytes(6)}
+
+
 def test_generator_returns_requested_type(generator: IdGenerator) -> None:
     assert [type(generator.new(kind)) for kind in KINDS] == list(KINDS)
 
