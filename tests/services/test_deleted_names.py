@@ -1,5 +1,6 @@
 """Names, slugs and external IDs of deleted entities: errors say who has them, until when, and the way out."""
 
+import io
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import pytest
 
 import akidb
 from akidb.domain.errors import AlreadyExists
+from akidb.operations.archives import CopyTenant, ExportTenant, ImportTenant
 from akidb.operations.collections import CreateCollection, DeleteCollection, PurgeCollection
 from akidb.operations.databases import CreateDatabase, DeleteDatabase, PurgeDatabase, UpdateDatabase
 from akidb.operations.tenants import (
@@ -59,6 +61,14 @@ CASES = {
         CreateTenant(name="x", slug="taken"),
         DeleteTenant(tenant="taken"),
         UpdateTenant(tenant="t", slug="taken"),
+        PurgeTenant(tenant="taken"),
+    ),
+    "slug of a copy": Case(
+        "tenant",
+        "slug",
+        CreateTenant(name="x", slug="taken"),
+        DeleteTenant(tenant="taken"),
+        CopyTenant(tenant="t", slug="taken"),
         PurgeTenant(tenant="taken"),
     ),
     "database": Case(
@@ -156,3 +166,35 @@ def test_conflicts_show_metadata_as_json_of_bounded_length(place: Path | str) ->
         assert len(error.message) < 600
         assert str(error.fields["value"]).startswith('{"a": ["ä"')
         assert len(error.fields["value"]) < 300
+
+
+def test_import_says_that_a_deleted_tenant_is_in_its_way(world: World) -> None:
+    perform = world.ops.perform
+    for slug in ("t", "taken"):
+        perform(CreateTenant(name=slug, slug=slug, external_id=f"x-{slug}"))
+    archive = io.BytesIO()
+    perform(ExportTenant(tenant="t"), sink=archive)
+
+    def take_in(**fields: Any) -> Any:
+        return perform(ImportTenant(**fields), source=io.BytesIO(archive.getvalue()))
+
+    with pytest.raises(AlreadyExists) as living:
+        take_in(new_ids=True, slug="taken")
+    assert "deleted_at" not in living.value.fields
+    for slug in ("t", "taken"):
+        perform(DeleteTenant(tenant=slug))
+    for field, value, way_out, fields in (
+        ("tenant_id", None, "use new_ids", {}),
+        ("slug", "taken", "another slug", {"new_ids": True, "slug": "taken"}),
+        ("external_id", "x-t", "another external_id", {"new_ids": True, "slug": "free"}),
+    ):
+        with pytest.raises(AlreadyExists, match=f"a deleted tenant .* not before .*{way_out}") as caught:
+            take_in(**fields)
+        assert caught.value.fields["field"] == field
+        assert value in {None, caught.value.fields["value"]}
+        assert set(caught.value.fields) == {"entity", "field", "value", "id", "deleted_at", "purge_at"}
+    with pytest.raises(AlreadyExists) as several:
+        take_in()
+    assert "more conflicts" in several.value.__notes__[0]
+    perform(PurgeTenant(tenant="t"))
+    assert take_in(new_ids=True).tenant.slug == "t"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from akidb.domain.entities import Scope
+from akidb.domain.errors import AlreadyExists
 from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import require
 from akidb.observe.operations import Running
@@ -164,7 +165,10 @@ class Dispatcher:
         """Call a handler that makes no metadata change, or manages its own transactions."""
         row, call, kind, _ = handler
         if kind == "own":
-            return call(request, **ends)
+            try:
+                return call(request, **ends)
+            except AlreadyExists as error:
+                raise self._transactions.explained(error, request) from None
         if kind == "collection":
             return call(self._scope(row, request), request)
         with self._metadata.read() as tx:

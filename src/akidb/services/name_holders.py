@@ -8,6 +8,7 @@ from typing import Any
 
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import AkiDBError, AlreadyExists
+from akidb.domain.ids import TenantId
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 
 Entity = Tenant | Database | Collection
@@ -28,7 +29,10 @@ def explained(
         return error
     if holder is None or holder.deleted_at is None:
         return error
-    return held_by_deleted(entity, field, value, holder, None if not swept else retention)
+    found = held_by_deleted(entity, field, value, holder, None if not swept else retention)
+    for note in getattr(error, "__notes__", ()):
+        found.add_note(note)
+    return found
 
 
 def held_by_deleted(
@@ -40,12 +44,15 @@ def held_by_deleted(
     purge_at = None if retention is None else deleted_at + retention
     until = "" if purge_at is None else f", not before {_shown(purge_at)}"
     id = str(getattr(holder, f"{entity}_id"))
+    way_out = f"restore or purge {entity} {id}, or take another {field}"
+    if field == f"{entity}_id":  # of an archive
+        way_out = f"restore {entity} {id}, or use new_ids"
     error = AlreadyExists(
         entity,
         field,
         value,
         message=f"a deleted {entity} has the {field} {value!r}: it was deleted {_shown(deleted_at)}, and"
-        f" keeps it until it is purged{until}; restore or purge {entity} {id}, or take another {field}",
+        f" keeps it until it is purged{until}; {way_out}",
     )
     error.fields |= {
         "id": id,
@@ -59,8 +66,8 @@ def _deleted_holder(
     tx: MetadataTransaction, request: Any, entity: str, field: str, value: str
 ) -> Entity | None:
     if entity == "tenant":
-        if field == "slug":
-            return tx.tenants.find(value, deleted=True)
+        if field in {"slug", "tenant_id"}:
+            return tx.tenants.find(value if field == "slug" else TenantId.parse(value), deleted=True)
         if field == "external_id":
             page = tx.tenants.list(status=None, external_id=value, deleted=True, limit=1, cursor=None)
             return page.items[0] if page.items else None

@@ -110,7 +110,11 @@ class Transactions:
         try:
             return self.run(key, row.answer, effect, tenant=getattr(request, "tenant", None))
         except AlreadyExists as error:
-            raise explained(error, self._metadata, request, self._retention) from None
+            raise self.explained(error, request) from None
+
+    def explained(self, error: AlreadyExists, request: Any) -> AlreadyExists:
+        """Return the error for a conflict of a request, which says so if a deleted entity is in its way."""
+        return explained(error, self._metadata, request, self._retention)
 
     def run(
         self,
