@@ -51,6 +51,7 @@ from akidb.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from akidb.domain.extras import needing_extras
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
@@ -164,5 +165,6 @@ if not TYPE_CHECKING:  # would make a type checker accept any name
         if name == "aio":
             return import_module("akidb.aio")
         if name == "metrics":
-            return import_module("akidb.observe.metrics").metrics
+            with needing_extras():
+                return import_module("akidb.observe.metrics").metrics
         raise AttributeError(f"module 'akidb' has no attribute {name!r}")

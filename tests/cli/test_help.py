@@ -60,6 +60,7 @@ embed
 maintain
 migrate schema|v1-to-v2|v2-to-v1
 model info|list|pull
+ready
 restore
 search
 serve

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from akidb.api.request_record import RequestRecord
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.extras import needing_extras
 from akidb.observe import context as request_context
 from akidb.observe.tracing import NAME, mark
 
@@ -52,19 +52,17 @@ class ServerTracing:
 def exported() -> Iterator[None]:
     """Export spans to an OTLP collector over HTTP, configured by OpenTelemetry's environment variables.
 
-    Raises InvalidArgument(`tracing`) if the exporter is not installed. An existing tracer provider is kept.
+    Raises Unavailable if the exporter is not installed. An existing tracer provider is kept.
     Pending spans are sent on exit.
     """
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield
         return
-    try:
+    with needing_extras():
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
-        raise InvalidArgument("tracing", "needs an exporter: pip install 'akidb[tracing]'") from None
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: NAME}))

@@ -14,6 +14,7 @@ import typer
 from akidb.cli.unknown_words import unknown_word
 from akidb.domain import errors
 from akidb.domain.errors import AkiDBError, Internal, InvalidArgument, Unavailable
+from akidb.domain.extras import missing_extra
 
 EXIT_FAILED = 1
 _PACKAGE = Path(__file__).parents[1]
@@ -55,6 +56,8 @@ def as_domain_error(error: Exception) -> AkiDBError:
         return error
     if isinstance(error, typer.TyperException):
         return _of_the_call(error)
+    if isinstance(error, ImportError) and (missing := missing_extra(error)) is not None:
+        return missing
     if isinstance(error, OSError):
         return Unavailable(_of_the_system(error))
     if isinstance(error, MemoryError):

@@ -44,9 +44,11 @@ def _fill_closed_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    import typer
-
     _accept_any_character()
+    try:
+        import typer
+    except ImportError as error:
+        return _without_commands(error)
     try:
         status = _commands()(arguments, prog_name="akidb", standalone_mode=False)
         _flush()
@@ -75,6 +77,13 @@ def _of_output(error: Exception) -> Exception:
     from akidb.domain.errors import Unavailable
 
     return Unavailable(f"standard output cannot be written: {error.strerror}")
+
+
+def _without_commands(error: ImportError) -> int:
+    from akidb.domain.extras import missing_extra
+
+    print(f"error: unavailable: {missing_extra(error) or error}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _flush() -> None:

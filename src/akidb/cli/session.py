@@ -168,9 +168,11 @@ class Session:
 
     def require_store(self) -> None:
         """Raise NotFound if the store does not exist: opening a mistyped directory would create one."""
+        if not isinstance(self.place, Path):
+            return
         from akidb.deployment.local import METADATA_NAME
 
-        if isinstance(self.place, Path) and not (self.place / METADATA_NAME).exists():
+        if not (self.place / METADATA_NAME).exists():
             error = NotFound("store", self.place)
             error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` create one")
             if (source := self.loaded.sources["url"]).name is not None:

@@ -17,6 +17,7 @@ from akidb.cli import (
     maintain,
     migrate,
     models,
+    ready,
     search,
     serve,
     settings,
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 GROUPS = (tenants, databases, collections, documents, users, models, audit, migrate)
-COMMANDS = (demo, serve, search, changes, backup, doctor, maintain, settings, bench)
+COMMANDS = (demo, serve, ready, search, changes, backup, doctor, maintain, settings, bench)
 
 
 @app.callback(invoke_without_command=True)
@@ -49,9 +50,9 @@ def options(
     Data is stored in the directory akidb-data, unless --data, --url, AKIDB_URL or akidb.toml overrides it.
     """
     if version:
-        from importlib.metadata import version as installed
+        from akidb import __version__
 
-        typer.echo(f"akidb {installed('akidb')}")
+        typer.echo(f"akidb {__version__}")
         raise typer.Exit
     context.obj = Shared(url, data, json, wait)
     require_command(context)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.extras import needing_extras
 from akidb.settings import Settings, in_home, load_with_sources
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def connect(
     limits the wait for a server's response.
 
     Raises InvalidArgument for an invalid target or setting, Unavailable when the directory cannot be
-    used or is locked by a process that is not a server.
+    used or is locked by a process that is not a server, or when an extra is missing (the message names it).
     """
     from akidb.client.handles.client import Client
 
@@ -56,12 +57,19 @@ def bind(
 ) -> "Operations":
     """Return the operations for a target, resolved as in `connect`."""
     if target == MEMORY:
-        from akidb.deployment.memory import MemoryOperations
+        with needing_extras():
+            from akidb.deployment.memory import MemoryOperations
 
-        return MemoryOperations(settings)
+            return MemoryOperations(settings)
     where = resolve(target)
     if is_server(where):
         return _remote(where, timeout_seconds, settings.wait_seconds)
+    with needing_extras():
+        return _local(where, settings, timeout_seconds)
+
+
+def _local(where: str | Path, settings: Settings, timeout_seconds: float) -> "Operations":
+    """Open a directory or a database in this process, or connect to the server that has the directory."""
     from akidb.deployment.local import open_local
     from akidb.deployment.owner import DirectoryHeld, patiently
 

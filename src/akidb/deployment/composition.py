@@ -205,7 +205,7 @@ class Runtime:
 
 
 def _tracing(settings: Settings) -> Listener | None:
-    """Return the tracing listener, or None if off. Raises InvalidArgument without OpenTelemetry installed."""
+    """Return the tracing listener, or None if off. Raises Unavailable without OpenTelemetry installed."""
     if settings.tracing == "off":
         return None
     from akidb.observe.tracing import tracing

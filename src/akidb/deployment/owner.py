@@ -107,6 +107,15 @@ def kept_closed(directory: Path) -> Iterator[None]:
         yield
 
 
+def published_socket(directory: Path) -> Path | None:
+    """Return the socket of the server that has the directory open, as the note or the socket itself says.
+
+    The server may have been killed since: then nothing listens there.
+    """
+    socket = _read_holder(directory).socket
+    return None if socket is None else Path(socket)
+
+
 class OwnerLock:
     """The lock of a directory, held from construction until `release`, and the note that names the holder.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from akidb.domain.embedding import ModelInfo
 from akidb.domain.errors import NotFound, Unavailable
+from akidb.domain.extras import needing_extras
 from akidb.domain.migration import Progress
 from akidb.embedding import bert_graph, install
 from akidb.embedding.catalog import CATALOG, TOKENIZER, ModelSpec
@@ -70,7 +71,8 @@ class LocalModels:
         with self._locks[name]:
             if name not in self._loaded:
                 try:
-                    self._loaded[name] = self._open(model)
+                    with needing_extras():
+                        self._loaded[name] = self._open(model)
                 except OSError as error:
                     raise _refused(f"{name} cannot be loaded", error) from error
             return self._loaded[name]
@@ -88,7 +90,8 @@ class LocalModels:
             try:
                 install.install(model, folder, self._source, progress)
                 progress("build", 0, 1)
-                bert_graph.cached(model, folder)
+                with needing_extras():
+                    bert_graph.cached(model, folder)
                 progress("build", 1, 1)
             except OSError as error:
                 raise _refused(f"{name} cannot be installed", error) from error

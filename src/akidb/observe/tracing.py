@@ -7,14 +7,12 @@ import time
 from functools import cache
 from typing import Any
 
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.extras import needing_extras
 from akidb.observe import context as request_context
 from akidb.observe.telemetry import OK, Call, End, Queue, StoreKind
 
-try:
+with needing_extras():
     from opentelemetry import context, trace
-except ImportError:
-    raise InvalidArgument("tracing", "needs OpenTelemetry: pip install 'akidb[tracing]'") from None
 
 NAME = "akidb"
 

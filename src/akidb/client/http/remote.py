@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -52,6 +52,10 @@ class HttpOperations:
                     raise
             sleep(wait_seconds)
 
+    def ready(self) -> None:
+        """Raise Unavailable if the server or its stores do not work; whatever the server raised otherwise."""
+        self._caller.call(_Health, "GET", "/health/ready", safe=True)
+
     def close(self) -> None:
         """Close the connections. Later calls raise Unavailable."""
         self._caller.close()
@@ -89,6 +93,10 @@ class HttpOperations:
 
 def _escaped(value: object) -> str:
     return quote(str(value), safe="")
+
+
+class _Health(msgspec.Struct):
+    status: Literal["ok"]
 
 
 class _Models(msgspec.Struct):

@@ -1,0 +1,43 @@
+"""The extras of the distribution: which installs a module, and the error for one that is not installed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from akidb.domain.errors import Unavailable
+
+_MODULES = {
+    "cli": ("rich", "typer"),
+    "embedded": (
+        *("alembic", "anyascii", "argon2", "onnx", "onnxruntime", "prometheus_client", "sqlalchemy"),
+        "tokenizers",
+    ),
+    "server": ("httptools", "litestar", "uvicorn", "uvloop"),
+    "postgres": ("psycopg",),
+    "tracing": ("opentelemetry",),
+}
+
+EXTRAS: Mapping[str, str] = {module: extra for extra, modules in _MODULES.items() for module in modules}
+"""The extra that installs each module that some installations lack."""
+
+
+def missing_extra(error: ImportError) -> Unavailable | None:
+    """Return the error that names the extra to install, None if a failed import has another reason."""
+    module = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(module)
+    if extra is None or not isinstance(error, ModuleNotFoundError):
+        return None
+    # The distribution `akidb` always has the command line.
+    what = "akidb-client[cli]" if extra == "cli" else f"akidb[{extra}]"
+    text = f"the extra {extra!r} is not installed (no module {module!r}): pip install '{what}'"
+    return Unavailable(text, public=text)
+
+
+@contextmanager
+def needing_extras() -> Iterator[None]:
+    """Raise Unavailable, which names the extra, for an import that fails for want of one."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        raise missing from None
