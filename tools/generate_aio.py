@@ -15,7 +15,7 @@ NAME = "tools/generate_aio.py"
 ROOT = Path(__file__).parents[1]
 HANDLES = ROOT / "src/akidb/client/handles"
 TWINS = ROOT / "src/akidb/aio"
-MODULES = ("client", "tenants", "databases", "collections", "users", "migration")
+MODULES = ("client", "tenants", "databases", "collections", "documents", "users", "migration")
 HANDLE_CLASSES = frozenset(
     {
         "Models",

@@ -16,6 +16,7 @@ from akidb.domain.documents import (
     Include,
     Match,
     SearchStatistics,
+    UpsertMode,
     UpsertResult,
 )
 from akidb.domain.embedding import EmbeddingResult
@@ -62,8 +63,9 @@ from akidb.settings import Settings
 if TYPE_CHECKING:
     import akidb.aio as aio  # noqa: PLR0402 - mypy does not find it as `from akidb import aio`
     from akidb.client.handles.client import Client, Models
-    from akidb.client.handles.collections import CollectionHandle, Collections
+    from akidb.client.handles.collections import Collections
     from akidb.client.handles.databases import DatabaseHandle, Databases
+    from akidb.client.handles.documents import CollectionHandle
     from akidb.client.handles.migration import Migration
     from akidb.client.handles.tenants import TenantHandle, Tenants
     from akidb.client.handles.users import UserHandle, Users
@@ -131,6 +133,7 @@ __all__ = [
     "Tenants",
     "Unauthenticated",
     "Unavailable",
+    "UpsertMode",
     "UpsertResult",
     "Usage",
     "User",
@@ -150,8 +153,9 @@ __all__ = [
 if not TYPE_CHECKING:  # would make a type checker accept any name
     _HANDLES = {
         "client": ("Client", "Models"),
-        "collections": ("CollectionHandle", "Collections"),
+        "collections": ("Collections",),
         "databases": ("DatabaseHandle", "Databases"),
+        "documents": ("CollectionHandle",),
         "migration": ("Migration",),
         "tenants": ("TenantHandle", "Tenants"),
         "users": ("UserHandle", "Users"),

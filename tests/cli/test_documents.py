@@ -107,6 +107,26 @@ def test_exported_json_lines_can_be_imported(akidb: Run, filled: str, tmp_path: 
     assert akidb("document", "export", copy, "--vectors").out == whole.out
 
 
+def test_import_modes(akidb: Run, filled: str, tmp_path: Path) -> None:
+    file = tmp_path / "more.jsonl"
+    file.write_text('{"id": "a", "text": "new"}\n{"id": "d", "text": "new"}\n')
+    refused = akidb("document", "import", filled, file, "--mode", "insert", "--json")
+    assert (refused.status, refused.problem["ids"]) == (4, ["a"])
+    skipped = akidb("document", "import", filled, file, "--mode", "skip")
+    assert skipped.status == 0
+    assert "skipped 1 document already in the collection" in skipped.err
+    assert akidb("document", "get", filled, "a", "--json").json["documents"] == [DOCUMENTS[0]]
+    file.write_text('{"id": "a", "metadata": {"n": 1}}\n{"id": "z", "text": "new"}\n')
+    updated = akidb("document", "import", filled, file, "--mode", "update", "--json").json
+    assert (updated["imported"], updated["skipped"]) == (1, 1)
+    [found] = akidb("document", "get", filled, "a", "--json").json["documents"]
+    assert found == {"id": "a", "text": "vectors live in SQL", "metadata": {"n": 1}}
+    file.write_text('{"id": "a", "text": "x"}\n{"text": "no id"}\n')
+    wrong = akidb("document", "import", filled, file, "--mode", "update", "--json").problem
+    assert (wrong["field"], wrong["line"]) == ("documents[1].id", 2)
+    assert akidb("document", "import", filled, file, "--mode", "replace").status == 2
+
+
 def test_export_prints_chosen_parts(akidb: Run, filled: str) -> None:
     lines = akidb("document", "export", filled, "--include", "metadata.year").out.splitlines()
     assert [json.loads(line) for line in lines] == [

@@ -64,6 +64,22 @@ def documents(db: akidb.Client, saw: Transcript) -> None:
     saw(notes.delete, ["d002"], filter={"n": 1})
 
 
+def modes(db: akidb.Client, saw: Transcript) -> None:
+    """Upserts that insert only, skip or update documents."""
+    notes = made(db, "modes")
+    saw(notes.upsert, some_documents(3), mode="insert")
+    saw(notes.upsert, some_documents(4), mode="insert")
+    saw(notes.upsert, some_documents(5), mode=akidb.UpsertMode.SKIP)
+    saw(notes.upsert, [{"id": "d001", "metadata": {"x": 1}}, {"id": "none", "text": "t"}], mode="update")
+    saw(notes.upsert, [{"id": "d002", "text": "new", "vector": vectors(1, 7)[0]}], mode="update")
+    saw(notes.scan, include=list(akidb.Include))
+    saw(notes.upsert, [{"id": "d001"}], mode="update")
+    saw(notes.upsert, [{"text": "t"}], mode="update")
+    saw(notes.upsert, some_documents(1), mode="replace")
+    saw(notes.upsert, some_documents(1), mode=None)
+    saw(db.tenants.get("modes").usage)
+
+
 def filters() -> Iterator[dict[str, Any]]:
     yield {}
     yield {"n": 3}
@@ -125,4 +141,4 @@ def models(db: akidb.Client, saw: Transcript) -> None:
         saw(db.models.info, name)
 
 
-DOCUMENT_SCENARIOS: list[Scenario] = [documents, search, models]
+DOCUMENT_SCENARIOS: list[Scenario] = [documents, modes, search, models]

@@ -10,7 +10,7 @@ import pytest
 from congruence_deployments import server
 
 import akidb
-from akidb.client.handles import collections, databases, tenants, users
+from akidb.client.handles import collections, databases, documents, tenants, users
 from akidb.client.handles.users import UserHandle
 from akidb.domain.errors import PreconditionFailed
 
@@ -20,7 +20,7 @@ HANDLES: list[type] = [
     databases.Databases,
     databases.DatabaseHandle,
     collections.Collections,
-    collections.CollectionHandle,
+    documents.CollectionHandle,
     users.Users,
     UserHandle,
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from akidb.domain.documents import UpsertResult
+from akidb.domain.documents import UpsertMode, UpsertResult
 from akidb.domain.errors import QuotaExceeded
 from akidb.domain.ids import IdGenerator, TenantId
 from akidb.operations.collections import DeleteCollection, PurgeCollection
@@ -69,7 +69,7 @@ def test_response_stored_by_an_older_version_is_still_returned(world: World) -> 
         [{"id": "a", "vector": VECTOR}], collection, IdGenerator(lambda: 1, lambda _: 1)
     )
     old = UpsertResult(upserted=1, ids=["as it was"])
-    assert KeptIds(checked).decode(wire.encode(old)) == old
+    assert KeptIds(checked.ids, checked.made_at, UpsertMode.UPSERT).decode(wire.encode(old)) == old
 
 
 def refused(ask: Callable[[str], object], most: int) -> int:

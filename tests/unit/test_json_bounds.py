@@ -127,6 +127,12 @@ DOCUMENTS = (
         b'{"documents": [], "documents": []}',
         b'{"documents": [], "more": 1}',
         b'{ "documents" : [ {} , {} ] } ',
+        b'{"mode": "skip", ' + DOCUMENTS[1:],
+        DOCUMENTS[:-1] + b', "mode": "a:[\\u003a{"}',
+        DOCUMENTS[:-1] + b', "mode": {"a": [":"], "b": 1}}',
+        DOCUMENTS[:-1] + b', "mode": {"a": 1, "a": 1}}',
+        DOCUMENTS[:-1] + b', "mode": "\\ud83d"}',
+        b'{"mode": "[", ' + DOCUMENTS.replace(b'"id": "b"', b'"id": "b\\ud83d"')[1:],
         b"\xff" + DOCUMENTS,
         DOCUMENTS.replace(b'"id": "b"', b'"id": "b\\ud83d"'),
         DOCUMENTS.replace(b'"id": "b"', b'"id": "\\ud83d\\ude00", "text": "\\\\ud83d"'),
@@ -138,6 +144,18 @@ DOCUMENTS = (
 def test_pieces_decode_like_the_whole(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_batch, "LARGE_BYTES", 0)
     assert _decoded(decode_bounded, body) == _decoded(decode_strict, body)
+
+
+def test_second_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_batch, "LARGE_BYTES", 0)
+    with pytest.raises(InvalidArgument, match="body: duplicate key"):
+        decode_bounded(b'{"mode": "skip", "documents": [], "mode": "skip"}', BATCH)
+
+
+def test_long_mode_is_refused() -> None:
+    body = b'{"documents": [], "mode": [' + b"[]," * 100_000 + b"0]}"
+    with pytest.raises(InvalidArgument, match="mode: must be at most 1024 bytes as JSON"):
+        decode_bounded(body, BATCH)
 
 
 def _decoded(decode: Any, body: bytes) -> Any:

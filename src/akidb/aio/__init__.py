@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from akidb.aio.client import Client, Models
-from akidb.aio.collections import CollectionHandle, Collections
+from akidb.aio.collections import Collections
 from akidb.aio.databases import DatabaseHandle, Databases
+from akidb.aio.documents import CollectionHandle
 from akidb.aio.migration import Migration
 from akidb.aio.tenants import TenantHandle, Tenants
 from akidb.aio.users import UserHandle, Users

@@ -17,7 +17,7 @@ from akidb.cli.arguments import (
 )
 from akidb.cli.output import counted, write_bytes
 from akidb.cli.session import Session, command, confirm, group
-from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Include
+from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Include, UpsertMode
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.parts import check_include
 from akidb.operations.collections import GetCollection
@@ -48,13 +48,18 @@ def import_file(
         str, typer.Argument(metavar="FILE.jsonl", help="One document per line; - is standard input.")
     ],
     *,
+    mode: Annotated[
+        UpsertMode, typer.Option(help="What to do with documents that exist.")
+    ] = UpsertMode.UPSERT,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept a file without documents.")
     ] = False,
 ) -> None:
     """Import the documents of a file, after validating the whole file.
 
-    Each line is an object with id, text, vector and metadata. A document with an existing id is replaced.
+    Each line is an object with id, text, vector and metadata. A document with an existing id is replaced;
+    with --mode insert it is refused, with skip it is kept; with update only existing documents are written,
+    and keep the parts that are not given.
     """
     from akidb.cli import importing
 
@@ -62,7 +67,7 @@ def import_file(
     collection = session.operations.perform(GetCollection(**target._asdict()))
     with importing.opened(file, None if isinstance(session.place, str) else session.place) as source:
         start = source.tell()
-        count = importing.check(importing.lines(source), collection)
+        count = importing.check(importing.lines(source), collection, mode)
         if not count and not allow_empty:
             # Usually the command before the pipe has failed.
             raise InvalidArgument("file", "contains no documents; use --allow-empty to accept that")
@@ -71,12 +76,13 @@ def import_file(
         with session.out.progress("importing", count, "documents") as advance:
             # Lines appended since have not been validated.
             parts = importing.batches(importing.lines(source, count))
-            written = importing.write(session.operations, target, parts, advance)
+            written = importing.write(session.operations, target, parts, advance, mode)
     seconds = time.perf_counter() - began
     rate = written.documents / seconds if seconds else 0.0
     session.out.done(
         {
             "imported": written.documents,
+            "skipped": count - written.documents,
             "seconds": round(seconds, 3),
             "documents_per_second": round(rate, 1),
             "truncated": written.truncated,
@@ -84,6 +90,9 @@ def import_file(
         },
         f"imported {counted(written.documents, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
     )
+    if written.documents < count:
+        known = "already in" if mode is UpsertMode.SKIP else "not in"
+        session.out.note(f"skipped {counted(count - written.documents, 'document')} {known} the collection")
     if written.truncated:
         session.out.note(_truncation(written))
 

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, TypeVar
 
 from akidb.cli.output import Advance, counted
 from akidb.client.files import not_written, reading
-from akidb.domain.documents import MAX_TRUNCATED_IDS, DocumentInput, DocumentLike
+from akidb.domain.documents import MAX_TRUNCATED_IDS, DocumentInput, DocumentLike, UpsertMode
 from akidb.domain.entities import Collection
 from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited, Unavailable
 from akidb.domain.fields import CollectionPath
@@ -125,19 +125,22 @@ def lines(file: IO[bytes], most: int | None = None) -> Iterator[Line]:
         position += 1
 
 
-def check(found: Iterator[Line], collection: Collection) -> int:
+def check(found: Iterator[Line], collection: Collection, mode: UpsertMode) -> int:
     """Validate every document and return their number.
 
     Raises InvalidArgument with the line number for the first document that the collection would reject.
     """
-    from akidb.services.batches import check_documents
+    from akidb.services.batches import check_document_changes, check_documents
 
     ids = IdGenerator(lambda: 0, lambda _bits: 0)  # for validation only: the service generates the stored IDs
     seen: dict[str, int] = {}
     count = 0
     for number, position, _, document in found:
         with _named(number, position):
-            check_documents([document], collection, ids)
+            if mode is UpsertMode.UPDATE:
+                check_document_changes([document], collection)
+            else:
+                check_documents([document], collection, ids)
             if document.id is not None and (first := seen.setdefault(document.id, number)) != number:
                 raise InvalidArgument("id", f"is already used on line {first}")
         count += 1
@@ -167,6 +170,7 @@ def write(
     path: CollectionPath,
     parts: Iterable[Sequence[DocumentLike]],
     advance: Advance,
+    mode: UpsertMode = UpsertMode.UPSERT,
 ) -> Written:
     """Upsert all parts.
 
@@ -177,9 +181,9 @@ def write(
     try:
         with _interrupted_between_parts() as interrupt_if_asked:
             for part in parts:
-                request = UpsertDocuments(**path._asdict(), documents=part)
+                request = UpsertDocuments(**path._asdict(), documents=part, mode=mode)
                 result = patiently(partial(operations.perform, request))
-                written += len(part)
+                written += result.upserted
                 truncated += result.truncated
                 ids += result.truncated_ids[: MAX_TRUNCATED_IDS - len(ids)]
                 advance(len(part))

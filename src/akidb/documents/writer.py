@@ -1,19 +1,20 @@
 """Writes to one collection: rows, tombstones, sequences and counters, in one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
 
 from akidb.documents.bulk import NewMetadata, rows_of
-from akidb.documents.checksums import content_checksum
+from akidb.documents.checksums import content_checksum, is_sound
 from akidb.documents.deletions import discard_old
-from akidb.documents.reader import SqlDocumentReader
+from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader
 from akidb.documents.statements import TenantSql
-from akidb.domain.errors import QuotaExceeded
-from akidb.ports.documents import CollectionControl, DocumentBatch, Selection
+from akidb.domain.errors import QuotaExceeded, documents_exist
+from akidb.ports.documents import CollectionControl, DocumentBatch, DocumentChanges, Selection
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -48,6 +49,61 @@ class SqlDocumentWriter(SqlDocumentReader):
         )
         self._require_room(self._connection, size)
         self._rows_written.upsert(batch, first)
+
+    def insert(self, batch: DocumentBatch, *, skip: bool) -> list[int]:
+        known = set()
+        if self._sequence:
+            found = self._statements.sizes.all(self._connection, **self._key, wanted=batch.ids)
+            known = {row[0] for row in found}
+        if known and not skip:
+            raise documents_exist([id for id in batch.ids if id in known])
+        places = [place for place, id in enumerate(batch.ids) if id not in known]
+        if places:
+            new = _some(batch, places) if known else batch
+            first = self._account(documents=len(places), size=sum(new.sizes), writes=len(places))
+            self._require_room(self._connection, sum(new.sizes))
+            self._rows_written.upsert(new, first)
+        return places
+
+    def change(self, changes: DocumentChanges) -> list[int]:
+        sizes: dict[str, int] = {}
+        growth = 0
+        place_of = {id: place for place, id in enumerate(changes.ids)}
+        with closing(self._chosen(Selection(ids=changes.ids))) as chosen:
+            for _key, id, size, text, metadata in chosen:
+                place = place_of[id]
+                more = _growth(text, changes.texts[place]) + _growth(metadata, changes.metadata[place])
+                sizes[id] = size + more
+                growth += more
+        places = [place for place, id in enumerate(changes.ids) if id in sizes]
+        if not places:
+            return []
+        sequence = self._account(documents=0, size=growth, writes=len(places))
+        self._require_room(self._connection, sum(sizes.values()))
+        for at in range(0, len(places), WIDE_ROWS):
+            some = places[at : at + WIDE_ROWS]
+            self._rows_written.upsert(self._changed(changes, some, sizes), sequence + at)
+        return places
+
+    def _changed(
+        self, changes: DocumentChanges, places: Sequence[int], sizes: Mapping[str, int]
+    ) -> DocumentBatch:
+        """Return the documents at these places with their changes."""
+        ids = [changes.ids[place] for place in places]
+        rows = self._statements.by_id[True].rows(self._connection, **self._key, wanted=ids)
+        stored = {row[2]: row for row in rows}
+        texts: list[str | None] = []
+        metadata: list[str] = []
+        vectors = np.empty((len(places), self.control.dimension), dtype="<f4")
+        for at, (place, id) in enumerate(zip(places, ids, strict=True)):
+            row = stored[id]
+            if not is_sound(row):
+                raise self._damaged(row)
+            text, new, given = changes.texts[place], changes.metadata[place], changes.vector_of.get(place)
+            texts.append(row[3] if text is None else text)
+            metadata.append(row[4] if new is None else new)
+            vectors[at] = np.frombuffer(row[5], dtype="<f4") if given is None else changes.vectors[given]
+        return DocumentBatch(ids, texts, metadata, [sizes[id] for id in ids], vectors)
 
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return their number."""
@@ -107,6 +163,22 @@ class SqlDocumentWriter(SqlDocumentReader):
         first = self._sequence + 1
         self._sequence += writes
         return first
+
+
+def _some(batch: DocumentBatch, places: Sequence[int]) -> DocumentBatch:
+    """Return the documents at these places."""
+    return DocumentBatch(
+        [batch.ids[place] for place in places],
+        [batch.texts[place] for place in places],
+        [batch.metadata[place] for place in places],
+        [batch.sizes[place] for place in places],
+        np.ascontiguousarray(batch.vectors[list(places)]),
+    )
+
+
+def _growth(old: str | None, new: str | None) -> int:
+    """Return how many bytes a text gains; a new one of None changes nothing."""
+    return 0 if new is None else len(new.encode()) - len((old or "").encode())
 
 
 def _charged(size: object) -> int:

@@ -49,6 +49,19 @@ def check_fields(document: object, place: int) -> tuple[str | None, str | None, 
     return id, text, vector, _metadata(metadata, place)
 
 
+def check_changes(document: object, place: int) -> tuple[str, str | None, object, bytes | None]:
+    """Check the change of one document like `check_fields`: the id is required, absent parts stay None."""
+    id, text, vector, metadata = _fields(document, place)
+    if id is None:
+        raise InvalidArgument(f"documents[{place}].id", "is needed to update a document")
+    check_id(id, f"documents[{place}].id")
+    if text is not None:
+        check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+    if text is None and vector is None and metadata is None:
+        raise InvalidArgument(f"documents[{place}]", "needs a text, a vector or metadata to change")
+    return id, text, vector, None if metadata is None else _metadata(metadata, place)
+
+
 def _is_plain(value: object, maximum_bytes: int) -> bool:
     """Return whether a value is obviously valid text, so that the full check and its path are not needed."""
     return type(value) is str and value.isascii() and 1 <= len(value) <= maximum_bytes and "\x00" not in value

@@ -38,6 +38,19 @@ class Include(StrEnum):
 DEFAULT_INCLUDE = frozenset({Include.TEXT, Include.METADATA})
 
 
+class UpsertMode(StrEnum):
+    """What an upsert does with documents that exist, and with those that do not."""
+
+    UPSERT = "upsert"
+    """Write all: existing ones are replaced."""
+    INSERT = "insert"
+    """Write all, and refuse to if one exists."""
+    SKIP = "skip"
+    """Write new ones; existing ones are kept as they are."""
+    UPDATE = "update"
+    """Change existing ones, which keep the parts that are not given; others are ignored."""
+
+
 class DocumentInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A document to write. Requires a text or a vector; an absent id is generated."""
 
@@ -121,7 +134,10 @@ class SearchResult(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):
-    """The result of an upsert, with ids in the order of the given documents."""
+    """The result of an upsert: the documents that were written, in the order of the given ones.
+
+    With the modes `skip` and `update` these may be fewer than were given.
+    """
 
     upserted: int
     ids: list[str]

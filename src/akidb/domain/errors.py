@@ -10,6 +10,10 @@ from typing import Any, ClassVar, Self
 
 MAX_SHOWN = 200
 """Characters of a value in a message."""
+MAX_NAMED = 10
+"""Ids in a message."""
+MAX_IDS = 100
+"""Ids in a field of an error."""
 
 
 def shown(value: object) -> str:
@@ -72,6 +76,17 @@ class AlreadyExists(AkiDBError):
             field=field,
             value=shown(value) if isinstance(value, Mapping | list | tuple) else str(value),
         )
+
+
+def documents_exist(ids: Sequence[str]) -> AlreadyExists:
+    """Return the error for an insert of documents with these ids; its field `ids` has the first 100."""
+    some = f"{', '.join(shown(id) for id in ids[:MAX_NAMED])}{', ...' if len(ids) > MAX_NAMED else ''}"
+    said = (
+        f"document {some} already exists" if len(ids) == 1 else f"{len(ids)} documents already exist: {some}"
+    )
+    error = AlreadyExists("document", "id", ids[0], message=said)
+    error.fields |= {"ids": list(ids[:MAX_IDS]), "existing": len(ids)}
+    return error
 
 
 class InvalidArgument(AkiDBError):

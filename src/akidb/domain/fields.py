@@ -29,6 +29,7 @@ from akidb.domain.documents import (
     MAX_TOP_K,
     DocumentInput,
     DocumentLike,
+    UpsertMode,
 )
 from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
@@ -297,6 +298,14 @@ Documents = Annotated[
         is_decoded=True,
         minItems=1,
         maxItems=MAX_BATCH_DOCUMENTS,
+    ),
+]
+Mode = Annotated[
+    UpsertMode,
+    word(
+        UpsertMode,
+        "What to do with documents that exist: replace them (upsert), refuse all (insert), keep them (skip);"
+        " or change only those that exist, in the parts that are given (update).",
     ),
 ]
 Ids = Annotated[

@@ -32,11 +32,14 @@ LONG_CALL_BYTES: Final = 2**20
 """The decoder reads more than this one call at a time."""
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 """A document as JSON: text and metadata of 1 MiB each, every character escaped, and the longest vector."""
+MAX_WORD_BYTES: Final = 1024
+"""Another field of a batch as JSON."""
 _T = TypeVar("_T")
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     documents: list[msgspec.Raw]
+    mode: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _batch_decoder = msgspec.json.Decoder(_Batch)
@@ -71,14 +74,14 @@ def decode_bounded(body: Body, shape: type[_T], between: Between = at_once) -> _
 
 
 def _is_batch(shape: type[Any]) -> bool:
-    return getattr(shape, "__struct_fields__", ()) == ("documents",)
+    return getattr(shape, "__struct_fields__", ()) == _Batch.__struct_fields__
 
 
 def _decode_batch(body: Body, shape: type[_T], between: Between) -> _T:
     check_batch_weight(body, between)
     try:
         with _turn(body):
-            raws = _batch_decoder.decode(body).documents
+            found = _batch_decoder.decode(body)
     except (msgspec.ValidationError, RecursionError):
         return decode_strict(body, shape)  # which reports it
     except msgspec.DecodeError as error:
@@ -87,6 +90,7 @@ def _decode_batch(body: Body, shape: type[_T], between: Between) -> _T:
         raise malformed(error) from None
     except UnicodeDecodeError:
         raise InvalidArgument("body", "must be UTF-8") from None
+    raws, mode = found.documents, found.mode
     if len(raws) > MAX_BATCH_DOCUMENTS:
         raise InvalidArgument("documents", f"must contain 1 to {MAX_BATCH_DOCUMENTS} documents")
     colons, documents = 1, []
@@ -97,25 +101,48 @@ def _decode_batch(body: Body, shape: type[_T], between: Between) -> _T:
             colons += raw.count(b":")
     finally:
         raws.clear()  # the traceback of an error would keep them
+    others: dict[str, Any] = {}
+    if mode is not msgspec.UNSET:
+        colons += 1 + bytes(mode).count(b":")
+        others["mode"] = _decode_word(bytes(mode), "mode")
     if count(body, b":", between) != colons:
-        raise InvalidArgument("documents", "duplicate key")
-    return shape(documents=documents)  # type: ignore[call-arg]  # the only field, as `_is_batch` says
+        raise InvalidArgument("documents" if mode is msgspec.UNSET else "body", "duplicate key")
+    return shape(documents=documents, **others)  # type: ignore[call-arg]  # as `_is_batch` says
+
+
+def _decode_word(raw: bytes, field: str) -> Any:
+    if len(raw) > MAX_WORD_BYTES:
+        raise InvalidArgument(field, f"must be at most {MAX_WORD_BYTES} bytes as JSON")
+    return _decode_within(field, raw, Any)
+
+
+def _decode_within(field: str, raw: bytes, shape: type[_T]) -> _T:
+    """Decode the value of a field of the body."""
+    try:
+        return decode_strict(raw, shape)
+    except InvalidArgument as error:
+        is_whole = error.field.startswith("body") and error.reason != "unknown field"
+        path = field + error.field.removeprefix("body") if is_whole else f"{field}.{error.field}"
+        raise InvalidArgument(path, error.reason) from None
 
 
 def _refuse_surrogates(body: Body) -> None:
     """Raise InvalidArgument for the first lone surrogate, if the batch is otherwise well-formed."""
     decodable = without_surrogates(body)
     try:
-        raws = _batch_decoder.decode(decodable).documents
+        found = _batch_decoder.decode(decodable)
     except (msgspec.DecodeError, RecursionError):
         return
-    at = decodable.index(b"[")  # that of the documents: nothing but their name is before it
+    raws = found.documents
+    at = decodable.index(b"[")  # that of the documents, or before it
     for place, raw in enumerate(map(bytes, raws[:MAX_BATCH_DOCUMENTS])):
         at = decodable.index(raw, at)
         sent = bytes(body[at : at + len(raw)])
         if sent != raw:
             _decode_document(sent, place)
         at += len(raw)
+    if found.mode is not msgspec.UNSET:
+        raise InvalidArgument("mode", "must not contain a lone surrogate")
 
 
 def _decode_document(raw: bytes, place: int) -> DocumentInput:
@@ -123,9 +150,4 @@ def _decode_document(raw: bytes, place: int) -> DocumentInput:
     if len(raw) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(field, f"must be at most {MAX_DOCUMENT_BYTES} bytes as JSON")
     check_values(raw, field, MAX_DOCUMENT_VALUES)
-    try:
-        return decode_strict(raw, DocumentInput)
-    except InvalidArgument as error:
-        is_whole = error.field.startswith("body") and error.reason != "unknown field"
-        path = field + error.field.removeprefix("body") if is_whole else f"{field}.{error.field}"
-        raise InvalidArgument(path, error.reason) from None
+    return _decode_within(field, raw, DocumentInput)

@@ -6,9 +6,10 @@ from akidb.domain.documents import (
     Document,
     Page,
     SearchResult,
+    UpsertMode,
     UpsertResult,
 )
-from akidb.domain.errors import OperationTimeout, QuotaExceeded, RateLimited
+from akidb.domain.errors import AlreadyExists, OperationTimeout, QuotaExceeded, RateLimited
 from akidb.domain.fields import (
     Cursor,
     Documents,
@@ -16,6 +17,7 @@ from akidb.domain.fields import (
     Ids,
     JsonObject,
     Limit,
+    Mode,
     Parts,
     Query,
     QueryVector,
@@ -39,12 +41,18 @@ IDS_OR_FILTER = ("ids", "filter")
     needs=Access.DOCUMENT_WRITE,
     audited=False,
     more_with={"documents": (MANY, Work.HEAVY)},
-    raises=(RateLimited, QuotaExceeded),
+    raises=(RateLimited, QuotaExceeded, AlreadyExists),
 )
 class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
-    """Write up to 10,000 documents atomically; a document with an existing id is replaced."""
+    """Write up to 10,000 documents atomically; a document with an existing id is replaced.
+
+    `mode` changes what happens to existing documents: with `insert` all are refused if one exists
+    (`already_exists`, with their `ids`), with `skip` only new ones are written, with `update` only existing
+    ones, which keep the parts that are not given. The response has the ids of those written.
+    """
 
     documents: Documents
+    mode: Mode = UpsertMode.UPSERT
 
 
 @operation(

@@ -74,6 +74,20 @@ class DocumentBatch(NamedTuple):
     """Shape `(n, dimension)`, C-contiguous, little-endian."""
 
 
+class DocumentChanges(NamedTuple):
+    """Checked changes of documents: three columns of equal length, and a matrix."""
+
+    ids: Sequence[str]
+    texts: Sequence[str | None]
+    """None for a text that stays as it is."""
+    metadata: Sequence[str | None]
+    """In canonical JSON; None for metadata that stays as it is."""
+    vectors: "NDArray[np.float32]"
+    """Shape `(m, dimension)`, C-contiguous, little-endian."""
+    vector_of: Mapping[int, int]
+    """The row of `vectors` for each place with a new vector."""
+
+
 class Selection(NamedTuple):
     """Selected documents: those with these ids, or those that match the filter."""
 
@@ -190,6 +204,15 @@ class DocumentWriter(DocumentReader, Protocol):
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all documents. Raises QuotaExceeded for storage or the number of documents."""
+
+    def insert(self, batch: DocumentBatch, *, skip: bool) -> list[int]:
+        """Write the documents that do not exist; return their places. Raises the errors of `upsert`.
+
+        Without `skip`, raises AlreadyExists if one exists.
+        """
+
+    def change(self, changes: DocumentChanges) -> list[int]:
+        """Change the documents that exist; return their places. Raises QuotaExceeded, Damaged."""
 
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return how many were deleted.

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb.domain.batches import check_fields
+from akidb.domain.batches import check_changes, check_fields
 from akidb.domain.documents import DocumentLike
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import DocumentId, IdGenerator
 from akidb.domain.vectors import MAX_NORM, OUT_OF_RANGE, check_numbers, fits_float, vector_fault
 from akidb.observe.right_of_way import give_way, giving_way
-from akidb.ports.documents import DocumentBatch
+from akidb.ports.documents import DocumentBatch, DocumentChanges
 
 Matrix = NDArray[np.float32]
 
@@ -55,6 +55,30 @@ class CheckedDocuments(NamedTuple):
         return DocumentBatch(self.ids, self.texts, texts, sizes, np.ascontiguousarray(vectors, "<f4"))
 
 
+class CheckedChanges(NamedTuple):
+    """Validated changes of documents; new texts without a vector are still to be embedded."""
+
+    ids: list[str]
+    texts: list[str | None]
+    metadata: list[bytes | None]
+    given: Matrix
+    """The given vectors. Shape `(m, dimension)`."""
+    given_at: list[int]
+    missing_at: list[int]
+    made_at: list[int]
+
+    def changes(self, embedded: Matrix | None) -> DocumentChanges:
+        """Return all changes; `embedded` are the vectors of the new texts without one."""
+        vectors = self.given if embedded is None else np.concatenate([self.given, embedded])
+        return DocumentChanges(
+            self.ids,
+            self.texts,
+            [None if metadata is None else metadata.decode() for metadata in self.metadata],
+            np.ascontiguousarray(vectors, "<f4"),
+            {place: row for row, place in enumerate([*self.given_at, *self.missing_at])},
+        )
+
+
 def _utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
@@ -73,8 +97,7 @@ def check_documents(
             found.made_at.append(place)
         else:
             id = given
-        if places.setdefault(id, place) != place:
-            raise InvalidArgument(f"documents[{place}].id", f"is also the id of documents[{places[id]}]")
+        _require_new(id, place, places)
         if vector is not None:
             vectors.append(vector)
             found.given_at.append(place)
@@ -89,6 +112,31 @@ def check_documents(
         found.metadata.append(metadata)
     names = [f"documents[{place}].vector" for place in found.given_at]
     return found._replace(given=check_vectors(vectors, collection.dimension, collection.metric, names))
+
+
+def check_document_changes(documents: Sequence[DocumentLike], collection: Collection) -> CheckedChanges:
+    """Validate changes of documents of a collection. A text alone keeps the vector if there is no model."""
+    found = CheckedChanges([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
+    vectors: list[object] = []
+    places: dict[str, int] = {}
+    for place, document in enumerate(giving_way(documents)):
+        id, text, vector, metadata = check_changes(document, place)
+        _require_new(id, place, places)
+        if vector is not None:
+            vectors.append(vector)
+            found.given_at.append(place)
+        elif text is not None and collection.embedding_model is not None:
+            found.missing_at.append(place)
+        found.ids.append(id)
+        found.texts.append(text)
+        found.metadata.append(metadata)
+    names = [f"documents[{place}].vector" for place in found.given_at]
+    return found._replace(given=check_vectors(vectors, collection.dimension, collection.metric, names))
+
+
+def _require_new(id: str, place: int, places: dict[str, int]) -> None:
+    if places.setdefault(id, place) != place:
+        raise InvalidArgument(f"documents[{place}].id", f"is also the id of documents[{places[id]}]")
 
 
 def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, names: Sequence[str]) -> Matrix:

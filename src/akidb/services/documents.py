@@ -16,6 +16,7 @@ from akidb.domain.documents import (
     Page,
     SearchResult,
     SearchStatistics,
+    UpsertMode,
     UpsertResult,
 )
 from akidb.domain.entities import Scope, limit_of
@@ -31,7 +32,13 @@ from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.limits import AnswerTooLarge
 from akidb.ports.search import Hit, VectorIndex, VectorQuery
 from akidb.services.answer_limits import AnswerLimits
-from akidb.services.batches import check_documents, check_vector
+from akidb.services.batches import (
+    CheckedChanges,
+    CheckedDocuments,
+    check_document_changes,
+    check_documents,
+    check_vector,
+)
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, recalled, request_key
@@ -73,30 +80,33 @@ class DocumentService:
 
     @on_collection(ask.UpsertDocuments)
     def upsert(self, scope: Scope, asked: ask.UpsertDocuments) -> UpsertResult:
-        checked = check_documents(asked.documents, scope.collection, self._ids)
+        checked: CheckedDocuments | CheckedChanges
+        if asked.mode is UpsertMode.UPDATE:
+            checked = check_document_changes(asked.documents, scope.collection)
+        else:
+            checked = check_documents(asked.documents, scope.collection, self._ids)
         key = request_key(OPERATIONS[ask.UpsertDocuments], asked)
-        kept = KeptIds(checked)
+        kept = KeptIds(checked.ids, checked.made_at, asked.mode)
         known = self._remembered(scope, key, kept)
         if known is not None:
             return known
-        vectors, truncated = None, []
+        vectors, truncated = None, set[str]()
         if checked.missing_at:
             texts = [str(checked.texts[place]) for place in checked.missing_at]
             embedded = self._embeddings.embed_for(scope.collection, texts, "document")
             vectors = embedded.vectors
-            truncated = [checked.ids[at] for at in compress(checked.missing_at, embedded.truncated)]
-        batch = checked.batch(vectors)
+            truncated = {checked.ids[at] for at in compress(checked.missing_at, embedded.truncated)}
+        write = _writing(checked, vectors, asked.mode)
 
         def effect(writer: DocumentWriter) -> UpsertResult:
-            writer.upsert(batch)
+            ids = write(writer)
+            cut = [id for id in ids if id in truncated] if truncated else []
             return UpsertResult(
-                upserted=len(batch.ids),
-                ids=list(batch.ids),
-                truncated=len(truncated),
-                truncated_ids=truncated[:MAX_TRUNCATED_IDS],
+                upserted=len(ids), ids=ids, truncated=len(cut), truncated_ids=cut[:MAX_TRUNCATED_IDS]
             )
 
-        return self._write(key, scope, kept, effect)
+        without_store = UpsertResult(upserted=0, ids=[]) if asked.mode is UpsertMode.UPDATE else None
+        return self._write(key, scope, kept, effect, without_store=without_store)
 
     @on_collection(ask.UpdateDocuments)
     def update(self, scope: Scope, asked: ask.UpdateDocuments) -> int:
@@ -292,6 +302,25 @@ class DocumentService:
         result = retried(attempt, "tenant")
         self._signals.notify(scope.tenant.tenant_id)
         return result
+
+
+def _writing(
+    checked: CheckedDocuments | CheckedChanges, vectors: "NDArray[np.float32] | None", mode: UpsertMode
+) -> Callable[[DocumentWriter], list[str]]:
+    """Return the function that writes documents, and returns the ids of those written."""
+    if isinstance(checked, CheckedChanges):
+        changes = checked.changes(vectors)
+        return lambda writer: [changes.ids[place] for place in writer.change(changes)]
+    batch = checked.batch(vectors)
+    if mode is UpsertMode.UPSERT:
+
+        def upsert(writer: DocumentWriter) -> list[str]:
+            writer.upsert(batch)
+            return list(batch.ids)
+
+        return upsert
+    skip = mode is UpsertMode.SKIP
+    return lambda writer: [batch.ids[place] for place in writer.insert(batch, skip=skip)]
 
 
 def _is_current(hit: Hit, rows: Mapping[int, tuple[int, Document | None]]) -> bool:

@@ -1,13 +1,14 @@
 """Idempotency keys: a repeated request gets the response of the first one."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from struct import Struct
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from akidb.domain.documents import UpsertResult
+from akidb.domain.documents import UpsertMode, UpsertResult
 from akidb.domain.ids import DocumentId
 from akidb.observe import context
 from akidb.observe.right_of_way import giving_way
@@ -15,11 +16,11 @@ from akidb.operations.declare import Operation, Request
 from akidb.ports import wire
 from akidb.ports.answers import KEPT_FOR, RequestKey, damaged_answer
 from akidb.ports.clock import Clock
-from akidb.services.batches import CheckedDocuments
 
 T = TypeVar("T")
 _IDS = b"\x01"
 _IDS_AND_TRUNCATED = b"\x02"
+_SOME = b"\x03"
 _COUNT = Struct(">IH")
 _PLACE = Struct(">H")
 
@@ -59,34 +60,61 @@ class KeptIds:
     """The response to an upsert, of which only the generated ids are stored: the request has the others.
 
     16 bytes for each, after a byte that no JSON begins with. If documents were truncated, another byte, their
-    number, how many are named, and the index of each of those come first.
+    number, how many are named, and the index of each of those come first. Where some documents need not be
+    written, all that follows another byte and a bit for each document, set if it was.
     """
 
-    def __init__(self, checked: CheckedDocuments) -> None:
-        """Take the documents of this request, which are those of the first one but for the generated ids."""
-        self._checked = checked
+    def __init__(self, ids: Sequence[str], made_at: Sequence[int], mode: UpsertMode) -> None:
+        """Take the ids of this request, which are those of the first one but for the generated ids.
+
+        `made_at` are the places of those.
+        """
+        self._ids = ids
+        self._made_at = made_at
+        self._writes_some = mode in (UpsertMode.SKIP, UpsertMode.UPDATE)
+        self._bit_bytes = (len(ids) + 7) // 8
 
     def encode(self, answer: UpsertResult) -> bytes:
-        made = (DocumentId.parse(answer.ids[place]).raw for place in self._checked.made_at)
-        if not answer.truncated:
-            return b"".join([_IDS, *made])
-        place_of = {id: place for place, id in enumerate(answer.ids)}
-        places = [_PLACE.pack(place_of[id]) for id in answer.truncated_ids]
-        return b"".join([_IDS_AND_TRUNCATED, _COUNT.pack(answer.truncated, len(places)), *places, *made])
+        made = (DocumentId.parse(self._ids[place]).raw for place in self._made_at)
+        if answer.truncated:
+            place_of = {id: place for place, id in enumerate(self._ids)}
+            places = [_PLACE.pack(place_of[id]) for id in answer.truncated_ids]
+            stored = b"".join(
+                [_IDS_AND_TRUNCATED, _COUNT.pack(answer.truncated, len(places)), *places, *made]
+            )
+        else:
+            stored = b"".join([_IDS, *made])
+        return _SOME + self._bits(answer.ids) + stored if self._writes_some else stored
+
+    def _bits(self, written: Sequence[str]) -> bytes:
+        known = frozenset(written)
+        bits = "".join("1" if id in known else "0" for id in reversed(self._ids))
+        return int(bits, 2).to_bytes(self._bit_bytes, "little")
 
     def decode(self, stored: bytes) -> UpsertResult:
+        if self._writes_some and stored.startswith(_SOME):
+            end = 1 + self._bit_bytes
+            bits = int.from_bytes(stored[1:end], "little")
+            written = [place for place in range(len(self._ids)) if bits >> place & 1]
+            return self._decode_all(stored[end:], written)
         if not stored.startswith((_IDS, _IDS_AND_TRUNCATED)):  # stored by an older version
             return wire.decode(stored, UpsertResult)
+        return self._decode_all(stored, range(len(self._ids)))
+
+    def _decode_all(self, stored: bytes, written: Sequence[int]) -> UpsertResult:
         truncated, places, end = 0, [], 1
         if stored.startswith(_IDS_AND_TRUNCATED):
             truncated, named = _COUNT.unpack_from(stored, 1)
             end = 1 + _COUNT.size + _PLACE.size * named
             places = [place for (place,) in _PLACE.iter_unpack(stored[1 + _COUNT.size : end])]
-        ids = list(self._checked.ids)
-        for at, place in enumerate(self._checked.made_at):
+        ids = list(self._ids)
+        for at, place in enumerate(self._made_at):
             ids[place] = str(DocumentId(stored[end + 16 * at : end + 16 * (at + 1)]))
         return UpsertResult(
-            upserted=len(ids), ids=ids, truncated=truncated, truncated_ids=[ids[place] for place in places]
+            upserted=len(written),
+            ids=[ids[place] for place in written],
+            truncated=truncated,
+            truncated_ids=[ids[place] for place in places],
         )
 
 
@@ -115,12 +143,16 @@ def _digest(arguments: list[Any]) -> bytes:
     """Return the SHA-256 of the JSON of the arguments. Documents are encoded one at a time."""
     given, *rest = arguments
     documents = given.get("documents")
-    if not isinstance(documents, list) or len(given) != 1:
+    if given.get("mode") is UpsertMode.UPSERT:  # as it was before there were modes
+        del given["mode"]
+    if not isinstance(documents, list):
         return hashlib.sha256(wire.encode_ordered(arguments)).digest()
     digest = hashlib.sha256(b'[{"documents":[')
     before = b""
     for document in giving_way(documents):
         digest.update(before + wire.encode_ordered(document))
         before = b","
-    digest.update(b"]}," + wire.encode_ordered(rest)[1:])
+    others = {name: value for name, value in given.items() if name != "documents"}
+    after = b"," + wire.encode_ordered(others)[1:-1] if others else b""
+    digest.update(b"]" + after + b"}," + wire.encode_ordered(rest)[1:])
     return digest.digest()

@@ -10,8 +10,8 @@ import numpy as np
 from msgspec import UNSET
 
 from akidb.client.http.vectors import sendable, sendable_rows
-from akidb.domain.batches import check_fields
-from akidb.domain.documents import DocumentLike
+from akidb.domain.batches import check_changes, check_fields
+from akidb.domain.documents import DocumentLike, UpsertMode
 from akidb.domain.embedding import EmbeddingResult, ModelInfo
 from akidb.domain.errors import NotFound
 from akidb.operations.declare import Operation, Request
@@ -31,7 +31,7 @@ def body_of(row: Operation, request: Request[Any]) -> dict[str, object] | None:
         if value is not None or row.defaults.get(name) is UNSET
     }
     if "documents" in said:
-        said["documents"] = _documents(said["documents"])
+        said["documents"] = _documents(said["documents"], said.get("mode"))
     if "vector" in said:
         said["vector"] = sendable(said["vector"], "vector")
     return said if said or is_patch else None
@@ -51,13 +51,14 @@ def _parameter(value: Any) -> Any:
     return f"{value:.18f}" if isinstance(value, float) else value
 
 
-def _documents(documents: Sequence[DocumentLike]) -> list[dict[str, object]]:
+def _documents(documents: Sequence[DocumentLike], mode: object) -> list[dict[str, object]]:
     """Return documents as JSON objects. Validates values that JSON cannot represent."""
+    check = check_changes if mode is UpsertMode.UPDATE else check_fields
     fields: list[dict[str, object]] = []
     vectors: dict[int, object] = {}
     for place, document in enumerate(documents):
-        id, text, vector, metadata = check_fields(document, place)
-        given = {"id": id, "text": text, "metadata": msgspec.Raw(metadata)}
+        id, text, vector, metadata = check(document, place)
+        given = {"id": id, "text": text, "metadata": None if metadata is None else msgspec.Raw(metadata)}
         fields.append({name: value for name, value in given.items() if value is not None})
         if vector is not None:
             vectors[place] = vector

@@ -1,0 +1,249 @@
+"""The handle of a collection: its documents, and search."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
+from akidb.client.results import Matches, Page
+from akidb.domain.changes import ChangePage, DocumentChange
+from akidb.domain.documents import (
+    DEFAULT_INCLUDE,
+    DEFAULT_PAGE_LIMIT,
+    Document,
+    DocumentLike,
+    UpsertMode,
+    UpsertResult,
+)
+from akidb.domain.entities import Collection, Metric
+from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.fields import CollectionPath
+from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.lifecycle import CollectionState
+from akidb.domain.names import check_word
+from akidb.operations import changes, collections
+from akidb.operations import documents as docs
+from akidb.operations.declare import Operations
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class CollectionHandle(Bound):
+    """A collection: documents whose vectors share a dimension, a metric and a model.
+
+    The methods operate on documents; to change, delete or restore the collection itself, use
+    `database.collections`. Vectors are lists or arrays; returned vectors are float32 arrays of shape
+    `(dimension,)`. `include` selects which of `text`, `metadata` and `vector` are returned; `metadata.FIELD`
+    selects a field of the metadata, named as in filters.
+    """
+
+    __slots__ = ("_entity", "_where")
+    _changed_by = "use database.collections.update()"
+
+    tenant_id = Field[TenantId]()
+    database_id = Field[DatabaseId]()
+    name = Field[str]()
+    dimension = Field[int]()
+    metric = Field[Metric]()
+    embedding_model = Field[str | None]()
+    hnsw_m = Field[int]()
+    hnsw_ef_construction = Field[int]()
+    max_document_count = Field[int]()
+    state = Field[CollectionState]()
+    version = Field[int]()
+    created_at = Field[datetime]()
+    updated_at = Field[datetime]()
+    deleted_at = Field[datetime | None]()
+
+    def __init__(self, operations: Operations, entity: Collection) -> None:
+        super().__init__(operations)
+        self._entity = entity
+        path = CollectionPath(entity.tenant_id, entity.database_id, entity.collection_id)
+        self._where = path._asdict()
+
+    def _key(self) -> Hashable:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<collection {self.name} {self.id}>"
+
+    @property
+    def entity(self) -> Collection:
+        """The collection as last read through this handle."""
+        return self._entity
+
+    @property
+    def id(self) -> CollectionId:
+        """The ID of the collection; it never changes."""
+        return self._entity.collection_id
+
+    def refresh(self) -> None:
+        """Reload the collection."""
+        self._entity = self._perform(collections.GetCollection(**self._where))
+
+    def upsert(
+        self,
+        documents: Sequence[DocumentLike],
+        *,
+        mode: UpsertMode | Literal["upsert", "insert", "skip", "update"] = UpsertMode.UPSERT,
+    ) -> UpsertResult:
+        """Write up to 10,000 documents atomically; a document with an existing id is replaced.
+
+        Each has an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`. Raises
+        InvalidArgument with the path of the invalid value, such as `documents[3].vector`, and
+        QuotaExceeded if storage or the document count would exceed its limit.
+
+        With `mode="insert"` existing documents are refused: AlreadyExists has their `ids`. With `"skip"` they
+        are kept, and only new ones are written. With `"update"` only they are written, and keep the parts
+        that are not given. The result has the ids of the documents that were written.
+
+        The result names documents whose text is longer than the embedding model accepts (`truncated`,
+        `truncated_ids`): their vectors ignore its end.
+        """
+        return self._perform(
+            docs.UpsertDocuments(
+                **self._where, documents=documents, mode=check_word(UpsertMode, mode, "mode")
+            )
+        )
+
+    def get(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document:
+        """Return the document with this id. Raises NotFound."""
+        if (document := self.find(id, include=include)) is None:
+            raise NotFound("document", id)
+        return document
+
+    def find(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document | None:
+        """Return the document with this id, or None."""
+        if not isinstance(id, str):
+            given = f"must be the id of one document as text, not {type(id).__name__}"
+            raise InvalidArgument("id", f"{given}; get_many takes several")
+        try:
+            documents = self.get_many([id], include=include)
+        except InvalidArgument as error:
+            if error.field != "ids[0]":
+                raise
+            return None
+        return documents[0] if documents else None
+
+    def exists(self, id: str) -> bool:
+        """Return whether a document with this id exists."""
+        return self.find(id, include=()) is not None
+
+    def __contains__(self, id: object) -> bool:
+        """Return whether a document with this id exists."""
+        return isinstance(id, str) and self.exists(id)
+
+    def get_many(self, ids: Sequence[str], *, include: IncludeLike = DEFAULT_INCLUDE) -> list[Document]:
+        """Return the documents with these ids, in the given order; unknown ids are skipped."""
+        return self._perform(docs.GetDocuments(**self._where, ids=ids, include=parts(include)))
+
+    def scan(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[Document]:
+        """Return up to `limit` matching documents, sorted by id (by code point)."""
+        page = self._perform(
+            docs.ScanDocuments(
+                **self._where, filter=filter, include=parts(include), limit=limit, cursor=cursor
+            )
+        )
+        return Page(page.items, page.next_cursor, page.damaged)
+
+    def scan_all(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> Iterator[Document]:
+        """Yield all matching documents, sorted by id, fetched page by page."""
+        return every(
+            lambda cursor: self._perform(
+                docs.ScanDocuments(**self._where, filter=filter, include=parts(include), cursor=cursor)
+            )
+        )
+
+    def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
+        """Return the number of documents, or of those that match `filter`."""
+        return self._perform(docs.CountDocuments(**self._where, filter=filter))
+
+    def update(
+        self,
+        metadata: Mapping[str, Any],
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Merge `metadata` into that of the selected documents; a key set to None is removed (RFC 7396).
+
+        Requires either ids or a non-empty filter. Return the number of selected documents.
+        """
+        return self._perform(docs.UpdateDocuments(**self._where, metadata=metadata, ids=ids, filter=filter))
+
+    def delete(self, ids: Sequence[str] | None = None, *, filter: Mapping[str, Any] | None = None) -> int:
+        """Delete the selected documents and return how many were deleted.
+
+        Requires either ids or a non-empty filter.
+        """
+        return self._perform(docs.DeleteDocuments(**self._where, ids=ids, filter=filter))
+
+    def search(
+        self,
+        query: "str | Sequence[float] | NDArray[np.float32]",
+        *,
+        top_k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        ef_search: int | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> Matches:
+        """Return the `top_k` documents that score highest against a text or a vector, best first.
+
+        A text query requires a collection with an embedding model. The score is the cosine similarity, the
+        dot product, or the negated Euclidean distance. Matches below `score_threshold` are omitted.
+        """
+        text = query if isinstance(query, str) else None
+        result = self._perform(
+            docs.SearchDocuments(
+                **self._where,
+                text=text,
+                vector=None if isinstance(query, str) else query,
+                top_k=top_k,
+                filter=filter,
+                score_threshold=score_threshold,
+                ef_search=ef_search,
+                include=parts(include),
+            )
+        )
+        return Matches(result.matches, result.statistics)
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> ChangePage[DocumentChange]:
+        """Return up to `limit` documents written or deleted after sequence `since`, in their current state.
+
+        The first call, without arguments, starts from the beginning; pass the `next_since` and `feed` of each
+        page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
+        (0-60), the call waits up to that long for a change before it returns an empty page.
+        """
+        return self._perform(
+            changes.GetCollectionChanges(
+                **self._where,
+                since=since,
+                feed=feed,
+                limit=limit,
+                wait_seconds=wait_seconds,
+                include=parts(include),
+            )
+        )
