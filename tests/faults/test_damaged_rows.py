@@ -12,7 +12,7 @@ from fault_tools import add_tenant, at, opened, unsound
 from akidb.deployment.local import METADATA_NAME, LocalOperations, open_local
 from akidb.domain.documents import Include
 from akidb.domain.errors import AkiDBError, Damaged
-from akidb.operations.archives import CreateBackup, ExportTenant
+from akidb.operations.archives import CopyTenant, CreateBackup, ExportTenant
 from akidb.operations.changes import GetCollectionChanges
 from akidb.operations.collections import GetCollection
 from akidb.operations.documents import (
@@ -170,11 +170,13 @@ def test_operations_that_need_damaged_content_are_refused(hurt: LocalOperations)
     assert hurt.perform(UpdateDocuments(**C, metadata={"a": 1}, filter=some)) == 3
 
 
-def test_backup_and_export_refuse_damaged_document(hurt: LocalOperations) -> None:
-    refusal(hurt, CreateBackup(), sink=_Sink())
+def test_damaged_document_is_not_exported_copied_or_backed_up(hurt: LocalOperations) -> None:
+    assert hurt.perform(CreateBackup(), sink=_Sink()).tenants_left_out_count == 1
     refusal(hurt, ExportTenant(tenant="t"), sink=_Sink())
+    refusal(hurt, CopyTenant(tenant="t", slug="copy"))
     hurt.perform(DeleteDocuments(**C, ids=[HURT]))
-    hurt.perform(CreateBackup(), sink=_Sink())
+    assert hurt.perform(CreateBackup(), sink=_Sink()).is_complete
+    hurt.perform(CopyTenant(tenant="t", slug="copy"))
 
 
 def test_damaged_id_is_named_by_its_row(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Worlds to archive, and helpers that create, take apart, put together, import and compare archives."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from akidb.archive.parts import ArchiveReader, ArchiveWriter
 from akidb.domain.archives import ImportReport
 from akidb.domain.errors import AkiDBError
 from akidb.domain.fields import CollectionPath
+from akidb.domain.ids import TenantId
 from akidb.operations.archives import CreateBackup, ExportTenant, ImportTenant
 from akidb.operations.collections import DeleteCollection
 from akidb.operations.documents import DeleteDocuments, SearchDocuments, UpsertDocuments
@@ -122,12 +123,12 @@ def parts_of(archive: bytes) -> tuple[Header, list[Any]]:
     return reader.header, list(reader)[:-1]
 
 
-def put_together(header: Header, parts: list[Any]) -> bytes:
+def put_together(header: Header, parts: list[Any], left_out: Sequence[TenantId] = ()) -> bytes:
     target = io.BytesIO()
     writer = ArchiveWriter(target, header)
     for part in parts:
         writer.add(part)
-    writer.finish()
+    writer.finish(left_out)
     return target.getvalue()
 
 

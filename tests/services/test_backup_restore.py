@@ -21,6 +21,7 @@ from akidb.domain.errors import (
 )
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import CollectionId, TenantId
+from akidb.operations.archives import CreateBackup
 from akidb.operations.collections import DeleteCollection, GetCollection, ListCollections, PurgeCollection
 from akidb.operations.databases import DeleteDatabase, PurgeDatabase
 from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
@@ -343,10 +344,36 @@ def test_tenant_purged_during_backup_is_excluded(world: World, monkeypatch: pyte
     assert gone not in heads
 
 
-def test_backup_fails_and_names_missing_store(world: World) -> None:
+def test_tenant_of_missing_store_is_left_out(world: World) -> None:
     tenant = world.ops.perform(GetTenant(tenant="second"))
     world.ops.close()
     world.store_file(tenant).unlink()
     world.ops = world.connect()
-    with pytest.raises(Unavailable, match=str(tenant.tenant_id)):
-        backed_up(world)
+    archive = io.BytesIO()
+    assert world.ops.perform(CreateBackup(), sink=archive).tenants_left_out == [tenant.tenant_id]
+    new = restored(world, archive.getvalue())
+    assert {each.slug for each in new.ops.perform(ListTenants()).items} == {"aki-labs", "suspended", "empty"}
+    new.ops.close()
+
+
+def test_backup_cut_short_in_a_store_must_say_so(world: World) -> None:
+    """A tenant may only be less than whole if the summary names it, and if nothing else is said of it."""
+    header, parts = parts_of(backed_up(world))
+    second = world.ops.perform(GetTenant(tenant="second")).tenant_id
+    begin = next(at for at, part in enumerate(parts) if part == StoreHead(tenant_id=second))
+    cut = [*parts[: begin + 2], *parts[next_store(parts, begin) :]]
+    target = world.directory.with_name("target")
+    for archive, reason in (
+        (put_together(header, cut), "is 2, but the documents have 0"),
+        (put_together(header, cut, [second]), "is left out, but in the metadata"),
+        (put_together(header, parts, [second]), "is left out, but in the metadata"),
+    ):
+        with pytest.raises(InvalidArgument, match=reason):
+            restore_local(target, world.settings, io.BytesIO(archive))
+        assert not target.exists()
+
+
+def next_store(parts: list[Any], begin: int) -> int:
+    """Where the parts of a store end."""
+    kinds = (StoreHead, Rows)
+    return next(at for at in range(begin + 1, len(parts)) if isinstance(parts[at], kinds))

@@ -61,7 +61,7 @@ class Client(Twin[sync.Client]):
 
         `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
         for an existing file, unless `overwrite` is set. Check `is_complete` of the report: tenants whose
-        metadata are damaged are left out, and named there.
+        metadata or stores are damaged are left out, and named there.
         """
         return await self._threads(self._sync.backup, file, overwrite=overwrite)
 

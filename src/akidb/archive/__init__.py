@@ -1,8 +1,9 @@
 """The archive format: typed parts in checksummed frames. The services validate the content."""
 
+from akidb.archive.ending import PassedOn
 from akidb.archive.parts import ArchiveReader, ArchiveWriter, require_exportable
 
-__all__ = ["FramedArchives"]
+__all__ = ["FramedArchives", "PassedOn"]
 
 
 class FramedArchives:

@@ -22,8 +22,8 @@ MAX_FRAME_BYTES = 16 * 2**20
 LEVEL = 3
 SAMPLE_BYTES = 4096
 WORTH_PACKING = 0.9
-_AS_IT_IS, _DEFLATED = 0, 1
-_HEAD = struct.Struct(">cBII")
+_AS_IT_IS, DEFLATED = 0, 1
+HEAD = struct.Struct(">cBII")
 _MAGIC_WORDS = MAGIC[:14]
 
 
@@ -55,15 +55,15 @@ class FrameWriter:
     def end(self) -> bytes:
         """Add the checksum and return it."""
         digest = self._digest.digest()
-        self._write(_HEAD.pack(END, _AS_IT_IS, len(digest), len(digest)) + digest)
+        self._write(HEAD.pack(END, _AS_IT_IS, len(digest), len(digest)) + digest)
         return digest
 
     def _frame(self, kind: bytes, content: bytes, strategy: int) -> None:
         if len(content) > MAX_FRAME_BYTES:
             raise Unavailable(f"a part of {len(content)} bytes is too large for an archive")
         stored = _packed(content, strategy)
-        encoding = _AS_IT_IS if stored is content else _DEFLATED
-        self._write(_HEAD.pack(kind, encoding, len(stored), len(content)))
+        encoding = _AS_IT_IS if stored is content else DEFLATED
+        self._write(HEAD.pack(kind, encoding, len(stored), len(content)))
         self._write(stored)
 
     def _write(self, data: bytes) -> None:
@@ -112,7 +112,7 @@ class FrameReader:
         """
         so_far = self._digest.digest()
         self.number += 1
-        kind, encoding, stored_bytes, raw_bytes = _HEAD.unpack(self._read(_HEAD.size))
+        kind, encoding, stored_bytes, raw_bytes = HEAD.unpack(self._read(HEAD.size))
         if kind == END:
             return Frame(END, self._end(so_far, (encoding, stored_bytes, raw_bytes)))
         if raw_bytes > MAX_FRAME_BYTES or stored_bytes > raw_bytes:
@@ -126,7 +126,7 @@ class FrameReader:
         stored = self._read(stored_bytes)
         if encoding == _AS_IT_IS:
             content = stored
-        elif encoding == _DEFLATED:
+        elif encoding == DEFLATED:
             content = self._unpacked(stored, raw_bytes)
         else:
             raise fault(f"is altered: frame {self.number} has the unknown encoding {encoding}")

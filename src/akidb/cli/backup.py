@@ -34,8 +34,8 @@ def add_to(app: typer.Typer) -> None:
 def backup(session: Session, file: Written, *, force: Force = False) -> int:
     """Write all tenants to one file, without blocking other clients.
 
-    Later purges do not change a backup: it still contains the purged data. A tenant whose metadata are
-    damaged is left out and named, and the exit status is 1.
+    Later purges do not change a backup: it still contains the purged data. A tenant whose metadata
+    or store is damaged is left out and named, and the exit status is 1.
     """
     with _written(session, file, "backed up", force=force) as target:
         report: BackupReport = session.operations.perform(CreateBackup(), sink=target)
@@ -43,7 +43,7 @@ def backup(session: Session, file: Written, *, force: Force = False) -> int:
         return 0
     named = ", ".join(map(str, report.tenants_left_out)) or "none"
     print(
-        f"warning: damaged metadata are not in the backup: {counted(report.tenants_left_out_count, 'tenant')}"
+        f"warning: what is damaged is not in the backup: {counted(report.tenants_left_out_count, 'tenant')}"
         f" ({named}), {counted(report.rows_left_out, 'other row')}; `akidb doctor` finds them",
         file=sys.stderr,
         flush=True,
@@ -65,7 +65,7 @@ def restore(session: Session, file: Read) -> None:
     seconds = round(time.perf_counter() - began, 3)
     tenants, documents = counts.get("tenants", 0), counts.get("documents", 0)
     missing = counts.get("tenants_left_out", 0)
-    lacks = f"; the backup lacks {counted(missing, 'tenant')}, whose metadata were damaged" if missing else ""
+    lacks = f"; the backup lacks {counted(missing, 'tenant')}, left out as damaged" if missing else ""
     session.out.done(
         {"restored": counts, "seconds": seconds},
         f"restored {counted(tenants, 'tenant')} with {counted(documents, 'document')} in {seconds:.1f} s"

@@ -30,8 +30,9 @@ from akidb.ports.archive import (
 )
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
-from akidb.services.archive_checks import Contents, check_agreement, check_archive
-from akidb.services.archives import open_archive, require_same
+from akidb.services.archive_checks import Contents, check_archive
+from akidb.services.archive_parts import open_archive, require_same
+from akidb.services.archive_store_checks import was_purged
 from akidb.services.store_access import StoreAccess
 from akidb.services.transactions import Change
 from akidb.sql.files import create_file, make_directory, sync_directory
@@ -96,15 +97,25 @@ class Restoring:
 
     def _bring_in(self, archive: IO[bytes], contents: Contents) -> None:
         reader = self._reader(archive)
+        left_out = set(contents.left_out)
+        passed_over: set[TenantId] = set()
         tx: MetadataTransaction | None = None
         with ExitStack() as filling, ExitStack() as writing:
             for part in reader:
                 if isinstance(part, StoreHead):
                     filling.close()
+                    is_whole = part.tenant_id not in left_out
+                    if not is_whole:
+                        passed_over.add(part.tenant_id)
+                        _discount(contents.counts, part)
+                        continue
                     store_id = self._stores[part.tenant_id] = self._ids.new(StoreId)
                     filler = filling.enter_context(self._tenant_stores.filling(part.tenant_id, store_id))
                     images = self._collections[part.tenant_id] = []
                 elif isinstance(part, CollectionImage | Documents | Tombstones):
+                    if not is_whole:
+                        _discount(contents.counts, part)
+                        continue
                     filler.add(part)
                     if isinstance(part, CollectionImage):
                         images.append(part)
@@ -118,13 +129,16 @@ class Restoring:
             assert tx is not None  # for the summary at least
             for tenant_id in self._stores:
                 self._reconcile(tx, tenant_id)
+            for tenant_id in passed_over:
+                if tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True):
+                    raise fault("is left out, but in the metadata", f".{tenant_id}")
             change = Change(self._now(), self._ids)
             change.tx = tx
             for tenant_id in self._tenants:
                 change.audit(OPERATION, tenant_id, tenant_id, is_subject=False)
         self._collections.clear()
         for tenant_id in contents.left_out:
-            _log.warning("tenant %s is not in the backup: its metadata were damaged", tenant_id)
+            _log.warning("tenant %s is not in the backup: it could not be read", tenant_id)
 
     def _reconcile(self, tx: MetadataTransaction, tenant_id: TenantId) -> None:
         """Register a filled store in the metadata, and add outbox entries for changes after its image.
@@ -140,11 +154,18 @@ class Restoring:
         tx.stores.register(tenant_id, self._stores[tenant_id])
         tx.outbox.add(tenant_id, "tenant", tenant_id)
         for image in self._collections[tenant_id]:
-            pair = tx.collections.find_with_database(tenant_id, image.collection_id)
-            if pair is None and tx.records.was_purged(image.collection_id, image.database_id):
+            if was_purged(tx, tenant_id, image):
                 tx.outbox.add(tenant_id, "collection_purge", image.collection_id)
-            else:
-                check_agreement(image, None if pair is None else pair[1])
+
+
+def _discount(counts: dict[str, int], part: StoreHead | CollectionImage | Documents | Tombstones) -> None:
+    """Take a part that is not restored out of the counts of an archive."""
+    if isinstance(part, StoreHead):
+        counts["stores"] -= 1
+    elif isinstance(part, Documents):
+        counts["documents"] -= len(part.ids)
+    elif isinstance(part, Tombstones):
+        counts["tombstones"] -= len(part.ids)
 
 
 def _not_empty(place: object) -> AlreadyExists:

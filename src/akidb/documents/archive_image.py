@@ -6,12 +6,15 @@ A store being filled keeps tenant version 0, so that it counts as unused after a
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from akidb.documents import control_rows
+from akidb.documents.base import MAX_NAMED, check_rows
 from akidb.documents.checksums import (
     content_checksum,
     damaged,
@@ -30,12 +33,13 @@ from akidb.sql.damage import decoded
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
 from akidb.sql.files import sync_directory
+from akidb.sql.integrity import check_integrity
 from akidb.sql.room import Room
 from akidb.sql.sqlite import SqliteFile
 
 PART_ROWS = 1_000
 PART_BYTES = 2 * 2**20
-"""Size limit of a part, as the storage quota counts it; a single document may exceed it."""
+"""Size limit of a part, in characters and bytes of vectors; a single document may exceed it."""
 FETCHED_ROWS = 50
 """Rows in memory at a time in addition to a part, each of up to 2 MiB."""
 
@@ -59,7 +63,6 @@ def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Sele
             documents.c.vector,
             documents.c.content_checksum,
             documents.c.vector_checksum,
-            documents.c.size_bytes,
         )
         .where(*tables.own(documents), documents.c.collection_key == key)
         .order_by(documents.c.sequence),
@@ -69,6 +72,19 @@ def _statements(tables: Tables) -> tuple[sa.Select[Any], sa.Select[Any], sa.Sele
     )
 
 
+_STRAYS = tuple(
+    f"SELECT 1 FROM {table} WHERE collection_key IS NULL"  # noqa: S608
+    " OR collection_key NOT IN (SELECT collection_key FROM collections)"
+    for table in ("documents", "tombstones")
+)
+
+
+# Not by the index, from which damaged rows differ.
+_DUPLICATES = (
+    "SELECT 1 FROM documents NOT INDEXED WHERE collection_key = ? GROUP BY id HAVING count(*) > 1 LIMIT 1"
+)
+
+
 class SqlStoreImage:
     """`akidb.ports.archive.StoreImage`, on a connection with a consistent snapshot."""
 
@@ -76,6 +92,7 @@ class SqlStoreImage:
         self.connection = connection
         if connection.dialect.name == "sqlite":  # a copy, or a snapshot: nothing else reads through it
             driver_of(connection).text_factory = decoded
+        self._sql = sql
         self._own = sql.own
         every, self._documents, self._tombstones = _statements(sql.tables)
         self._collections: dict[CollectionId, tuple[int, CollectionImage]] = {}
@@ -88,25 +105,51 @@ class SqlStoreImage:
 
     def documents(self, collection_id: CollectionId) -> Iterator[Documents]:
         dimension = self._collections[collection_id][1].dimension
+        width = 4 * dimension
         rows: list[Any] = []
         size = 0
-        for row in self._rows(self._documents, collection_id):
-            if not is_sound(row[:8]) or type(row.size_bytes) is not int:
-                raise damaged(row, collection_id)
-            if rows and (len(rows) == PART_ROWS or size + row.size_bytes > PART_BYTES):
-                yield _documents(rows, dimension)
-                rows, size = [], 0
-            rows.append(row)
-            size += row.size_bytes
+        row: Any
+        with self._rows(self._documents, collection_id) as found:
+            for row in found:
+                if not is_sound(row):
+                    raise damaged(row, collection_id)
+                _, sequence, id, text, metadata, vector, _, _ = row
+                if type(sequence) is not int or type(vector) is not bytes or len(vector) != width:
+                    raise damaged(row, collection_id)
+                taken = width + len(id) + len(metadata) + (0 if text is None else len(text))
+                if rows and (len(rows) == PART_ROWS or size + taken > PART_BYTES):
+                    yield _documents(rows, dimension)
+                    rows, size = [], 0
+                rows.append(row)
+                size += taken
         if rows:
             yield _documents(rows, dimension)
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
-        for rows in self._rows(self._tombstones, collection_id).partitions(PART_ROWS):
-            for row in rows:
-                if not is_sound_deletion(row.sequence, row.id, row.checksum):
-                    raise damaged_deletion(row.sequence, collection_id)
-            yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
+        with self._rows(self._tombstones, collection_id) as found:
+            for rows in found.partitions(PART_ROWS):
+                for row in rows:
+                    if not is_sound_deletion(row.sequence, row.id, row.checksum):
+                        raise damaged_deletion(row.sequence, collection_id)
+                yield Tombstones([row.sequence for row in rows], [row.id for row in rows])
+
+    def has_duplicates(self, collection_id: CollectionId) -> bool:
+        if self.connection.dialect.name != "sqlite":  # its rows cannot differ from its indexes
+            return False
+        key = self._collections[collection_id][0]
+        return driver_of(self.connection).execute(_DUPLICATES, (key,)).fetchone() is not None
+
+    def has_strays(self) -> bool:
+        if self.connection.dialect.name != "sqlite":  # nothing switches references off there
+            return False
+        run = driver_of(self.connection).execute
+        return any(run(f"{statement} LIMIT 1").fetchone() for statement in _STRAYS)
+
+    def faults(self) -> list[str]:
+        return check_integrity(self.connection) or [
+            *control_rows.faults(self.connection),
+            *islice(check_rows(self.connection, self._sql), MAX_NAMED),
+        ]
 
     def _rows(self, statement: sa.Select[Any], collection_id: CollectionId) -> sa.CursorResult[Any]:
         return self.connection.execute(
@@ -117,9 +160,9 @@ class SqlStoreImage:
 
 
 def _documents(rows: Sequence[Any], dimension: int) -> Documents:
-    _, sequences, ids, texts, metadata, vectors, *_ = zip(*rows, strict=True)
+    _, sequences, ids, texts, metadata, vectors, checksums, _ = zip(*rows, strict=True)
     matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(rows), dimension)
-    return Documents(sequences, ids, texts, metadata, matrix)
+    return Documents(sequences, ids, texts, metadata, matrix, None not in checksums)
 
 
 class SqlStoreFiller:

@@ -23,7 +23,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
-from akidb.ports.conflicts import TransactionConflict
+from akidb.ports.conflicts import MachineFailure, TransactionConflict
 from akidb.ports.documents import TenantStore
 from akidb.sql import migrations
 from akidb.sql.postgresql import PostgresDatabase
@@ -253,7 +253,9 @@ class PostgresTenantStores:
         """
         holder = self._holders().get(tenant_id)
         if holder is not None and not self._locks.is_locked(connection, _lock_key(tenant_id), holder):
-            raise Unavailable(f"{self._database.name}: the connection that held the tenant's lock was lost")
+            raise MachineFailure(
+                f"{self._database.name}: the connection that held the tenant's lock was lost"
+            )
 
     def _adopt(self, tenant_id: TenantId, store_id: StoreId) -> bool:
         """Give an empty store the ID named in the metadata; return whether it was empty.

@@ -50,7 +50,7 @@ class BackupReport(msgspec.Struct, kw_only=True, frozen=True):
     """What a backup does not contain, because it cannot be read. Usually nothing."""
 
     tenants_left_out: list[TenantId] = []
-    """Tenants whose metadata are damaged; at most the first 100 from a server."""
+    """Tenants whose metadata or stores are damaged; at most the first 100 from a server."""
     tenants_left_out_count: int = 0
     rows_left_out: int = 0
     """Number of other damaged rows, such as audit entries."""

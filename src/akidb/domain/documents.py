@@ -176,3 +176,15 @@ def answer_size(id: str, text: str | None, metadata: str | None, vector: bytes |
 def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:
     """Return the bytes that a document counts towards the storage quota; `metadata` is canonical JSON."""
     return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + 4 * dimension
+
+
+def stored_sizes(
+    ids: Sequence[str], texts: Sequence[str | None], metadata: Sequence[str], dimension: int
+) -> int:
+    """Return the sum of `stored_size` of these documents."""
+    return (
+        len("".join(ids).encode())
+        + len("".join(filter(None, texts)).encode())
+        + len("".join(metadata).encode())
+        + 4 * dimension * len(ids)
+    )

@@ -21,7 +21,7 @@ from akidb.sql.prepared import Prepared
 ROWS_PER_PART = 128
 """Bounds memory: the JSON object of a row may take a megabyte."""
 _TABLES: Mapping[str, sa.Table] = {name: tables.schema.tables[name] for name in RECORDS}
-_REFERRING = {"databases", "collections", "users", "tenant_stores"}
+_REFERRING = {"databases", "collections", "users", "tenant_stores", "legacy_manifests"}
 _UNIQUE = ("external_id", "slug", "name", "email")
 
 

@@ -14,7 +14,8 @@ class CreateBackup(Request[BackupReport], kw_only=True, frozen=True):
     """Download a backup of all tenants, to be restored with `akidb restore`.
 
     The documents of each tenant are a consistent snapshot; the metadata is a later snapshot. A tenant whose
-    metadata cannot be read is left out: the header `AkiDB-Report`, which is only sent then, names it.
+    metadata or store is damaged is left out. The header `AkiDB-Report`, which is only sent then, names it if
+    that is known before the first byte; the tenant's audit, the log and the end of the archive always do.
     """
 
 

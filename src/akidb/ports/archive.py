@@ -75,6 +75,8 @@ class Documents(NamedTuple):
     """Each in canonical JSON."""
     vectors: "NDArray[np.float32]"
     """Shape `(n, dimension)`."""
+    is_verified: bool = False
+    """Whether all texts and metadata match checksums of the store: they are what was checked and written."""
 
 
 class Tombstones(msgspec.Struct, frozen=True, tag="tombstones", forbid_unknown_fields=True):
@@ -157,7 +159,7 @@ class Summary(msgspec.Struct, frozen=True, tag="summary", forbid_unknown_fields=
 
     counts: dict[str, int]
     left_out: list[TenantId] = []
-    """The tenants that are not in a backup, because their metadata are damaged."""
+    """The tenants that are not in a backup, because their metadata or their store are damaged."""
     rows_left_out: int = 0
     """Number of other damaged rows that are not in a backup, such as audit entries."""
 
@@ -176,6 +178,15 @@ class StoreImage(Protocol):
 
     def tombstones(self, collection_id: CollectionId) -> Iterator[Tombstones]:
         """Yield the deletions of a collection in parts of bounded size."""
+
+    def has_duplicates(self, collection_id: CollectionId) -> bool:
+        """Return whether two documents of a collection have the same ID."""
+
+    def has_strays(self) -> bool:
+        """Return whether there are documents or deletions of no collection."""
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with its pages, its counters and its other rows, but for documents."""
 
 
 class StoreFiller(Protocol):

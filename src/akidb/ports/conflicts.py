@@ -1,4 +1,4 @@
-"""Errors of a store after which the work can be repeated, since it had no effect."""
+"""Errors of a store that say nothing of what it contains."""
 
 from akidb.domain.errors import Unavailable
 
@@ -14,4 +14,11 @@ class ConnectionLost(Unavailable):
     """The connection to the database was lost before a commit: nothing was changed.
 
     The services repeat one transaction or read once. A connection lost during the commit is an Unavailable.
+    """
+
+
+class MachineFailure(Unavailable):
+    """The machine or the database's server cannot do what was asked; the store in use is not the cause.
+
+    For example too many open files, or a server that is shutting down.
     """

@@ -1,12 +1,12 @@
 """Audit entries of operations that give away whole tenants: backup, export and copy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import Self
 
 from akidb.domain.archives import ByteSink
 from akidb.domain.entities import AuditResult, Tenant
-from akidb.domain.errors import AkiDBError, Damaged, NotFound
+from akidb.domain.errors import AkiDBError, NotFound
 from akidb.domain.fields import TenantRef
 from akidb.domain.ids import TenantId
 from akidb.observe.logs import logger
@@ -85,7 +85,7 @@ class Departure:
             self._transactions.run(None, type(None), effect)
 
 
-def tenants_in(tx: MetadataTransaction, without: Mapping[TenantId, Damaged]) -> set[TenantId]:
+def tenants_in(tx: MetadataTransaction, without: Container[TenantId]) -> set[TenantId]:
     """Return all other tenants, also deleted ones; those that cannot be read are left out already."""
     return {
         row.tenant_id

@@ -10,19 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import numpy as np
-
 from akidb.domain.archives import fault
-from akidb.domain.batches import check_id
-from akidb.domain.documents import MAX_TEXT_BYTES, stored_size
-from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.fields import Field
-from akidb.domain.json import canonical_object, check_object
+from akidb.domain.json import check_object
+from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
 from akidb.domain.names import (
     MAX_INTEGER,
-    MAX_SEQUENCE,
     MAX_VERSION,
     check_integer,
     check_text,
@@ -41,7 +35,6 @@ from akidb.ports.archive import (
     Documents,
     Header,
     LegacyRecord,
-    Part,
     Record,
     Rows,
     StoreHead,
@@ -50,13 +43,12 @@ from akidb.ports.archive import (
     Tombstones,
     UserRecord,
 )
-from akidb.services.batches import refuse_faulty
+from akidb.services.archive_store_checks import StoreCheck, check_agreement
 from akidb.services.passwords import Cost
 
 if TYPE_CHECKING:
     from akidb.domain.ids import CollectionId, TenantId
 
-_DIGEST_BYTES = 16
 _MAX_FREE_TEXT_BYTES = 64 * 1024
 _MAX_WORD_BYTES = 1024
 _HASH = re.compile(
@@ -67,7 +59,6 @@ _MAX_HASH_COST = Cost(passes=10, memory_kib=256 * 1024, lanes=16)
 """Up to three seconds; hashes created by AkiDB take 0.1 to 0.2 s."""
 _MIN_KIB_PER_LANE = 8
 """RFC 9106, section 3.1: hashes with less memory cannot be verified."""
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Contents:
@@ -100,9 +91,20 @@ def check_archive(reader: ArchiveReader) -> Contents:
     Raises InvalidArgument for the first fault; its field starts with `archive`.
     """
     contents = Contents(reader.header)
-    store = _StoreCheck()
+    store = StoreCheck()
     keeps = reader.header.kind == "tenant"
+    cut_short: dict[TenantId, InvalidArgument] = {}
+    tenant_id: TenantId | None = None
     for part in reader:
+        if not isinstance(part, Documents | Tombstones):
+            try:
+                store.finish()
+            except InvalidArgument as error:
+                if keeps or tenant_id is None:
+                    raise
+                cut_short.setdefault(tenant_id, error.with_traceback(None))  # it refers to the parts
+        if isinstance(part, StoreHead):
+            tenant_id = part.tenant_id
         store.take(part)
         if isinstance(part, Rows):
             check_rows(part)
@@ -115,6 +117,9 @@ def check_archive(reader: ArchiveReader) -> Contents:
         elif isinstance(part, Summary):
             contents.counts = part.counts
             contents.left_out = part.left_out
+    # A backup ends the store of a tenant that it leaves out where it finds the damage.
+    for tenant_id in cut_short.keys() - contents.left_out:
+        raise cut_short[tenant_id]
     contents.digest = reader.digest
     if keeps:
         _check_tenant(contents)
@@ -142,114 +147,6 @@ def _check_schema(name: str, found: object, newest: object, *, known: bool, newe
         raise fault(f"is {found}, but this AkiDB supports up to {newest}; use a newer AkiDB", f".{name}")
 
 
-class _StoreCheck:
-    """Checks collections as they are read: each row, then the counters once the collection ends."""
-
-    def __init__(self) -> None:
-        self._image: CollectionImage | None = None
-
-    def take(self, part: Part) -> None:
-        if isinstance(part, Documents):
-            self._take_documents(part)
-        elif isinstance(part, Tombstones):
-            self._take_tombstones(part)
-        else:
-            self._finish()
-            if isinstance(part, CollectionImage):
-                self._begin(part)
-
-    def _begin(self, image: CollectionImage) -> None:
-        self._image = image
-        self._count = self._bytes = self._last = 0
-        self._last_deletion = image.tombstone_floor
-        self._ids = bytearray()
-        check_integer(image.version, self._path("version"), 1, MAX_VERSION)
-        for name in ("max_document_count", "document_count", "storage_used_bytes"):
-            check_integer(getattr(image, name), self._path(name))
-        for name in ("sequence", "tombstone_floor"):
-            check_integer(getattr(image, name), self._path(name), 0, MAX_SEQUENCE)
-        check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
-        check_integer(image.tombstone_floor, self._path("tombstone_floor"), 0, image.sequence)
-
-    def _take_documents(self, part: Documents) -> None:
-        image = self._image
-        assert image is not None
-        if part.vectors.shape[1] != image.dimension:
-            raise fault(f"must have {image.dimension} dimensions", self._rest("vectors"))
-        self._last = self._ascending(part.sequences, self._last)
-        for at, (id, text, metadata) in enumerate(zip(part.ids, part.texts, part.metadata, strict=True)):
-            path = f"{self._path('documents')}[{self._count + at}]"
-            check_id(id, f"{path}.id")
-            if text is not None:
-                check_text(text, f"{path}.text", maximum_bytes=MAX_TEXT_BYTES)
-            _check_metadata(metadata, f"{path}.metadata")
-            self._bytes += stored_size(id, text, metadata, image.dimension)
-            self._ids += hashlib.blake2b(id.encode(), digest_size=_DIGEST_BYTES).digest()
-        names = _Paths(f"{self._path('documents')}", self._count)
-        refuse_faulty(part.vectors, image.metric, names)
-        self._count += len(part.ids)
-
-    def _take_tombstones(self, part: Tombstones) -> None:
-        if len(part.sequences) != len(part.ids):
-            raise fault("has different numbers of sequences and ids", self._rest("tombstones"))
-        self._last_deletion = self._ascending(part.sequences, self._last_deletion)
-        for at, id in enumerate(part.ids):
-            check_id(id, f"{self._path('tombstones')}[{at}].id")
-
-    def _ascending(self, sequences: Sequence[int], last: int) -> int:
-        """Return the last sequence; require strictly ascending ones above `last`, up to the collection's."""
-        assert self._image is not None
-        for sequence in sequences:
-            if not last < sequence <= self._image.sequence:
-                raise fault(f"has sequence {sequence} out of order or above the collection's", self._rest(""))
-            last = sequence
-        return last
-
-    def _finish(self) -> None:
-        image = self._image
-        if image is None:
-            return
-        for name, found in (("document_count", self._count), ("storage_used_bytes", self._bytes)):
-            if getattr(image, name) != found:
-                raise fault(f"is {getattr(image, name)}, but the documents have {found}", self._rest(name))
-        ids = np.sort(np.frombuffer(bytes(self._ids), f"S{_DIGEST_BYTES}"))
-        if (ids[1:] == ids[:-1]).any():
-            raise fault("has a duplicate id", self._rest("documents"))
-        self._image = None
-
-    def _path(self, name: str) -> str:
-        return f"archive{self._rest(name)}"
-
-    def _rest(self, name: str) -> str:
-        assert self._image is not None
-        return f".{self._image.collection_id}{name and '.'}{name}"
-
-
-class _Paths(Sequence[str]):
-    """Paths of the vectors of a part, built on access."""
-
-    def __init__(self, path: str, first: int) -> None:
-        self._path, self._first = path, first
-
-    def __getitem__(self, at: Any) -> Any:
-        return f"{self._path}[{self._first + at}].vector"
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-
-def _check_metadata(text: str, path: str) -> None:
-    """Require document metadata to be a storable object in canonical JSON."""
-    if text == "{}":
-        return
-    try:
-        value = _decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidArgument(path, f"is not a JSON object: {error}") from None
-    if canonical_object(value, path) != text.encode():
-        raise InvalidArgument(path, "is not in canonical form")
-
-
 def check_rows(part: Rows) -> None:
     """Check metadata rows. Raises InvalidArgument with the path of the field."""
     for at, row in enumerate(part.rows):
@@ -265,8 +162,31 @@ def check_rows(part: Rows) -> None:
                 check_text(value, f"{path}.{name}", maximum_bytes=_MAX_FREE_TEXT_BYTES)
         if isinstance(row, LegacyRecord):
             _check_manifest(row, path)
+        _check_state(row, path)
         if isinstance(row, UserRecord) and row.email_key != email_key(row.email):
             raise InvalidArgument(f"{path}.email_key", "does not match the email")
+        if isinstance(row, CollectionRecord) and (row.embedding_model is None) != (
+            row.embedding_fingerprint is None
+        ):
+            raise InvalidArgument(
+                f"{path}.embedding_fingerprint", "must be there if, and only if, a model is"
+            )
+
+
+def _check_state(row: object, path: str) -> None:
+    """Check that a tenant, database or collection is deleted, or not, in all of its fields."""
+    if isinstance(row, TenantRecord):
+        deleted = row.status is TenantStatus.DECOMMISSIONED
+    elif isinstance(row, DatabaseRecord):
+        deleted = row.state is DatabaseState.DELETING
+    elif isinstance(row, CollectionRecord):
+        deleted = row.state is CollectionState.DELETING
+    else:
+        return
+    if deleted != (row.deleted_at is not None):
+        raise InvalidArgument(f"{path}.deleted_at", "does not match the state")
+    if row.state_before_deletion is not None and not deleted:
+        raise InvalidArgument(f"{path}.state_before_deletion", "is only for what was deleted")
 
 
 def _check_manifest(row: LegacyRecord, path: str) -> None:
@@ -364,13 +284,3 @@ def _check_tenant(contents: Contents) -> None:
         collections[collection.collection_id] = collection
     for image in contents.stored.values():
         check_agreement(image, collections.get(image.collection_id))
-
-
-def check_agreement(image: CollectionImage, collection: Any) -> None:
-    """Check that store and metadata agree on a collection; `collection` is None if the metadata has none."""
-    path = f".{image.collection_id}"
-    if collection is None:
-        raise fault("is in the store but not in the metadata", path)
-    for name in ("database_id", "dimension", "metric"):
-        if getattr(image, name) != getattr(collection, name):
-            raise fault(f"has a different {name} in the store and in the metadata", path)

@@ -1,15 +1,23 @@
-"""Damaged metadata and archives: a backup leaves tenants out whose rows cannot be read, and names them.
+"""Damage and archives: a backup leaves tenants out whose rows or store cannot be read, and names them.
 
-A tenant is a unit: one with any damaged row is left out completely, so that what a backup contains can be
-restored. Damaged rows that belong to no tenant, such as audit entries, are left out alone.
+A tenant is a unit: one with any damaged row, or with a store that a restore would refuse, is left out
+completely, so that what a backup contains can be restored. Damaged rows that belong to no tenant, such as
+audit entries, are left out alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
-from akidb.domain.errors import Damaged, InvalidArgument
+from akidb.domain.errors import AkiDBError, Damaged, InvalidArgument
 from akidb.domain.ids import TenantId
 from akidb.observe.logs import logger
-from akidb.ports.archive import TENANT_TABLES, CollectionRecord, DatabaseRecord, Rows, TenantRecord
+from akidb.ports.archive import (
+    TENANT_TABLES,
+    CollectionRecord,
+    DatabaseRecord,
+    Rows,
+    TenantRecord,
+    UserRecord,
+)
 from akidb.ports.metadata import MetadataTransaction
 from akidb.services.archive_checks import check_rows
 
@@ -23,7 +31,7 @@ class Survey:
 
     def __init__(self, tx: MetadataTransaction) -> None:
         """Read all rows that belong to tenants."""
-        self.left_out: dict[TenantId, Damaged] = {}
+        self.left_out: set[TenantId] = set()
         self.rows_left_out = 0
         tenants: set[TenantId] = set()
         for table in OF_TENANTS:
@@ -32,8 +40,12 @@ class Survey:
         tx.stores.list(self._note)
         for error in (*tx.outbox.faults(), *tx.records.strays()):
             self._note(error)
-        self.tenants = tenants - self.left_out.keys()
+        self.tenants = tenants - self.left_out
         """The tenants to archive, also deleted ones."""
+
+    def named(self) -> list[TenantId]:
+        """Return the tenants that are left out, in order."""
+        return sorted(self.left_out, key=lambda tenant_id: tenant_id.raw)
 
     def rows(self, tx: MetadataTransaction, table: str) -> Iterator[Rows]:
         """Yield the sound rows of a table, without those of tenants that are left out.
@@ -52,8 +64,12 @@ class Survey:
         if tenant_id is None:
             self._note_row(error)
         elif tenant_id not in self.left_out:
-            self.left_out[tenant_id] = error
-            _log.warning("tenant %s is left out of a backup: %s", tenant_id, error.message)
+            self.leave_out(tenant_id, error)
+
+    def leave_out(self, tenant_id: TenantId, error: AkiDBError) -> None:
+        """Leave out a tenant, completely."""
+        self.left_out.add(tenant_id)
+        _log.warning("tenant %s is left out of a backup: %s", tenant_id, error.message)
 
     def _note_row(self, error: Damaged) -> None:
         self.rows_left_out += 1
@@ -85,13 +101,17 @@ def sound_rows(
 
 
 def require_parents(rows: Sequence[Rows]) -> None:
-    """Raise Damaged for a collection of a tenant whose database is not among the tenant's rows."""
-    known = {row.database_id for part in rows for row in part.rows if isinstance(row, DatabaseRecord)}
-    for part in rows:
-        for row in part.rows:
-            if isinstance(row, CollectionRecord) and row.database_id not in known:
-                tenant_id = str(row.tenant_id)
-                raise Damaged.row("database", str(row.database_id), tenant_id=tenant_id, field=None)
+    """Raise Damaged for a row that refers to another one which is not among the tenant's rows."""
+    every = [row for part in rows for row in part.rows]
+    databases = {row.database_id for row in every if isinstance(row, DatabaseRecord)}
+    users = {row.user_id for row in every if isinstance(row, UserRecord)}
+    for row in every:
+        if isinstance(row, CollectionRecord) and row.database_id not in databases:
+            tenant_id = str(row.tenant_id)
+            raise Damaged.row("database", str(row.database_id), tenant_id=tenant_id, field=None)
+        if isinstance(row, UserRecord) and row.created_by is not None and row.created_by not in users:
+            tenant_id = str(row.tenant_id)
+            raise Damaged.row("user", str(row.user_id), tenant_id=tenant_id, field="created_by")
 
 
 def _is_sound(table: str, row: object, damaged: Callable[[Damaged], object] | None) -> bool:

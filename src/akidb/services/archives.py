@@ -5,16 +5,16 @@ metadata refers to it, so a crash leaves an unused file; then one transaction ad
 the store.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import IO, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from akidb.domain.archives import MAX_NAMED, BackupReport, ByteSink, ByteSource, ImportReport, fault
+from akidb.domain.archives import BackupReport, ByteSink, ByteSource, ImportReport
 from akidb.domain.entities import Tenant
-from akidb.domain.errors import NotFound, Overloaded, Unavailable
+from akidb.domain.errors import AkiDBError, Damaged, NotFound, Overloaded, StorageFull, Unavailable
 from akidb.domain.fields import TenantRef
 from akidb.domain.ids import IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import Access, require
@@ -29,22 +29,36 @@ from akidb.ports.archive import (
     ArchiveReader,
     ArchiveWriter,
     CollectionImage,
-    CollectionRecord,
     Documents,
     Header,
     Rows,
-    StoreHead,
     StoreImage,
     Tombstones,
 )
 from akidb.ports.clock import Clock
+from akidb.ports.conflicts import ConnectionLost, MachineFailure, TransactionConflict
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.archive_audit import TENANTS_AT_ONCE, Departure, deny, origin, tenants_in
-from akidb.services.archive_checks import Contents, check_archive, check_schemas
+from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken
 from akidb.services.archive_damage import Survey, require_parents, sound_rows
+from akidb.services.archive_parts import (
+    announce,
+    collections_of,
+    exists,
+    open_archive,
+    report_on,
+    require_same,
+    sound_parts_of,
+    write_store,
+)
 from akidb.services.archive_scratch import ArchiveScratch
+from akidb.services.archive_store_checks import (
+    agree,
+    require_copyable,
+    require_sound,
+)
 from akidb.services.dispatch import handles
 from akidb.services.idempotency import KeptValue, expiry, recalled, request_key
 from akidb.services.new_ids import NewIds
@@ -57,6 +71,8 @@ from akidb.services.transactions import Change, Transactions
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
+NOT_OF_A_STORE = (StorageFull, MachineFailure, ConnectionLost, TransactionConflict)
+"""Errors that say nothing of the store in use: another one would have them as well."""
 
 
 class Turn(Protocol):
@@ -112,13 +128,11 @@ class ArchiveService:
         with Departure("backup.create", self._transactions, sink) as target:
             with self._metadata.snapshot() as tx:
                 survey = Survey(tx)
-            left_out = sorted(survey.left_out, key=lambda tenant_id: tenant_id.raw)
-            for tenant_id in left_out:
+            for tenant_id in survey.named():
                 deny(self._transactions, tenant_id, "backup.create", DAMAGED)
-            if (announce := getattr(sink, "announce", None)) is not None:
-                announce(_report(left_out[:MAX_NAMED], survey))
+            announce(sink, survey)
             writer = self._writer(target, "backup")
-            begun = self._back_up_stores(writer, target, survey)
+            begun = self._back_up_stores(writer, target, survey, sink)
             others = survey.tenants - begun
             target.begin(sorted(others, key=lambda tenant_id: tenant_id.raw))
             begun |= others
@@ -129,28 +143,60 @@ class ArchiveService:
                     for rows in survey.rows(tx, table):
                         writer.add(rows)
             target.begin(sorted(new, key=lambda tenant_id: tenant_id.raw))
+            left_out = survey.named()
             writer.finish(left_out, survey.rows_left_out)
-            return _report(left_out, survey)
+            return report_on(left_out, survey)
 
-    def _back_up_stores(self, writer: ArchiveWriter, target: Departure, survey: Survey) -> set[TenantId]:
-        """Write every store; return the tenants that were recorded."""
-        listed = read_metadata(self._metadata, lambda tx: tx.stores.list(lambda _: None))
-        known = [tenant_id for tenant_id, _ in listed if tenant_id not in survey.left_out]
+    def _back_up_stores(
+        self, writer: ArchiveWriter, target: Departure, survey: Survey, sink: ByteSink
+    ) -> set[TenantId]:
+        """Write every sound store; return the tenants that were recorded."""
+        listed = {
+            tenant_id
+            for tenant_id, _ in read_metadata(self._metadata, lambda tx: tx.stores.list(lambda _: None))
+        }
+        # Also stores that the metadata lost.
+        names = set(self._tenant_stores.names())
+        lost = {each for each in survey.tenants - listed if str(each) in names and self._is_lost(each)}
+        known = sorted((listed | lost) - survey.left_out, key=lambda tenant_id: tenant_id.raw)
         for at in range(0, len(known), TENANTS_AT_ONCE):
             some = known[at : at + TENANTS_AT_ONCE]
             target.begin(some)
             for tenant_id in some:
-                with ExitStack() as opened:
-                    try:
-                        image = opened.enter_context(self._image(tenant_id, patient=True))
-                    except (NotFound, Unavailable):
-                        if self._has_store(tenant_id):
-                            raise
-                        continue  # purged since the list was read
-                    if image is not None:
-                        _write_store(writer, tenant_id, image, image.collections())
+                error = self._back_up_store(writer, tenant_id)
+                if error is not None:
+                    survey.leave_out(tenant_id, error)
+                    deny(self._transactions, tenant_id, "backup.create", error.code)
+                    announce(sink, survey)
                 target.finish(tenant_id)
         return set(known)
+
+    def _is_lost(self, tenant_id: TenantId) -> bool:
+        try:
+            return self._tenant_stores.is_used(tenant_id)
+        except Unavailable:  # it is there, but cannot be read
+            return True
+
+    def _back_up_store(self, writer: ArchiveWriter, tenant_id: TenantId) -> AkiDBError | None:
+        """Write a tenant's store; return the error of one that cannot be read, or that a restore refuses.
+
+        It is read once: what was written before the error is passed over by a restore.
+        """
+        begun = is_writing = False
+        try:
+            with self._image(tenant_id, patient=True) as image:
+                if image is None:
+                    return None
+                for part in sound_parts_of(self._metadata, tenant_id, image):
+                    begun = is_writing = True
+                    writer.add(part)
+                    is_writing = False
+        except (NotFound, Damaged, Unavailable) as error:
+            if is_writing or isinstance(error, NOT_OF_A_STORE):
+                raise
+            if begun or read_metadata(self._metadata, lambda tx: exists(tx, tenant_id)):
+                return error  # else it was purged since the list was read
+        return None
 
     @handles(ask.ExportTenant)
     def export(self, asked: ask.ExportTenant, *, sink: ByteSink) -> None:
@@ -159,16 +205,16 @@ class ArchiveService:
         with self._image(tenant_id) as image, Departure(action, self._transactions, sink) as target:
             # Read after opening the store and before writing: omits collections purged in between.
             rows = self._rows(tenant_id)
-            known = {
-                row.collection_id for part in rows for row in part.rows if isinstance(row, CollectionRecord)
-            }
+            known = collections_of(rows)
             every = [] if image is None else image.collections()
             found = [each for each in every if each.collection_id in known]
+            if image is not None:
+                require_sound(tenant_id, image, found, lambda: agree(found, known))
             self._format.require_exportable(rows, len(found))
             target.begin([tenant_id])
             writer = self._writer(target, "tenant")
             if image is not None:
-                _write_store(writer, tenant_id, image, found)
+                write_store(writer, tenant_id, image, found)
             for part in rows:
                 writer.add(part)
             writer.finish()
@@ -213,6 +259,7 @@ class ArchiveService:
             with self._tenant_stores.exclusive(branch.tenant_id), self._whole(branch.tenant_id):
                 store_id = None if image is None else self._ids.new(StoreId)
                 if image is not None and store_id is not None:
+                    require_copyable(tenant_id, image, collections_of(rows))
                     renamed = branch.renamed(image.collections())
                     self._tenant_stores.branch(branch.tenant_id, store_id, image, renamed)
                 return self._bring_in_copy(asked.tenant, branch, store_id, key)
@@ -270,9 +317,6 @@ class ArchiveService:
         except BaseException:
             self._stores.remove_unused(tenant_id)
             raise
-
-    def _has_store(self, tenant_id: TenantId) -> bool:
-        return read_metadata(self._metadata, lambda tx: tx.stores.find(tenant_id)) is not None
 
     def _rows(self, tenant_id: TenantId) -> list[Rows]:
         """Read a tenant's metadata rows. Raises NotFound if it is deleted, InvalidState by its status."""
@@ -337,46 +381,3 @@ class ArchiveService:
             return change.tx.tenants.get(branch.tenant_id)
 
         return self._transactions.run(key, Tenant, effect, tenant=tenant)
-
-
-def _report(left_out: Sequence[TenantId], survey: Survey) -> BackupReport:
-    return BackupReport(
-        tenants_left_out=list(left_out),
-        tenants_left_out_count=len(survey.left_out),
-        rows_left_out=survey.rows_left_out,
-    )
-
-
-def open_archive(
-    format: ArchiveFormat, archive: IO[bytes], kind: ArchiveKind, room_bytes: int, schemas: tuple[str, int]
-) -> ArchiveReader:
-    """Open an archive. Raises InvalidArgument if it is of another kind, or newer than `schemas`."""
-    reader = format.reader(archive, room_bytes=room_bytes)
-    if reader.header.kind != kind:
-        advice = "use `akidb restore`" if kind == "tenant" else "use `akidb tenant import`"
-        raise fault(f"is an archive of the kind {reader.header.kind}, not {kind}: {advice}")
-    check_schemas(reader.header, *schemas)
-    return reader
-
-
-def require_same(reader: ArchiveReader, contents: Contents) -> None:
-    """Raise Unavailable if the archive changed between the check and this read."""
-    if reader.digest != contents.digest:
-        raise Unavailable("the archive was changed while it was read")
-
-
-def _parts(
-    image: StoreImage, collections: Sequence[CollectionImage]
-) -> Iterator[CollectionImage | Documents | Tombstones]:
-    for collection in collections:
-        yield collection
-        yield from image.documents(collection.collection_id)
-        yield from image.tombstones(collection.collection_id)
-
-
-def _write_store(
-    writer: ArchiveWriter, tenant_id: TenantId, image: StoreImage, collections: Sequence[CollectionImage]
-) -> None:
-    writer.add(StoreHead(tenant_id=tenant_id))
-    for part in _parts(image, collections):
-        writer.add(part)

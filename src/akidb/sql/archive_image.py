@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from akidb.domain.errors import StorageFull, Unavailable
+from akidb.ports.conflicts import MachineFailure
 from akidb.sql.database import SqlDatabase, driver_of
 from akidb.sql.errors import translated
 from akidb.sql.room import Room
@@ -64,7 +65,7 @@ def copy_connection(
     if room is not None:
         pages, size = (driver_of(connection).execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
         room.require(pages * size)
-    with translated(path.name):
+    with _of_machine(path):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         copy = library.connect(str(path))
     try:
@@ -82,9 +83,21 @@ def copy_connection(
 def scratch_path(path: Path) -> Path:
     """Return a new path in the scratch directory of a store file."""
     directory = path.parent / SCRATCH_NAME
-    with translated(path.name):
+    with _of_machine(path):
         directory.mkdir(mode=0o700, exist_ok=True)
     return directory / f"{path.stem}-{secrets.token_hex(8)}.db"
+
+
+@contextmanager
+def _of_machine(path: Path) -> Iterator[None]:
+    """Translate the errors of making a copy's file, of which the copied store is not the cause."""
+    try:
+        with translated(path.name):
+            yield
+    except StorageFull:
+        raise
+    except Unavailable as error:
+        raise MachineFailure(error.message, public=error.public) from error
 
 
 def remove_scratch(path: Path) -> None:

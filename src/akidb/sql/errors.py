@@ -1,20 +1,36 @@
 """The single place where driver errors are translated into domain errors."""
 
 import errno
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
 from akidb.domain.errors import AkiDBError, Overloaded, StorageFull, Unavailable
 from akidb.observe.interrupts import is_of_handler
-from akidb.ports.conflicts import TransactionConflict
+from akidb.ports.conflicts import MachineFailure, TransactionConflict
 
 _CONFLICTS = {"40001", "40P01"}
 """SQLSTATEs of PostgreSQL for a serialization failure and a deadlock."""
 _LOCK_TIMEOUT = "55P03"
 _DISK_FULL = "53100"
+_OF_DATA = {"22", "58", "XX"}
+"""SQLSTATE classes that say that stored data cannot be read: others may be read."""
+_OF_READING = {
+    "SQLITE_IOERR_READ",
+    "SQLITE_IOERR_SHORT_READ",
+    "SQLITE_IOERR_CORRUPTFS",
+    "SQLITE_IOERR_DATA",
+}
+_KINDS: Mapping[int | None, type[Unavailable]] = {
+    errno.ENOSPC: StorageFull,
+    errno.EDQUOT: StorageFull,
+    errno.EMFILE: MachineFailure,
+    errno.ENFILE: MachineFailure,
+    errno.ENOMEM: MachineFailure,
+}
 _LOST = {"25P03", "57P01", "57P02", "57P05"}
 """SQLSTATEs with which the server ends a session that may be opened again."""
 _STATES = {
@@ -81,8 +97,9 @@ def translated(store: str, place: str | None = None) -> Iterator[None]:
 
     `place` is a name of the store that only callers on this machine may be told.
 
-    Raises Unavailable for most, StorageFull for a full disk, TransactionConflict for a transaction aborted
-    in favour of another, Overloaded for a lock timeout. IntegrityError passes through: the adapter that knows
+    Raises Unavailable for most, StorageFull for a full disk, MachineFailure for what other stores would
+    have as well, TransactionConflict for a transaction aborted in favour of another, Overloaded for a lock
+    timeout. IntegrityError passes through: the adapter that knows
     the tables translates it.
     """
     try:
@@ -103,8 +120,7 @@ def translation(store: str, error: BaseException, place: str | None = None) -> E
             return _of_driver(store, error.orig, place or store)
         error = error.orig
     if isinstance(error, OSError):
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return (StorageFull if full else Unavailable)(f"{store}: {error.strerror}")
+        return _KINDS.get(error.errno, Unavailable)(f"{store}: {error.strerror}")
     if is_undecodable(error):
         return Unavailable(
             f"{store}: a row cannot be read: its text is not UTF-8; run `akidb doctor` to find it"
@@ -161,17 +177,42 @@ def _of_driver(store: str, error: object, place: str) -> Exception:
         reason = _STATES.get(str(state)) or _CLASSES.get(str(state)[:2])
         if state is None:
             reason = _refusal(str(error))
-        return (StorageFull if state == _DISK_FULL else Unavailable)(
+        return _kind_of_state(state)(
             f"{place}: {first_line if reason is None else f'{reason}: {first_line}'}",
             public=f"{store}: {reason or _unknown(state)}",
         )
     name = _name(error)
-    kind = StorageFull if name == "SQLITE_FULL" else Unavailable
+    kind = _kind_of_name(name)
     for prefix, reason in _PREFIXES:
         if name.startswith(prefix):
             return kind(f"{store}: {reason} ({name})")
     name = name or type(error).__name__
     return kind(f"{store}: {error} ({name})", public=f"{store}: an error of the database ({name})")
+
+
+def _kind_of_state(state: str | None) -> type[Unavailable]:
+    if state == _DISK_FULL:
+        return StorageFull
+    return Unavailable if str(state)[:2] in _OF_DATA else MachineFailure
+
+
+def _kind_of_name(name: str) -> type[Unavailable]:
+    if name == "SQLITE_FULL":
+        return StorageFull
+    is_of_machine = (
+        name == "SQLITE_NOMEM"
+        or (name.startswith("SQLITE_IOERR") and name not in _OF_READING)
+        or (name.startswith("SQLITE_CANTOPEN") and _cannot_open_anything())
+    )
+    return MachineFailure if is_of_machine else Unavailable
+
+
+def _cannot_open_anything() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
 
 
 def _refusal(message: str) -> str | None:

@@ -16,7 +16,7 @@ from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.observe import telemetry
 from akidb.observe.interrupts import Interruptible
 from akidb.observe.telemetry import Call, StoreFigures, StoreKind
-from akidb.ports.conflicts import ConnectionLost
+from akidb.ports.conflicts import ConnectionLost, MachineFailure
 from akidb.sql.database import driver_of
 from akidb.sql.errors import is_lost, translated, translation
 from akidb.sql.pool import ConnectionPool
@@ -227,7 +227,7 @@ class PostgresDatabase:
             driver.execute("SELECT pg_advisory_unlock(%s)", (key,))
         except psycopg.Error as error:
             driver.close()
-            raise Unavailable(f"{self.name}: the connection that held a lock was lost") from error
+            raise MachineFailure(f"{self.name}: the connection that held a lock was lost") from error
 
     def _lost(self, error: Exception, *, closed: bool) -> ConnectionLost | None:
         """Return the error for a lost connection, None for another error."""
@@ -248,7 +248,7 @@ class PostgresDatabase:
             unknown = "the change may have been committed"
             found = translation(self.name, error, self._place)
             public = found.public if isinstance(found, AkiDBError) else self.name
-            raise Unavailable(f"{found}; {unknown}", public=f"{public}; {unknown}") from error
+            raise MachineFailure(f"{found}; {unknown}", public=f"{public}; {unknown}") from error
 
     def _connect(self) -> Session:
         with Interruptible():  # it may wait for the server

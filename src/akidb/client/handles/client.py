@@ -62,7 +62,7 @@ class Client(Bound):
 
         `file` is a path, which is written atomically, or an object with `write`. Raises AlreadyExists
         for an existing file, unless `overwrite` is set. Check `is_complete` of the report: tenants whose
-        metadata are damaged are left out, and named there.
+        metadata or stores are damaged are left out, and named there.
         """
         with writing(file, overwrite=overwrite) as target:
             return self._perform(CreateBackup(), sink=target)
