@@ -112,11 +112,13 @@ def test_dimension_that_no_vectors_tell_is_left(directory: Path) -> None:
         assert "is 16 in the metadata, 32 in the store" in str(unsound(operations))
 
 
-@pytest.mark.parametrize("column", ["dimension", "hnsw_m"])
-def test_store_of_damaged_metadata_is_left_and_others_are_repaired(column: str, directory: Path) -> None:
+@pytest.mark.parametrize(("table", "column"), [("collections", "hnsw_m"), ("tenants", "storage_quota_bytes")])
+def test_store_of_damaged_metadata_is_left_and_others_are_repaired(
+    table: str, column: str, directory: Path
+) -> None:
     execute(store_of(directory, "sound"), "UPDATE collections SET document_count = 1")
     path = store_of(directory)
-    damage(directory / METADATA_NAME, Wrong("collections", column, str(2**62)))
+    damage(directory / METADATA_NAME, Wrong(table, column, "x'07'"))
     content = path.read_bytes()
     assert sorted(repair(directory)) == ["leave", "rebuild"]
     assert path.read_bytes() == content
@@ -125,6 +127,29 @@ def test_store_of_damaged_metadata_is_left_and_others_are_repaired(column: str, 
         with pytest.raises(Damaged, match=column):
             operations.perform(CountDocuments(**C))
         assert operations.perform(CountDocuments(**OTHER)) == 5
+
+
+@pytest.mark.parametrize(
+    ("column", "literal"),
+    [
+        ("dimension", "4611686018427387904"),
+        ("dimension", "x'07'"),
+        ("metric", "'zzz'"),
+        ("max_document_count", "-5"),
+        ("version", "9223372036854775807"),
+    ],
+)
+def test_value_that_metadata_lost_is_taken_from_store(column: str, literal: str, directory: Path) -> None:
+    with opened(directory) as operations:
+        before = operations.perform(GetCollection(**C))
+    damage(directory / METADATA_NAME, Wrong("collections", column, literal))
+    with opened(directory) as operations, pytest.raises(Damaged, match=column):
+        operations.perform(GetCollection(**C))
+    assert repair(directory) == ["recall"]
+    assert kinds(directory) == []
+    with opened(directory) as operations:
+        assert getattr(operations.perform(GetCollection(**C)), column) == getattr(before, column)
+    is_whole(directory)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ if the file is missing or damaged. No repair deletes a file: one that cannot be 
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from akidb.documents.rebuild import damage, dimensions, fill_checksums, rebuild, unchecked
+from akidb.documents.rebuild import damage, dimensions, fill_checksums, kept_twice, rebuild, unchecked
 from akidb.documents.repair import StoreFile, is_sound_without_log, owner_without_log, read_store_file
 from akidb.domain.errors import Damaged, InvalidArgument, Unavailable
-from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
@@ -24,7 +24,9 @@ from akidb.sql.schema_backups import SchemaBackups
 OPERATION = "store.repair"
 """Its name in the audit and in metrics. It has no row in the table: it needs the directory for itself."""
 
-Kind = Literal["adopt", "adopt_without_log", "set_aside", "forget", "rebuild", "fill_checksums", "leave"]
+Kind = Literal[
+    "adopt", "adopt_without_log", "set_aside", "forget", "rebuild", "fill_checksums", "recall", "leave"
+]
 
 
 class Repair(msgspec.Struct, kw_only=True, frozen=True):
@@ -37,6 +39,14 @@ class Repair(msgspec.Struct, kw_only=True, frozen=True):
     """`leave`: it is only reported."""
     action: str
     """What is done, in words."""
+
+
+class Recalled(NamedTuple):
+    """A value of a collection that the metadata lost and its store has."""
+
+    collection_id: CollectionId
+    field: str
+    value: Any
 
 
 class Repairing:
@@ -140,9 +150,7 @@ class Repairing:
                 collections = tx.collections.all_of_tenant(tenant_id)
                 pending = tx.outbox.pending(tenant_id)
         except Damaged as error:
-            yield Repair(
-                store=str(tenant_id), problem=error.message, kind="leave", action="leave its store as it is"
-            )
+            yield self._of_metadata(tenant_id, error)
             return
         if tenant is None or (pending and not found.is_damaged):  # it has yet to be told something
             return
@@ -173,9 +181,24 @@ class Repairing:
                 action="compute them; damage that is there already is not found then",
             )
 
+    def _of_metadata(self, tenant_id: TenantId, error: Damaged) -> Repair:
+        """Return the repair of the metadata of a tenant, of which a row cannot be read."""
+        with self._stores.exclusive(tenant_id):
+            found = _recalled(error, self._path(str(tenant_id)))
+        if found is None:
+            kind: Kind = "leave"
+            action = "leave its store as it is"
+        else:
+            kind = "recall"
+            action = f"take the {found.field} of the collection, which is {found.value}, from its store"
+        return Repair(store=str(tenant_id), problem=error.message, kind=kind, action=action)
+
     def _is_behind(self, tenant_id: TenantId, found: StoreFile) -> bool:
         with self._metadata.snapshot() as tx:
-            tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+            try:
+                tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
+            except Damaged:  # reported with its rows
+                return False
             if tenant is None or found.state is None or tx.outbox.pending(tenant_id):
                 return False
             number = tx.collections.number_of_tenant(tenant_id)
@@ -217,6 +240,9 @@ class Repairing:
         if kind == "fill_checksums":
             fill_checksums(path)
             return
+        if kind == "recall":
+            self._recall(tenant_id, path)
+            return
         if kind == "set_aside":
             self._copies.set_aside(path)
         store_id: StoreId | None = None
@@ -254,9 +280,26 @@ class Repairing:
             collections = tx.collections.all_of_tenant(tenant_id)
         rebuild(path, tenant, collections)
 
+    def _recall(self, tenant_id: TenantId, path: Path) -> None:
+        """Write what the metadata of collections lost, as far as the store has it."""
+        change = self._change()
+        with self._metadata.transaction() as tx:
+            change.tx = tx
+            change.audit(OPERATION, tenant_id, tenant_id, reason="recall")
+            written: set[tuple[CollectionId, str]] = set()
+            while True:
+                found = _lost(tx, tenant_id, path)
+                if found is None or found[:2] in written:
+                    return
+                tx.records.mend(tenant_id, *found)
+                written.add(found[:2])
+
     def _has_tenant(self, tenant_id: TenantId) -> bool:
         with self._metadata.read() as tx:
-            return (tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)) is not None
+            try:
+                return (tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)) is not None
+            except Damaged:
+                return True
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.db"
@@ -267,6 +310,25 @@ def _tell_everything(tx: MetadataTransaction, tenant_id: TenantId) -> None:
     tx.outbox.add(tenant_id, "tenant", tenant_id)
     for database_id in {database.database_id for database, _ in tx.collections.all_of_tenant(tenant_id)}:
         tx.outbox.add(tenant_id, "database", database_id)
+
+
+def _lost(tx: MetadataTransaction, tenant_id: TenantId, path: Path) -> Recalled | None:
+    """Return the first value that the metadata of a tenant's collections lost, if its store has it."""
+    try:
+        tx.collections.all_of_tenant(tenant_id)
+    except Damaged as error:
+        return _recalled(error, path)
+    return None
+
+
+def _recalled(error: Damaged, path: Path) -> Recalled | None:
+    """Return the value that could not be read from the metadata, from the store; None if it is not there."""
+    id, field = error.fields.get("id"), error.fields.get("damaged_field")
+    if error.fields.get("entity") != "collection" or not _is_id(str(id)) or field is None:
+        return None
+    collection_id = CollectionId.parse(str(id))
+    known = kept_twice(path, collection_id)
+    return Recalled(collection_id, field, known[field]) if field in known else None
 
 
 def _is_id(name: str) -> bool:

@@ -4,7 +4,7 @@ They have no checksums: their values follow from the metadata and from the docum
 `akidb doctor` compares them. Here are the values that cannot be, and the errors that follow from them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,6 +66,13 @@ _COLLECTION: dict[str, Callable[[object], bool]] = {
     "sequence": _is_sequence,
     "tombstone_floor": _is_sequence,
 }
+KEPT_TWICE: Mapping[str, Callable[[Any], Any]] = {
+    "dimension": int,
+    "metric": Metric,
+    "max_document_count": int,
+    "version": int,
+}
+"""Columns of collections that the metadata have too, with their types there."""
 _MISSHAPEN = (
     "SELECT 1 FROM documents JOIN collections USING (collection_key)"
     " WHERE length(vector) != 4 * dimension LIMIT 1"
@@ -113,6 +120,15 @@ def _wrong(
         for (name, check), value in zip(checks.items(), row[1:], strict=True)
         if not check(value)
     ]
+
+
+def kept_twice(connection: sa.Connection, collection_id: CollectionId) -> dict[str, Any]:
+    """Return what a SQLite file holds of a collection that the metadata hold too, but for damaged values."""
+    statement = f"SELECT {', '.join(KEPT_TWICE)} FROM collections WHERE collection_id = ?"  # noqa: S608 - from above
+    with lenient(connection):
+        row = driver_of(connection).execute(statement, (collection_id.raw,)).fetchone()
+    found = zip(KEPT_TWICE.items(), row or (), strict=False)
+    return {name: kind(value) for (name, kind), value in found if _COLLECTION[name](value)}
 
 
 def collection_ids(connection: sa.Connection) -> dict[Any, CollectionId]:

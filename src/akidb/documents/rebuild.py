@@ -89,6 +89,14 @@ def dimensions(path: Path) -> dict[bytes, int]:
         return _dimensions(driver_of(connection))
 
 
+def kept_twice(path: Path, collection_id: CollectionId) -> dict[str, Any]:
+    """Return the values of a collection that follow from its store: a dimension is that of its vectors."""
+    with _opened(path) as file, file.read(snapshot=True) as connection:
+        found = control_rows.kept_twice(connection, collection_id)
+        dimension = _dimensions(driver_of(connection)).get(collection_id.raw)
+        return found if dimension is None else {**found, "dimension": dimension}
+
+
 def _dimensions(driver: Any) -> dict[bytes, int]:
     rows = driver.execute(
         "SELECT collection_id, length(vector) / 4, count(*) FROM documents JOIN collections USING"

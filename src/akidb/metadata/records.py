@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from akidb.domain.errors import AlreadyExists, Damaged, InvalidArgument
-from akidb.domain.ids import EntityId, TenantId
+from akidb.domain.ids import CollectionId, EntityId, TenantId
 from akidb.domain.names import fold_name
 from akidb.metadata import tables
 from akidb.ports.archive import RECORDS, Record, Rows
@@ -88,6 +88,14 @@ class SqlMetadataRecords:
             self._connection.execute(sa.insert(_TABLES[rows.table]), values)
         except sa.exc.IntegrityError as error:
             raise _refusal(rows, error) from error
+
+    def mend(self, tenant_id: TenantId, collection_id: CollectionId, field: str, value: Any) -> None:
+        table = tables.collections
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.tenant_id == tenant_id, table.c.collection_id == collection_id)
+            .values({field: value})
+        )
 
     def known_ids(self, rows: Rows) -> list[tuple[str, str]]:
         """Return the IDs of these rows that are already taken or purged, each with which of the two."""

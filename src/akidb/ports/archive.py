@@ -211,6 +211,9 @@ class MetadataRecords(Protocol):
     def write(self, rows: Rows) -> None:
         """Add rows. Raises AlreadyExists for a conflicting row, InvalidArgument for an invalid one."""
 
+    def mend(self, tenant_id: TenantId, collection_id: CollectionId, field: str, value: Any) -> None:
+        """Write one value of a collection whose row cannot be read."""
+
     def known_ids(self, rows: Rows) -> list[tuple[str, str]]:
         """Return the IDs of these rows that are taken or purged here, each with `taken` or `purged`."""
 
