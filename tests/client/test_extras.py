@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CLIENT: dict[str, Any] = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]
 OWN = re.compile(r"akidb\[(.*)\]")
-IMPORT_NAMES = {"argon2-cffi": "argon2", "prometheus-client": "prometheus_client"}
+IMPORT_NAMES = {"argon2-cffi": "argon2", "prometheus-client": "prometheus_client", "google-re2": "re2"}
 WITHOUT = """
 import sys
 for name in {blocked!r}:
@@ -175,6 +175,21 @@ def test_command_names_the_missing_extra(
 def test_model_names_the_missing_extra(module: str) -> None:
     embed = CONNECT.replace("connect({target!r})", "connect(':memory:').embed('text')")
     assert without((module,), embed).stdout == refusal("embedded", module)
+
+
+def test_regular_expression_names_the_missing_extra() -> None:
+    program = """
+import akidb
+with akidb.connect(":memory:") as db:
+    notes = db.tenants.create("A").databases.create("d").collections.create("c", dimension=16)
+    notes.upsert([{"id": "a", "vector": [1.0] * 16, "metadata": {"t": "x"}}])
+    try:
+        notes.count(filter={"t": {"$regex": "x"}})
+    except akidb.Unavailable as error:
+        print(error)
+"""
+    done = without(("re2",), program)
+    assert (done.stdout, done.stderr) == (refusal("embedded", "re2"), "")
 
 
 @pytest.mark.parametrize("module", ["typer", "rich"])

@@ -8,8 +8,8 @@ from akidb.domain.errors import Unavailable
 _MODULES = {
     "cli": ("rich", "typer"),
     "embedded": (
-        *("alembic", "anyascii", "argon2", "onnx", "onnxruntime", "prometheus_client", "sqlalchemy"),
-        "tokenizers",
+        *("alembic", "anyascii", "argon2", "onnx", "onnxruntime", "prometheus_client", "re2"),
+        *("sqlalchemy", "tokenizers"),
     ),
     "server": ("httptools", "litestar", "uvicorn", "uvloop"),
     "postgres": ("psycopg",),
@@ -23,9 +23,12 @@ EXTRAS: Mapping[str, str] = {module: extra for extra, modules in _MODULES.items(
 def missing_extra(error: ImportError) -> Unavailable | None:
     """Return the error that names the extra to install, None if a failed import has another reason."""
     module = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(module)
-    if extra is None or not isinstance(error, ModuleNotFoundError):
-        return None
+    return missing_module(module) if module in EXTRAS and isinstance(error, ModuleNotFoundError) else None
+
+
+def missing_module(module: str) -> Unavailable:
+    """Return the error that names the extra of a module."""
+    extra = EXTRAS[module]
     # The distribution `akidb` always has the command line.
     what = "akidb-client[cli]" if extra == "cli" else f"akidb[{extra}]"
     text = f"the extra {extra!r} is not installed (no module {module!r}): pip install '{what}'"

@@ -6,7 +6,8 @@ A text is matched in one call, which no deadline interrupts: the size of the pro
 from functools import cache
 from typing import Any, Final, Never, Protocol
 
-from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.errors import InvalidArgument
+from akidb.domain.extras import missing_module
 
 MAX_PATTERNS: Final = 16
 """Maximum number of regular expressions in a filter."""
@@ -57,7 +58,7 @@ class _Uncompiled:
     programsize = 0
 
     def search(self, _text: str) -> Never:
-        raise Unavailable("$regex needs the package google-re2")
+        raise missing_module("re2")
 
 
 @cache
