@@ -17,6 +17,7 @@ from akidb.domain.documents import (
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import canonical_object
 from akidb.domain.names import MAX_INTEGER, check_text
+from akidb.domain.plain import listed, plain
 
 if TYPE_CHECKING:
     from akidb.domain.filters import Filter
@@ -26,11 +27,10 @@ _FIELDS = frozenset(DocumentInput.__struct_fields__)
 
 def check_batch(documents: object, field: str = "documents") -> Sequence[DocumentLike]:
     """Check a list of 1 to 10,000 documents, but not the documents themselves."""
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
-        raise InvalidArgument(field, "must be a list of documents")
-    if not 1 <= len(documents) <= MAX_BATCH_DOCUMENTS:
+    given = listed(documents, field, "documents", MAX_BATCH_DOCUMENTS)
+    if not 1 <= len(given) <= MAX_BATCH_DOCUMENTS:
         raise InvalidArgument(field, f"must contain 1 to {MAX_BATCH_DOCUMENTS} documents")
-    return documents
+    return given
 
 
 def check_fields(document: object, place: int) -> tuple[str | None, str | None, object, bytes]:
@@ -40,10 +40,10 @@ def check_fields(document: object, place: int) -> tuple[str | None, str | None, 
     """
     id, text, vector, metadata = _fields(document, place)
     if id is not None and not _is_plain(id, MAX_ID_BYTES):
-        check_id(id, f"documents[{place}].id")
+        id = check_id(id, f"documents[{place}].id")
     if text is not None:
         if not _is_plain(text, MAX_TEXT_BYTES):
-            check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+            text = check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
     elif vector is None:
         raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
     return id, text, vector, _metadata(metadata, place)
@@ -77,11 +77,10 @@ def check_id(value: object, field: str) -> str:
 
 def check_ids(ids: object, field: str = "ids") -> list[str]:
     """Check a list of ids and return it without duplicates."""
-    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
-        raise InvalidArgument(field, "must be a list of ids")
-    if not 1 <= len(ids) <= MAX_BATCH_DOCUMENTS:
+    given = listed(ids, field, "ids", MAX_BATCH_DOCUMENTS)
+    if not 1 <= len(given) <= MAX_BATCH_DOCUMENTS:
         raise InvalidArgument(field, f"must contain 1 to {MAX_BATCH_DOCUMENTS} ids")
-    return list(dict.fromkeys(check_id(id, f"{field}[{place}]") for place, id in enumerate(ids)))
+    return list(dict.fromkeys(check_id(id, f"{field}[{place}]") for place, id in enumerate(given)))
 
 
 def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
@@ -119,6 +118,7 @@ def check_selector(value: object, field: str) -> "Filter":
 
 def check_number(value: object, field: str) -> float:
     """Check a finite number that scores can be compared with."""
+    value = plain(value)
     if type(value) is int and abs(value) <= MAX_INTEGER:
         return value
     if type(value) is float and isfinite(value):

@@ -14,6 +14,7 @@ import msgspec
 from akidb.domain.documents import Vector, same_values
 from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError, InvalidArgument, PreconditionFailed
+from akidb.domain.plain import plain
 
 MAX_WAIT_SECONDS = 60
 
@@ -126,6 +127,7 @@ def check_token(value: object, field: str = "feed") -> str:
 
 def check_wait(value: object, field: str = "wait_seconds") -> float:
     """Check a time to wait for a change, in seconds."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise InvalidArgument(field, "must be a number of seconds")
     if not 0 <= value <= MAX_WAIT_SECONDS:

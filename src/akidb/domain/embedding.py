@@ -7,6 +7,7 @@ import msgspec
 from akidb.domain.documents import MAX_TEXT_BYTES, Vector
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.names import check_text
+from akidb.domain.plain import listed
 
 MAX_TEXTS = 2_048
 MAX_MODEL_BYTES = 1_024
@@ -42,13 +43,13 @@ class EmbeddingResult(msgspec.Struct, kw_only=True, frozen=True, eq=False):
 
 def check_texts(texts: object, field: str = "texts") -> Sequence[str]:
     """Check a list of 1 to 2,048 texts."""
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise InvalidArgument(field, "must be a list of texts")
-    if not 1 <= len(texts) <= MAX_TEXTS:
+    given = listed(texts, field, "texts", MAX_TEXTS)
+    if not 1 <= len(given) <= MAX_TEXTS:
         raise InvalidArgument(field, f"must contain 1 to {MAX_TEXTS} texts")
-    for place, text in enumerate(texts):
+    return [
         check_text(text, f"{field}[{place}]", maximum_bytes=MAX_TEXT_BYTES)
-    return texts
+        for place, text in enumerate(given)
+    ]
 
 
 def check_model(value: object, field: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.plain import plain
 
 MAX_DEPTH: Final = 64
 """Maximum levels of nesting in a stored object, itself included."""
@@ -73,7 +74,7 @@ def _has_lone_surrogate(text: str) -> bool:
 def scalar_fault(value: object) -> str | None:
     """Return why a value is not null, a boolean, or a storable number or text; otherwise None."""
     kind = type(value)
-    # Exact types: a subclass (NumPy's float64 and str_ among them) may not encode like its base class.
+    # Exact types: a subclass may not encode like its base class.
     if value is None or kind is bool:
         return None
     if type(value) is str:
@@ -107,26 +108,39 @@ _JSON_NAMES: Final[dict[type, str]] = {
 def check_object(value: object, field: str) -> dict[str, Any]:
     """Check that `value` is a JSON object that can be stored, and return it.
 
-    Only exact JSON types pass: no tuples, no subclasses, no NumPy scalars. Raises InvalidArgument
-    with the path of the invalid value below `field`.
+    Tuples, NumPy's scalars and the like are returned as what they are in JSON. Raises InvalidArgument with
+    the path of the invalid value below `field`.
     """
-    canonical_object(value, field)
-    assert isinstance(value, dict)
-    return value
+    checked, _ = _storable(value, field)
+    return checked
 
 
 def canonical_object(value: object, field: str) -> bytes:
     """Return the canonical JSON of an object that can be stored; raises the errors of `check_object`."""
-    if type(value) is not dict:
-        raise InvalidArgument(field, f"must be an object, not {type_name(value)}")
+    _, body = _storable(value, field)
+    return body
+
+
+def _storable(value: object, field: str) -> tuple[dict[str, Any], bytes]:
+    """Return an object with exact JSON types, and its canonical JSON."""
     try:
-        _check_dict(value, 1)
-    except _FaultyError as fault:
-        raise InvalidArgument(field + "".join(reversed(fault.steps)), fault.reason) from None
-    body = canonical(value)
+        checked = _checked(value)
+    except _FaultyError:  # seldom: only then are the types looked at
+        try:
+            checked = _checked(plain(value))
+        except _FaultyError as fault:
+            raise InvalidArgument(field + "".join(reversed(fault.steps)), fault.reason) from None
+    body = canonical(checked)
     if len(body) > MAX_OBJECT_BYTES:
         raise InvalidArgument(field, f"must be at most {MAX_OBJECT_BYTES} bytes as JSON")
-    return body
+    return checked, body
+
+
+def _checked(value: object) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise _FaultyError(f"must be an object, not {type_name(value)}")
+    _check_dict(value, 1)
+    return value
 
 
 def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import EntityId, is_uuid_shaped
+from akidb.domain.plain import plain
 
 MAX_INTEGER = 2**63 - 1
 MAX_VERSION = 2**31 - 2
@@ -122,10 +123,18 @@ def check_password(value: object, field: str = "password") -> str:
     return text
 
 
+def _exact(value: object, field: str) -> str:
+    """Return text as an exact `str`: of a subclass, such as NumPy's, a copy."""
+    if type(value) is str:
+        return value
+    if not isinstance(value, str):
+        raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
+    return str.__str__(value)
+
+
 def check_label(value: object, field: str, *, maximum: int = 255) -> str:
     """Check single-line text, such as a tenant's name: not blank, no control characters."""
-    if type(value) is not str:
-        raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
+    value = _exact(value, field)
     if not 1 <= len(value) <= maximum or not value.strip():
         raise InvalidArgument(field, f"must be 1-{maximum} characters and not blank")
     if not value.isascii() or not value.isprintable():
@@ -137,8 +146,7 @@ def check_label(value: object, field: str, *, maximum: int = 255) -> str:
 
 def check_text(value: object, field: str, *, maximum_bytes: int) -> str:
     """Check free text: at most `maximum_bytes` of UTF-8, without U+0000 and lone surrogates."""
-    if type(value) is not str:  # subclasses, such as NumPy's, are refused
-        raise InvalidArgument(field, f"must be text, not {type(value).__name__}")
+    value = _exact(value, field)
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
@@ -172,6 +180,7 @@ def check_quota(value: object, field: str) -> int | None:
 
 def check_flag(value: object, field: str) -> bool:
     """Check a boolean; other truthy or falsy values are refused."""
+    value = plain(value)
     if type(value) is not bool:
         raise InvalidArgument(field, f"must be true or false, not {type(value).__name__}")
     return value

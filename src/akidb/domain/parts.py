@@ -12,6 +12,7 @@ import msgspec
 from akidb.domain.documents import Include, answer_size
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import text_fault
+from akidb.domain.plain import listed
 
 MAX_FIELDS: Final = 100
 """Maximum number of metadata fields named in one request."""
@@ -31,9 +32,8 @@ def check_include(include: object, field: str = "include") -> frozenset[str]:
     """Check the parts of each document to return; beside the whole metadata, fields of it are dropped."""
     if type(include) is frozenset and include <= _PARTS:
         return frozenset(map(Include, include))
-    if isinstance(include, str) or not isinstance(include, Collection):
-        raise InvalidArgument(field, f"must be a list of {_WORDS}")
-    parts = frozenset(_part(part, field) for part in include)
+    given = listed(include, field, _WORDS, MAX_FIELDS + len(_PARTS))
+    parts = frozenset(_part(part, field) for part in given)
     if Include.METADATA in parts:
         return parts & _PARTS
     if len(parts - _PARTS) > MAX_FIELDS:

@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from akidb.domain.errors import InvalidArgument
 from akidb.domain.filters.matching import Matcher, matcher
 from akidb.domain.filters.nodes import EVERYTHING, Node, fields_read, has_patterns
 from akidb.domain.filters.parsing import MAX_CONDITIONS, MAX_DEPTH, MAX_OPERANDS, parse
 from akidb.domain.json import canonical
+from akidb.domain.plain import plain
 
 __all__ = ["MAX_CONDITIONS", "MAX_DEPTH", "MAX_OPERANDS", "Filter"]
 
@@ -32,7 +34,11 @@ class Filter:
 
         Raises InvalidArgument with the path of the invalid part, as in `filter.$and[1].year.$gte`.
         """
-        root = parse(value, field)
+        try:
+            root = parse(value, field)
+        except InvalidArgument:
+            value = plain(value)  # it may have values of NumPy, or tuples
+            root = parse(value, field)
         return cls(canonical(value), root, matcher(root))
 
     @classmethod
