@@ -151,7 +151,7 @@ USUAL = (
     ("collections", "document_count", "3"),
     ("collections", "storage_used_bytes", "3"),
     ("collections", "sequence", "1"),
-    ("collections", "sequence", "9223372036854775807"),
+    ("collections", "sequence", "4611686018427387904"),
     ("collections", "database_id", "x'05050505050505050505050505050505'"),
     ("collections", "metric", "'l2'"),
     ("documents", "collection_key", "77"),

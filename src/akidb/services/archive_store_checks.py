@@ -129,6 +129,10 @@ class StoreCheck:
             if getattr(image, name) != found:
                 text = f"is {getattr(image, name)}, but the documents have {found}"
                 raise fault(text, _place(image, name))
+        newest = max(self._last, self._last_deletion)
+        if self._store is not None and image.sequence != newest:  # `akidb doctor` finds it after a restore
+            text = f"is {image.sequence}, but the last change has {newest}"
+            raise fault(text, _place(image, "sequence"))
         if self._store is None:
             ids = np.sort(np.frombuffer(bytes(self._ids), f"S{_DIGEST_BYTES}"))
             twice = bool((ids[1:] == ids[:-1]).any())

@@ -74,6 +74,8 @@ def _deleted_holder(
         return None
     if field != "name" or entity not in {"database", "collection"}:  # users are not kept
         return None
+    if not hasattr(request, "tenant"):  # twice in the archive of an import
+        return None
     owner = tx.tenants.get(request.tenant)
     if entity == "database":
         return tx.databases.find(owner.tenant_id, value, deleted=True)
