@@ -19,6 +19,7 @@ from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.store_access import is_behind
 from akidb.services.transactions import Change
+from akidb.sql.errors import is_damage
 from akidb.sql.schema_backups import SchemaBackups
 
 OPERATION = "store.repair"
@@ -154,9 +155,20 @@ class Repairing:
             return
         if tenant is None or (pending and not found.is_damaged):  # it has yet to be told something
             return
-        with self._stores.exclusive(tenant_id):
-            wrong = damage(path, tenant, collections)
-            bare = unchecked(path)
+        try:
+            with self._stores.exclusive(tenant_id):
+                wrong = damage(path, tenant, collections)
+                bare = unchecked(path)
+        except Unavailable as error:
+            if not is_damage(error):
+                raise
+            yield Repair(
+                store=str(tenant_id),
+                problem=error.message,
+                kind="leave",
+                action="leave it as it is; put an undamaged copy of the file there, or restore a backup",
+            )
+            return
         if wrong.undecided:
             yield Repair(
                 store=str(tenant_id),
