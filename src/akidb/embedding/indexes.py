@@ -119,7 +119,8 @@ def default() -> Index | None:
                 timeout=_ASK_SECONDS,
             ).stdout
             if (found := _DEFAULT.search(" ".join(told.decode(errors="replace").split()))) is not None:
-                return Index(found[1], f"the default of {command[0] if len(command) == 1 else 'pip'}")
+                program = "uv" if Path(command[0]).name == "uv" else "pip"
+                return Index(found[1], f"the default of {program}")
     return None
 
 

@@ -5,7 +5,8 @@ Errors name a server by its host and port: the address, a proxy or the library's
 
 import importlib
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException, HTTPMessage, InvalidURL
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
@@ -28,6 +29,8 @@ from akidb.embedding import indexes
 
 TIMEOUT_SECONDS = 30.0
 """How long a server may be silent."""
+LEAST_BYTES, LEAST_SECONDS = 2**16, 60.0
+_PIECE_BYTES = 2**18
 _AGENT = "akidb"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _AS_THEY_ARE = "%/:=&?~#+!$,;'@()*[]"
@@ -132,6 +135,28 @@ class _Redirects(HTTPRedirectHandler):
         del fp, code, msg, headers
         kept = {name: value for name, value in req.headers.items() if name.lower() != "host"}
         return self._web.request(newurl, kept)
+
+
+def pieces(response: Response) -> Iterator[bytes]:
+    """Yield the body of a response as it arrives.
+
+    Raises Passing if the connection breaks, is silent, or brings less than `LEAST_BYTES` in `LEAST_SECONDS`.
+    """
+    host = host_of(response.url)
+    began, came = time.monotonic(), 0
+    while True:
+        try:
+            piece = response.read1(_PIECE_BYTES)
+        except (OSError, HTTPException, ValueError) as error:
+            raise Passing(f"{host} stopped sending: {reason(error)}") from None
+        if not piece:
+            return
+        yield piece
+        came += len(piece)
+        if time.monotonic() - began > LEAST_SECONDS:
+            if came < LEAST_BYTES:
+                raise Passing(f"{host} sent only {came} bytes in {LEAST_SECONDS:g} seconds")
+            began, came = time.monotonic(), 0
 
 
 def reason(error: BaseException) -> str:

