@@ -78,6 +78,13 @@ def test_delete_by_filter_requires_yes_without_terminal(akidb: Run, filled: str)
     assert akidb("document", "count", filled, "--json").json == {"count": 1}
 
 
+def test_clear_requires_yes_without_terminal(akidb: Run, filled: str) -> None:
+    assert akidb("document", "clear", filled).status == 2
+    assert akidb("document", "count", filled, "--json").json == {"count": 3}
+    assert akidb("document", "clear", filled, "--yes", "--json").json == {"deleted": 3}
+    assert akidb("document", "clear", filled, "--yes").out == "deleted 0 documents\n"
+
+
 def test_update_merges_metadata(akidb: Run, filled: str) -> None:
     update = ["document", "update", filled]
     assert akidb(*update, "a", "x", "--metadata", '{"year": 7, "tags": null}').out == "updated 1 document\n"

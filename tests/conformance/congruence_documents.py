@@ -62,6 +62,11 @@ def documents(db: akidb.Client, saw: Transcript) -> None:
     saw(notes.delete, [])
     saw(notes.delete, filter={})
     saw(notes.delete, ["d002"], filter={"n": 1})
+    saw(notes.clear)
+    saw(notes.clear)
+    saw(notes.count)
+    saw(notes.upsert, some_documents(1))
+    saw(db.tenants.get("documents").usage)
 
 
 def modes(db: akidb.Client, saw: Transcript) -> None:

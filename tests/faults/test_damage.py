@@ -17,6 +17,7 @@ from akidb.domain.errors import Unavailable
 from akidb.operations.archives import CopyTenant, ExportTenant
 from akidb.operations.changes import GetCollectionChanges
 from akidb.operations.documents import (
+    ClearDocuments,
     CountDocuments,
     DeleteDocuments,
     GetDocuments,
@@ -269,6 +270,7 @@ def _is_refused_as_unknown(operations: LocalOperations) -> None:
         UpsertDocuments(**one, documents=[document("x")]),
         UpdateDocuments(**one, ids=["x1"], metadata={}),
         DeleteDocuments(**one, ids=["x1"]),
+        ClearDocuments(**one),
         GetDocuments(**one, ids=["x1"]),
         ScanDocuments(**one),
         CountDocuments(**one),

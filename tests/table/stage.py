@@ -134,6 +134,7 @@ SAMPLES: dict[type[Request[Any]], Sample] = {
     document.GetDocuments: _said(ids=["d1", "nothing", "d0"], include=["text", "vector"]),
     document.CountDocuments: _said(filter={"n": 1}),
     document.DeleteDocuments: _said(tenant="changing", ids=["d0", "nothing"]),
+    document.ClearDocuments: _said(tenant="changing"),
     document.UpdateDocuments: _said(tenant="changing", metadata={"seen": True}, filter={"n": {"$gte": 2}}),
     document.SearchDocuments: _said(
         vector=vector(1), top_k=2, filter={"n": {"$lt": 3}}, include=["metadata"]

@@ -155,6 +155,10 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         """
         return await self._threads(self._sync.delete, ids, filter=filter)
 
+    async def clear(self) -> int:
+        """Delete all documents and return their number. The collection itself is kept."""
+        return await self._threads(self._sync.clear)
+
     async def search(
         self,
         query: "str | Sequence[float] | NDArray[np.float32]",

@@ -22,6 +22,7 @@ from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.parts import check_include
 from akidb.operations.collections import GetCollection
 from akidb.operations.documents import (
+    ClearDocuments,
     CountDocuments,
     DeleteDocuments,
     GetDocuments,
@@ -177,6 +178,16 @@ def delete(
         count = session.operations.perform(CountDocuments(**target._asdict(), filter=chosen))
         confirm(session, f"Delete {counted(count, 'document')} for good?", yes=yes)
     deleted = session.operations.perform(DeleteDocuments(**target._asdict(), ids=ids or None, filter=chosen))
+    session.out.done({"deleted": deleted}, f"deleted {counted(deleted, 'document')}")
+
+
+@command(app, "clear")
+def clear(session: Session, path: CollectionArgument, *, yes: Yes = False) -> None:
+    """Delete all documents of a collection; the collection itself is kept."""
+    target = collection_path(path)
+    count = session.operations.perform(CountDocuments(**target._asdict()))
+    confirm(session, f"Delete all {counted(count, 'document')} of {path} for good?", yes=yes)
+    deleted = session.operations.perform(ClearDocuments(**target._asdict()))
     session.out.done({"deleted": deleted}, f"deleted {counted(deleted, 'document')}")
 
 

@@ -22,7 +22,7 @@ def discard_old(connection: sa.Connection, sql: TenantSql, control: CollectionCo
     """Discard the tombstones beyond both bounds, after deletions in a collection, now at `sequence`."""
     floor = sequence - TOMBSTONES_KEPT
     if floor > control.tombstone_floor:
-        _discard(connection, sql, control.collection_key, floor)
+        discard(connection, sql, control.collection_key, floor)
     taken, quota = sql.statements.deletions_taken.first(connection, **sql.own)
     limit = limit_bytes(quota)
     if taken > limit:
@@ -46,12 +46,13 @@ def _discard_bytes(connection: sa.Connection, sql: TenantSql, excess: int) -> No
                 floor = sequence
                 excess -= bytes
         if floor:
-            _discard(connection, sql, key, floor)
+            discard(connection, sql, key, floor)
         if excess <= 0:
             return
 
 
-def _discard(connection: sa.Connection, sql: TenantSql, collection_key: int, floor: int) -> None:
+def discard(connection: sa.Connection, sql: TenantSql, collection_key: int, floor: int) -> None:
+    """Discard the tombstones up to a sequence: readers that are further behind start over."""
     parameters = {**sql.own, "key": collection_key, "floor": floor}
     sql.statements.forget_tombstones.run(connection, parameters)
     sql.statements.raise_floor.run(connection, parameters)

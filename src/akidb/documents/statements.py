@@ -153,6 +153,7 @@ class Statements:
         chosen = sa.select(*stored, documents.c.size_bytes).where(*owned).order_by(documents.c.id)
         self.chosen = Prepared(chosen)
         self.chosen_by_id = Prepared(chosen.where(tables.any_of(documents.c.id, "wanted")))
+        self.clear = Prepared(sa.delete(documents).where(*owned))
         self.sizes = Prepared(
             sa.select(documents.c.id, documents.c.size_bytes, documents.c.document_key)
             .where(*owned, tables.any_of(documents.c.id, "wanted"))
@@ -203,6 +204,12 @@ class Statements:
             sa.update(collections)
             .where(*of_collection, collections.c.tombstone_floor < floor)
             .values(tombstone_floor=floor)
+        )
+        self.collection_size = Prepared(
+            sa.select(collections.c.storage_used_bytes).where(
+                *tables.own(collections),
+                collections.c.collection_key == sa.bindparam("collection_key", type_=sa.BigInteger()),
+            )
         )
         self.deletions_taken = Prepared(
             sa.select(control.c.deletions_bytes, control.c.storage_quota_bytes).where(*tables.own(control))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from akidb.documents.bulk import NewMetadata, rows_of
 from akidb.documents.checksums import content_checksum, is_sound
-from akidb.documents.deletions import discard_old
+from akidb.documents.deletions import discard, discard_old
 from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader
 from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded, documents_exist
@@ -121,6 +121,15 @@ class SqlDocumentWriter(SqlDocumentReader):
         self._rows_written.delete([key for *_, key in chosen], [id for id, *_ in chosen], first)
         discard_old(self._connection, self._sql, self.control, self._sequence)
         return len(chosen)
+
+    def clear(self) -> int:
+        if not self.control.document_count:
+            return 0
+        (size,) = self._statements.collection_size.first(self._connection, **self._key)
+        deleted = self._statements.clear.run(self._connection, self._key)
+        self._account(documents=-self.control.document_count, size=-size, writes=1)
+        discard(self._connection, self._sql, self.control.collection_key, self._sequence)
+        return deleted
 
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
         """Replace metadata of documents; return their number."""

@@ -126,6 +126,24 @@ class DeleteDocuments(InCollection[int], kw_only=True, frozen=True):
 
 
 @operation(
+    "document.clear",
+    "POST",
+    ALL + "/clear",
+    needs=Access.DOCUMENT_WRITE,
+    work=Work.HEAVY,
+    member="deleted",
+    grows=False,
+    audited=False,
+    raises=(RateLimited,),
+)
+class ClearDocuments(InCollection[int], kw_only=True, frozen=True):
+    """Delete all documents of a collection; returns their number.
+
+    The collection itself is kept. Readers of its changes start again from 0.
+    """
+
+
+@operation(
     "document.update",
     "POST",
     ALL + "/update",

@@ -220,6 +220,9 @@ class DocumentWriter(DocumentReader, Protocol):
         Raises OperationTimeout, and Damaged for a damaged document, if there is a filter.
         """
 
+    def clear(self) -> int:
+        """Delete all documents, also damaged ones, and the tombstones; return how many were deleted."""
+
     def update(self, selection: Selection, change: Callable[[str, dict[str, Any]], str]) -> int:
         """Replace metadata with the result of `change(id, metadata)` (canonical JSON).
 

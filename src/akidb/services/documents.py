@@ -132,6 +132,11 @@ class DocumentService:
         key = request_key(OPERATIONS[ask.DeleteDocuments], asked)
         return self._write(key, scope, KeptValue(int), effect, without_store=0)
 
+    @on_collection(ask.ClearDocuments)
+    def clear(self, scope: Scope, asked: ask.ClearDocuments) -> int:
+        key = request_key(OPERATIONS[ask.ClearDocuments], asked)
+        return self._write(key, scope, KeptValue(int), lambda writer: writer.clear(), without_store=0)
+
     @on_collection(ask.GetDocuments)
     def get(self, scope: Scope, asked: ask.GetDocuments) -> list[Document]:
         most_bytes = self._limits.max_bytes

@@ -192,6 +192,10 @@ class CollectionHandle(Bound):
         """
         return self._perform(docs.DeleteDocuments(**self._where, ids=ids, filter=filter))
 
+    def clear(self) -> int:
+        """Delete all documents and return their number. The collection itself is kept."""
+        return self._perform(docs.ClearDocuments(**self._where))
+
     def search(
         self,
         query: "str | Sequence[float] | NDArray[np.float32]",
