@@ -36,6 +36,13 @@ def test_cell_formatting(value: object, text: str) -> None:
     assert shown(value) == text
 
 
+def test_ids_and_single_entities_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).rows({}, ("id", "text"), [["i" * 500, "t" * 500]])
+    assert capsys.readouterr().out.split()[2:] == ["i" * 500, "t" * (MAX_CELL_CHARACTERS - 1) + "…"]
+    Output(json=False).record({"text": "t" * 500})
+    assert capsys.readouterr().out.split() == ["text", "t" * 500]
+
+
 def test_terminal_control_characters_in_stored_text_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     Output(json=False).rows({}, ("text",), [["\x1b[2J\r\n[bold]x"]])
     assert capsys.readouterr().out.split() == ["text", r"\x1b[2J\r\n[bold]x"]

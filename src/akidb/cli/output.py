@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from akidb.domain.migration import Progress
 
 MAX_CELL_CHARACTERS = 120
+_NAMES = frozenset({"id", "slug", "name", "email"})
+"""Columns that are never cut, as those of IDs: they are given to other commands."""
 PIPE_WIDTH = 2_000  # wide enough that lines are not wrapped in a pipe
 
 Advance = Callable[[int], None]
@@ -66,7 +68,11 @@ class Output:
         if self.json:
             self.value(value)
         else:
-            self._print_table(columns, [[shown(cell) for cell in row] for row in rows])
+            whole = [column in _NAMES or column.endswith("_id") for column in columns]
+            self._print_table(
+                columns,
+                [[shown(cell, whole=uncut) for cell, uncut in zip(row, whole, strict=True)] for row in rows],
+            )
 
     def done(self, value: Mapping[str, Any], sentence: str) -> None:
         """Print the result of a command without an entity: `value` as JSON, or `sentence`."""
@@ -186,11 +192,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 def _field(name: str, value: Any) -> str:
     is_quota = name.endswith(("_quota", "_quota_bytes"))
-    return "unlimited" if is_quota and value is None else shown(value)
+    return "unlimited" if is_quota and value is None else shown(value, whole=True)
 
 
-def shown(value: Any) -> str:
-    """Format a value for a table cell."""
+def shown(value: Any, *, whole: bool = False) -> str:
+    """Format a value for a table cell: cut, unless it is to be `whole`."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -206,7 +212,7 @@ def shown(value: Any) -> str:
 
         value = wire.encode(value).decode()
     text = str(value)
-    return text if len(text) <= MAX_CELL_CHARACTERS else f"{text[: MAX_CELL_CHARACTERS - 1]}…"
+    return text if whole or len(text) <= MAX_CELL_CHARACTERS else f"{text[: MAX_CELL_CHARACTERS - 1]}…"
 
 
 def write_bytes(data: bytes) -> None:
