@@ -79,7 +79,7 @@ def _content(response: Response) -> bytes:
 
 
 def _parsed(kind: str, content: bytes, charset: str, host: str) -> list[tuple[str, Listed]]:
-    if kind in {JSON, "application/json"}:
+    if kind.endswith("json"):
         try:
             page = msgspec.json.decode(content, type=_Page)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -87,7 +87,7 @@ def _parsed(kind: str, content: bytes, charset: str, host: str) -> list[tuple[st
         if page.meta.version.partition(".")[0] != "1":
             raise Fault(f"{host} answered with version {page.meta.version[:20]} of the index API, not 1")
         return [(file.filename, Listed(file.url, file.hashes.get("sha256"))) for file in page.files]
-    if kind not in {"text/html", "application/vnd.pypi.simple.v1+html"}:
+    if not kind.endswith("html"):
         raise Fault(f"{host} answered with {kind}, which is not a page of an index")
     try:
         return _Links.of(content.decode(charset, errors="replace"))

