@@ -1,4 +1,4 @@
-"""Writes the tables of `docs/http.md`, `docs/cli.md` and `docs/states.md` from the code.
+"""Writes the tables of `docs/http.md`, `docs/cli.md`, `docs/states.md` and `docs/limits.md` from the code.
 
 Each table is between two marks; the text around them is written manually. `--check` writes nothing and fails
 if a table is stale.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import limits_table
 import msgspec
 import typer
 
@@ -124,6 +125,7 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "docs/http.md": (routes, works),
     "docs/cli.md": (commands,),
     "docs/states.md": (states, accesses),
+    "docs/limits.md": (limits_table.table,),
 }
 """The tables of each page, in order."""
 

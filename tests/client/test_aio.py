@@ -142,3 +142,13 @@ def test_cancelled_caller_stops_waiting() -> None:
         await threads.close(lambda: None)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2.5, True, "8", None])
+def test_wrong_number_of_threads_is_named(tmp_path: Path, threads: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(akidb.InvalidArgument, match=r"^threads: must be a whole number"):
+            await _client(tmp_path, threads=threads)
+
+    asyncio.run(main())
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import ParamSpec, TypeVar
 
 from akidb.domain.errors import Unavailable
+from akidb.domain.names import check_integer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Threads:
     """A bounded thread pool of one client; further calls are queued."""
 
     def __init__(self, maximum: int) -> None:
+        maximum = check_integer(maximum, "threads", 1)
         self._executor = ThreadPoolExecutor(maximum, thread_name_prefix="akidb")
         self._closed = False
 
