@@ -27,31 +27,6 @@ def kb(db: akidb.Client) -> akidb.DatabaseHandle:
     return db.tenants.create("Aki Labs").databases.create("kb")
 
 
-def _blocks(language: str) -> list[str]:
-    text = (Path(__file__).parents[2] / "docs/python.md").read_text()
-    # The default model takes too long to load here, and gives the same calls.
-    return [
-        block.replace("all-minilm-l6-v2", "hash")
-        for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    ]
-
-
-def test_user_guide_examples_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = _blocks("python")
-    space: dict[str, Any] = {"documents": [{"id": "b", "text": "Vectors are float32."}]}
-    for block in blocks[:-1]:
-        exec(block, space)
-    assert space["notes"].count() == 2
-    assert "tenant.suspend" in capsys.readouterr().out
-    space["db"].close()
-    body = "\n".join(f"    {line}" for line in blocks[-1].splitlines())
-    exec(f"import akidb, asyncio\nasync def main():\n{body}\nasyncio.run(main())", {})
-    assert capsys.readouterr().out == "kb 2\n"
-
-
 def test_handle_survives_rename(kb: akidb.DatabaseHandle) -> None:
     notes = kb.collections.create("notes", dimension=16)
     kb.update(name="renamed")
