@@ -165,7 +165,7 @@ def test_garbage_page_is_reported_by_check(
         ("UPDATE control SET storage_used_bytes = storage_used_bytes + 1", "the store holds"),
         ("UPDATE collections SET document_count = document_count + 1", "documents, counted as"),
         ("UPDATE collections SET storage_used_bytes = 7", "bytes, counted as 7"),
-        ("UPDATE collections SET sequence = 1", "beyond 1"),
+        ("UPDATE collections SET sequence = 1", "has sequence 500, counted as 1"),
         ("UPDATE documents SET vector = zeroblob(60) WHERE id = 'd3'", "1 vectors have the wrong dimension"),
         ("DELETE FROM documents WHERE id = 'd3'", "499 documents, counted as 500"),
     ],
@@ -174,7 +174,8 @@ def test_check_reports_wrong_counters(shelf: Shelf, path: Path, statement: str, 
     fill(shelf)
     assert shelf.check() == []
     execute(path, statement)
-    assert any(found in each for each in shelf.check())
+    reported = shelf.check()
+    assert any(found in each for each in reported), reported
 
 
 def test_store_is_prepared_once_until_marked_stale(shelf: Shelf, fresh: SqliteTenantStores) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("made_metadata")
 Disk = tuple[Path, Fill]
-FULL = frozenset({"Unavailable", "StorageFull"})
+FULL = frozenset({"Unavailable", "StorageFull", "MachineFailure"})
 """SQLite does not always know that the disk is full."""
 REASON = re.compile(
     r"there is no space left on the disk|it may be full|No space left on device|File too large"

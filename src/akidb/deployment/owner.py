@@ -194,7 +194,7 @@ class OwnerLock:
 
     def _write(self) -> None:
         # The standard library's JSON, since a path need not be valid UTF-8.
-        body = json.dumps(msgspec.to_builtins(self._holder)).encode()
+        body = json.dumps(msgspec.to_builtins(self._holder), separators=(",", ":")).encode()
         os.ftruncate(self._note, 0)
         os.pwrite(self._note, body, 0)
 
