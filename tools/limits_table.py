@@ -26,7 +26,7 @@ def table() -> Iterator[str]:
     yield f"| {head} |"
     yield "| --- | --- | --- | --- |"
     for row in rows:
-        yield f"| {_PLACEHOLDER.sub(_filled, row)} |"
+        yield f"| {filled(row)} |"
 
 
 def named() -> set[str]:
@@ -34,9 +34,9 @@ def named() -> set[str]:
     return {path for path, _ in _PLACEHOLDER.findall(_ROWS)}
 
 
-def _filled(placeholder: re.Match[str]) -> str:
-    path, unit = placeholder.groups()
-    return written(value_of(path), unit)
+def filled(text: str) -> str:
+    """Return a text with values for its placeholders."""
+    return _PLACEHOLDER.sub(lambda found: written(value_of(found[1]), found[2]), text)
 
 
 def value_of(path: str) -> Any:

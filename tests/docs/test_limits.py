@@ -47,6 +47,60 @@ ELSEWHERE = {
 }
 """Numbers that are not in the table, and why."""
 
+SAID = {
+    "README.md": (
+        "{domain.entities.DEFAULT_QPS_QUOTA} operations a second",
+        "{domain.entities.DEFAULT_STORAGE_QUOTA_BYTES:bytes} of documents",
+        "{domain.entities.DEFAULT_MEMORY_QUOTA_BYTES:bytes} of memory",
+        "`wait_seconds` ({settings.Settings.wait_seconds:float})",
+        "{domain.documents.MAX_ID_BYTES} bytes of id, {domain.documents.MAX_TEXT_BYTES:bytes} of text",
+        "{domain.json.MAX_OBJECT_BYTES:bytes} of metadata",
+        "a batch has at most {domain.documents.MAX_BATCH_DOCUMENTS} documents",
+        "{domain.entities.MIN_DIMENSION} to {domain.entities.MAX_DIMENSION} dimensions",
+    ),
+    "docs/python.md": (
+        "{domain.entities.DEFAULT_QPS_QUOTA} document and search operations a second",
+        "`timeout_seconds` ({client.connect.DEFAULT_TIMEOUT_SECONDS:float})",
+        "`threads` ({aio.DEFAULT_THREADS})",
+        "the first {services.denials.ENTRIES_PER_WINDOW} failures of a tenant in a minute",
+        "up to {domain.parts.MAX_FIELDS}, without commas",
+        "more than {documents.deletions.TOMBSTONES_KEPT} changes behind",
+    ),
+    "docs/http.md": (
+        "{domain.entities.DEFAULT_QPS_QUOTA} document and search operations a second",
+        "`max_queued_requests` ({settings.Settings.max_queued_requests})",
+        "`max_answer_bytes` ({settings.Settings.max_answer_bytes:bytes})",
+        "`filter_timeout_seconds` ({settings.Settings.filter_timeout_seconds:float})",
+        "{api.limits.Limits.head_bytes:bytes}, {api.limits.Limits.headers} fields",
+        "| JSON body | {api.limits.Limits.body_bytes:bytes} | {api.limits.Limits.body_seconds:seconds},",
+        "{domain.json_weight.MAX_VALUES}; in a batch {domain.json_weight.MAX_CONTAINERS} lists and objects",
+        "{domain.json_weight.MAX_STRINGS} strings, {domain.json_weight.MAX_COMMAS} commas",
+        "{domain.json_weight.MAX_DOCUMENT_VALUES} values and {domain.json_batch.MAX_DOCUMENT_BYTES:bytes}",
+        "{domain.json_weight.MAX_PIECE_BYTES:bytes}; {domain.json_weight.MAX_BLANK_BYTES:bytes} of blanks",
+        "{api.limits.Limits.all_bodies_bytes:bytes} | wait for {api.limits.Limits.wait_seconds:seconds}",
+        "{api.limits.Limits.streams}; {api.limits.Limits.uploads} imports",
+        "{api.limits.Limits.streams_each} exports of a tenant",
+        "| {api.limits.Limits.connections}, or what `ulimit -n` leaves",
+    ),
+    "docs/filters.md": (
+        "at most {domain.filters.parsing.MAX_DEPTH} levels deep",
+        "at most {domain.filters.parsing.MAX_CONDITIONS} conditions",
+        "at most {domain.filters.parsing.MAX_OPERANDS} values",
+        "at most {domain.filters.patterns.MAX_PATTERNS} regular expressions",
+        "at most {domain.filters.patterns.MAX_PATTERN_BYTES} bytes each",
+        "at most {domain.filters.patterns.MAX_PROGRAM_SIZE} instructions",
+    ),
+    "docs/backup.md": (
+        "at most {archive.parts.MAX_TENANT_ROWS} rows",
+        "of {archive.parts.MAX_TENANT_ROWS_BYTES:bytes} as JSON",
+    ),
+    "docs/postgresql.md": (
+        "`lock_timeout` {sql.postgresql_session.LOCK_TIMEOUT_SECONDS:seconds}",
+        "`postgresql_pool_size` ({settings.Settings.postgresql_pool_size})",
+    ),
+}
+"""What other pages say on limits."""
+
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[ModuleType]:
@@ -129,3 +183,10 @@ def test_store_enforces_the_numbers_of_the_page() -> None:
             points.changes()
         assert tenant.usage().documents == 100
         assert tenant.databases.count() == 1
+
+
+@pytest.mark.parametrize("page", SAID)
+def test_other_pages_name_the_same_limits(table: ModuleType, page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    for sentence in map(table.filled, SAID[page]):
+        assert sentence in text, sentence
