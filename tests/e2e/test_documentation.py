@@ -21,7 +21,7 @@ PAGES = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in ROOT
 BLOCKS = {page: blocks_of(page) for page in PAGES}
 NAMES = {block.name for blocks in BLOCKS.values() for block in blocks}
 
-REAL_MODEL = {"README.md"}
+REAL_MODEL = {"README.md", "docs/concepts.md"}
 """Pages that are run with the real embedding model, as their results are about meaning."""
 
 NOT_RUN = {
