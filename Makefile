@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 # Programs that tests start by the hundred need not be compiled anew each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test coverage test-slow check format bench constraints wheels clean
+.PHONY: demo test coverage test-slow check format bench constraints wheels image clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,9 @@ constraints: $(READY)
 
 wheels: $(READY)
 	$(BIN)/python tools/check_wheels.py
+
+image:
+	$(PYTHON) tools/build_image.py
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules akidb-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,6 +25,12 @@ REAL_MODEL = {"README.md", "docs/concepts.md"}
 """Pages that are run with the real embedding model, as their results are about meaning."""
 
 NOT_RUN = {
+    ("docs/deployment.md", "docker volume create akidb"): (
+        "needs a container engine; tests/e2e/test_deployment.py builds and runs the image where there is one"
+    ),
+    ("docs/deployment.md", "useradd --system --home-dir /var/lib/akidb --shell /usr/sbin/nologin akidb"): (
+        "changes the machine; tests/e2e/test_deployment.py checks the units"
+    ),
     (
         "docs/benchmarks.md",
         "akidb bench neighbours                                    # all, about 10 minutes",
