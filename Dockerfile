@@ -13,7 +13,7 @@ FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /data akidb \
     && install --directory --owner akidb --mode 0700 /data
 COPY --from=build /opt/akidb /opt/akidb
-ENV PATH=/opt/akidb/bin:$PATH AKIDB_URL=/data AKIDB_MODELS_DIR=/opt/akidb/models
+ENV PATH=/opt/akidb/bin:$PATH AKIDB_URL=/data/akidb AKIDB_MODELS_DIR=/opt/akidb/models
 USER 10001
 VOLUME /data
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["akidb", "ready"]

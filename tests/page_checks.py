@@ -16,7 +16,7 @@ from akidb.domain import errors
 from akidb.domain.filters.parsing import parse
 from documentation import ROOT, Block
 
-FILTERS = {"docs/filters.md", "docs/cookbook.md"}
+FILTERS = {"docs/filters.md", "docs/filter-cookbook.md"}
 """Pages whose JSON is filters."""
 CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

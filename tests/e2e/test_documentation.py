@@ -47,6 +47,10 @@ LOG_LINE = (
     " route=/v1/tenants/{tenant} status=200 duration_ms=0.412 client=127.0.0.1"
 )
 SHOWN = {
+    (
+        "docs/upgrading.md",
+        "error: unavailable: akidb has schema 0008, but this AkiDB supports up to 0007; use a newer AkiDB",
+    ): "the error of a future version",
     ("docs/benchmarks.md", "x86_64, 2 cores, Linux, Python 3.11.7, SQLite 3.53.4"): "results",
     ("docs/cli.md", "akidb [--url URL | --data DIR] [--wait SECONDS] [--json] COMMAND"): "the form of a call",
     ("docs/observability.md", LOG_LINE): "a line of the log",
