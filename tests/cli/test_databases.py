@@ -91,7 +91,7 @@ def test_collection_takes_dimension_from_model(akidb: Run, aki: str) -> None:
     ("options", "status"),
     [
         ([], 2),
-        (["--dimension", "3"], 2),
+        (["--dimension", "0"], 2),
         (["--dimension", "32", "--metric", "hamming"], 2),
         (["--embedding-model", "nope"], 3),
     ],

@@ -108,6 +108,7 @@ def test_downgrade_reports_losses_and_asks_for_confirmation(akidb: Run, tmp_path
     assert tried.out.splitlines()[1:] == losses(users=2)
     lost = akidb("migrate", "schema", "--to", "0001", "--dry-run", "--json").json["lost"]
     assert [(loss["version"], loss["rows"]) for loss in lost] == [
+        ("0008", None),
         ("0007", None),
         ("0005", None),
         ("0004", None),
@@ -121,7 +122,7 @@ def test_downgrade_reports_losses_and_asks_for_confirmation(akidb: Run, tmp_path
     assert akidb("migrate", "schema", "--to", "0001", "--json").problem["field"] == "yes"
     assert akidb("migrate", "schema", "--json").json["from"] == newest
     fewer = akidb("migrate", "schema", "--to", "0003", "--yes", "--json").json["lost"]
-    assert [loss["version"] for loss in fewer] == ["0007", "0005", "0004"]
+    assert [loss["version"] for loss in fewer] == ["0008", "0007", "0005", "0004"]
     assert akidb("migrate", "schema", "--to", "0004").status == 0
 
 
@@ -131,6 +132,7 @@ DELETED = "which tenants were deleted by 1.x: those will be purged like others"
 def losses(*, users: int) -> list[str]:
     """The expected losses of a downgrade to the first version."""
     return [
+        "lost with 0008: the metadata of databases and collections",
         "lost with 0007: the checksums of documents, which are not checked until they are written again",
         "lost with 0005: the index of tenants' names, which is rebuilt when migrating forward",
         "lost with 0004: the change feeds of tenants, whose readers must start over",

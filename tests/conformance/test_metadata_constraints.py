@@ -51,10 +51,12 @@ WRONG_DATABASES: list[tuple[str, Any]] = [
     *[("description", None), ("version", 0), ("updated_at", "soon")],
     *[("database_id", value) for value in [bytes(15), bytes(17), None]],
     ("tenant_id", bytes(16)),
+    *[("metadata", text) for text in ["", "[]", "null", "{", "x"]],
 ]
 WRONG_COLLECTIONS: list[tuple[str, Any]] = [
     *[("name", name) for name in WRONG_NAMES],
-    *[("dimension", number) for number in [0, 15, 4097, -1]],
+    *[("dimension", number) for number in [0, 4097, -1]],
+    *[("metadata", text) for text in ["", "[]", "null", "{", "x"]],
     *[("metric", word) for word in ["", "euclid", "COSINE"]],
     *[("state", word) for word in ["", "active", "migrating"]],
     *[("hnsw_m", 1), ("hnsw_ef_construction", 0), ("max_document_count", -1), ("version", 0)],

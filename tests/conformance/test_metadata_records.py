@@ -232,7 +232,7 @@ def test_ids_of_another_tenant_are_not_found(
         assert tx.collections.find(other, database.database_id, collection.collection_id) is None
         assert tx.collections.find(other, own.database_id, collection.collection_id) is None
         assert tx.collections.find_with_database(other, collection.collection_id) is None
-        assert tx.collections.all_of_tenant(other, database.database_id) == []
+        assert tx.collections.states(other, database.database_id) == []
         assert (
             tx.collections.list(other, database.database_id, deleted=False, limit=9, cursor=None).items == []
         )
@@ -257,7 +257,7 @@ def test_counts_exclude_deleted_entities(
         assert (tx.databases.count(tenant.tenant_id), tx.collections.count(tenant.tenant_id)) == (1, 1)
         pairs = tx.collections.all_of_tenant(tenant.tenant_id)
         assert {(d.name, c.name) for d, c in pairs} == {("kb", "notes"), ("kb", "drafts"), ("attic", "notes")}
-        assert [c for _, c in tx.collections.all_of_tenant(tenant.tenant_id, attic.database_id)] != []
+        assert [c for _, c in tx.collections.states(tenant.tenant_id, attic.database_id)] != []
         assert tx.collections.find_with_database(tenant.tenant_id, notes.collection_id) == (database, notes)
 
 

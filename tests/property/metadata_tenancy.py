@@ -28,6 +28,7 @@ COLLECTION_DEFAULTS: Row = {
     "hnsw_m": 16,
     "hnsw_ef_construction": 128,
     "max_document_count": 50_000_000,
+    "metadata": {},
 }
 QUOTAS = ("memory_quota_bytes", "storage_quota_bytes", "qps_quota")
 UNSAID: dict[str, Row] = {
@@ -213,7 +214,7 @@ class Tenancy(World):
             self.require("metadata_write", tenant=owner)
             row = {"database_id": self.request.new_id, "tenant_id": owner["tenant_id"], **values}
             self.check_free("database", row, "name", within=("tenant_id",))
-            return self.add("database", row | {"schema_version": 1})
+            return self.add("database", row | {"schema_version": 1, "metadata": {}})
 
         answer: Row = self.once(values, effect)
         return answer

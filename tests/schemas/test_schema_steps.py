@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from killed_migration import DIED, LATER, migrate_until
@@ -22,10 +23,15 @@ from akidb.domain.errors import InvalidArgument, NotFound, Unavailable
 from akidb.domain.fields import CollectionPath
 from akidb.metadata import schema
 from akidb.metadata.store import METADATA_SCHEMA, PostgresMetadataStore
-from akidb.operations.collections import DeleteCollection, PurgeCollection, RestoreCollection
-from akidb.operations.databases import RestoreDatabase
-from akidb.operations.documents import CountDocuments
-from akidb.operations.tenants import DeleteTenant, ListTenants, PurgeTenant, RestoreTenant
+from akidb.operations.collections import (
+    CreateCollection,
+    DeleteCollection,
+    PurgeCollection,
+    RestoreCollection,
+)
+from akidb.operations.databases import CreateDatabase, RestoreDatabase
+from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.tenants import CreateTenant, DeleteTenant, ListTenants, PurgeTenant, RestoreTenant
 from akidb.operations.upkeep import MaintainStores
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
@@ -61,6 +67,32 @@ def directory(tmp_path: Path) -> Path:
 def next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more migration step for tenant files."""
     monkeypatch.setattr(tenant_schema, "STEPS", (*tenant_schema.STEPS, NEXT))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_small_dimensions_are_allowed_after_the_upgrade_and_keep_from_going_back(
+    directory: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    place = directory if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    where: dict[str, Any] = {"tenant": "aki-labs", "database": "kb", "collection": "tiny"}
+    with closing(open_local(place, SETTINGS)) as operations:
+        if kind == "postgresql":
+            migrate(place, SETTINGS, to="0001")
+    if kind == "postgresql":
+        migrate(place, SETTINGS)
+    with closing(open_local(place, SETTINGS)) as operations:
+        if kind == "postgresql":
+            operations.perform(CreateTenant(name="Aki Labs"))
+            operations.perform(CreateDatabase(tenant="aki-labs", name="kb"))
+        operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="tiny", dimension=2))
+        operations.perform(UpsertDocuments(**where, documents=[{"id": "a", "vector": [1, 2]}]))
+        operations.perform(DeleteCollection(**where))
+    for dry_run in (True, False):
+        with pytest.raises(InvalidArgument, match="fewer than 16 dimensions: there are 1"):
+            migrate(place, SETTINGS, to="0007", dry_run=dry_run)
+    with closing(open_local(place, SETTINGS)) as operations:
+        operations.perform(PurgeCollection(**where))
+    assert migrate(place, SETTINGS, to="0007").changed
 
 
 def query(path: Path, statement: str) -> list[tuple[object, ...]]:

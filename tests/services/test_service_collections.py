@@ -107,7 +107,7 @@ def test_value_that_is_neither_name_nor_id_is_rejected(world: World, path: Colle
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"dimension": 15}, "dimension"),
+        ({"dimension": 0}, "dimension"),
         ({"dimension": 4097}, "dimension"),
         ({"dimension": 16.0}, "dimension"),
         ({"dimension": None}, "dimension"),

@@ -3,9 +3,9 @@
 The awaitable twin of `akidb.client.handles.databases`, generated from it by `tools/generate_aio.py`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Unpack
+from typing import Any, Unpack
 
 from akidb.aio.base import Twin
 from akidb.aio.collections import Collections
@@ -26,14 +26,22 @@ class Databases(Twin[sync.Databases]):
     __slots__ = ()
 
     async def create(
-        self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
+        self,
+        name: str,
+        *,
+        description: str = "",
+        state: DatabaseState = DatabaseState.READY,
+        metadata: Mapping[str, Any] | None = None,
     ) -> "DatabaseHandle":
         """Create a database, in the state `ready` or `provisioning`.
 
         Raises AlreadyExists if the name is taken, even by a deleted database.
         """
         return DatabaseHandle(
-            await self._threads(self._sync.create, name, description=description, state=state), self._threads
+            await self._threads(
+                self._sync.create, name, description=description, state=state, metadata=metadata
+            ),
+            self._threads,
         )
 
     async def get(self, database: DatabaseRef) -> "DatabaseHandle":
@@ -49,13 +57,17 @@ class Databases(Twin[sync.Databases]):
         """Return whether a database with this name or ID exists."""
         return await self._threads(self._sync.exists, database)
 
-    async def get_or_create(self, name: str, *, description: str | None = None) -> "DatabaseHandle":
+    async def get_or_create(
+        self, name: str, *, description: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> "DatabaseHandle":
         """Return the database with this name; create it if it does not exist.
 
-        Raises AlreadyExists, with the `field`, if it has another description than a given one, or is deleted.
+        Raises AlreadyExists, with the `field`, if it has another description or other metadata than given, or
+        is deleted.
         """
         return DatabaseHandle(
-            await self._threads(self._sync.get_or_create, name, description=description), self._threads
+            await self._threads(self._sync.get_or_create, name, description=description, metadata=metadata),
+            self._threads,
         )
 
     async def list(
@@ -107,6 +119,7 @@ class DatabaseHandle(Twin[sync.DatabaseHandle]):
     description = Field[str]()
     state = Field[DatabaseState]()
     schema_version = Field[int]()
+    metadata = Field[dict[str, Any]]()
     version = Field[int]()
     created_at = Field[datetime]()
     updated_at = Field[datetime]()

@@ -16,7 +16,7 @@ from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, Own
 from akidb.deployment.places import Location
 from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema
-from akidb.domain.errors import NotFound
+from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.metadata import schema as metadata_schema
 from akidb.observe.logs import logger
 from akidb.observe.operations import Running
@@ -47,6 +47,7 @@ class Loss(msgspec.Struct, kw_only=True, frozen=True):
 
 # Steps that only add constraints lose nothing.
 _LOSSES = (
+    ("0008", "the metadata of databases and collections", None),
     ("0007", "the checksums of documents, which are not checked until they are written again", None),
     ("0005", "the index of tenants' names, which is rebuilt when migrating forward", None),
     ("0004", "the change feeds of tenants, whose readers must start over", None),
@@ -57,6 +58,10 @@ _LOSSES = (
     ),
     ("0002", "users of tenants", "users"),
 )
+
+
+_ANY_DIMENSION, _LEAST_DIMENSION = "0008", 16
+"""The version from which collections may have any dimension, and the least one before."""
 
 
 class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
@@ -121,6 +126,18 @@ def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
     return losses
 
 
+def _require_storable(metadata: SqlDatabase, found: str | None, target: str) -> None:
+    """Raise InvalidArgument(`to`) if an older version cannot store what there is."""
+    if found is None or not target < _ANY_DIMENSION <= found:
+        return
+    with metadata.read() as connection:
+        query = f"SELECT count(*) FROM collections WHERE dimension < {_LEAST_DIMENSION}"  # noqa: S608
+        number = connection.exec_driver_sql(query).scalar_one()
+    if number:
+        reason = f"cannot store collections with fewer than {_LEAST_DIMENSION} dimensions: there are {number}"
+        raise InvalidArgument("to", f"version {target} {reason}, deleted ones included")
+
+
 def _make(place: Path, settings: Settings) -> None:
     from akidb.deployment.local import open_local
 
@@ -155,6 +172,7 @@ def _migrate_directory(
     wanted = tenant_schema.version_with(target)
     with _opened(directory / METADATA_NAME, settings) as metadata:
         found = metadata_schema.check_way(metadata, target)
+        _require_storable(metadata, found, target)
         changing = []
         for path in paths:
             with _opened(path, settings) as file:
@@ -193,6 +211,7 @@ def _migrate_database(url: str, settings: Settings, target: str, *, dry_run: boo
     try:
         with metadata.locked(SCHEMA_LOCK), tenants.locked(shared.SCHEMA_LOCK):
             found = metadata_schema.check_way(metadata, target)
+            _require_storable(metadata, found, target)
             changing = shared.check_way(tenants, wanted)
             change = SchemaChange(
                 found=found,

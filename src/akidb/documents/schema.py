@@ -13,6 +13,7 @@ from akidb.sql import migrations
 from akidb.sql.application_id import TENANT
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
+from akidb.sql.sqlite_text import replaced_in_sqlite
 
 _FIRST = (
     """
@@ -136,6 +137,8 @@ _DELETIONS_COUNTED_BACK = (
     "ALTER TABLE control DROP COLUMN deletions_bytes",
 )
 
+_ANY_DIMENSION, _LARGE_DIMENSION = "dimension BETWEEN 1 AND 4096", "dimension BETWEEN 16 AND 4096"
+
 
 class Step(NamedTuple):
     """One migration step: the upgrade statements, and the downgrade statements if possible."""
@@ -151,6 +154,11 @@ STEPS: tuple[Step, ...] = (
     Step("0007", _CHECKSUMS, _CHECKSUMS_BACK),
     Step("0007", _MORE_CHECKSUMS, _MORE_CHECKSUMS_BACK),
     Step("0007", _DELETIONS_COUNTED, _DELETIONS_COUNTED_BACK),
+    Step(
+        "0008",
+        replaced_in_sqlite("collections", _LARGE_DIMENSION, _ANY_DIMENSION),
+        replaced_in_sqlite("collections", _ANY_DIMENSION, _LARGE_DIMENSION),
+    ),
 )
 
 control, collections, documents = FILE.control, FILE.collections, FILE.documents

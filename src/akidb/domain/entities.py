@@ -20,7 +20,7 @@ DEFAULT_MEMORY_QUOTA_BYTES = 32 * 2**30
 DEFAULT_STORAGE_QUOTA_BYTES = 2**40
 DEFAULT_QPS_QUOTA = 200
 DEFAULT_MAX_DOCUMENT_COUNT = 50_000_000
-MIN_DIMENSION, MAX_DIMENSION = 16, 4096
+MIN_DIMENSION, MAX_DIMENSION = 1, 4096
 
 
 def limit_of(quota: int | None) -> int:
@@ -82,6 +82,7 @@ class Database(Entity, frozen=True, kw_only=True):
     description: str = ""
     state: DatabaseState = DatabaseState.READY
     schema_version: int = 1
+    metadata: dict[str, Any] = {}
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -102,6 +103,7 @@ class Collection(Entity, frozen=True, kw_only=True):
     hnsw_m: int = 16
     hnsw_ef_construction: int = 128
     max_document_count: int = DEFAULT_MAX_DOCUMENT_COUNT
+    metadata: dict[str, Any] = {}
     state: CollectionState = CollectionState.READY
     version: int = 1
     created_at: datetime

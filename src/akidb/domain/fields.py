@@ -35,7 +35,7 @@ from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
-from akidb.domain.json import check_object
+from akidb.domain.json import MAX_SMALL_OBJECT_BYTES, check_object
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
 from akidb.domain.lists import TenantSort
 from akidb.domain.names import (
@@ -225,6 +225,14 @@ MemoryQuota = Annotated[int, quota("Maximum memory of the tenant's indexes per p
 StorageQuota = Annotated[int, quota("Maximum size of the tenant's live documents, in bytes")]
 QpsQuota = Annotated[int, quota("Maximum document and search operations per second")]
 JsonObject = Annotated[Mapping[str, Any], field(check_object, "A JSON object.", wire=dict[str, Any])]
+SmallObject = Annotated[
+    Mapping[str, Any],
+    field(
+        partial(check_object, most_bytes=MAX_SMALL_OBJECT_BYTES),
+        "A JSON object of at most 64 KiB.",
+        wire=dict[str, Any],
+    ),
+]
 Reason = Annotated[str, text("The reason; recorded in the audit log.", MAX_REASON_BYTES)]
 
 Name = Annotated[

@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 64
 """Maximum levels of nesting in a stored object, itself included."""
 MAX_OBJECT_BYTES: Final = 1024 * 1024
 """Maximum size of a stored object in its canonical form, in bytes."""
+MAX_SMALL_OBJECT_BYTES: Final = 64 * 1024
 MAX_INTEGER: Final = 2**63 - 1
 MIN_INTEGER: Final = -(2**63)
 TOO_DEEP: Final = "is nested too deep"
@@ -105,23 +106,23 @@ _JSON_NAMES: Final[dict[type, str]] = {
 }
 
 
-def check_object(value: object, field: str) -> dict[str, Any]:
+def check_object(value: object, field: str, most_bytes: int = MAX_OBJECT_BYTES) -> dict[str, Any]:
     """Check that `value` is a JSON object that can be stored, and return it.
 
     Tuples, NumPy's scalars and the like are returned as what they are in JSON. Raises InvalidArgument with
     the path of the invalid value below `field`.
     """
-    checked, _ = _storable(value, field)
+    checked, _ = _storable(value, field, most_bytes)
     return checked
 
 
 def canonical_object(value: object, field: str) -> bytes:
     """Return the canonical JSON of an object that can be stored; raises the errors of `check_object`."""
-    _, body = _storable(value, field)
+    _, body = _storable(value, field, MAX_OBJECT_BYTES)
     return body
 
 
-def _storable(value: object, field: str) -> tuple[dict[str, Any], bytes]:
+def _storable(value: object, field: str, most_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Return an object with exact JSON types, and its canonical JSON."""
     try:
         checked = _checked(value)
@@ -131,8 +132,8 @@ def _storable(value: object, field: str) -> tuple[dict[str, Any], bytes]:
         except _FaultyError as fault:
             raise InvalidArgument(field + "".join(reversed(fault.steps)), fault.reason) from None
     body = canonical(checked)
-    if len(body) > MAX_OBJECT_BYTES:
-        raise InvalidArgument(field, f"must be at most {MAX_OBJECT_BYTES} bytes as JSON")
+    if len(body) > most_bytes:
+        raise InvalidArgument(field, f"must be at most {most_bytes} bytes as JSON")
     return checked, body
 
 

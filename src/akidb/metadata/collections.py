@@ -47,6 +47,16 @@ _WITH_DATABASE = (
     .select_from(collections.join(databases, _IN_DATABASE))
     .where(_OF_TENANT)
 )
+# Without metadata: the rows of a tenant are many, and each repeats its database.
+_STATES = (
+    sa.select(*rows.columns_without_metadata(Database), *rows.columns_without_metadata(Collection))
+    .select_from(collections.join(databases, _IN_DATABASE))
+    .where(_OF_TENANT)
+)
+_STATES_OF_TENANT = Prepared(_STATES, Database, Collection)
+_STATES_OF_DATABASE = Prepared(
+    _STATES.where(collections.c.database_id == sa.bindparam("database_id")), Database, Collection
+)
 _NUMBER = Prepared(
     sa.select(sa.func.count())
     .select_from(collections)
@@ -61,9 +71,6 @@ _EXISTS = Prepared(
     sa.select(sa.literal(1)).where(_OF_TENANT, collections.c.collection_id == sa.bindparam("collection_id"))
 )
 _ALL = Prepared(_WITH_DATABASE, Database, Collection)
-_ALL_OF_DATABASE = Prepared(
-    _WITH_DATABASE.where(collections.c.database_id == sa.bindparam("database_id")), Database, Collection
-)
 _ONE = Prepared(
     _WITH_DATABASE.where(collections.c.collection_id == sa.bindparam("collection_id")), Database, Collection
 )
@@ -182,13 +189,16 @@ class SqlCollectionRepository:
 
         return rows.readable_page(read, limit, lambda c: cursors.encode(c.name, *binding))
 
-    def all_of_tenant(
+    def all_of_tenant(self, tenant_id: TenantId) -> Sequence[tuple[Database, Collection]]:
+        """Return every collection of a tenant, including deleted ones."""
+        return _ALL.all(self._connection, tenant_id=tenant_id)
+
+    def states(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
-        """Return every collection of a tenant or of one database, including deleted ones."""
         if database_id is None:
-            return _ALL.all(self._connection, tenant_id=tenant_id)
-        return _ALL_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
+            return _STATES_OF_TENANT.all(self._connection, tenant_id=tenant_id)
+        return _STATES_OF_DATABASE.all(self._connection, tenant_id=tenant_id, database_id=database_id)
 
     def ids_in(self, tenant_id: TenantId, database_id: DatabaseId) -> Sequence[CollectionId]:
         return [row[0] for row in _IDS.all(self._connection, tenant_id=tenant_id, database_id=database_id)]

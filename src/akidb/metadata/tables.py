@@ -53,6 +53,7 @@ databases = sa.Table(
     sa.Column("schema_version", sa.Integer, nullable=False, info=bounded(*bounds_of(SchemaVersion))),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(DatabaseState)),
+    sa.Column("metadata", JsonObject, nullable=False),
 )
 
 collections = sa.Table(
@@ -72,6 +73,7 @@ collections = sa.Table(
     sa.Column("state", Enumerated(CollectionState), nullable=False),
     *_versioned(),
     sa.Column("state_before_deletion", Enumerated(CollectionState)),
+    sa.Column("metadata", JsonObject, nullable=False),
 )
 
 users = sa.Table(

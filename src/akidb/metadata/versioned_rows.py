@@ -18,6 +18,7 @@ from akidb.metadata.tables import collections, databases, purged, remembered_ans
 from akidb.ports.rows import Damages
 from akidb.sql.errors import violated
 from akidb.sql.prepared import Prepared, Readable
+from akidb.sql.types import JsonObject
 
 EntityT = TypeVar("EntityT", Tenant, Database, Collection)
 
@@ -35,6 +36,12 @@ def columns(kind: type) -> list[sa.Column[Any]]:
     """Return the columns of an entity, in field order."""
     table = _TABLES[kind]
     return [table.c[name] for name in kind.__struct_fields__]  # type: ignore[attr-defined]
+
+
+def columns_without_metadata(kind: type) -> list[sa.ColumnElement[Any]]:
+    """Return the columns of an entity, with an empty object as its metadata."""
+    empty = sa.literal_column("'{}'", JsonObject()).label("metadata")
+    return [empty if column.name == "metadata" else column for column in columns(kind)]
 
 
 def values(entity: Tenant | Database | Collection) -> dict[str, Any]:

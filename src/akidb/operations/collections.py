@@ -15,6 +15,7 @@ from akidb.domain.fields import (
     MetricWord,
     Model,
     Name,
+    SmallObject,
     Version,
 )
 from akidb.domain.lifecycle import Access
@@ -39,6 +40,7 @@ class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
     hnsw_m: HnswM | None = None
     hnsw_ef_construction: EfConstruction | None = None
     max_document_count: DocumentCount | None = None
+    metadata: SmallObject | None = None
 
 
 @operation("collection.list", "GET", ALL, needs=Access.METADATA_READ, more_with={"limit": (MANY, Work.HEAVY)})
@@ -66,12 +68,16 @@ class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
 
 @operation("collection.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
 class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
-    """Update fields of a collection. Dimension, metric and model cannot be changed."""
+    """Update fields of a collection; `metadata` is replaced as a whole.
+
+    Dimension, metric and model cannot be changed.
+    """
 
     name: Name | UnsetType = UNSET
     hnsw_m: HnswM | UnsetType = UNSET
     hnsw_ef_construction: EfConstruction | UnsetType = UNSET
     max_document_count: DocumentCount | UnsetType = UNSET
+    metadata: SmallObject | UnsetType = UNSET
     if_version: Version | None = None
 
 

@@ -12,6 +12,7 @@ from akidb.domain.fields import (
     Limit,
     Name,
     SchemaVersion,
+    SmallObject,
     State,
     Version,
 )
@@ -30,6 +31,7 @@ class CreateDatabase(InTenant[Database], kw_only=True, frozen=True):
     name: Name
     description: Description = ""
     state: FirstState = DatabaseState.READY
+    metadata: SmallObject | None = None
 
 
 @operation("database.list", "GET", ALL, needs=Access.METADATA_READ, more_with={"limit": (MANY, Work.HEAVY)})
@@ -57,12 +59,13 @@ class GetDatabase(InDatabase[Database], kw_only=True, frozen=True):
 
 @operation("database.update", "PATCH", ONE, needs=Access.METADATA_WRITE)
 class UpdateDatabase(InDatabase[Database], kw_only=True, frozen=True):
-    """Update fields of a database, or change its state."""
+    """Update fields of a database, or change its state; `metadata` is replaced as a whole."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     state: State | UnsetType = UNSET
     schema_version: SchemaVersion | UnsetType = UNSET
+    metadata: SmallObject | UnsetType = UNSET
     if_version: Version | None = None
 
 

@@ -179,10 +179,13 @@ class CollectionRepository(Protocol):
     ) -> Page[Collection]:
         """List collections, sorted by name."""
 
-    def all_of_tenant(
+    def all_of_tenant(self, tenant_id: TenantId) -> Sequence[tuple[Database, Collection]]:
+        """Return all collections of a tenant, including deleted ones, with their databases."""
+
+    def states(
         self, tenant_id: TenantId, database_id: DatabaseId | None = None
     ) -> Sequence[tuple[Database, Collection]]:
-        """Return all collections of a tenant or database, including deleted ones, with their databases."""
+        """Return all collections of a tenant or database like `all_of_tenant`, without their `metadata`."""
 
     def ids_in(self, tenant_id: TenantId, database_id: DatabaseId) -> Sequence[CollectionId]:
         """Return the IDs of all collections of a database, including deleted and damaged ones."""

@@ -254,8 +254,12 @@ _CHECKS: Mapping[str, _Check] = {
 """Checks by field name, for all tables: fields that users do not set, or only within narrower limits."""
 
 
+_SMALL = frozenset({("databases", "metadata"), ("collections", "metadata")})
+"""Fields whose rules for user input hold for archives too."""
+
+
 def _check_of(table: str, name: str) -> _Check | None:
-    if name in _CHECKS:
+    if name in _CHECKS and (table, name) not in _SMALL:
         return _CHECKS[name]
     rules = _FIELDS.get(table, {}).get(name)
     return None if rules is None else rules.check

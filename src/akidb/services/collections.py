@@ -6,6 +6,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Collection, Database, Tenant
 from akidb.domain.errors import Damaged, InvalidArgument, InvalidState
 from akidb.domain.ids import CollectionId, IdGenerator
+from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access, CollectionState, move, require
 from akidb.operations import collections as ask
 from akidb.operations.declare import OPERATIONS, InCollection, InDatabase
@@ -44,6 +45,7 @@ class CollectionService:
             database_id=parent.database_id,
             name=asked.name,
             metric=asked.metric,
+            metadata={} if asked.metadata is None else dict(asked.metadata),
             created_at=change.now,
             updated_at=change.now,
             **vectors,
@@ -75,7 +77,8 @@ class CollectionService:
         values = OPERATIONS[ask.UpdateCollection].given(asked)
         found = _read(change, asked, asked.if_version)
         require(Access.METADATA_WRITE, found.state)
-        if all(getattr(found, name) == value for name, value in values.items()):
+        # Compare as JSON: in Python 1 == True.
+        if canonical({name: getattr(found, name) for name in values}) == canonical(values):
             return found
         changed = found.changed(change.now, **values)
         change.tx.collections.update(changed)

@@ -6,6 +6,7 @@ from akidb.domain.documents import Page
 from akidb.domain.entities import Database
 from akidb.domain.errors import Damaged, InvalidArgument, InvalidState
 from akidb.domain.ids import DatabaseId, IdGenerator
+from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access, DatabaseState, move, require
 from akidb.operations import databases as ask
 from akidb.operations.declare import OPERATIONS, InDatabase
@@ -38,6 +39,7 @@ class DatabaseService:
             name=asked.name,
             description=asked.description,
             state=asked.state,
+            metadata={} if asked.metadata is None else dict(asked.metadata),
             created_at=change.now,
             updated_at=change.now,
         )
@@ -68,7 +70,8 @@ class DatabaseService:
             raise InvalidArgument("state", "must not be set to deleting: delete the database instead")
         found = _read(change, asked, asked.if_version)
         moved = "state" in values and move(found.state, values["state"])
-        if all(getattr(found, name) == value for name, value in values.items()):
+        # Compare as JSON: in Python 1 == True.
+        if canonical({name: getattr(found, name) for name in values}) == canonical(values):
             return found
         if not moved:
             # A migrating database accepts no update except the end of the migration.

@@ -151,7 +151,7 @@ def _read_metadata(
     """Return the tenant and its collections, or None if it is purged."""
     with metadata.snapshot() as tx:
         tenant = tx.tenants.find(tenant_id) or tx.tenants.find(tenant_id, deleted=True)
-        return None if tenant is None else (tenant, tx.collections.all_of_tenant(tenant_id))
+        return None if tenant is None else (tenant, tx.collections.states(tenant_id))
 
 
 def _has_store(metadata: MetadataStore, tenant_id: TenantId) -> bool:

@@ -225,7 +225,7 @@ class StoreAccess:
                 _compare(tenant, collections, store)
                 return
             new = store.control_state().tenant_version == 0
-            changed = tx.collections.all_of_tenant(tenant_id) if new else _changed(tx, tenant, pending)
+            changed = tx.collections.states(tenant_id) if new else _changed(tx, tenant, pending)
         purged = [CollectionId(e.subject_id) for e in pending if e.subject == "collection_purge"]
         store.apply(tenant, changed, purged)
         if not compared:
@@ -276,7 +276,7 @@ def _changed(
     found: list[tuple[Database, Collection]] = []
     for subject, subject_id in {(entry.subject, entry.subject_id) for entry in pending}:
         if subject == "database":
-            found += tx.collections.all_of_tenant(tenant.tenant_id, DatabaseId(subject_id))
+            found += tx.collections.states(tenant.tenant_id, DatabaseId(subject_id))
         elif subject == "collection":
             pair = tx.collections.find_with_database(tenant.tenant_id, CollectionId(subject_id))
             if pair is not None:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from alembic import op
 
 from akidb.sql.database import driver_of
+from akidb.sql.sqlite_text import replaced_in_sqlite
+
+__all__ = ["replaced_in_sqlite", "run"]
 
 
 def run(*, sqlite: Sequence[str], postgresql: Sequence[str]) -> None:

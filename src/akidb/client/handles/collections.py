@@ -1,6 +1,6 @@
 """Handles of collections."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 
 from akidb.client.handles.base import Bound, every, found, require_same, wanted
@@ -25,6 +25,7 @@ class NewCollection(TypedDict, total=False):
     hnsw_m: int | None
     hnsw_ef_construction: int | None
     max_document_count: int | None
+    metadata: Mapping[str, Any] | None
 
 
 class CollectionFields(TypedDict, total=False):
@@ -34,6 +35,7 @@ class CollectionFields(TypedDict, total=False):
     hnsw_m: int
     hnsw_ef_construction: int
     max_document_count: int
+    metadata: Mapping[str, Any]
 
 
 class Collections(Bound):
@@ -55,7 +57,7 @@ class Collections(Bound):
     def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Create a collection. The default `metric` is cosine.
 
-        Requires either a `dimension` (16-4096) or an `embedding_model`, which determines the dimension.
+        Requires either a `dimension` (1-4096) or an `embedding_model`, which determines the dimension.
         Raises AlreadyExists if the name is taken, even by a deleted collection.
         """
         return self._handle(self._perform(collections.CreateCollection(**self._where, name=name, **options)))

@@ -1,8 +1,8 @@
 """Handles of databases."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from akidb.client.handles.base import Bound, Field, every, found, require_same, wanted
 from akidb.client.handles.collections import Collections
@@ -25,6 +25,7 @@ class DatabaseFields(TypedDict, total=False):
     description: str
     state: DatabaseState
     schema_version: int
+    metadata: Mapping[str, Any]
 
 
 class Databases(Bound):
@@ -40,7 +41,12 @@ class Databases(Bound):
         return self._tenant
 
     def create(
-        self, name: str, *, description: str = "", state: DatabaseState = DatabaseState.READY
+        self,
+        name: str,
+        *,
+        description: str = "",
+        state: DatabaseState = DatabaseState.READY,
+        metadata: Mapping[str, Any] | None = None,
     ) -> "DatabaseHandle":
         """Create a database, in the state `ready` or `provisioning`.
 
@@ -48,7 +54,13 @@ class Databases(Bound):
         """
         return self._handle(
             self._perform(
-                databases.CreateDatabase(tenant=self._tenant, name=name, description=description, state=state)
+                databases.CreateDatabase(
+                    tenant=self._tenant,
+                    name=name,
+                    description=description,
+                    state=state,
+                    metadata=metadata,
+                )
             )
         )
 
@@ -68,15 +80,19 @@ class Databases(Bound):
         """Return whether a database with this name or ID, or of this handle, exists."""
         return self._contains(database, DatabaseHandle, DatabaseId, self.exists)
 
-    def get_or_create(self, name: str, *, description: str | None = None) -> "DatabaseHandle":
+    def get_or_create(
+        self, name: str, *, description: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> "DatabaseHandle":
         """Return the database with this name; create it if it does not exist.
 
-        Raises AlreadyExists, with the `field`, if it has another description than a given one, or is deleted.
+        Raises AlreadyExists, with the `field`, if it has another description or other metadata than given, or
+        is deleted.
         """
-        same = wanted(databases.CreateDatabase, {"name": name, "description": description})
+        given = {"name": name, "description": description, "metadata": metadata}
+        same = wanted(databases.CreateDatabase, given)
         if (database := self.find(name)) is None:
             try:
-                return self.create(name, description=description or "")
+                return self.create(name, description=description or "", metadata=metadata)
             except AlreadyExists as error:  # created concurrently, or deleted
                 if (database := self.find(name)) is None:
                     raise error from None
@@ -142,6 +158,7 @@ class DatabaseHandle(Bound):
     description = Field[str]()
     state = Field[DatabaseState]()
     schema_version = Field[int]()
+    metadata = Field[dict[str, Any]]()
     version = Field[int]()
     created_at = Field[datetime]()
     updated_at = Field[datetime]()

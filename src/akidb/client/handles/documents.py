@@ -51,6 +51,7 @@ class CollectionHandle(Bound):
     hnsw_m = Field[int]()
     hnsw_ef_construction = Field[int]()
     max_document_count = Field[int]()
+    metadata = Field[dict[str, Any]]()
     state = Field[CollectionState]()
     version = Field[int]()
     created_at = Field[datetime]()
