@@ -55,6 +55,7 @@ OTHER_FIELDS: dict[str, dict[str, Any]] = {
     "document.search": {"collection": "changing"},
     "document.scan": {"filter": None},
     "document.count": {"filter": None},
+    "document.clear": {"tenant": "mine", "collection": "changing"},
     "document.update": {"ids": ["d0", "d1"], "filter": None},
 }
 """A request on a few documents, where the sample goes through all of a collection."""
