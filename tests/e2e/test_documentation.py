@@ -24,6 +24,9 @@ NAMES = {block.name for blocks in BLOCKS.values() for block in blocks}
 REAL_MODEL = {"README.md", "docs/concepts.md"}
 """Pages that are run with the real embedding model, as their results are about meaning."""
 
+SLOW = {"docs/backup.md", "docs/upgrading.md"}
+"""Pages of many commands, which `tests/cli` runs too; `make test-slow` runs them."""
+
 NOT_RUN = {
     ("docs/deployment.md", "docker volume create akidb"): (
         "needs a container engine; tests/e2e/test_deployment.py builds and runs the image where there is one"
@@ -120,7 +123,10 @@ def check_syntax(block: Block) -> None:
         subprocess.run(["bash", "-n"], input=code, check=True, text=True)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if BLOCKS[page]])
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES if BLOCKS[page]],
+)
 def test_blocks_of_page_run(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     code = "".join(block.code for block in BLOCKS[page] if block.language in RUN)
     url = request.getfixturevalue("empty_postgres_url") if "postgresql://" in code else ""
