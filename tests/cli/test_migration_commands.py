@@ -257,7 +257,7 @@ def test_progress_is_shown_on_terminal(v1: Path, tmp_path: Path) -> None:
 
 def test_migration_guide_commands_run(akidb: Run, v1: Path, tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs/migration.md").read_text()
-    commands = [line.split()[1:] for line in guide.splitlines() if line.startswith("    akidb ")]
+    commands = [line.split()[1:] for line in guide.splitlines() if line.startswith("akidb ")]
     assert len(commands) == 3
     for command in commands:
         assert akidb(*command).status == 0, command
