@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import msgspec
 
-from akidb.deployment.private import OTHERS, require_private
+from akidb.deployment.clock import CLOCK_NAME
+from akidb.deployment.private import OTHERS, close_to_others, require_private
 from akidb.domain.errors import Unavailable
 from akidb.observe.logs import logger
+from akidb.sql.application_id import METADATA, require_own
 from akidb.sql.archive_image import SCRATCH_NAME
 from akidb.sql.identity import FileIdentity
 
@@ -126,7 +128,8 @@ class OwnerLock:
     def __init__(self, directory: Path) -> None:
         """Acquire the lock.
 
-        Raises DirectoryHeld if another process holds it, Unavailable if other users may change the directory.
+        Raises DirectoryHeld if another process holds it, Unavailable if other users may change the directory,
+        or its metadata is of another program. Such a directory is not changed.
         """
         self._holder = _Holder(os.getpid(), _process_name(), directory=str(directory.absolute()))
         self._note = -1
@@ -137,6 +140,8 @@ class OwnerLock:
             if not os.path.samestat(os.fstat(self._directory), directory.stat()):
                 raise Unavailable(f"{directory} was replaced while it was being opened; try again")
             require_private(directory, PRIVATE_NAMES)
+            require_own_directory(directory)
+            close_to_others(directory)
             self._open_note()
             _lock(self._note, fcntl.LOCK_EX, directory)
             self._write()
@@ -197,6 +202,15 @@ class OwnerLock:
         body = json.dumps(msgspec.to_builtins(self._holder), separators=(",", ":")).encode()
         os.ftruncate(self._note, 0)
         os.pwrite(self._note, body, 0)
+
+
+def require_own_directory(directory: Path) -> None:
+    """Raise Unavailable if the metadata in a directory is another program's. Requires the directory's lock.
+
+    For with the lock held, no connection of this process has the file open.
+    """
+    alone = not any((directory / name).exists() for name in (TENANTS_NAME, CLOCK_NAME))
+    require_own(directory / METADATA_NAME, METADATA, alone=alone)
 
 
 def _lock(descriptor: int, kind: int, directory: Path) -> None:

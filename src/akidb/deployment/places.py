@@ -25,7 +25,6 @@ from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
-from akidb.sql.application_id import METADATA, require_own
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
 from akidb.sql.files import make_directory
 from akidb.sql.identity import FileIdentity
@@ -121,7 +120,6 @@ class DirectoryPlace:
                 raise
 
     def _open(self, path: Path, settings: Settings) -> None:
-        require_own(path / METADATA_NAME, METADATA)  # before anything is put beside it
         self.clock = DirectoryClock(path)
         tenants = path / TENANTS_NAME
         make_directory(tenants)

@@ -1,4 +1,4 @@
-"""Checks that no other user can change a data directory."""
+"""Checks that no other user can change a data directory, and takes from them the permission to read it."""
 
 import os
 import stat
@@ -14,8 +14,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def require_private(directory: Path, inner: tuple[str, ...]) -> None:
     """Check a data directory, and the directories and files in it that have these names, if they exist.
 
-    Raises Unavailable if another user owns or may change one, or if one is a symbolic link. If others may
-    only read the directory, that permission is removed.
+    Raises Unavailable if another user owns or may change one, or if one is a symbolic link. Changes nothing.
     """
     _check(directory, directory.stat())
     for name in inner:
@@ -29,6 +28,10 @@ def require_private(directory: Path, inner: tuple[str, ...]) -> None:
                 f"{path} is a symbolic link; replace it by what it leads to, or move the whole data directory"
             )
         _check(path, found)
+
+
+def close_to_others(directory: Path) -> None:
+    """Take the permission to read a directory from other users."""
     mode = stat.S_IMODE(directory.stat().st_mode)
     if mode & OTHERS:
         with suppress(OSError):  # a read-only file system: its files are readable only by their owner

@@ -21,7 +21,6 @@ from akidb.metadata import schema as metadata_schema
 from akidb.observe.logs import logger
 from akidb.observe.operations import Running
 from akidb.settings import Settings
-from akidb.sql.application_id import METADATA, require_own
 from akidb.sql.database import SqlDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
@@ -149,7 +148,6 @@ def _owned(directory: Path, settings: Settings) -> Iterator[None]:
     lock = patiently(lambda: OwnerLock(directory), settings.open_wait_seconds)
     try:
         require_finished(directory)
-        require_own(directory / METADATA_NAME, METADATA)
         yield
     finally:
         lock.release()

@@ -17,6 +17,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreImage
+from akidb.sql.application_id import TENANT, require_own_tables
 from akidb.sql.archive_image import image_of
 from akidb.sql.errors import translated
 from akidb.sql.files import create_file, sync_directory
@@ -62,6 +63,7 @@ class SqliteTenantStore(SqlTenantStore):
             with self._file.read() as connection:
                 if schema.version(connection) == 0:
                     raise _lost(path)
+                require_own_tables(path.name, TENANT, connection)
             schema.bring_forward(self._file, copies)
             with self._file.read() as connection:
                 try:
