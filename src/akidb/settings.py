@@ -142,7 +142,7 @@ def load_with_sources(**given: Any) -> Loaded:
         if value is not None:
             values[name], sources[name] = value, Source("argument")
     with _naming(sources):
-        settings = _convert(values)
+        settings = _convert(values, sources)
         _check(settings)
     return Loaded(settings, sources)
 
@@ -176,21 +176,26 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidArgument("AKIDB_CONFIG", f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument("AKIDB_CONFIG", f"{path} is not TOML: {error}") from None
+    for name in sorted(set(table) - {"akidb"}):
+        reason = "must be below [akidb]"
+        if name not in Settings.__struct_fields__:
+            reason = f"is not known: settings are below [akidb]{did_you_mean(name, ['akidb'])}"
+        raise InvalidArgument("AKIDB_CONFIG", f"{path}: {name} {reason}")
     section = table.get("akidb", {})
     if not isinstance(section, dict):
         raise InvalidArgument("AKIDB_CONFIG", f"{path}: [akidb] must be a table")
     return section
 
 
-def _convert(values: dict[str, Any]) -> Settings:
+def _convert(values: dict[str, Any], sources: Mapping[str, Source]) -> Settings:
+    """Convert what was given, strictly for a file: environment variables are text."""
     types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     converted = {}
     for name, value in values.items():
         if name not in types:
             raise InvalidArgument(name, f"unknown setting{did_you_mean(name, types)}")
         try:
-            # Not strict, since environment variables are text.
-            converted[name] = msgspec.convert(value, types[name], strict=False)
+            converted[name] = msgspec.convert(value, types[name], strict=sources[name].kind == "file")
         except msgspec.ValidationError:
             kind = {int: "a whole number", float: "a number"}.get(types[name], "text")
             raise InvalidArgument(name, f"must be {kind}, not {value!r}") from None

@@ -67,6 +67,7 @@ def test_retry_after_is_whole_seconds_and_at_least_one(seconds: float, header: s
     for error in (errors.RateLimited(5, seconds), errors.Overloaded("request", seconds)):
         assert headers_of(error) == [("retry-after", header)]
     assert headers_of(errors.Unavailable("gone")) == []
+    assert headers_of(errors.RateLimited(0, seconds)) == []  # waiting does not help
     assert headers_of(MethodNotAllowed("PUT", "GET, POST")) == [("allow", "GET, POST")]
 
 

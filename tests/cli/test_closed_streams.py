@@ -60,6 +60,14 @@ def test_closed_input_is_named() -> None:
     )
 
 
+def test_closed_input_is_named_where_a_password_is_read() -> None:
+    done = run("<&-", "user", "create", "acme", "a@example.org", "--password-stdin")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: unavailable: standard input cannot be read: Bad file descriptor\n",
+    )
+
+
 def test_no_file_takes_the_place_of_a_closed_stream() -> None:
     """What libraries print would be written into the first file that is opened."""
     done = subprocess.run(

@@ -131,17 +131,20 @@ def test_error_says_that_a_deleted_one_has_the_name(world: World, case: Case) ->
     perform(case.again)
 
 
-def test_derived_slug_of_a_deleted_tenant_gets_a_suffix(world: World) -> None:
+def test_deleted_tenant_is_no_other_one_when_it_is_created_again(world: World) -> None:
     perform = world.ops.perform
-    gone = perform(CreateTenant(name="Acme"))
+    gone = perform(CreateTenant(name="Acme", external_id="c-1"))
     perform(DeleteTenant(tenant="acme"))
-    new = perform(CreateTenant(name="Acme"))
-    assert new.slug.startswith("acme-")
-    with pytest.raises(AlreadyExists) as caught:  # as for a tenant that was never deleted
-        perform(CreateTenant(name="Acme"))
-    assert caught.value.fields["value"] == new.slug
+    for external_id in (None, "c-1"):
+        with pytest.raises(AlreadyExists, match="a deleted tenant has the") as caught:
+            perform(CreateTenant(name="Acme", external_id=external_id))
+        assert caught.value.fields["id"] == str(gone.tenant_id)
+        assert caught.value.fields["field"] == ("slug" if external_id is None else "external_id")
+    new = perform(CreateTenant(name="ACME"))
+    other = perform(CreateTenant(name="Acme", external_id="c-2"))
+    assert [each.slug[:5] for each in (new, other)] == ["acme-", "acme-"]
     perform(RestoreTenant(tenant=gone.tenant_id))
-    assert {each.slug for each in perform(ListTenants()).items} == {"acme", new.slug}
+    assert {each.slug for each in perform(ListTenants()).items} == {"acme", new.slug, other.slug}
     assert perform(GetTenant(tenant="acme")).tenant_id == gone.tenant_id
 
 

@@ -29,7 +29,7 @@ def test_environment_values_are_converted_to_setting_types(monkeypatch: pytest.M
 
 
 def test_file_in_current_directory_is_read(tmp_path: Path) -> None:
-    (tmp_path / "akidb.toml").write_text('[akidb]\nmax_open_stores = 9\n[other]\nname = "x"\n')
+    (tmp_path / "akidb.toml").write_text("[akidb]\nmax_open_stores = 9\n")
     assert load().max_open_stores == 9
 
 
@@ -143,6 +143,10 @@ def test_empty_environment_variables_count_as_not_set(
         (b"\xff\xfe", "is not TOML"),
         (b"akidb = 7", r"\[akidb\] must be a table"),
         (b"[akidb]\ncolour = 'red'\n", "colour"),
+        (b"[akidb]\nwait_seconds = '7'\n", "wait_seconds"),
+        (b"[akidb]\nmax_open_stores = 12.0\n", "max_open_stores"),
+        (b"wait_seconds = 1\n", "AKIDB_CONFIG"),
+        (b"[akdib]\nwait_seconds = 1\n", "AKIDB_CONFIG"),
         (b"[akidb]\nmax_open_stores = 1.5\n", "max_open_stores"),
     ],
 )

@@ -115,6 +115,8 @@ def status_of(error: AkiDBError) -> int:
 
 def headers_of(error: AkiDBError) -> list[tuple[str, str]]:
     """Return the response headers of an error."""
+    if isinstance(error, errors.RateLimited) and error.fields["limit"] == 0:
+        return []  # waiting does not help
     if isinstance(error, errors.RateLimited | errors.Overloaded):
         return [("retry-after", str(max(1, math.ceil(error.retry_after_seconds))))]
     if isinstance(error, MethodNotAllowed):

@@ -38,7 +38,7 @@ SHOWN_IDS = 10
 
 app = group("document", "Documents of a collection.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Document IDs.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Document IDs.")]
 
 
 @command(app, "import")

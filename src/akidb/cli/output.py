@@ -182,7 +182,7 @@ class Output:
                 console.print(line, soft_wrap=True)
         if columns is not None and len(fitted.shown) < len(columns):
             left_out = [name for place, name in enumerate(columns) if place not in fitted.shown]
-            self.note(f"not shown in {console.width} columns: {', '.join(left_out)}; --json has all")
+            self.note(f"not shown: {', '.join(left_out)}; --json has all")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

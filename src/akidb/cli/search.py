@@ -64,7 +64,7 @@ def search(
 
 def embed(
     session: Session,
-    text: Annotated[list[str], typer.Argument(metavar="TEXT...")],
+    text: Annotated[list[str], typer.Argument(metavar="TEXT")],
     *,
     model: Annotated[str | None, typer.Option(help="Defaults to the configured model.")] = None,
 ) -> None:

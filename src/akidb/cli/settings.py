@@ -36,7 +36,7 @@ def settings(session: Session) -> None:
 def _shown(name: str, in_force: "Settings") -> object:
     """Return a value as it is in force, with any password masked."""
     if name == "models_dir":
-        return encodable(str(in_force.models_path))
+        return None if in_force.models_path is None else encodable(str(in_force.models_path))
     value = getattr(in_force, name)
     return encodable(masked(value)) if isinstance(value, str) else value
 

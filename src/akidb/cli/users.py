@@ -91,8 +91,11 @@ def verify_password(
 def read_password(session: Session, *, from_stdin: bool, is_new: bool) -> str:
     """Read a password from standard input, stripping the trailing newline, or prompt; a new one twice."""
     if from_stdin:
+        from akidb.client.files import reading
+
         # One byte more than the longest password and its newline reveals one that is too long.
-        piped = sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 3)
+        with reading(sys.stdin.buffer) as file:
+            piped = file.read(MAX_PASSWORD_BYTES + 3)
         try:
             return piped.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:

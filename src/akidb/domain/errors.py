@@ -149,7 +149,8 @@ class RateLimited(AkiDBError):
     title = "Too many requests"
 
     def __init__(self, limit: int, retry_after_seconds: float) -> None:
-        super().__init__(f"more than {limit} operations per second", limit=limit)
+        reason = f"more than {limit} operations per second"
+        super().__init__(reason if limit else "no operations are allowed: qps_quota is 0", limit=limit)
         self.retry_after_seconds = retry_after_seconds
 
 

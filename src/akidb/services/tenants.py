@@ -88,13 +88,10 @@ class TenantService:
             return is_free_slug(tx, slug)
 
     def _is_same(self, slug: str, asked: ask.CreateTenant) -> bool:
-        """Return whether the tenant that has a slug is the one that a request would create again.
-
-        A deleted one is not: the name is given to a new tenant, under another slug.
-        """
+        """Return whether the tenant that has a slug, deleted or not, is the one to be created again."""
         try:
             with self._metadata.read() as tx:
-                holder = tx.tenants.find(slug)
+                holder = tx.tenants.find(slug) or tx.tenants.find(slug, deleted=True)
         except Damaged:
             return False
         return (

@@ -147,5 +147,6 @@ def test_invalid_state_without_allowed_states_names_none() -> None:
 
 def test_transient_errors_have_retry_after() -> None:
     assert RateLimited(10, 0.25).retry_after_seconds == 0.25
+    assert RateLimited(0, 1).message == "no operations are allowed: qps_quota is 0"
     assert Overloaded("metadata.db").retry_after_seconds == 1.0
     assert Overloaded("embedding", 2.5).retry_after_seconds == 2.5

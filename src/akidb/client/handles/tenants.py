@@ -121,7 +121,10 @@ class Tenants(Bound):
             raise AlreadyExists("tenant", "name", name, message=message)
         if not found and (gone := self.list(name=name, deleted=True, limit=1)):
             id, deleted_at = str(gone[0].id), f"{gone[0].deleted_at:%Y-%m-%dT%H:%M:%SZ}"
-            message = f"a deleted tenant has the name {name!r}: restore or purge tenant {id}, or give a slug"
+            message = (
+                f"a deleted tenant has the name {name!r}: it was deleted {deleted_at}, and keeps it until"
+                f" it is purged; restore or purge tenant {id}, or give a slug"
+            )
             error = AlreadyExists("tenant", "name", name, message=message)
             error.fields |= {"id": id, "deleted_at": deleted_at}
             raise error
