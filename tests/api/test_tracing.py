@@ -154,11 +154,13 @@ def test_tracing_off_does_not_import_opentelemetry(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_tracing_setting_is_rejected_without_opentelemetry(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["data", "http://127.0.0.1:1", "unix:///nowhere/akidb.sock"])
+def test_tracing_setting_is_rejected_without_opentelemetry(tmp_path: Path, target: str) -> None:
+    target = str(tmp_path / target) if target == "data" else target
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "import akidb\n"
-        f"try: akidb.connect({str(tmp_path / 'data')!r}, tracing='on')\n"
+        f"try: akidb.connect({target!r}, tracing='on')\n"
         "except akidb.Unavailable as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -50,7 +50,7 @@ def test_nothing_but_models_needs_a_home_directory() -> None:
     pulled = without_home("model", "pull", "all-minilm-l6-v2")
     assert "set models_dir" in pulled.stderr
     refused = run("--data", "~/d", "tenant", "list", code=NO_USER_ENTRY)
-    assert refused.stderr.startswith("error: invalid_argument: url: ~/d:")
+    assert refused.stderr.startswith("error: invalid_argument: data: ~/d:")
 
 
 def test_tilde_is_the_home_directory(tmp_path: Path) -> None:
@@ -100,18 +100,41 @@ def test_server_starts_with_its_messages_on_a_full_disk() -> None:
         ("localhost:8080", "http://localhost:8080"),
         ("db.example.org:80", "http://db.example.org:80"),
         ("[::1]:8080", r"http://\[::1]:8080"),
+        ("127.0.0.1:8080/", "http://127.0.0.1:8080/"),
+        ("my_host:80", "http://my_host:80"),
+        (":8080", "http://localhost:8080"),
+        (":MEMORY:", "lower case"),
+        (":memory", "./:memory"),
     ],
 )
 def test_target_that_is_no_directory_is_refused_with_a_hint(tmp_path: Path, target: str, hint: str) -> None:
-    for environment, words in (({}, ["--url", target]), ({"AKIDB_URL": target}, [])):
+    for field, environment, words in (
+        ("url", {}, ["--url", target]),
+        ("url", {"AKIDB_URL": target}, []),
+        ("data", {}, ["--data", target]),
+    ):
         done = run(*words, "tenant", "create", "A", **environment)
         assert done.returncode == 2
+        assert done.stderr.startswith(f"error: invalid_argument: {field}: ")
         assert re.search(hint, done.stderr)
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "must name a directory"), ("http://localhost:8080", "--url"), ("sqlite:///d", "--url")],
+)
+def test_data_that_names_no_directory_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    mode = tmp_path.stat().st_mode
+    done = run("--data", name, "tenant", "create", "A")
+    assert (done.returncode, reason in done.stderr) == (2, True)
+    assert done.stderr.startswith("error: invalid_argument: data: ")
+    assert list(Path().iterdir()) == []
+    assert Path().stat().st_mode == tmp_path.stat().st_mode == mode
+
+
 def test_directory_of_such_a_name_can_be_given() -> None:
-    assert run("--data", "localhost:80", "tenant", "create", "A").returncode == 0
+    assert run("--data", "./localhost:80", "tenant", "create", "A").returncode == 0
     assert run("--url", "./localhost:80", "tenant", "list").stdout.count("\n") == 2
 
 

@@ -1,8 +1,12 @@
 """How `connect` resolves targets, and which ones it rejects."""
 
+import math
+import os
 import socket
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import akidb
@@ -54,6 +58,12 @@ def test_target_is_directory_or_server_url(target: str | Path, meant: str | Path
         "unix://run/akidb.sock",
         "unix:akidb.sock",
         "ftp://localhost",
+        ":8080",
+        ":MEMORY:",
+        ":Memory:",
+        "sqlite:///:MEMORY:",
+        "127.0.0.1:8080/x",
+        "my_host:8080",
     ],
 )
 def test_invalid_target_is_rejected_and_named(target: str) -> None:
@@ -96,7 +106,28 @@ def test_unknown_setting_is_rejected_and_named(tmp_path: Path) -> None:
         akidb.connect(tmp_path, model_dir="x")
 
 
-def test_timeout_must_be_positive() -> None:
-    with pytest.raises(akidb.InvalidArgument) as caught:
-        akidb.connect("http://localhost:1", timeout_seconds=0)
-    assert caught.value.field == "timeout_seconds"
+@pytest.mark.parametrize("target", [b"x", 5, 1.5, ["x"], {}], ids=repr)
+def test_target_of_another_type_is_rejected_and_named(target: Any) -> None:
+    with pytest.raises(akidb.InvalidArgument, match="must be text or a path") as caught:
+        akidb.connect(target)
+    assert caught.value.field == "url"
+
+
+def test_path_of_bytes_is_rejected_and_named(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    [entry] = os.scandir(os.fsencode(tmp_path))
+    with pytest.raises(akidb.InvalidArgument, match="must be text or a path"):
+        akidb.connect(entry)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan, math.inf, 1e10, "5", None, True, [1]], ids=repr)
+def test_timeout_must_be_a_positive_number(seconds: Any, tmp_path: Path) -> None:
+    for target in ("http://localhost:1", tmp_path / "d"):
+        with pytest.raises(akidb.InvalidArgument) as caught:
+            akidb.connect(target, timeout_seconds=seconds)
+        assert caught.value.field == "timeout_seconds"
+    assert not (tmp_path / "d").exists()
+
+
+def test_timeout_may_be_a_number_of_numpy() -> None:
+    akidb.connect("http://localhost:1", timeout_seconds=np.int64(5)).close()  # type: ignore[arg-type]

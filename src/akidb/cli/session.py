@@ -106,11 +106,13 @@ class Session:
     @functools.cached_property
     def place(self) -> str | Path:
         """The location of the data: the URL of a server or database, or the path of a directory."""
-        from akidb.client.connect import resolve
+        from akidb.client.connect import resolve, resolve_directory
 
-        # --data is always a directory, even if it looks like a URL.
+        if self._data is not None:
+            with naming_options({"url": "data"}):
+                return resolve_directory(self._data)
         with self.loaded.named():
-            return resolve(self.settings.url if self._data is None else Path(self._data))
+            return resolve(self.settings.url)
 
     @property
     def program(self) -> str:

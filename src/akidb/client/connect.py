@@ -1,5 +1,6 @@
 """`connect`: resolve a target to a client, in process or over HTTP."""
 
+import numbers
 import os
 import re
 from pathlib import Path
@@ -21,7 +22,8 @@ DEFAULT_TIMEOUT_SECONDS = 300.0
 
 MEMORY = ":memory:"
 """A store that vanishes when its connection is closed."""
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+):[0-9]{1,5}", re.ASCII | re.IGNORECASE)
+MAX_TIMEOUT_SECONDS = 1_000_000_000
+_AUTHORITY = re.compile(r"(\[[^/\]]*\]|[^/:]*):[0-9]{1,5}(/.*)?", re.DOTALL | re.ASCII)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
 
 
@@ -62,7 +64,11 @@ def bind(
 
             return MemoryOperations(settings)
     where = resolve(target)
+    _check_timeout(timeout_seconds)
     if is_server(where):
+        if settings.tracing == "on":
+            with needing_extras():
+                import akidb.observe.tracing  # noqa: F401 - to find out whether it can be
         return _remote(where, timeout_seconds, settings.wait_seconds)
     with needing_extras():
         return _local(where, settings, timeout_seconds)
@@ -87,9 +93,15 @@ def _local(where: str | Path, settings: Settings, timeout_seconds: float) -> "Op
 def _remote(url: str, timeout_seconds: float, wait_seconds: float) -> "Operations":
     from akidb.client.http import HttpOperations
 
-    if not timeout_seconds > 0:
-        raise InvalidArgument("timeout_seconds", "must be more than 0")
     return HttpOperations(url, timeout_seconds=timeout_seconds, wait_seconds=wait_seconds)
+
+
+def _check_timeout(seconds: Any) -> None:
+    is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+    if not is_number:
+        raise InvalidArgument("timeout_seconds", f"must be a number, not {type(seconds).__name__}")
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
+        raise InvalidArgument("timeout_seconds", f"must be more than 0, and at most {MAX_TIMEOUT_SECONDS:,}")
 
 
 def resolve(target: Target) -> str | Path:
@@ -98,13 +110,8 @@ def resolve(target: Target) -> str | Path:
     Raises InvalidArgument(`url`) for anything else.
     """
     if not isinstance(target, str):
-        return _path(os.fspath(target))
-    if target == MEMORY:
-        raise InvalidArgument(
-            "url", f"{MEMORY} is for akidb.connect in Python: here its data would be lost at once"
-        )
-    if _AUTHORITY.fullmatch(target):
-        raise InvalidArgument("url", f"must be http://{target} for a server, ./{target} for a directory")
+        return _path(_text(target))
+    _refuse_other(target)
     scheme = _SCHEME.match(target)
     if scheme is None:
         return _path(target)
@@ -124,6 +131,46 @@ def resolve(target: Target) -> str | Path:
     raise InvalidArgument(
         "url", f"must be a directory or begin with sqlite, postgresql, http, https or unix, not {name}"
     )
+
+
+def resolve_directory(target: str) -> str | Path:
+    """Resolve the name of a directory that was given as such, which is not a URL.
+
+    The path of a server's socket is resolved to its URL. Raises InvalidArgument(`url`).
+    """
+    _refuse_other(target)
+    scheme = _SCHEME.match(target)
+    if scheme is not None and target.startswith("//", scheme.end()):
+        raise InvalidArgument("url", "must be a directory here: give a URL with --url")
+    return _path(target)
+
+
+def _refuse_other(target: str) -> None:
+    """Raise InvalidArgument(`url`) for an address without `http://`, and for names like `:memory:`."""
+    if target == MEMORY:
+        raise InvalidArgument(
+            "url", f"{MEMORY} is for akidb.connect in Python: here its data would be lost at once"
+        )
+    if target.lower() == MEMORY:
+        raise InvalidArgument("url", f"must be {MEMORY} in lower case, or ./{target} for a directory")
+    if _AUTHORITY.fullmatch(target):
+        host = "localhost" if target.startswith(":") else ""
+        raise InvalidArgument(
+            "url", f"must be http://{host}{target} for a server, ./{target} for a directory"
+        )
+    if target.startswith(":"):
+        raise InvalidArgument("url", f"must be ./{target} for a directory")
+
+
+def _text(target: object) -> str:
+    """Return the path of an object that is one."""
+    try:
+        text = os.fspath(target)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise InvalidArgument("url", f"must be text or a path of text, not {type(target).__name__}")
+    return text
 
 
 def is_server(where: str | Path) -> TypeGuard[str]:
@@ -148,7 +195,7 @@ def _server(url: str) -> str:
 
 def _sqlite(rest: str) -> str | Path:
     path = rest.removeprefix("///")
-    if path == rest or "?" in path or path == ":memory:":
+    if path == rest or "?" in path or path.lower() == MEMORY:
         raise InvalidArgument(
             "url", "must be sqlite:///PATH of a directory, with four slashes for an absolute path"
         )
