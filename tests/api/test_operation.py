@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from akidb.deployment.owner import SOCKET_NAME
+from akidb.deployment.note import SOCKET_NAME
 from akidb.operations.embeddings import GetModel, ListModels, PullModel
 
 from .conftest import problem

@@ -13,7 +13,8 @@ import akidb
 from akidb.api.sockets import MAX_SOCKET_PATH_BYTES, UnixSocket
 from akidb.cli.main import main
 from akidb.deployment.local import LocalOperations
-from akidb.deployment.owner import LOCK_NAME, DirectoryHeld, OwnerLock
+from akidb.deployment.note import LOCK_NAME
+from akidb.deployment.owner import DirectoryHeld, OwnerLock
 from akidb.deployment.places import RESERVE_NAME
 
 from .running import process

@@ -58,6 +58,17 @@ def command(blocked: tuple[str, ...], *words: str | Path) -> subprocess.Complete
     return without(blocked, COMMAND.format(words=[str(word) for word in words]))
 
 
+@contextmanager
+def only_the_client(folder: Path) -> Iterator[None]:
+    """Let the programs that are run find the distribution `akidb-client`."""
+    about = folder / "akidb_client-2.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: akidb-client\nVersion: 2.0\n")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("PYTHONPATH", str(folder))
+        yield
+
+
 def refusal(extra: str, module: str, *, distribution: str = "akidb") -> str:
     what = f"(no module {module!r}): pip install '{distribution}[{extra}]'"
     return f"the extra {extra!r} is not installed {what}\n"
@@ -120,6 +131,31 @@ print(asyncio.run(ask()))
         assert command(BESIDES_CLIENT, "--url", url, "ready").returncode == 0
         assert command(BESIDES_CLIENT, "settings").returncode == 0
         assert command(BESIDES_CLIENT, "--version").stdout.startswith("akidb ")
+
+
+def test_client_uses_the_socket_of_the_server_of_a_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    program = f"""
+import akidb
+with akidb.connect({str(data)!r}) as db:
+    db.tenants.create("A")
+    print(db.tenants.count())
+"""
+    with serving(data):
+        done = without(BESIDES_CLIENT, program)
+        assert (done.stdout, done.stderr) == ("1\n", "")
+        for words, printed in (
+            (("ready",), f"unix://{data}/akidb.sock is ready\n"),
+            (("tenant", "count"), "1\n"),
+        ):
+            done = command(BESIDES_CLIENT, "--data", data, *words)
+            assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+    with only_the_client(tmp_path / "site"):
+        done = command(BESIDES_CLIENT, "--data", data, "tenant", "count")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "akidb-client only connects to servers; replace it: pip uninstall akidb-client" in done.stderr
+        done = command(BESIDES_CLIENT, "--data", data, "ready")
+        assert done.stderr == f"error: unavailable: no server has {data} open\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from fault_tools import add_tenant, at, disagreements, document, opened, unsound
 
 from akidb.deployment.local import METADATA_NAME, TENANTS_NAME, LocalOperations, open_local
-from akidb.deployment.owner import LOCK_NAME, DirectoryHeld, OwnerLock
+from akidb.deployment.note import LOCK_NAME
+from akidb.deployment.owner import DirectoryHeld, OwnerLock
 from akidb.domain.errors import Unavailable
 from akidb.operations.documents import CountDocuments, UpsertDocuments
 from akidb.operations.tenants import CreateTenant, ListTenants

@@ -14,7 +14,8 @@ import holding_child
 import pytest
 from fault_tools import add_tenant, at, document, opened, unsound
 
-from akidb.deployment.owner import LOCK_NAME, DirectoryHeld
+from akidb.deployment.note import LOCK_NAME
+from akidb.deployment.owner import DirectoryHeld
 from akidb.domain.errors import AkiDBError, Unavailable
 from akidb.operations.documents import CountDocuments, UpsertDocuments
 from akidb.operations.tenants import CreateTenant, ListTenants

@@ -1,7 +1,7 @@
 """Files that need not survive a power loss, with reasons; all others must."""
 
 from akidb.deployment.clock import CLOCK_NAME
-from akidb.deployment.owner import LOCK_NAME
+from akidb.deployment.note import LOCK_NAME
 from akidb.deployment.restore import MARKER_NAME
 from akidb.sql.archive_image import SCRATCH_NAME
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from akidb.deployment.owner import SOCKET_NAME
+from akidb.deployment.note import SOCKET_NAME
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql.identity import FileIdentity
 

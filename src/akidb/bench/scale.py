@@ -12,7 +12,7 @@ from typing import Any
 
 from akidb.bench.measure import Line, Series, Work, at_most, in_turns, latency_lines, times
 from akidb.deployment.local import open_local
-from akidb.deployment.owner import METADATA_NAME
+from akidb.deployment.note import METADATA_NAME
 from akidb.operations.tenants import CreateTenant, GetTenant, ListTenants
 from akidb.settings import load
 from akidb.sql.sqlite_library import library

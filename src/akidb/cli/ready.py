@@ -41,7 +41,7 @@ def _server(session: Session) -> str:
     """Return the URL of the server."""
     if session.is_remote:
         return str(session.place)
-    from akidb.deployment.owner import published_socket
+    from akidb.deployment.note import published_socket
 
     socket = published_socket(session.directory)
     if socket is None:

@@ -172,9 +172,11 @@ class Session:
         """Raise NotFound if the store does not exist: opening a mistyped directory would create one."""
         if not isinstance(self.place, Path):
             return
-        from akidb.deployment.local import METADATA_NAME
+        from akidb.deployment.note import METADATA_NAME
 
         if not (self.place / METADATA_NAME).exists():
+            import akidb.deployment.local  # noqa: F401 - without it no command can create one
+
             error = NotFound("store", self.place)
             error.add_note("`akidb tenant create`, `akidb serve` and `akidb demo` create one")
             if (source := self.loaded.sources["url"]).name is not None:

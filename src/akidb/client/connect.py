@@ -76,9 +76,14 @@ def bind(
 
 def _local(where: str | Path, settings: Settings, timeout_seconds: float) -> "Operations":
     """Open a directory or a database in this process, or connect to the server that has the directory."""
-    from akidb.deployment.local import open_local
-    from akidb.deployment.owner import DirectoryHeld, patiently
-
+    try:
+        from akidb.deployment.local import open_local
+        from akidb.deployment.owner import DirectoryHeld, patiently
+    except ModuleNotFoundError:
+        socket = _server_of(where)  # the client alone is installed, which needs no more for a server
+        if socket is None:
+            raise
+        return _remote(_socket_url(socket), timeout_seconds, settings.wait_seconds)
     try:
         return patiently(lambda: open_local(where, settings), settings.open_wait_seconds)
     except DirectoryHeld as held:
@@ -88,6 +93,14 @@ def _local(where: str | Path, settings: Settings, timeout_seconds: float) -> "Op
             held.add_note("that socket was removed; the server binds it again within seconds")
             raise
         return _remote(_socket_url(held.socket), timeout_seconds, settings.wait_seconds)
+
+
+def _server_of(where: str | Path) -> Path | None:
+    """Return the socket of the server that has the directory open, if there is one."""
+    from akidb.deployment.note import published_socket
+
+    socket = published_socket(where) if isinstance(where, Path) else None
+    return socket if socket is not None and socket.is_socket() else None
 
 
 def _remote(url: str, timeout_seconds: float, wait_seconds: float) -> "Operations":

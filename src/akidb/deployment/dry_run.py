@@ -11,7 +11,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, kept_closed, patiently
+from akidb.deployment.note import METADATA_NAME
+from akidb.deployment.owner import TENANTS_NAME, kept_closed, patiently
 from akidb.domain.errors import Unavailable
 from akidb.domain.migration import MigrationReport, Progress
 from akidb.legacy import LegacyFiles

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from akidb.deployment.composition import CLOSED, Runtime, every_runtime
-from akidb.deployment.owner import METADATA_NAME, TENANTS_NAME, DirectoryHeld, patiently
+from akidb.deployment.note import METADATA_NAME
+from akidb.deployment.owner import TENANTS_NAME, DirectoryHeld, patiently
 from akidb.deployment.places import DirectoryPlace, Location, prepare
 from akidb.deployment.repair import OPERATION as REPAIR
 from akidb.deployment.repair import Repair, Repairing

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from akidb.deployment.clock import CLOCK_NAME
+from akidb.deployment.note import LOCK_NAME, METADATA_NAME, Holder, is_same, read_holder
 from akidb.deployment.private import OTHERS, close_to_others, require_private
 from akidb.domain.errors import Unavailable
 from akidb.observe.logs import logger
@@ -21,10 +22,6 @@ from akidb.sql.application_id import METADATA, require_own
 from akidb.sql.archive_image import SCRATCH_NAME
 from akidb.sql.identity import FileIdentity
 
-LOCK_NAME = "owner.lock"
-"""The note."""
-SOCKET_NAME = "akidb.sock"
-METADATA_NAME = "metadata.db"
 TENANTS_NAME = "tenants"
 COPIES_NAME = "backups"
 PRIVATE_NAMES = (
@@ -43,27 +40,17 @@ _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.005, 0.1
 T = TypeVar("T")
 
 
-class _Holder(msgspec.Struct):
-    """Content of the note."""
-
-    pid: int = 0
-    process: str = "another process"
-    socket: str | None = None
-    directory: str | None = None
-    """The path at which the process opened the directory."""
-
-
 class DirectoryHeld(Unavailable):
     """Another process owns the directory; if it is a server, `socket` is its Unix socket."""
 
-    def __init__(self, directory: Path, holder: _Holder) -> None:
+    def __init__(self, directory: Path, holder: Holder) -> None:
         self.pid = holder.pid
         self.process = holder.process
         self.socket = None if holder.socket is None else Path(holder.socket)
         self.may_end_soon = self.socket is None and holder.pid != os.getpid()
         """Whether it makes sense to wait: it is not a server, nor this process."""
         name = f"process {holder.pid} ({holder.process})" if holder.pid else holder.process
-        if holder.directory is not None and not _is_same(holder.directory, directory):
+        if holder.directory is not None and not is_same(holder.directory, directory):
             self.socket = None  # at that path there may be the socket of another server
             advice = f"it opened it as {holder.directory}: if it was moved, move it back, or end that process"
         elif self.socket is None:
@@ -109,15 +96,6 @@ def kept_closed(directory: Path) -> Iterator[None]:
         yield
 
 
-def published_socket(directory: Path) -> Path | None:
-    """Return the socket of the server that has the directory open, as the note or the socket itself says.
-
-    The server may have been killed since: then nothing listens there.
-    """
-    socket = _read_holder(directory).socket
-    return None if socket is None else Path(socket)
-
-
 class OwnerLock:
     """The lock of a directory, held from construction until `release`, and the note that names the holder.
 
@@ -131,7 +109,7 @@ class OwnerLock:
         Raises DirectoryHeld if another process holds it, Unavailable if other users may change the directory,
         or its metadata is of another program. Such a directory is not changed.
         """
-        self._holder = _Holder(os.getpid(), _process_name(), directory=str(directory.absolute()))
+        self._holder = Holder(os.getpid(), _process_name(), directory=str(directory.absolute()))
         self._note = -1
         self._directory = os.open(directory, _READING | os.O_DIRECTORY)
         try:
@@ -218,34 +196,11 @@ def _lock(descriptor: int, kind: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DirectoryHeld(directory, _read_holder(directory)) from None
+        raise DirectoryHeld(directory, read_holder(directory)) from None
     except OSError as error:
         raise Unavailable(
             f"{directory} cannot be locked ({error.strerror}): it must be on a local file system"
         ) from error
-
-
-def _is_same(one: str, other: Path) -> bool:
-    try:
-        return Path(one).samefile(other)
-    except OSError:
-        return False
-
-
-def _read_holder(directory: Path) -> _Holder:
-    """Read the note. Without one, name at least the socket that a server listens on."""
-    socket = directory / SOCKET_NAME
-    unknown = _Holder(socket=str(socket) if socket.is_socket() else None)
-    try:
-        descriptor = os.open(directory / LOCK_NAME, _READING | os.O_NONBLOCK)
-    except OSError:  # removed
-        return unknown
-    try:
-        return msgspec.convert(json.loads(os.pread(descriptor, 65536, 0)), _Holder)
-    except (ValueError, RecursionError, OSError):  # the holder is writing it right now
-        return unknown
-    finally:
-        os.close(descriptor)
 
 
 def _process_name() -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from akidb.deployment.clock import DirectoryClock
-from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock
+from akidb.deployment.note import METADATA_NAME
+from akidb.deployment.owner import COPIES_NAME, TENANTS_NAME, OwnerLock
 from akidb.deployment.restore import require_finished
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from akidb.archive import FramedArchives
-from akidb.deployment.owner import LOCK_NAME
+from akidb.deployment.note import LOCK_NAME
 from akidb.documents.schema import STEPS
 from akidb.domain.archives import fault
 from akidb.domain.errors import AlreadyExists, InvalidArgument, Unavailable

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from akidb.deployment.owner import COPIES_NAME, METADATA_NAME, TENANTS_NAME, OwnerLock, patiently
+from akidb.deployment.note import METADATA_NAME
+from akidb.deployment.owner import COPIES_NAME, TENANTS_NAME, OwnerLock, patiently
 from akidb.deployment.places import Location
 from akidb.deployment.restore import require_finished
 from akidb.documents import schema as tenant_schema

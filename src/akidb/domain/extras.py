@@ -31,8 +31,21 @@ def missing_module(module: str) -> Unavailable:
     extra = EXTRAS[module]
     # The distribution `akidb` always has the command line.
     what = "akidb-client[cli]" if extra == "cli" else f"akidb[{extra}]"
-    text = f"the extra {extra!r} is not installed (no module {module!r}): pip install '{what}'"
+    how = f"pip install '{what}'"
+    if extra != "cli" and _is_client_installed():  # both have the same files
+        how = f"akidb-client only connects to servers; replace it: pip uninstall akidb-client, then {how}"
+    text = f"the extra {extra!r} is not installed (no module {module!r}): {how}"
     return Unavailable(text, public=text)
+
+
+def _is_client_installed() -> bool:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution("akidb-client")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 @contextmanager
