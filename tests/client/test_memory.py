@@ -53,3 +53,52 @@ def test_store_that_is_not_closed_vanishes_with_its_process(temporary: Path) -> 
     code = "import akidb; db = akidb.connect(':memory:'); db.tenants.create('Aki')"
     subprocess.run([sys.executable, "-c", code], check=True, env={"TMPDIR": str(temporary), "PATH": ""})
     assert list(temporary.iterdir()) == []
+
+
+HELD = "import akidb; db = akidb.connect(':memory:'); db.tenants.create('Aki'); print(flush=True); input()"
+
+
+def test_store_of_a_killed_process_is_removed_by_the_next(temporary: Path) -> None:
+    notes = temporary / "akidb-memory-notes"
+    notes.mkdir()
+    (notes / "mine.txt").write_text("not of AkiDB")
+    start = [sys.executable, "-c", HELD]
+    place = {"TMPDIR": str(temporary), "PATH": ""}
+    processes = [
+        subprocess.Popen(start, env=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    killed, alive = processes
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+        killed.terminate()
+        killed.wait(60)
+        assert len(list(temporary.iterdir())) == 3
+        with akidb.connect(":memory:"), akidb.connect(":memory:"):
+            assert len(list(temporary.iterdir())) == 4
+        assert len(list(temporary.iterdir())) == 2
+        alive.communicate(b"\n", 60)
+        assert alive.returncode == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert [path.name for path in notes.iterdir()] == ["mine.txt"]
+    assert list(temporary.iterdir()) == [notes]
+
+
+def test_forked_child_leaves_the_store_to_its_parent(temporary: Path) -> None:
+    code = """
+import os, akidb
+db = akidb.connect(":memory:")
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    db.tenants.create("Aki")
+else:
+    db.close()
+"""
+    place = {"TMPDIR": str(temporary), "PATH": ""}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=place)
+    assert list(temporary.iterdir()) == []
