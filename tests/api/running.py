@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,5 +170,25 @@ def said(connection: socket.socket) -> bytes:
 
 
 def half_sent(url: str, body: bytes) -> socket.socket:
-    """A connection on which half of a tenant creation request was sent."""
-    return sending(url, json_head("/v1/tenants", len(body)) + body[: len(body) // 2])
+    """A connection on which the server has read half of a tenant creation request, and one before it."""
+    connected = sending(url, head("GET", "/health/live"))
+    assert connected.recv(65536).startswith(b"HTTP/1.1 200 ")
+    connected.sendall(json_head("/v1/tenants", len(body)) + body[: len(body) // 2])
+    # The server reads what has come before it answers what comes later.
+    assert httpx.get(f"{url}/health/live").status_code == 200
+    return connected
+
+
+def unbegun(running: Threaded) -> list[int]:
+    """The bytes that have arrived of the bodies of requests that have not begun."""
+    connections: list[Any] = list(running.server.server_state.connections)
+    arriving = [each._arriving for each in connections if each._arriving is not None]
+    return [exchange.received_bytes for exchange in arriving if not exchange.begun]
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -19,7 +19,9 @@ class Collected:
         self.body = b""
         self.ended = 0
 
-    def on_head(self, scope: dict[str, Any], *, keep_alive: bool, continue_wanted: bool) -> None: ...
+    def on_head(
+        self, scope: dict[str, Any], *, length: int | None, keep_alive: bool, continue_wanted: bool
+    ) -> None: ...
 
     def on_body(self, body: bytes) -> None:
         self.body += body

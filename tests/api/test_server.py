@@ -1,5 +1,6 @@
 """The server process: sockets, startup and shutdown."""
 
+import json
 import signal
 import socket
 import stat
@@ -123,8 +124,8 @@ def test_signal_drains_slow_requests_and_rejects_new_ones(tmp_path: Path, number
         )
         computing.start()
         body = b'{"name": "Finished"}'
+        _wait_for(http, "akidb_http_requests_in_flight 2.0")
         with half_sent(running.url, body) as half:
-            _wait_for(http, "akidb_http_requests_in_flight 3.0")
             running.process.send_signal(number)
             refused = _refusals(http, running.url)
             assert running.process.poll() is None
@@ -179,13 +180,13 @@ def test_draining_server_responds_unavailable(tmp_path: Path) -> None:
 
 def test_second_signal_stops_without_waiting_for_clients(tmp_path: Path) -> None:
     with process(tmp_path / "data") as running, half_sent(running.url, b'{"name": "Never finished"}'):
-        with client(running.url) as http:
-            _wait_for(http, "akidb_http_requests_in_flight 2.0")
         running.process.terminate()
         time.sleep(0.3)
         assert running.process.poll() is None
         running.process.terminate()
         assert running.process.wait(10) == 0
+        logged = [json.loads(line) for line in running.log.read_text().splitlines()]
+    assert [line["status"] for line in logged if line.get("method") == "POST"] == [499]
     operations = open_local(tmp_path / "data", Settings())
     assert operations.perform(ListTenants()).items == []
     operations.close()

@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from akidb.api.limits import Limits
 
 from .conftest import DIMENSION, problem, vector
-from .running import Threaded, client, head, json_head, process, said, sending, threaded
+from .running import Threaded, client, head, json_head, process, said, sending, threaded, until
 
 NOTES = "/v1/tenants/t/databases/kb/collections/notes"
 BINARY = "Content-Type: application/octet-stream"
@@ -36,13 +36,6 @@ SHORT = Limits(
 def short(tmp_path: Path) -> Iterator[Threaded]:
     with threaded(tmp_path / "data", SHORT) as running:
         yield running
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def dripped(connection: socket.socket, drop: bytes = b"x") -> bytes:

@@ -89,6 +89,11 @@ class Application:
         """The OpenAPI document as an HTML page."""
         return docs.render(openapi.describe(ROUTES))
 
+    @property
+    def refusing(self) -> bool:
+        """Whether it is shutting down."""
+        return self.workers.refusing
+
     def drain(self) -> None:
         """Refuse new requests; those in progress continue."""
         self.workers.refuse()

@@ -7,6 +7,8 @@ favour of the next one.
 import asyncio
 import errno
 import socket
+from collections import deque
+from collections.abc import Coroutine
 from heapq import nsmallest
 from typing import Any, Protocol
 
@@ -20,6 +22,8 @@ ACCEPTED_AT_ONCE = 8
 """So that requests on open connections are served between them."""
 SPARE = ACCEPTED_AT_ONCE
 """Connections beyond the limit, each until the one that is closed for it has given its descriptor back."""
+STARTED_AT_ONCE = 8
+"""Of the requests that are cut off or gone before their bodies were complete, for the same reason."""
 BACKLOG = 2048
 _LOOKED_AT = 64
 """How many of those that deserve their places least are looked for at a time."""
@@ -45,10 +49,21 @@ class Counts(Protocol):
         """Count one."""
 
 
+class Served(Protocol):
+    """The ASGI application."""
+
+    @property
+    def refusing(self) -> bool:
+        """Whether it is shutting down."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+
+
 class Clients:
     """All connections of one server. Used on its event loop only."""
 
-    def __init__(self, app: Any, state: ServerState, limits: Limits, counts: Counts) -> None:
+    def __init__(self, app: Served, state: ServerState, limits: Limits, counts: Counts) -> None:
         self.limits = limits
         self.state = state
         self.loop = asyncio.get_running_loop()
@@ -64,6 +79,8 @@ class Clients:
         """Others that may be closed, the next one last."""
         self._looked_at = {True: -_LOOK_SECONDS, False: -_LOOK_SECONDS}
         self._listeners: list[Listener] = []
+        self._soon: deque[Exchange] = deque()
+        """Requests to start a few at a time."""
         self._checked_at = self.now()
         self._timer = self.loop.call_later(limits.tick_seconds, self._check)
 
@@ -86,9 +103,29 @@ class Clients:
         """Headers of all responses."""
         return self.state.default_headers
 
+    @property
+    def refusing(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._app.refusing
+
     def start(self, exchange: Exchange) -> None:
         """Serve a request in a task."""
-        task = self.loop.create_task(exchange.run(self._app))
+        self._run(exchange.run(self._app))
+
+    def start_soon(self, exchange: Exchange) -> None:
+        """Serve a request whose body is incomplete; if there are many, a few at a time."""
+        self._soon.append(exchange)
+        if len(self._soon) == 1:
+            self._run(self._start_some())
+
+    async def _start_some(self) -> None:
+        while self._soon:
+            for _ in range(min(len(self._soon), STARTED_AT_ONCE)):
+                self.start(self._soon.popleft())
+            await asyncio.sleep(0)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
         self.state.tasks.add(task)
         task.add_done_callback(self.state.tasks.discard)
 

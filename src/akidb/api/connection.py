@@ -8,10 +8,8 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from akidb.api import errors
 from akidb.api.errors import HeadTooLarge, RequestTimeout
-from akidb.api.exchange import Exchange, status_line
-from akidb.api.headers import request_id
+from akidb.api.exchange import Exchange, refusal
 from akidb.api.limits import Limits
 from akidb.api.pace import Pace
 from akidb.api.parsing import RequestParser
@@ -32,6 +30,10 @@ class Host(Protocol):
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         """Headers of all responses."""
 
+    @property
+    def refusing(self) -> bool:
+        """Whether the server is shutting down."""
+
     def now(self) -> float:
         """Return the time of the event loop, in seconds."""
 
@@ -46,6 +48,9 @@ class Host(Protocol):
 
     def start(self, exchange: Exchange) -> None:
         """Serve a request in a task."""
+
+    def start_soon(self, exchange: Exchange) -> None:
+        """Serve a request whose body is incomplete; if there are many, a few at a time."""
 
     def count_request(self) -> None:
         """Count a complete response."""
@@ -108,6 +113,8 @@ class Connection(asyncio.Protocol):
         self._clients.discard(self)
         for exchange in {self._serving, self._arriving, *self._waiting} - {None}:
             exchange.disconnect()  # type: ignore[union-attr]
+        if self._serving is not None:
+            self.begin(self._serving)  # it is counted and logged
         self._waiting.clear()
         self._kept = b""
         self.resume_writing()
@@ -141,9 +148,18 @@ class Connection(asyncio.Protocol):
             except AkiDBError as error:
                 self._refuse(error)
 
-    def on_head(self, scope: dict[str, Any], *, keep_alive: bool, continue_wanted: bool) -> None:
+    def on_head(
+        self, scope: dict[str, Any], *, length: int | None, keep_alive: bool, continue_wanted: bool
+    ) -> None:
         """Serve a request, or put it behind the one that is being served."""
-        exchange = Exchange(self, scope, keep_alive=keep_alive, continue_wanted=continue_wanted)
+        exchange = Exchange(
+            self,
+            scope,
+            keep_alive=keep_alive,
+            continue_wanted=continue_wanted,
+            awaits_body=0 < (length or 0) <= self._limits.whole_body_bytes and not continue_wanted,
+            is_late=self._clients.refusing,
+        )
         if not self._asked:
             self._asked = True
             self._clients.note_request(self)
@@ -167,12 +183,25 @@ class Connection(asyncio.Protocol):
         self._since = self.now()
         if self._arriving is not None:
             self._arriving.complete()
+            self.begin(self._arriving)
 
     # Serving
 
     def _serve(self, exchange: Exchange) -> None:
+        """Make it the request in progress. It is cheap until it begins, so a small body is waited for."""
         self._serving = exchange
-        self._clients.start(exchange)
+        if not exchange.awaits_body or exchange.is_cut:
+            self.begin(exchange)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Call the application if it is the turn of this request and that was not done."""
+        if exchange.begun or exchange is not self._serving:
+            return
+        exchange.begun = True
+        if exchange.awaits_body:
+            self._clients.start_soon(exchange)
+        else:
+            self._clients.start(exchange)
 
     def begin_answer(self) -> None:
         """Begin to measure a response."""
@@ -225,13 +254,8 @@ class Connection(asyncio.Protocol):
             if not serving.body_complete:
                 serving.cut(error)  # the fault is in its body; its application answers
             return
-        media_type, body = errors.body_of(error, request_id({}), "")
-        head = (
-            f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\n"
-            "cache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
         self.begin_answer()
-        self.write(status_line(errors.status_of(error)) + head.encode() + body)
+        self.write(refusal(error))
         self._end(lingers=True)
 
     def _stop_parsing(self) -> None:
@@ -259,6 +283,7 @@ class Connection(asyncio.Protocol):
             self._end(lingers=False)
         else:
             self._serving.keep_alive = False
+            self.begin(self._serving)  # so that the shutdown waits for it, or cancels it, like any other
 
     def _end(self, *, lingers: bool) -> None:
         """Close when everything is sent. Lingering: not before the client has read the response.

@@ -20,6 +20,7 @@ from akidb.api.room import Share
 from akidb.api.routing import App, Call, Later, Nothing, Route
 from akidb.api.streams import BYTES, Sent, Stream
 from akidb.domain.entities import Collection, Database, Tenant, User
+from akidb.domain.errors import Unavailable
 from akidb.domain.lifecycle import require
 from akidb.observe.context import RequestContext, bound, current
 from akidb.operations import Work
@@ -40,7 +41,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return _carry_out(app, route, request, b"")
 
     async def serve(request: Request[Any, Any, Any]) -> ASGIResponse:
-        app.workers.check_open()
+        _check_open(request)
         exchange = exchange_of(request.scope)
         with app.bodies.share(exchange, lambda: exchange.body_rate) as share:
             body = await _body(app, request, share, wanted=takes_body)
@@ -60,7 +61,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return await _passed_on(app, route, request, answer)
 
     async def serve_stream(request: Request[Any, Any, Any]) -> ASGIResponse:
-        app.workers.check_open()
+        _check_open(request)
         if record_of(request.scope).method == "HEAD":
             return await _head_of_stream(app, route, request)
         stream = Stream(app.workers, request, status=route.status)
@@ -80,7 +81,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return serve_stream
 
     async def serve_aside(request: Request[Any, Any, Any]) -> ASGIResponse:
-        app.workers.check_open()
+        _check_open(request)
         question = (route.path, request.scope["query_string"])
         handle = partial(_handle, app, route, request, b"", route.work)
         return _answer(route, await app.workers.run_aside(question, handle))
@@ -89,7 +90,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         return serve_aside
 
     async def serve_waiting(request: Request[Any, Any, Any]) -> ASGIResponse:
-        app.workers.check_open()
+        _check_open(request)
         await _body(app, request, None, wanted=False)
         with app.workers.admitted():
             handle = partial(_handle, app, route, request, b"", Work.QUICK)
@@ -101,6 +102,12 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
     if route.operation is not None and route.operation.waits:
         return serve_waiting
     return serve_inline if route.inline else serve
+
+
+def _check_open(request: Request[Any, Any, Any]) -> None:
+    """Raise Unavailable if the request arrived during shutdown."""
+    if exchange_of(request.scope).is_late:
+        raise Unavailable("the server is shutting down")
 
 
 async def _head_of_stream(app: App, route: Route, request: Request[Any, Any, Any]) -> ASGIResponse:

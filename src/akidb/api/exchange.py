@@ -8,6 +8,8 @@ import http
 from math import inf
 from typing import Any, Protocol
 
+from akidb.api import errors
+from akidb.api.headers import request_id
 from akidb.domain.errors import AkiDBError
 from akidb.observe.logs import logger
 
@@ -31,6 +33,16 @@ _STATUS_LINES = {
 }
 
 
+def refusal(error: AkiDBError) -> bytes:
+    """Return a complete response to what is not a request; the connection ends after it."""
+    media_type, body = errors.body_of(error, request_id({}), "")
+    head = (
+        f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\n"
+        "cache-control: no-store\r\nconnection: close\r\n\r\n"
+    )
+    return status_line(errors.status_of(error)) + head.encode() + body
+
+
 class Carrier(Protocol):
     """The connection of an exchange."""
 
@@ -52,6 +64,9 @@ class Carrier(Protocol):
 
     async def drained(self) -> None:
         """Wait until the client has taken most of what was written, or is gone."""
+
+    def begin(self, exchange: "Exchange") -> None:
+        """Call the application if it is the turn of this request and that was not done."""
 
     def finish(self, exchange: "Exchange") -> None:
         """Go on after a complete response."""
@@ -84,9 +99,12 @@ class Exchange:
         "_sends_body",
         "_told_end",
         "arrived_at",
+        "awaits_body",
+        "begun",
         "body_complete",
         "disconnected",
         "finished",
+        "is_late",
         "is_stream",
         "keep_alive",
         "received_bytes",
@@ -95,7 +113,14 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: Carrier, scope: dict[str, Any], *, keep_alive: bool, continue_wanted: bool
+        self,
+        connection: Carrier,
+        scope: dict[str, Any],
+        *,
+        keep_alive: bool,
+        continue_wanted: bool,
+        awaits_body: bool,
+        is_late: bool,
     ) -> None:
         scope[_KEY] = self
         self.scope = scope
@@ -106,7 +131,14 @@ class Exchange:
         self.received_bytes = 0
         self.body_complete = False
         self.disconnected = False
+        self.awaits_body = awaits_body
+        """Whether it begins when its body is complete, which it is not."""
+        self.is_late = is_late
+        """Whether its head arrived after the shutdown had begun."""
+        self.begun = False
+        """Whether its application was called, or will be soon."""
         self.started = False
+        """Whether its response has begun."""
         self.finished = False
         self._connection = connection
         self._continue_wanted = continue_wanted
@@ -134,6 +166,7 @@ class Exchange:
     def complete(self) -> None:
         """Note the end of the body."""
         self.body_complete = True
+        self.awaits_body = False
         self._arrived.set()
 
     def disconnect(self) -> None:
@@ -171,6 +204,7 @@ class Exchange:
             self._fault = error
             self._body.clear()
             self._arrived.set()
+            self._connection.begin(self)  # its application answers
 
     # ASGI
 

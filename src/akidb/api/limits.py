@@ -18,6 +18,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Between two requests of a connection."""
     body_bytes: int = 64 * 2**20
     """A JSON body."""
+    whole_body_bytes: int = 16 * 1024
+    """A request with a declared body of up to this size begins when its body is complete."""
     body_seconds: float = 300.0
     """From the end of the head to the end of a JSON body."""
     answer_seconds: float = 300.0

@@ -41,13 +41,15 @@ class Metrics:
         )
         self._durations = Histogram(
             "akidb_http_request_duration_seconds",
-            "Time from the request headers to the end of the response.",
+            "Time from the beginning of the request to the end of the response.",
             ("method", "route"),
             buckets=_BUCKETS_SECONDS,
             registry=self._registry,
         )
         self.in_flight = Gauge(
-            "akidb_http_requests_in_flight", "Requests in progress.", registry=self._registry
+            "akidb_http_requests_in_flight",
+            "Requests that have begun and are not yet answered.",
+            registry=self._registry,
         )
 
         self._cut = Counter(

@@ -27,8 +27,10 @@ _INVALID = InvalidArgument("request", "is not HTTP/1.1")
 class Requests(Protocol):
     """What becomes of the parts of requests."""
 
-    def on_head(self, scope: dict[str, Any], *, keep_alive: bool, continue_wanted: bool) -> None:
-        """Begin a request."""
+    def on_head(
+        self, scope: dict[str, Any], *, length: int | None, keep_alive: bool, continue_wanted: bool
+    ) -> None:
+        """Begin a request. `length` is that of its body in bytes, None if it is chunked."""
 
     def on_body(self, body: bytes) -> None:
         """Add to its body."""
@@ -165,7 +167,9 @@ class RequestParser:
         self._length = _announced(self._headers)
         self.in_body = True
         keep_alive = version == "1.1" and parser.should_keep_alive()
-        self._requests.on_head(scope, keep_alive=keep_alive, continue_wanted=self._continue_wanted)
+        self._requests.on_head(
+            scope, length=self._length, keep_alive=keep_alive, continue_wanted=self._continue_wanted
+        )
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 from akidb.api.fair_slots import FairSlots
-from akidb.domain.errors import AkiDBError, Internal, Overloaded, Unavailable
+from akidb.domain.errors import AkiDBError, Internal, Overloaded
 from akidb.observe import context
 from akidb.observe.right_of_way import Traffic, begin
 from akidb.operations import Work
@@ -62,11 +62,6 @@ class Workers:
         self._capacity = capacity
         self._admitted = 0
         self._refusing = False
-
-    def check_open(self) -> None:
-        """Raise Unavailable during shutdown: for a request that arrives."""
-        if self._refusing:
-            raise Unavailable("the server is shutting down")
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
