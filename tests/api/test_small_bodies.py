@@ -137,32 +137,42 @@ def test_bodies_that_are_too_slow_are_refused_and_counted(short: Threaded) -> No
         assert http.get("/v1/tenants").json()["items"] == []
 
 
-@pytest.mark.parametrize("finishes", [True, False], ids=["complete", "cut"])
-def test_unfinished_body_behind_another_request_keeps_its_turn(
-    short: Threaded, monkeypatch: pytest.MonkeyPatch, finishes: bool
-) -> None:
+def held(running: Threaded, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Events: the creation of a tenant has begun; it may go on."""
     entered, release = threading.Event(), threading.Event()
-    perform = short.operations.perform
+    perform = running.operations.perform
 
     def create(asked: CreateTenant) -> Tenant:
         entered.set()
         assert release.wait(30)
         return perform(asked)
 
-    carry_out(monkeypatch, short, {CreateTenant: create})
+    carry_out(monkeypatch, running, {CreateTenant: create})
+    return entered, release
+
+
+def test_unfinished_body_behind_another_request_is_answered_after_it(
+    running: Threaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, release = held(running, monkeypatch)
     second = posted("Second")
-    with sending(short.url, posted("First") + second[:-1]) as slow, client(short.url) as http:
+    with sending(running.url, posted("First") + second[:-1]) as slow:
         assert entered.wait(30)
-        if finishes:
-            slow.sendall(second[-1:] + head("GET", "/health/live"))
-        else:
-            cut = 'akidb_http_clients_cut_total{reason="request_timeout"} 1.0'
-            until(lambda: cut in http.get("/metrics").text)
+        slow.sendall(second[-1:] + head("GET", "/health/live"))
         release.set()
-        if finishes:
-            assert statuses(heard(slow, 3)) == [201, 201, 200]
-        else:
-            assert statuses(said(slow)) == [201, 408]
+        assert statuses(heard(slow, 3)) == [201, 201, 200]
+
+
+def test_unfinished_body_behind_another_request_is_refused_after_it(
+    short: Threaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, release = held(short, monkeypatch)
+    with sending(short.url, posted("First") + posted("Second")[:-1]) as slow, client(short.url) as http:
+        assert entered.wait(30)
+        cut = 'akidb_http_clients_cut_total{reason="request_timeout"} 1.0'
+        until(lambda: cut in http.get("/metrics").text)
+        release.set()
+        assert statuses(said(slow)) == [201, 408]
 
 
 def test_request_that_arrived_before_the_shutdown_is_served(running: Threaded) -> None:
