@@ -188,6 +188,8 @@ def check_flag(value: object, field: str) -> bool:
 
 def check_word(kind: type[WordT], value: object, field: str) -> WordT:
     """Check a value of an enumeration."""
+    if type(value) is kind:
+        return value
     for word in kind if isinstance(value, str) else ():
         if word == value:
             return word

@@ -5,6 +5,7 @@ filter.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -31,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 def check_include(include: object, field: str = "include") -> frozenset[str]:
     """Check the parts of each document to return; beside the whole metadata, fields of it are dropped."""
     if type(include) is frozenset and include <= _PARTS:
-        return frozenset(map(Include, include))
+        return _words(include)
     given = listed(include, field, _WORDS, MAX_FIELDS + len(_PARTS))
     parts = frozenset(_part(part, field) for part in given)
     if Include.METADATA in parts:
@@ -39,6 +40,11 @@ def check_include(include: object, field: str = "include") -> frozenset[str]:
     if len(parts - _PARTS) > MAX_FIELDS:
         raise InvalidArgument(field, f"must have at most {MAX_FIELDS} fields of the metadata")
     return parts
+
+
+@cache
+def _words(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(map(Include, words))
 
 
 def _part(part: object, field: str) -> str:
