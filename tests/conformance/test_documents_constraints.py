@@ -18,7 +18,7 @@ WRONG: list[tuple[str, str, Any]] = [
     *[("control", "store_id", value) for value in (bytes(15), bytes(17), None)],
     *[("collections", "state", word) for word in ("", "active", None)],
     *[("collections", "database_state", word) for word in ("", "creating", None)],
-    *[("collections", "dimension", number) for number in (0, 15, 4097, "many")],
+    *[("collections", "dimension", number) for number in (0, -1, 4097, "many")],
     *[("collections", "metric", word) for word in ("", "COSINE")],
     *[("collections", "collection_id", value) for value in (bytes(15), bytes(17), None)],
     *[("collections", "database_id", value) for value in (bytes(15), None)],

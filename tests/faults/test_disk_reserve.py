@@ -96,8 +96,9 @@ def test_growing_operations_are_refused_within_reserve_and_others_are_not(
             CreateCollection(tenant="t", database="d", name="new", dimension=16),
             CreateUser(tenant="t", email="a@x", password="correct horse"),
             CopyTenant(tenant="t", slug="copy"),
-            UpsertDocuments(**at("t")._asdict(), documents=documents(1)),
-            UpdateDocuments(**at("t")._asdict(), metadata={"a": 1}, ids=["x1"]),
+            # More than fits into the pages that making a store leaves free in its file.
+            UpsertDocuments(**at("t")._asdict(), documents=documents(200)),
+            UpdateDocuments(**at("t")._asdict(), metadata={"a": "x" * 100_000}, ids=["x1"]),
         ]
         assert {failure(perform, each) for each in growing} == {"StorageFull"}
         assert failure(perform, ImportTenant(), source=_Pipe(bytes(archive.content))) == "StorageFull"

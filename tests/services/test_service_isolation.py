@@ -33,6 +33,7 @@ from akidb.operations.databases import (
 )
 from akidb.operations.declare import InCollection, InDatabase
 from akidb.operations.documents import (
+    ClearDocuments,
     CountDocuments,
     DeleteDocuments,
     GetDocuments,
@@ -82,6 +83,7 @@ ABOUT_A_COLLECTION: list[tuple[type[InCollection[Any]], dict[str, Any]]] = [
     (DeleteDocuments, {"ids": ["a"]}),
     (DeleteDocuments, {"filter": {"$id": "a"}}),
     (SearchDocuments, {"vector": QUESTION}),
+    (ClearDocuments, {}),
 ]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from akidb.deployment import clock
@@ -176,6 +176,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=12), st.integers(0, 11))
+@example([("run", 10 * 3600), ("set", -11 * 3600), ("run", 14 * 3600)], 2)  # stored as a period begins
 def test_nothing_is_believed_older_than_it_was_watched(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]], marked_at: int
 ) -> None:

@@ -69,6 +69,10 @@ def wall_seconds() -> float:
     return time.time()
 
 
+TICK_SECONDS = 2e-6
+"""Less than this is not told apart: stored times have microseconds."""
+
+
 class DirectoryClock:
     """`akidb.ports.clock.Clock` of a data directory, used by its owner alone."""
 
@@ -99,7 +103,7 @@ class DirectoryClock:
                     # A later period may have begun earlier, where the clock was set back.
                     return datetime.fromtimestamp(min(period.end - left, limit), UTC)
                 left -= period.seconds
-                limit = min(limit, period.start)
+                limit = min(limit, period.start - TICK_SECONDS)  # what was stored at its start belongs to it
             return EARLIEST
 
     def doubt(self) -> str | None:
