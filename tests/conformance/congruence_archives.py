@@ -55,7 +55,8 @@ def archive_faults(db: akidb.Client, saw: Transcript) -> None:
     good = io.BytesIO()
     tenant.export(good)
     whole = good.getvalue()
-    for wrong in (b"", b"x" * 100, whole[:-1], whole + b"x", whole[:40] + b"\0" + whole[41:]):
+    # Altered in the checksum: elsewhere, what is noticed first depends on the IDs and times in it.
+    for wrong in (b"", b"x" * 100, whole[:-1], whole + b"x", whole[:-32] + bytes(32)):
         saw(db.tenants.import_, io.BytesIO(wrong))
         saw(db.tenants.import_, io.BytesIO(wrong), dry_run=True)
     for slug in ("", "A", "a b", "\u00e4", "x" * 64, "0190aaaa-0000-7000-8000-000000000000"):

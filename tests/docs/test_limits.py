@@ -41,7 +41,7 @@ ELSEWHERE = {
     },
     **{
         f"api.limits.Limits.{name}": "how a refused or small request is handled"
-        for name in ("linger_seconds", "head_linger_bytes", "free_bytes")
+        for name in ("linger_seconds", "head_linger_bytes", "free_bytes", "whole_body_bytes")
     },
     "settings.Settings.slow_operation_seconds": "limits nothing: it is for the log",
 }

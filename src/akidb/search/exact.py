@@ -110,7 +110,7 @@ class ExactIndex:
                 prepared, query.top_k, query.filter, documents, query.deadline
             )
             scanned, damaged = loaded.matrix.count, len(loaded.matrix.damaged)
-        memory.settle(control.collection_id, loaded, memory_quota_bytes)
+            memory.settle(control.collection_id, loaded, memory_quota_bytes)
         statistics = SearchStatistics(plan="exact", scanned=scanned, allowed=allowed, damaged=damaged)
         return _answer(hits, query, statistics)
 
