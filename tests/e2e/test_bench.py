@@ -29,13 +29,13 @@ def measured(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     assert any(line["goal"] for line in lines)
 
 
-@pytest.mark.parametrize("suite", ["documents", "startup"])
+@pytest.mark.parametrize("suite", ["documents"])
 def test_suite_reports_listed_measurements(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     measured(capsys, suite)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["metadata", "migration", "backup", "http", "embedding"])
+@pytest.mark.parametrize("suite", ["metadata", "migration", "backup", "http", "embedding", "startup"])
 def test_long_suite_reports_listed_measurements(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     measured(capsys, suite)
 

@@ -24,8 +24,8 @@ NAMES = {block.name for blocks in BLOCKS.values() for block in blocks}
 REAL_MODEL = {"README.md", "docs/concepts.md"}
 """Pages that are run with the real embedding model, as their results are about meaning."""
 
-SLOW = {"docs/backup.md", "docs/upgrading.md"}
-"""Pages of many commands, which `tests/cli` runs too; `make test-slow` runs them."""
+SLOW = {"docs/backup.md", "docs/saas.md", "docs/troubleshooting.md", "docs/upgrading.md"}
+"""Pages of many commands, which other tests run too; `make test-slow` runs them."""
 
 NOT_RUN = {
     ("docs/deployment.md", "docker volume create akidb"): (
