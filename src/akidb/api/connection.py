@@ -6,63 +6,26 @@ called at every tick and ends the connection when a deadline or the least rate i
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from akidb.api.errors import HeadTooLarge, RequestTimeout
 from akidb.api.exchange import Exchange, refusal
-from akidb.api.limits import Limits
 from akidb.api.pace import Pace
 from akidb.api.parsing import RequestParser
 from akidb.api.sockets import addresses_of, has_unread
 from akidb.domain.errors import AkiDBError, InvalidArgument
 
+if TYPE_CHECKING:
+    from akidb.api.host import Host
+
 _MAX_PIPELINED = 64
 """Requests behind the one that is served and parsed with it; others are kept unparsed."""
-
-
-class Host(Protocol):
-    """What a connection needs of its server."""
-
-    limits: Limits
-    loop: asyncio.AbstractEventLoop
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """Headers of all responses."""
-
-    @property
-    def refusing(self) -> bool:
-        """Whether the server is shutting down."""
-
-    def now(self) -> float:
-        """Return the time of the event loop, in seconds."""
-
-    def add(self, connection: "Connection") -> None:
-        """Add an open connection."""
-
-    def discard(self, connection: "Connection") -> None:
-        """Remove a closed connection."""
-
-    def note_request(self, connection: "Connection") -> None:
-        """Note that a connection has sent the head of its first request."""
-
-    def start(self, exchange: Exchange) -> None:
-        """Serve a request in a task."""
-
-    def start_soon(self, exchange: Exchange) -> None:
-        """Serve a request whose body is incomplete; if there are many, a few at a time."""
-
-    def count_request(self) -> None:
-        """Count a complete response."""
-
-    def count_cut(self, reason: str) -> None:
-        """Count a client that was cut off."""
 
 
 class Connection(asyncio.Protocol):
     """A client. Used on the event loop only."""
 
-    def __init__(self, clients: Host, *, is_local: bool) -> None:
+    def __init__(self, clients: "Host[Connection]", *, is_local: bool) -> None:
         self.is_local = is_local
         self.requests = 0
         """Completed requests."""
