@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Callable
@@ -40,6 +41,13 @@ def test_removed_socket_is_bound_again(tmp_path: Path) -> None:
         left = {path.name for path in (tmp_path / "data").iterdir()}
         assert left <= {"clock.json", "metadata.db", "owner.lock", "tenants", RESERVE_NAME}
         assert "bound again" in running.log.read_text()
+
+
+def test_socket_listens_as_soon_as_it_has_its_path(tmp_path: Path) -> None:
+    made = UnixSocket(tmp_path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(made.path))
+    made.close()
 
 
 def test_changed_modes_are_restored(tmp_path: Path) -> None:

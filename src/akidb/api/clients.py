@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from akidb.api.connection import Connection
 from akidb.api.exchange import Exchange
 from akidb.api.limits import Limits
+from akidb.api.sockets import BACKLOG
 from akidb.observe.logs import logger
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -24,7 +25,6 @@ SPARE = ACCEPTED_AT_ONCE
 """Connections beyond the limit, each until the one that is closed for it has given its descriptor back."""
 STARTED_AT_ONCE = 8
 """Of the requests that are cut off or gone before their bodies were complete, for the same reason."""
-BACKLOG = 2048
 _LOOKED_AT = 64
 """How many of those that deserve their places least are looked for at a time."""
 _LOOK_SECONDS = 0.05

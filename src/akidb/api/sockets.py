@@ -15,6 +15,8 @@ from akidb.deployment.note import SOCKET_NAME
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.sql.identity import FileIdentity
 
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
 SOCKET_MODE, FOLDER_MODE = 0o600, 0o700
 MAX_SOCKET_PATH_BYTES = 100
 """Below the platform limits for Unix socket paths (104 bytes on macOS, 108 on Linux)."""
@@ -117,10 +119,10 @@ class UnixSocket:
         self._remove_folder()
 
     def _bind(self) -> socket.socket:
-        """Return a new socket, bound at the path.
+        """Return a new socket that listens at the path.
 
         It is bound in a private directory and then moved: bound at the path, it would have the mode of
-        the process's umask for a moment.
+        the process's umask for a moment, and refuse clients until it listens.
         """
         private = Path(tempfile.mkdtemp(prefix="s", dir=self.path.parent))
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -129,6 +131,7 @@ class UnixSocket:
             bound.bind(str(made))
             made.chmod(SOCKET_MODE)
             self._identity = made.lstat()
+            bound.listen(BACKLOG)
             made.rename(self.path)
         except BaseException:
             bound.close()
