@@ -39,6 +39,7 @@ from akidb.services.purging import Purging
 from akidb.services.rate import RateLimiter
 from akidb.services.retries import read_again
 from akidb.services.scope_cache import ScopeCache
+from akidb.services.search import SearchService
 from akidb.services.signals import Signals
 from akidb.services.store_access import StoreAccess
 from akidb.services.tenants import TenantService
@@ -146,13 +147,13 @@ class Runtime:
             CollectionService(self.purging, models, ids, limits),
             DocumentService(
                 stores=self.stores,
-                index=index,
                 embeddings=embeddings,
                 ids=ids,
                 clock=clock,
                 signals=signals,
                 limits=limits,
             ),
+            SearchService(stores=self.stores, index=index, embeddings=embeddings, limits=limits),
             self._change_service(signals, limits),
             UserService(self.metadata, transactions, Passwords(), self.denials, ids, limits),
             AuditService(limits),

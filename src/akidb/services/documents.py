@@ -1,27 +1,20 @@
-"""Documents: upsert, read, delete and search, within the tenant's limits."""
+"""Documents: upsert, read and delete, within the tenant's limits."""
 
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Collection as AbstractCollection
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from msgspec.structs import replace
 
 from akidb.domain import cursors
 from akidb.domain.documents import (
     MAX_TRUNCATED_IDS,
     Document,
-    Match,
     Page,
-    SearchResult,
-    SearchStatistics,
     UpsertMode,
     UpsertResult,
 )
-from akidb.domain.entities import Scope, limit_of
-from akidb.domain.errors import Damaged, InvalidArgument
-from akidb.domain.filters import Filter
+from akidb.domain.entities import Scope
+from akidb.domain.errors import Damaged
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.operations import documents as ask
@@ -30,14 +23,12 @@ from akidb.ports.answers import RequestKey
 from akidb.ports.clock import Clock
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.limits import AnswerTooLarge
-from akidb.ports.search import Hit, VectorIndex, VectorQuery
-from akidb.services.answer_limits import AnswerLimits
+from akidb.services.answer_limits import AnswerLimits, given_filter
 from akidb.services.batches import (
     CheckedChanges,
     CheckedDocuments,
     check_document_changes,
     check_documents,
-    check_vector,
 )
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
@@ -52,9 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SEARCH_ATTEMPTS = 5
-"""Maximum search attempts when rows change between the index lookup and the fetch."""
-
 
 class DocumentService:
     """Implements `akidb.operations.documents`."""
@@ -63,7 +51,6 @@ class DocumentService:
         self,
         *,
         stores: StoreAccess,
-        index: VectorIndex,
         embeddings: EmbeddingService,
         ids: IdGenerator,
         clock: Clock,
@@ -72,7 +59,6 @@ class DocumentService:
     ) -> None:
         self._stores = stores
         self._limits = limits
-        self._index = index
         self._embeddings = embeddings
         self._ids = ids
         self._clock = clock
@@ -146,11 +132,11 @@ class DocumentService:
             try:
                 return reader.get(list(asked.ids), asked.include, most_bytes=most_bytes)
             except AnswerTooLarge:
-                raise self._too_large("ids", "fewer ids") from None
+                raise self._limits.refusal("ids", "fewer ids") from None
 
     @on_collection(ask.ScanDocuments)
     def scan(self, scope: Scope, asked: ask.ScanDocuments) -> Page[Document]:
-        filter = _filter(asked.filter)
+        filter = given_filter(asked.filter)
         binding = ("documents", scope.collection.collection_id, None if filter is None else filter.canonical)
         after = None if asked.cursor is None else cursors.decode(asked.cursor, str, *binding)
         with self._read(scope) as reader:
@@ -173,82 +159,16 @@ class DocumentService:
 
     @on_collection(ask.CountDocuments)
     def count(self, scope: Scope, asked: ask.CountDocuments) -> int:
-        filter = _filter(asked.filter)
+        filter = given_filter(asked.filter)
         with self._read(scope) as reader:
             return 0 if reader is None else reader.count(filter, self._limits.deadline(filter))
-
-    @on_collection(ask.SearchDocuments)
-    def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
-        vector, truncated = self._vector(scope, asked)
-        filter = _filter(asked.filter)
-        query = VectorQuery(
-            vector,
-            asked.top_k,
-            filter,
-            asked.score_threshold,
-            asked.ef_search,
-            self._limits.deadline(filter),
-        )
-        found = self._search(scope, query, asked.include)
-        if truncated:
-            found = replace(found, statistics=replace(found.statistics, query_truncated=True))
-        return found
-
-    def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "tuple[NDArray[np.float32], bool]":
-        """Return the query vector, shape `(dimension,)`, and whether its text was truncated."""
-        collection = scope.collection
-        if asked.text is None:
-            return check_vector(asked.vector, collection.dimension, collection.metric), False
-        if collection.embedding_model is None:
-            raise InvalidArgument("vector", "is needed: the collection has no embedding model")
-        found = self._embeddings.embed_for(collection, [asked.text], "query")
-        return found.vectors[0], found.truncated[0]
-
-    def _search(self, scope: Scope, query: VectorQuery, include: AbstractCollection[str]) -> SearchResult:
-        """Query the index, then fetch the rows; retry if a row changed in between.
-
-        The index may contain rows newer than this reader's snapshot.
-        """
-        statistics = SearchStatistics(plan="exact", scanned=0, allowed=0)
-        matches: list[Match] = []
-        tenant = scope.tenant
-        for attempt in range(SEARCH_ATTEMPTS):
-            # The last attempt reads the snapshot itself, in case rows change constantly.
-            quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else limit_of(tenant.memory_quota_bytes)
-            with self._stores.existing(tenant.tenant_id) as store:
-                if store is None:
-                    break
-                with store.read(scope.collection.collection_id) as reader:
-                    hits, statistics = self._index.search(
-                        tenant.tenant_id, store.store_id, quota, reader, query
-                    )
-                    keys = [hit.document_key for hit in hits]
-                    try:
-                        rows = reader.fetch(keys, include, most_bytes=self._limits.max_bytes)
-                    except AnswerTooLarge:
-                        raise self._too_large("top_k", "a smaller top_k") from None
-            current = [(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]
-            matches = [_match(hit, document) for hit, document in current if document is not None]
-            if len(matches) < len(current):
-                damaged = statistics.damaged + len(current) - len(matches)
-                statistics = replace(statistics, damaged=damaged)
-            if len(current) == len(hits):
-                break
-        return SearchResult(matches=matches, statistics=statistics)
 
     def _selection(self, asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
         """Return the selection by ids or by filter, both checked."""
         if asked.ids is not None:
             return Selection(ids=list(asked.ids))
-        filter = _filter(asked.filter)
+        filter = given_filter(asked.filter)
         return Selection(filter=filter, deadline=self._limits.deadline(filter))
-
-    def _too_large(self, field: str, remedy: str) -> InvalidArgument:
-        return InvalidArgument(
-            field,
-            f"selects more than the {self._limits.max_bytes} bytes that one answer may have;"
-            f" use {remedy}, or leave text, metadata or vector out of include",
-        )
 
     @contextmanager
     def _read(self, scope: Scope) -> Iterator[DocumentReader | None]:
@@ -326,23 +246,3 @@ def _writing(
         return upsert
     skip = mode is UpsertMode.SKIP
     return lambda writer: [batch.ids[place] for place in writer.insert(batch, skip=skip)]
-
-
-def _is_current(hit: Hit, rows: Mapping[int, tuple[int, Document | None]]) -> bool:
-    row = rows.get(hit.document_key)
-    return row is not None and row[0] == hit.sequence
-
-
-def _match(hit: Hit, document: Document) -> Match:
-    return Match(
-        id=hit.id,
-        score=hit.score,
-        text=document.text,
-        vector=document.vector,
-        metadata=document.metadata,
-    )
-
-
-def _filter(value: Any) -> Filter | None:
-    """Return a checked filter, or None if it matches every document."""
-    return None if value is None or value.is_empty else value
