@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from akidb.client.connect import connect
-from akidb.client.results import Matches, Page
+from akidb.client.results import Matches, Page, UploadResult
 from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
     Document,
@@ -133,6 +133,7 @@ __all__ = [
     "Tenants",
     "Unauthenticated",
     "Unavailable",
+    "UploadResult",
     "UpsertMode",
     "UpsertResult",
     "Usage",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from akidb.cli import importing
+from akidb.client.patience import patiently
 from akidb.domain.documents import DocumentInput
 from akidb.domain.errors import Overloaded, QuotaExceeded, RateLimited
 
@@ -190,6 +191,6 @@ def test_rate_limit_and_overload_are_retried() -> None:
             raise error
         return "done"
 
-    assert importing.patiently(call) == "done"
+    assert patiently(call) == "done"
     with pytest.raises(QuotaExceeded):
-        importing.patiently(lambda: (_ for _ in ()).throw(QuotaExceeded("storage_quota_bytes", 1, 1, 1)))
+        patiently(lambda: (_ for _ in ()).throw(QuotaExceeded("storage_quota_bytes", 1, 1, 1)))

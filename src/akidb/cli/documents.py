@@ -232,7 +232,7 @@ def export(
     vectors: Vectors = False,
 ) -> None:
     """Print documents as JSON lines, in the format of `import`."""
-    from akidb.cli.importing import patiently
+    from akidb.client.patience import patiently
     from akidb.ports import wire
 
     target, chosen, cursor = collection_path(path), parse_object(filter, "filter"), None

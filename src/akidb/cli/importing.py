@@ -12,7 +12,6 @@ import stat
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import IO, NamedTuple, TypeVar
 
 from akidb.cli.output import Advance, counted
 from akidb.client.files import not_written, reading
+from akidb.client.patience import patiently
 from akidb.domain.documents import MAX_TRUNCATED_IDS, DocumentInput, DocumentLike, UpsertMode
 from akidb.domain.entities import Collection
-from akidb.domain.errors import AkiDBError, InvalidArgument, Overloaded, RateLimited, Unavailable
+from akidb.domain.errors import AkiDBError, InvalidArgument, Unavailable
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import decode_strict
@@ -35,9 +35,6 @@ SPOOL_PIECE_BYTES = 2**20
 BATCH_DOCUMENTS = 2_000
 BATCH_TEXTS = 256  # about a second of embedding: frequent enough for a progress bar
 BATCH_BYTES = 16 * 2**20  # well below the body limit of a server
-
-PATIENCE_SECONDS = 60.0
-MIN_PAUSE_SECONDS = 0.01
 
 T = TypeVar("T")
 
@@ -222,21 +219,6 @@ def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
         yield interrupt_if_asked
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def patiently(call: Callable[[], T]) -> T:
-    """Retry a call that is rate-limited or refused for overload, after the delay that the error names.
-
-    Raises the error if it persists for a minute, or if the limit is 0. A refused call has no effect.
-    """
-    began = time.monotonic()
-    while True:
-        try:
-            return call()
-        except (RateLimited, Overloaded) as error:
-            if error.fields.get("limit") == 0 or time.monotonic() - began > PATIENCE_SECONDS:
-                raise
-            time.sleep(max(error.retry_after_seconds, MIN_PAUSE_SECONDS))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from akidb.domain.documents import Match, SearchStatistics
 
@@ -34,3 +34,18 @@ class Matches(list[Match]):
     def __init__(self, matches: Iterable[Match], statistics: SearchStatistics) -> None:
         super().__init__(matches)
         self.statistics = statistics
+
+
+class UploadResult(Struct, kw_only=True, frozen=True):
+    """What an upload has written, so far or in all."""
+
+    documents: int
+    """Documents of the input, with those that `mode` left out."""
+    batches: int
+    """Transactions."""
+    upserted: int
+    """Documents that were written."""
+    truncated: int
+    """Documents whose text is longer than the embedding model accepts."""
+    truncated_ids: list[str]
+    """The ids of the first 100 of them."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from akidb.domain.columns import DocumentColumns
 from akidb.domain.documents import (
     MAX_BATCH_DOCUMENTS,
     MAX_ID_BYTES,
@@ -27,7 +28,11 @@ _FIELDS = frozenset(DocumentInput.__struct_fields__)
 
 def check_batch(documents: object, field: str = "documents") -> Sequence[DocumentLike]:
     """Check a list of 1 to 10,000 documents, but not the documents themselves."""
-    given = listed(documents, field, "documents", MAX_BATCH_DOCUMENTS)
+    given: Sequence[DocumentLike]
+    if isinstance(documents, DocumentColumns):
+        given = documents
+    else:
+        given = listed(documents, field, "documents", MAX_BATCH_DOCUMENTS)
     if not 1 <= len(given) <= MAX_BATCH_DOCUMENTS:
         raise InvalidArgument(field, f"must contain 1 to {MAX_BATCH_DOCUMENTS} documents")
     return given

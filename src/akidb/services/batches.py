@@ -17,11 +17,14 @@ from akidb.domain.ids import DocumentId, IdGenerator
 from akidb.domain.vectors import MAX_NORM, OUT_OF_RANGE, check_numbers, fits_float, vector_fault
 from akidb.observe.right_of_way import give_way, giving_way
 from akidb.ports.documents import DocumentBatch, DocumentChanges
+from akidb.services.plain_batches import plain_batch
 
 Matrix = NDArray[np.float32]
 
 NUMBERS_AT_ONCE = 16_384
 """Numbers that are converted before other threads may run."""
+SMALL_SQUARE, LARGE_SQUARE = np.float32(1e-30), np.float32(1e35)
+"""Between these a squared norm in float32 shows that the exact one is valid."""
 
 
 class CheckedDocuments(NamedTuple):
@@ -87,6 +90,9 @@ def check_documents(
     documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
 ) -> CheckedDocuments:
     """Validate a batch for a collection; documents without an id get one."""
+    plain = _check_plain(documents, collection, ids)
+    if plain is not None:
+        return plain
     found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
@@ -112,6 +118,49 @@ def check_documents(
         found.metadata.append(metadata)
     names = [f"documents[{place}].vector" for place in found.given_at]
     return found._replace(given=check_vectors(vectors, collection.dimension, collection.metric, names))
+
+
+def _check_plain(
+    documents: Sequence[DocumentLike], collection: Collection, ids: IdGenerator
+) -> CheckedDocuments | None:
+    """Return the documents if all are obviously valid, and all have a vector or none has."""
+    plain = plain_batch(documents)
+    if plain is None:
+        return None
+    places, vectors = list(range(len(plain.ids))), plain.vectors
+    is_array = isinstance(vectors, np.ndarray)
+    are_given = is_array or not any(vector is None for vector in vectors)
+    if are_given:
+        matrix = _plain_matrix(vectors, collection)
+    elif (
+        collection.embedding_model is None
+        or None in plain.texts
+        or any(vector is not None for vector in vectors)
+    ):
+        return None
+    else:
+        matrix = np.empty((0, collection.dimension), np.float32)
+    if matrix is None:
+        return None
+    made_at = [place for place, id in enumerate(plain.ids) if id is None]
+    named = [str(ids.new(DocumentId)) if id is None else id for id in plain.ids]
+    given_at, missing_at = (places, []) if are_given else ([], places)
+    return CheckedDocuments(named, plain.texts, plain.metadata, matrix, given_at, missing_at, made_at)
+
+
+def _plain_matrix(vectors: Sequence[Any] | NDArray[Any], collection: Collection) -> Matrix | None:
+    """Return valid vectors as a matrix, otherwise None."""
+    dimension, metric = collection.dimension, collection.metric
+    if isinstance(vectors, np.ndarray):
+        if vectors.dtype.kind not in "fiu" or vectors.shape[1] != dimension:
+            return None
+        with np.errstate(over="ignore"):
+            matrix = np.ascontiguousarray(vectors, np.float32)
+        return None if faulty_row(matrix, metric) is not None else matrix
+    try:
+        return check_vectors(vectors, dimension, metric, ("vector",) * len(vectors))
+    except InvalidArgument:
+        return None
 
 
 def check_document_changes(documents: Sequence[DocumentLike], collection: Collection) -> CheckedChanges:
@@ -164,15 +213,23 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
 
 def refuse_faulty(matrix: Matrix, metric: Metric, names: Sequence[str]) -> None:
     """Raise InvalidArgument for the first row of a matrix that cannot be scored."""
-    wide = matrix.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
+    at = faulty_row(matrix, metric)
+    if at is not None:
+        raise InvalidArgument(names[at], vector_fault(matrix[at]))
+
+
+def faulty_row(matrix: Matrix, metric: Metric) -> int | None:
+    """Return the index of the first row that cannot be scored, or None."""
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        rough = np.einsum("ij,ij->i", matrix, matrix)
+        if ((rough > SMALL_SQUARE) & (rough < LARGE_SQUARE)).all():
+            return None
+        wide = matrix.astype(np.float64)
         squares = np.einsum("ij,ij->i", wide, wide)
     faulty = ~(squares <= MAX_NORM**2)
     if metric is Metric.COSINE:
         faulty |= squares == 0
-    if faulty.any():
-        at = int(np.argmax(faulty))
-        raise InvalidArgument(names[at], vector_fault(matrix[at]))
+    return int(np.argmax(faulty)) if faulty.any() else None
 
 
 def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from akidb.domain.columns import DocumentColumns
 from akidb.domain.documents import UpsertMode, UpsertResult
 from akidb.domain.ids import DocumentId
 from akidb.observe import context
@@ -145,7 +146,7 @@ def _digest(arguments: list[Any]) -> bytes:
     documents = given.get("documents")
     if given.get("mode") is UpsertMode.UPSERT:  # as it was before there were modes
         del given["mode"]
-    if not isinstance(documents, list):
+    if not isinstance(documents, list | DocumentColumns):
         return hashlib.sha256(wire.encode_ordered(arguments)).digest()
     digest = hashlib.sha256(b'[{"documents":[')
     before = b""

@@ -1,12 +1,23 @@
 """The handle of a collection: its documents, and search."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
-from akidb.client.results import Matches, Page
+from akidb.client.results import Matches, Page, UploadResult
+from akidb.client.uploads import (
+    DEFAULT_BATCH_DOCUMENTS,
+    Column,
+    ModeLike,
+    Vectors,
+    batches,
+    columns_of,
+    lazy_columns_of,
+    upload,
+)
 from akidb.domain.changes import ChangePage, DocumentChange
+from akidb.domain.columns import DocumentColumns, placed
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
@@ -86,15 +97,22 @@ class CollectionHandle(Bound):
 
     def upsert(
         self,
-        documents: Sequence[DocumentLike],
+        documents: Iterable[DocumentLike] | None = None,
         *,
-        mode: UpsertMode | Literal["upsert", "insert", "skip", "update"] = UpsertMode.UPSERT,
+        ids: Column[str | None] = None,
+        vectors: Vectors = None,
+        texts: Column[str | None] = None,
+        metadatas: Column[Mapping[str, Any] | None] = None,
+        mode: ModeLike = UpsertMode.UPSERT,
     ) -> UpsertResult:
         """Write up to 10,000 documents atomically; a document with an existing id is replaced.
 
         Each has an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`. Raises
         InvalidArgument with the path of the invalid value, such as `documents[3].vector`, and
         QuotaExceeded if storage or the document count would exceed its limit.
+
+        Instead of `documents`, give columns of equal length, in which None is an absent value; `vectors` may
+        be an array of shape `(n, dimension)`. Paths in errors are then like `vectors[3]`.
 
         With `mode="insert"` existing documents are refused: AlreadyExists has their `ids`. With `"skip"` they
         are kept, and only new ones are written. With `"update"` only they are written, and keep the parts
@@ -103,11 +121,45 @@ class CollectionHandle(Bound):
         The result names documents whose text is longer than the embedding model accepts (`truncated`,
         `truncated_ids`): their vectors ignore its end.
         """
-        return self._perform(
-            docs.UpsertDocuments(
-                **self._where, documents=documents, mode=check_word(UpsertMode, mode, "mode")
-            )
-        )
+        columns = {"ids": ids, "vectors": vectors, "texts": texts, "metadatas": metadatas}
+        given = columns_of(columns, documents)
+        if not given:
+            return self._upsert(documents, mode)
+        try:
+            return self._upsert(DocumentColumns(given), mode)
+        except InvalidArgument as error:
+            raise placed(error, columns=list(given)) from None
+
+    def upsert_many(
+        self,
+        documents: Iterable[DocumentLike] | None = None,
+        *,
+        ids: Column[str | None] = None,
+        vectors: Vectors = None,
+        texts: Column[str | None] = None,
+        metadatas: Column[Mapping[str, Any] | None] = None,
+        mode: ModeLike = UpsertMode.UPSERT,
+        batch_size: int = DEFAULT_BATCH_DOCUMENTS,
+        progress: Callable[[UploadResult], object] | None = None,
+    ) -> UploadResult:
+        """Write any number of documents, or columns of them, in batches that are each one `upsert`.
+
+        They are read as they are needed. A batch has at most `batch_size` documents (1-10,000), and fewer if
+        they are long. After each batch `progress` is called with what was written so far.
+
+        An error has a note with the number of documents that had been written, and one of AkiDB the fields
+        `written` and `batch`; paths such as `documents[2003].vector` are in the whole input. To go on, repeat
+        the call: documents with ids are replaced by themselves, and with an idempotency key, batches
+        that were written are not written again.
+        """
+        columns = {"ids": ids, "vectors": vectors, "texts": texts, "metadatas": metadatas}
+        given = lazy_columns_of(columns, documents)
+        parts = batches(documents, given, batch_size)
+        return upload(parts, lambda part: self._upsert(part, mode), list(given), progress)
+
+    def _upsert(self, documents: Any, mode: ModeLike) -> UpsertResult:
+        word = check_word(UpsertMode, mode, "mode")
+        return self._perform(docs.UpsertDocuments(**self._where, documents=documents, mode=word))
 
     def get(self, id: str, *, include: IncludeLike = DEFAULT_INCLUDE) -> Document:
         """Return the document with this id. Raises NotFound."""
