@@ -38,6 +38,9 @@ NOT_RUN = {
         "docs/benchmarks.md",
         "akidb bench neighbours                                    # all, about 10 minutes",
     ): ("takes minutes; tests/e2e/test_bench.py runs benchmarks"),
+    ("docs/benchmarks.md", "pip install 'akidb[peers]'"): (
+        "takes minutes and a package index; tests/e2e/test_bench_search.py runs it"
+    ),
     ("docs/cli.md", "akidb --install-completion"): "changes the shell; tests/cli/test_completion.py runs it",
     ("docs/observability.md", "pip install 'akidb[tracing]'"): (
         "needs a package index and a collector; tests/api/test_tracing.py traces a server"

@@ -6,7 +6,11 @@ everything; only the command line imports it.
 
 
 def main(argv: list[str]) -> int:
-    """Run the suites named in `argv`, or all of them; return the exit status."""
+    """Run the suites named in `argv`, or all but `search`; return the exit status."""
+    if argv[:1] == ["search"]:
+        from akidb.bench.search.command import main as search
+
+        return search(argv[1:])
     from akidb.bench.run import run
 
     return run(argv)

@@ -24,7 +24,11 @@ SUITES = {
 
 def run(argv: list[str]) -> int:
     """Run the suites named in `argv`, by default all; return the exit status."""
-    parser = argparse.ArgumentParser(prog="akidb bench", description="Measure AkiDB on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="akidb bench",
+        description="Measure AkiDB on this machine.",
+        epilog="Search beside other engines has its own options: akidb bench search --help",
+    )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     parser.add_argument(

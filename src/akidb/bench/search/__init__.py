@@ -1,0 +1,1 @@
+"""Search, side by side with the engines that are installed (`akidb bench search`)."""
