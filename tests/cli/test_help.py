@@ -15,8 +15,8 @@ from .conftest import Run
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
-    "alembic", "httpx", "litestar", "numpy", "onnx", "onnxruntime", "pip", "prometheus_client", "rich",
-    "sqlalchemy", "tokenizers", "uvicorn",
+    "alembic", "faiss", "httpx", "litestar", "numpy", "onnx", "onnxruntime", "pip", "prometheus_client",
+    "rich", "sqlalchemy", "tokenizers", "uvicorn",
 }  # fmt: skip
 
 

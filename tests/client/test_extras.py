@@ -17,7 +17,12 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CLIENT: dict[str, Any] = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]
 OWN = re.compile(r"akidb\[(.*)\]")
-IMPORT_NAMES = {"argon2-cffi": "argon2", "prometheus-client": "prometheus_client", "google-re2": "re2"}
+IMPORT_NAMES = {
+    "argon2-cffi": "argon2",
+    "faiss-cpu": "faiss",
+    "prometheus-client": "prometheus_client",
+    "google-re2": "re2",
+}
 WITHOUT = """
 import sys
 for name in {blocked!r}:

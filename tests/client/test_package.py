@@ -13,6 +13,7 @@ HEAVY = (
     "alembic",
     "litestar",
     "uvicorn",
+    "faiss",
     "onnxruntime",
     "numpy",
     "httpx",

@@ -8,7 +8,7 @@ from akidb.domain.errors import Unavailable
 _MODULES = {
     "cli": ("rich", "typer"),
     "embedded": (
-        *("alembic", "anyascii", "argon2", "onnx", "onnxruntime", "prometheus_client", "re2"),
+        *("alembic", "anyascii", "argon2", "faiss", "onnx", "onnxruntime", "prometheus_client", "re2"),
         *("sqlalchemy", "tokenizers"),
     ),
     "server": ("httptools", "litestar", "uvicorn", "uvloop"),

@@ -1,0 +1,244 @@
+"""FAISS: a graph (HNSW) over compressed vectors. The only module that knows it; loaded when it is used.
+
+For inner products the graph is one of distances between vectors with a further component that makes them all
+equally long, which leaves the order as it is (Bachrach et al., Speeding Up the Xbox Recommender System,
+2014): in a graph of inner products there is no way to many vectors.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb.domain.entities import Metric
+from akidb.domain.extras import needing_extras
+from akidb.search.scoring import Floats, Query
+from akidb.search.segments.files import Bytes
+from akidb.search.segments.header import GraphSettings
+
+Mask = NDArray[np.bool_]
+Positions = NDArray[np.int64]
+
+COMPRESSED: Final = "hnsw_sq8"
+"""One byte for each component, between the least and the greatest value that it has in the segment."""
+PLAIN: Final = "hnsw_flat"
+"""For vectors that are unusable when compressed so, such as those of very different lengths."""
+NONE: Final = "none"
+
+TRAINING_ROWS: Final = 32768
+_PARAMETERS_KEPT: Final = 64
+_FARTHEST: Final = 1e3
+"""The length to which the query of an l2 search is limited, in a space where no vector is longer than 1."""
+
+
+@cache
+def faiss() -> Any:
+    """Import FAISS. Takes 0.1 s and more.
+
+    Raises Unavailable if it is not installed.
+    """
+    logger = logging.getLogger("faiss")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)  # it reports each import
+    with needing_extras():
+        import faiss
+    return faiss
+
+
+def scale_for(largest_norm: float) -> float:
+    """Return the power of two that brings vectors to lengths of at most 1, without rounding them."""
+    if not largest_norm:
+        return 1.0
+    return float(2.0 ** -np.frexp(largest_norm)[1])
+
+
+class Allowed:
+    """The positions that a search may find. Made once for many searches, in any thread."""
+
+    __slots__ = ("_bits", "_by_ef", "_plain", "_selector", "count")
+
+    def __init__(self, mask: Mask) -> None:
+        self.count = int(np.count_nonzero(mask))
+        self._bits = np.packbits(mask, bitorder="little")
+        self._selector = faiss().IDSelectorBitmap(self._bits)
+        self._plain = faiss().SearchParameters(sel=self._selector)
+        self._by_ef: dict[int, Any] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes in memory."""
+        return self._bits.nbytes + 1000
+
+    def of_graph(self, ef: int) -> Any:
+        """Return the parameters of a search in the graph."""
+        found = self._by_ef.get(ef)
+        if found is None:
+            # Without the bounded queue FAISS 1.14 ignored the selector.
+            found = faiss().SearchParametersHNSW(efSearch=ef, bounded_queue=True, sel=self._selector)
+            _keep(self._by_ef, ef, found)
+        return found
+
+    def of_scan(self) -> Any:
+        """Return the parameters of a scan."""
+        return self._plain
+
+
+_unfiltered: dict[int, Any] = {}
+
+
+def _parameters(ef: int) -> Any:
+    found = _unfiltered.get(ef)
+    if found is None:
+        found = faiss().SearchParametersHNSW(efSearch=ef)
+        _keep(_unfiltered, ef, found)
+    return found
+
+
+def _keep(kept: dict[int, Any], ef: int, parameters: Any) -> None:
+    if len(kept) >= _PARAMETERS_KEPT:
+        kept.clear()
+    kept[ef] = parameters
+
+
+class Graph:
+    """A graph, for searches in any number of threads."""
+
+    def __init__(self, index: Any, metric: Metric, scale: float, data: Bytes | None = None) -> None:
+        self._index = index
+        self._storage = faiss().downcast_index(index.storage)
+        self._metric = metric
+        self._scale = scale
+        self._data = data
+        """What the index refers to, if it was read without copying."""
+        self._pointer = faiss().swig_ptr
+
+    @classmethod
+    def read(cls, data: Bytes, metric: Metric, scale: float) -> "Graph":
+        """Read a graph that is used where it is, in `data`.
+
+        FAISS raises RuntimeError for contents that it cannot read; check them first.
+        """
+        # Large NumPy arrays get huge pages: a search takes 20 to 30 % less time than in FAISS's own memory.
+        index = faiss().read_index(faiss().ZeroCopyIOReader(faiss().swig_ptr(data), len(data)))
+        return cls(index, metric, scale, data)
+
+    @property
+    def count(self) -> int:
+        """The number of vectors."""
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        """The dimension of the vectors."""
+        return int(self._index.d) - (self._metric is Metric.DOT)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes in memory."""
+        return 0 if self._data is None else self._data.nbytes
+
+    def prepare(self, query: Query) -> Floats:
+        """Return the query as the graph's vectors are."""
+        if self._metric is Metric.COSINE:
+            return query.vector
+        norm = math.sqrt(query.square)
+        if self._metric is Metric.DOT:
+            vector = np.zeros(len(query.vector) + 1, dtype=np.float32)
+            vector[:-1] = query.wide / (norm or 1.0)  # its length changes no order
+            return vector
+        return (query.wide * min(self._scale, _FARTHEST / (norm or 1.0))).astype(np.float32)
+
+    def search(
+        self, vector: Floats, top_k: int, ef: int, allowed: Allowed | None
+    ) -> tuple[Positions, Floats]:
+        """Return the positions found, best first, with approximate scores at the graph's scale.
+
+        `vector` is what `prepare` returned. There may be fewer than `top_k`. `ef` is how many candidates the
+        search keeps.
+        """
+        parameters = _parameters(ef) if allowed is None else allowed.of_graph(ef)
+        return self._found(self._index, vector, top_k, parameters)
+
+    def scan(self, vector: Floats, top_k: int, allowed: Allowed | None) -> tuple[Positions, Floats]:
+        """Return the same from a scan of all compressed vectors."""
+        return self._found(self._storage, vector, top_k, None if allowed is None else allowed.of_scan())
+
+    def search_many(self, queries: Sequence[Query], top_k: int, ef: int) -> Positions:
+        """Return positions of shape `(n, top_k)`, -1 where there are fewer; in several threads."""
+        vectors = np.stack([self.prepare(query) for query in queries])
+        labels: Positions = self._index.search(vectors, top_k, params=_parameters(ef))[1]
+        return labels
+
+    def decoded(self, start: int, count: int) -> Floats:
+        """Return vectors as they are after compression, as `transformed` gives them."""
+        rows: Floats = self._storage.reconstruct_n(start, count)
+        return rows
+
+    def _found(self, index: Any, vector: Floats, top_k: int, parameters: Any) -> tuple[Positions, Floats]:
+        scores, labels = np.empty(top_k, np.float32), np.empty(top_k, np.int64)
+        pointer = self._pointer
+        index.search_c(1, pointer(vector), top_k, pointer(scores), pointer(labels), parameters)
+        if labels[-1] < 0:
+            count = int(np.count_nonzero(labels >= 0))  # they come first
+            scores, labels = scores[:count], labels[:count]
+        return labels, scores if self._metric is Metric.COSINE else -scores
+
+
+class GraphMaker:
+    """Builds a graph: `train`, then `add` all vectors, in as many threads as `set_threads` said."""
+
+    def __init__(
+        self, kind: str, dimension: int, metric: Metric, settings: GraphSettings, scale: float
+    ) -> None:
+        lib = faiss()
+        measure = lib.METRIC_INNER_PRODUCT if metric is Metric.COSINE else lib.METRIC_L2
+        dimension += metric is Metric.DOT
+        if kind == COMPRESSED:
+            index = lib.IndexHNSWSQ(dimension, lib.ScalarQuantizer.QT_8bit, settings.m, measure)
+        else:
+            index = lib.IndexHNSWFlat(dimension, settings.m, measure)
+        index.hnsw.efConstruction = settings.ef_construction
+        self._index = index
+        self._scale = scale
+        self._metric = metric
+
+    def train(self, rows: Floats) -> None:
+        """Learn the ranges of the components from a sample."""
+        self._index.train(self.transformed(rows))
+
+    def add(self, rows: Floats) -> None:
+        """Add the next vectors."""
+        self._index.add(self.transformed(rows))
+
+    def graph(self) -> Graph:
+        """Return the graph as it is now."""
+        return Graph(self._index, self._metric, self._scale)
+
+    def contents(self) -> Bytes:
+        """Return what `Graph.read` reads."""
+        contents: Bytes = faiss().serialize_index(self._index)
+        return contents
+
+    def transformed(self, rows: Floats) -> Floats:
+        """Return vectors as they are in the graph, before compression."""
+        moved = scaled(rows, self._scale)
+        if self._metric is not Metric.DOT:
+            return moved
+        rest = 1 - np.einsum("ij,ij->i", moved, moved)
+        return np.column_stack([moved, np.sqrt(np.maximum(rest, 0))])
+
+
+def scaled(rows: Floats, scale: float) -> Floats:
+    """Return rows multiplied by a scale, which a float32 may not be able to express."""
+    if scale == 1:
+        return np.ascontiguousarray(rows)
+    return (rows.astype(np.float64) * scale).astype(np.float32)
+
+
+def set_threads(count: int) -> None:
+    """Limit the threads of this process that build graphs."""
+    faiss().omp_set_num_threads(count)

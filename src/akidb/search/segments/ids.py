@@ -1,0 +1,85 @@
+"""The ids of a segment, and their positions."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Positions = NDArray[np.int64]
+
+
+def hash_of(id: bytes) -> int:
+    """Return the hash by which an id is found; not one that a user could find collisions of."""
+    return int.from_bytes(hashlib.blake2b(id, digest_size=8).digest(), "little")
+
+
+def ids_as_arrays(ids: Sequence[bytes]) -> dict[str, NDArray[Any]]:
+    """Return the arrays `ids` and `offsets`."""
+    offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=offsets[1:])
+    return {"ids": np.frombuffer(b"".join(ids), dtype=np.uint8), "offsets": offsets}
+
+
+def look_up_arrays(ids: Iterable[bytes]) -> dict[str, NDArray[Any]]:
+    """Return the arrays `hashes`, sorted, and `places`, the position of each."""
+    hashes = np.array([hash_of(id) for id in ids], dtype=np.uint64)
+    places = np.argsort(hashes, kind="stable").astype(np.uint32)
+    return {"hashes": hashes[places], "places": places}
+
+
+class Ids(Sequence[str]):
+    """The ids by position."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._offsets: Positions = arrays["offsets"]
+        self._hashes: Hashes = arrays["hashes"]
+        self._places: NDArray[np.uint32] = arrays["places"]
+        self._text = arrays["ids"].tobytes()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes in memory."""
+        return self._offsets.nbytes + self._hashes.nbytes + self._places.nbytes + len(self._text)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        return self.raw(at % len(self)).decode()
+
+    def raw(self, at: int) -> bytes:
+        """Return the bytes of the id at a position that is not negative."""
+        return self._text[self._offsets[at] : self._offsets[at + 1]]
+
+    def position(self, id: str) -> int | None:
+        """Return the position of an id, None for one that is not here."""
+        found = int(self.positions([id])[0])
+        return None if found < 0 else found
+
+    def positions(self, ids: Sequence[str]) -> Positions:
+        """Return the positions of ids, -1 for those that are not here."""
+        raw = [id.encode("utf-8", "surrogatepass") for id in ids]
+        wanted = np.array([hash_of(each) for each in raw], dtype=np.uint64)
+        starts = np.searchsorted(self._hashes, wanted)
+        found = np.full(len(raw), -1, dtype=np.int64)
+        possible = np.flatnonzero(starts < len(self._hashes))
+        possible = possible[self._hashes[starts[possible]] == wanted[possible]]
+        for which in possible.tolist():
+            found[which] = self._among(int(starts[which]), int(wanted[which]), raw[which])
+        return found
+
+    def _among(self, start: int, hash: int, id: bytes) -> int:
+        """Return the position of an id among those with its hash."""
+        while start < len(self._hashes) and int(self._hashes[start]) == hash:
+            position = int(self._places[start])
+            if self.raw(position) == id:
+                return position
+            start += 1
+        return -1

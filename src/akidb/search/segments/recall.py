@@ -1,0 +1,110 @@
+"""How far a search must look in a graph to reach a recall: measured when the graph is built.
+
+The queries are vectors of the segment, searched for before they are added to the graph: the neighbours of
+those that are in it already are found with less effort.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from akidb.domain.entities import Metric
+from akidb.search.scoring import Floats, prepare_query
+from akidb.search.segments.graph import Graph, scaled
+from akidb.search.segments.header import Recall
+
+SAMPLES: Final = 200
+TOP_KS: Final = (10, 100)
+EFS: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+ENOUGH: Final = 0.995
+"""The recall at which a series of measurements ends."""
+_ROUNDING: Final = 2e-6
+
+
+def candidates_for(top_k: int) -> int:
+    """Return how many results to take from a graph and score exactly, as its own scores are inexact."""
+    return top_k + max(4, top_k // 4)
+
+
+def ef_for(recalls: Sequence[Recall], recall: float, top_k: int) -> int | None:
+    """Return the least measured `ef` that reaches this recall; None if none does, so that a scan is needed.
+
+    For a `top_k` that was not measured it is that of the next larger one, or in proportion to the largest.
+    """
+    measured = sorted({each.top_k for each in recalls})
+    if not measured:
+        return None
+    at = next((each for each in measured if each >= top_k), measured[-1])
+    reached = [each.ef for each in recalls if each.top_k == at and each.recall >= recall]
+    if not reached:
+        return None
+    return max(candidates_for(top_k), math.ceil(min(reached) * max(1.0, top_k / at)))
+
+
+class Truth:
+    """The best exact scores of some queries, over rows that arrive in chunks."""
+
+    def __init__(self, vectors: Floats, metric: Metric, scale: float, top_k: int) -> None:
+        """`vectors` are those of the queries; all scores are computed at this scale."""
+        self.queries = [prepare_query(vector, metric) for vector in vectors]
+        self._vectors = scaled(vectors, scale)
+        self._metric = metric
+        self._scale = scale
+        self._best: Floats = np.full((len(vectors), top_k), -np.inf, dtype=np.float32)
+
+    def add(self, rows: Floats) -> None:
+        """Compare the next rows."""
+        moved = scaled(rows, self._scale)
+        scores: Floats = self._vectors @ moved.T
+        if self._metric is Metric.L2:
+            scores *= 2
+            scores -= np.einsum("ij,ij->i", moved, moved)
+        top_k = self._best.shape[1]
+        both = np.concatenate([self._best, scores], axis=1)
+        self._best = np.partition(both, both.shape[1] - top_k, axis=1)[:, -top_k:]
+
+    def least(self, top_k: int) -> Floats:
+        """Return for each query the score of its best row number `top_k`."""
+        return np.sort(self._best, axis=1)[:, -top_k]
+
+    def count(self, query: int, rows: Floats, least: np.float32) -> int:
+        """Return how many of these rows have at least this score for a query, but for rounding."""
+        vector, moved = self._vectors[query], scaled(rows, self._scale)
+        scores = moved @ vector
+        squares = np.einsum("ij,ij->i", moved, moved)
+        if self._metric is Metric.L2:
+            scores = scores * 2 - squares
+            slack = _ROUNDING * (squares + vector @ vector)
+        else:
+            slack = _ROUNDING * np.sqrt(squares * (vector @ vector))
+        return int(np.count_nonzero(scores >= least - slack))
+
+
+def measure(graph: Graph, truth: Truth, rows: Floats) -> list[Recall]:
+    """Measure the recall for a series of `ef`; `rows` are the graph's vectors, which may be mapped.
+
+    A result counts if its score is as good as that of the exact one. A recall is entered as its mean less one
+    standard error, for the sample is small.
+    """
+    found = []
+    for top_k in TOP_KS:
+        wanted = candidates_for(top_k)
+        if wanted > graph.count:
+            break
+        least = truth.least(top_k)
+        for ef in EFS:
+            if ef < wanted:
+                continue
+            labels = graph.search_many(truth.queries, wanted, ef)
+            counts = [
+                min(top_k, truth.count(at, rows[np.sort(near[near >= 0])], least[at]))
+                for at, near in enumerate(labels)
+            ]
+            shares = np.array(counts) / top_k
+            error = float(shares.std()) / math.sqrt(len(shares))
+            found.append(Recall(top_k, ef, round(float(shares.mean()) - error, 4)))
+            if found[-1].recall >= ENOUGH:
+                break
+    return found
