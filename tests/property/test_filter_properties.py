@@ -5,52 +5,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from filter_samples import DOCUMENTS, FIELDS, FILTERS, SCALARS, UNTIMED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from akidb.domain.filters import Filter
-
-KEYS = st.sampled_from(["a", "b", "a.b", "b.a.b"])
-FIELDS = KEYS | st.sampled_from(["$id", "$text"])
-NUMBERS = st.sampled_from([0, 1, 1.0, 1.5, -1, 2**53 + 1, float(2**53)])
-STRINGS = st.sampled_from(["", "a", "ab", "b", "é", "É", "aB"])
-PATTERNS = st.sampled_from(["", "a", "^a$", "(?i)AB", "[^a]", "a|é", "b{2}"])
-EMPTY: st.SearchStrategy[list[Any]] = st.just([])
-SCALARS = st.none() | st.booleans() | NUMBERS | STRINGS
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
-    max_leaves=6,
-)
-METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
-DOCUMENTS = st.tuples(STRINGS, st.none() | STRINGS, METADATA)
-
-OPERATORS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {},
-    optional={
-        "$eq": SCALARS | EMPTY,
-        "$ne": SCALARS | EMPTY,
-        "$gt": NUMBERS | STRINGS,
-        "$gte": NUMBERS | STRINGS,
-        "$lt": NUMBERS | STRINGS,
-        "$lte": NUMBERS | STRINGS,
-        "$in": st.lists(SCALARS | EMPTY, max_size=3),
-        "$nin": st.lists(SCALARS | EMPTY, max_size=3),
-        "$exists": st.booleans(),
-        "$contains": SCALARS,
-        "$icontains": STRINGS,
-        "$regex": PATTERNS,
-    },
-).filter(bool)
-CONDITIONS = st.dictionaries(FIELDS, SCALARS | OPERATORS, max_size=2)
-
-
-def _joined(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    several = st.lists(inner, min_size=1, max_size=3)
-    return st.fixed_dictionaries({}, optional={"$and": several, "$or": several, "$not": inner, "a": SCALARS})
-
-
-FILTERS = st.recursive(CONDITIONS, _joined, max_leaves=6)
 
 Document = tuple[str, str | None, dict[str, Any]]
 
@@ -135,16 +94,19 @@ def _naive(value: dict[str, Any], document: Document) -> bool:
     return all(outcomes)
 
 
+@UNTIMED
 @given(FILTERS, DOCUMENTS)
 def test_filter_matches_naive_evaluator(value: dict[str, Any], document: Document) -> None:
     assert _matches(value, document) is _naive(value, document)
 
 
+@UNTIMED
 @given(FIELDS, SCALARS, DOCUMENTS)
 def test_ne_is_negation_of_eq(field: str, operand: Any, document: Document) -> None:
     assert _matches({field: {"$ne": operand}}, document) is not _matches({field: operand}, document)
 
 
+@UNTIMED
 @given(FIELDS, st.lists(SCALARS), DOCUMENTS)
 def test_nin_is_negation_of_in(field: str, operands: list[Any], document: Document) -> None:
     assert _matches({field: {"$nin": operands}}, document) is not _matches(
@@ -152,12 +114,14 @@ def test_nin_is_negation_of_in(field: str, operands: list[Any], document: Docume
     )
 
 
+@UNTIMED
 @given(FIELDS, st.lists(SCALARS, min_size=1, max_size=4), DOCUMENTS)
 def test_in_is_disjunction_of_eq(field: str, operands: list[Any], document: Document) -> None:
     either = {"$or": [{field: operand} for operand in operands]}
     assert _matches({field: {"$in": operands}}, document) is _matches(either, document)
 
 
+@UNTIMED
 @given(st.lists(FILTERS, min_size=1, max_size=3), DOCUMENTS)
 def test_not_follows_de_morgan(parts: list[dict[str, Any]], document: Document) -> None:
     negated = [{"$not": part} for part in parts]
@@ -165,11 +129,13 @@ def test_not_follows_de_morgan(parts: list[dict[str, Any]], document: Document) 
     assert _matches({"$not": {"$or": parts}}, document) is _matches({"$and": negated}, document)
 
 
+@UNTIMED
 @given(FILTERS, DOCUMENTS)
 def test_empty_filter_matches_everything(value: dict[str, Any], document: Document) -> None:
     assert not Filter.parse(value).is_empty or _matches(value, document)
 
 
+@UNTIMED
 @given(FILTERS)
 def test_to_json_round_trips(value: dict[str, Any]) -> None:
     parsed = Filter.parse(value)
@@ -177,6 +143,7 @@ def test_to_json_round_trips(value: dict[str, Any]) -> None:
     assert Filter.parse(parsed.to_json()) == parsed
 
 
+@UNTIMED
 @given(FILTERS)
 def test_canonical_form_is_independent_of_key_order(value: dict[str, Any]) -> None:
     assert Filter.parse(_reversed(value)).canonical == Filter.parse(value).canonical
@@ -188,6 +155,7 @@ def _reversed(value: Any) -> Any:
     return [_reversed(item) for item in value] if isinstance(value, list) else value
 
 
+@UNTIMED
 @given(FILTERS, DOCUMENTS, st.sampled_from(["a", "b", "c"]))
 def test_unreferenced_field_does_not_affect_match(
     value: dict[str, Any], document: Document, key: str

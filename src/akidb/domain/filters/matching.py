@@ -29,11 +29,12 @@ from akidb.domain.filters.patterns import compiled
 
 Matcher: TypeAlias = Callable[[str, str | None, Mapping[str, Any]], bool]
 """Takes a document's id, text and metadata."""
-_Test: TypeAlias = Callable[[object], bool]
+Test: TypeAlias = Callable[[object], bool]
+"""Takes a value of a field: of metadata, or the text or the id."""
 
 _MISSING: Final = object()
 _NUMBERS: Final = frozenset((int, float))
-_ORDERS: Final[Mapping[Order, Callable[[Any, Any], bool]]] = {
+ORDERS: Final[Mapping[Order, Callable[[Any, Any], bool]]] = {
     "$gt": operator.gt,
     "$gte": operator.ge,
     "$lt": operator.lt,
@@ -50,7 +51,7 @@ def matcher(node: Node) -> Matcher:
     if isinstance(node, Not):
         inner = matcher(node.part)
         return lambda document_id, text, metadata: not inner(document_id, text, metadata)
-    return _on_field(node.field, _test(node))
+    return _on_field(node.field, leaf_test(node))
 
 
 def _all(parts: tuple[Matcher, ...]) -> Matcher:
@@ -73,7 +74,7 @@ def _any(parts: tuple[Matcher, ...]) -> Matcher:
     return matches
 
 
-def _on_field(field: Field, test: _Test) -> Matcher:
+def _on_field(field: Field, test: Test) -> Matcher:
     """Return the function that applies `test`, which is false for _MISSING, to a field's value."""
     name, path = field.name, field.path
     if name == ID:
@@ -93,7 +94,7 @@ def _on_field(field: Field, test: _Test) -> Matcher:
     return matches
 
 
-def _reaches(value: object, path: tuple[str, ...], test: _Test) -> bool:
+def _reaches(value: object, path: tuple[str, ...], test: Test) -> bool:
     """Return whether the path leads from `value`, through any object of a list, to a value that passes."""
     for depth, key in enumerate(path):
         if type(value) is list:
@@ -105,7 +106,8 @@ def _reaches(value: object, path: tuple[str, ...], test: _Test) -> bool:
     return test(value)
 
 
-def _test(leaf: Leaf) -> _Test:
+def leaf_test(leaf: Leaf) -> Test:
+    """Return the test of a leaf, to apply to each value that its field reaches; one that passes is enough."""
     if isinstance(leaf, Exists):
         return lambda value: value is not _MISSING
     if isinstance(leaf, Empty):
@@ -115,11 +117,11 @@ def _test(leaf: Leaf) -> _Test:
     if isinstance(leaf, Matches):
         return _self_or_element(_found_in(leaf.pattern))
     if isinstance(leaf, Compare):
-        return _self_or_element(_ordered(_ORDERS[leaf.order], leaf.operand))
+        return _self_or_element(_ordered(ORDERS[leaf.order], leaf.operand))
     return _self_or_element(_equal(leaf.operand) if isinstance(leaf, Equal) else _among(leaf.operands))
 
 
-def _self_or_element(test: _Test) -> _Test:
+def _self_or_element(test: Test) -> Test:
     def passes(value: object) -> bool:
         return any(map(test, value)) if type(value) is list else test(value)
 
@@ -131,17 +133,17 @@ def _comparable(operand: Scalar) -> frozenset[type]:
     return _NUMBERS if type(operand) in _NUMBERS else frozenset((type(operand),))
 
 
-def _equal(operand: Scalar) -> _Test:
+def _equal(operand: Scalar) -> Test:
     types = _comparable(operand)
     return lambda value: value == operand and type(value) in types
 
 
-def _ordered(order: Callable[[Any, Any], bool], operand: float | str) -> _Test:
+def _ordered(order: Callable[[Any, Any], bool], operand: float | str) -> Test:
     types = _comparable(operand)
     return lambda value: type(value) in types and order(value, operand)
 
 
-def _among(operands: tuple[Scalar, ...]) -> _Test:
+def _among(operands: tuple[Scalar, ...]) -> Test:
     by_type: dict[type, set[Scalar]] = {}
     for operand in operands:
         for kind in _comparable(operand):
@@ -154,7 +156,7 @@ def _among(operands: tuple[Scalar, ...]) -> _Test:
     return passes
 
 
-def _contains(operand: Scalar) -> _Test:
+def _contains(operand: Scalar) -> Test:
     element = _equal(operand)
 
     def passes(value: object) -> bool:
@@ -165,7 +167,7 @@ def _contains(operand: Scalar) -> _Test:
     return passes
 
 
-def _contains_folded(operand: str) -> _Test:
+def _contains_folded(operand: str) -> Test:
     folded = operand.casefold()
 
     def passes(value: object) -> bool:
@@ -176,6 +178,6 @@ def _contains_folded(operand: str) -> _Test:
     return passes
 
 
-def _found_in(pattern: str) -> _Test:
+def _found_in(pattern: str) -> Test:
     search = compiled(pattern).search
     return lambda value: type(value) is str and search(value) is not None
