@@ -44,7 +44,7 @@ def put_rows(directory: Path, wanted: Expected, vectors: Floats, ids: Sequence[s
     return directory
 
 
-def build_here(target: Path, wanted: Expected, sources: Sequence[JobSource]) -> None:
+def build_here(target: Path, wanted: Expected, sources: Sequence[JobSource], *, extend: bool = False) -> None:
     job = Job(
         target=str(target),
         store_id=str(wanted.store_id),
@@ -55,6 +55,7 @@ def build_here(target: Path, wanted: Expected, sources: Sequence[JobSource]) -> 
         after=0,
         through=10_000,
         sources=list(sources),
+        extend=extend,
         threads=1,
         niceness=0,
         import_path=[],

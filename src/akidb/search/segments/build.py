@@ -41,6 +41,8 @@ from akidb.search.segments.vectors import vector_bytes
 
 LEAST_RECALL = 0.9
 """A graph whose best measured recall is lower is not used: of compressed vectors, then of any."""
+MOST_ERROR = 2.0
+"""How much more the compression may change vectors that are added later."""
 
 
 class JobSource(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     after: int
     through: int
     sources: list[JobSource]
+    extend: bool
+    """Whether to add to the graph of the first source, whose rows all keep their positions."""
     threads: int
     niceness: int
     import_path: list[str]
@@ -90,7 +94,8 @@ def build(job: Job) -> None:
     Raises SegmentDamaged for a source, and ValueError for an id that occurs twice.
     """
     sources = [Source(Path(each.directory), _mask(each.alive)) for each in job.sources]
-    rows = Merged(sources, SAMPLES)
+    extended = sources[0] if job.extend else None
+    rows = Merged(sources, SAMPLES, extend=job.extend)
     target = Path(job.target)
     target.mkdir(mode=0o700)
     ids = rows.ids()
@@ -105,8 +110,10 @@ def build(job: Job) -> None:
     largest = _write_vectors(target / "vectors", rows)
     files["vectors"] = FileRecord(4 * rows.count * job.dimension)
     scale = 1.0 if job.metric is Metric.COSINE else scale_for(largest)
+    if extended is not None and (extended.header.graph == NONE or extended.header.scale != scale):
+        extended = None  # all is built anew, with the same positions
     mapped: Floats = np.memmap(target / "vectors", np.float32, "r", shape=(rows.count, job.dimension))
-    made = _make_graph(job, rows, mapped, scale)
+    made = _make_graph(job, rows, mapped, scale, extended)
     if made.file is not None:
         files["graph"] = made.file
     header = Header(
@@ -152,33 +159,62 @@ def _write_vectors(path: Path, rows: Merged) -> float:
     return float(np.sqrt(largest))
 
 
-def _make_graph(job: Job, rows: Merged, vectors: Floats, scale: float) -> _Made:
+def _make_graph(job: Job, rows: Merged, vectors: Floats, scale: float, extended: Source | None) -> _Made:
+    if extended is not None:
+        made = _try(job, rows, vectors, scale, extended.header.graph, extended)
+        if made is not None:
+            return made
     for kind in (COMPRESSED, PLAIN):
-        maker = GraphMaker(kind, job.dimension, job.metric, job.settings, scale)
-        step = max(1, rows.count // TRAINING_ROWS)
-        maker.train(vectors[::step][:TRAINING_ROWS])
-        held_out = rows.count - rows.sampled
-        truth = Truth(vectors[held_out:], job.metric, scale, max(TOP_KS))
-        for _, chunk in _chunks(vectors[:held_out]):
-            maker.add(chunk)
-            truth.add(chunk)
-        recalls = measure(maker.graph(), truth, vectors[:held_out]) if rows.sampled else []
-        if max((each.recall for each in recalls), default=0.0) < LEAST_RECALL:
-            continue
-        maker.add(np.asarray(vectors[held_out:]))
-        graph = maker.graph()
-        error = 0.0
-        for start, chunk in _chunks(vectors):
-            off = (graph.decoded(start, len(chunk)) - maker.transformed(chunk)).astype(np.float64)
-            error = max(error, float(np.vecdot(off, off).max()))
-        file = write_array(Path(job.target) / "graph", maker.contents())
-        return _Made(kind, recalls, float(np.sqrt(error)), file)
+        made = _try(job, rows, vectors, scale, kind, None)
+        if made is not None:
+            return made
     return _Made(NONE, [], 0.0, None)
 
 
-def _chunks(vectors: Floats) -> Iterator[tuple[int, Floats]]:
-    for start in range(0, len(vectors), CHUNK_ROWS):
-        yield start, np.asarray(vectors[start : start + CHUNK_ROWS])
+def _try(
+    job: Job, rows: Merged, vectors: Floats, scale: float, kind: str, extended: Source | None
+) -> _Made | None:
+    """Build a graph; None if it is of no use."""
+    graph = None if extended is None else extended.graph()
+    maker = GraphMaker(kind, job.dimension, job.metric, job.settings, scale, graph)
+    if extended is None:
+        step = max(1, rows.count // TRAINING_ROWS)
+        maker.train(vectors[::step][:TRAINING_ROWS])
+    old = 0 if extended is None else rows.old
+    held_out = rows.count - rows.sampled
+    truth = Truth(vectors[held_out:], job.metric, scale, max(TOP_KS))
+    for start, chunk in _chunks(vectors[:held_out], old):
+        if start >= old:
+            maker.add(chunk)
+        truth.add(chunk)
+    recalls = measure(maker.graph(), truth, vectors[:held_out]) if rows.sampled else []
+    if max((each.recall for each in recalls), default=0.0) < LEAST_RECALL:
+        return None
+    maker.add(np.asarray(vectors[held_out:]))
+    error = _error(maker, vectors, old)
+    if extended is not None:
+        if error > MOST_ERROR * extended.header.error:
+            return None  # what it was trained with does not fit any more
+        error = max(error, extended.header.error)
+    file = write_array(Path(job.target) / "graph", maker.contents())
+    return _Made(kind, recalls, error, file)
+
+
+def _error(maker: GraphMaker, vectors: Floats, start: int) -> float:
+    graph, error = maker.graph(), 0.0
+    for at, chunk in _chunks(vectors, start):
+        if at < start:
+            continue
+        off = (graph.decoded(at, len(chunk)) - maker.transformed(chunk)).astype(np.float64)
+        error = max(error, float(np.vecdot(off, off).max()))
+    return float(np.sqrt(error))
+
+
+def _chunks(vectors: Floats, old: int) -> Iterator[tuple[int, Floats]]:
+    """Yield chunks with their starts; one begins at `old`."""
+    starts = [*range(0, old, CHUNK_ROWS), *range(old, len(vectors), CHUNK_ROWS)]
+    for start, end in zip(starts, [*starts[1:], len(vectors)], strict=True):
+        yield start, np.asarray(vectors[start:end])
 
 
 def _end_with_parent() -> None:

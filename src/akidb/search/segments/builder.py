@@ -74,9 +74,19 @@ class Build:
         return None if self._process is None else self._process.pid
 
     def start(
-        self, expected: Expected, sources: Sequence[BuildSource], after: int, through: int, threads: int
+        self,
+        expected: Expected,
+        sources: Sequence[BuildSource],
+        after: int,
+        through: int,
+        threads: int,
+        *,
+        extend: bool = False,
     ) -> None:
         """Start the child process. `after` and `through` say which sequences the sources have.
+
+        With `extend` the first source is a segment whose rows all keep their positions: the others are added
+        to its graph, which takes only the time of these.
 
         Raises BuildFailed if there is no Python interpreter to run, and OSError.
         """
@@ -93,6 +103,7 @@ class Build:
                 JobSource(str(source.directory), self._alive_file(number, source.alive))
                 for number, source in enumerate(sources)
             ],
+            extend=extend,
             threads=threads,
             niceness=_NICENESS,
             import_path=[str(Path(entry).absolute()) for entry in sys.path if entry],

@@ -192,12 +192,21 @@ class GraphMaker:
     """Builds a graph: `train`, then `add` all vectors, in as many threads as `set_threads` said."""
 
     def __init__(
-        self, kind: str, dimension: int, metric: Metric, settings: GraphSettings, scale: float
+        self,
+        kind: str,
+        dimension: int,
+        metric: Metric,
+        settings: GraphSettings,
+        scale: float,
+        old: Bytes | None = None,
     ) -> None:
+        """`old` is a graph of this kind and scale, to which vectors are added: it is trained already."""
         lib = faiss()
         measure = lib.METRIC_INNER_PRODUCT if metric is Metric.COSINE else lib.METRIC_L2
         dimension += metric is Metric.DOT
-        if kind == COMPRESSED:
+        if old is not None:
+            index = lib.deserialize_index(old)
+        elif kind == COMPRESSED:
             index = lib.IndexHNSWSQ(dimension, lib.ScalarQuantizer.QT_8bit, settings.m, measure)
         else:
             index = lib.IndexHNSWFlat(dimension, settings.m, measure)

@@ -38,6 +38,8 @@ class Ids(Sequence[str]):
         self._hashes: Hashes = arrays["hashes"]
         self._places: NDArray[np.uint32] = arrays["places"]
         self._text = arrays["ids"].tobytes()
+        self._ends = self._offsets.data
+        """The same; faster where one number is read."""
 
     @property
     def memory_bytes(self) -> int:
@@ -56,7 +58,12 @@ class Ids(Sequence[str]):
 
     def raw(self, at: int) -> bytes:
         """Return the bytes of the id at a position that is not negative."""
-        return self._text[self._offsets[at] : self._offsets[at + 1]]
+        return self._text[self._ends[at] : self._ends[at + 1]]
+
+    def at(self, positions: Positions) -> list[str]:
+        """Return the ids at some positions."""
+        text, ends = self._text, self._ends
+        return [text[ends[at] : ends[at + 1]].decode() for at in positions.tolist()]
 
     def position(self, id: str) -> int | None:
         """Return the position of an id, None for one that is not here."""
@@ -65,7 +72,7 @@ class Ids(Sequence[str]):
 
     def positions(self, ids: Sequence[str]) -> Positions:
         """Return the positions of ids, -1 for those that are not here."""
-        raw = [id.encode("utf-8", "surrogatepass") for id in ids]
+        raw = [id.encode() for id in ids]
         wanted = np.array([hash_of(each) for each in raw], dtype=np.uint64)
         starts = np.searchsorted(self._hashes, wanted)
         found = np.full(len(raw), -1, dtype=np.int64)

@@ -14,14 +14,20 @@ Indices = NDArray[np.int64]
 
 
 class Merged:
-    """The kept rows of sources, one source after the other, but with a random sample last."""
+    """The kept rows of sources, one source after the other, but with a random sample of the new ones last.
 
-    def __init__(self, sources: Sequence[Source], samples: int) -> None:
+    All are new, except for those of a first source that is extended: these keep their positions.
+    """
+
+    def __init__(self, sources: Sequence[Source], samples: int, *, extend: bool = False) -> None:
         self._sources = sources
         self._starts = np.cumsum([0, *(len(source.kept) for source in sources)])
         self.count = int(self._starts[-1])
-        self.sampled = min(samples, self.count // 10)
-        last = np.random.default_rng(self.count).permutation(self.count)[: self.sampled]
+        self.old = len(sources[0].kept) if extend else 0
+        """The number of rows that are not new."""
+        new = self.count - self.old
+        self.sampled = min(samples, new // 10)
+        last = np.random.default_rng(new).permutation(new)[: self.sampled] + self.old
         rest = np.ones(self.count, dtype=np.bool_)
         rest[last] = False
         self._order = np.concatenate([np.flatnonzero(rest), np.sort(last)])

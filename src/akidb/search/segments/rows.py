@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.search.scoring import Floats
-from akidb.search.segments.files import SegmentDamaged, read_array, write_array
+from akidb.search.segments.files import Bytes, SegmentDamaged, read_array, write_array
 from akidb.search.segments.graph import NONE
 from akidb.search.segments.header import Expected, Header, read_header, write_header
 from akidb.search.segments.ids import ids_as_arrays
@@ -29,7 +29,7 @@ def write_rows(
 ) -> None:
     """Write rows to a new directory. `vectors` are prepared for scoring; nothing is synced."""
     directory.mkdir(mode=0o700)
-    encoded = [id.encode("utf-8", "surrogatepass") for id in ids]
+    encoded = [id.encode() for id in ids]
     arrays: dict[str, NDArray[Any]] = {"vectors": vector_bytes(vectors), "sums": row_sums(vectors)}
     arrays |= {"keys": keys, "sequences": sequences, **ids_as_arrays(encoded)}
     arrays |= {MORE + name: array for name, array in more.items()}
@@ -84,6 +84,14 @@ class Source:
         if not np.array_equal(row_sums(rows), self.sums[positions]):
             raise SegmentDamaged(self.directory / "vectors", "has vectors that do not match their checksums")
         return rows
+
+    def graph(self) -> Bytes:
+        """Return the graph of a segment.
+
+        Raises SegmentDamaged.
+        """
+        graph: Bytes = self._read("graph", np.uint8)
+        return graph
 
     def more(self, name: str) -> NDArray[np.uint8] | None:
         """Return a further array, None if there is none of this name."""
