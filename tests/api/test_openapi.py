@@ -96,10 +96,9 @@ def test_schema_is_one_that_generators_of_clients_understand(name: str) -> None:
 def test_choices_and_defaults_are_said_in_words() -> None:
     for row in OPERATIONS.values():
         if row.one_of is not None:
-            assert (
-                "Give exactly one of `{}` and `{}`.".format(*row.one_of)
-                in SCHEMAS[row.request.__name__]["description"]
-            )
+            *others, last = (f"`{name}`" for name in row.one_of)
+            said = f"Give exactly one of {', '.join(others)} and {last}."
+            assert said in SCHEMAS[row.request.__name__]["description"]
     assert SCHEMAS["SearchDocuments"]["properties"]["top_k"]["description"].endswith("Default: `10`.")
     scan = _DOCUMENT["paths"]["/v1/tenants"]["get"]["parameters"]
     assert {p["name"]: p["schema"].get("default") for p in scan}["limit"] == 100

@@ -120,12 +120,28 @@ def search(db: akidb.Client, saw: Transcript) -> None:
         for wanted in filters():
             saw(notes.search, query, filter=wanted, top_k=4, ef_search=50)
         saw(notes.search, query, score_threshold=0.1, top_k=100)
+        saw(notes.search, id="d003", top_k=4, include=["vector", "metadata.n"])
+        saw(notes.search, id="none")
+        saw(notes.search, query, id="d003")
+        saw(notes.search_many, vectors(3, 5), top_k=2)
+        saw(notes.search_many, vectors(3, 5).tolist(), top_k=2, include=["vector"], filter={"n": {"$gt": 2}})
+        saw(notes.search_many, ids=["d001", "d002"], top_k=3, score_threshold=0)
+        saw(notes.search_many, ids=["d001", "none"])
+        saw(notes.search_many, np.ones((201, DIMENSION)))
+        saw(notes.search_many, [[1.0] * DIMENSION, [0.5]])
+        saw(notes.search_many, np.full((2, DIMENSION), np.inf))
+        saw(notes.search_many, vectors(1)[0])
+        saw(notes.search_many, ["text", 7])
+        saw(notes.search_many, [])
+        saw(notes.search_many)
         saw(notes.search, "text")
     words = made(db, "search-text", embedding_model="hash", dimension=None)
     saw(lambda: words)
     words.upsert([{"id": w, "text": f"{w} and more words"} for w in ("alpha", "beta", "gamma")])
     saw(words.search, "beta and more words", top_k=2, include=["text", "vector"])
     saw(words.search, vectors(1)[0])
+    saw(words.search_many, ["beta and more words", "gamma"], top_k=1)
+    saw(words.search_many, (word for word in ("alpha", "x" * 9_000)), include=[])
 
 
 def models(db: akidb.Client, saw: Transcript) -> None:

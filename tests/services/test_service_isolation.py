@@ -38,6 +38,7 @@ from akidb.operations.documents import (
     DeleteDocuments,
     GetDocuments,
     ScanDocuments,
+    SearchBatch,
     SearchDocuments,
     UpdateDocuments,
     UpsertDocuments,
@@ -83,6 +84,8 @@ ABOUT_A_COLLECTION: list[tuple[type[InCollection[Any]], dict[str, Any]]] = [
     (DeleteDocuments, {"ids": ["a"]}),
     (DeleteDocuments, {"filter": {"$id": "a"}}),
     (SearchDocuments, {"vector": QUESTION}),
+    (SearchDocuments, {"id": "a"}),
+    (SearchBatch, {"vectors": [QUESTION]}),
     (ClearDocuments, {}),
 ]
 

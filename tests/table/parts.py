@@ -34,7 +34,10 @@ COMMANDS = {
     "user.verify_password": "user verify-password",
 }
 """The command of an operation that has not the operation's name."""
-NO_COMMAND = {"document.scan": "`document export` prints all documents, page by page"}
+NO_COMMAND = {
+    "document.scan": "`document export` prints all documents, page by page",
+    "document.search_batch": "`search` asks one question",
+}
 """Operations without a command, and why."""
 OPTIONS = {
     "documents": "file",

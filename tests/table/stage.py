@@ -139,6 +139,9 @@ SAMPLES: dict[type[Request[Any]], Sample] = {
     document.SearchDocuments: _said(
         vector=vector(1), top_k=2, filter={"n": {"$lt": 3}}, include=["metadata"]
     ),
+    document.SearchBatch: _said(
+        vectors=np.stack([vector(1), vector(2)]), top_k=1, filter={"n": {"$lt": 3}}, include=["metadata"]
+    ),
     changes.GetCollectionChanges: _said(limit=2, include=["vector"]),
     changes.GetTenantChanges: _said(tenant="theirs"),
     user.CreateUser: _said(email="new@x", password=SECRET, role="auditor"),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from akidb.client.questions import Queries
+
 
 class CollectionHandle(Twin[sync.CollectionHandle]):
     """A collection: documents whose vectors share a dimension, a metric and a model.
@@ -217,8 +219,9 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
 
     async def search(
         self,
-        query: "str | Sequence[float] | NDArray[np.float32]",
+        query: "str | Sequence[float] | NDArray[np.float32] | None" = None,
         *,
+        id: str | None = None,
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
@@ -229,10 +232,42 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
 
         A text query requires a collection with an embedding model. The score is the cosine similarity, the
         dot product, or the negated Euclidean distance. Matches below `score_threshold` are omitted.
+
+        With `id` instead, return the documents whose vectors are most like the one of that document,
+        without itself. Raises NotFound if it does not exist.
         """
         return await self._threads(
             self._sync.search,
             query,
+            id=id,
+            top_k=top_k,
+            filter=filter,
+            score_threshold=score_threshold,
+            ef_search=ef_search,
+            include=include,
+        )
+
+    async def search_many(
+        self,
+        queries: "Queries | None" = None,
+        *,
+        ids: Sequence[str] | None = None,
+        top_k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        ef_search: int | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> list[Matches]:
+        """Answer up to 200 searches in one call, from one snapshot; return the matches of each.
+
+        `queries` are texts, which are embedded as one batch, or vectors: a list, or an array of shape
+        `(n, dimension)`. With `ids` instead, each search is for the documents most like that one. The other
+        arguments are those of `search`, for each of them. Each counts towards the tenant's rate limit.
+        """
+        return await self._threads(
+            self._sync.search_many,
+            queries,
+            ids=ids,
             top_k=top_k,
             filter=filter,
             score_threshold=score_threshold,

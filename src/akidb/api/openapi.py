@@ -172,8 +172,8 @@ def _complete_body(row: Operation, schema: Schema) -> None:
             shown = msgspec.json.encode(default).decode()
             member["description"] = f"{member.get('description', '')} Default: `{shown}`.".lstrip()
     if row.one_of is not None and "exactly one" not in schema["description"]:
-        first, second = row.one_of
-        schema["description"] += f"\n\nGive exactly one of `{first}` and `{second}`."
+        *others, last = (f"`{name}`" for name in row.one_of)
+        schema["description"] += f"\n\nGive exactly one of {', '.join(others)} and {last}."
 
 
 def _default(row: Operation, name: str) -> Any:

@@ -31,18 +31,22 @@ def search(
     vector: Annotated[
         str | None, typer.Option(metavar="JSON", help="A query vector instead of a text.")
     ] = None,
+    id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Search for documents like this one instead.")
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Maximum number of matches, 1-10000.")] = 10,
     filter: FilterOption = None,
     score_threshold: Annotated[float | None, typer.Option(help="Omit matches with a lower score.")] = None,
     ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
     include: Parts = None,
 ) -> None:
-    """Find the documents nearest to a text or vector."""
+    """Find the documents nearest to a text, a vector or a document."""
     began = time.perf_counter()
     request = SearchDocuments(
         **collection_path(path)._asdict(),
         text=text,
         vector=_numbers(vector),
+        id=id,
         top_k=top_k,
         filter=parse_object(filter, "filter"),
         score_threshold=score_threshold,

@@ -21,6 +21,10 @@ MAX_BATCH_DOCUMENTS = 10_000
 MAX_TRUNCATED_IDS = 100
 """Ids of truncated documents in a response; their number is exact."""
 MAX_TOP_K = 10_000
+MAX_QUESTIONS = 200
+"""Questions of one batch of searches: with the longest vectors they fit in a JSON body."""
+MAX_BATCH_MATCHES = 100_000
+"""Matches that a batch of searches may ask for in all."""
 MAX_PAGE_LIMIT = 1_000
 DEFAULT_PAGE_LIMIT = 100
 
@@ -171,6 +175,13 @@ def answer_size(id: str, text: str | None, metadata: str | None, vector: bytes |
         if isinstance(part, str):  # not bytes, as in a damaged row
             size += len(part) if part.isascii() else len(part.encode())
     return size if vector is None else size + len(vector) * VECTOR_NUMBER_BYTES // 4
+
+
+def size_in_answer(document: Document) -> int:
+    """Return about how many bytes a document takes in an answer."""
+    metadata = None if document.metadata is None else msgspec.json.encode(document.metadata)
+    size = answer_size(document.id, document.text, None, None) + len(metadata or b"")
+    return size if document.vector is None else size + len(document.vector) * VECTOR_NUMBER_BYTES
 
 
 def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from akidb.domain.batches import (
     check_batch,
     check_filter,
+    check_id,
     check_ids,
     check_number,
     check_selector,
@@ -24,7 +25,9 @@ from akidb.domain.changes import FEED_PATTERN, MAX_WAIT_SECONDS, check_token, ch
 from akidb.domain.cursors import check_cursor
 from akidb.domain.documents import (
     MAX_BATCH_DOCUMENTS,
+    MAX_ID_BYTES,
     MAX_PAGE_LIMIT,
+    MAX_QUESTIONS,
     MAX_TEXT_BYTES,
     MAX_TOP_K,
     DocumentInput,
@@ -57,6 +60,7 @@ from akidb.domain.names import (
     parse_reference,
 )
 from akidb.domain.parts import PATTERN, check_include
+from akidb.domain.questions import check_question_ids, check_question_vectors, check_questions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -349,6 +353,46 @@ QueryVector = Annotated[
         is_decoded=True,
         minItems=MIN_DIMENSION,
         maxItems=MAX_DIMENSION,
+    ),
+]
+DocumentRef = Annotated[
+    str,
+    field(
+        check_id,
+        "The id of a document, to search for others with a vector like its own.",
+        minLength=1,
+        maxLength=MAX_ID_BYTES,
+    ),
+]
+Queries = Annotated[
+    Sequence[str],
+    field(
+        check_questions,
+        "Texts to search for; they require a collection with an embedding model.",
+        wire=list[str],
+        minItems=1,
+        maxItems=MAX_QUESTIONS,
+    ),
+]
+QueryVectors = Annotated[
+    Sequence[VectorLike],
+    field(
+        check_question_vectors,  # the vectors themselves once the collection's dimension is known
+        "Vectors to search for.",
+        wire=list[list[float]],
+        is_decoded=True,
+        minItems=1,
+        maxItems=MAX_QUESTIONS,
+    ),
+]
+DocumentRefs = Annotated[
+    Sequence[str],
+    field(
+        check_question_ids,
+        "Ids of documents, to search for others with vectors like theirs.",
+        wire=list[str],
+        minItems=1,
+        maxItems=MAX_QUESTIONS,
     ),
 ]
 TopK = Annotated[int, whole("Maximum number of matches to return.", 1, MAX_TOP_K)]

@@ -129,8 +129,10 @@ class Operation:
     """`bytes` are streamed from a `source` or to a `sink`, without a size limit."""
     member: str | None = None
     """The member of a JSON object that wraps a response that is not an object."""
-    one_of: tuple[str, str] | None = None
-    """Two fields, exactly one of which must be given."""
+    one_of: tuple[str, ...] | None = None
+    """Fields, exactly one of which must be given."""
+    counted: tuple[str, ...] = ()
+    """Fields whose items count one by one towards the tenant's rate limit."""
     raises: tuple[type[AkiDBError], ...] = ()
     """Errors that do not follow from the other columns."""
 
@@ -252,6 +254,13 @@ class Operation:
                 return work
         return self.work
 
+    def tokens_of(self, request: Request[Any]) -> int:
+        """Return how many operations a checked request counts as in the tenant's rate limit."""
+        if not self.counted:
+            return 1
+        given = (getattr(request, name) for name in self.counted)
+        return max(1, sum(len(items) for items in given if items is not None))
+
     def checked(self, request: Request[A]) -> Request[A]:
         """Check a request and return it with each value in the form that handlers use.
 
@@ -268,7 +277,7 @@ class Operation:
                 changed = changed or {}
                 changed[name] = found
         if self.one_of is not None:
-            self._check_one_of(request, *self.one_of)
+            self._check_one_of(request, self.one_of)
         return request if changed is None else msgspec.structs.replace(request, **changed)
 
     def given(self, request: Request[Any]) -> dict[str, Any]:
@@ -290,9 +299,13 @@ class Operation:
         )
 
     @staticmethod
-    def _check_one_of(request: Request[Any], first: str, second: str) -> None:
-        if (getattr(request, first) is None) == (getattr(request, second) is None):
-            raise InvalidArgument(first, f"give exactly one of {first} and {second}")
+    def _check_one_of(request: Request[Any], names: tuple[str, ...]) -> None:
+        given = 0
+        for name in names:
+            given += getattr(request, name) is not None
+        if given != 1:
+            *others, last = names
+            raise InvalidArgument(names[0], f"give exactly one of {', '.join(others)} and {last}")
 
 
 def _amount(value: object) -> float:

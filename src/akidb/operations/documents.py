@@ -12,6 +12,8 @@ from akidb.domain.documents import (
 from akidb.domain.errors import AlreadyExists, OperationTimeout, QuotaExceeded, RateLimited
 from akidb.domain.fields import (
     Cursor,
+    DocumentRef,
+    DocumentRefs,
     Documents,
     EfSearch,
     Ids,
@@ -19,8 +21,10 @@ from akidb.domain.fields import (
     Limit,
     Mode,
     Parts,
+    Queries,
     Query,
     QueryVector,
+    QueryVectors,
     Score,
     Selector,
     TopK,
@@ -32,6 +36,8 @@ from akidb.operations.declare import MANY, InCollection, Work, operation
 
 ALL = collections.ONE + "/documents"
 IDS_OR_FILTER = ("ids", "filter")
+FEW = 8
+"""More searches than this at once are heavy work."""
 
 
 @operation(
@@ -173,14 +179,53 @@ class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     changes=False,
     work=Work.SLOW,
     more_with={"filter": (0, Work.HEAVY), "top_k": (MANY, Work.HEAVY)},
-    one_of=("text", "vector"),
+    one_of=("text", "vector", "id"),
     raises=(RateLimited, OperationTimeout),
 )
 class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
-    """Find the documents with the highest scores for a text or a vector."""
+    """Find the documents with the highest scores for a text, a vector, or the vector of a document.
+
+    With `id` the document itself is not among the matches.
+    """
 
     text: Query | None = None
     vector: QueryVector | None = None
+    id: DocumentRef | None = None
+    top_k: TopK = 10
+    filter: Where | None = None
+    score_threshold: Score | None = None
+    ef_search: EfSearch | None = None
+    include: Parts = DEFAULT_INCLUDE
+
+
+@operation(
+    "document.search_batch",
+    "POST",
+    collections.ONE + "/search/batch",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    work=Work.SLOW,
+    more_with={
+        "texts": (FEW, Work.HEAVY),
+        "vectors": (FEW, Work.HEAVY),
+        "ids": (FEW, Work.HEAVY),
+        "filter": (0, Work.HEAVY),
+        "top_k": (MANY, Work.HEAVY),
+    },
+    member="results",
+    one_of=("texts", "vectors", "ids"),
+    counted=("texts", "vectors", "ids"),
+    raises=(RateLimited, OperationTimeout),
+)
+class SearchBatch(InCollection[list[SearchResult]], kw_only=True, frozen=True):
+    """Answer up to 200 searches at once, from one snapshot of the collection.
+
+    The other fields apply to each of them. Each counts as one operation towards the tenant's rate limit.
+    """
+
+    texts: Queries | None = None
+    vectors: QueryVectors | None = None
+    ids: DocumentRefs | None = None
     top_k: TopK = 10
     filter: Where | None = None
     score_threshold: Score | None = None

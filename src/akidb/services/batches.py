@@ -193,7 +193,7 @@ def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, nam
 
     Refuses other dimensions, non-numbers, NaN, infinity, norms above 1e18, and zero vectors with cosine.
     """
-    if not vectors:
+    if not len(vectors):
         return np.empty((0, dimension), dtype=np.float32)
     matrix = np.empty((len(vectors), dimension), dtype=np.float32)
     step = max(1, NUMBERS_AT_ONCE // dimension)

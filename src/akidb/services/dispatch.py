@@ -179,5 +179,5 @@ class Dispatcher:
         scope = self._scopes.find(CollectionPath(request.tenant, request.database, request.collection))
         if row.needs is not None:
             require(row.needs, scope.tenant.status, scope.database.state, scope.collection.state)
-        self._limiter.take(scope.tenant)
+        self._limiter.take(scope.tenant, row.tokens_of(request))
         return scope

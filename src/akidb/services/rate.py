@@ -19,15 +19,20 @@ ROUNDING = 1e-6
 class _Bucket:
     """Tokens left at a point in time."""
 
-    __slots__ = ("seconds", "tokens")
+    __slots__ = ("excess", "seconds", "tokens")
 
     def __init__(self, tokens: float, seconds: float) -> None:
         self.tokens = tokens
         self.seconds = seconds
+        self.excess = 0
+        """What operations of more tokens than the burst took beyond it, while tokens are owed."""
 
 
 class RateLimiter:
-    """Takes one token per operation; `monotonic` returns the seconds of a monotonic clock."""
+    """Takes a token for each operation, or for each of its parts that count like one.
+
+    `monotonic` returns the seconds of a monotonic clock.
+    """
 
     def __init__(self, monotonic: Callable[[], float], *, wait_seconds: float = 0.0) -> None:
         """Let callers wait up to `wait_seconds` for a token; 0 refuses at once."""
@@ -38,9 +43,10 @@ class RateLimiter:
         self._stopped = threading.Event()
         self._reason = ""
 
-    def take(self, tenant: Tenant) -> None:
-        """Take a token, if necessary by waiting for it.
+    def take(self, tenant: Tenant, tokens: int = 1) -> None:
+        """Take tokens, if necessary by waiting for them.
 
+        More than the burst are taken when the bucket is full, and owed by those who come next.
         Raises RateLimited if it would be due after `wait_seconds`, Unavailable if the limiter is stopped
         while the caller waits. A quota of 0 refuses everything, one of None nothing.
         """
@@ -49,29 +55,34 @@ class RateLimiter:
             return
         if rate == 0:
             raise RateLimited(rate, retry_after_seconds=1.0)
-        due = self._reserve(tenant.tenant_id, rate)
+        due = self._reserve(tenant.tenant_id, rate, tokens)
         if due > 0:
             with Interruptible():
                 if self._stopped.wait(due):
                     raise Unavailable(self._reason)
 
-    def _reserve(self, tenant_id: TenantId, rate: int) -> float:
-        """Take a token, and return in how many seconds it is due."""
+    def _reserve(self, tenant_id: TenantId, rate: int, tokens: int) -> float:
+        """Take tokens, and return in how many seconds they are due."""
+        needed = min(tokens, rate)
         with self._lock:
             now = self._monotonic()
             bucket = self._buckets.get(tenant_id)
             if bucket is None:
                 bucket = self._buckets[tenant_id] = _Bucket(rate, now)
             left = min(rate, bucket.tokens + (now - bucket.seconds) * rate)
-            left = max(left, -rate * self._wait_seconds)  # owed at an earlier, higher rate
+            left = max(left, -rate * self._wait_seconds - bucket.excess)  # owed at an earlier, higher rate
+            if left >= 0:
+                bucket.excess = 0
             bucket.tokens, bucket.seconds = left, now
-            if left >= 1 - ROUNDING:
-                bucket.tokens = max(left - 1, 0.0)
+            if left >= needed - ROUNDING:
+                bucket.tokens = max(left, needed) - tokens
+                bucket.excess += tokens - needed
                 return 0.0
-            due = (1 - left) / rate
+            due = (needed - left) / rate
             if due > self._wait_seconds:
                 raise RateLimited(rate, retry_after_seconds=due)
-            bucket.tokens = left - 1
+            bucket.tokens = left - tokens
+            bucket.excess += tokens - needed
             return due
 
     def stop(self, reason: str) -> None:

@@ -1,33 +1,40 @@
 """Search over the documents of a collection, within the tenant's limits."""
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from akidb.domain.documents import Document, Match, SearchResult, SearchStatistics
-from akidb.domain.entities import Scope, limit_of
+from akidb.domain.documents import (
+    MAX_BATCH_MATCHES,
+    Document,
+    Match,
+    SearchResult,
+    size_in_answer,
+)
+from akidb.domain.entities import Collection, Scope, limit_of
 from akidb.domain.errors import InvalidArgument
+from akidb.observe.right_of_way import giving_way
 from akidb.operations import documents as ask
+from akidb.ports.documents import DocumentReader
 from akidb.ports.limits import AnswerTooLarge
-from akidb.ports.search import Hit, VectorIndex, VectorQuery
+from akidb.ports.search import Hit, VectorIndex
 from akidb.services.answer_limits import AnswerLimits, given_filter
-from akidb.services.batches import check_vector
+from akidb.services.batches import check_vector, check_vectors
+from akidb.services.choosing import Chosen, Look, Question, Snapshot, choose, nothing
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.store_access import StoreAccess
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 SEARCH_ATTEMPTS = 5
 """Maximum search attempts when rows change between the index lookup and the fetch."""
 
+Asked = ask.SearchDocuments | ask.SearchBatch
+Rows = Mapping[int, tuple[int, Document | None]]
+
 
 class SearchService:
-    """Implements the search of `akidb.operations.documents`."""
+    """Implements the searches of `akidb.operations.documents`."""
 
     def __init__(
         self,
@@ -44,65 +51,106 @@ class SearchService:
 
     @on_collection(ask.SearchDocuments)
     def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
-        vector, truncated = self._vector(scope, asked)
-        filter = given_filter(asked.filter)
-        query = VectorQuery(
-            vector,
-            asked.top_k,
-            filter,
-            asked.score_threshold,
-            asked.ef_search,
-            self._limits.deadline(filter),
-        )
-        found = self._search(scope, query, asked.include)
-        if truncated:
-            found = replace(found, statistics=replace(found.statistics, query_truncated=True))
+        if asked.vector is not None:
+            vector = check_vector(asked.vector, scope.collection.dimension, scope.collection.metric)
+            question = Question(vector)
+        elif asked.text is not None:
+            (question,) = self._embedded(scope.collection, [asked.text], "vector")
+        else:
+            question = Question(id=asked.id)
+        (found,) = self._answer(scope, asked, [question])
         return found
 
-    def _vector(self, scope: Scope, asked: ask.SearchDocuments) -> "tuple[NDArray[np.float32], bool]":
-        """Return the query vector, shape `(dimension,)`, and whether its text was truncated."""
-        collection = scope.collection
-        if asked.text is None:
-            return check_vector(asked.vector, collection.dimension, collection.metric), False
-        if collection.embedding_model is None:
-            raise InvalidArgument("vector", "is needed: the collection has no embedding model")
-        found = self._embeddings.embed_for(collection, [asked.text], "query")
-        return found.vectors[0], found.truncated[0]
+    @on_collection(ask.SearchBatch)
+    def search_batch(self, scope: Scope, asked: ask.SearchBatch) -> list[SearchResult]:
+        return self._answer(scope, asked, self._questions(scope.collection, asked))
 
-    def _search(self, scope: Scope, query: VectorQuery, include: AbstractCollection[str]) -> SearchResult:
-        """Query the index, then fetch the rows; retry if a row changed in between.
+    def _questions(self, collection: Collection, asked: ask.SearchBatch) -> list[Question]:
+        if asked.texts is not None:
+            questions = self._embedded(collection, asked.texts, "vectors")
+        elif asked.vectors is not None:
+            names = [f"vectors[{place}]" for place in range(len(asked.vectors))]
+            matrix = check_vectors(asked.vectors, collection.dimension, collection.metric, names)
+            questions = [Question(row) for row in matrix]
+        else:
+            questions = [Question(id=id, field=f"ids[{place}]") for place, id in enumerate(asked.ids or ())]
+        if asked.top_k * len(questions) > MAX_BATCH_MATCHES:
+            most = MAX_BATCH_MATCHES // len(questions)
+            raise InvalidArgument("top_k", f"must be at most {most} for {len(questions)} questions")
+        return questions
+
+    def _embedded(self, collection: Collection, texts: Sequence[str], instead: str) -> list[Question]:
+        if collection.embedding_model is None:
+            raise InvalidArgument(instead, "is needed: the collection has no embedding model")
+        found = self._embeddings.embed_for(collection, texts, "query")
+        return [
+            Question(vector, truncated=truncated)
+            for vector, truncated in zip(found.vectors, found.truncated, strict=True)
+        ]
+
+    def _answer(self, scope: Scope, asked: Asked, questions: Sequence[Question]) -> list[SearchResult]:
+        """Query the index for all questions, then fetch the rows; retry if a row changed in between.
 
         The index may contain rows newer than this reader's snapshot.
         """
-        statistics = SearchStatistics(plan="exact", scanned=0, allowed=0)
-        matches: list[Match] = []
-        tenant = scope.tenant
+        tenant, filter = scope.tenant, given_filter(asked.filter)
+        deadline = self._limits.deadline(filter)
+        chosen: list[Chosen] = []
+        rows: Rows = {}
         for attempt in range(SEARCH_ATTEMPTS):
             # The last attempt reads the snapshot itself, in case rows change constantly.
             quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else limit_of(tenant.memory_quota_bytes)
             with self._stores.existing(tenant.tenant_id) as store:
                 if store is None:
-                    break
+                    return [nothing(question) for question in questions]
                 with store.read(scope.collection.collection_id) as reader:
-                    hits, statistics = self._index.search(
-                        tenant.tenant_id, store.store_id, quota, reader, query
-                    )
-                    keys = [hit.document_key for hit in hits]
-                    try:
-                        rows = reader.fetch(keys, include, most_bytes=self._limits.max_bytes)
-                    except AnswerTooLarge:
-                        raise self._limits.refusal("top_k", "a smaller top_k") from None
-            current = [(hit, rows[hit.document_key][1]) for hit in hits if _is_current(hit, rows)]
-            matches = [_match(hit, document) for hit, document in current if document is not None]
-            if len(matches) < len(current):
-                damaged = statistics.damaged + len(current) - len(matches)
-                statistics = replace(statistics, damaged=damaged)
-            if len(current) == len(hits):
+                    snapshot = Snapshot(self._index, tenant.tenant_id, store.store_id, quota, reader)
+                    look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
+                    chosen = [choose(look, question, asked.top_k) for question in giving_way(questions)]
+                    rows = self._fetched(reader, chosen, asked.include)
+            if all(_is_current(hit, rows) for found in chosen for hit in found.hits):
                 break
-        return SearchResult(matches=matches, statistics=statistics)
+        return self._results(chosen, rows)
+
+    def _fetched(
+        self, reader: DocumentReader, chosen: Sequence[Chosen], include: AbstractCollection[str]
+    ) -> Rows:
+        keys = [hit.document_key for found in chosen for hit in found.hits]
+        if len(chosen) > 1:
+            keys = list(dict.fromkeys(keys))
+        try:
+            return reader.fetch(keys, include, most_bytes=self._limits.max_bytes)
+        except AnswerTooLarge:
+            raise self._too_large() from None
+
+    def _too_large(self) -> InvalidArgument:
+        return self._limits.refusal("top_k", "a smaller top_k")
+
+    def _results(self, chosen: Sequence[Chosen], rows: Rows) -> list[SearchResult]:
+        if len(chosen) > 1:
+            self._check_size(chosen, rows)
+        return [_result(found, rows) for found in chosen]
+
+    def _check_size(self, chosen: Sequence[Chosen], rows: Rows) -> None:
+        """Raise InvalidArgument if the documents, some of them in several answers, take too much."""
+        sizes = {
+            key: 0 if document is None else size_in_answer(document) for key, (_, document) in rows.items()
+        }
+        size = sum(sizes.get(hit.document_key, 0) for found in chosen for hit in found.hits)
+        if size > self._limits.max_bytes:
+            raise self._too_large()
 
 
-def _is_current(hit: Hit, rows: Mapping[int, tuple[int, Document | None]]) -> bool:
+def _result(found: Chosen, rows: Rows) -> SearchResult:
+    statistics = found.statistics
+    current = [(hit, rows[hit.document_key][1]) for hit in found.hits if _is_current(hit, rows)]
+    matches = [_match(hit, document) for hit, document in current if document is not None]
+    if len(matches) < len(current):
+        statistics = replace(statistics, damaged=statistics.damaged + len(current) - len(matches))
+    return SearchResult(matches=matches, statistics=statistics)
+
+
+def _is_current(hit: Hit, rows: Rows) -> bool:
     row = rows.get(hit.document_key)
     return row is not None and row[0] == hit.sequence
 

@@ -197,3 +197,31 @@ def test_forgotten_tenant_gets_full_bucket(limiter: RateLimiter) -> None:
     limiter.forget(AKI.tenant_id)
     limiter.forget(BEA.tenant_id)
     assert take_all(limiter, AKI) == 10
+
+
+def test_operation_of_more_tokens_than_the_burst_is_owed_by_the_next(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    limiter.take(AKI, 35)
+    for due in (2.6, 1.6):
+        with pytest.raises(RateLimited) as caught:
+            limiter.take(AKI)
+        assert caught.value.retry_after_seconds == pytest.approx(due)
+        clock.seconds += 1
+    clock.seconds += 0.6
+    limiter.take(AKI)
+    with pytest.raises(RateLimited):  # it needs a full bucket
+        limiter.take(AKI, 35)
+    clock.seconds += 1
+    limiter.take(AKI, 35)
+
+
+def test_many_tokens_are_waited_for(patient: RateLimiter, clock: Clock, sleeps: Sleeps) -> None:
+    started = clock.seconds
+    for _ in range(100):
+        patient.take(AKI, 15)
+        clock.seconds += sleeps.waited.pop() if sleeps.waited else 0
+    assert clock.seconds - started == pytest.approx(100 * 15 / 10, abs=3)
+    patient.take(AKI, 500)
+    with pytest.raises(RateLimited):
+        patient.take(AKI)

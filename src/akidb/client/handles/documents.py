@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
+from akidb.client.questions import texts_or_vectors
 from akidb.client.results import Matches, Page, UploadResult
 from akidb.client.uploads import (
     DEFAULT_BATCH_DOCUMENTS,
@@ -39,6 +40,8 @@ from akidb.operations.declare import Operations
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from akidb.client.questions import Queries
 
 
 class CollectionHandle(Bound):
@@ -251,8 +254,9 @@ class CollectionHandle(Bound):
 
     def search(
         self,
-        query: "str | Sequence[float] | NDArray[np.float32]",
+        query: "str | Sequence[float] | NDArray[np.float32] | None" = None,
         *,
+        id: str | None = None,
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
@@ -263,13 +267,16 @@ class CollectionHandle(Bound):
 
         A text query requires a collection with an embedding model. The score is the cosine similarity, the
         dot product, or the negated Euclidean distance. Matches below `score_threshold` are omitted.
+
+        With `id` instead, return the documents whose vectors are most like the one of that document,
+        without itself. Raises NotFound if it does not exist.
         """
-        text = query if isinstance(query, str) else None
         result = self._perform(
             docs.SearchDocuments(
                 **self._where,
-                text=text,
+                text=query if isinstance(query, str) else None,
                 vector=None if isinstance(query, str) else query,
+                id=id,
                 top_k=top_k,
                 filter=filter,
                 score_threshold=score_threshold,
@@ -278,6 +285,39 @@ class CollectionHandle(Bound):
             )
         )
         return Matches(result.matches, result.statistics)
+
+    def search_many(
+        self,
+        queries: "Queries | None" = None,
+        *,
+        ids: Sequence[str] | None = None,
+        top_k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        ef_search: int | None = None,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> list[Matches]:
+        """Answer up to 200 searches in one call, from one snapshot; return the matches of each.
+
+        `queries` are texts, which are embedded as one batch, or vectors: a list, or an array of shape
+        `(n, dimension)`. With `ids` instead, each search is for the documents most like that one. The other
+        arguments are those of `search`, for each of them. Each counts towards the tenant's rate limit.
+        """
+        texts, vectors = texts_or_vectors(queries)
+        results = self._perform(
+            docs.SearchBatch(
+                **self._where,
+                texts=texts,
+                vectors=vectors,
+                ids=ids,
+                top_k=top_k,
+                filter=filter,
+                score_threshold=score_threshold,
+                ef_search=ef_search,
+                include=parts(include),
+            )
+        )
+        return [Matches(result.matches, result.statistics) for result in results]
 
     def changes(
         self,

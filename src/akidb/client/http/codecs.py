@@ -34,6 +34,9 @@ def body_of(row: Operation, request: Request[Any]) -> dict[str, object] | None:
         said["documents"] = _documents(said["documents"], said.get("mode"))
     if "vector" in said:
         said["vector"] = sendable(said["vector"], "vector")
+    if "vectors" in said:
+        vectors = said["vectors"]
+        said["vectors"] = sendable_rows(list(vectors), [f"vectors[{place}]" for place in range(len(vectors))])
     return said if said or is_patch else None
 
 
@@ -71,7 +74,7 @@ def _documents(documents: Sequence[DocumentLike], mode: object) -> list[dict[str
 def with_arrays(answer: Any) -> Any:
     """Return the response with the vectors of its documents as float32 arrays instead of lists."""
     if isinstance(answer, list):
-        return [_with_array(item) for item in answer]
+        return [with_arrays(item) if hasattr(item, "matches") else _with_array(item) for item in answer]
     for name in ("matches", "items", "changes"):
         if hasattr(answer, name):
             return msgspec.structs.replace(answer, **{name: with_arrays(getattr(answer, name))})

@@ -1,0 +1,96 @@
+"""Chooses the rows that answer one question, from one snapshot of a collection."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from akidb.domain.documents import Include, SearchResult, SearchStatistics
+from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.filters import Filter
+from akidb.domain.ids import StoreId, TenantId
+from akidb.ports.documents import DocumentReader
+from akidb.ports.limits import Deadline
+from akidb.ports.search import Hit, Hits, VectorIndex, VectorQuery
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Question(NamedTuple):
+    """What to search for: a vector, or the one of a document, which is read in the snapshot."""
+
+    vector: "NDArray[np.float32] | None" = None
+    """Shape `(dimension,)`."""
+    id: str | None = None
+    field: str = "id"
+    """The path of the id in the request."""
+    truncated: bool = False
+    """Whether its text is longer than the embedding model accepts."""
+
+
+class Snapshot(NamedTuple):
+    """A collection at one moment, and its index."""
+
+    vectors: VectorIndex
+    tenant_id: TenantId
+    store_id: StoreId
+    memory_quota_bytes: int
+    reader: DocumentReader
+
+
+class Look(NamedTuple):
+    """How to search a snapshot."""
+
+    snapshot: Snapshot
+    filter: Filter | None
+    score_threshold: float | None
+    ef_search: int | None
+    deadline: Deadline | None
+
+    def best(self, vector: "NDArray[np.float32]", number: int) -> Hits:
+        """Return up to `number` rows, best first."""
+        query = VectorQuery(vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline)
+        vectors, tenant_id, store_id, quota, reader = self.snapshot
+        return vectors.search(tenant_id, store_id, quota, reader, query)
+
+
+class Chosen(NamedTuple):
+    """The rows that answer a question, best first."""
+
+    hits: list[Hit]
+    statistics: SearchStatistics
+
+
+def choose(look: Look, question: Question, top_k: int) -> Chosen:
+    """Return up to `top_k` rows. Raises NotFound for the id of an unknown document."""
+    if question.id is None:
+        assert question.vector is not None
+        found = look.best(question.vector, top_k)
+        hits = found.hits
+    else:
+        found = look.best(_vector_of(look.snapshot.reader, question.id, question.field), top_k + 1)
+        hits = [hit for hit in found.hits if hit.id != question.id][:top_k]
+    statistics = found.statistics
+    if question.truncated:
+        statistics = replace(statistics, query_truncated=True)
+    return Chosen(hits, statistics)
+
+
+def nothing(question: Question) -> SearchResult:
+    """Return the answer of a tenant without documents. Raises NotFound for the id of a document."""
+    if question.id is not None:
+        raise NotFound("document", question.id)
+    statistics = SearchStatistics(plan="exact", scanned=0, allowed=0, query_truncated=question.truncated)
+    return SearchResult(matches=[], statistics=statistics)
+
+
+def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":
+    """Return the vector of a document, shape `(dimension,)`."""
+    found = reader.get([id], {Include.VECTOR})
+    if not found:
+        raise NotFound("document", id)
+    vector = found[0].vector
+    if vector is None or not len(vector):
+        raise InvalidArgument(field, f"the document {id!r} has no vector to search with")
+    return vector
