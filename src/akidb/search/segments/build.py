@@ -27,7 +27,6 @@ from akidb.search.segments.graph import (
     COMPRESSED,
     NONE,
     PLAIN,
-    TRAINING_ROWS,
     GraphMaker,
     scale_for,
     set_threads,
@@ -42,7 +41,7 @@ from akidb.search.segments.vectors import vector_bytes
 LEAST_RECALL = 0.9
 """A graph whose best measured recall is lower is not used: of compressed vectors, then of any."""
 MOST_ERROR = 2.0
-"""How much more the compression may change vectors that are added later."""
+"""By how much more the compression may change vectors that are added later, before all is built anew."""
 
 
 class JobSource(msgspec.Struct, frozen=True):
@@ -178,8 +177,9 @@ def _try(
     graph = None if extended is None else extended.graph()
     maker = GraphMaker(kind, job.dimension, job.metric, job.settings, scale, graph)
     if extended is None:
-        step = max(1, rows.count // TRAINING_ROWS)
-        maker.train(vectors[::step][:TRAINING_ROWS])
+        for _, chunk in _chunks(vectors, 0):
+            maker.see(chunk)
+        maker.train()
     old = 0 if extended is None else rows.old
     held_out = rows.count - rows.sampled
     truth = Truth(vectors[held_out:], job.metric, scale, max(TOP_KS))
@@ -192,22 +192,19 @@ def _try(
         return None
     maker.add(np.asarray(vectors[held_out:]))
     error = _error(maker, vectors, old)
-    if extended is not None:
-        if error > MOST_ERROR * extended.header.error:
-            return None  # what it was trained with does not fit any more
-        error = max(error, extended.header.error)
+    if extended is not None and error > MOST_ERROR * extended.header.error:
+        return None  # the compression is not made for the new vectors
     file = write_array(Path(job.target) / "graph", maker.contents())
     return _Made(kind, recalls, error, file)
 
 
 def _error(maker: GraphMaker, vectors: Floats, start: int) -> float:
-    graph, error = maker.graph(), 0.0
-    for at, chunk in _chunks(vectors, start):
-        if at < start:
-            continue
-        off = (graph.decoded(at, len(chunk)) - maker.transformed(chunk)).astype(np.float64)
-        error = max(error, float(np.vecdot(off, off).max()))
-    return float(np.sqrt(error))
+    """Return the root mean square of what compression changes in the vectors from a position on."""
+    graph, total = maker.graph(), 0.0
+    for at, chunk in _chunks(vectors[start:], 0):
+        off = (graph.decoded(start + at, len(chunk)) - maker.transformed(chunk)).astype(np.float64)
+        total += float(np.vecdot(off, off).sum())
+    return float(np.sqrt(total / (len(vectors) - start)))
 
 
 def _chunks(vectors: Floats, old: int) -> Iterator[tuple[int, Floats]]:

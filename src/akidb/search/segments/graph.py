@@ -29,7 +29,7 @@ PLAIN: Final = "hnsw_flat"
 """For vectors that are unusable when compressed so, such as those of very different lengths."""
 NONE: Final = "none"
 
-TRAINING_ROWS: Final = 32768
+_MARGIN: Final = 0.05
 _PARAMETERS_KEPT: Final = 64
 _FARTHEST: Final = 1e3
 """The length to which the query of an l2 search is limited, in a space where no vector is longer than 1."""
@@ -189,7 +189,7 @@ class Graph:
 
 
 class GraphMaker:
-    """Builds a graph: `train`, then `add` all vectors, in as many threads as `set_threads` said."""
+    """Builds a graph: `see` all vectors, `train`, `add` them, in as many threads as `set_threads` said."""
 
     def __init__(
         self,
@@ -214,10 +214,19 @@ class GraphMaker:
         self._index = index
         self._scale = scale
         self._metric = metric
+        self._least = np.full(dimension, np.inf, dtype=np.float32)
+        self._greatest = -self._least
 
-    def train(self, rows: Floats) -> None:
-        """Learn the ranges of the components from a sample."""
-        self._index.train(self.transformed(rows))
+    def see(self, rows: Floats) -> None:
+        """Learn the ranges of the components."""
+        moved = self.transformed(rows)
+        self._least = np.minimum(self._least, moved.min(axis=0))
+        self._greatest = np.maximum(self._greatest, moved.max(axis=0))
+
+    def train(self) -> None:
+        """Choose the compression for the vectors seen, and for some that are added later."""
+        margin = (self._greatest - self._least) * _MARGIN
+        self._index.train(np.stack([self._least - margin, self._greatest + margin]))
 
     def add(self, rows: Floats) -> None:
         """Add the next vectors."""

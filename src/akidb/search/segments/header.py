@@ -51,7 +51,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     scale: float = 1.0
     """What vectors are multiplied by in the graph; a power of two."""
     error: float = 0.0
-    """The largest distance of a vector from its compressed form in the graph, at that scale."""
+    """The root mean square of the distances of vectors from their compressed forms, at that scale."""
     recalls: list[Recall] = []
     files: dict[str, FileRecord] = {}
 

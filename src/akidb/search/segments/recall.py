@@ -24,8 +24,11 @@ _ROUNDING: Final = 2e-6
 
 
 def candidates_for(top_k: int) -> int:
-    """Return how many results to take from a graph and score exactly, as its own scores are inexact."""
-    return top_k + max(4, top_k // 4)
+    """Return how many results to take from a graph and score exactly, as its own scores are inexact.
+
+    Of 10 results 0.4 % were missed without any more, 0.02 % with one more, and none with three more.
+    """
+    return top_k + max(3, top_k // 8)
 
 
 def ef_for(recalls: Sequence[Recall], recall: float, top_k: int) -> int | None:
