@@ -191,6 +191,18 @@ def test_search_returns_only_included_fields(akidb: Run, filled: str) -> None:
     assert akidb(*search, "--ef-search", "0").problem["field"] == "ef_search"
 
 
+def test_search_by_words(akidb: Run, filled: str) -> None:
+    found = akidb("search", filled, "sql*", "--mode", "keyword", "--highlights", "--json").json
+    assert found["statistics"]["plan"] == "keyword"
+    assert all("<em>SQL</em>" in match["highlight"] for match in found["matches"])
+    assert [match["id"] for match in found["matches"]] == ["a"]
+    assert "<em>SQL</em>" in akidb("search", filled, "sql", "--mode", "keyword", "--highlights").out
+    weights = ["--mode", "hybrid", "--weights", '{"vector": 0}', "--json"]
+    assert [match["id"] for match in akidb("search", filled, "sql", *weights).json["matches"]] == ["a"]
+    assert akidb("search", filled, "sql", "--mode", "words", "--json").problem["field"] == "mode"
+    assert akidb("search", filled, "sql", "--weights", "{}", "--json").problem["field"] == "weights"
+
+
 def test_search_by_vector(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "points.jsonl"
     one, other = [1.0, *[0.0] * 15], [*[0.0] * 15, 2.0]

@@ -142,6 +142,20 @@ def search(db: akidb.Client, saw: Transcript) -> None:
     saw(words.search, vectors(1)[0])
     saw(words.search_many, ["beta and more words", "gamma"], top_k=1)
     saw(words.search_many, (word for word in ("alpha", "x" * 9_000)), include=[])
+    for question in ("beta", "more ALPHA", '"and more"', "al* gam*", '"', "日本", "none", "", "\0"):
+        saw(words.search, question, mode="keyword", highlights=True)
+        saw(words.search, question, mode="hybrid", highlights=True, include=["vector"])
+    saw(words.search, "beta more", mode="keyword", filter={"$id": {"$ne": "beta"}}, top_k=1)
+    saw(words.search, "more", mode="keyword", score_threshold=1.0)
+    saw(words.search, "beta", mode="hybrid", vector=vectors(1)[0], weights={"vector": 0.5})
+    saw(words.search, "beta", mode="hybrid", weights={"vector": -1})
+    saw(words.search, "beta", mode="hybrid", weights={"word": 1})
+    saw(words.search, "beta", mode="hybrid", weights=[1, 2])
+    saw(words.search, "beta", mode="word")
+    saw(words.search, "beta", id="beta", mode="keyword")
+    saw(words.search, "beta", highlights=True)
+    saw(words.search, vectors(1)[0], mode="keyword")
+    saw(words.search, " ".join(f"w{n}" for n in range(257)), mode="keyword")
 
 
 def models(db: akidb.Client, saw: Transcript) -> None:

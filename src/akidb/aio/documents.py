@@ -5,7 +5,7 @@ The awaitable twin of `akidb.client.handles.documents`, generated from it by `to
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from akidb.aio.base import Twin
 from akidb.client.handles import documents as sync
@@ -23,6 +23,7 @@ from akidb.domain.documents import (
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,
+    SearchMode,
     UpsertMode,
     UpsertResult,
 )
@@ -227,6 +228,10 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         score_threshold: float | None = None,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
+        mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
+        vector: "Sequence[float] | NDArray[np.float32] | None" = None,
+        weights: Mapping[str, float] | None = None,
+        highlights: bool = False,
     ) -> Matches:
         """Return the `top_k` documents that score highest against a text or a vector, best first.
 
@@ -235,6 +240,10 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
 
         With `id` instead, return the documents whose vectors are most like the one of that document,
         without itself. Raises NotFound if it does not exist.
+
+        With `mode="keyword"` the documents are found by the words of the text; the score is BM25. With
+        `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
+        `vector` of the text can be given. `highlights` adds the part of each text with these words.
         """
         return await self._threads(
             self._sync.search,
@@ -245,6 +254,10 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             score_threshold=score_threshold,
             ef_search=ef_search,
             include=include,
+            mode=mode,
+            vector=vector,
+            weights=weights,
+            highlights=highlights,
         )
 
     async def search_many(

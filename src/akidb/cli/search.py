@@ -10,8 +10,9 @@ from akidb.cli.arguments import CollectionArgument, FilterOption, Parts, collect
 from akidb.cli.models import models_of
 from akidb.cli.output import counted
 from akidb.cli.session import Session, command
-from akidb.domain.documents import DEFAULT_INCLUDE
+from akidb.domain.documents import DEFAULT_INCLUDE, SearchMode
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.names import check_word
 from akidb.operations.documents import SearchDocuments
 from akidb.operations.embeddings import EmbedTexts
 from akidb.operations.text import parsers
@@ -38,26 +39,41 @@ def search(
     filter: FilterOption = None,
     score_threshold: Annotated[float | None, typer.Option(help="Omit matches with a lower score.")] = None,
     ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="vector, keyword (the words of the texts), or hybrid (both).")
+    ] = str(SearchMode.VECTOR),
+    weights: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Of hybrid, as in {"vector": 1, "keyword": 2}.')
+    ] = None,
+    highlights: Annotated[
+        bool, typer.Option("--highlights", help="Show the part of each text with the words searched for.")
+    ] = False,
     include: Parts = None,
 ) -> None:
-    """Find the documents nearest to a text, a vector or a document."""
+    """Find the documents nearest to a text, a vector or a document, or with the words of a text."""
     began = time.perf_counter()
     request = SearchDocuments(
         **collection_path(path)._asdict(),
         text=text,
         vector=_numbers(vector),
         id=id,
+        mode=check_word(SearchMode, mode, "mode"),
         top_k=top_k,
         filter=parse_object(filter, "filter"),
         score_threshold=score_threshold,
         ef_search=ef_search,
+        weights=parse_object(weights, "weights"),
+        highlights=highlights,
         include=DEFAULT_INCLUDE
         if include is None
         else parsers(SearchDocuments)["include"](include, "include"),
     )
     result = session.operations.perform(request)
     milliseconds = (time.perf_counter() - began) * 1000
-    rows = [(match.score, match.id, match.text, match.metadata) for match in result.matches]
+    rows = [
+        (match.score, match.id, match.highlight if highlights else match.text, match.metadata)
+        for match in result.matches
+    ]
     session.out.rows(result, ("score", "id", "text", "metadata"), rows)
     session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
     if result.statistics.query_truncated:

@@ -20,6 +20,7 @@ from akidb.observe.operations import hide, show
 from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.ports.clock import Clock
 from akidb.search.exact import ExactIndex
+from akidb.search.keywords.indexes import FtsKeywords
 from akidb.services.admission import Admission
 from akidb.services.answer_limits import AnswerLimits
 from akidb.services.archive_scratch import ArchiveScratch
@@ -106,9 +107,10 @@ class Runtime:
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
         index = ExactIndex()
+        self.keywords = keywords = FtsKeywords(self.place.indexes, self.place.indexes_disk, clock.now)
         self.limiter = limiter = RateLimiter(time.monotonic, wait_seconds=settings.wait_seconds)
         models = local_models(settings)
-        self.stores = StoreAccess(self.metadata, self.tenant_stores, index, ids)
+        self.stores = StoreAccess(self.metadata, self.tenant_stores, index, keywords, ids)
         signals = Signals()
         retention = timedelta(seconds=settings.retention_seconds)
         transactions = Transactions(self.metadata, self.stores, ids, clock, signals, retention)
@@ -119,6 +121,7 @@ class Runtime:
             admission=self.admission,
             metadata=self.metadata,
             stores=self.stores,
+            keywords=keywords,
             purging=self.purging,
             copies=copies,
             ids=ids,
@@ -153,7 +156,9 @@ class Runtime:
                 signals=signals,
                 limits=limits,
             ),
-            SearchService(stores=self.stores, index=index, embeddings=embeddings, limits=limits),
+            SearchService(
+                stores=self.stores, index=index, keywords=keywords, embeddings=embeddings, limits=limits
+            ),
             self._change_service(signals, limits),
             UserService(self.metadata, transactions, Passwords(), self.denials, ids, limits),
             AuditService(limits),
@@ -199,6 +204,7 @@ class Runtime:
                 self.purging.finish()
         with suppress(AkiDBError):  # before closing the stores uses what another program has written
             self.stores.displacements()
+        self.keywords.close()
         self.place.close()
         every_runtime.discard(self)
         if self._tracing is not None:

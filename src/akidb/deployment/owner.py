@@ -23,9 +23,10 @@ from akidb.sql.archive_image import SCRATCH_NAME
 from akidb.sql.identity import FileIdentity
 
 TENANTS_NAME = "tenants"
+INDEXES_NAME = "indexes"
 COPIES_NAME = "backups"
 PRIVATE_NAMES = (
-    *(TENANTS_NAME, COPIES_NAME, SCRATCH_NAME, f"{TENANTS_NAME}/{SCRATCH_NAME}"),
+    *(TENANTS_NAME, INDEXES_NAME, COPIES_NAME, SCRATCH_NAME, f"{TENANTS_NAME}/{SCRATCH_NAME}"),
     *(METADATA_NAME, f"{METADATA_NAME}-wal", f"{METADATA_NAME}-shm", LOCK_NAME),
 )
 """What must not be a link, nor writable by others."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from akidb.deployment.clock import DirectoryClock
 from akidb.deployment.note import METADATA_NAME
-from akidb.deployment.owner import COPIES_NAME, TENANTS_NAME, OwnerLock
+from akidb.deployment.owner import COPIES_NAME, INDEXES_NAME, TENANTS_NAME, OwnerLock
 from akidb.deployment.restore import require_finished
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
@@ -24,6 +24,7 @@ from akidb.ports.clock import Clock
 from akidb.ports.disk import Disk
 from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.search.keywords.indexes import MAX_OPEN
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings
 from akidb.sql.archive_image import SCRATCH_NAME, clear_scratch
@@ -36,7 +37,7 @@ RESERVE_NAME = "reserve"
 """A file of allocated blocks, removed while an operation releases space on a full disk."""
 DESCRIPTORS_PER_STORE = 5
 """One connection uses three; a store used by several threads at once has more connections."""
-OTHER_DESCRIPTORS = 64
+OTHER_DESCRIPTORS = 64 + MAX_OPEN
 
 Location = Path | str
 """A data directory, or the URL of a PostgreSQL database."""
@@ -68,6 +69,14 @@ class Place(Protocol):
     @property
     def scratch(self) -> Path | None:
         """The scratch directory for archives, None for the system's temporary directory."""
+
+    @property
+    def indexes(self) -> Path | None:
+        """The directory of this process for the files of search indexes, None for temporary files."""
+
+    @property
+    def indexes_disk(self) -> Disk:
+        """The disk of that directory."""
 
     @property
     def was_killed(self) -> bool:
@@ -107,6 +116,7 @@ class DirectoryPlace:
         self.scratch = path / SCRATCH_NAME
         self.disk = Room(path, settings.disk_reserve_bytes, ballast=path / RESERVE_NAME)
         self.scratch_disk = self.disk
+        self.indexes, self.indexes_disk = path / INDEXES_NAME, self.disk
         with self.disk.releasing():  # to delete on a full disk, the directory must be opened first
             self._lock = OwnerLock(path)
             self._identity = self._lock.identity
@@ -225,6 +235,7 @@ class PostgresPlace:
 
     directory = None
     scratch = None
+    indexes = None
     was_killed = False
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -235,6 +246,7 @@ class PostgresPlace:
         self.copies = NoCopies()
         self.disk = UnknownDisk()
         self.scratch_disk = _temporary_room(settings.disk_reserve_bytes)
+        self.indexes_disk = self.disk
         synchronous, pool_size = settings.synchronous, settings.postgresql_pool_size
         self.metadata = PostgresMetadataStore(url, synchronous=synchronous, pool_size=pool_size)
         try:

@@ -25,6 +25,9 @@ MAX_QUESTIONS = 200
 """Questions of one batch of searches: with the longest vectors they fit in a JSON body."""
 MAX_BATCH_MATCHES = 100_000
 """Matches that a batch of searches may ask for in all."""
+HIGHLIGHT_START, HIGHLIGHT_END = "<em>", "</em>"
+HIGHLIGHT_WORDS = 40
+"""The length of a highlighted part of a text."""
 MAX_PAGE_LIMIT = 1_000
 DEFAULT_PAGE_LIMIT = 100
 
@@ -40,6 +43,17 @@ class Include(StrEnum):
 
 
 DEFAULT_INCLUDE = frozenset({Include.TEXT, Include.METADATA})
+
+
+class SearchMode(StrEnum):
+    """What a search compares."""
+
+    VECTOR = "vector"
+    """The vectors."""
+    KEYWORD = "keyword"
+    """The words of the texts (BM25)."""
+    HYBRID = "hybrid"
+    """Both: one ranking from the two."""
 
 
 class UpsertMode(StrEnum):
@@ -107,6 +121,9 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
     text: str | None = None
     vector: Vector | None = None
     metadata: dict[str, Any] | None = None
+    highlight: str | None = None
+    """The part of the text with most of the words searched for, each between `<em>` and `</em>`; only on
+    request, and None for a text without any. The text itself is not escaped for HTML."""
 
     __eq__ = same_values
 
@@ -118,11 +135,13 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     """Statistics of a search."""
 
     plan: str
-    """`exact` for a scan of vectors in memory, `exact_from_disk` when they exceed the memory quota."""
+    """`exact` for a scan of vectors in memory, `exact_from_disk` when they exceed the memory quota; `keyword`
+    or `hybrid` for these modes."""
     scanned: int
-    """Number of vectors compared."""
+    """Number of vectors compared. Of a keyword search: of documents with its words that were looked at."""
     allowed: int
-    """Number of documents that match the filter; without a filter, of all documents."""
+    """Number of documents that match the filter; without a filter, of all documents. Of a keyword search: of
+    those looked at."""
     damaged: int = 0
     """Number of documents left out because they are damaged; omitted in JSON if there are none."""
     query_truncated: bool = False

@@ -32,11 +32,13 @@ from akidb.domain.documents import (
     MAX_TOP_K,
     DocumentInput,
     DocumentLike,
+    SearchMode,
     UpsertMode,
 )
 from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.fusion import MAX_WEIGHT, FusionWeights, check_weights
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.domain.json import MAX_SMALL_OBJECT_BYTES, check_object
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
@@ -342,7 +344,29 @@ Parts = Annotated[
     ),
 ]
 Query = Annotated[
-    str, text("The text to search for; requires a collection with an embedding model.", MAX_TEXT_BYTES)
+    str,
+    text(
+        "The text to search for. It is embedded by the collection's model, unless mode is keyword or a vector"
+        " is given.",
+        MAX_TEXT_BYTES,
+    ),
+]
+Comparing = Annotated[
+    SearchMode,
+    word(
+        SearchMode, "What to compare: the vectors (vector), the words of texts (keyword), or both (hybrid)."
+    ),
+]
+Weights = Annotated[
+    Mapping[str, float],
+    field(
+        check_weights,
+        f"The weights of the two rankings of hybrid, `vector` and `keyword`: 0-{MAX_WEIGHT}, 1 by default.",
+        wire=FusionWeights,
+    ),
+]
+Highlights = Annotated[
+    bool, field(check_flag, "Return the best part of each text, with the words searched for marked.")
 ]
 QueryVector = Annotated[
     VectorLike,

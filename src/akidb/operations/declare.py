@@ -55,6 +55,9 @@ class Request(msgspec.Struct, Generic[A_co], kw_only=True, frozen=True):
         shown = (name for name in self.__struct_fields__ if name != "password")
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
+    def check_together(self) -> None:
+        """Raise InvalidArgument if fields do not go together, each of which is valid."""
+
 
 class InTenant(Request[A_co], Generic[A_co], kw_only=True, frozen=True):
     """A request on a tenant, or something in it."""
@@ -131,6 +134,8 @@ class Operation:
     """The member of a JSON object that wraps a response that is not an object."""
     one_of: tuple[str, ...] | None = None
     """Fields, exactly one of which must be given."""
+    one_of_in: tuple[str, str] | None = None
+    """A field, and its value with which that holds; None if it always does."""
     counted: tuple[str, ...] = ()
     """Fields whose items count one by one towards the tenant's rate limit."""
     raises: tuple[type[AkiDBError], ...] = ()
@@ -276,9 +281,14 @@ class Operation:
             if found is not value:
                 changed = changed or {}
                 changed[name] = found
-        if self.one_of is not None:
+        if changed is not None:
+            request = msgspec.structs.replace(request, **changed)
+        if self.one_of is not None and (
+            self.one_of_in is None or getattr(request, self.one_of_in[0]) == self.one_of_in[1]
+        ):
             self._check_one_of(request, self.one_of)
-        return request if changed is None else msgspec.structs.replace(request, **changed)
+        request.check_together()
+        return request
 
     def given(self, request: Request[Any]) -> dict[str, Any]:
         """Return the query or body fields that a request sets, filters as JSON."""

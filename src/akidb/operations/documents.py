@@ -5,17 +5,20 @@ from akidb.domain.documents import (
     DEFAULT_PAGE_LIMIT,
     Document,
     Page,
+    SearchMode,
     SearchResult,
     UpsertMode,
     UpsertResult,
 )
-from akidb.domain.errors import AlreadyExists, OperationTimeout, QuotaExceeded, RateLimited
+from akidb.domain.errors import AlreadyExists, InvalidArgument, OperationTimeout, QuotaExceeded, RateLimited
 from akidb.domain.fields import (
+    Comparing,
     Cursor,
     DocumentRef,
     DocumentRefs,
     Documents,
     EfSearch,
+    Highlights,
     Ids,
     JsonObject,
     Limit,
@@ -28,6 +31,7 @@ from akidb.domain.fields import (
     Score,
     Selector,
     TopK,
+    Weights,
     Where,
 )
 from akidb.domain.lifecycle import Access
@@ -180,22 +184,43 @@ class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     work=Work.SLOW,
     more_with={"filter": (0, Work.HEAVY), "top_k": (MANY, Work.HEAVY)},
     one_of=("text", "vector", "id"),
+    one_of_in=("mode", SearchMode.VECTOR),
     raises=(RateLimited, OperationTimeout),
 )
 class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
     """Find the documents with the highest scores for a text, a vector, or the vector of a document.
 
-    With `id` the document itself is not among the matches.
+    Give exactly one of `text`, `vector` and `id`. With `id` the document itself is not among the matches.
+    With `mode` `keyword` give the text, whose words are searched for; with `hybrid` the text, and a vector
+    too if the collection has no embedding model.
     """
 
     text: Query | None = None
     vector: QueryVector | None = None
     id: DocumentRef | None = None
+    mode: Comparing = SearchMode.VECTOR
     top_k: TopK = 10
     filter: Where | None = None
     score_threshold: Score | None = None
     ef_search: EfSearch | None = None
+    weights: Weights | None = None
+    highlights: Highlights = False
     include: Parts = DEFAULT_INCLUDE
+
+    def check_together(self) -> None:
+        """Check what the modes have of their own."""
+        if self.weights is not None and self.mode != SearchMode.HYBRID:
+            raise InvalidArgument("weights", "are of mode hybrid")
+        if self.mode == SearchMode.VECTOR:
+            if self.highlights:
+                raise InvalidArgument("highlights", "are of the modes keyword and hybrid")
+            return
+        if self.text is None:
+            raise InvalidArgument("text", f"is needed by mode {self.mode}")
+        if self.id is not None:
+            raise InvalidArgument("id", f"has no use in mode {self.mode}")
+        if self.vector is not None and self.mode == SearchMode.KEYWORD:
+            raise InvalidArgument("vector", "has no use in mode keyword")
 
 
 @operation(

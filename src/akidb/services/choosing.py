@@ -1,14 +1,16 @@
 """Chooses the rows that answer one question, from one snapshot of a collection."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from akidb.domain.documents import Include, SearchResult, SearchStatistics
+from akidb.domain.documents import Document, Include, Match, SearchResult, SearchStatistics
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import DocumentReader
+from akidb.ports.keywords import KeywordHit
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit, Hits, VectorIndex, VectorQuery
 
@@ -55,10 +57,14 @@ class Look(NamedTuple):
         return vectors.search(tenant_id, store_id, quota, reader, query)
 
 
+Rows = Mapping[int, tuple[int, Document | None]]
+"""The sequence and the document by document key; None for a damaged document."""
+
+
 class Chosen(NamedTuple):
     """The rows that answer a question, best first."""
 
-    hits: list[Hit]
+    hits: Sequence[Hit | KeywordHit]
     statistics: SearchStatistics
 
 
@@ -83,6 +89,32 @@ def nothing(question: Question) -> SearchResult:
         raise NotFound("document", question.id)
     statistics = SearchStatistics(plan="exact", scanned=0, allowed=0, query_truncated=question.truncated)
     return SearchResult(matches=[], statistics=statistics)
+
+
+def result_of(found: Chosen, rows: Rows) -> SearchResult:
+    """Return the answer with the documents of the rows that are current and whole."""
+    statistics = found.statistics
+    current = [(hit, rows[hit.document_key][1]) for hit in found.hits if is_current(hit, rows)]
+    matches = [_match(hit, document) for hit, document in current if document is not None]
+    if len(matches) < len(current):
+        statistics = replace(statistics, damaged=statistics.damaged + len(current) - len(matches))
+    return SearchResult(matches=matches, statistics=statistics)
+
+
+def is_current(hit: Hit | KeywordHit, rows: Rows) -> bool:
+    """Return whether the row has not changed since the index saw it."""
+    row = rows.get(hit.document_key)
+    return row is not None and row[0] == hit.sequence
+
+
+def _match(hit: Hit | KeywordHit, document: Document) -> Match:
+    return Match(
+        id=hit.id,
+        score=hit.score,
+        text=document.text,
+        vector=document.vector,
+        metadata=document.metadata,
+    )
 
 
 def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":

@@ -21,6 +21,7 @@ from akidb.observe.telemetry import OK
 from akidb.ports.clock import Clock
 from akidb.ports.conflicts import TransactionConflict
 from akidb.ports.disk import Disk
+from akidb.ports.keywords import KeywordIndexes
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.admission import Admission
 from akidb.services.denials import Denials
@@ -53,6 +54,7 @@ class Maintenance:
         admission: Admission,
         metadata: MetadataStore,
         stores: StoreAccess,
+        keywords: KeywordIndexes,
         purging: Purging,
         copies: PurgeableBackups,
         ids: IdGenerator,
@@ -66,6 +68,7 @@ class Maintenance:
         self._admission = admission
         self._metadata = metadata
         self._stores = stores
+        self._keywords = keywords
         self._purging = purging
         self._copies = copies
         self._ids = ids
@@ -118,6 +121,8 @@ class Maintenance:
                     self._forget_answers()
                     self._denials.flush()
                     self._stores.forget_absent()
+                    self._keywords.close_idle()
+                    self._keywords.remove_unused(before)
                     self._stores.checkpoint_idle()
             except AkiDBError as error:
                 problems.append(said(error))

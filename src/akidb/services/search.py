@@ -1,14 +1,11 @@
 """Search over the documents of a collection, within the tenant's limits."""
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Mapping, Sequence
-
-from msgspec.structs import replace
+from collections.abc import Sequence
 
 from akidb.domain.documents import (
     MAX_BATCH_MATCHES,
-    Document,
-    Match,
+    SearchMode,
     SearchResult,
     size_in_answer,
 )
@@ -17,20 +14,31 @@ from akidb.domain.errors import InvalidArgument
 from akidb.observe.right_of_way import giving_way
 from akidb.operations import documents as ask
 from akidb.ports.documents import DocumentReader
+from akidb.ports.keywords import KeywordIndexes
 from akidb.ports.limits import AnswerTooLarge
-from akidb.ports.search import Hit, VectorIndex
+from akidb.ports.search import VectorIndex
 from akidb.services.answer_limits import AnswerLimits, given_filter
 from akidb.services.batches import check_vector, check_vectors
-from akidb.services.choosing import Chosen, Look, Question, Snapshot, choose, nothing
+from akidb.services.choosing import (
+    Chosen,
+    Look,
+    Question,
+    Rows,
+    Snapshot,
+    choose,
+    is_current,
+    nothing,
+    result_of,
+)
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.store_access import StoreAccess
+from akidb.services.word_search import WordSearch
 
 SEARCH_ATTEMPTS = 5
 """Maximum search attempts when rows change between the index lookup and the fetch."""
 
 Asked = ask.SearchDocuments | ask.SearchBatch
-Rows = Mapping[int, tuple[int, Document | None]]
 
 
 class SearchService:
@@ -41,6 +49,7 @@ class SearchService:
         *,
         stores: StoreAccess,
         index: VectorIndex,
+        keywords: KeywordIndexes,
         embeddings: EmbeddingService,
         limits: AnswerLimits,
     ) -> None:
@@ -48,9 +57,12 @@ class SearchService:
         self._index = index
         self._embeddings = embeddings
         self._limits = limits
+        self._words = WordSearch(stores, index, keywords, limits)
 
     @on_collection(ask.SearchDocuments)
     def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:
+        if asked.mode == SearchMode.KEYWORD:
+            return self._words.search(scope, asked, None)
         if asked.vector is not None:
             vector = check_vector(asked.vector, scope.collection.dimension, scope.collection.metric)
             question = Question(vector)
@@ -58,6 +70,8 @@ class SearchService:
             (question,) = self._embedded(scope.collection, [asked.text], "vector")
         else:
             question = Question(id=asked.id)
+        if asked.mode == SearchMode.HYBRID:
+            return self._words.search(scope, asked, question)
         (found,) = self._answer(scope, asked, [question])
         return found
 
@@ -108,7 +122,7 @@ class SearchService:
                     look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
                     chosen = [choose(look, question, asked.top_k) for question in giving_way(questions)]
                     rows = self._fetched(reader, chosen, asked.include)
-            if all(_is_current(hit, rows) for found in chosen for hit in found.hits):
+            if all(is_current(hit, rows) for found in chosen for hit in found.hits):
                 break
         return self._results(chosen, rows)
 
@@ -129,7 +143,7 @@ class SearchService:
     def _results(self, chosen: Sequence[Chosen], rows: Rows) -> list[SearchResult]:
         if len(chosen) > 1:
             self._check_size(chosen, rows)
-        return [_result(found, rows) for found in chosen]
+        return [result_of(found, rows) for found in chosen]
 
     def _check_size(self, chosen: Sequence[Chosen], rows: Rows) -> None:
         """Raise InvalidArgument if the documents, some of them in several answers, take too much."""
@@ -139,27 +153,3 @@ class SearchService:
         size = sum(sizes.get(hit.document_key, 0) for found in chosen for hit in found.hits)
         if size > self._limits.max_bytes:
             raise self._too_large()
-
-
-def _result(found: Chosen, rows: Rows) -> SearchResult:
-    statistics = found.statistics
-    current = [(hit, rows[hit.document_key][1]) for hit in found.hits if _is_current(hit, rows)]
-    matches = [_match(hit, document) for hit, document in current if document is not None]
-    if len(matches) < len(current):
-        statistics = replace(statistics, damaged=statistics.damaged + len(current) - len(matches))
-    return SearchResult(matches=matches, statistics=statistics)
-
-
-def _is_current(hit: Hit, rows: Rows) -> bool:
-    row = rows.get(hit.document_key)
-    return row is not None and row[0] == hit.sequence
-
-
-def _match(hit: Hit, document: Document) -> Match:
-    return Match(
-        id=hit.id,
-        score=hit.score,
-        text=document.text,
-        vector=document.vector,
-        metadata=document.metadata,
-    )

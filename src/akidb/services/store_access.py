@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from akidb.domain.entities import Collection, Database, Tenant, limit_of
-from akidb.domain.errors import AkiDBError, NotFound, Unavailable
+from akidb.domain.errors import AkiDBError, Damaged, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.observe.logs import logger
 from akidb.ports.documents import ControlState, TenantStore, TenantStores
+from akidb.ports.keywords import KeywordIndexes
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.outbox import OutboxEntry
 from akidb.ports.search import VectorIndex
@@ -28,11 +29,17 @@ class StoreAccess:
     """Opens tenant stores for the other services, with pending outbox entries applied."""
 
     def __init__(
-        self, metadata: MetadataStore, stores: TenantStores, index: VectorIndex, ids: IdGenerator
+        self,
+        metadata: MetadataStore,
+        stores: TenantStores,
+        index: VectorIndex,
+        keywords: KeywordIndexes,
+        ids: IdGenerator,
     ) -> None:
         self._metadata = metadata
         self._stores = stores
         self._index = index
+        self._keywords = keywords
         self._ids = ids
         self._known: dict[TenantId, StoreId] = {}
         self._disowned: set[TenantId] = set()
@@ -106,14 +113,21 @@ class StoreAccess:
                 del self._announced[tenant_id]
 
     def finish_purges(self) -> None:
-        """Remove the stores of purged tenants, including those left by a crash."""
+        """Remove the stores and indexes of purged tenants, including those left by a crash.
+
+        Raises Unavailable if one cannot be removed.
+        """
         purges = read_metadata(self._metadata, lambda tx: tx.outbox.purges())
+        done: list[OutboxEntry] = []
         for entry in purges:
             self._stores.remove(entry.tenant_id)
-            self._index.forget(entry.tenant_id)
             self._known.pop(entry.tenant_id, None)
-        if purges:
-            retried(lambda: self._forget_purges(purges), "metadata")
+            if self._forget_indexes(entry.tenant_id):
+                done.append(entry)
+        if done:
+            retried(lambda: self._forget_purges(done), "metadata")
+        if len(done) < len(purges):
+            raise Unavailable("the search indexes of purged tenants cannot be removed now")
 
     def displacements(self) -> list[str]:
         """Return the open stores whose files were removed, moved, replaced or altered, in words."""
@@ -139,12 +153,21 @@ class StoreAccess:
                 _log.error("the store of tenant %s is not used any more: %s", tenant_id, problem)
 
     def forget_absent(self) -> None:
-        """Evict the indexes of tenants that another process deleted or purged."""
-        for tenant_id in self._index.tenants():
+        """Remove the indexes of tenants and collections that another process deleted or purged."""
+        for tenant_id in {*self._index.tenants(), *self._keywords.tenants()}:
+            collections = self._keywords.collections(tenant_id)
             with self._metadata.read() as tx:
                 found = tx.tenants.find(tenant_id)
+                absent = [each for each in collections if _is_absent(tx, tenant_id, each)]
             if found is None:
-                self._index.forget(tenant_id)
+                self._forget_indexes(tenant_id)
+            elif absent:
+                self._forget_indexes(tenant_id, absent)
+
+    def _forget_indexes(self, tenant_id: TenantId, collections: Sequence[CollectionId] | None = None) -> bool:
+        """Remove the indexes of a tenant or of some collections; return whether no file of them is left."""
+        self._index.forget(tenant_id, collections)
+        return self._keywords.forget(tenant_id, collections)
 
     def remove_unused(self, tenant_id: TenantId) -> bool:
         """Remove an unregistered store left by a crash; return whether no stray store remains."""
@@ -232,11 +255,12 @@ class StoreAccess:
             _compare(tenant, collections, store)
         # Deleted entities must not use the tenant's memory quota.
         gone = [c.collection_id for database, c in changed if database.deleted_at or c.deleted_at]
+        removed = True
         if tenant.deleted_at:
-            self._index.forget(tenant_id)
+            removed = self._forget_indexes(tenant_id)
         elif gone or purged:
-            self._index.forget(tenant_id, [*gone, *purged])
-        if purged and not store.erase():
+            removed = self._forget_indexes(tenant_id, [*gone, *purged])
+        if purged and not (store.erase() and removed):
             return  # still being read: the next use or maintenance retries
         with self._metadata.transaction() as tx:
             tx.outbox.remove(tenant_id, pending[-1].sequence)
@@ -267,6 +291,14 @@ def is_behind(tenant: Tenant, collections: int, state: ControlState, known: int)
             and told != (tenant.status, limit_of(tenant.storage_quota_bytes))
         )
     )
+
+
+def _is_absent(tx: MetadataTransaction, tenant_id: TenantId, collection_id: CollectionId) -> bool:
+    """Return whether a collection is deleted or purged; False if its row is damaged."""
+    with suppress(Damaged):
+        found = tx.collections.find_with_database(tenant_id, collection_id)
+        return found is None or any(each.deleted_at for each in found)
+    return False
 
 
 def _changed(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
 from akidb.client.questions import texts_or_vectors
@@ -24,6 +24,7 @@ from akidb.domain.documents import (
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,
+    SearchMode,
     UpsertMode,
     UpsertResult,
 )
@@ -262,6 +263,10 @@ class CollectionHandle(Bound):
         score_threshold: float | None = None,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
+        mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
+        vector: "Sequence[float] | NDArray[np.float32] | None" = None,
+        weights: Mapping[str, float] | None = None,
+        highlights: bool = False,
     ) -> Matches:
         """Return the `top_k` documents that score highest against a text or a vector, best first.
 
@@ -270,17 +275,27 @@ class CollectionHandle(Bound):
 
         With `id` instead, return the documents whose vectors are most like the one of that document,
         without itself. Raises NotFound if it does not exist.
+
+        With `mode="keyword"` the documents are found by the words of the text; the score is BM25. With
+        `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
+        `vector` of the text can be given. `highlights` adds the part of each text with these words.
         """
+        text = query if isinstance(query, str) else None
+        if text is None and vector is not None:
+            raise InvalidArgument("query", "must be a text if vector is given")
         result = self._perform(
             docs.SearchDocuments(
                 **self._where,
-                text=query if isinstance(query, str) else None,
-                vector=None if isinstance(query, str) else query,
+                text=text,
+                vector=vector if isinstance(query, str) else query,
                 id=id,
+                mode=check_word(SearchMode, mode, "mode"),
                 top_k=top_k,
                 filter=filter,
                 score_threshold=score_threshold,
                 ef_search=ef_search,
+                weights=weights,
+                highlights=highlights,
                 include=parts(include),
             )
         )
