@@ -18,7 +18,7 @@ from segment_samples import (
 
 from akidb.domain.entities import Metric
 from akidb.domain.ids import CollectionId, StoreId
-from akidb.search.scoring import Floats, prepare_query, prepare_rows
+from akidb.search.scoring import Floats, exact_scores, prepare_query, prepare_rows
 from akidb.search.segments.build import JobSource
 from akidb.search.segments.files import SegmentDamaged
 from akidb.search.segments.graph import COMPRESSED, NONE, PLAIN, Allowed
@@ -108,14 +108,34 @@ def test_search_finds_only_allowed_positions(tmp_path: Path) -> None:
     assert len(positions) == 20
     assert mask[positions].all()
     assert np.all(np.diff(scores) <= 0)
-    assert segment.graph is not None
-    scanned, _ = segment.graph.scan(segment.graph.prepare(query), 20, allowed)
-    assert mask[scanned].all()
-    assert len(set(scanned.tolist()) & set(positions.tolist())) >= 19
     few, _ = segment.search(query, 20, 200, Allowed(np.arange(COUNT) < 3))
     assert set(few.tolist()) <= {0, 1, 2}
     none, _ = segment.search(query, 20, 200, Allowed(np.zeros(COUNT, dtype=np.bool_)))
     assert len(none) == 0
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("huge", [False, True])
+def test_gathered_vectors_are_all_scanned(tmp_path: Path, metric: Metric, huge: bool) -> None:
+    vectors = sample_vectors(COUNT)
+    vectors[7] *= np.float32(1e6 if huge else 1)
+    segment = Segment(made_segment(tmp_path, vectors, expected(metric)), expected(metric))
+    positions = np.flatnonzero(np.random.default_rng(3).random(COUNT) < 0.1)
+    if segment.graph is None:
+        assert huge
+        return
+    gathered = segment.graph.gather(positions)
+    rows = segment.vectors.read(positions)
+    for vector in sample_vectors(20, seed=2):
+        query = prepare_query(vector, metric)
+        found, scores = gathered.search(segment.graph.prepare(query), candidates_for(10))
+        assert np.all(np.diff(scores) <= 0)
+        best_rows = np.argsort(-np.array(exact_scores(rows, query)))[:10]
+        assert len(set(positions[best_rows].tolist()) & set(found.tolist())) >= 9
+    empty = segment.graph.gather(positions[:0])
+    assert len(empty.search(segment.graph.prepare(query), 5)[0]) == 0
+    few, _ = segment.graph.gather(positions[:3]).search(segment.graph.prepare(query), 5)
+    assert sorted(few.tolist()) == positions[:3].tolist()
 
 
 def test_searches_run_in_several_threads(tmp_path: Path) -> None:
