@@ -100,6 +100,21 @@ def test_database_lifecycle(http: httpx.Client, tenant: str) -> None:
     problem(http.post(f"{path}/restore"), 404, "not_found", entity="database")
 
 
+def test_collection_takes_its_dimension_from_the_first_vector(http: httpx.Client, database: str) -> None:
+    path = http.post(f"{database}/collections", json={"name": "bare"}).headers["location"]
+    made = http.get(path)
+    assert made.json()["dimension"] is None
+    found = http.post(f"{path}/search", json={"vector": [1, 2]}).json()
+    assert (found["matches"], found["statistics"]["scanned"]) == ([], 0)
+    mixed = [{"id": "a", "vector": [1, 2]}, {"id": "b", "vector": [1, 2, 3]}]
+    field = "documents[1].vector"
+    problem(http.post(f"{path}/documents", json={"documents": mixed}), 400, "invalid_argument", field=field)
+    assert http.post(f"{path}/documents", json={"documents": mixed[:1]}).status_code == 200
+    after = http.get(path)
+    assert (after.json()["dimension"], after.json()["version"]) == (2, 2)
+    assert after.headers["etag"] != made.headers["etag"]
+
+
 def test_collection_lifecycle(http: httpx.Client, database: str) -> None:
     body = {"name": "notes", "dimension": 32, "metric": "l2", "max_document_count": 10}
     made = http.post(f"{database}/collections", json=body)

@@ -1,5 +1,7 @@
 """`akidb database` and `akidb collection`."""
 
+from pathlib import Path
+
 import pytest
 
 from .conftest import Run
@@ -80,6 +82,19 @@ def test_databases_and_collections_are_counted(akidb: Run, points: str) -> None:
     assert akidb("collection", "count", "aki-labs/none").status == 3
 
 
+def test_collection_takes_dimension_from_first_vector(akidb: Run, aki: str, tmp_path: Path) -> None:
+    assert akidb("database", "create", aki, "kb").status == 0
+    made = akidb("collection", "create", f"{aki}/kb", "n", "--json").json
+    assert (made["dimension"], made["embedding_model"]) == (None, None)
+    shown = akidb("collection", "get", f"{aki}/kb/n").out
+    assert [line.split() for line in shown.splitlines() if "dimension" in line] == [["dimension", "-"]]
+    assert akidb("collection", "list", f"{aki}/kb").out.splitlines()[1].split()[2] == "-"
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text('{"id": "a", "vector": [1, 2, 3]}\n')
+    assert akidb("document", "import", f"{aki}/kb/n", str(documents)).status == 0
+    assert akidb("collection", "get", f"{aki}/kb/n", "--json").json["dimension"] == 3
+
+
 def test_collection_takes_dimension_from_model(akidb: Run, aki: str) -> None:
     assert akidb("database", "create", aki, "kb").status == 0
     made = akidb("collection", "create", f"{aki}/kb", "n", "--embedding-model", "hash", "--json").json
@@ -90,7 +105,6 @@ def test_collection_takes_dimension_from_model(akidb: Run, aki: str) -> None:
 @pytest.mark.parametrize(
     ("options", "status"),
     [
-        ([], 2),
         (["--dimension", "0"], 2),
         (["--dimension", "32", "--metric", "hamming"], 2),
         (["--embedding-model", "nope"], 3),

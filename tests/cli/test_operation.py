@@ -142,7 +142,7 @@ def losses(*, users: int) -> list[str]:
 
 
 def test_each_downgraded_version_lists_its_losses() -> None:
-    losing_nothing = {"0006"}
+    losing_nothing = {"0006", "0009"}
     later = {f"{number:04}" for number in range(2, int(HEAD) + 1)}
     assert {version for version, _, _ in _LOSSES} == later - losing_nothing
 

@@ -74,9 +74,7 @@ def test_vectors_may_have_any_form(points: akidb.CollectionHandle, vectors: Any)
 def test_ids_are_generated_and_texts_are_embedded(notes: akidb.CollectionHandle) -> None:
     made = notes.upsert(texts=iter(["red apples", "blue whales"])).ids
     assert [match.id for match in notes.search("blue whales", top_k=1)] == [made[1]]
-    mixed = notes.upsert(
-        ids=["a", None], texts=["green frogs", None], vectors=[None, [1.0] * notes.dimension]
-    )
+    mixed = notes.upsert(ids=["a", None], texts=["green frogs", None], vectors=[None, [1.0] * 64])
     assert mixed.ids[0] == "a"
     assert notes.get("a").text == "green frogs"
     assert notes.count() == 4

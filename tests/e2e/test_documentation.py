@@ -55,7 +55,7 @@ LOG_LINE = (
 SHOWN = {
     (
         "docs/upgrading.md",
-        "error: unavailable: akidb has schema 0009, but this AkiDB supports up to 0008; use a newer AkiDB",
+        "error: unavailable: akidb has schema 0010, but this AkiDB supports up to 0009; use a newer AkiDB",
     ): "the error of a future version",
     ("docs/benchmarks.md", "x86_64, 2 cores, Linux, Python 3.11.7, SQLite 3.53.4"): "results",
     ("docs/cli.md", "akidb [--url URL | --data DIR] [--wait SECONDS] [--json] COMMAND"): "the form of a call",

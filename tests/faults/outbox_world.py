@@ -17,6 +17,7 @@ from akidb.observe import context
 from akidb.operations.collections import (
     CreateCollection,
     DeleteCollection,
+    GetCollection,
     ListCollections,
     PurgeCollection,
     RestoreCollection,
@@ -44,6 +45,7 @@ from akidb.operations.tenants import (
 
 SLUGS = ("work", "fresh", "doomed")
 MIGRATING = UpdateDatabase(tenant="work", database="d", state=DatabaseState.MIGRATING)
+BARE = at("fresh", "bare")
 PLACES = [
     at(slug, collection, database)
     for slug in SLUGS
@@ -64,6 +66,7 @@ def build(directory: Path) -> None:
             operations.perform(DeleteDatabase(tenant=slug, database="old"))
         operations.perform(DeleteTenant(tenant="doomed"))
         add_tenant(operations, "fresh", "c")
+        operations.perform(CreateCollection(tenant="fresh", database="d", name="bare"))
 
 
 ACTIONS: dict[str, Callable[[LocalOperations], Any]] = {
@@ -92,6 +95,9 @@ ACTIONS: dict[str, Callable[[LocalOperations], Any]] = {
     "write the first document": lambda o: o.perform(
         UpsertDocuments(**at("fresh")._asdict(), documents=documents(3))
     ),
+    "write the first document of no known dimension": lambda o: o.perform(
+        UpsertDocuments(**BARE._asdict(), documents=documents(3))
+    ),
     "write documents": lambda o: o.perform(UpsertDocuments(**at("work")._asdict(), documents=documents(5))),
     "delete documents": lambda o: o.perform(DeleteDocuments(**at("work")._asdict(), ids=["x0", "x2"])),
 }
@@ -108,7 +114,12 @@ def view(operations: LocalOperations) -> dict[str, Any]:
         seen[slug] = outcome(_tenant, operations, slug)
     for path in PLACES:
         seen["/".join(map(str, path))] = (outcome(_scan, operations, path), outcome(_probe, operations, path))
+    seen["bare"] = outcome(_dimension, operations, BARE), outcome(_scan, operations, BARE)
     return seen
+
+
+def _dimension(operations: LocalOperations, path: CollectionPath) -> int | None:
+    return operations.perform(GetCollection(**path._asdict())).dimension
 
 
 def _scan(operations: LocalOperations, path: CollectionPath) -> list[str]:

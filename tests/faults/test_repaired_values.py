@@ -14,7 +14,7 @@ from akidb.domain.documents import Include
 from akidb.domain.errors import Damaged, Unavailable
 from akidb.operations.archives import ExportTenant
 from akidb.operations.changes import GetCollectionChanges
-from akidb.operations.collections import GetCollection
+from akidb.operations.collections import CreateCollection, GetCollection
 from akidb.operations.documents import (
     CountDocuments,
     DeleteDocuments,
@@ -204,3 +204,48 @@ def test_version_ahead_of_metadata_is_written_anew(directory: Path) -> None:
     execute(store_of(directory), "UPDATE control SET tenant_version = 2147483648")
     assert repair(directory) == ["rebuild"]
     is_whole(directory)
+
+
+def test_store_ahead_of_metadata_needs_no_repair(directory: Path) -> None:
+    """As after a crash, when the metadata have not learned the dimension of the first vector."""
+    store_of(directory)
+    execute(directory / METADATA_NAME, "UPDATE collections SET dimension = NULL")
+    assert kinds(directory) == []
+    with opened(directory) as operations:
+        assert unsound(operations) == []
+        assert operations.perform(GetCollection(**C)).dimension == 16
+        assert operations.perform(GetCollection(**at("hurt", "e")._asdict())).dimension == 16
+    is_whole(directory)
+
+
+def test_store_that_lost_a_dimension_gets_it_from_its_vectors(directory: Path) -> None:
+    execute(store_of(directory), "UPDATE collections SET dimension = NULL")
+    with opened(directory) as operations:
+        assert "vectors have the wrong dimension" in str(unsound(operations))
+    assert repair(directory) == ["rebuild"]
+    assert kinds(directory) == []
+    is_whole(directory)
+
+
+def test_dimension_that_both_lost_is_that_of_the_vectors(directory: Path) -> None:
+    execute(store_of(directory), "UPDATE collections SET dimension = NULL")
+    execute(directory / METADATA_NAME, "UPDATE collections SET dimension = NULL")
+    assert repair(directory) == ["rebuild"]
+    assert kinds(directory) == []
+    with opened(directory) as operations:
+        assert operations.perform(GetCollection(**C)).dimension == 16
+        assert operations.perform(GetCollection(**at("hurt", "e")._asdict())).dimension is None
+    is_whole(directory)
+
+
+def test_damaged_dimension_of_an_empty_collection_without_one_is_removed(directory: Path) -> None:
+    with opened(directory) as operations:
+        operations.perform(CreateCollection(tenant="hurt", database="d", name="bare"))
+    metadata, store = directory / METADATA_NAME, store_of(directory)
+    for database, row in ((store, "collection_key = 3"), (metadata, "name = 'bare'")):
+        execute(database, f"UPDATE collections SET dimension = 4611686018427387904 WHERE {row}")
+        assert repair(directory) in (["rebuild"], ["recall"])
+        assert kinds(directory) == []
+        with opened(directory) as operations:
+            assert unsound(operations) == []
+            assert operations.perform(GetCollection(**at("hurt", "bare")._asdict())).dimension is None

@@ -57,7 +57,6 @@ WRONG: list[tuple[str, Row, str]] = [
     ("database.create", {**TENANT, "name": "new", "state": "migrating"}, "state"),
     ("database.update", {**DATABASE, "state": "deleting"}, "state"),
     ("database.update", {**DATABASE, "schema_version": 0}, "schema_version"),
-    ("collection.create", {**DATABASE, "name": "new"}, "dimension"),
     ("collection.create", {**DATABASE, "name": "new", "dimension": 0}, "dimension"),
     ("collection.create", {**DATABASE, "name": "new", "dimension": 16, "metric": "hamming"}, "metric"),
     ("collection.create", {**DATABASE, "name": "new", "dimension": 16, "hnsw_m": 1}, "hnsw_m"),

@@ -26,6 +26,7 @@ from akidb.metadata.store import METADATA_SCHEMA, PostgresMetadataStore
 from akidb.operations.collections import (
     CreateCollection,
     DeleteCollection,
+    GetCollection,
     PurgeCollection,
     RestoreCollection,
 )
@@ -70,11 +71,12 @@ def next_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_small_dimensions_are_allowed_after_the_upgrade_and_keep_from_going_back(
+def test_new_dimensions_are_allowed_after_the_upgrade_and_keep_from_going_back(
     directory: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     place = directory if kind == "sqlite" else request.getfixturevalue("postgres_url")
     where: dict[str, Any] = {"tenant": "aki-labs", "database": "kb", "collection": "tiny"}
+    bare: dict[str, Any] = {**where, "collection": "bare"}
     with closing(open_local(place, SETTINGS)) as operations:
         if kind == "postgresql":
             migrate(place, SETTINGS, to="0001")
@@ -87,12 +89,23 @@ def test_small_dimensions_are_allowed_after_the_upgrade_and_keep_from_going_back
         operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="tiny", dimension=2))
         operations.perform(UpsertDocuments(**where, documents=[{"id": "a", "vector": [1, 2]}]))
         operations.perform(DeleteCollection(**where))
+        operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="bare"))
+        operations.perform(DeleteCollection(**bare))
+    for dry_run in (True, False):
+        with pytest.raises(InvalidArgument, match="without a dimension: there are 1, deleted ones included"):
+            migrate(place, SETTINGS, to="0008", dry_run=dry_run)
+    with closing(open_local(place, SETTINGS)) as operations:
+        operations.perform(RestoreCollection(**bare))
+        operations.perform(UpsertDocuments(**bare, documents=[{"id": "a", "vector": [1] * 16}]))
     for dry_run in (True, False):
         with pytest.raises(InvalidArgument, match="fewer than 16 dimensions: there are 1"):
             migrate(place, SETTINGS, to="0007", dry_run=dry_run)
     with closing(open_local(place, SETTINGS)) as operations:
         operations.perform(PurgeCollection(**where))
     assert migrate(place, SETTINGS, to="0007").changed
+    with closing(open_local(place, SETTINGS)) as operations:
+        assert operations.perform(GetCollection(**bare)).dimension == 16
+        operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="other"))
 
 
 def query(path: Path, statement: str) -> list[tuple[object, ...]]:

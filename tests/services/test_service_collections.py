@@ -110,7 +110,6 @@ def test_value_that_is_neither_name_nor_id_is_rejected(world: World, path: Colle
         ({"dimension": 0}, "dimension"),
         ({"dimension": 4097}, "dimension"),
         ({"dimension": 16.0}, "dimension"),
-        ({"dimension": None}, "dimension"),
         ({"metric": "euclid"}, "metric"),
         ({"hnsw_m": 1}, "hnsw_m"),
         ({"hnsw_ef_construction": 0}, "hnsw_ef_construction"),

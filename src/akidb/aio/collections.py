@@ -27,7 +27,8 @@ class Collections(Twin[sync.Collections]):
     async def create(self, name: str, **options: Unpack[NewCollection]) -> "CollectionHandle":
         """Create a collection. The default `metric` is cosine.
 
-        Requires either a `dimension` (1-4096) or an `embedding_model`, which determines the dimension.
+        The `dimension` (1-4096) is by default that of the `embedding_model`; without either it is None until
+        the first vector is written, and then the length of that vector.
         Raises AlreadyExists if the name is taken, even by a deleted collection.
         """
         return CollectionHandle(await self._threads(self._sync.create, name, **options), self._threads)

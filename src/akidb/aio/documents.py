@@ -52,7 +52,7 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
     tenant_id = Field[TenantId]()
     database_id = Field[DatabaseId]()
     name = Field[str]()
-    dimension = Field[int]()
+    dimension = Field[int | None]()
     metric = Field[Metric]()
     embedding_model = Field[str | None]()
     hnsw_m = Field[int]()

@@ -30,6 +30,7 @@ from akidb.services.changes import ChangeService
 from akidb.services.collections import CollectionService
 from akidb.services.databases import DatabaseService
 from akidb.services.denials import Denials
+from akidb.services.dimensions import Dimensions
 from akidb.services.dispatch import Dispatcher
 from akidb.services.documents import DocumentService
 from akidb.services.embeddings import EmbeddingService
@@ -135,21 +136,24 @@ class Runtime:
         self.ids = ids
         self.scratch = ArchiveScratch(self.place.scratch, self.place.scratch_disk)
         embeddings = EmbeddingService(models, settings.default_model)
+        dimensions = Dimensions(self.metadata, self.stores, clock, signals)
         limits = AnswerLimits(settings.max_answer_bytes, settings.filter_timeout_seconds)
         self.dispatcher = Dispatcher(
             self.admission,
             self.metadata,
             transactions,
             ScopeCache(self.metadata),
+            dimensions,
             limiter,
             self.place.disk,
         )
         for service in (
             TenantService(self.metadata, transactions, self.stores, index, self.purging, ids, limits),
             DatabaseService(self.purging, ids, limits),
-            CollectionService(self.purging, models, ids, limits),
+            CollectionService(self.metadata, dimensions, self.purging, models, ids, limits),
             DocumentService(
                 stores=self.stores,
+                dimensions=dimensions,
                 embeddings=embeddings,
                 ids=ids,
                 clock=clock,

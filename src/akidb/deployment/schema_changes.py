@@ -60,8 +60,21 @@ _LOSSES = (
 )
 
 
-_ANY_DIMENSION, _LEAST_DIMENSION = "0008", 16
-"""The version from which collections may have any dimension, and the least one before."""
+_LEAST_DIMENSION = 16
+"""The least dimension of collections before version 0008."""
+_UNSTORABLE = (
+    (
+        "0008",
+        f"dimension < {_LEAST_DIMENSION}",
+        f"collections with fewer than {_LEAST_DIMENSION} dimensions",
+    ),
+    ("0009", "dimension IS NULL", "collections without a dimension"),
+)
+"""Conditions on collections that versions before these cannot store, and their names."""
+_HAS_TABLE = {
+    "sqlite": "SELECT name FROM sqlite_schema WHERE name = 'collections'",
+    "postgresql": "SELECT to_regclass('collections')",
+}
 
 
 class SchemaChange(msgspec.Struct, kw_only=True, frozen=True):
@@ -126,16 +139,19 @@ def _lost(metadata: SqlDatabase, found: str | None, target: str) -> list[Loss]:
     return losses
 
 
-def _require_storable(metadata: SqlDatabase, found: str | None, target: str) -> None:
+def _require_storable(store: SqlDatabase, found: str | None, target: str) -> None:
     """Raise InvalidArgument(`to`) if an older version cannot store what there is."""
-    if found is None or not target < _ANY_DIMENSION <= found:
-        return
-    with metadata.read() as connection:
-        query = f"SELECT count(*) FROM collections WHERE dimension < {_LEAST_DIMENSION}"  # noqa: S608
-        number = connection.exec_driver_sql(query).scalar_one()
-    if number:
-        reason = f"cannot store collections with fewer than {_LEAST_DIMENSION} dimensions: there are {number}"
-        raise InvalidArgument("to", f"version {target} {reason}, deleted ones included")
+    for since, condition, what in _UNSTORABLE:
+        if found is None or not target < since <= found:
+            continue
+        with store.read() as connection:
+            if connection.exec_driver_sql(_HAS_TABLE[connection.dialect.name]).scalar() is None:
+                return  # left by a crash
+            query = f"SELECT count(*) FROM collections WHERE {condition}"  # noqa: S608 - one of the above
+            number = connection.exec_driver_sql(query).scalar_one()
+        if number:
+            reason = f"cannot store {what}: there are {number}"
+            raise InvalidArgument("to", f"version {target} {reason}, deleted ones included")
 
 
 def _make(place: Path, settings: Settings) -> None:
@@ -176,6 +192,7 @@ def _migrate_directory(
         for path in paths:
             with _opened(path, settings) as file:
                 if tenant_schema.check_way(file, wanted):
+                    _require_storable(file, found, target)
                     changing.append(path)
         change = SchemaChange(
             found=found,
@@ -212,6 +229,7 @@ def _migrate_database(url: str, settings: Settings, target: str, *, dry_run: boo
             found = metadata_schema.check_way(metadata, target)
             _require_storable(metadata, found, target)
             changing = shared.check_way(tenants, wanted)
+            _require_storable(tenants, found, target)
             change = SchemaChange(
                 found=found,
                 to=target,

@@ -104,7 +104,7 @@ class SqlStoreImage:
         return [image for _, image in self._collections.values()]
 
     def documents(self, collection_id: CollectionId) -> Iterator[Documents]:
-        dimension = self._collections[collection_id][1].dimension
+        dimension = self._collections[collection_id][1].dimension or 0
         width = 4 * dimension
         rows: list[Any] = []
         size = 0

@@ -90,6 +90,13 @@ class SqlTenantStore:
                 raise self._gone()
             return ControlState(*found)
 
+    def dimension(self, collection_id: CollectionId) -> int | None:
+        with self._reading() as connection:
+            found = self._sql.statements.dimension.first(
+                connection, **self._sql.own, collection_id=collection_id
+            )
+            return None if found is None else found[0]
+
     def controls(self) -> Sequence[CollectionControl]:
         """Return the control rows of all collections."""
         with self._reading() as connection:
@@ -198,14 +205,18 @@ def _apply_collection(
 ) -> None:
     collections = sql.tables.collections
     own = (*sql.tables.own(collections), collections.c.collection_id == collection.collection_id)
-    state = {
+    state: dict[str, Any] = {
         "database_id": database.database_id,
         "version": collection.version,
         "state": collection.state,
         "database_state": database.state,
         "max_document_count": collection.max_document_count,
     }
-    known = connection.execute(sa.update(collections).where(*own).values(state), sql.own)
+    # The store is ahead until the metadata have learned of the first vector.
+    dimension = sa.func.coalesce(collections.c.dimension, collection.dimension)
+    known = connection.execute(
+        sa.update(collections).where(*own).values(**state, dimension=dimension), sql.own
+    )
     if known.rowcount == 0:
         connection.execute(
             sa.insert(collections).values(
@@ -255,7 +266,8 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
     deleted = sa.func.coalesce(last_deletion.correlate(collections).scalar_subquery(), 0)
     # Wrong sizes are named by themselves; a sum of them may be beyond what the database can compute.
     size = sa.case((documents.c.size_bytes.between(0, MAX_SIZE_BYTES), documents.c.size_bytes), else_=0)
-    misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * collections.c.dimension, 1), else_=0)
+    dimension = sa.func.coalesce(collections.c.dimension, 0)
+    misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * dimension, 1), else_=0)
     return (
         sa.select(
             collections.c.collection_id,

@@ -5,7 +5,7 @@ They have no checksums: their values follow from the metadata and from the docum
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 
@@ -32,7 +32,8 @@ def _is_sequence(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_SEQUENCE
 
 
-def _is_dimension(value: object) -> bool:
+def is_dimension(value: object) -> TypeGuard[int]:
+    """Return whether a collection may have this dimension; it may also have none."""
     return type(value) is int and MIN_DIMENSION <= value <= MAX_DIMENSION
 
 
@@ -58,7 +59,7 @@ _COLLECTION: dict[str, Callable[[object], bool]] = {
     "version": lambda value: _is_count(value) and value != 0,
     "state": _is_one_of(CollectionState),
     "database_state": _is_one_of(DatabaseState),
-    "dimension": _is_dimension,
+    "dimension": lambda value: value is None or is_dimension(value),
     "metric": _is_one_of(Metric),
     "max_document_count": _is_count,
     "document_count": _is_count,
@@ -75,7 +76,7 @@ KEPT_TWICE: Mapping[str, Callable[[Any], Any]] = {
 """Columns of collections that the metadata have too, with their types there."""
 _MISSHAPEN = (
     "SELECT 1 FROM documents JOIN collections USING (collection_key)"
-    " WHERE length(vector) != 4 * dimension LIMIT 1"
+    " WHERE length(vector) != 4 * coalesce(dimension, 0) LIMIT 1"
 )
 
 
@@ -128,7 +129,11 @@ def kept_twice(connection: sa.Connection, collection_id: CollectionId) -> dict[s
     with lenient(connection):
         row = driver_of(connection).execute(statement, (collection_id.raw,)).fetchone()
     found = zip(KEPT_TWICE.items(), row or (), strict=False)
-    return {name: kind(value) for (name, kind), value in found if _COLLECTION[name](value)}
+    return {
+        name: None if value is None else kind(value)
+        for (name, kind), value in found
+        if _COLLECTION[name](value)
+    }
 
 
 def collection_ids(connection: sa.Connection) -> dict[Any, CollectionId]:

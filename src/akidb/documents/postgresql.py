@@ -29,7 +29,7 @@ from akidb.sql import migrations
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.telemetry import observed
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest step in `migrations/versions`; a test compares the two."""
 SCHEMA = "akidb_documents"
 

@@ -79,6 +79,7 @@ def damage(path: Path, tenant: Tenant, collections: Pairs) -> Wrong:
             f"collection {collection_id} has {there} dimensions in the store, {said} in the metadata, and no"
             " vectors that tell which is right: purge it, or restore the metadata"
             for collection_id, (there, said) in undecided.items()
+            if said is not None
         ]
         return Wrong(found, words[:MAX_NAMED])
 
@@ -113,16 +114,18 @@ def _dimensions(driver: Any) -> dict[bytes, int]:
     }
 
 
-def _undecided(driver: Any, collections: Pairs) -> dict[CollectionId, tuple[int, int]]:
-    """Return the dimensions in store and metadata that differ, where no vectors tell which is right."""
+def _undecided(driver: Any, collections: Pairs) -> dict[CollectionId, tuple[int, int | None]]:
+    """Return the dimensions in store and metadata that differ, where no vectors tell which is right.
+
+    That of the metadata is None if they have yet to learn it.
+    """
     told = _dimensions(driver)
     there = dict(driver.execute("SELECT collection_id, dimension FROM collections").fetchall())
     found = {}
     for _, collection in collections:
         dimension = there.get(collection.collection_id.raw)
         if (
-            type(dimension) is int
-            and MIN_DIMENSION <= dimension <= MAX_DIMENSION
+            control_rows.is_dimension(dimension)
             and dimension != collection.dimension
             and collection.collection_id.raw not in told
         ):
@@ -152,12 +155,17 @@ def _differences(
     for database, collection in collections:
         key, *values = _values(database, collection)
         name = f"collection {collection.collection_id}"
-        dimension = told.get(collection.collection_id.raw, collection.dimension)
-        if dimension != collection.dimension:
-            yield f"{name} has {collection.dimension} dimensions in the metadata, its vectors {dimension}"
         there: list[object] = list(rows.get(key, (None,)))
         version = there.pop()
-        if collection.collection_id in undecided:
+        own = there[_DIMENSION_AT] if there else None
+        dimension = told.get(collection.collection_id.raw, collection.dimension)
+        if collection.dimension is None and dimension == own:  # yet to be learnt
+            dimension = None
+        if dimension != collection.dimension:
+            said = "no" if collection.dimension is None else collection.dimension
+            yield f"{name} has {said} dimensions in the metadata, its vectors {dimension}"
+        is_untold = own is None and collection.collection_id.raw not in told
+        if there and (dimension is None or is_untold or collection.collection_id in undecided):
             there[_DIMENSION_AT] = collection.dimension
         if dimension == collection.dimension and there != values:
             yield f"{name} is not as the metadata say"

@@ -138,6 +138,7 @@ _DELETIONS_COUNTED_BACK = (
 )
 
 _ANY_DIMENSION, _LARGE_DIMENSION = "dimension BETWEEN 1 AND 4096", "dimension BETWEEN 16 AND 4096"
+_DIMENSION, _OPTIONAL_DIMENSION = "dimension INTEGER NOT NULL", "dimension INTEGER"
 
 
 class Step(NamedTuple):
@@ -158,6 +159,11 @@ STEPS: tuple[Step, ...] = (
         "0008",
         replaced_in_sqlite("collections", _LARGE_DIMENSION, _ANY_DIMENSION),
         replaced_in_sqlite("collections", _ANY_DIMENSION, _LARGE_DIMENSION),
+    ),
+    Step(
+        "0009",
+        replaced_in_sqlite("collections", f"{_DIMENSION} CHECK", f"{_OPTIONAL_DIMENSION} CHECK"),
+        replaced_in_sqlite("collections", f"{_OPTIONAL_DIMENSION} CHECK", f"{_DIMENSION} CHECK"),
     ),
 )
 

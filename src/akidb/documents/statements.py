@@ -57,6 +57,17 @@ class Statements:
         self.control_to_write = Prepared(one.with_for_update(), CollectionControl)
         """Other writers of the tenant's store wait until this transaction ends."""
         self.all_controls = Prepared(all_of_tenant.order_by(collections.c.collection_key), CollectionControl)
+        self.dimension = Prepared(
+            sa.select(collections.c.dimension).where(
+                *tables.own(collections), collections.c.collection_id == sa.bindparam("collection_id")
+            )
+        )
+        key = sa.bindparam("key", type_=sa.BigInteger())
+        self.settle_dimension = Prepared(
+            sa.update(collections)
+            .where(*tables.own(collections), collections.c.collection_key == key)
+            .values(dimension=sa.bindparam("dimension"))
+        )
         self.state = Prepared(
             sa.select(*(control.c[name] for name in ControlState._fields)).where(*tables.own(control))
         )

@@ -59,7 +59,7 @@ class Tables:
             sa.Column("version", sa.BigInteger, nullable=False),
             sa.Column("state", Enumerated(CollectionState), nullable=False),
             sa.Column("database_state", Enumerated(DatabaseState), nullable=False),
-            sa.Column("dimension", sa.Integer, nullable=False),
+            sa.Column("dimension", sa.Integer),
             sa.Column("metric", Enumerated(Metric), nullable=False),
             sa.Column("max_document_count", sa.BigInteger, nullable=False),
             sa.Column("document_count", sa.BigInteger, nullable=False, server_default="0"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,11 +16,17 @@ from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded, documents_exist
 from akidb.ports.documents import CollectionControl, DocumentBatch, DocumentChanges, Selection
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class SqlDocumentWriter(SqlDocumentReader):
-    """`akidb.ports.documents.DocumentWriter`. `control` is the row before the transaction."""
+    """`akidb.ports.documents.DocumentWriter`.
+
+    `control` is the row before the transaction, but for a dimension that it settles.
+    """
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class SqlDocumentWriter(SqlDocumentReader):
             writes=len(batch.ids),
         )
         self._require_room(self._connection, size)
+        self._settle_dimension(batch.vectors)
         self._rows_written.upsert(batch, first)
 
     def insert(self, batch: DocumentBatch, *, skip: bool) -> list[int]:
@@ -62,6 +69,7 @@ class SqlDocumentWriter(SqlDocumentReader):
             new = _some(batch, places) if known else batch
             first = self._account(documents=len(places), size=sum(new.sizes), writes=len(places))
             self._require_room(self._connection, sum(new.sizes))
+            self._settle_dimension(new.vectors)
             self._rows_written.upsert(new, first)
         return places
 
@@ -80,6 +88,8 @@ class SqlDocumentWriter(SqlDocumentReader):
             return []
         sequence = self._account(documents=0, size=growth, writes=len(places))
         self._require_room(self._connection, sum(sizes.values()))
+        if self.control.dimension is None and any(place in changes.vector_of for place in places):
+            self._settle_dimension(changes.vectors)
         for at in range(0, len(places), WIDE_ROWS):
             some = places[at : at + WIDE_ROWS]
             self._rows_written.upsert(self._changed(changes, some, sizes), sequence + at)
@@ -94,7 +104,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         stored = {row[2]: row for row in rows}
         texts: list[str | None] = []
         metadata: list[str] = []
-        vectors = np.empty((len(places), self.control.dimension), dtype="<f4")
+        vectors = np.empty((len(places), self.control.dimension or 0), dtype="<f4")
         for at, (place, id) in enumerate(zip(places, ids, strict=True)):
             row = stored[id]
             if not is_sound(row):
@@ -151,6 +161,14 @@ class SqlDocumentWriter(SqlDocumentReader):
         ]
         self._rows_written.replace_metadata(rows)
         return len(new)
+
+    def _settle_dimension(self, vectors: "NDArray[np.float32]") -> None:
+        """Give the collection the dimension of its first vectors."""
+        if self.control.dimension is None and len(vectors):
+            dimension = vectors.shape[1]
+            parameters = {**self._own, "key": self.control.collection_key, "dimension": dimension}
+            self._statements.settle_dimension.run(self._connection, parameters)
+            self.control = msgspec.structs.replace(self.control, dimension=dimension)
 
     def _account(self, *, documents: int, size: int, writes: int) -> int:
         """Charge a write to the quotas and allocate its sequences; return the first one."""

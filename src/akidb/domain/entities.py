@@ -96,7 +96,8 @@ class Collection(Entity, frozen=True, kw_only=True):
     tenant_id: TenantId
     database_id: DatabaseId
     name: str
-    dimension: int
+    dimension: int | None
+    """None before the first vector, unless a dimension or a model was given."""
     metric: Metric = Metric.COSINE
     embedding_model: str | None = None
     embedding_fingerprint: str | None = None

@@ -17,6 +17,7 @@ from akidb.metadata.tables import collections, databases, tenants
 from akidb.metadata.tenants import SqlTenantCatalog
 from akidb.ports.rows import Damages
 from akidb.sql.prepared import Prepared, Readable
+from akidb.sql.types import Instant
 
 _OF_TENANT = collections.c.tenant_id == sa.bindparam("tenant_id")
 _SELECT = sa.select(*rows.columns(Collection)).where(
@@ -226,6 +227,20 @@ class SqlCollectionRepository:
 
     def update(self, collection: Collection) -> None:
         rows.update(self._connection, collection)
+
+    def settle_dimension(
+        self, tenant_id: TenantId, collection_id: CollectionId, dimension: int, now: datetime
+    ) -> None:
+        c = collections.c
+        self._connection.execute(
+            sa.update(collections)
+            .where(c.tenant_id == tenant_id, c.collection_id == collection_id, c.dimension.is_(None))
+            .values(
+                dimension=dimension,
+                version=c.version + 1,
+                updated_at=sa.case((c.updated_at > now, c.updated_at), else_=sa.literal(now, Instant())),
+            )
+        )
 
     def delete(self, collection: Collection, now: datetime) -> None:
         rows.delete(self._connection, collection, now)

@@ -14,7 +14,7 @@ from akidb.sql.database import SqlDatabase
 from akidb.sql.schema_backups import SchemaBackups
 from akidb.sql.sqlite import SqliteFile
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest step in `migrations/versions`; a test compares the two."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

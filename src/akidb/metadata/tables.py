@@ -63,7 +63,7 @@ collections = sa.Table(
     sa.Column("tenant_id", Id(TenantId), nullable=False),
     sa.Column("database_id", Id(DatabaseId), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("dimension", sa.Integer, nullable=False, info=bounded(*bounds_of(Dimension))),
+    sa.Column("dimension", sa.Integer, info=bounded(*bounds_of(Dimension))),
     sa.Column("metric", Enumerated(Metric), nullable=False),
     sa.Column("embedding_model", sa.Text),
     sa.Column("embedding_fingerprint", sa.Text),

@@ -30,7 +30,8 @@ ONE = ALL + "/{collection}"
 class CreateCollection(InDatabase[Collection], kw_only=True, frozen=True):
     """Create a collection.
 
-    Requires a `dimension`, or an `embedding_model`, whose dimension is then used.
+    The `dimension` is by default that of the `embedding_model`; without either it is null until the first
+    vector is written, and then the length of that vector.
     """
 
     name: Name
@@ -70,7 +71,7 @@ class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
 class UpdateCollection(InCollection[Collection], kw_only=True, frozen=True):
     """Update fields of a collection; `metadata` is replaced as a whole.
 
-    Dimension, metric and model cannot be changed.
+    Metric and model cannot be changed, nor a dimension.
     """
 
     name: Name | UnsetType = UNSET

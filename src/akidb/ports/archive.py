@@ -56,7 +56,8 @@ class CollectionImage(
     version: int
     state: CollectionState
     database_state: DatabaseState
-    dimension: int
+    dimension: int | None
+    """None before the first vector: then there are no documents."""
     metric: Metric
     max_document_count: int
     document_count: int

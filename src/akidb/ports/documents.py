@@ -48,7 +48,8 @@ class CollectionControl(msgspec.Struct, frozen=True, kw_only=True):
     collection_key: int
     """The collection's number within its store."""
     collection_id: CollectionId
-    dimension: int
+    dimension: int | None
+    """None before the first vector."""
     metric: Metric
     sequence: int
     """The sequence of the last write to the collection; 0 before the first."""
@@ -200,7 +201,10 @@ class DocumentReader(Protocol):
 
 
 class DocumentWriter(DocumentReader, Protocol):
-    """A write transaction on one collection."""
+    """A write transaction on one collection.
+
+    The first vector written settles the dimension, which `control` then has.
+    """
 
     def upsert(self, batch: DocumentBatch) -> None:
         """Write all documents. Raises QuotaExceeded for storage or the number of documents."""
@@ -251,6 +255,9 @@ class TenantStore(Protocol):
     def control_state(self) -> ControlState:
         """Return the tenant's state as last applied to the store."""
 
+    def dimension(self, collection_id: CollectionId) -> int | None:
+        """Return the dimension of a collection; None if it has none yet, or was not applied to the store."""
+
     def controls(self) -> Sequence[CollectionControl]:
         """Return the state of each collection as last applied to the store."""
 
@@ -260,7 +267,7 @@ class TenantStore(Protocol):
         collections: Sequence[tuple[Database, Collection]],
         purged: Sequence[CollectionId] = (),
     ) -> None:
-        """Apply the state and limits of the tenant and of these collections.
+        """Apply the state and limits of the tenant and of these collections; a known dimension is kept.
 
         Removes the documents of purged collections. Returns when the changes are durable.
         """

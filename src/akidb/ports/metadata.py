@@ -207,6 +207,11 @@ class CollectionRepository(Protocol):
     def update(self, collection: Collection) -> None:
         """Store the next version."""
 
+    def settle_dimension(
+        self, tenant_id: TenantId, collection_id: CollectionId, dimension: int, now: datetime
+    ) -> None:
+        """Store the next version of a collection, with its dimension, if it has none and is not purged."""
+
     def delete(self, collection: Collection, now: datetime) -> None:
         """Mark as deleted, and store the previous state."""
 

@@ -33,7 +33,7 @@ class _TenantMemory:
 
     def take(self, control: CollectionControl, quota_bytes: int) -> _Loaded | None:
         """Return the collection's entry, evicting others if needed; None if it alone exceeds the quota."""
-        needed = control.document_count * row_bytes(control.dimension)
+        needed = control.document_count * row_bytes(control.dimension or 0)
         with self.lock:
             if needed > quota_bytes:
                 self._evict(control.collection_id)
@@ -90,6 +90,8 @@ class ExactIndex:
     ) -> Hits:
         """Scan the collection's vectors, from memory if they fit there."""
         control = documents.control
+        if control.dimension is None:  # no vector was ever written
+            return Hits([], SearchStatistics(plan="exact", scanned=0, allowed=0))
         prepared = prepare_query(query.vector, control.metric)
         memory = self._memory(tenant_id, store_id)
         loaded = memory.take(control, memory_quota_bytes)

@@ -41,7 +41,7 @@ class Matrix:
         self.metric = control.metric
         self.sequence = 0
         self.count = 0
-        self._rows: Floats = np.empty((0, control.dimension), dtype=np.float32)
+        self._rows: Floats = np.empty((0, control.dimension or 0), dtype=np.float32)
         self._squares: Floats = np.empty(0, dtype=np.float32)
         self._keys: list[int] = []
         self._sequences: list[int] = []

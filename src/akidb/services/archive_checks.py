@@ -165,12 +165,16 @@ def check_rows(part: Rows) -> None:
         _check_state(row, path)
         if isinstance(row, UserRecord) and row.email_key != email_key(row.email):
             raise InvalidArgument(f"{path}.email_key", "does not match the email")
-        if isinstance(row, CollectionRecord) and (row.embedding_model is None) != (
-            row.embedding_fingerprint is None
-        ):
-            raise InvalidArgument(
-                f"{path}.embedding_fingerprint", "must be there if, and only if, a model is"
-            )
+        if isinstance(row, CollectionRecord):
+            _check_model(row, path)
+
+
+def _check_model(row: CollectionRecord, path: str) -> None:
+    """Check that a collection has what follows from its embedding model."""
+    if (row.embedding_model is None) != (row.embedding_fingerprint is None):
+        raise InvalidArgument(f"{path}.embedding_fingerprint", "must be there if, and only if, a model is")
+    if row.dimension is None and row.embedding_model is not None:
+        raise InvalidArgument(f"{path}.dimension", "is needed with an embedding model")
 
 
 def _check_state(row: object, path: str) -> None:

@@ -76,12 +76,15 @@ class StoreCheck:
             check_integer(getattr(image, name), self._path(name))
         for name in ("sequence", "tombstone_floor"):
             check_integer(getattr(image, name), self._path(name), 0, MAX_SEQUENCE)
-        check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
+        if image.dimension is not None:
+            check_integer(image.dimension, self._path("dimension"), MIN_DIMENSION, MAX_DIMENSION)
         check_integer(image.tombstone_floor, self._path("tombstone_floor"), 0, image.sequence)
 
     def _take_documents(self, part: Documents) -> None:
         image = self._image
         assert image is not None
+        if image.dimension is None:
+            raise fault("are not allowed before the collection has a dimension", self._rest("vectors"))
         if part.vectors.shape[1] != image.dimension:
             raise fault(f"must have {image.dimension} dimensions", self._rest("vectors"))
         self._last = self._ascending(part.sequences, self._last)
@@ -184,7 +187,9 @@ def check_agreement(image: CollectionImage, collection: Any) -> None:
     if collection is None:
         raise fault("is in the store but not in the metadata", path)
     for name in ("database_id", "dimension", "metric"):
-        if getattr(image, name) != getattr(collection, name):
+        there, known = getattr(image, name), getattr(collection, name)
+        # Either may be behind with a dimension: they are read one after the other.
+        if there != known and not (name == "dimension" and None in {there, known}):
             raise fault(f"has a different {name} in the store and in the metadata", path)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from akidb.domain.batches import check_changes, check_fields
 from akidb.domain.documents import DocumentLike
-from akidb.domain.entities import Collection, Metric
+from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Metric
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.ids import DocumentId, IdGenerator
 from akidb.domain.vectors import MAX_NORM, OUT_OF_RANGE, check_numbers, fits_float, vector_fault
@@ -93,7 +93,7 @@ def check_documents(
     plain = _check_plain(documents, collection, ids)
     if plain is not None:
         return plain
-    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
+    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension or 0), np.float32), [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
     for place, document in enumerate(giving_way(documents)):
@@ -139,7 +139,7 @@ def _check_plain(
     ):
         return None
     else:
-        matrix = np.empty((0, collection.dimension), np.float32)
+        matrix = np.empty((0, collection.dimension or 0), np.float32)
     if matrix is None:
         return None
     made_at = [place for place, id in enumerate(plain.ids) if id is None]
@@ -152,7 +152,9 @@ def _plain_matrix(vectors: Sequence[Any] | NDArray[Any], collection: Collection)
     """Return valid vectors as a matrix, otherwise None."""
     dimension, metric = collection.dimension, collection.metric
     if isinstance(vectors, np.ndarray):
-        if vectors.dtype.kind not in "fiu" or vectors.shape[1] != dimension:
+        own = vectors.shape[1]
+        fits = MIN_DIMENSION <= own <= MAX_DIMENSION if dimension is None else own == dimension
+        if vectors.dtype.kind not in "fiu" or not fits:
             return None
         with np.errstate(over="ignore"):
             matrix = np.ascontiguousarray(vectors, np.float32)
@@ -165,7 +167,7 @@ def _plain_matrix(vectors: Sequence[Any] | NDArray[Any], collection: Collection)
 
 def check_document_changes(documents: Sequence[DocumentLike], collection: Collection) -> CheckedChanges:
     """Validate changes of documents of a collection. A text alone keeps the vector if there is no model."""
-    found = CheckedChanges([], [], [], np.empty((0, collection.dimension), np.float32), [], [], [])
+    found = CheckedChanges([], [], [], np.empty((0, collection.dimension or 0), np.float32), [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
     for place, document in enumerate(giving_way(documents)):
@@ -188,13 +190,18 @@ def _require_new(id: str, place: int, places: dict[str, int]) -> None:
         raise InvalidArgument(f"documents[{place}].id", f"is also the id of documents[{places[id]}]")
 
 
-def check_vectors(vectors: Sequence[object], dimension: int, metric: Metric, names: Sequence[str]) -> Matrix:
+def check_vectors(
+    vectors: Sequence[object], dimension: int | None, metric: Metric, names: Sequence[str]
+) -> Matrix:
     """Return the vectors as a matrix of shape `(n, dimension)`; `names` are their paths.
 
-    Refuses other dimensions, non-numbers, NaN, infinity, norms above 1e18, and zero vectors with cosine.
+    Without a dimension, it is that of the first vector. Refuses other dimensions, non-numbers, NaN, infinity,
+    norms above 1e18, and zero vectors with cosine.
     """
     if not len(vectors):
-        return np.empty((0, dimension), dtype=np.float32)
+        return np.empty((0, dimension or 0), dtype=np.float32)
+    if dimension is None:
+        dimension = _dimension_of(vectors[0], names[0])
     matrix = np.empty((len(vectors), dimension), dtype=np.float32)
     step = max(1, NUMBERS_AT_ONCE // dimension)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -232,7 +239,14 @@ def faulty_row(matrix: Matrix, metric: Metric) -> int | None:
     return int(np.argmax(faulty)) if faulty.any() else None
 
 
-def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:
+def require_dimension(checked: CheckedDocuments | CheckedChanges, dimension: int | None) -> None:
+    """Raise InvalidArgument if the vectors have another dimension, settled since they were checked."""
+    own = checked.given.shape[1]
+    if checked.given_at and dimension not in {None, own}:
+        raise wrong_length(f"documents[{checked.given_at[0]}].vector", dimension, own)
+
+
+def check_vector(vector: object, dimension: int | None, metric: Metric) -> Matrix:
     """Return the query vector, shape `(dimension,)`."""
     row: Matrix = check_vectors([vector], dimension, metric, ["vector"])[0]
     return row
@@ -241,5 +255,19 @@ def check_vector(vector: object, dimension: int, metric: Metric) -> Matrix:
 def _row(vector: object, dimension: int, name: str) -> Sequence[float] | NDArray[Any]:
     numbers = check_numbers(vector, name)
     if len(numbers) != dimension:
-        raise InvalidArgument(name, f"must have {dimension} dimensions, has {len(numbers)}")
+        raise wrong_length(name, dimension, len(numbers))
     return numbers
+
+
+def _dimension_of(vector: object, name: str) -> int:
+    """Return the length of the first vector of a collection."""
+    found = len(check_numbers(vector, name))
+    if not MIN_DIMENSION <= found <= MAX_DIMENSION:
+        reason = f"must have {MIN_DIMENSION} to {MAX_DIMENSION} dimensions, has {found}"
+        raise InvalidArgument(name, reason)
+    return found
+
+
+def wrong_length(name: str, dimension: int | None, found: int) -> InvalidArgument:
+    """Return the error for a vector of another dimension than that of its collection."""
+    return InvalidArgument(name, f"must have {dimension} dimensions, has {found}")

@@ -13,6 +13,7 @@ from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit, Hits, VectorIndex, VectorQuery
+from akidb.services.batches import wrong_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ class Question(NamedTuple):
     """Shape `(dimension,)`."""
     id: str | None = None
     field: str = "id"
-    """The path of the id in the request."""
+    """The path of the vector or id in the request."""
     truncated: bool = False
     """Whether its text is longer than the embedding model accepts."""
 
@@ -72,6 +73,9 @@ def choose(look: Look, question: Question, top_k: int) -> Chosen:
     """Return up to `top_k` rows. Raises NotFound for the id of an unknown document."""
     if question.id is None:
         assert question.vector is not None
+        dimension = look.snapshot.reader.control.dimension
+        if dimension is not None and len(question.vector) != dimension:  # settled since it was checked
+            raise wrong_length(question.field, dimension, len(question.vector))
         found = look.best(question.vector, top_k)
         hits = found.hits
     else:

@@ -1,19 +1,21 @@
 """Collections: create, update, delete, restore, purge."""
 
+from contextlib import suppress
 from typing import Any
 
 from akidb.domain.documents import Page
-from akidb.domain.entities import Collection, Database, Tenant
-from akidb.domain.errors import Damaged, InvalidArgument, InvalidState
+from akidb.domain.entities import Collection, Database, Scope, Tenant
+from akidb.domain.errors import AkiDBError, Damaged, InvalidArgument, InvalidState
 from akidb.domain.ids import CollectionId, IdGenerator
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access, CollectionState, move, require
 from akidb.operations import collections as ask
 from akidb.operations.declare import OPERATIONS, InCollection, InDatabase
 from akidb.ports.embedding import EmbeddingModels
-from akidb.ports.metadata import MetadataTransaction
+from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.answer_limits import AnswerLimits
-from akidb.services.dispatch import in_read, in_transaction
+from akidb.services.dimensions import Dimensions
+from akidb.services.dispatch import handles, in_read, in_transaction
 from akidb.services.purging import DAMAGED, Purging
 from akidb.services.transactions import Change, check_version
 
@@ -24,8 +26,16 @@ class CollectionService:
     """Implements `akidb.operations.collections`."""
 
     def __init__(
-        self, purging: Purging, models: EmbeddingModels, ids: IdGenerator, limits: AnswerLimits
+        self,
+        metadata: MetadataStore,
+        dimensions: Dimensions,
+        purging: Purging,
+        models: EmbeddingModels,
+        ids: IdGenerator,
+        limits: AnswerLimits,
     ) -> None:
+        self._metadata = metadata
+        self._dimensions = dimensions
         self._limits = limits
         self._purging = purging
         self._models = models
@@ -55,10 +65,15 @@ class CollectionService:
         _record(change, "create", collection)
         return collection
 
-    @in_read(ask.GetCollection)
-    def get(self, tx: MetadataTransaction, asked: ask.GetCollection) -> Collection:
-        owner, parent = _parents(tx, asked, Access.METADATA_READ)
-        return tx.collections.get(owner.tenant_id, parent.database_id, asked.collection)
+    @handles(ask.GetCollection)
+    def get(self, asked: ask.GetCollection) -> Collection:
+        with self._metadata.read() as tx:
+            owner, parent = _parents(tx, asked, Access.METADATA_READ)
+            found = tx.collections.get(owner.tenant_id, parent.database_id, asked.collection)
+        if found.dimension is None:
+            with suppress(AkiDBError):  # the store cannot be opened
+                return self._dimensions.known(Scope(owner, parent, found)).collection
+        return found
 
     @in_read(ask.ListCollections)
     def list(self, tx: MetadataTransaction, asked: ask.ListCollections) -> Page[Collection]:
@@ -118,8 +133,6 @@ class CollectionService:
     def _vectors(self, dimension: int | None, model: str | None) -> dict[str, Any]:
         """Return the dimension, and the model's name and fingerprint."""
         if model is None:
-            if dimension is None:
-                raise InvalidArgument("dimension", "is needed unless embedding_model is given")
             return {"dimension": dimension}
         info = self._models.info(model)
         if dimension not in {None, info.dimension}:

@@ -23,6 +23,7 @@ from akidb.ports.conflicts import ConnectionLost
 from akidb.ports.disk import Disk
 from akidb.ports.metadata import MetadataStore
 from akidb.services.admission import Admission
+from akidb.services.dimensions import Dimensions
 from akidb.services.rate import RateLimiter
 from akidb.services.retries import read_again
 from akidb.services.scope_cache import ScopeCache
@@ -100,6 +101,7 @@ class Dispatcher:
         metadata: MetadataStore,
         transactions: Transactions,
         scopes: ScopeCache,
+        dimensions: Dimensions,
         limiter: RateLimiter,
         disk: Disk,
     ) -> None:
@@ -107,6 +109,7 @@ class Dispatcher:
         self._metadata = metadata
         self._transactions = transactions
         self._scopes = scopes
+        self._dimensions = dimensions
         self._limiter = limiter
         self._disk = disk
         self._handlers: dict[type[Request[Any]], Handler] = {}
@@ -180,4 +183,4 @@ class Dispatcher:
         if row.needs is not None:
             require(row.needs, scope.tenant.status, scope.database.state, scope.collection.state)
         self._limiter.take(scope.tenant, row.tokens_of(request))
-        return scope
+        return scope if scope.collection.dimension is not None else self._dimensions.known(scope)

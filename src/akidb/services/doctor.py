@@ -125,7 +125,8 @@ def _check_control(metadata: MetadataStore, stores: StoreAccess, tenant_id: Tena
         found += _difference(f"the database of {name}", database.database_id, database_id)
         found += _difference(f"the state of {name}", collection.state, control.state)
         found += _difference(f"the metric of {name}", collection.metric, control.metric)
-        found += _difference(f"the dimension of {name}", collection.dimension, control.dimension)
+        if None not in {collection.dimension, control.dimension}:  # the next use makes up for it
+            found += _difference(f"the dimension of {name}", collection.dimension, control.dimension)
         found += _difference(f"the database's state of {name}", database.state, control.database_state)
         found += _difference(
             f"max_document_count of {name}", collection.max_document_count, control.max_document_count

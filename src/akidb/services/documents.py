@@ -29,7 +29,9 @@ from akidb.services.batches import (
     CheckedDocuments,
     check_document_changes,
     check_documents,
+    require_dimension,
 )
+from akidb.services.dimensions import Dimensions
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
 from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, recalled, request_key
@@ -51,6 +53,7 @@ class DocumentService:
         self,
         *,
         stores: StoreAccess,
+        dimensions: Dimensions,
         embeddings: EmbeddingService,
         ids: IdGenerator,
         clock: Clock,
@@ -58,6 +61,7 @@ class DocumentService:
         limits: AnswerLimits,
     ) -> None:
         self._stores = stores
+        self._dimensions = dimensions
         self._limits = limits
         self._embeddings = embeddings
         self._ids = ids
@@ -85,6 +89,8 @@ class DocumentService:
         write = _writing(checked, vectors, asked.mode)
 
         def effect(writer: DocumentWriter) -> UpsertResult:
+            if scope.collection.dimension is None:
+                require_dimension(checked, writer.control.dimension)
             ids = write(writer)
             cut = [id for id in ids if id in truncated] if truncated else []
             return UpsertResult(
@@ -210,7 +216,10 @@ class DocumentService:
                 if existing is None:
                     return without_store
 
+        settled: int | None = None
+
         def attempt() -> T:
+            nonlocal settled
             now = self._clock.now()
             with (
                 self._stores.made(scope.tenant.tenant_id) as store,
@@ -220,11 +229,15 @@ class DocumentService:
                 if key is not None and known is not None:
                     return recalled(kept, known, key)
                 result = effect(writer)
+                if scope.collection.dimension is None:
+                    settled = writer.control.dimension
                 if key is not None:
                     writer.answers.add(key, kept.encode(result), None, now, expiry(self._clock))
                 return result
 
         result = retried(attempt, "tenant")
+        if settled is not None:
+            self._dimensions.learn(scope.tenant.tenant_id, scope.collection.collection_id, settled)
         self._signals.notify(scope.tenant.tenant_id)
         return result
 

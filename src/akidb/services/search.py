@@ -65,7 +65,7 @@ class SearchService:
             return self._words.search(scope, asked, None)
         if asked.vector is not None:
             vector = check_vector(asked.vector, scope.collection.dimension, scope.collection.metric)
-            question = Question(vector)
+            question = Question(vector, field="vector")
         elif asked.text is not None:
             (question,) = self._embedded(scope.collection, [asked.text], "vector")
         else:
@@ -85,7 +85,7 @@ class SearchService:
         elif asked.vectors is not None:
             names = [f"vectors[{place}]" for place in range(len(asked.vectors))]
             matrix = check_vectors(asked.vectors, collection.dimension, collection.metric, names)
-            questions = [Question(row) for row in matrix]
+            questions = [Question(row, field=name) for row, name in zip(matrix, names, strict=True)]
         else:
             questions = [Question(id=id, field=f"ids[{place}]") for place, id in enumerate(asked.ids or ())]
         if asked.top_k * len(questions) > MAX_BATCH_MATCHES:

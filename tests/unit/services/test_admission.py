@@ -24,7 +24,7 @@ class Library:
 
 def opened(admission: Admission) -> Dispatcher:
     """What leads requests to a library; it has no metadata."""
-    made = Dispatcher(admission, Mock(), Mock(), Mock(), Mock(), Mock())
+    made = Dispatcher(admission, *(Mock() for _ in range(6)))
     made.add(Library())
     return made
 
