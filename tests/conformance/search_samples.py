@@ -13,9 +13,9 @@ from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId
 from akidb.ports.documents import DocumentReader
 from akidb.ports.search import Hits, VectorIndex, VectorQuery
-from akidb.search.exact import ExactIndex
+from akidb.search.index import LocalIndex
 
-INDEXES: list[Callable[[], VectorIndex]] = [ExactIndex]
+INDEXES: list[Callable[[], VectorIndex]] = [LocalIndex]
 """Every suite of search runs on each of these."""
 PLENTY = 2**30
 

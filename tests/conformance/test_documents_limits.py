@@ -13,7 +13,7 @@ from akidb.domain.filters import Filter
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.limits import AnswerTooLarge, Deadline
 from akidb.ports.search import VectorQuery
-from akidb.search.exact import ExactIndex
+from akidb.search.index import LocalIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ def test_change_that_runs_out_of_time_changes_nothing(texts: Shelf) -> None:
 
 @pytest.mark.parametrize("quota", [0, 2**30])
 def test_search_ends_with_its_time(texts: Shelf, quota: int) -> None:
-    index, tenant_id = ExactIndex(), texts.tenant.tenant_id
+    index, tenant_id = LocalIndex(), texts.tenant.tenant_id
 
     def search(deadline: Deadline | None) -> int:
         query = VectorQuery(vector_of("q"), 5, EVERY, deadline=deadline)

@@ -15,7 +15,7 @@ from akidb.domain.documents import Document
 from akidb.domain.entities import Metric
 from akidb.domain.filters import Filter
 from akidb.ports.documents import Selection
-from akidb.search.exact import ExactIndex
+from akidb.search.index import LocalIndex
 
 METRICS = pytest.mark.parametrize("metric", list(Metric))
 NO_MEMORY = 0
@@ -238,7 +238,7 @@ def test_cached_filters_are_correct_after_writes(librarian: Librarian) -> None:
     def check() -> None:
         for filter in filters:
             kept = librarian.ask(question, 100, filter, collection=collection)
-            fresh = librarian.ask(question, 100, filter, collection=collection, index=ExactIndex())
+            fresh = librarian.ask(question, 100, filter, collection=collection, index=LocalIndex())
             assert scored(kept) == scored(fresh)
             assert kept.statistics == fresh.statistics
 

@@ -6,7 +6,7 @@ from samples import Shelf, document, vector_of
 from search_samples import PLENTY, Librarian, true_scores
 
 from akidb.domain.entities import Metric
-from akidb.search.exact import ExactIndex
+from akidb.search.index import LocalIndex
 
 NO_MEMORY = 0
 ROWS = 300
@@ -15,7 +15,7 @@ METRICS = pytest.mark.parametrize("metric", list(Metric))
 
 @pytest.fixture
 def librarian(shelf: Shelf) -> Librarian:
-    return Librarian(shelf, ExactIndex())
+    return Librarian(shelf, LocalIndex())
 
 
 @pytest.mark.parametrize("quota", [PLENTY, NO_MEMORY], ids=["from memory", "from disk"])

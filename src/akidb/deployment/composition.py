@@ -19,7 +19,7 @@ from akidb.observe import telemetry
 from akidb.observe.operations import hide, show
 from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.ports.clock import Clock
-from akidb.search.exact import ExactIndex
+from akidb.search.index import LocalIndex
 from akidb.search.keywords.indexes import FtsKeywords
 from akidb.services.admission import Admission
 from akidb.services.answer_limits import AnswerLimits
@@ -107,7 +107,7 @@ class Runtime:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
-        index = ExactIndex()
+        index = LocalIndex()
         self.keywords = keywords = FtsKeywords(self.place.indexes, self.place.indexes_disk, clock.now)
         self.limiter = limiter = RateLimiter(time.monotonic, wait_seconds=settings.wait_seconds)
         models = local_models(settings)

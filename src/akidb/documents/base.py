@@ -1,7 +1,8 @@
 """One tenant's store, in its own file or in shared tables: reads, writes, control row, checks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 
 from akidb.documents import control_rows
 from akidb.documents.checksums import damaged, damaged_deletion, is_sound, is_sound_deletion
-from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader, read_control
+from akidb.documents.current import CurrentReader
+from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader, read_control, require_access
 from akidb.documents.statements import TenantSql
 from akidb.documents.writer import SqlDocumentWriter
 from akidb.domain.entities import Collection, Database, Tenant, limit_of
@@ -17,7 +19,12 @@ from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, StoreId
 from akidb.domain.lifecycle import Access
 from akidb.observe.context import said
-from akidb.ports.documents import CollectionControl, ControlState, DocumentReader, DocumentWriter
+from akidb.ports.documents import (
+    CollectionControl,
+    ControlState,
+    DocumentReader,
+    DocumentWriter,
+)
 from akidb.sql.answers import ROW_BYTES, is_sound_answer
 from akidb.sql.database import SqlDatabase
 from akidb.sql.integrity import check_integrity
@@ -25,6 +32,7 @@ from akidb.sql.telemetry import observed
 
 MAX_SIZE_BYTES = 2**40
 """More than any document takes."""
+MAX_KNOWN = 10_000
 MAX_NAMED = 100
 """Damaged documents of a store that a check names."""
 
@@ -36,20 +44,51 @@ class SqlTenantStore:
         self.store_id = store_id
         self._database = database
         self._sql = sql
+        self._known: tuple[int | None, dict[CollectionId, CollectionControl]] = (None, {})
+        """States of collections that were read at a generation of the database."""
 
     @contextmanager
     def read(
         self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
     ) -> Iterator[DocumentReader]:
         """Open a consistent snapshot of a collection."""
+        generation = self._database.generation  # first: a commit in between makes it outdated, never wrong
         with self._database.read(snapshot=True) as connection:
             try:
                 found = read_control(connection, self._sql, collection_id, operation)
+                self._keep(generation, found)
                 reader = SqlDocumentReader(connection, self._sql, found)
                 yield observed("tenant", "documents", reader, self._database.system)
             except Exception as error:
                 self._explain(connection, error, collection_id)
                 raise
+
+    def _keep(self, generation: int | None, control: CollectionControl) -> None:
+        if generation is None:  # other processes write too
+            return
+        kept_for, known = self._known
+        if kept_for != generation or len(known) >= MAX_KNOWN:
+            known = {}
+            self._known = (generation, known)
+        known[control.collection_id] = control
+
+    def latest(
+        self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
+    ) -> AbstractContextManager[DocumentReader]:
+        """Read a collection; if nothing was written since its state was read, first without a transaction."""
+        kept_for, known = self._known
+        control = known.get(collection_id)
+        if control is None or kept_for != self._database.generation:
+            return self.read(collection_id, operation)
+        require_access(control, operation)
+        return CurrentReader(control, self._once, partial(self.read, collection_id, operation))
+
+    @contextmanager
+    def _once(self, control: CollectionControl) -> Iterator[DocumentReader]:
+        """Open a reader for one statement."""
+        with self._database.read() as connection:
+            reader = SqlDocumentReader(connection, self._sql, control)
+            yield observed("tenant", "documents", reader, self._database.system)
 
     @contextmanager
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:

@@ -63,14 +63,22 @@ def read_control(
     found: CollectionControl | None = statement.first(connection, **sql.own, collection_id=collection_id)
     if found is None:
         raise NotFound("collection", collection_id)
-    if (
-        found.state == CollectionState.DELETING
-        or found.database_state == DatabaseState.DELETING
-        or found.tenant_status == TenantStatus.DECOMMISSIONED
-    ):
-        raise NotFound("collection", collection_id)
-    require(operation, found.tenant_status, found.database_state, found.state)
+    require_access(found, operation)
     return found
+
+
+def require_access(control: CollectionControl, operation: Access) -> None:
+    """Raise NotFound if the collection, its database or its tenant is deleted.
+
+    Raises InvalidState if a state on its path forbids the operation.
+    """
+    if (
+        control.state == CollectionState.DELETING
+        or control.database_state == DatabaseState.DELETING
+        or control.tenant_status == TenantStatus.DECOMMISSIONED
+    ):
+        raise NotFound("collection", control.collection_id)
+    require(operation, control.tenant_status, control.database_state, control.state)
 
 
 class SqlDocumentReader:
@@ -88,6 +96,9 @@ class SqlDocumentReader:
             {"collection_key": control_row.collection_key, **sql.columns},
             used=self._answers_used,
         )
+
+    def pin(self) -> None:
+        """Do nothing: it reads one snapshot."""
 
     def get(
         self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
@@ -143,13 +154,16 @@ class SqlDocumentReader:
     ) -> dict[int, tuple[int, Document | None]]:
         parts = Parts.of(include)
         rows = self._read(self._statements.by_key, keys, parts, most_bytes)
-        return {row[0]: (row[1], self._document_or_none(row, parts)) for row in rows}
-
-    def _document_or_none(self, row: Any, parts: Parts) -> Document | None:
-        try:
-            return self._document(row, parts) if is_sound(row) else None
-        except Damaged:
-            return None
+        found: dict[int, tuple[int, Document | None]] = {}
+        for row in rows:
+            document = None
+            if is_sound(row):
+                try:
+                    document = self._document(row, parts)
+                except Damaged:
+                    document = None
+            found[row[0]] = (row[1], document)
+        return found
 
     def _read(
         self,

@@ -145,6 +145,9 @@ class DocumentReader(Protocol):
     def answers(self) -> Answers:
         """Stored responses to requests with idempotency keys."""
 
+    def pin(self) -> None:
+        """Let all that is read from now on be of one state, and `control` that state."""
+
     def get(
         self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> list[Document]:
@@ -247,6 +250,14 @@ class TenantStore(Protocol):
         """Read a consistent snapshot of a collection.
 
         Raises NotFound if it is deleted, InvalidState if a state forbids the operation.
+        """
+
+    def latest(
+        self, collection_id: CollectionId, operation: Access = Access.DOCUMENT_READ
+    ) -> AbstractContextManager[DocumentReader]:
+        """Read a collection as `read` does, with a snapshot only once the reader is pinned or more is read.
+
+        Until then, rows that are fetched may be newer than the reader's state.
         """
 
     def transaction(self, collection_id: CollectionId) -> AbstractContextManager[DocumentWriter]:

@@ -61,6 +61,8 @@ class VectorIndex(Protocol):
     ) -> Hits:
         """Search the collection that `documents` reads, at the reader's sequence or a later one.
 
+        Pins the reader before it reads rows.
+
         Raises OperationTimeout if the filter takes too long.
         """
 

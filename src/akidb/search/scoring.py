@@ -47,9 +47,13 @@ def prepare_rows(rows: Floats, metric: Metric) -> Floats:
 
 def prepare_query(vector: Floats, metric: Metric) -> Query:
     """Prepare a query vector of shape `(dimension,)`."""
-    prepared = np.ascontiguousarray(prepare_rows(vector[None, :], metric)[0])
-    wide = prepared.astype(np.float64)
-    return Query(metric, prepared, wide, float(np.vecdot(wide, wide)))
+    wide = vector.astype(np.float64)
+    square = float(np.dot(wide, wide))
+    if metric is Metric.COSINE:
+        vector = (wide / math.sqrt(square)).astype(np.float32)
+        wide = vector.astype(np.float64)
+        square = float(np.dot(wide, wide))
+    return Query(metric, vector, wide, square)
 
 
 def squared_norms(rows: Floats) -> Floats:

@@ -60,6 +60,7 @@ class Look(NamedTuple):
 
 Rows = Mapping[int, tuple[int, Document | None]]
 """The sequence and the document by document key; None for a damaged document."""
+NO_ROW = (0, None)
 
 
 class Chosen(NamedTuple):
@@ -97,11 +98,27 @@ def nothing(question: Question) -> SearchResult:
 
 def result_of(found: Chosen, rows: Rows) -> SearchResult:
     """Return the answer with the documents of the rows that are current and whole."""
+    matches: list[Match] = []
+    damaged = 0
+    for hit in found.hits:
+        sequence, document = rows.get(hit.document_key, NO_ROW)
+        if sequence != hit.sequence:
+            continue
+        if document is None:
+            damaged += 1
+            continue
+        matches.append(
+            Match(
+                id=hit.id,
+                score=hit.score,
+                text=document.text,
+                vector=document.vector,
+                metadata=document.metadata,
+            )
+        )
     statistics = found.statistics
-    current = [(hit, rows[hit.document_key][1]) for hit in found.hits if is_current(hit, rows)]
-    matches = [_match(hit, document) for hit, document in current if document is not None]
-    if len(matches) < len(current):
-        statistics = replace(statistics, damaged=statistics.damaged + len(current) - len(matches))
+    if damaged:
+        statistics = replace(statistics, damaged=statistics.damaged + damaged)
     return SearchResult(matches=matches, statistics=statistics)
 
 
@@ -109,16 +126,6 @@ def is_current(hit: Hit | KeywordHit, rows: Rows) -> bool:
     """Return whether the row has not changed since the index saw it."""
     row = rows.get(hit.document_key)
     return row is not None and row[0] == hit.sequence
-
-
-def _match(hit: Hit | KeywordHit, document: Document) -> Match:
-    return Match(
-        id=hit.id,
-        score=hit.score,
-        text=document.text,
-        vector=document.vector,
-        metadata=document.metadata,
-    )
 
 
 def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":

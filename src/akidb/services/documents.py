@@ -183,7 +183,7 @@ class DocumentService:
             if store is None:
                 yield None
             else:
-                with store.read(scope.collection.collection_id) as reader:
+                with store.latest(scope.collection.collection_id) as reader:
                     yield reader
 
     def _remembered(self, scope: Scope, key: RequestKey | None, kept: Kept[T]) -> T | None:

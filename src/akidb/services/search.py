@@ -117,7 +117,7 @@ class SearchService:
             with self._stores.existing(tenant.tenant_id) as store:
                 if store is None:
                     return [nothing(question) for question in questions]
-                with store.read(scope.collection.collection_id) as reader:
+                with store.latest(scope.collection.collection_id) as reader:
                     snapshot = Snapshot(self._index, tenant.tenant_id, store.store_id, quota, reader)
                     look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
                     chosen = [choose(look, question, asked.top_k) for question in giving_way(questions)]

@@ -1,0 +1,104 @@
+"""Reads of a collection whose state is known, since nothing was written to the store since it was read."""
+
+from collections.abc import Callable, Sequence
+from collections.abc import Collection as AbstractCollection
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from akidb.domain.changes import DocumentChange, FeedSlice
+from akidb.domain.documents import Document
+from akidb.domain.filters import Filter
+from akidb.ports.answers import Answers
+from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, DocumentReader, Scanned
+from akidb.ports.limits import Deadline
+
+Reading = AbstractContextManager[DocumentReader]
+
+
+class CurrentReader:
+    """`akidb.ports.documents.DocumentReader` that opens its snapshot when more than single rows are read.
+
+    A search of an index that is up to date needs no transaction this way.
+    """
+
+    def __init__(
+        self,
+        control: CollectionControl,
+        once: Callable[[CollectionControl], Reading],
+        snapshot: Callable[[], Reading],
+    ) -> None:
+        """Take the known state, and the functions that open a reader for one statement and for a snapshot."""
+        self.control = control
+        self._once = once
+        self._open = snapshot
+        self._opened: Reading | None = None
+        self._reader: DocumentReader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(kind, error, trace)
+
+    def pin(self) -> None:
+        """Open the snapshot; the state is then that of the snapshot."""
+        self._pinned()
+
+    def _pinned(self) -> DocumentReader:
+        if self._reader is None:
+            opened = self._open()
+            self._reader = opened.__enter__()
+            self._opened = opened
+            self.control = self._reader.control
+        return self._reader
+
+    @property
+    def answers(self) -> Answers:
+        return self._pinned().answers
+
+    def get(
+        self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
+    ) -> list[Document]:
+        if self._reader is not None:
+            return self._reader.get(ids, include, most_bytes=most_bytes)
+        with self._once(self.control) as reader:
+            return reader.get(ids, include, most_bytes=most_bytes)
+
+    def scan(
+        self,
+        *,
+        after: str | None,
+        filter: Filter | None,
+        include: AbstractCollection[str],
+        limit: int,
+        most_bytes: int = ANY_SIZE,
+        deadline: Deadline | None = None,
+    ) -> Scanned:
+        return self._pinned().scan(
+            after=after, filter=filter, include=include, limit=limit, most_bytes=most_bytes, deadline=deadline
+        )
+
+    def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:
+        if self._reader is None and (filter is None or filter.is_empty):
+            return self.control.document_count
+        return self._pinned().count(filter, deadline)
+
+    def fetch(
+        self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
+    ) -> dict[int, tuple[int, Document | None]]:
+        if self._reader is not None:
+            return self._reader.fetch(keys, include, most_bytes=most_bytes)
+        with self._once(self.control) as reader:
+            return reader.fetch(keys, include, most_bytes=most_bytes)
+
+    def changes(self, since_sequence: int, *, contents: bool) -> Changes:
+        return self._pinned().changes(since_sequence, contents=contents)
+
+    def feed(
+        self, since: int, limit: int, include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
+    ) -> FeedSlice[DocumentChange]:
+        return self._pinned().feed(since, limit, include, most_bytes=most_bytes)

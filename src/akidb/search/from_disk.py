@@ -1,0 +1,39 @@
+"""Search of a collection that is not in memory: reads every row, in chunks."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from akidb.domain.filters import Filter
+from akidb.ports.documents import DocumentReader, Row
+from akidb.ports.limits import Deadline
+from akidb.ports.search import Hit, VectorQuery
+from akidb.search.collection import Found, chunks
+from akidb.search.masks import matches
+from akidb.search.scoring import Query, exact_scores, prepare_rows
+from akidb.search.tail import as_matrix
+
+
+def search_rows(documents: DocumentReader, prepared: Query, query: VectorQuery) -> Found:
+    """Return the best rows of the reader's snapshot."""
+    best: list[Hit] = []
+    allowed = 0
+    filter = query.filter
+    changes = documents.changes(0, contents=filter is not None)
+    with closing(changes.rows) as rows:
+        for chunk in chunks(rows if filter is None else _matching(rows, filter, query.deadline)):
+            allowed += len(chunk)
+            scores = exact_scores(prepare_rows(as_matrix(chunk), prepared.metric), prepared)
+            best += [
+                Hit(row.document_key, row.sequence, row.id, score)
+                for row, score in zip(chunk, scores, strict=True)
+            ]
+            best = sorted(best, key=lambda hit: (-hit.score, hit.id))[: query.top_k]
+    return Found(best, documents.control.document_count, allowed, len(changes.damaged))
+
+
+def _matching(rows: Iterator[Row], filter: Filter, deadline: Deadline | None) -> Iterator[Row]:
+    for row in rows:
+        if deadline is not None:
+            deadline.check()
+        if matches(filter, row):
+            yield row
