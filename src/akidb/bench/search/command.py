@@ -87,10 +87,12 @@ def measure(options: Options, *, picture: Path | None = None, hire: Hire = Proce
 
     Raises MissingData if the texts are not there and their package is not installed.
     """
-    versions = installed()
+    versions = {
+        name: version for name, version in installed().items() if name in (options.engines or ENGINES)
+    }
     if picture is not None:
         _require_matplotlib()
-    engines = [name for name in options.engines or ENGINES if versions[name] is not None]
+    engines = [name for name, version in versions.items() if version is not None]
     plan = QUICK if options.quick else Plan()
     if options.collections is not None:
         plan = msgspec.structs.replace(plan, collections=options.collections)

@@ -24,6 +24,7 @@ COLUMNS = (
     "searches/s",
     "p50 us",
     "p95 us",
+    "cpu us",
     "of faiss",
     "goal",
     "reached",
@@ -203,7 +204,7 @@ def _rows(
         rows.append(
             [
                 *(work, engine, setting_name(engine, point.setting), point.recall, timed.rate),
-                *(timed.series.p50 * 1e6, timed.series.p95 * 1e6),
+                *(timed.series.p50 * 1e6, timed.series.p95 * 1e6, timed.cpu * 1e6),
                 timed.rate / faiss if faiss else None,
                 *((str(goal), goal.judge(measured, chosen, faiss)) if own else ("", "")),
             ]

@@ -58,6 +58,8 @@ class Measured(NamedTuple):
 
     rate: float
     """Median of the rounds' searches per second."""
+    cpu: float
+    """CPU seconds of a search, of all threads of the process: steadier than its time on a busy machine."""
     series: Series
 
 
@@ -225,7 +227,8 @@ class Run:
 def measured(rounds: list[Timed]) -> Measured:
     """Return the median rate, and the times of all searches."""
     rates = [len(timed.seconds) / timed.elapsed for timed in rounds]
-    return Measured(median(rates), Series([second for timed in rounds for second in timed.seconds]))
+    cpu = median([timed.cpu / len(timed.seconds) for timed in rounds])
+    return Measured(median(rates), cpu, Series([second for timed in rounds for second in timed.seconds]))
 
 
 def setting_name(engine: str, setting: int) -> str:

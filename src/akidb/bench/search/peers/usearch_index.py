@@ -7,11 +7,12 @@ from akidb.bench.search.data import Condition, Documents, Floats
 from akidb.bench.search.peers.base import EF_CONSTRUCTION, TOP_K, M, Search, Setting, efs
 from akidb.bench.search.peers.columns import Columns
 
-DTYPE = "f16"
+DTYPE = "bf16"
+"""Half the memory of float32 at the same recall; 8-bit codes end at a recall of 0.96 on WordNet."""
 
 
 class USearch:
-    """An HNSW graph over vectors in half precision; it has no filters in Python."""
+    """An HNSW graph over vectors in bfloat16; it has no filters in Python."""
 
     name = "usearch"
     package = "usearch"
