@@ -27,10 +27,11 @@ def _bulk(run: Run, loaded: dict[str, Loaded]) -> Table:
     for engine, took in loaded.items():
         written = sum(took.batches)
         rate = run.data.count / (written + took.ready)
+        stored = run.data.count / written if ENGINES[engine].stores else None
         goal = (f">= {READY_RATE:,}", "yes" if rate >= READY_RATE else "no") if engine == AKIDB else ("", "")
         rows.append(
             [
-                *(engine, ENGINES[engine].bulk, run.data.count / written, took.ready, rate),
+                *(engine, ENGINES[engine].bulk, stored, took.ready, rate),
                 *(took.disk_bytes / MB, *goal, ENGINES[engine].note),
             ]
         )
