@@ -9,7 +9,7 @@ import pytest
 
 from akidb.bench import main
 from akidb.bench.search import data, wordnet
-from akidb.bench.search.command import TABLES, Options, measure, shown
+from akidb.bench.search.command import TABLES, Options, measure, summary
 from akidb.bench.search.crew import Failed, InProcess, Process
 from akidb.bench.search.data import Condition, DataSet, Question
 from akidb.bench.search.peers import installed
@@ -152,8 +152,10 @@ def test_every_table_has_akidb_beside_a_scan_and_names_what_is_not_installed(
     here = installed() | {"zvec": None}
     monkeypatch.setattr("akidb.bench.search.command.installed", lambda: here)
     engines = ("akidb", "numpy, scan", "faiss, raw", "zvec")
-    report = measure(Options(only=IN_PROCESS, engines=engines, quick=True), hire=InProcess)
-    tables = {table.name: table for table in report.tables}
+    made: list[Table] = []
+    report = measure(Options(only=IN_PROCESS, engines=engines, quick=True), hire=InProcess, show=made.append)
+    assert report.tables == made
+    tables = {table.name: table for table in made}
     assert set(tables) == {*IN_PROCESS, "batches", "curve"}
     assert report.failures == []
     for table in report.tables:
@@ -163,10 +165,9 @@ def test_every_table_has_akidb_beside_a_scan_and_names_what_is_not_installed(
         assert all(len(row) == len(table.columns) for row in table.rows)
     rows = tables["search"].rows + tables["filters"].rows
     assert {row[3] for row in rows if row[1] in {"akidb", "numpy, scan"}} == {1.0}
-    report_text = shown(report)
-    assert "\nsearch: 2,000 x 32, top 10 with text and metadata\n" in report_text
+    assert text(tables["search"]).startswith("search: 2,000 x 32, top 10 with text and metadata\nwork ")
     missing = [name for name in engines if here[name] is None]
-    assert f"Not installed (pip install 'akidb[peers]'): {', '.join(missing)}" in report_text
+    assert f"Not installed (pip install 'akidb[peers]'): {', '.join(missing)}" in summary(report)
 
 
 def test_a_process_per_engine_and_its_failure_is_reported(tmp_path: Path, small: DataSet) -> None:

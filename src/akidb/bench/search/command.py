@@ -73,17 +73,24 @@ def main(argv: Sequence[str]) -> int:
         collections=given.collections,
         quick=given.quick,
     )
+    show = _silent if given.json else _print
     try:
-        report = measure(options, picture=given.plot)
+        report = measure(options, picture=given.plot, show=show)
     except (wordnet.MissingData, _Wrong) as error:
         print(f"akidb bench search: {error}", file=sys.stderr)
         return 2
-    print(msgspec.json.encode(report).decode() if given.json else shown(report))
+    print(msgspec.json.encode(report).decode() if given.json else f"\n{summary(report)}")
     return 0
 
 
-def measure(options: Options, *, picture: Path | None = None, hire: Hire = Process) -> Report:
-    """Measure the engines and return the tables; draw the picture if wanted.
+def measure(
+    options: Options,
+    *,
+    picture: Path | None = None,
+    hire: Hire = Process,
+    show: Callable[[Table], None],
+) -> Report:
+    """Measure the engines and return the tables, each shown when it is made; draw the picture if wanted.
 
     Raises MissingData if the texts are not there and their package is not installed.
     """
@@ -103,27 +110,38 @@ def measure(options: Options, *, picture: Path | None = None, hire: Hire = Proce
         try:
             for wanted, make in TABLES.items():
                 if not options.only or wanted in options.only:
-                    tables += make(run)
+                    made = make(run)
+                    tables += made
+                    for table in made:
+                        show(table)
             if picture is not None:
                 _draw(run, picture)
         finally:
             run.close()
         if run.curves:
             tables.append(_curves(run))
+            show(tables[-1])
         return Report(machine=_machine(), engines=versions, tables=tables, failures=run.failures)
 
 
-def shown(report: Report) -> str:
-    """Return the report as text."""
+def summary(report: Report) -> str:
+    """Return what is not in the tables: the machine, the engines, what could not be measured."""
     there = [f"{name} {version}" for name, version in report.engines.items() if version is not None]
     missing = [name for name, version in report.engines.items() if version is None]
     lines = [report.machine, f"Engines: {', '.join(there)}"]
     if missing:
         lines.append(f"Not installed (pip install 'akidb[peers]'): {', '.join(missing)}")
-    lines += [f"\n{text(table)}" for table in report.tables]
     if report.failures:
-        lines += ["\nNot measured:", *report.failures]
+        lines += ["Not measured:", *report.failures]
     return "\n".join(lines)
+
+
+def _print(table: Table) -> None:
+    print(f"\n{text(table)}", flush=True)
+
+
+def _silent(_: Table) -> None:
+    """Show nothing before the end."""
 
 
 class _Wrong(Exception):

@@ -1,6 +1,7 @@
 """The worker processes of the engines, and calls to them."""
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -21,6 +22,11 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
 }
+
+
+def file_name(engine: str) -> str:
+    """Return the name of an engine without spaces and punctuation."""
+    return re.sub(r"\W+", "-", engine)
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -57,7 +63,7 @@ class Process:
 
     def __init__(self, engine: str, data: Path, scratch: Path) -> None:
         self.engine = engine
-        self._log = scratch / f"{engine.replace(' ', '-')}.log"
+        self._log = scratch / f"{file_name(engine)}.log"
         command = [sys.executable, "-m", "akidb.bench.search.worker", engine, str(data)]
         around = environment(scratch)
         with self._log.open("ab") as log:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from akidb.bench.measure import Series
-from akidb.bench.search.crew import Failed, Hire, Worker, environment
+from akidb.bench.search.crew import Failed, Hire, Worker, environment, file_name
 from akidb.bench.search.data import DataSet, Question
 from akidb.bench.search.peers import ENGINES
 from akidb.bench.search.recall import Truth, recall, truth
@@ -57,7 +57,7 @@ class Measured(NamedTuple):
     """Searches timed in rounds."""
 
     rate: float
-    """Median of the rounds' searches per second."""
+    """Searches per second: the number of threads by the median time of a search."""
     cpu: float
     """CPU seconds of a search, of all threads of the process: steadier than its time on a busy machine."""
     series: Series
@@ -111,6 +111,7 @@ class Run:
         """Write a smaller collection in batches of 100 with each engine."""
         for engine in self.engines:
             if engine not in self._small:
+                say(f"{engine}: loading {self.plan.small:,} documents in batches of 100 ...")
                 arguments = {"folder": self.folder(engine, "small"), "count": self.plan.small, "batch": 100}
                 loaded = self._load(engine, arguments, f"{engine}, batches")
                 if loaded is not None:
@@ -135,7 +136,7 @@ class Run:
 
     def folder(self, engine: str, name: str) -> str:
         """Return the folder of one of an engine's stores, made if it is missing."""
-        path = self.scratch / "stores" / engine.replace(" ", "-") / name
+        path = self.scratch / "stores" / file_name(engine) / name
         path.mkdir(parents=True, exist_ok=True)
         return str(path)
 
@@ -216,7 +217,7 @@ class Run:
                 timed = self.tried(f"{engine}, {question.name}", workers[engine], "time", **arguments)
                 if timed is not None:
                     taken[engine].append(timed)
-        return {engine: measured(rounds) for engine, rounds in taken.items() if rounds}
+        return {engine: measured(rounds, threads) for engine, rounds in taken.items() if rounds}
 
     def close(self) -> None:
         """End the processes."""
@@ -224,11 +225,11 @@ class Run:
             worker.stop()
 
 
-def measured(rounds: list[Timed]) -> Measured:
-    """Return the median rate, and the times of all searches."""
-    rates = [len(timed.seconds) / timed.elapsed for timed in rounds]
+def measured(rounds: list[Timed], threads: int) -> Measured:
+    """Return the rate, the median CPU time, and the times of all searches."""
+    series = Series([second for timed in rounds for second in timed.seconds])
     cpu = median([timed.cpu / len(timed.seconds) for timed in rounds])
-    return Measured(median(rates), cpu, Series([second for timed in rounds for second in timed.seconds]))
+    return Measured(threads / series.p50, cpu, series)
 
 
 def setting_name(engine: str, setting: int) -> str:

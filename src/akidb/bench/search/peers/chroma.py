@@ -35,10 +35,12 @@ class Chroma:
     settings = efs(10, 16, 24, 32, 48, 64, 100, 128, 192, 256, 512)
 
     def create(self, folder: Path, dimension: int) -> None:
+        self._folder, self._setting = folder, 0
         self._client = client(folder)
         self._collection = self._client.create_collection("documents", **shape())
 
     def open(self, folder: Path, dimension: int) -> None:
+        self._folder, self._setting = folder, 0
         self._client = client(folder)
         self._collection = self._client.get_collection("documents", embedding_function=None)
 
@@ -49,8 +51,8 @@ class Chroma:
         """Nothing to wait for: it brings its index up to date in a search."""
 
     def search(self, setting: Setting, condition: Condition | None = None) -> Search:
-        self._collection.modify(configuration={"hnsw": {"ef_search": setting.value}})
-        collection = self._client.get_collection("documents", embedding_function=None)
+        self._set(setting.value)
+        collection = self._collection
         where = None
         if condition is not None:
             where = {condition.field: {"$eq" if condition.operator == "=" else "$lt": condition.value}}
@@ -61,6 +63,18 @@ class Chroma:
             )
 
         return one
+
+    def _set(self, ef_search: int) -> None:
+        """Change the width of the search, which only a new client obeys."""
+        if ef_search == self._setting:
+            return
+        from chromadb.api.shared_system_client import SharedSystemClient
+
+        self._setting = ef_search
+        self._collection.modify(configuration={"hnsw": {"ef_search": ef_search}})
+        SharedSystemClient.clear_system_cache()
+        self._client = client(self._folder)
+        self._collection = self._client.get_collection("documents", embedding_function=None)
 
     def numbers(self, answer: Any) -> list[int]:
         return [int(number) for number in answer["ids"][0]]
