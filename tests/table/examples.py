@@ -84,7 +84,7 @@ def _said(route: Route) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _rounded(vector: Any) -> Any:
-    return [round(float(number), 2) for number in vector]
+    return [_rounded(each) if getattr(each, "ndim", 0) else round(float(each), 2) for each in vector]
 
 
 def _parameter(value: Any) -> Any:
