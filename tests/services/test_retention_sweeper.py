@@ -183,7 +183,7 @@ def test_concurrent_sweepers_purge_each_resource_once(ops: LocalOperations, now:
 
 def maintenance_of(ops: LocalOperations) -> list[Callable[[], MaintenanceReport]]:
     """Rounds that know nothing of each other, as in several processes."""
-    rounds = []
+    rounds: list[Callable[[], MaintenanceReport]] = []
     for _ in range(3):
         made = object.__new__(maintenance.Maintenance)
         made.__dict__.update(ops._runtime.maintenance.__dict__, _round=threading.Lock())
@@ -239,11 +239,11 @@ def test_failed_sweep_is_logged_and_next_one_runs(
     run = maintenance.Maintenance.run
     rounds: list[int] = []
 
-    def failing(self: maintenance.Maintenance) -> MaintenanceReport:
+    def failing(self: maintenance.Maintenance, **how: bool) -> MaintenanceReport:
         rounds.append(1)
         if len(rounds) == 1:
             raise ZeroDivisionError
-        return run(self)
+        return run(self, **how)
 
     monkeypatch.setattr(maintenance.Maintenance, "run", failing)
     with opened(tmp_path):

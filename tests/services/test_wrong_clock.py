@@ -146,9 +146,9 @@ def test_wait_is_logged_once(
     rounds = 0
     run = maintenance.Maintenance.run
 
-    def counted(self: maintenance.Maintenance) -> MaintenanceReport:
+    def counted(self: maintenance.Maintenance, **how: bool) -> MaintenanceReport:
         nonlocal rounds
-        report = run(self)
+        report = run(self, **how)
         rounds += report.waiting is not None
         return report
 

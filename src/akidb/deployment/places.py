@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from akidb.deployment.clock import DirectoryClock
+from akidb.deployment.index_directory import IndexDirectory
 from akidb.deployment.note import METADATA_NAME
 from akidb.deployment.owner import COPIES_NAME, INDEXES_NAME, TENANTS_NAME, OwnerLock
 from akidb.deployment.restore import require_finished
@@ -235,18 +236,28 @@ class PostgresPlace:
 
     directory = None
     scratch = None
-    indexes = None
     was_killed = False
 
     def __init__(self, url: str, settings: Settings) -> None:
-        """Connect. Raises the errors of the stores."""
-        from akidb.documents.postgresql import PostgresTenantStores
-        from akidb.metadata.store import PostgresMetadataStore
-
+        """Connect. Raises the errors of the stores, and of the directory for indexes."""
         self.copies = NoCopies()
         self.disk = UnknownDisk()
         self.scratch_disk = _temporary_room(settings.disk_reserve_bytes)
-        self.indexes_disk = self.disk
+        self._index_directory = IndexDirectory(settings.index_path)
+        self.indexes = self._index_directory.path
+        self.indexes_disk: Disk = self.disk
+        if self.indexes is not None:
+            self.indexes_disk = Room(self.indexes, settings.disk_reserve_bytes)
+        try:
+            self._connect(url, settings)
+        except BaseException:
+            self._index_directory.release()
+            raise
+
+    def _connect(self, url: str, settings: Settings) -> None:
+        from akidb.documents.postgresql import PostgresTenantStores
+        from akidb.metadata.store import PostgresMetadataStore
+
         synchronous, pool_size = settings.synchronous, settings.postgresql_pool_size
         self.metadata = PostgresMetadataStore(url, synchronous=synchronous, pool_size=pool_size)
         try:
@@ -269,12 +280,14 @@ class PostgresPlace:
         return False
 
     def abandon(self) -> None:
-        """Do nothing: the parent keeps the connections."""
+        """Leave the connections to the parent."""
+        self._index_directory.release()
 
     def close(self) -> None:
         """Close every connection."""
         self.tenant_stores.close()
         self.metadata.close()
+        self._index_directory.release()
 
 
 def prepare(target: Location) -> Location:

@@ -7,7 +7,7 @@ SHARED_SETTINGS = (
     *("models_dir", "model_source", "default_model", "synchronous", "max_open_stores"),
     *("postgresql_pool_size", "slow_operation_seconds", "tracing", "retention_seconds"),
     *("disk_reserve_bytes", "wait_seconds"),
-    *("max_answer_bytes", "filter_timeout_seconds"),
+    *("max_answer_bytes", "filter_timeout_seconds", "index_directory"),
 )
 
 

@@ -7,6 +7,7 @@ for maintenance at most as long as one batch takes.
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import TypeVar
 
 from akidb.domain.entities import Collection, Database, Tenant
@@ -38,6 +39,8 @@ BATCH = 100
 FIRST_ROUND_SECONDS = 30.0
 """Longer than a CLI command takes: most processes end before their first round."""
 ROUND_SECONDS = 60.0
+THOROUGH_ROUNDS = 60
+"""One in so many rounds looks at every file of an index, the first one included."""
 WORTH_TELLING = timedelta(minutes=5)
 """How much later than by the clock a purge must be to be explained."""
 
@@ -88,16 +91,19 @@ class Maintenance:
         """Start no further batch. The admission waits for the running one."""
         self._stopped.set()
 
-    def run(self) -> MaintenanceReport:
-        """Run one round now. Failures are reported, and retried in the next round."""
+    def run(self, *, thorough: bool = True) -> MaintenanceReport:
+        """Run one round now. Failures are reported, and retried in the next round.
+
+        A round that is not `thorough` leaves out what takes time for each file of an index.
+        """
         with self._round:
             self._keep_place()
             displaced = self._metadata.displacement()
             if displaced is not None:  # nothing can be written, and removing files could hit another's
                 return _nothing_done(displaced)
-            return self._work()
+            return self._work(thorough=thorough)
 
-    def _work(self) -> MaintenanceReport:
+    def _work(self, *, thorough: bool) -> MaintenanceReport:
         with self._disk.releasing():
             problems = self._stores.displacements()
             before = self._clock.before(self._retention)
@@ -120,9 +126,10 @@ class Maintenance:
                     copies = self._copies.remove(until=before)
                     self._forget_answers()
                     self._denials.flush()
-                    self._stores.forget_absent()
+                    self._stores.forget_absent(files=thorough)
                     self._keywords.close_idle()
-                    self._keywords.remove_unused(before)
+                    if thorough:
+                        self._keywords.remove_unused(before)
                     self._stores.checkpoint_idle()
             except AkiDBError as error:
                 problems.append(said(error))
@@ -142,9 +149,10 @@ class Maintenance:
 
     def _run_rounds(self) -> None:
         wait, told = FIRST_ROUND_SECONDS, None
+        rounds = count()
         while not self._stopped.wait(wait):
             try:
-                report = self.run()
+                report = self.run(thorough=next(rounds) % THOROUGH_ROUNDS == 0)
             except Unavailable:
                 continue  # closing, or a failure that the next round retries
             except Exception:  # noqa: BLE001 - the thread must survive; the next round may succeed

@@ -152,10 +152,13 @@ class StoreAccess:
                 self._known.pop(tenant_id, None)
                 _log.error("the store of tenant %s is not used any more: %s", tenant_id, problem)
 
-    def forget_absent(self) -> None:
-        """Remove the indexes of tenants and collections that another process deleted or purged."""
-        for tenant_id in {*self._index.tenants(), *self._keywords.tenants()}:
-            collections = self._keywords.collections(tenant_id)
+    def forget_absent(self, *, files: bool) -> None:
+        """Evict the indexes of tenants that another process deleted or purged; with `files` also closed ones.
+
+        And those of collections: of this process's own deletions none is left.
+        """
+        for tenant_id in {*self._index.tenants(), *(self._keywords.tenants() if files else ())}:
+            collections = self._keywords.collections(tenant_id) if files else ()
             with self._metadata.read() as tx:
                 found = tx.tenants.find(tenant_id)
                 absent = [each for each in collections if _is_absent(tx, tenant_id, each)]

@@ -53,6 +53,8 @@ class KeywordFile:
                 raise ValueError("its checksum is wrong")
         except (FileNotFoundError, NotADirectoryError):
             return False
+        except msgspec.MsgspecError:
+            raise ValueError("its note cannot be read") from None
         self._noted = note
         return True
 
