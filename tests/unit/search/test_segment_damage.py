@@ -1,6 +1,7 @@
 """Damaged files of a segment: one error, which names the file, and no crash."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_damage_of_other_files_does_not_reach_an_open_segment(segment: Path) -> 
     assert opened.graph is not None
     positions, _ = opened.graph.search(opened.vectors.read(np.array([5]))[0], 10, 50, None)
     assert 5 in positions
+
+
+def test_too_many_open_files_are_not_damage(segment: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            Segment(segment, expected())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    use(segment)
 
 
 def test_file_is_closed_with_its_segment(segment: Path) -> None:

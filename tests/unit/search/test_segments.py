@@ -199,6 +199,21 @@ def test_extended_segment_keeps_its_positions(tmp_path: Path, metric: Metric, fa
     assert recall(second, vectors, sample_vectors(30, seed=2), 200) >= 0.97
 
 
+def test_segment_extended_by_few_rows_keeps_its_recalls(tmp_path: Path) -> None:
+    wanted, vectors = expected(), sample_vectors(COUNT)
+    ids = [f"doc-{at}" for at in range(COUNT)]
+    old = put_rows(tmp_path / "old", wanted, vectors[:-3], ids[:-3])
+    build_here(tmp_path / "first", wanted, [JobSource(str(old), None)])
+    new = put_rows(tmp_path / "new", wanted, vectors[-3:], ids[-3:], start=COUNT - 3)
+    np.zeros(COUNT - 3, dtype=np.bool_).tofile(tmp_path / "alive")
+    sources = [JobSource(str(tmp_path / "first"), str(tmp_path / "alive")), JobSource(str(new), None)]
+    build_here(tmp_path / "second", wanted, sources, extend=True)
+    first, second = Segment(tmp_path / "first", wanted), Segment(tmp_path / "second", wanted)
+    assert second.header.recalls == first.header.recalls
+    assert second.count == COUNT, "the first rows stay, dead or not"
+    assert best(second, vectors[-1], 1, 50) == [ids[-1]]
+
+
 def test_id_in_two_sources_is_refused(tmp_path: Path) -> None:
     wanted = expected()
     sources = []

@@ -40,6 +40,8 @@ from akidb.search.segments.vectors import vector_bytes
 
 LEAST_RECALL = 0.9
 """A graph whose best measured recall is lower is not used: of compressed vectors, then of any."""
+LEAST_SAMPLES = 50
+"""A segment that is extended by too few rows for so many samples keeps the recalls that were measured."""
 MOST_ERROR = 2.0
 """By how much more the compression may change vectors that are added later, before all is built anew."""
 
@@ -92,7 +94,10 @@ def build(job: Job) -> None:
 
     Raises SegmentDamaged for a source, and ValueError for an id that occurs twice.
     """
-    sources = [Source(Path(each.directory), _mask(each.alive)) for each in job.sources]
+    sources = [
+        Source(Path(each.directory), None if job.extend and not number else _mask(each.alive))
+        for number, each in enumerate(job.sources)
+    ]
     extended = sources[0] if job.extend else None
     rows = Merged(sources, SAMPLES, extend=job.extend)
     target = Path(job.target)
@@ -109,10 +114,11 @@ def build(job: Job) -> None:
     largest = _write_vectors(target / "vectors", rows)
     files["vectors"] = FileRecord(4 * rows.count * job.dimension)
     scale = 1.0 if job.metric is Metric.COSINE else scale_for(largest)
+    old_recalls = sources[0].header.recalls
     if extended is not None and (extended.header.graph == NONE or extended.header.scale != scale):
         extended = None  # all is built anew, with the same positions
     mapped: Floats = np.memmap(target / "vectors", np.float32, "r", shape=(rows.count, job.dimension))
-    made = _make_graph(job, rows, mapped, scale, extended)
+    made = _make_graph(job, rows, mapped, scale, extended, old_recalls)
     if made.file is not None:
         files["graph"] = made.file
     header = Header(
@@ -158,20 +164,33 @@ def _write_vectors(path: Path, rows: Merged) -> float:
     return float(np.sqrt(largest))
 
 
-def _make_graph(job: Job, rows: Merged, vectors: Floats, scale: float, extended: Source | None) -> _Made:
+def _make_graph(
+    job: Job,
+    rows: Merged,
+    vectors: Floats,
+    scale: float,
+    extended: Source | None,
+    old_recalls: list[Recall],
+) -> _Made:
     if extended is not None:
-        made = _try(job, rows, vectors, scale, extended.header.graph, extended)
+        made = _try(job, rows, vectors, scale, extended.header.graph, extended, old_recalls)
         if made is not None:
             return made
     for kind in (COMPRESSED, PLAIN):
-        made = _try(job, rows, vectors, scale, kind, None)
+        made = _try(job, rows, vectors, scale, kind, None, old_recalls)
         if made is not None:
             return made
     return _Made(NONE, [], 0.0, None)
 
 
 def _try(
-    job: Job, rows: Merged, vectors: Floats, scale: float, kind: str, extended: Source | None
+    job: Job,
+    rows: Merged,
+    vectors: Floats,
+    scale: float,
+    kind: str,
+    extended: Source | None,
+    old_recalls: list[Recall],
 ) -> _Made | None:
     """Build a graph; None if it is of no use."""
     graph = None if extended is None else extended.graph()
@@ -187,7 +206,10 @@ def _try(
         if start >= old:
             maker.add(chunk)
         truth.add(chunk)
-    recalls = measure(maker.graph(), truth, vectors[:held_out]) if rows.sampled else []
+    if rows.old and rows.sampled < LEAST_SAMPLES:
+        recalls = old_recalls  # of almost the same vectors
+    else:
+        recalls = measure(maker.graph(), truth, vectors[:held_out]) if rows.sampled else []
     if max((each.recall for each in recalls), default=0.0) < LEAST_RECALL:
         return None
     maker.add(np.asarray(vectors[held_out:]))

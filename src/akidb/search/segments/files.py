@@ -1,5 +1,6 @@
 """Arrays in files, with checksums; nothing is mapped, since truncating a mapped file kills its readers."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -24,6 +25,19 @@ class SegmentDamaged(Exception):
         super().__init__(f"{path}: {why}")
         self.path = path
         self.why = why
+
+
+_DAMAGE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EACCES)
+
+
+def unreadable(path: Path, error: OSError) -> Exception:
+    """Return SegmentDamaged for a file that cannot be read, or `error` if that says nothing about the file.
+
+    Too many open files, for example, are no reason to build a segment again.
+    """
+    if error.errno not in _DAMAGE:
+        return error
+    return SegmentDamaged(path, f"cannot be read: {error.strerror}")
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -107,7 +121,7 @@ def write_array(path: Path, array: NDArray[Any], *, sync: bool = True) -> FileRe
 def read_array(path: Path, record: FileRecord, dtype: type[_Number]) -> NDArray[_Number]:
     """Read a file into memory and check it.
 
-    Raises SegmentDamaged.
+    Raises SegmentDamaged, and OSError for what is not the file's fault.
     """
     data = np.empty(record.size, dtype=np.uint8)
     try:
@@ -121,7 +135,7 @@ def read_array(path: Path, record: FileRecord, dtype: type[_Number]) -> NDArray[
                     raise SegmentDamaged(path, "ends too early")
                 view = view[count:]
     except OSError as error:
-        raise SegmentDamaged(path, f"cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     checksum = Checksum()
     checksum.add(data)
     if checksum.hex() != record.checksum:

@@ -9,7 +9,7 @@ import numpy as np
 
 from akidb.domain.entities import Metric
 from akidb.domain.ids import CollectionId, StoreId
-from akidb.search.segments.files import FileRecord, SegmentDamaged, write_array
+from akidb.search.segments.files import FileRecord, SegmentDamaged, unreadable, write_array
 
 FORMAT: Final = 1
 """Of the files; a segment of another format is built again."""
@@ -83,7 +83,7 @@ def read_header(directory: Path, expected: Expected | None = None) -> Header:
         with path.open("rb") as file:
             text = file.read(_LARGEST_BYTES)
     except OSError as error:
-        raise SegmentDamaged(path, f"cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     body, _, rest = text.partition(b"\n")
     if rest != _checksum(body) + b"\n":
         raise SegmentDamaged(path, "does not match its checksum")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.search.scoring import Floats
-from akidb.search.segments.files import SegmentDamaged, as_bytes
+from akidb.search.segments.files import SegmentDamaged, as_bytes, unreadable
 
 CHUNK_ROWS: Final = 2048
 
@@ -41,7 +41,7 @@ class Vectors:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise SegmentDamaged(path, f"cannot be read: {error.strerror}") from error
+            raise unreadable(path, error) from error
         weakref.finalize(self, os.close, self._descriptor)
         if os.fstat(self._descriptor).st_size != len(sums) * self._row_bytes:
             raise SegmentDamaged(path, "has another size than its header says")
@@ -60,7 +60,7 @@ class Vectors:
         try:
             body = b"".join([os.pread(descriptor, size, size * at) for at in positions.tolist()])
         except OSError as error:
-            raise SegmentDamaged(self.path, f"cannot be read: {error.strerror}") from error
+            raise unreadable(self.path, error) from error
         return self._checked(body, self._sums[positions])
 
     def chunks(self) -> Iterator[tuple[int, Floats]]:
@@ -73,7 +73,7 @@ class Vectors:
             try:
                 body = os.pread(self._descriptor, self._row_bytes * len(sums), self._row_bytes * start)
             except OSError as error:
-                raise SegmentDamaged(self.path, f"cannot be read: {error.strerror}") from error
+                raise unreadable(self.path, error) from error
             yield start, self._checked(body, sums)
 
     def _checked(self, body: bytes, sums: NDArray[np.uint64]) -> Floats:
