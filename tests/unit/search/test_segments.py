@@ -24,7 +24,7 @@ from akidb.search.segments.files import SegmentDamaged
 from akidb.search.segments.graph import COMPRESSED, NONE, PLAIN, Allowed
 from akidb.search.segments.header import GraphSettings, Recall
 from akidb.search.segments.ids import Ids, ids_as_arrays, look_up_arrays
-from akidb.search.segments.recall import candidates_for, ef_for
+from akidb.search.segments.recall import LARGEST_EF, candidates_for, ef_among, ef_for
 from akidb.search.segments.segment import Segment
 
 COUNT = 800
@@ -136,6 +136,35 @@ def test_gathered_vectors_are_all_scanned(tmp_path: Path, metric: Metric, huge: 
     assert len(empty.search(segment.graph.prepare(query), 5)[0]) == 0
     few, _ = segment.graph.gather(positions[:3]).search(segment.graph.prepare(query), 5)
     assert sorted(few.tolist()) == positions[:3].tolist()
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_deleted_topic_is_searched_more_widely(tmp_path: Path, metric: Metric) -> None:
+    vectors = sample_vectors(COUNT)
+    segment = Segment(made_segment(tmp_path, vectors, expected(metric)), expected(metric))
+    query = prepare_query(sample_vectors(1, seed=2)[0], metric)
+    rows = segment.vectors.read(np.arange(COUNT))
+    scores = np.array(exact_scores(rows, query))
+    mask = np.ones(COUNT, dtype=np.bool_)
+    everything, usual = segment.find(query, 5, 32, None, None)
+    assert len(everything) == candidates_for(5)
+    assert segment.find(query, 5, 32, mask, Allowed(mask))[1] == usual
+    mask[np.argsort(-scores)[:60]] = False
+    found, ef = segment.find(query, 5, 32, mask, Allowed(mask))
+    assert ef > usual
+    assert mask[found].all()
+    wanted = np.argsort(-np.where(mask, scores, -np.inf))[:5]
+    assert len(set(wanted.tolist()) & set(found.tolist())) >= 4
+
+
+def test_ef_grows_with_what_is_not_allowed_nearby() -> None:
+    assert ef_among(32, 32, 32, 13) is None
+    assert ef_among(32, 32, 20, 13) is None
+    assert ef_among(16, 16, 12, 13) == 20
+    widened = [ef_among(32, 32, allowed, 13) for allowed in (16, 8, 4, 1, 0)]
+    assert widened == [54, 91, 153, 431, 431]
+    assert ef_among(1000, 1000, 0, 13) == LARGEST_EF
+    assert ef_among(10, 0, 0, 13) == 13
 
 
 def test_searches_run_in_several_threads(tmp_path: Path) -> None:

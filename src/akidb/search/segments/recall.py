@@ -20,6 +20,10 @@ TOP_KS: Final = (10, 100)
 EFS: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 ENOUGH: Final = 0.995
 """The recall at which a series of measurements ends."""
+LARGEST_EF: Final = 2048
+_MOST_NEAR: Final = 0.6
+_WIDENING: Final = 0.75
+"""At 0.5 the recall for a deleted topic was 0.87; at 1 a search with a random filter took a third longer."""
 _ROUNDING: Final = 2e-6
 
 
@@ -44,6 +48,19 @@ def ef_for(recalls: Sequence[Recall], recall: float, top_k: int) -> int | None:
     if not reached:
         return None
     return max(candidates_for(top_k), math.ceil(min(reached) * max(1.0, top_k / at)))
+
+
+def ef_among(ef: int, near: int, allowed: int, wanted: int) -> int | None:
+    """Return the `ef` for a search of allowed rows only; None if those that are near suffice.
+
+    `near` rows came from a search of all rows with this `ef`, and `allowed` of them may be found. So a filter
+    that has nothing to do with the question, and a topic that was deleted, are noticed where they matter: for
+    questions about deleted 13 % of the rows the recall was 0.57 with the usual `ef`, and 0.96 with this one.
+    """
+    if allowed >= max(wanted, _MOST_NEAR * near):
+        return None
+    share = max(allowed, 1) / max(near, 1)
+    return min(LARGEST_EF, math.ceil(max(ef, wanted) / math.pow(share, _WIDENING)))
 
 
 class Truth:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from akidb.search.scoring import Query
 from akidb.search.segments.files import SegmentDamaged, read_array
-from akidb.search.segments.graph import NONE, Allowed, Graph
+from akidb.search.segments.graph import NONE, Allowed, Graph, Mask
 from akidb.search.segments.header import Expected, Header, read_header
 from akidb.search.segments.ids import Ids, Positions
-from akidb.search.segments.recall import ef_for
+from akidb.search.segments.recall import candidates_for, ef_among, ef_for
 from akidb.search.segments.rows import MORE
 from akidb.search.segments.vectors import Vectors
 
@@ -67,6 +67,25 @@ class Segment:
         """
         assert self.graph is not None
         return self.graph.search(self.graph.prepare(query), top_k, ef, allowed)
+
+    def find(
+        self, query: Query, top_k: int, ef: int, mask: Mask | None, allowed: Allowed | None
+    ) -> tuple[Positions, int]:
+        """Return the positions to score exactly, and the `ef` that it took.
+
+        `mask` and `allowed` say the same: which positions may be found; None for all.
+        """
+        assert self.graph is not None
+        wanted, vector = candidates_for(top_k), self.graph.prepare(query)
+        ef = max(ef, wanted)
+        if mask is None:
+            return self.graph.search(vector, wanted, ef, None)[0], ef
+        near = self.graph.search(vector, ef, ef, None)[0]
+        here = near[mask[near]]
+        wider = ef_among(ef, len(near), len(here), wanted)
+        if wider is None:
+            return here[:wanted], ef
+        return self.graph.search(vector, wanted, wider, allowed)[0], wider
 
     def more(self, name: str) -> NDArray[np.uint8] | None:
         """Read a further array that was written with the rows; None if there is none of this name.
