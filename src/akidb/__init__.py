@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from akidb.client.connect import connect
-from akidb.client.results import Matches, Page, UploadResult
+from akidb.client.results import Group, Matches, Page, UploadResult
 from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
     Document,
@@ -98,6 +98,7 @@ __all__ = [
     "DocumentInput",
     "EmbeddingResult",
     "FaultyManifests",
+    "Group",
     "IdempotencyMismatch",
     "Include",
     "Internal",

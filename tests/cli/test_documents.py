@@ -162,7 +162,7 @@ def test_export_reads_all_pages(akidb: Run, points: str, tmp_path: Path) -> None
 
 def test_search_by_text(akidb: Run, filled: str) -> None:
     found = akidb("search", filled, "vectors live in SQL", "--top-k", "2", "--json").json
-    assert set(found) == {"matches", "statistics"}
+    assert set(found) == {"matches", "statistics", "next_cursor"}
     assert found["matches"][0]["id"] == "a"
     assert found["matches"][0]["score"] == pytest.approx(1.0, abs=1e-5)
     assert found["matches"][0]["text"] == "vectors live in SQL"
@@ -201,6 +201,19 @@ def test_search_by_words(akidb: Run, filled: str) -> None:
     assert [match["id"] for match in akidb("search", filled, "sql", *weights).json["matches"]] == ["a"]
     assert akidb("search", filled, "sql", "--mode", "words", "--json").problem["field"] == "mode"
     assert akidb("search", filled, "sql", "--weights", "{}", "--json").problem["field"] == "weights"
+
+
+def test_search_by_id_in_pages_and_groups(akidb: Run, filled: str) -> None:
+    like = akidb("search", filled, "--id", "a", "--top-k", "1", "--json").json
+    assert [match["id"] for match in like["matches"]] != ["a"]
+    assert akidb("search", filled, "--id", "none", "--json").problem["code"] == "not_found"
+    rest = akidb("search", filled, "--id", "a", "--cursor", like["next_cursor"], "--json").json
+    assert {match["id"] for match in [*like["matches"], *rest["matches"]]} == {"b", "c"}
+    assert "more: --cursor " in akidb("search", filled, "--id", "a", "--top-k", "1").err
+    groups = akidb("search", filled, "vectors", "--group-by", "year", "--group-size", "2", "--json").json
+    assert 1999 in [match["group"] for match in groups["matches"]]
+    table = akidb("search", filled, "vectors", "--group-by", "year").out
+    assert table.splitlines()[0].split() == ["group", "score", "id", "text", "metadata"]
 
 
 def test_search_by_vector(akidb: Run, points: str, tmp_path: Path) -> None:

@@ -162,7 +162,9 @@ class Transcript:
         if isinstance(value, akidb.Page):
             return {"items": [self._plain(item) for item in value], "more": value.next_cursor is not None}
         if isinstance(value, akidb.Matches):
-            return {"matches": [self._plain(m) for m in value], "statistics": self._plain(value.statistics)}
+            matches = [self._plain(match) for match in value]
+            more = value.next_cursor is not None
+            return {"matches": matches, "statistics": self._plain(value.statistics), "more": more}
         if isinstance(getattr(value, "entity", None), msgspec.Struct):
             return self._plain(value.entity)
         if isinstance(value, np.ndarray):

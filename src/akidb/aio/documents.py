@@ -226,12 +226,15 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
         mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
         vector: "Sequence[float] | NDArray[np.float32] | None" = None,
         weights: Mapping[str, float] | None = None,
         highlights: bool = False,
+        cursor: str | None = None,
     ) -> Matches:
         """Return the `top_k` documents that score highest against a text or a vector, best first.
 
@@ -244,6 +247,14 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         With `mode="keyword"` the documents are found by the words of the text; the score is BM25. With
         `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
         `vector` of the text can be given. `highlights` adds the part of each text with these words.
+
+        With `group_by`, a field of the metadata named as in filters, return the best `group_size` documents
+        of each of `top_k` groups with the same value: `.groups` of the result has them by group, and each
+        match its `group`. Documents without a text, number or boolean there are left out; one with a list
+        belongs to the group of each item.
+
+        `cursor`, the `next_cursor` of the previous page for the same question, filter and threshold,
+        continues after its last match.
         """
         return await self._threads(
             self._sync.search,
@@ -252,12 +263,15 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             top_k=top_k,
             filter=filter,
             score_threshold=score_threshold,
+            group_by=group_by,
+            group_size=group_size,
             ef_search=ef_search,
             include=include,
             mode=mode,
             vector=vector,
             weights=weights,
             highlights=highlights,
+            cursor=cursor,
         )
 
     async def search_many(
@@ -268,6 +282,8 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> list[Matches]:
@@ -284,6 +300,8 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             top_k=top_k,
             filter=filter,
             score_threshold=score_threshold,
+            group_by=group_by,
+            group_size=group_size,
             ef_search=ef_search,
             include=include,
         )

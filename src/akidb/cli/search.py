@@ -38,6 +38,11 @@ def search(
     top_k: Annotated[int, typer.Option(help="Maximum number of matches, 1-10000.")] = 10,
     filter: FilterOption = None,
     score_threshold: Annotated[float | None, typer.Option(help="Omit matches with a lower score.")] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Show the best of each value of a field."),
+    ] = None,
+    group_size: Annotated[int, typer.Option(help="Maximum number of matches of a group, 1-100.")] = 1,
     ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
     mode: Annotated[
         str, typer.Option(help="vector, keyword (the words of the texts), or hybrid (both).")
@@ -49,6 +54,7 @@ def search(
         bool, typer.Option("--highlights", help="Show the part of each text with the words searched for.")
     ] = False,
     include: Parts = None,
+    cursor: Annotated[str | None, typer.Option(help="The next_cursor of the previous page.")] = None,
 ) -> None:
     """Find the documents nearest to a text, a vector or a document, or with the words of a text."""
     began = time.perf_counter()
@@ -61,21 +67,28 @@ def search(
         top_k=top_k,
         filter=parse_object(filter, "filter"),
         score_threshold=score_threshold,
+        group_by=group_by,
+        group_size=group_size,
         ef_search=ef_search,
         weights=parse_object(weights, "weights"),
         highlights=highlights,
+        cursor=cursor,
         include=DEFAULT_INCLUDE
         if include is None
         else parsers(SearchDocuments)["include"](include, "include"),
     )
     result = session.operations.perform(request)
     milliseconds = (time.perf_counter() - began) * 1000
-    rows = [
-        (match.score, match.id, match.highlight if highlights else match.text, match.metadata)
-        for match in result.matches
-    ]
-    session.out.rows(result, ("score", "id", "text", "metadata"), rows)
+    columns: tuple[str, ...] = ("score", "id", "text", "metadata")
+    if group_by is not None:
+        columns = ("group", *columns)
+    text_of = "highlight" if highlights else "text"
+    fields = [text_of if column == "text" else column for column in columns]
+    rows = [tuple(getattr(match, field) for field in fields) for match in result.matches]
+    session.out.rows(result, columns, rows)
     session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
+    if result.next_cursor is not None:
+        session.out.note(f"more: --cursor {result.next_cursor}")
     if result.statistics.query_truncated:
         session.out.note(
             "the text is longer than the embedding model accepts: only its beginning was searched for"

@@ -1,11 +1,11 @@
 """Results that are lists with extra attributes. They never call the server."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
-from akidb.domain.documents import Match, SearchStatistics
+from akidb.domain.documents import GroupValue, Match, SearchStatistics
 
 T = TypeVar("T")
 
@@ -25,15 +25,44 @@ class Page(list[T]):
         self.damaged = 0 if damaged is UNSET else damaged
 
 
+class Group(NamedTuple):
+    """The matches that have the same value of the field that a search groups by, best first."""
+
+    value: GroupValue
+    matches: list[Match]
+
+
 class Matches(list[Match]):
     """The matches of a search, best first; equal scores are sorted by id."""
 
     statistics: SearchStatistics
     """How the search was executed."""
 
-    def __init__(self, matches: Iterable[Match], statistics: SearchStatistics) -> None:
+    next_cursor: str | None
+    """The `cursor` of the next page; None on the last, and with groups."""
+
+    def __init__(
+        self, matches: Iterable[Match], statistics: SearchStatistics, next_cursor: str | None = None
+    ) -> None:
         super().__init__(matches)
         self.statistics = statistics
+        self.next_cursor = next_cursor
+
+    @property
+    def groups(self) -> list[Group]:
+        """The matches by group, the group with the best match first; empty without `group_by`."""
+        found: list[Group] = []
+        for match in self:
+            if match.group is None:
+                continue
+            if not found or _key(found[-1].value) != _key(match.group):
+                found.append(Group(match.group, []))
+            found[-1].matches.append(match)
+        return found
+
+
+def _key(value: GroupValue) -> tuple[bool, GroupValue]:
+    return type(value) is bool, value  # in Python True equals 1
 
 
 class UploadResult(Struct, kw_only=True, frozen=True):

@@ -23,6 +23,9 @@ MAX_TRUNCATED_IDS = 100
 MAX_TOP_K = 10_000
 MAX_QUESTIONS = 200
 """Questions of one batch of searches: with the longest vectors they fit in a JSON body."""
+MAX_CANDIDATES = 100_000
+"""Rows that are looked at, best first, for the groups or for a later page of a search."""
+MAX_GROUP_SIZE = 100
 MAX_BATCH_MATCHES = 100_000
 """Matches that a batch of searches may ask for in all."""
 HIGHLIGHT_START, HIGHLIGHT_END = "<em>", "</em>"
@@ -113,6 +116,9 @@ class Document(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_default
         return hash(self.id)
 
 
+GroupValue = str | int | float | bool
+
+
 class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=True):
     """A search result. Higher scores are better."""
 
@@ -124,6 +130,8 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
     highlight: str | None = None
     """The part of the text with most of the words searched for, each between `<em>` and `</em>`; only on
     request, and None for a text without any. The text itself is not escaped for HTML."""
+    group: GroupValue | None = None
+    """The value of the field that the search groups by; absent without groups."""
 
     __eq__ = same_values
 
@@ -144,16 +152,21 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     those looked at."""
     damaged: int = 0
     """Number of documents left out because they are damaged; omitted in JSON if there are none."""
+    limited: bool = False
+    """Whether there may be further matches or groups beyond the 100,000 best rows, which are all that a
+    search looks at; omitted in JSON if not."""
     query_truncated: bool = False
     """Whether the text is longer than the embedding model accepts, so that its end was ignored; omitted in
     JSON if not."""
 
 
 class SearchResult(msgspec.Struct, kw_only=True, frozen=True):
-    """Matches, best first; equal scores are sorted by id."""
+    """Matches, best first; equal scores are sorted by id. Those of a group follow each other."""
 
     matches: list[Match]
     statistics: SearchStatistics
+    next_cursor: str | None = None
+    """The cursor of the next page; None on the last page, and with groups."""
 
 
 class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):

@@ -16,29 +16,21 @@ from msgspec import Meta
 from akidb.domain.batches import (
     check_batch,
     check_filter,
-    check_id,
     check_ids,
-    check_number,
     check_selector,
 )
 from akidb.domain.changes import FEED_PATTERN, MAX_WAIT_SECONDS, check_token, check_wait
 from akidb.domain.cursors import check_cursor
 from akidb.domain.documents import (
     MAX_BATCH_DOCUMENTS,
-    MAX_ID_BYTES,
     MAX_PAGE_LIMIT,
-    MAX_QUESTIONS,
-    MAX_TEXT_BYTES,
-    MAX_TOP_K,
     DocumentInput,
     DocumentLike,
-    SearchMode,
     UpsertMode,
 )
 from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
 from akidb.domain.errors import InvalidArgument
-from akidb.domain.fusion import MAX_WEIGHT, FusionWeights, check_weights
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.domain.json import MAX_SMALL_OBJECT_BYTES, check_object
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
@@ -62,7 +54,6 @@ from akidb.domain.names import (
     parse_reference,
 )
 from akidb.domain.parts import PATTERN, check_include
-from akidb.domain.questions import check_question_ids, check_question_vectors, check_questions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -343,85 +334,6 @@ Parts = Annotated[
         wire=list[Part],
     ),
 ]
-Query = Annotated[
-    str,
-    text(
-        "The text to search for. It is embedded by the collection's model, unless mode is keyword or a vector"
-        " is given.",
-        MAX_TEXT_BYTES,
-    ),
-]
-Comparing = Annotated[
-    SearchMode,
-    word(
-        SearchMode, "What to compare: the vectors (vector), the words of texts (keyword), or both (hybrid)."
-    ),
-]
-Weights = Annotated[
-    Mapping[str, float],
-    field(
-        check_weights,
-        f"The weights of the two rankings of hybrid, `vector` and `keyword`: 0-{MAX_WEIGHT}, 1 by default.",
-        wire=FusionWeights,
-    ),
-]
-Highlights = Annotated[
-    bool, field(check_flag, "Return the best part of each text, with the words searched for marked.")
-]
-QueryVector = Annotated[
-    VectorLike,
-    field(
-        lambda value, _: value,  # checked once the collection's dimension and metric are known
-        "The vector to search for.",
-        wire=list[float],
-        is_decoded=True,
-        minItems=MIN_DIMENSION,
-        maxItems=MAX_DIMENSION,
-    ),
-]
-DocumentRef = Annotated[
-    str,
-    field(
-        check_id,
-        "The id of a document, to search for others with a vector like its own.",
-        minLength=1,
-        maxLength=MAX_ID_BYTES,
-    ),
-]
-Queries = Annotated[
-    Sequence[str],
-    field(
-        check_questions,
-        "Texts to search for; they require a collection with an embedding model.",
-        wire=list[str],
-        minItems=1,
-        maxItems=MAX_QUESTIONS,
-    ),
-]
-QueryVectors = Annotated[
-    Sequence[VectorLike],
-    field(
-        check_question_vectors,  # the vectors themselves once the collection's dimension is known
-        "Vectors to search for.",
-        wire=list[list[float]],
-        is_decoded=True,
-        minItems=1,
-        maxItems=MAX_QUESTIONS,
-    ),
-]
-DocumentRefs = Annotated[
-    Sequence[str],
-    field(
-        check_question_ids,
-        "Ids of documents, to search for others with vectors like theirs.",
-        wire=list[str],
-        minItems=1,
-        maxItems=MAX_QUESTIONS,
-    ),
-]
-TopK = Annotated[int, whole("Maximum number of matches to return.", 1, MAX_TOP_K)]
-EfSearch = Annotated[int, whole("Number of candidates considered by an approximate index.", 1, MAX_TOP_K)]
-Score = Annotated[float, field(check_number, "Omit matches with a score below this.")]
 Texts = Annotated[
     Sequence[str], field(check_texts, "Texts to embed.", wire=list[str], minItems=1, maxItems=MAX_TEXTS)
 ]

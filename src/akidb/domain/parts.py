@@ -13,6 +13,7 @@ import msgspec
 from akidb.domain.documents import Include, answer_size
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import text_fault
+from akidb.domain.names import check_text
 from akidb.domain.plain import listed
 
 MAX_FIELDS: Final = 100
@@ -40,6 +41,14 @@ def check_include(include: object, field: str = "include") -> frozenset[str]:
     if len(parts - _PARTS) > MAX_FIELDS:
         raise InvalidArgument(field, f"must have at most {MAX_FIELDS} fields of the metadata")
     return parts
+
+
+def check_group_field(name: object, field: str) -> str:
+    """Check the name of a field of the metadata to group by."""
+    checked = check_text(name, field, maximum_bytes=MAX_FIELD_BYTES)
+    if not checked or checked.startswith("$"):
+        raise InvalidArgument(field, "must name a field of the metadata")
+    return checked
 
 
 @cache

@@ -12,29 +12,33 @@ from akidb.domain.documents import (
 )
 from akidb.domain.errors import AlreadyExists, InvalidArgument, OperationTimeout, QuotaExceeded, RateLimited
 from akidb.domain.fields import (
-    Comparing,
     Cursor,
-    DocumentRef,
-    DocumentRefs,
     Documents,
-    EfSearch,
-    Highlights,
     Ids,
     JsonObject,
     Limit,
     Mode,
     Parts,
+    Selector,
+    Where,
+)
+from akidb.domain.lifecycle import Access
+from akidb.domain.search_fields import (
+    Comparing,
+    DocumentRef,
+    DocumentRefs,
+    EfSearch,
+    GroupField,
+    GroupSize,
+    Highlights,
     Queries,
     Query,
     QueryVector,
     QueryVectors,
     Score,
-    Selector,
     TopK,
     Weights,
-    Where,
 )
-from akidb.domain.lifecycle import Access
 from akidb.operations import collections
 from akidb.operations.declare import MANY, InCollection, Work, operation
 
@@ -182,7 +186,7 @@ class UpdateDocuments(InCollection[int], kw_only=True, frozen=True):
     needs=Access.DOCUMENT_READ,
     changes=False,
     work=Work.SLOW,
-    more_with={"filter": (0, Work.HEAVY), "top_k": (MANY, Work.HEAVY)},
+    more_with={"filter": (0, Work.HEAVY), "group_by": (0, Work.HEAVY), "top_k": (MANY, Work.HEAVY)},
     one_of=("text", "vector", "id"),
     one_of_in=("mode", SearchMode.VECTOR),
     raises=(RateLimited, OperationTimeout),
@@ -193,6 +197,9 @@ class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
     Give exactly one of `text`, `vector` and `id`. With `id` the document itself is not among the matches.
     With `mode` `keyword` give the text, whose words are searched for; with `hybrid` the text, and a vector
     too if the collection has no embedding model.
+
+    Pages do not overlap, and together are complete, while nothing is written; a document that changes in
+    between may appear twice or not at all.
     """
 
     text: Query | None = None
@@ -202,10 +209,13 @@ class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
     top_k: TopK = 10
     filter: Where | None = None
     score_threshold: Score | None = None
+    group_by: GroupField | None = None
+    group_size: GroupSize = 1
     ef_search: EfSearch | None = None
     weights: Weights | None = None
     highlights: Highlights = False
     include: Parts = DEFAULT_INCLUDE
+    cursor: Cursor | None = None
 
     def check_together(self) -> None:
         """Check what the modes have of their own."""
@@ -215,6 +225,12 @@ class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
             if self.highlights:
                 raise InvalidArgument("highlights", "are of the modes keyword and hybrid")
             return
+        unused = {"group_by": self.group_by, "cursor": self.cursor}
+        if self.group_size != 1:
+            unused["group_size"] = str(self.group_size)
+        for name, given in unused.items():
+            if given is not None:
+                raise InvalidArgument(name, f"has no use in mode {self.mode}")
         if self.text is None:
             raise InvalidArgument("text", f"is needed by mode {self.mode}")
         if self.id is not None:
@@ -235,6 +251,7 @@ class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
         "vectors": (FEW, Work.HEAVY),
         "ids": (FEW, Work.HEAVY),
         "filter": (0, Work.HEAVY),
+        "group_by": (0, Work.HEAVY),
         "top_k": (MANY, Work.HEAVY),
     },
     member="results",
@@ -254,5 +271,7 @@ class SearchBatch(InCollection[list[SearchResult]], kw_only=True, frozen=True):
     top_k: TopK = 10
     filter: Where | None = None
     score_threshold: Score | None = None
+    group_by: GroupField | None = None
+    group_size: GroupSize = 1
     ef_search: EfSearch | None = None
     include: Parts = DEFAULT_INCLUDE

@@ -1,11 +1,21 @@
 """Chooses the rows that answer one question, from one snapshot of a collection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
-from akidb.domain.documents import Document, Include, Match, SearchResult, SearchStatistics
+from akidb.domain.documents import (
+    MAX_CANDIDATES,
+    Document,
+    GroupValue,
+    Include,
+    Match,
+    SearchResult,
+    SearchStatistics,
+)
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
@@ -14,10 +24,21 @@ from akidb.ports.keywords import KeywordHit
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit, Hits, VectorIndex, VectorQuery
 from akidb.services.batches import wrong_length
+from akidb.services.grouping import Grouping
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+FIRST_ROWS = 100
+"""Rows that are looked at first for groups."""
+WIDER = 4
+"""How many times as many are looked at if these are too few."""
+
+
+Best = Callable[[int], Hits]
+"""Returns up to so many rows, best first."""
 
 
 class Question(NamedTuple):
@@ -63,29 +84,95 @@ Rows = Mapping[int, tuple[int, Document | None]]
 NO_ROW = (0, None)
 
 
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """The last match of a page."""
+
+    score: float
+    id: str
+    seen: int
+    """The number of matches up to here."""
+
+
+class Wanted(NamedTuple):
+    """Which of the best rows are wanted."""
+
+    top_k: int
+    """The number of rows, or of groups."""
+    group_by: str | None = None
+    group_size: int = 1
+    after: Position | None = None
+    most: int = MAX_CANDIDATES
+    """How many rows may be looked at."""
+
+
 class Chosen(NamedTuple):
     """The rows that answer a question, best first."""
 
     hits: Sequence[Hit | KeywordHit]
     statistics: SearchStatistics
+    groups: list[GroupValue] | None = None
+    """The group of each row."""
+    last: Position | None = None
+    """The position after which there are more rows; None after the last one."""
+    is_current: bool = True
+    """Whether the rows that were read are as the index has them."""
 
 
-def choose(look: Look, question: Question, top_k: int) -> Chosen:
-    """Return up to `top_k` rows. Raises NotFound for the id of an unknown document."""
-    if question.id is None:
-        assert question.vector is not None
-        dimension = look.snapshot.reader.control.dimension
-        if dimension is not None and len(question.vector) != dimension:  # settled since it was checked
-            raise wrong_length(question.field, dimension, len(question.vector))
-        found = look.best(question.vector, top_k)
-        hits = found.hits
+def choose(look: Look, question: Question, wanted: Wanted) -> Chosen:
+    """Return the best rows. Raises NotFound for the id of an unknown document."""
+    vector = question.vector
+    if vector is None:
+        assert question.id is not None
+        vector = _vector_of(look.snapshot.reader, question.id, question.field)
+    dimension = look.snapshot.reader.control.dimension
+    if dimension is not None and len(vector) != dimension:  # settled since it was checked
+        raise wrong_length(question.field, dimension, len(vector))
+    best = partial(look.best, vector)
+    if wanted.group_by is None:
+        found = _page(best, question.id, wanted)
     else:
-        found = look.best(_vector_of(look.snapshot.reader, question.id, question.field), top_k + 1)
-        hits = [hit for hit in found.hits if hit.id != question.id][:top_k]
-    statistics = found.statistics
+        grouping = Grouping(look.snapshot.reader, wanted.group_by, wanted.top_k, wanted.group_size)
+        found = _groups(best, question.id, wanted, grouping)
     if question.truncated:
-        statistics = replace(statistics, query_truncated=True)
-    return Chosen(hits, statistics)
+        found = found._replace(statistics=replace(found.statistics, query_truncated=True))
+    return found
+
+
+def _page(best: Best, without: str | None, wanted: Wanted) -> Chosen:
+    top_k, after = wanted.top_k, wanted.after
+    seen = 0 if after is None else max(after.seen, 0)
+    number = seen + top_k + (1 if without is None else 2)
+    while True:
+        number = min(number, wanted.most)
+        hits, statistics = best(number)
+        is_all = len(hits) < number
+        if without is not None:
+            hits = [hit for hit in hits if hit.id != without]
+        if after is not None:
+            last = (-after.score, after.id)
+            hits = [hit for hit in hits if (-hit.score, hit.id) > last]
+        if len(hits) > top_k:
+            hits = hits[:top_k]
+            return Chosen(hits, statistics, last=Position(hits[-1].score, hits[-1].id, seen + top_k))
+        if is_all:
+            return Chosen(hits, statistics)
+        if number == wanted.most:
+            return Chosen(hits, replace(statistics, limited=True))
+        number *= WIDER
+
+
+def _groups(best: Best, without: str | None, wanted: Wanted, grouping: Grouping) -> Chosen:
+    """Widen the search until the groups are full, or all rows were looked at."""
+    number = max(FIRST_ROWS, 2 * wanted.top_k * wanted.group_size)
+    while True:
+        number = min(number, wanted.most)
+        hits, statistics = best(number)
+        found = grouping.of([hit for hit in hits if hit.id != without])
+        if found.is_full or len(hits) < number or not found.is_current:
+            return Chosen(found.hits, statistics, found.values, is_current=found.is_current)
+        if number == wanted.most:
+            return Chosen(found.hits, replace(statistics, limited=True), found.values)
+        number *= WIDER
 
 
 def nothing(question: Question) -> SearchResult:
@@ -96,11 +183,12 @@ def nothing(question: Question) -> SearchResult:
     return SearchResult(matches=[], statistics=statistics)
 
 
-def result_of(found: Chosen, rows: Rows) -> SearchResult:
+def result_of(found: Chosen, rows: Rows, next_cursor: str | None = None) -> SearchResult:
     """Return the answer with the documents of the rows that are current and whole."""
     matches: list[Match] = []
     damaged = 0
-    for hit in found.hits:
+    groups: Sequence[GroupValue | None] = found.groups or (None,) * len(found.hits)
+    for hit, group in zip(found.hits, groups, strict=True):
         sequence, document = rows.get(hit.document_key, NO_ROW)
         if sequence != hit.sequence:
             continue
@@ -114,18 +202,24 @@ def result_of(found: Chosen, rows: Rows) -> SearchResult:
                 text=document.text,
                 vector=document.vector,
                 metadata=document.metadata,
+                group=group,
             )
         )
     statistics = found.statistics
     if damaged:
         statistics = replace(statistics, damaged=statistics.damaged + damaged)
-    return SearchResult(matches=matches, statistics=statistics)
+    return SearchResult(matches=matches, statistics=statistics, next_cursor=next_cursor)
 
 
 def is_current(hit: Hit | KeywordHit, rows: Rows) -> bool:
     """Return whether the row has not changed since the index saw it."""
     row = rows.get(hit.document_key)
     return row is not None and row[0] == hit.sequence
+
+
+def are_current(found: Chosen, rows: Rows) -> bool:
+    """Return whether no row has changed since the index saw it."""
+    return found.is_current and all(is_current(hit, rows) for hit in found.hits)
 
 
 def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from akidb.domain.documents import (
     MAX_BATCH_MATCHES,
+    MAX_CANDIDATES,
+    MAX_TOP_K,
     SearchMode,
     SearchResult,
     size_in_answer,
@@ -22,16 +24,19 @@ from akidb.services.batches import check_vector, check_vectors
 from akidb.services.choosing import (
     Chosen,
     Look,
+    Position,
     Question,
     Rows,
     Snapshot,
+    Wanted,
+    are_current,
     choose,
-    is_current,
     nothing,
     result_of,
 )
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
+from akidb.services.search_pages import Pages
 from akidb.services.store_access import StoreAccess
 from akidb.services.word_search import WordSearch
 
@@ -72,26 +77,23 @@ class SearchService:
             question = Question(id=asked.id)
         if asked.mode == SearchMode.HYBRID:
             return self._words.search(scope, asked, question)
-        (found,) = self._answer(scope, asked, [question])
+        if asked.cursor is not None and asked.group_by is not None:
+            raise InvalidArgument("cursor", "cannot be given with group_by: groups have one page")
+        (found,) = self._answer(scope, asked, [question], asked.cursor)
         return found
 
     @on_collection(ask.SearchBatch)
     def search_batch(self, scope: Scope, asked: ask.SearchBatch) -> list[SearchResult]:
-        return self._answer(scope, asked, self._questions(scope.collection, asked))
+        return self._answer(scope, asked, self._questions(scope.collection, asked), None)
 
     def _questions(self, collection: Collection, asked: ask.SearchBatch) -> list[Question]:
         if asked.texts is not None:
-            questions = self._embedded(collection, asked.texts, "vectors")
-        elif asked.vectors is not None:
+            return self._embedded(collection, asked.texts, "vectors")
+        if asked.vectors is not None:
             names = [f"vectors[{place}]" for place in range(len(asked.vectors))]
             matrix = check_vectors(asked.vectors, collection.dimension, collection.metric, names)
-            questions = [Question(row, field=name) for row, name in zip(matrix, names, strict=True)]
-        else:
-            questions = [Question(id=id, field=f"ids[{place}]") for place, id in enumerate(asked.ids or ())]
-        if asked.top_k * len(questions) > MAX_BATCH_MATCHES:
-            most = MAX_BATCH_MATCHES // len(questions)
-            raise InvalidArgument("top_k", f"must be at most {most} for {len(questions)} questions")
-        return questions
+            return [Question(row, field=name) for row, name in zip(matrix, names, strict=True)]
+        return [Question(id=id, field=f"ids[{place}]") for place, id in enumerate(asked.ids or ())]
 
     def _embedded(self, collection: Collection, texts: Sequence[str], instead: str) -> list[Question]:
         if collection.embedding_model is None:
@@ -102,12 +104,16 @@ class SearchService:
             for vector, truncated in zip(found.vectors, found.truncated, strict=True)
         ]
 
-    def _answer(self, scope: Scope, asked: Asked, questions: Sequence[Question]) -> list[SearchResult]:
+    def _answer(
+        self, scope: Scope, asked: Asked, questions: Sequence[Question], cursor: str | None
+    ) -> list[SearchResult]:
         """Query the index for all questions, then fetch the rows; retry if a row changed in between.
 
         The index may contain rows newer than this reader's snapshot.
         """
         tenant, filter = scope.tenant, given_filter(asked.filter)
+        pages = [Pages(scope.collection, asked, filter, question) for question in questions]
+        wanted = _wanted(asked, len(questions), None if cursor is None else pages[0].position(cursor))
         deadline = self._limits.deadline(filter)
         chosen: list[Chosen] = []
         rows: Rows = {}
@@ -120,17 +126,22 @@ class SearchService:
                 with store.latest(scope.collection.collection_id) as reader:
                     snapshot = Snapshot(self._index, tenant.tenant_id, store.store_id, quota, reader)
                     look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
-                    chosen = [choose(look, question, asked.top_k) for question in giving_way(questions)]
+                    chosen = [choose(look, question, wanted) for question in giving_way(questions)]
                     rows = self._fetched(reader, chosen, asked.include)
-            if all(is_current(hit, rows) for found in chosen for hit in found.hits):
+            if all(are_current(found, rows) for found in chosen):
                 break
-        return self._results(chosen, rows)
+        if len(chosen) > 1 or asked.group_by is not None:
+            self._check_size(chosen, rows)
+        return [
+            result_of(found, rows, None if found.last is None else page.cursor(found.last))
+            for found, page in zip(chosen, pages, strict=True)
+        ]
 
     def _fetched(
         self, reader: DocumentReader, chosen: Sequence[Chosen], include: AbstractCollection[str]
     ) -> Rows:
         keys = [hit.document_key for found in chosen for hit in found.hits]
-        if len(chosen) > 1:
+        if len(chosen) > 1 or chosen[0].groups is not None:
             keys = list(dict.fromkeys(keys))
         try:
             return reader.fetch(keys, include, most_bytes=self._limits.max_bytes)
@@ -140,11 +151,6 @@ class SearchService:
     def _too_large(self) -> InvalidArgument:
         return self._limits.refusal("top_k", "a smaller top_k")
 
-    def _results(self, chosen: Sequence[Chosen], rows: Rows) -> list[SearchResult]:
-        if len(chosen) > 1:
-            self._check_size(chosen, rows)
-        return [result_of(found, rows) for found in chosen]
-
     def _check_size(self, chosen: Sequence[Chosen], rows: Rows) -> None:
         """Raise InvalidArgument if the documents, some of them in several answers, take too much."""
         sizes = {
@@ -153,3 +159,17 @@ class SearchService:
         size = sum(sizes.get(hit.document_key, 0) for found in chosen for hit in found.hits)
         if size > self._limits.max_bytes:
             raise self._too_large()
+
+
+def _wanted(asked: Asked, questions: int, after: Position | None) -> Wanted:
+    """Raises InvalidArgument for more matches than one answer may have."""
+    if asked.group_by is None and asked.group_size != 1:
+        raise InvalidArgument("group_size", "is of no use without group_by")
+    most = min(MAX_TOP_K, MAX_BATCH_MATCHES // questions)
+    if asked.top_k * asked.group_size > most:
+        limit = f"must be at most {most // asked.group_size}"
+        what = f" for {questions} questions" if questions > 1 else ""
+        groups = f" of {asked.group_size} matches" if asked.group_size > 1 else ""
+        raise InvalidArgument("top_k", f"{limit}{groups}{what}")
+    rows = max(MAX_CANDIDATES // questions, asked.top_k + 2)
+    return Wanted(asked.top_k, asked.group_by, asked.group_size, after, rows)

@@ -14,7 +14,17 @@ from akidb.ports.keywords import KeywordHit, KeywordIndexes
 from akidb.ports.limits import AnswerTooLarge
 from akidb.ports.search import Hit, VectorIndex
 from akidb.services.answer_limits import AnswerLimits, given_filter
-from akidb.services.choosing import Chosen, Look, Question, Rows, Snapshot, choose, is_current, result_of
+from akidb.services.choosing import (
+    Chosen,
+    Look,
+    Question,
+    Rows,
+    Snapshot,
+    Wanted,
+    choose,
+    is_current,
+    result_of,
+)
 from akidb.services.keyword_search import KeywordQuery, KeywordSearch
 from akidb.services.store_access import StoreAccess
 
@@ -55,7 +65,7 @@ class WordSearch:
                             self._index, scope.tenant.tenant_id, store.store_id, quota, reader
                         )
                         look = Look(snapshot, filter, None, asked.ef_search, query.deadline)
-                        found = _joined(choose(look, question, number), found, asked)
+                        found = _joined(choose(look, question, Wanted(number)), found, asked)
                     chosen = _above(found, asked.score_threshold)
                     rows = self._fetched(reader, chosen, asked)
             if all(is_current(hit, rows) for hit in chosen.hits):

@@ -261,12 +261,15 @@ class CollectionHandle(Bound):
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
         mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
         vector: "Sequence[float] | NDArray[np.float32] | None" = None,
         weights: Mapping[str, float] | None = None,
         highlights: bool = False,
+        cursor: str | None = None,
     ) -> Matches:
         """Return the `top_k` documents that score highest against a text or a vector, best first.
 
@@ -279,6 +282,14 @@ class CollectionHandle(Bound):
         With `mode="keyword"` the documents are found by the words of the text; the score is BM25. With
         `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
         `vector` of the text can be given. `highlights` adds the part of each text with these words.
+
+        With `group_by`, a field of the metadata named as in filters, return the best `group_size` documents
+        of each of `top_k` groups with the same value: `.groups` of the result has them by group, and each
+        match its `group`. Documents without a text, number or boolean there are left out; one with a list
+        belongs to the group of each item.
+
+        `cursor`, the `next_cursor` of the previous page for the same question, filter and threshold,
+        continues after its last match.
         """
         text = query if isinstance(query, str) else None
         if text is None and vector is not None:
@@ -293,13 +304,16 @@ class CollectionHandle(Bound):
                 top_k=top_k,
                 filter=filter,
                 score_threshold=score_threshold,
+                group_by=group_by,
+                group_size=group_size,
                 ef_search=ef_search,
                 weights=weights,
                 highlights=highlights,
                 include=parts(include),
+                cursor=cursor,
             )
         )
-        return Matches(result.matches, result.statistics)
+        return Matches(result.matches, result.statistics, result.next_cursor)
 
     def search_many(
         self,
@@ -309,6 +323,8 @@ class CollectionHandle(Bound):
         top_k: int = 10,
         filter: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
         ef_search: int | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> list[Matches]:
@@ -328,11 +344,13 @@ class CollectionHandle(Bound):
                 top_k=top_k,
                 filter=filter,
                 score_threshold=score_threshold,
+                group_by=group_by,
+                group_size=group_size,
                 ef_search=ef_search,
                 include=parts(include),
             )
         )
-        return [Matches(result.matches, result.statistics) for result in results]
+        return [Matches(result.matches, result.statistics, result.next_cursor) for result in results]
 
     def changes(
         self,
