@@ -141,7 +141,13 @@ def test_document_lifecycle(http: httpx.Client, collection: str) -> None:
         {"id": "c", "vector": vector(1, 1)},
     ]
     wrote = http.post(f"{collection}/documents", json={"documents": documents})
-    assert wrote.json() == {"upserted": 3, "ids": ["a", "b", "c"], "truncated": 0, "truncated_ids": []}
+    assert wrote.json() == {
+        "upserted": 3,
+        "ids": ["a", "b", "c"],
+        "truncated": 0,
+        "truncated_ids": [],
+        "without_vector": 0,
+    }
     assert wrote.status_code == 200
     made = http.post(f"{collection}/documents", json={"documents": [{"vector": vector(3)}]}).json()["ids"]
     assert len(made[0]) == 36

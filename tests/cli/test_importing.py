@@ -100,10 +100,21 @@ def test_texts_that_the_model_truncates_are_reported(akidb: Run, notes: str, tmp
     assert "only its beginning" not in akidb("search", notes, "word").err
 
 
-def test_text_for_collection_without_model_is_rejected(akidb: Run, points: str, tmp_path: Path) -> None:
+def test_documents_without_vector_are_reported(akidb: Run, points: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
-    file.write_text(GOOD)
-    assert akidb("document", "import", points, file).status == 2
+    vector = json.dumps({"id": "v", "vector": [1.0] * 16})
+    file.write_text(f'{GOOD}{{"id": "m", "metadata": {{"n": 1}}}}\n{vector}\n')
+    told = akidb("document", "import", points, file)
+    assert told.out.startswith("imported 3 documents")
+    assert told.err == "2 documents are stored without a vector: no vector search finds them\n"
+    done = akidb("document", "import", points, file, "--json")
+    assert (done.json["without_vector"], done.err) == (2, "")
+    exported = akidb("document", "export", points, "--vectors").out
+    file.write_text(exported)
+    assert akidb("document", "import", points, file, "--json").json["without_vector"] == 2
+    assert akidb("document", "export", points, "--vectors").out == exported
+    file.write_text(vector)
+    assert akidb("document", "import", points, file).err == ""
 
 
 def test_unreadable_files(akidb: Run, notes: str, tmp_path: Path) -> None:
@@ -169,12 +180,21 @@ def _lines(*documents: tuple[int, DocumentInput]) -> list[importing.Line]:
 def test_batches_are_bounded_by_texts_documents_and_bytes() -> None:
     text, vector = DocumentInput(text="x"), DocumentInput(vector=[1.0])
     mixed = _lines(*[(10, text), (10, vector)] * 300)
-    assert [len(batch) for batch in importing.batches(iter(mixed))] == [2 * importing.BATCH_TEXTS, 88]
+    assert [len(batch) for batch in importing.batches(iter(mixed), embeds=True)] == [
+        2 * importing.BATCH_TEXTS,
+        88,
+    ]
     many = _lines(*[(10, vector)] * (importing.BATCH_DOCUMENTS + 1))
-    assert [len(batch) for batch in importing.batches(iter(many))] == [importing.BATCH_DOCUMENTS, 1]
+    assert [len(batch) for batch in importing.batches(iter(many), embeds=True)] == [
+        importing.BATCH_DOCUMENTS,
+        1,
+    ]
     large = _lines(*[(importing.BATCH_BYTES * 2 // 3, vector)] * 3)
-    assert [len(batch) for batch in importing.batches(iter(large))] == [1, 1, 1]
-    assert list(importing.batches(iter([]))) == []
+    assert [len(batch) for batch in importing.batches(iter(large), embeds=True)] == [1, 1, 1]
+    assert list(importing.batches(iter([]), embeds=True)) == []
+    assert [len(batch) for batch in importing.batches(iter(mixed), embeds=False)] == [600]
+    bare = _lines(*[(10, DocumentInput(metadata={"n": 1}))] * 600)
+    assert [len(batch) for batch in importing.batches(iter(bare), embeds=True)] == [600]
 
 
 def test_lines_stops_after_checked_count() -> None:

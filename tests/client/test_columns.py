@@ -80,6 +80,15 @@ def test_ids_are_generated_and_texts_are_embedded(notes: akidb.CollectionHandle)
     assert notes.count() == 4
 
 
+def test_documents_without_vector_are_counted(points: akidb.CollectionHandle) -> None:
+    assert points.upsert(ids=IDS, texts=["x"] * 5).without_vector == 5
+    mixed = points.upsert(ids=IDS, vectors=[*VECTORS[:3], None, None], metadatas=[{"n": n} for n in range(5)])
+    assert mixed.without_vector == 2
+    uploaded = points.upsert_many(metadatas=({"n": n} for n in range(7)), batch_size=3)
+    assert (uploaded.upserted, uploaded.without_vector) == (7, 7)
+    assert sorted(match.id for match in points.search(VECTORS[0])) == IDS[:3]
+
+
 def test_mode_applies_to_columns(points: akidb.CollectionHandle) -> None:
     points.upsert(ids=IDS[:2], vectors=VECTORS[:2], metadatas=[{"n": 0}, {"n": 1}])
     with pytest.raises(AlreadyExists) as caught:

@@ -45,6 +45,7 @@ def main(url: str) -> None:
         written = document_upsert.sync(*PLACE, client=client, body=UpsertDocuments(documents=documents))
         assert isinstance(written, UpsertResult), written
         assert (written.upserted, written.ids, written.truncated) == (2, ["a", "b"], 0)
+        assert written.without_vector == 0
         only = SearchDocumentsFilterType0.from_dict({"$id": {"$in": ["a", "b"]}})
         query = SearchDocuments(text="where do vectors live", top_k=1, filter_=only)
         found = document_search.sync(*PLACE, client=client, body=query)

@@ -42,7 +42,7 @@ const written = need(
     },
   }),
 );
-same([written.upserted, written.ids, written.truncated], [2, ["a", "b"], 0]);
+same([written.upserted, written.ids, written.truncated, written.without_vector], [2, ["a", "b"], 0, 0]);
 const found = need(
   await client.POST("/v1/tenants/{tenant}/databases/{database}/collections/{collection}/search", {
     params: place,

@@ -77,6 +77,11 @@ def modes(db: akidb.Client, saw: Transcript) -> None:
     saw(notes.upsert, some_documents(5), mode=akidb.UpsertMode.SKIP)
     saw(notes.upsert, [{"id": "d001", "metadata": {"x": 1}}, {"id": "none", "text": "t"}], mode="update")
     saw(notes.upsert, [{"id": "d002", "text": "new", "vector": vectors(1, 7)[0]}], mode="update")
+    bare: list[Any] = [{"id": "t", "text": "no vector"}, {"id": "m", "metadata": {"n": 1}, "vector": None}]
+    saw(notes.upsert, bare)
+    saw(notes.upsert, [*bare, {"id": "d001", "text": "keeps it"}], mode="update")
+    saw(notes.upsert, [{"id": "nothing", "metadata": {}}])
+    saw(notes.search, vectors(1)[0], include=list(akidb.Include))
     saw(notes.scan, include=list(akidb.Include))
     saw(notes.upsert, [{"id": "d001"}], mode="update")
     saw(notes.upsert, [{"text": "t"}], mode="update")

@@ -25,7 +25,7 @@ PARTS: tuple[CollectionImage | Documents | Tombstones, ...] = (
         metric=Metric.COSINE,
         max_document_count=10**6,
         document_count=COUNT,
-        storage_used_bytes=sum(stored_size(id, "text", "{}", DIMENSION) for id in _IDS),
+        storage_used_bytes=sum(stored_size(id, "text", "{}", 4 * DIMENSION) for id in _IDS),
         sequence=COUNT + 1,
         tombstone_floor=0,
     ),

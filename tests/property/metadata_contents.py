@@ -131,7 +131,13 @@ class Model(Tenancy):
             self._take("max_document_count", limit, count, len(new) - len(known))
             kept["documents"].update(new)
             self.owner = kept["row"]["collection_id"]
-            return {"upserted": len(new), "ids": list(new), "truncated": 0, "truncated_ids": []}
+            return {
+                "upserted": len(new),
+                "ids": list(new),
+                "truncated": 0,
+                "truncated_ids": [],
+                "without_vector": 0,
+            }
 
         answer: Row = self.once(documents, effect, owner["tenant_id"])
         return answer

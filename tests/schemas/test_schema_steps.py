@@ -31,9 +31,9 @@ from akidb.operations.collections import (
     RestoreCollection,
 )
 from akidb.operations.databases import CreateDatabase, RestoreDatabase
-from akidb.operations.documents import CountDocuments, UpsertDocuments
+from akidb.operations.documents import CountDocuments, DeleteDocuments, UpsertDocuments
 from akidb.operations.tenants import CreateTenant, DeleteTenant, ListTenants, PurgeTenant, RestoreTenant
-from akidb.operations.upkeep import MaintainStores
+from akidb.operations.upkeep import CheckStores, MaintainStores
 from akidb.settings import Settings
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.schema_backups import SchemaBackups
@@ -55,6 +55,8 @@ NEXT = Step(
 )
 PATH = CollectionPath("aki-labs", "kb", "notes")
 NEWEST = len(tenant_schema.STEPS)
+WITHOUT_VECTOR = 7
+"""The step from which stores may have documents without a vector."""
 
 
 @pytest.fixture
@@ -106,6 +108,38 @@ def test_new_dimensions_are_allowed_after_the_upgrade_and_keep_from_going_back(
     with closing(open_local(place, SETTINGS)) as operations:
         assert operations.perform(GetCollection(**bare)).dimension == 16
         operations.perform(CreateCollection(tenant="aki-labs", database="kb", name="other"))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_documents_without_vector_keep_from_going_back(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    place = tmp_path if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    before = f"{int(tenant_schema.STEPS[WITHOUT_VECTOR - 1].since) - 1:04}"
+    where: dict[str, Any] = {"tenant": "aki-labs", "database": "kb", "collection": "notes"}
+    with closing(open_local(place, SETTINGS)) as operations:
+        for name in ("Aki Labs", "Another"):
+            tenant = operations.perform(CreateTenant(name=name)).slug
+            operations.perform(CreateDatabase(tenant=tenant, name="kb"))
+            operations.perform(CreateCollection(tenant=tenant, database="kb", name="notes", dimension=16))
+            documents: list[dict[str, Any]] = [{"id": "v", "vector": [1] * 16}]
+            documents += [{"id": "t", "text": "x"}, {"id": "m", "metadata": {"n": 1}}]
+            operations.perform(UpsertDocuments(**{**where, "tenant": tenant}, documents=documents))
+        operations.perform(
+            DeleteDocuments(tenant="another", database="kb", collection="notes", ids=["t", "m"])
+        )
+        operations.perform(DeleteCollection(**where))
+    for dry_run in (True, False):
+        with pytest.raises(InvalidArgument, match="cannot store documents without a vector: there are 2"):
+            migrate(place, SETTINGS, to=before, dry_run=dry_run)
+    with closing(open_local(place, SETTINGS)) as operations:
+        operations.perform(RestoreCollection(**where))
+        assert operations.perform(CountDocuments(**where)) == 3
+        operations.perform(DeleteDocuments(**where, ids=["t", "m"]))
+    assert migrate(place, SETTINGS, to=before).changed
+    with closing(open_local(place, SETTINGS)) as operations:
+        assert operations.perform(CountDocuments(**where)) == 1
+        assert operations.perform(CheckStores()).items[0].ok
 
 
 def query(path: Path, statement: str) -> list[tuple[object, ...]]:

@@ -94,7 +94,9 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
     ) -> UpsertResult:
         """Write up to 10,000 documents atomically; a document with an existing id is replaced.
 
-        Each has an `id` (generated if absent), a `text` or a `vector` or both, and `metadata`. Raises
+        Each has an `id` (generated if absent), and at least one of `text`, `vector` and `metadata`. Without a
+        `vector`, the collection's embedding model makes one of the `text`. If there is no model, or no text,
+        the document has none: everything but a vector search finds it (`without_vector` counts them). Raises
         InvalidArgument with the path of the invalid value, such as `documents[3].vector`, and
         QuotaExceeded if storage or the document count would exceed its limit.
 

@@ -7,6 +7,7 @@ last plane (sign and exponent) shrinks to a third, the others not at all.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -44,7 +45,7 @@ PLANES: Final = 4
 """Bytes of a float32, little-endian."""
 
 
-class _Columns(msgspec.Struct, frozen=True, tag="documents", forbid_unknown_fields=True):
+class _Columns(msgspec.Struct, frozen=True, tag="documents", forbid_unknown_fields=True, omit_defaults=True):
     """Documents without their vectors."""
 
     sequences: list[int]
@@ -52,6 +53,8 @@ class _Columns(msgspec.Struct, frozen=True, tag="documents", forbid_unknown_fiel
     texts: list[str | None]
     metadata: list[str]
     dimension: int
+    without_vector: list[int] = []
+    """Places of the documents that have none, ascending; the planes do not have them."""
 
 
 class _Rows(msgspec.Struct, frozen=True, tag="rows", forbid_unknown_fields=True):
@@ -89,6 +92,7 @@ class ArchiveWriter:
                     list(part.texts),
                     list(part.metadata),
                     part.vectors.shape[1],
+                    list(part.without_vector),
                 )
             )
             planes = part.vectors.astype("<f4", copy=False).view(np.uint8).reshape(-1, PLANES).T
@@ -190,15 +194,19 @@ class ArchiveReader:
         count = len(columns.ids)
         if not count == len(columns.sequences) == len(columns.texts) == len(columns.metadata) or not count:
             raise fault("has columns of different lengths", ".documents")
+        without = columns.without_vector
+        if any(a >= b for a, b in pairwise([-1, *without, count])):
+            raise fault("has documents without a vector that are out of order", ".documents")
+        vectors = count - len(without)
         planes = []
         for _ in range(PLANES):
             frame = self._frames.next()
-            if frame.kind != PLANE or len(frame.content) != count * columns.dimension:
+            if frame.kind != PLANE or len(frame.content) != vectors * columns.dimension:
                 raise fault("has a vector plane of the wrong size", ".documents")
             planes.append(np.frombuffer(frame.content, np.uint8))
         joined = np.ascontiguousarray(np.stack(planes, axis=1)).view("<f4")
-        matrix = joined.reshape(count, columns.dimension).astype(np.float32, copy=False)
-        return Documents(columns.sequences, columns.ids, columns.texts, columns.metadata, matrix)
+        matrix = joined.reshape(vectors, columns.dimension).astype(np.float32, copy=False)
+        return Documents(columns.sequences, columns.ids, columns.texts, columns.metadata, matrix, without)
 
 
 def _rows(part: _Rows) -> list[Any]:

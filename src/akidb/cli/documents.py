@@ -76,7 +76,8 @@ def import_file(
         began = time.perf_counter()
         with session.out.progress("importing", count, "documents") as advance:
             # Lines appended since have not been validated.
-            parts = importing.batches(importing.lines(source, count))
+            embeds = collection.embedding_model is not None
+            parts = importing.batches(importing.lines(source, count), embeds=embeds)
             written = importing.write(session.operations, target, parts, advance, mode)
     seconds = time.perf_counter() - began
     rate = written.documents / seconds if seconds else 0.0
@@ -88,6 +89,7 @@ def import_file(
             "documents_per_second": round(rate, 1),
             "truncated": written.truncated,
             "truncated_ids": written.truncated_ids,
+            "without_vector": written.without_vector,
         },
         f"imported {counted(written.documents, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
     )
@@ -96,6 +98,12 @@ def import_file(
         session.out.note(f"skipped {counted(count - written.documents, 'document')} {known} the collection")
     if written.truncated:
         session.out.note(_truncation(written))
+    if written.without_vector:
+        documents, are = (
+            counted(written.without_vector, "document"),
+            "is" if written.without_vector == 1 else "are",
+        )
+        session.out.note(f"{documents} {are} stored without a vector: no vector search finds them")
 
 
 def _truncation(written: "Written") -> str:

@@ -47,6 +47,8 @@ class Written(NamedTuple):
     """Documents whose text is longer than the embedding model accepts."""
     truncated_ids: list[str]
     """The first of them."""
+    without_vector: int
+    """Documents that are stored without a vector."""
 
 
 class Line(NamedTuple):
@@ -144,12 +146,15 @@ def check(found: Iterator[Line], collection: Collection, mode: UpsertMode) -> in
     return count
 
 
-def batches(found: Iterator[Line]) -> Iterator[list[DocumentInput]]:
-    """Yield batches that are small enough for one request and quick to embed."""
+def batches(found: Iterator[Line], *, embeds: bool) -> Iterator[list[DocumentInput]]:
+    """Yield batches that are small enough for one request and quick to embed.
+
+    `embeds` is whether the collection has an embedding model.
+    """
     batch: list[DocumentInput] = []
     texts = size = 0
     for _, _, line_bytes, document in found:
-        is_text = document.vector is None
+        is_text = embeds and document.vector is None and document.text is not None
         full = (
             len(batch) == BATCH_DOCUMENTS or texts + is_text > BATCH_TEXTS or size + line_bytes > BATCH_BYTES
         )
@@ -173,7 +178,7 @@ def write(
 
     An error or interrupt gets a note with the number of documents already written.
     """
-    written = truncated = 0
+    written = truncated = without_vector = 0
     ids: list[str] = []
     try:
         with _interrupted_between_parts() as interrupt_if_asked:
@@ -182,6 +187,7 @@ def write(
                 result = patiently(partial(operations.perform, request))
                 written += result.upserted
                 truncated += result.truncated
+                without_vector += result.without_vector
                 ids += result.truncated_ids[: MAX_TRUNCATED_IDS - len(ids)]
                 advance(len(part))
                 interrupt_if_asked()
@@ -189,7 +195,7 @@ def write(
         if written or isinstance(error, KeyboardInterrupt):
             error.add_note(f"{counted(written, 'document')} had been written")
         raise
-    return Written(written, truncated, ids)
+    return Written(written, truncated, ids, without_vector)
 
 
 @contextlib.contextmanager

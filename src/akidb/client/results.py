@@ -78,3 +78,5 @@ class UploadResult(Struct, kw_only=True, frozen=True):
     """Documents whose text is longer than the embedding model accepts."""
     truncated_ids: list[str]
     """The ids of the first 100 of them."""
+    without_vector: int
+    """Documents that are stored without a vector."""

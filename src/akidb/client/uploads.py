@@ -143,7 +143,7 @@ def upload(
     An error gets a note, and one of AkiDB the fields `written` and `batch`, which say what had been written.
     Each batch has an idempotency key of its own if the upload has one.
     """
-    done = UploadResult(documents=0, batches=0, upserted=0, truncated=0, truncated_ids=[])
+    done = UploadResult(documents=0, batches=0, upserted=0, truncated=0, truncated_ids=[], without_vector=0)
     request = context.current()
     try:
         for part in parts:
@@ -155,6 +155,7 @@ def upload(
                 upserted=done.upserted + result.upserted,
                 truncated=done.truncated + result.truncated,
                 truncated_ids=[*done.truncated_ids, *result.truncated_ids][:MAX_TRUNCATED_IDS],
+                without_vector=done.without_vector + result.without_vector,
             )
             if progress is not None:
                 progress(done)

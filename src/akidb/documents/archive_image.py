@@ -28,6 +28,7 @@ from akidb.documents.statements import IN_FILE, TenantSql
 from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId
+from akidb.domain.vectors import vector_blobs
 from akidb.ports.archive import CollectionImage, Documents, Tombstones
 from akidb.sql.damage import decoded
 from akidb.sql.database import SqlDatabase, driver_of
@@ -114,9 +115,9 @@ class SqlStoreImage:
                 if not is_sound(row):
                     raise damaged(row, collection_id)
                 _, sequence, id, text, metadata, vector, _, _ = row
-                if type(sequence) is not int or type(vector) is not bytes or len(vector) != width:
+                if type(sequence) is not int or type(vector) is not bytes or len(vector) not in (0, width):
                     raise damaged(row, collection_id)
-                taken = width + len(id) + len(metadata) + (0 if text is None else len(text))
+                taken = len(vector) + len(id) + len(metadata) + (0 if text is None else len(text))
                 if rows and (len(rows) == PART_ROWS or size + taken > PART_BYTES):
                     yield _documents(rows, dimension)
                     rows, size = [], 0
@@ -161,8 +162,9 @@ class SqlStoreImage:
 
 def _documents(rows: Sequence[Any], dimension: int) -> Documents:
     _, sequences, ids, texts, metadata, vectors, checksums, _ = zip(*rows, strict=True)
-    matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(rows), dimension)
-    return Documents(sequences, ids, texts, metadata, matrix, None not in checksums)
+    without_vector = [at for at, vector in enumerate(vectors) if not vector]
+    matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(rows) - len(without_vector), dimension)
+    return Documents(sequences, ids, texts, metadata, matrix, without_vector, None not in checksums)
 
 
 class SqlStoreFiller:
@@ -217,22 +219,22 @@ class SqlStoreFiller:
         )
 
     def _document_rows(self, part: Documents) -> list[dict[str, Any]]:
-        blob, width = part.vectors.astype("<f4", copy=False).tobytes(), part.vectors.shape[1] * 4
+        vectors = vector_blobs(part.vectors, len(part.ids), part.without_vector)
         return [
             {
                 **self._sql.columns,
                 "collection_key": self._key,
                 "id": id,
                 "sequence": sequence,
-                "size_bytes": stored_size(id, text, metadata, width // 4),
+                "size_bytes": stored_size(id, text, metadata, len(vector)),
                 "text": text,
                 "metadata": metadata,
-                "vector": (vector := blob[at * width : (at + 1) * width]),
+                "vector": vector,
                 "content_checksum": content_checksum(id, sequence, text, metadata),
                 "vector_checksum": vector_checksum(vector),
             }
-            for at, (id, sequence, text, metadata) in enumerate(
-                zip(part.ids, part.sequences, part.texts, part.metadata, strict=True)
+            for id, sequence, text, metadata, vector in zip(
+                part.ids, part.sequences, part.texts, part.metadata, vectors, strict=True
             )
         ]
 

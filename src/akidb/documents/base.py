@@ -305,8 +305,9 @@ def _counted(sql: TenantSql) -> sa.Select[tuple[object, ...]]:
     deleted = sa.func.coalesce(last_deletion.correlate(collections).scalar_subquery(), 0)
     # Wrong sizes are named by themselves; a sum of them may be beyond what the database can compute.
     size = sa.case((documents.c.size_bytes.between(0, MAX_SIZE_BYTES), documents.c.size_bytes), else_=0)
+    length = sa.func.length(documents.c.vector)
     dimension = sa.func.coalesce(collections.c.dimension, 0)
-    misshapen = sa.case((sa.func.length(documents.c.vector) != 4 * dimension, 1), else_=0)
+    misshapen = sa.case((length.not_in((0, 4 * dimension)), 1), else_=0)
     return (
         sa.select(
             collections.c.collection_id,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from akidb.documents.checksums import content_checksum, deletion_checksum, vector_checksum
 from akidb.documents.statements import TenantSql
+from akidb.domain.vectors import vector_blobs
 from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import DocumentBatch
 from akidb.sql.database import driver_of
@@ -47,8 +48,7 @@ def rows_of(connection: sa.Connection, sql: TenantSql, collection_key: int) -> R
 
 
 def _vectors(batch: DocumentBatch) -> list[bytes]:
-    blob, width = batch.vectors.tobytes(), batch.vectors.shape[1] * 4
-    return [blob[at : at + width] for at in range(0, len(blob), width)]
+    return vector_blobs(batch.vectors, len(batch.ids), batch.without_vector)
 
 
 def _checksums(batch: DocumentBatch, first: int) -> Iterator[int]:

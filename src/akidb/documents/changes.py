@@ -119,5 +119,5 @@ def _upsert(row: tuple[Any, ...], parts: Parts) -> DocumentChange:
         id=id,
         text=text if parts.text else None,
         metadata=parts.metadata_of(metadata),
-        vector=None if vector is None else np.frombuffer(vector, dtype="<f4"),
+        vector=np.frombuffer(vector, dtype="<f4") if vector else None,
     )

@@ -11,7 +11,7 @@ from akidb.domain.ids import CollectionId
 
 
 class Stored(NamedTuple):
-    """A row as it is stored. A part that was not read is None, as is its checksum."""
+    """A row as it is stored. A part that was not read is None, as is its checksum. No vector is b""."""
 
     document_key: int
     sequence: int
@@ -42,7 +42,10 @@ def is_sound(row: Any) -> bool:
             return False
     elif type(id) is not str or type(metadata) is not str or not (text is None or type(text) is str):
         return False  # a row without a checksum, or a part of one
-    return of_vector is None or of_vector == _of_any(vector)
+    if of_vector is None:  # rows without a checksum are older than documents without a vector
+        return vector is None or bool(vector)
+    is_same: bool = of_vector == _of_any(vector)
+    return is_same
 
 
 def deletion_checksum(id: str, sequence: int) -> int:

@@ -76,7 +76,7 @@ KEPT_TWICE: Mapping[str, Callable[[Any], Any]] = {
 """Columns of collections that the metadata have too, with their types there."""
 _MISSHAPEN = (
     "SELECT 1 FROM documents JOIN collections USING (collection_key)"
-    " WHERE length(vector) != 4 * coalesce(dimension, 0) LIMIT 1"
+    " WHERE length(vector) NOT IN (0, 4 * coalesce(dimension, 0)) LIMIT 1"
 )
 
 

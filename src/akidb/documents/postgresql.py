@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from akidb.documents import schema
 from akidb.documents.archive_image import SqlStoreFiller, SqlStoreImage
 from akidb.documents.base import SqlTenantStore
 from akidb.documents.statements import OF_SHARED, TenantSql, on_shared_tables
@@ -29,7 +30,7 @@ from akidb.sql import migrations
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.telemetry import observed
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest step in `migrations/versions`; a test compares the two."""
 SCHEMA = "akidb_documents"
 
@@ -321,11 +322,13 @@ def check_way(database: PostgresDatabase, target: str) -> bool:
     """Return whether there are migrations to run to reach `target`.
 
     Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step without a
-    downgrade.
+    downgrade, and for rows that the older version cannot store.
     """
     with database.read() as connection:
         found = migrations.recorded(connection)
-    migrations.check_way(database.name, found, _MIGRATIONS, target, HEAD)
+        migrations.check_way(database.name, found, _MIGRATIONS, target, HEAD)
+        if found is not None:  # both kinds of store have the same steps
+            schema.require_storable(connection, database.name, int(found), int(target))
     return found != target
 
 

@@ -256,7 +256,7 @@ class SqlDocumentReader:
                 id=id,
                 text=text if parts.text else None,
                 metadata=parts.metadata_of(metadata),
-                vector=None if vector is None else np.frombuffer(vector, dtype="<f4"),
+                vector=np.frombuffer(vector, dtype="<f4") if vector else None,
             )
         except (msgspec.MsgspecError, ValueError):  # of a row without checksums
             raise self._damaged(row) from None

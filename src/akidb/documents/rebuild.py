@@ -45,6 +45,8 @@ _STRAY = "collection_key NOT IN (SELECT collection_key FROM collections)"
 _STRAY_ANSWER = f"{_STRAY} OR typeof(created_at) != 'text'"
 _UNCHECKED = (
     f"typeof(sequence) = 'integer' AND {_READABLE} AND (content_checksum IS NULL OR vector_checksum IS NULL)"
+    # Documents without a vector are newer than checksums.
+    " AND (length(vector) > 0 OR vector_checksum IS NOT NULL)"
 )
 
 
@@ -101,7 +103,8 @@ def kept_twice(path: Path, collection_id: CollectionId) -> dict[str, Any]:
 def _dimensions(driver: Any) -> dict[bytes, int]:
     rows = driver.execute(
         "SELECT collection_id, length(vector) / 4, count(*) FROM documents JOIN collections USING"
-        " (collection_key) WHERE typeof(vector) = 'blob' AND length(vector) % 4 = 0 GROUP BY 1, 2"
+        " (collection_key) WHERE typeof(vector) = 'blob' AND length(vector) % 4 = 0 AND length(vector) > 0"
+        " GROUP BY 1, 2"
     ).fetchall()
     counted: dict[bytes, Counter[int]] = defaultdict(Counter)
     for collection_id, dimension, number in rows:

@@ -148,6 +148,8 @@ class Step(NamedTuple):
     """The version of the metadata schema that introduced it."""
     forward: tuple[str, ...]
     back: tuple[str, ...] | None = None
+    must_be_gone: tuple[str, str] | None = None
+    """Rows that older versions cannot store: the statement that counts them, and their name."""
 
 
 STEPS: tuple[Step, ...] = (
@@ -164,6 +166,13 @@ STEPS: tuple[Step, ...] = (
         "0009",
         replaced_in_sqlite("collections", f"{_DIMENSION} CHECK", f"{_OPTIONAL_DIMENSION} CHECK"),
         replaced_in_sqlite("collections", f"{_OPTIONAL_DIMENSION} CHECK", f"{_DIMENSION} CHECK"),
+    ),
+    # Older versions would take them for damaged.
+    Step(
+        "0009",
+        (),
+        (),
+        ("SELECT count(*) FROM documents WHERE length(vector) = 0", "documents without a vector"),
     ),
 )
 
@@ -193,16 +202,28 @@ def check_way(file: SqliteFile, target: int) -> bool:
     """Return whether there are steps to apply to reach `target`.
 
     Raises Unavailable for a schema newer than this program, InvalidArgument(`to`) for a step without a
-    downgrade.
+    downgrade, and for rows that the older version cannot store.
     """
     with file.read() as connection:
         found = version(connection)
-    if found > len(STEPS):
-        raise migrations.newer(file.name, str(found), str(len(STEPS)))
-    for number in range(found, target, -1):
-        if STEPS[number - 1].back is None:
-            raise InvalidArgument("to", f"{file.name}: there is no downgrade from version {number}")
+        if found > len(STEPS):
+            raise migrations.newer(file.name, str(found), str(len(STEPS)))
+        for number in range(found, target, -1):
+            if STEPS[number - 1].back is None:
+                raise InvalidArgument("to", f"{file.name}: there is no downgrade from version {number}")
+        require_storable(connection, file.name, found, target)
     return found != target
+
+
+def require_storable(connection: sa.Connection, name: str, found: int, target: int) -> None:
+    """Raise InvalidArgument(`to`) for rows that an older version cannot store, also on PostgreSQL."""
+    for step in STEPS[target:found]:
+        if step.must_be_gone is not None:
+            statement, what = step.must_be_gone
+            number = connection.exec_driver_sql(statement).scalar_one()
+            if number:
+                reason = f"{what}: there are {number}, those of deleted collections included"
+                raise InvalidArgument("to", f"{name}: the older version cannot store {reason}")
 
 
 def go(file: SqliteFile, target: int, copies: SchemaBackups | None = None) -> None:

@@ -164,6 +164,11 @@ class Statements:
         chosen = sa.select(*stored, documents.c.size_bytes).where(*owned).order_by(documents.c.id)
         self.chosen = Prepared(chosen)
         self.chosen_by_id = Prepared(chosen.where(tables.any_of(documents.c.id, "wanted")))
+        self.without_vector = Prepared(
+            sa.select(documents.c.id).where(
+                *owned, tables.any_of(documents.c.id, "wanted"), sa.func.length(documents.c.vector) == 0
+            )
+        )
         self.clear = Prepared(sa.delete(documents).where(*owned))
         self.sizes = Prepared(
             sa.select(documents.c.id, documents.c.size_bytes, documents.c.document_key)

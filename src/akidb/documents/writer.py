@@ -14,6 +14,7 @@ from akidb.documents.deletions import discard, discard_old
 from akidb.documents.reader import WIDE_ROWS, SqlDocumentReader
 from akidb.documents.statements import TenantSql
 from akidb.domain.errors import QuotaExceeded, documents_exist
+from akidb.domain.vectors import other_places
 from akidb.ports.documents import CollectionControl, DocumentBatch, DocumentChanges, Selection
 
 if TYPE_CHECKING:
@@ -73,19 +74,23 @@ class SqlDocumentWriter(SqlDocumentReader):
             self._rows_written.upsert(new, first)
         return places
 
-    def change(self, changes: DocumentChanges) -> list[int]:
+    def change(self, changes: DocumentChanges) -> tuple[list[int], int]:
         sizes: dict[str, int] = {}
         growth = 0
+        bare = self._without_vector(changes.ids)
         place_of = {id: place for place, id in enumerate(changes.ids)}
         with closing(self._chosen(Selection(ids=changes.ids))) as chosen:
             for _key, id, size, text, metadata in chosen:
                 place = place_of[id]
                 more = _growth(text, changes.texts[place]) + _growth(metadata, changes.metadata[place])
+                if id in bare and place in changes.vector_of:
+                    bare.remove(id)
+                    more += 4 * changes.vectors.shape[1]
                 sizes[id] = size + more
                 growth += more
         places = [place for place, id in enumerate(changes.ids) if id in sizes]
         if not places:
-            return []
+            return [], 0
         sequence = self._account(documents=0, size=growth, writes=len(places))
         self._require_room(self._connection, sum(sizes.values()))
         if self.control.dimension is None and any(place in changes.vector_of for place in places):
@@ -93,7 +98,12 @@ class SqlDocumentWriter(SqlDocumentReader):
         for at in range(0, len(places), WIDE_ROWS):
             some = places[at : at + WIDE_ROWS]
             self._rows_written.upsert(self._changed(changes, some, sizes), sequence + at)
-        return places
+        return places, len(bare)
+
+    def _without_vector(self, ids: Sequence[str]) -> set[str]:
+        """Return those of these documents that exist and have no vector."""
+        found = self._statements.without_vector.all(self._connection, **self._key, wanted=ids)
+        return {row[0] for row in found}
 
     def _changed(
         self, changes: DocumentChanges, places: Sequence[int], sizes: Mapping[str, int]
@@ -105,6 +115,7 @@ class SqlDocumentWriter(SqlDocumentReader):
         texts: list[str | None] = []
         metadata: list[str] = []
         vectors = np.empty((len(places), self.control.dimension or 0), dtype="<f4")
+        bare: list[int] = []
         for at, (place, id) in enumerate(zip(places, ids, strict=True)):
             row = stored[id]
             if not is_sound(row):
@@ -112,8 +123,14 @@ class SqlDocumentWriter(SqlDocumentReader):
             text, new, given = changes.texts[place], changes.metadata[place], changes.vector_of.get(place)
             texts.append(row[3] if text is None else text)
             metadata.append(row[4] if new is None else new)
-            vectors[at] = np.frombuffer(row[5], dtype="<f4") if given is None else changes.vectors[given]
-        return DocumentBatch(ids, texts, metadata, [sizes[id] for id in ids], vectors)
+            if given is not None:
+                vectors[at] = changes.vectors[given]
+            elif row[5]:
+                vectors[at] = np.frombuffer(row[5], dtype="<f4")
+            else:
+                bare.append(at)
+        vectors = np.delete(vectors, bare, axis=0) if bare else vectors
+        return DocumentBatch(ids, texts, metadata, [sizes[id] for id in ids], vectors, bare)
 
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return their number."""
@@ -194,12 +211,14 @@ class SqlDocumentWriter(SqlDocumentReader):
 
 def _some(batch: DocumentBatch, places: Sequence[int]) -> DocumentBatch:
     """Return the documents at these places."""
+    rows = {place: row for row, place in enumerate(other_places(len(batch.ids), batch.without_vector))}
     return DocumentBatch(
         [batch.ids[place] for place in places],
         [batch.texts[place] for place in places],
         [batch.metadata[place] for place in places],
         [batch.sizes[place] for place in places],
-        np.ascontiguousarray(batch.vectors[list(places)]),
+        np.ascontiguousarray(batch.vectors[[rows[place] for place in places if place in rows]]),
+        [at for at, place in enumerate(places) if place not in rows],
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from akidb.domain.filters import Filter
 
 _FIELDS = frozenset(DocumentInput.__struct_fields__)
+_NO_METADATA = b"{}"
 
 
 def check_batch(documents: object, field: str = "documents") -> Sequence[DocumentLike]:
@@ -46,12 +47,12 @@ def check_fields(document: object, place: int) -> tuple[str | None, str | None, 
     id, text, vector, metadata = _fields(document, place)
     if id is not None and not _is_plain(id, MAX_ID_BYTES):
         id = check_id(id, f"documents[{place}].id")
-    if text is not None:
-        if not _is_plain(text, MAX_TEXT_BYTES):
-            text = check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
-    elif vector is None:
-        raise InvalidArgument(f"documents[{place}]", "needs a text, a vector, or both")
-    return id, text, vector, _metadata(metadata, place)
+    if text is not None and not _is_plain(text, MAX_TEXT_BYTES):
+        text = check_text(text, f"documents[{place}].text", maximum_bytes=MAX_TEXT_BYTES)
+    checked = _metadata(metadata, place)
+    if text is None and vector is None and checked == _NO_METADATA:
+        raise InvalidArgument(f"documents[{place}]", "needs a text, a vector or metadata")
+    return id, text, vector, checked
 
 
 def check_changes(document: object, place: int) -> tuple[str, str | None, object, bytes | None]:
@@ -102,7 +103,7 @@ def _fields(document: object, place: int) -> tuple[Any, Any, Any, Any]:
 
 def _metadata(value: object, place: int) -> bytes:
     if value is None:
-        return b"{}"
+        return _NO_METADATA
     return canonical_object(value, f"documents[{place}].metadata")
 
 

@@ -73,7 +73,7 @@ class UpsertMode(StrEnum):
 
 
 class DocumentInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A document to write. Requires a text or a vector; an absent id is generated."""
+    """A document to write. Requires a text, a vector or metadata; an absent id is generated."""
 
     id: str | None = None
     text: str | None = None
@@ -148,8 +148,8 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     scanned: int
     """Number of vectors compared. Of a keyword search: of documents with its words that were looked at."""
     allowed: int
-    """Number of documents that match the filter; without a filter, of all documents. Of a keyword search: of
-    those looked at."""
+    """Number of documents with a vector that match the filter; without a filter, of all with a vector. Of a
+    keyword search: of those looked at."""
     damaged: int = 0
     """Number of documents left out because they are damaged; omitted in JSON if there are none."""
     limited: bool = False
@@ -182,6 +182,8 @@ class UpsertResult(msgspec.Struct, kw_only=True, frozen=True):
     vector. The text is stored whole."""
     truncated_ids: list[str] = msgspec.field(default_factory=list)
     """The ids of the first 100 of them."""
+    without_vector: int = 0
+    """Number of documents that are stored without a vector, so that no vector search finds them."""
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
@@ -216,18 +218,18 @@ def size_in_answer(document: Document) -> int:
     return size if document.vector is None else size + len(document.vector) * VECTOR_NUMBER_BYTES
 
 
-def stored_size(id: str, text: str | None, metadata: str, dimension: int) -> int:
+def stored_size(id: str, text: str | None, metadata: str, vector_bytes: int) -> int:
     """Return the bytes that a document counts towards the storage quota; `metadata` is canonical JSON."""
-    return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + 4 * dimension
+    return len(id.encode()) + len((text or "").encode()) + len(metadata.encode()) + vector_bytes
 
 
 def stored_sizes(
-    ids: Sequence[str], texts: Sequence[str | None], metadata: Sequence[str], dimension: int
+    ids: Sequence[str], texts: Sequence[str | None], metadata: Sequence[str], vector_bytes: int
 ) -> int:
-    """Return the sum of `stored_size` of these documents."""
+    """Return the sum of `stored_size` of these documents, whose vectors have so many bytes together."""
     return (
         len("".join(ids).encode())
         + len("".join(filter(None, texts)).encode())
         + len("".join(metadata).encode())
-        + 4 * dimension * len(ids)
+        + vector_bytes
     )

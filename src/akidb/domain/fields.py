@@ -298,7 +298,7 @@ Documents = Annotated[
     Sequence[DocumentLike],
     field(
         check_batch,
-        "Documents with an `id` (generated if absent), a `text`, a `vector` or both, and `metadata`.",
+        "Documents with an `id` (generated if absent), and at least one of `text`, `vector` and `metadata`.",
         wire=list[DocumentInput],
         is_decoded=True,
         minItems=1,

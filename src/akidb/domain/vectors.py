@@ -50,3 +50,21 @@ def fits_float(numbers: Sequence[float] | NDArray[Any]) -> bool:
     except OverflowError:
         return False
     return True
+
+
+def vector_blobs(vectors: NDArray[np.float32], count: int, without: Sequence[int]) -> list[bytes]:
+    """Return little-endian bytes for each of `count` documents, empty at the places `without` a vector."""
+    blob, width = vectors.astype("<f4", copy=False).tobytes(), vectors.shape[1] * 4
+    found = [blob[at : at + width] for at in range(0, len(blob), width or 1)]
+    if not without:
+        return found
+    blobs = [b""] * count
+    for place, vector in zip(other_places(count, without), found, strict=True):
+        blobs[place] = vector
+    return blobs
+
+
+def other_places(count: int, places: Sequence[int]) -> list[int]:
+    """Return the other places of `count`."""
+    known = frozenset(places)
+    return [place for place in range(count) if place not in known]

@@ -62,7 +62,8 @@ class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
 
     `mode` changes what happens to existing documents: with `insert` all are refused if one exists
     (`already_exists`, with their `ids`), with `skip` only new ones are written, with `update` only existing
-    ones, which keep the parts that are not given. The response has the ids of those written.
+    ones, which keep the parts that are not given. The response has the ids of those written, and
+    `without_vector`, the number of those that have no vector: no vector search finds them.
     """
 
     documents: Documents

@@ -57,7 +57,7 @@ class CollectionImage(
     state: CollectionState
     database_state: DatabaseState
     dimension: int | None
-    """None before the first vector: then there are no documents."""
+    """None before the first vector."""
     metric: Metric
     max_document_count: int
     document_count: int
@@ -75,7 +75,9 @@ class Documents(NamedTuple):
     metadata: Sequence[str]
     """Each in canonical JSON."""
     vectors: "NDArray[np.float32]"
-    """Shape `(n, dimension)`."""
+    """Of the documents that have one. Shape `(m, dimension)`."""
+    without_vector: Sequence[int] = ()
+    """Places of the documents that have none, ascending."""
     is_verified: bool = False
     """Whether all texts and metadata match checksums of the store: they are what was checked and written."""
 

@@ -72,7 +72,9 @@ class DocumentBatch(NamedTuple):
     sizes: Sequence[int]
     """Bytes that each counts towards the storage quota."""
     vectors: "NDArray[np.float32]"
-    """Shape `(n, dimension)`, C-contiguous, little-endian."""
+    """Of the documents that have one. Shape `(m, dimension)`, C-contiguous, little-endian."""
+    without_vector: Sequence[int] = ()
+    """Places of the documents that have none, ascending."""
 
 
 class DocumentChanges(NamedTuple):
@@ -129,6 +131,7 @@ class Row(NamedTuple):
     sequence: int
     id: str
     vector: bytes
+    """Empty for a document without a vector."""
     text: str | None
     metadata: str
     """JSON."""
@@ -218,8 +221,11 @@ class DocumentWriter(DocumentReader, Protocol):
         Without `skip`, raises AlreadyExists if one exists.
         """
 
-    def change(self, changes: DocumentChanges) -> list[int]:
-        """Change the documents that exist; return their places. Raises QuotaExceeded, Damaged."""
+    def change(self, changes: DocumentChanges) -> tuple[list[int], int]:
+        """Change the documents that exist; return their places, and how many of them have no vector.
+
+        Raises QuotaExceeded, Damaged.
+        """
 
     def delete(self, selection: Selection) -> int:
         """Delete documents, leaving tombstones; return how many were deleted.

@@ -19,7 +19,8 @@ def search_rows(documents: DocumentReader, prepared: Query, query: VectorQuery) 
     allowed = 0
     filter = query.filter
     changes = documents.changes(0, contents=filter is not None)
-    with closing(changes.rows) as rows:
+    with closing(changes.rows) as read:
+        rows = _WithVectors(read)
         for chunk in chunks(rows if filter is None else _matching(rows, filter, query.deadline)):
             allowed += len(chunk)
             scores = exact_scores(prepare_rows(as_matrix(chunk), prepared.metric), prepared)
@@ -28,7 +29,22 @@ def search_rows(documents: DocumentReader, prepared: Query, query: VectorQuery) 
                 for row, score in zip(chunk, scores, strict=True)
             ]
             best = sorted(best, key=lambda hit: (-hit.score, hit.id))[: query.top_k]
-    return Found(best, documents.control.document_count, allowed, len(changes.damaged))
+    return Found(best, rows.count, allowed, len(changes.damaged))
+
+
+class _WithVectors(Iterator[Row]):
+    """Skips the rows without a vector, and counts the others."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __next__(self) -> Row:
+        for row in self._rows:
+            if row.vector:
+                self.count += 1
+                return row
+        raise StopIteration
 
 
 def _matching(rows: Iterator[Row], filter: Filter, deadline: Deadline | None) -> Iterator[Row]:

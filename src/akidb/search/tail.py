@@ -113,7 +113,14 @@ class Tail:
         self._is_published = False
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Append rows with vectors, each in place of an earlier one with its id."""
+        """Append rows, each in place of an earlier one with its id; those without a vector only remove it."""
+        if not all(row.vector for row in rows):
+            for row in rows:
+                if not row.vector:
+                    self.remove(row.id)
+            rows = [row for row in rows if row.vector]
+            if not rows:
+                return
         start, end = self._count, self._count + len(rows)
         if end > len(self._rows):
             self.reserve(max(end, len(self._rows) * 3 // 2))

@@ -20,6 +20,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.json import canonical_object
 from akidb.domain.lifecycle import CollectionState, DatabaseState
 from akidb.domain.names import MAX_SEQUENCE, MAX_VERSION, check_integer, check_text
+from akidb.domain.vectors import other_places
 from akidb.observe.right_of_way import give_way
 from akidb.ports.archive import (
     CollectionImage,
@@ -83,9 +84,9 @@ class StoreCheck:
     def _take_documents(self, part: Documents) -> None:
         image = self._image
         assert image is not None
-        if image.dimension is None:
+        if image.dimension is None and len(part.vectors):
             raise fault("are not allowed before the collection has a dimension", self._rest("vectors"))
-        if part.vectors.shape[1] != image.dimension:
+        if image.dimension is not None and part.vectors.shape[1] != image.dimension:
             raise fault(f"must have {image.dimension} dimensions", self._rest("vectors"))
         self._last = self._ascending(part.sequences, self._last)
         if not part.is_verified:
@@ -94,8 +95,8 @@ class StoreCheck:
         if self._store is None:
             for id in part.ids:
                 self._ids += hashlib.blake2b(id.encode(), digest_size=_DIGEST_BYTES).digest()
-        self._bytes += stored_sizes(part.ids, part.texts, part.metadata, image.dimension)
-        names = _Paths(self._path("documents"), self._count)
+        self._bytes += stored_sizes(part.ids, part.texts, part.metadata, 4 * part.vectors.size)
+        names = _Paths(self._path("documents"), self._count, part)
         refuse_faulty(part.vectors, image.metric, names)
         self._count += len(part.ids)
 
@@ -159,11 +160,12 @@ def _place(image: CollectionImage, name: str) -> str:
 class _Paths(Sequence[str]):
     """Paths of the vectors of a part, built on access."""
 
-    def __init__(self, path: str, first: int) -> None:
-        self._path, self._first = path, first
+    def __init__(self, path: str, first: int, part: Documents) -> None:
+        self._path, self._first, self._part = path, first, part
 
     def __getitem__(self, at: Any) -> Any:
-        return f"{self._path}[{self._first + at}].vector"
+        place = other_places(len(self._part.ids), self._part.without_vector)[at]
+        return f"{self._path}[{self._first + place}].vector"
 
     def __len__(self) -> int:
         raise NotImplementedError

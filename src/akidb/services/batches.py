@@ -28,7 +28,7 @@ SMALL_SQUARE, LARGE_SQUARE = np.float32(1e-30), np.float32(1e35)
 
 
 class CheckedDocuments(NamedTuple):
-    """Validated documents; texts without a vector are still to be embedded."""
+    """Validated documents; with a model, texts without a vector are still to be embedded."""
 
     ids: list[str]
     texts: list[str | None]
@@ -38,24 +38,30 @@ class CheckedDocuments(NamedTuple):
     given_at: list[int]
     """Indexes of the documents with a vector."""
     missing_at: list[int]
-    """Indexes of the documents with only a text."""
+    """Indexes of the documents whose text is to be embedded."""
+    without_at: list[int]
+    """Indexes of the documents that have no vector."""
     made_at: list[int]
     """Indexes of the documents whose id was generated."""
 
     def batch(self, embedded: Matrix | None) -> DocumentBatch:
-        """Return the full batch; `embedded` are the vectors of the documents with only a text."""
+        """Return the full batch; `embedded` are the vectors of the texts to embed."""
         count, dimension = len(self.ids), self.given.shape[1]
         vectors = self.given
         if embedded is not None:
             vectors = np.empty((count, dimension), dtype=np.float32)
             vectors[self.given_at] = self.given
             vectors[self.missing_at] = embedded
+            vectors = np.delete(vectors, self.without_at, axis=0) if self.without_at else vectors
         sizes = [
             _utf8_size(id) + (0 if text is None else _utf8_size(text)) + len(metadata) + 4 * dimension
             for id, text, metadata in zip(giving_way(self.ids), self.texts, self.metadata, strict=True)
         ]
+        for place in self.without_at:
+            sizes[place] -= 4 * dimension
         texts = [metadata.decode() for metadata in self.metadata]
-        return DocumentBatch(self.ids, self.texts, texts, sizes, np.ascontiguousarray(vectors, "<f4"))
+        matrix = np.ascontiguousarray(vectors, "<f4")
+        return DocumentBatch(self.ids, self.texts, texts, sizes, matrix, self.without_at)
 
 
 class CheckedChanges(NamedTuple):
@@ -93,7 +99,8 @@ def check_documents(
     plain = _check_plain(documents, collection, ids)
     if plain is not None:
         return plain
-    found = CheckedDocuments([], [], [], np.empty((0, collection.dimension or 0), np.float32), [], [], [])
+    nothing = np.empty((0, collection.dimension or 0), np.float32)
+    found = CheckedDocuments([], [], [], nothing, [], [], [], [])
     vectors: list[object] = []
     places: dict[str, int] = {}
     for place, document in enumerate(giving_way(documents)):
@@ -107,12 +114,10 @@ def check_documents(
         if vector is not None:
             vectors.append(vector)
             found.given_at.append(place)
-        elif collection.embedding_model is None:
-            raise InvalidArgument(
-                f"documents[{place}].vector", "is needed: the collection has no embedding model"
-            )
-        else:
+        elif text is not None and collection.embedding_model is not None:
             found.missing_at.append(place)
+        else:
+            found.without_at.append(place)
         found.ids.append(id)
         found.texts.append(text)
         found.metadata.append(metadata)
@@ -130,13 +135,10 @@ def _check_plain(
     places, vectors = list(range(len(plain.ids))), plain.vectors
     is_array = isinstance(vectors, np.ndarray)
     are_given = is_array or not any(vector is None for vector in vectors)
+    embeds = collection.embedding_model is not None
     if are_given:
         matrix = _plain_matrix(vectors, collection)
-    elif (
-        collection.embedding_model is None
-        or None in plain.texts
-        or any(vector is not None for vector in vectors)
-    ):
+    elif None in plain.texts or any(vector is not None for vector in vectors):
         return None
     else:
         matrix = np.empty((0, collection.dimension or 0), np.float32)
@@ -144,8 +146,12 @@ def _check_plain(
         return None
     made_at = [place for place, id in enumerate(plain.ids) if id is None]
     named = [str(ids.new(DocumentId)) if id is None else id for id in plain.ids]
-    given_at, missing_at = (places, []) if are_given else ([], places)
-    return CheckedDocuments(named, plain.texts, plain.metadata, matrix, given_at, missing_at, made_at)
+    given_at = places if are_given else []
+    missing_at = places if not are_given and embeds else []
+    without_at = places if not are_given and not embeds else []
+    return CheckedDocuments(
+        named, plain.texts, plain.metadata, matrix, given_at, missing_at, without_at, made_at
+    )
 
 
 def _plain_matrix(vectors: Sequence[Any] | NDArray[Any], collection: Collection) -> Matrix | None:

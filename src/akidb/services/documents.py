@@ -91,10 +91,14 @@ class DocumentService:
         def effect(writer: DocumentWriter) -> UpsertResult:
             if scope.collection.dimension is None:
                 require_dimension(checked, writer.control.dimension)
-            ids = write(writer)
+            ids, without_vector = write(writer)
             cut = [id for id in ids if id in truncated] if truncated else []
             return UpsertResult(
-                upserted=len(ids), ids=ids, truncated=len(cut), truncated_ids=cut[:MAX_TRUNCATED_IDS]
+                upserted=len(ids),
+                ids=ids,
+                truncated=len(cut),
+                truncated_ids=cut[:MAX_TRUNCATED_IDS],
+                without_vector=without_vector,
             )
 
         without_store = UpsertResult(upserted=0, ids=[]) if asked.mode is UpsertMode.UPDATE else None
@@ -244,18 +248,31 @@ class DocumentService:
 
 def _writing(
     checked: CheckedDocuments | CheckedChanges, vectors: "NDArray[np.float32] | None", mode: UpsertMode
-) -> Callable[[DocumentWriter], list[str]]:
-    """Return the function that writes documents, and returns the ids of those written."""
+) -> Callable[[DocumentWriter], tuple[list[str], int]]:
+    """Return the function that writes documents.
+
+    It returns the ids of those written, and how many of them have no vector.
+    """
     if isinstance(checked, CheckedChanges):
         changes = checked.changes(vectors)
-        return lambda writer: [changes.ids[place] for place in writer.change(changes)]
+
+        def change(writer: DocumentWriter) -> tuple[list[str], int]:
+            places, without_vector = writer.change(changes)
+            return [changes.ids[place] for place in places], without_vector
+
+        return change
     batch = checked.batch(vectors)
     if mode is UpsertMode.UPSERT:
 
-        def upsert(writer: DocumentWriter) -> list[str]:
+        def upsert(writer: DocumentWriter) -> tuple[list[str], int]:
             writer.upsert(batch)
-            return list(batch.ids)
+            return list(batch.ids), len(batch.without_vector)
 
         return upsert
-    skip = mode is UpsertMode.SKIP
-    return lambda writer: [batch.ids[place] for place in writer.insert(batch, skip=skip)]
+
+    def insert(writer: DocumentWriter) -> tuple[list[str], int]:
+        places = writer.insert(batch, skip=mode is UpsertMode.SKIP)
+        without_vector = len(set(batch.without_vector).intersection(places))
+        return [batch.ids[place] for place in places], without_vector
+
+    return insert

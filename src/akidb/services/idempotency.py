@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from akidb.domain.columns import DocumentColumns
 from akidb.domain.documents import UpsertMode, UpsertResult
@@ -22,6 +24,8 @@ T = TypeVar("T")
 _IDS = b"\x01"
 _IDS_AND_TRUNCATED = b"\x02"
 _SOME = b"\x03"
+_WITHOUT_VECTOR = b"\x04"
+_NUMBER = Struct(">I")
 _COUNT = Struct(">IH")
 _PLACE = Struct(">H")
 
@@ -53,7 +57,7 @@ def recalled(kept: Kept[T], stored: bytes, key: RequestKey) -> T:
     """Return a stored response. Raises Damaged if it cannot be read."""
     try:
         return kept.decode(stored)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
+    except (ValueError, StructError, msgspec.MsgspecError, RecursionError):
         raise damaged_answer(key) from None
 
 
@@ -62,7 +66,8 @@ class KeptIds:
 
     16 bytes for each, after a byte that no JSON begins with. If documents were truncated, another byte, their
     number, how many are named, and the index of each of those come first. Where some documents need not be
-    written, all that follows another byte and a bit for each document, set if it was.
+    written, all that follows another byte and a bit for each document, set if it was. If documents have no
+    vector, another byte and their number come before everything else.
     """
 
     def __init__(self, ids: Sequence[str], made_at: Sequence[int], mode: UpsertMode) -> None:
@@ -85,7 +90,11 @@ class KeptIds:
             )
         else:
             stored = b"".join([_IDS, *made])
-        return _SOME + self._bits(answer.ids) + stored if self._writes_some else stored
+        if self._writes_some:
+            stored = _SOME + self._bits(answer.ids) + stored
+        if answer.without_vector:
+            stored = _WITHOUT_VECTOR + _NUMBER.pack(answer.without_vector) + stored
+        return stored
 
     def _bits(self, written: Sequence[str]) -> bytes:
         known = frozenset(written)
@@ -93,6 +102,12 @@ class KeptIds:
         return int(bits, 2).to_bytes(self._bit_bytes, "little")
 
     def decode(self, stored: bytes) -> UpsertResult:
+        if not stored.startswith(_WITHOUT_VECTOR):
+            return self._decode(stored)
+        (number,) = _NUMBER.unpack_from(stored, 1)
+        return replace(self._decode(stored[1 + _NUMBER.size :]), without_vector=number)
+
+    def _decode(self, stored: bytes) -> UpsertResult:
         if self._writes_some and stored.startswith(_SOME):
             end = 1 + self._bit_bytes
             bits = int.from_bytes(stored[1:end], "little")

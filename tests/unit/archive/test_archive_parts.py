@@ -111,6 +111,25 @@ def test_vectors_of_wrong_shape_are_refused() -> None:
     for shape in ((2, DIMENSION), (4, DIMENSION)):
         with pytest.raises(InvalidArgument, match="wrong size"):
             read(written([*parts()[:2], documents(vectors=np.ones(shape, np.float32))]))
+    with pytest.raises(InvalidArgument, match="wrong size"):
+        read(written([*parts()[:2], documents(without_vector=[1])]))
+
+
+@pytest.mark.parametrize("without", [[0], [2], [0, 2], [0, 1, 2]])
+def test_documents_without_vector_round_trip(without: list[int]) -> None:
+    vectors = np.ones((3 - len(without), DIMENSION), np.float32)
+    given = documents(vectors=vectors, without_vector=without)
+    found = read(written([*parts()[:2], given, *parts()[4:]]))[2]
+    assert isinstance(found, Documents)
+    assert (found.ids, list(found.without_vector)) == (given.ids, without)
+    assert np.array_equal(found.vectors, vectors)
+
+
+@pytest.mark.parametrize("without", [[-1], [3], [1, 1], [2, 1], [0, 1, 2, 2], [2**40]])
+def test_wrong_places_of_documents_without_vector_are_refused(without: list[int]) -> None:
+    vectors = np.ones((max(0, 3 - len(without)), DIMENSION), np.float32)
+    with pytest.raises(InvalidArgument, match="out of order"):
+        read(written([*parts()[:2], documents(vectors=vectors, without_vector=without)]))
 
 
 @pytest.mark.parametrize(
