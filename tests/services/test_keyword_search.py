@@ -247,3 +247,39 @@ def test_unused_index_is_removed_by_maintenance(filled: World, path: CollectionP
     filled.ops.perform(MaintainStores())
     assert not [file for file in folder.rglob("*") if file.is_file()]
     assert found(filled, path, "brown") == ["both", "fox"]
+
+
+@on_files
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_damaged_document_is_left_out_and_counted(
+    filled: World, path: CollectionPath, *, is_indexed: bool
+) -> None:
+    def answer() -> tuple[list[str], int]:
+        result = filled.on(path, ask.SearchDocuments, text="brown", mode="keyword")
+        return ids_of(result.matches), result.statistics.damaged
+
+    if is_indexed:
+        assert answer() == (["both", "fox"], 0)
+    store = filled.store_file(filled.ops.perform(tenants.GetTenant(tenant="aki-labs")))
+    filled.ops.close()
+    filled.execute(store, "UPDATE documents SET text = 'another brown text' WHERE id = 'fox'")
+    filled.ops = filled.connect()
+    assert answer() == (["both"], 1)
+    filled.on(path, ask.UpsertDocuments, documents=[{"id": "new", "text": "new", "vector": GOOD}])
+    assert answer() == (["both"], 1)
+    fox = {"id": "fox", "text": "a brown fox", "vector": GOOD}
+    filled.on(path, ask.UpsertDocuments, documents=[fox])
+    assert sorted(answer()[0]) == ["both", "fox"]
+    assert answer()[1] == 0
+
+
+@on_files
+def test_damaged_document_that_is_deleted_counts_no_more(filled: World, path: CollectionPath) -> None:
+    store = filled.store_file(filled.ops.perform(tenants.GetTenant(tenant="aki-labs")))
+    filled.ops.close()
+    filled.execute(store, "UPDATE documents SET text = 'another' WHERE id = 'fox'")
+    filled.ops = filled.connect()
+    for damaged, ids in ((1, ["both"]), (0, ["both"])):
+        result = filled.on(path, ask.SearchDocuments, text="brown", mode="keyword")
+        assert (ids_of(result.matches), result.statistics.damaged) == (ids, damaged)
+        filled.on(path, ask.DeleteDocuments, ids=["fox"])
