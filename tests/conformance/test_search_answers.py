@@ -259,10 +259,10 @@ def test_cached_filters_are_correct_after_writes(librarian: Librarian) -> None:
     check()
 
 
-def test_changes_are_not_compared_with_patterns_of_earlier_searches(
+def test_changes_are_not_compared_with_filters_of_earlier_searches(
     librarian: Librarian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search without a filter has no deadline; other filters are compared with the rows that changed."""
+    """A search without a filter has no deadline."""
     collection, _ = fill(librarian, 20)
     question = vector_of("question")
     compared: list[bytes] = []
@@ -277,7 +277,22 @@ def test_changes_are_not_compared_with_patterns_of_earlier_searches(
     librarian.shelf.upsert(document("new", "new", {"n": 1}), collection=collection)
     monkeypatch.setattr(Filter, "matches", seen)
     librarian.ask(question, 5, collection=collection)
-    assert compared == [b'{"even":true}']
+    assert compared == []
+
+
+def test_only_first_filter_reads_all_rows(librarian: Librarian) -> None:
+    collection, _ = fill(librarian, 20)
+    question = vector_of("question")
+    librarian.ask(question, 5, collection=collection)
+    librarian.ask(question, 5, {"even": True}, collection=collection)
+    assert librarian.asked == [0]
+    for filter in ({"even": False}, {"n": {"$gte": 7}}, {"$id": {"$gt": "d"}}, {"none": 1}):
+        librarian.ask(question, 5, filter, collection=collection)
+        assert librarian.asked == []
+    librarian.shelf.upsert(document("new", "new", {"n": 1000}), collection=collection)
+    found = librarian.ask(question, 5, {"n": 1000}, collection=collection)
+    assert [hit.id for hit in found.hits] == ["new"]
+    assert librarian.asked == [20]
 
 
 def test_filters_beyond_cache_size_give_correct_answers(librarian: Librarian) -> None:

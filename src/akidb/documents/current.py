@@ -95,6 +95,9 @@ class CurrentReader:
         with self._once(self.control) as reader:
             return reader.fetch(keys, include, most_bytes=most_bytes)
 
+    def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
+        return self._pinned().contents(keys)
+
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         return self._pinned().changes(since_sequence, contents=contents)
 

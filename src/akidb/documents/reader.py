@@ -186,6 +186,11 @@ class SqlDocumentReader:
                 found.append(row)
         return found
 
+    def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
+        statement = self._statements.by_key[False]
+        with closing(statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=keys)) as rows:
+            return {row[0]: (row[3], row[4]) for row in rows if is_sound(row)}
+
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         deleted = self._statements.deleted.rows(self._connection, **self._key, since=since_sequence)
         is_whole = all(is_sound_deletion(*row) for row in deleted)

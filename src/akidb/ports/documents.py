@@ -189,6 +189,9 @@ class DocumentReader(Protocol):
         Unknown keys are omitted. Raises AnswerTooLarge if the documents take more than `most_bytes`.
         """
 
+    def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
+        """Return text and metadata (JSON) by document key, without unknown and damaged documents."""
+
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """Return all changes after a sequence; `contents` includes text and metadata."""
 

@@ -2,22 +2,26 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from akidb.domain.filters import Filter
-from akidb.observe.right_of_way import give_way
+from akidb.observe.right_of_way import give_way, giving_way
 from akidb.ports.documents import CollectionControl, DocumentReader, Row
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit
-from akidb.search.masks import matches
+from akidb.search.columns import GrowingColumns
+from akidb.search.filters import Mask
 from akidb.search.scoring import Query
-from akidb.search.tail import Mask, Tail, View
+from akidb.search.tail import Tail, View
 
 CHUNK_ROWS = 256
+_NOTHING: tuple[str | None, str] = (None, "{}")
+"""Stands for the contents of a row that is not alive."""
 
 
 class TooLarge(Exception):
@@ -103,8 +107,7 @@ class LoadedCollection:
         tail, sequence = self._tail, self.state.sequence
         if not sequence:
             tail.reserve(documents.control.document_count)
-        tail.masks.drop_patterns()  # rows are compared with the others here, without a deadline
-        changes = documents.changes(sequence, contents=bool(tail.masks))
+        changes = documents.changes(sequence, contents=tail.filters.columns is not None)
         if changes.deletions_damaged and sequence:
             changes.rows.close()
             return False
@@ -120,38 +123,69 @@ class LoadedCollection:
         self._damaged.update(changes.damaged)
         return True
 
-    def masked(self, filter: Filter) -> tuple[State, Mask | None]:
-        """Return the state, and which of its rows match, if that is known."""
-        state = self.state
-        return state, state.view.masks.find(filter, state.view.size)
-
-    def compared(
+    def masked(
         self, filter: Filter, documents: DocumentReader, deadline: Deadline | None
     ) -> tuple[State, Mask | None]:
-        """Return what `masked` does, after reading the rows if the pinned reader has those of the state."""
-        with self._lock:
-            state = self.state
-            if documents.control.sequence == state.sequence:
-                self._compare(filter, documents, state.view, deadline)
-                self._publish(state.sequence)
-        return self.masked(filter)
+        """Return the state, and which of its rows match.
 
-    def _compare(
-        self, filter: Filter, documents: DocumentReader, view: View, deadline: Deadline | None
-    ) -> None:
-        """Read all rows, and keep which of them match."""
-        mask = np.zeros(view.size, dtype=np.bool_)
-        changes = documents.changes(0, contents=True)
-        with closing(changes.rows) as rows:
-            for row in rows:
-                if deadline is not None:
-                    deadline.check()
-                at = self._tail.position_of(row.id)
-                if at is not None:
-                    mask[at] = matches(filter, row)
-        view.masks.add(filter, mask)
-        self._damaged.update(changes.damaged)
-        self._tail.remove_keys(changes.damaged)
+        None if that takes rows that the reader does not have: of another state, or all of them.
+        """
+        state = self.state
+        view = state.view
+        with suppress(Outdated):
+            contents = _Contents(state, documents)
+            return state, view.filters.mask(filter, view.size, contents, view.alive, deadline)
+        return state, None
+
+    def read_columns(self, documents: DocumentReader, deadline: Deadline | None) -> None:
+        """Read the columns of all rows, unless they are known or the pinned reader has another state."""
+        with self._lock:
+            sequence, view, _ = self.state
+            if view.filters.columns is not None or documents.control.sequence != sequence:
+                return
+            columns = GrowingColumns()
+            read: list[tuple[str | None, str]] = []
+            changes = documents.changes(0, contents=True)
+            with closing(changes.rows) as rows:
+                for row in giving_way(rows):
+                    if deadline is not None:
+                        deadline.check()
+                    at = self._tail.position_of(row.id)
+                    if at is not None:  # in the order of sequences, as positions are
+                        read += [_NOTHING] * (at - columns.count - len(read))
+                        read.append((row.text, row.metadata))
+                    if len(read) >= CHUNK_ROWS:
+                        columns.append(read)
+                        read.clear()
+            columns.append([*read, *[_NOTHING] * (view.size - columns.count - len(read))])
+            view.filters.columns = columns
+            self._damaged.update(changes.damaged)
+            self._tail.remove_keys(changes.damaged)
+            self._publish(sequence)
+
+
+class Outdated(Exception):
+    """The reader has another state than the index."""
+
+
+class _Contents:
+    """`akidb.search.columns.Documents` of a state."""
+
+    def __init__(self, state: State, documents: DocumentReader) -> None:
+        self._state = state
+        self._documents = documents
+        self.ids = state.view.ids
+
+    def contents(self, positions: NDArray[np.intp]) -> Iterator[tuple[str | None, str] | None]:
+        """Yield text and metadata. Raises Outdated."""
+        self._documents.pin()
+        if self._documents.control.sequence != self._state.sequence:
+            raise Outdated
+        for at in range(0, len(positions), CHUNK_ROWS):
+            keys = self._state.view.keys[positions[at : at + CHUNK_ROWS]].tolist()
+            found = self._documents.contents(keys)
+            for key in keys:
+                yield found.get(key)
 
 
 def search(state: State, query: Query, top_k: int, mask: Mask | None) -> Found:

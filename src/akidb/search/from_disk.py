@@ -8,7 +8,7 @@ from akidb.ports.documents import DocumentReader, Row
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit, VectorQuery
 from akidb.search.collection import Found, chunks
-from akidb.search.masks import matches
+from akidb.search.filters import matches
 from akidb.search.scoring import Query, exact_scores, prepare_rows
 from akidb.search.tail import as_matrix
 

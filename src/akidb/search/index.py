@@ -42,12 +42,15 @@ class LocalIndex:
             has_changed = loaded.catch_up(documents, memory_quota_bytes)
             state, mask = loaded.state, None
             if query.filter is not None:
-                state, mask = loaded.masked(query.filter)
+                mask = state.view.filters.find(query.filter, state.view.size)
+            if query.filter is not None and mask is None:
+                has_changed = True
+                state, mask = loaded.masked(query.filter, documents, query.deadline)
                 if mask is None:
-                    has_changed = True
                     documents.pin()
                     loaded.catch_up(documents, memory_quota_bytes)
-                    state, mask = loaded.compared(query.filter, documents, query.deadline)
+                    loaded.read_columns(documents, query.deadline)
+                    state, mask = loaded.masked(query.filter, documents, query.deadline)
         except TooLarge as error:
             memory.note_too_large(control, error.memory_bytes)
             return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from akidb.domain.entities import Metric
 from akidb.ports.documents import Row
-from akidb.search.masks import Masks
+from akidb.search.filters import Mask, TailFilters
 from akidb.search.scoring import Floats, Query, candidates, exact_scores, prepare_rows, scan, squared_norms
 
 COMPACT_FROM = 64
@@ -21,7 +21,6 @@ GATHER_BELOW = 0.2
 SCORED_DIRECTLY = 64
 """So few rows are scored exactly at once: selecting candidates first would take longer."""
 
-Mask = NDArray[np.bool_]
 Positions = NDArray[np.intp]
 
 
@@ -38,7 +37,7 @@ class View(NamedTuple):
     alive: Mask | None
     """The rows that were neither replaced nor deleted; None for all of them."""
     alive_count: int
-    masks: Masks
+    filters: TailFilters
 
     @property
     def size(self) -> int:
@@ -85,7 +84,7 @@ class Tail:
         self._ids: list[str] = []
         self._position: dict[str, int] = {}
         self._bytes_of_ids = 0
-        self.masks = Masks()
+        self.filters = TailFilters()
 
     @property
     def memory_bytes(self) -> int:
@@ -97,7 +96,7 @@ class Tail:
             + getsizeof(self._ids)
             + self._bytes_of_ids
             + 32 * len(self._ids)
-            + self.masks.memory_bytes
+            + self.filters.memory_bytes
         )
 
     def reserve(self, capacity: int) -> None:
@@ -134,7 +133,7 @@ class Tail:
             self._position[row.id] = at
             self._ids.append(row.id)
             self._bytes_of_ids += getsizeof(row.id)
-        self.masks.append(rows)
+        self.filters.append(rows)
         self._count = end
         self._alive_count += len(rows)
 
@@ -179,7 +178,7 @@ class Tail:
             self._ids,
             alive,
             self._alive_count,
-            self.masks,
+            self.filters,
         )
 
     def _compact(self) -> None:
@@ -188,7 +187,7 @@ class Tail:
         self._ids = [self._ids[at] for at in kept.tolist()]
         self._bytes_of_ids = sum(map(getsizeof, self._ids))
         self._position = {id: at for at, id in enumerate(self._ids)}
-        self.masks = self.masks.taken(kept)
+        self.filters = TailFilters()  # positions are others now
         self._take(kept)
         self._count = self._alive_count = len(kept)
         self._alive = np.ones(len(kept), np.bool_)
