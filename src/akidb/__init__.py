@@ -53,6 +53,7 @@ from akidb.domain.errors import (
     Unavailable,
 )
 from akidb.domain.extras import needing_extras
+from akidb.domain.facets import Facet, Facets
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
@@ -97,6 +98,8 @@ __all__ = [
     "DocumentChange",
     "DocumentInput",
     "EmbeddingResult",
+    "Facet",
+    "Facets",
     "FaultyManifests",
     "Group",
     "IdempotencyMismatch",

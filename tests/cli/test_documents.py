@@ -51,6 +51,16 @@ def test_count(akidb: Run, filled: str) -> None:
     assert found.json == {"count": 1}
 
 
+def test_facets(akidb: Run, filled: str) -> None:
+    found = akidb("document", "facets", filled, "year", "--json").json
+    assert sum(facet["count"] for facet in found["values"]) <= 3
+    assert found["distinct"] == len(found["values"]) > 1
+    table = akidb("document", "facets", filled, "year", "--limit", "1")
+    assert table.out.split()[:2] == ["value", "count"]
+    assert table.err == f"{found['distinct'] - 1} more distinct values\n"
+    assert akidb("document", "facets", filled, "$id", "--json").problem["field"] == "field"
+
+
 def test_invalid_filter_is_rejected_with_its_path(akidb: Run, filled: str) -> None:
     wrong = '{"$and": [{"a": 1}, {"year": {"$gte": []}}]}'
     assert (

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "domain.archives.MAX_NAMED": "problems that an error names",
     "domain.errors.MAX_NAMED": "likewise",
     "domain.errors.MAX_SHOWN": "characters of a value that an error shows",
+    "domain.field_values.MAX_CHARACTERS": "how much of a string documents are ordered by",
     "domain.json.MAX_INTEGER": "the largest number of 64 bits",
     "domain.json.MIN_INTEGER": "the smallest",
     "domain.json_batch.MAX_WORD_BYTES": "how much of a body is looked at to recognize a batch",

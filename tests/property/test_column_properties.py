@@ -11,21 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from akidb.domain.field_values import MAX_CHARACTERS, MISSING_KEY, SortKey, row_key, scalar_of, values_of
 from akidb.domain.filters import Filter
 from akidb.search.columns import (
-    MISSING_KEY,
     Columns,
     GrowingColumns,
     Limits,
-    SortKey,
     StoredColumns,
     merged,
     pack,
-    row_key,
-    scalar_of,
 )
-from akidb.search.columns.paths import values_of
-from akidb.search.columns.values import MAX_CHARACTERS
 
 FIELDS = st.sampled_from(["a", "b", "a.b", "b.a.b", "c"])
 ROWS = st.lists(st.tuples(st.none() | STRINGS, METADATA), max_size=6)

@@ -252,6 +252,7 @@ def test_invalid_filter_is_rejected_at_its_path(
         lambda: world.on(path, ask.SearchDocuments, vector=GOOD, filter=filter),
         lambda: world.on(path, ask.ScanDocuments, filter=filter),
         lambda: world.on(path, ask.CountDocuments, filter=filter),
+        lambda: world.on(path, ask.GetFacets, field="a", filter=filter),
         lambda: world.on(path, ask.DeleteDocuments, filter=filter),
         lambda: world.on(path, ask.UpdateDocuments, metadata={"x": 1}, filter=filter),
     ):
@@ -271,6 +272,7 @@ def test_documents_count_against_rate_limit_of_tenant(world: World, path: Collec
         lambda: world.on(path, ask.GetDocuments, ids=["a"]),
         lambda: world.on(path, ask.ScanDocuments),
         lambda: world.on(path, ask.CountDocuments),
+        lambda: world.on(path, ask.GetFacets, field="a"),
         lambda: world.on(path, ask.SearchDocuments, vector=GOOD),
     ):
         with pytest.raises(RateLimited) as caught:

@@ -133,6 +133,7 @@ SAMPLES: dict[type[Request[Any]], Sample] = {
     document.ScanDocuments: _said(filter={"n": {"$gte": 1}}, limit=2, include=["vector"]),
     document.GetDocuments: _said(ids=["d1", "nothing", "d0"], include=["text", "vector"]),
     document.CountDocuments: _said(filter={"n": 1}),
+    document.GetFacets: _said(field="n", filter={"n": {"$gte": 1}}, limit=2),
     document.DeleteDocuments: _said(tenant="changing", ids=["d0", "nothing"]),
     document.ClearDocuments: _said(tenant="changing"),
     document.UpdateDocuments: _said(tenant="changing", metadata={"seen": True}, filter={"n": {"$gte": 2}}),

@@ -55,6 +55,7 @@ OTHER_FIELDS: dict[str, dict[str, Any]] = {
     "document.search_batch": {"collection": "changing"},
     "document.scan": {"filter": None},
     "document.count": {"filter": None},
+    "document.facets": {"filter": None, "collection": "changing"},
     "document.clear": {"tenant": "mine", "collection": "changing"},
     "document.update": {"ids": ["d0", "d1"], "filter": None},
 }

@@ -61,6 +61,7 @@ def test_large_values_are_tried_where_they_are_expected() -> None:
     assert {(row.name, name) for row, name in LARGE} >= {
         ("document.scan", "filter"),
         ("document.count", "filter"),
+        ("document.facets", "filter"),
         ("document.get", "ids"),
         ("document.delete", "ids"),
         ("document.delete", "filter"),

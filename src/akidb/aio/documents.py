@@ -28,6 +28,7 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Collection, Metric
+from akidb.domain.facets import Facets
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
 
@@ -193,6 +194,16 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
     async def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
         """Return the number of documents, or of those that match `filter`."""
         return await self._threads(self._sync.count, filter=filter)
+
+    async def facets(
+        self, field: str, *, filter: Mapping[str, Any] | None = None, limit: int = DEFAULT_PAGE_LIMIT
+    ) -> Facets:
+        """Return the most frequent values of a metadata field with their numbers of documents.
+
+        The field is named as in a filter. A document counts once for each of its distinct values, elements of
+        lists included; objects and empty lists are not counted. Equal counts are sorted by value.
+        """
+        return await self._threads(self._sync.facets, field, filter=filter, limit=limit)
 
     async def update(
         self,

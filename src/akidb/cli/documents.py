@@ -26,6 +26,7 @@ from akidb.operations.documents import (
     CountDocuments,
     DeleteDocuments,
     GetDocuments,
+    GetFacets,
     ScanDocuments,
     UpdateDocuments,
 )
@@ -228,6 +229,24 @@ def count(session: Session, path: CollectionArgument, *, filter: FilterOption = 
         CountDocuments(**collection_path(path)._asdict(), filter=parse_object(filter, "filter"))
     )
     session.out.done({"count": found}, str(found))
+
+
+@command(app, "facets")
+def facets(
+    session: Session,
+    path: CollectionArgument,
+    field: Annotated[str, typer.Argument(metavar="FIELD", help="A field of the metadata.")],
+    *,
+    filter: FilterOption = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of values.")] = DEFAULT_PAGE_LIMIT,
+) -> None:
+    """Count the documents with each value of a field."""
+    target, chosen = collection_path(path), parse_object(filter, "filter")
+    found = session.operations.perform(GetFacets(**target._asdict(), field=field, filter=chosen, limit=limit))
+    rows = [[facet.value, facet.count] for facet in found.values]
+    session.out.rows(found, ["value", "count"], rows)
+    if found.distinct > len(found.values):
+        session.out.note(f"{found.distinct - len(found.values)} more distinct values")
 
 
 @command(app, "export")

@@ -8,6 +8,7 @@ from typing import Self
 
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
+from akidb.domain.facets import FacetCounts
 from akidb.domain.filters import Filter
 from akidb.ports.answers import Answers
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, DocumentReader, Scanned
@@ -86,6 +87,9 @@ class CurrentReader:
         if self._reader is None and (filter is None or filter.is_empty):
             return self.control.document_count
         return self._pinned().count(filter, deadline)
+
+    def facets(self, field: str, filter: Filter | None, deadline: Deadline) -> FacetCounts:
+        return self._pinned().facets(field, filter, deadline)
 
     def fetch(
         self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE

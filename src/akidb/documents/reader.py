@@ -21,6 +21,7 @@ from akidb.domain.documents import (
 )
 from akidb.domain.entities import MAX_DIMENSION
 from akidb.domain.errors import Damaged, NotFound
+from akidb.domain.facets import FacetCounts
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, TenantId
 from akidb.domain.json import MAX_OBJECT_BYTES
@@ -148,6 +149,13 @@ class SqlDocumentReader:
             return self.control.document_count
         with closing(self._chosen(Selection(filter=filter, deadline=deadline))) as chosen:
             return sum(1 for _ in chosen)
+
+    def facets(self, field: str, filter: Filter | None, deadline: Deadline) -> FacetCounts:
+        counts = FacetCounts(field)
+        with closing(self._chosen(Selection(filter=filter, deadline=deadline))) as chosen:
+            for *_, metadata in chosen:
+                counts.add_document(_decode(metadata))
+        return counts
 
     def fetch(
         self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE

@@ -31,6 +31,7 @@ from akidb.domain.documents import (
 from akidb.domain.embedding import MAX_TEXTS, check_model, check_texts
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Metric, UserRole
 from akidb.domain.errors import InvalidArgument
+from akidb.domain.field_values import MAX_NAME_BYTES, check_field
 from akidb.domain.ids import CollectionId, DatabaseId, EntityId, TenantId, UserId
 from akidb.domain.json import MAX_SMALL_OBJECT_BYTES, check_object
 from akidb.domain.lifecycle import DatabaseState, TenantStatus
@@ -333,6 +334,9 @@ Parts = Annotated[
         "Parts of each document to return: text, metadata, vector; metadata.FIELD for a field of metadata.",
         wire=list[Part],
     ),
+]
+FieldName = Annotated[
+    str, field(check_field, "A metadata field, as in a filter.", pattern="^[^$]", maxLength=MAX_NAME_BYTES)
 ]
 Texts = Annotated[
     Sequence[str], field(check_texts, "Texts to embed.", wire=list[str], minItems=1, maxItems=MAX_TEXTS)

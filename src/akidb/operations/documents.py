@@ -11,9 +11,11 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.errors import AlreadyExists, InvalidArgument, OperationTimeout, QuotaExceeded, RateLimited
+from akidb.domain.facets import Facets
 from akidb.domain.fields import (
     Cursor,
     Documents,
+    FieldName,
     Ids,
     JsonObject,
     Limit,
@@ -119,6 +121,27 @@ class CountDocuments(InCollection[int], kw_only=True, frozen=True):
     """Count all documents, or those that match a filter."""
 
     filter: Where | None = None
+
+
+@operation(
+    "document.facets",
+    "POST",
+    ALL + "/facets",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    work=Work.HEAVY,
+    raises=(RateLimited, OperationTimeout),
+)
+class GetFacets(InCollection[Facets], kw_only=True, frozen=True):
+    """Count the documents with each value of a metadata field, the most frequent values first.
+
+    A document counts once for each of its distinct values, elements of lists included. Objects and empty
+    lists are not counted.
+    """
+
+    field: FieldName
+    filter: Where | None = None
+    limit: Limit = DEFAULT_PAGE_LIMIT
 
 
 @operation(

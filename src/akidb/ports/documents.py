@@ -15,6 +15,7 @@ import msgspec
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
 from akidb.domain.entities import Collection, Database, Metric, Tenant
+from akidb.domain.facets import FacetCounts
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, DatabaseId, StoreId, TenantId
 from akidb.domain.lifecycle import Access, CollectionState, DatabaseState, TenantStatus
@@ -179,6 +180,12 @@ class DocumentReader(Protocol):
         """Return the number of documents, or of those that match.
 
         May raise OperationTimeout and Damaged if there is a filter.
+        """
+
+    def facets(self, field: str, filter: Filter | None, deadline: Deadline) -> FacetCounts:
+        """Count the documents with each value of a field, among all or those that match.
+
+        Raises InvalidArgument for too many distinct values, OperationTimeout, Damaged.
         """
 
     def fetch(

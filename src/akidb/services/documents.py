@@ -14,7 +14,8 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Scope
-from akidb.domain.errors import Damaged
+from akidb.domain.errors import Damaged, InvalidArgument
+from akidb.domain.facets import Facets
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.operations import documents as ask
@@ -22,7 +23,7 @@ from akidb.operations.declare import OPERATIONS
 from akidb.ports.answers import RequestKey
 from akidb.ports.clock import Clock
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
-from akidb.ports.limits import AnswerTooLarge
+from akidb.ports.limits import AnswerTooLarge, Deadline
 from akidb.services.answer_limits import AnswerLimits, given_filter
 from akidb.services.batches import (
     CheckedChanges,
@@ -172,6 +173,21 @@ class DocumentService:
         filter = given_filter(asked.filter)
         with self._read(scope) as reader:
             return 0 if reader is None else reader.count(filter, self._limits.deadline(filter))
+
+    @on_collection(ask.GetFacets)
+    def facets(self, scope: Scope, asked: ask.GetFacets) -> Facets:
+        deadline = Deadline(self._limits.filter_timeout_seconds)
+        with self._read(scope) as reader:
+            if reader is None:
+                return Facets(values=[], distinct=0)
+            counts = reader.facets(asked.field, given_filter(asked.filter), deadline)
+        found = counts.most_frequent(asked.limit)
+        size = sum(len(facet.value.encode()) for facet in found.values if isinstance(facet.value, str))
+        if size > self._limits.max_bytes:
+            raise InvalidArgument(
+                "limit", f"selects more than the {self._limits.max_bytes} bytes that one answer may have"
+            )
+        return found
 
     def _selection(self, asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
         """Return the selection by ids or by filter, both checked."""

@@ -13,17 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from akidb.domain.errors import OperationTimeout
+from akidb.domain.field_values import SortKey, scalar_of
 from akidb.domain.filters import Filter
 from akidb.ports.limits import Deadline
 from akidb.search.columns import (
     Columns,
     GrowingColumns,
     Limits,
-    SortKey,
     StoredColumns,
     merged,
     pack,
-    scalar_of,
 )
 
 LANGUAGES = ["en", "de", "fr", "ja"]

@@ -30,6 +30,7 @@ from akidb.domain.documents import (
 )
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.errors import InvalidArgument, NotFound
+from akidb.domain.facets import Facets
 from akidb.domain.fields import CollectionPath
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
@@ -230,6 +231,16 @@ class CollectionHandle(Bound):
     def count(self, *, filter: Mapping[str, Any] | None = None) -> int:
         """Return the number of documents, or of those that match `filter`."""
         return self._perform(docs.CountDocuments(**self._where, filter=filter))
+
+    def facets(
+        self, field: str, *, filter: Mapping[str, Any] | None = None, limit: int = DEFAULT_PAGE_LIMIT
+    ) -> Facets:
+        """Return the most frequent values of a metadata field with their numbers of documents.
+
+        The field is named as in a filter. A document counts once for each of its distinct values, elements of
+        lists included; objects and empty lists are not counted. Equal counts are sorted by value.
+        """
+        return self._perform(docs.GetFacets(**self._where, field=field, filter=filter, limit=limit))
 
     def update(
         self,

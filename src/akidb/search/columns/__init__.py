@@ -5,27 +5,22 @@ for each row the codes of its values. A condition is decided once for each disti
 the rows. Rows whose values are not in memory are noted, and read where nothing else decides. Texts are never
 in memory.
 
-`values` says which values are one and how they are ordered, `paths` which a field reaches, `tables` and
-`entries` are the two halves of a column, `decisions` and `evaluation` apply a filter, `reading` is what
-columns answer, `growing` and `stored` are the two kinds.
+`values` numbers values (`akidb.domain.field_values` says which are one, and their order), `paths` finds
+which a field reaches, `tables` and `entries` are the two halves of a column, `decisions` and `evaluation`
+apply a filter, `reading` is what columns answer, `growing` and `stored` are the two kinds.
 """
 
 from akidb.search.columns.growing import GrowingColumns, Limits
-from akidb.search.columns.reading import Columns, Documents, Ordered, merged, row_key, scalar_of
+from akidb.search.columns.reading import Columns, Documents, Ordered, merged
 from akidb.search.columns.stored import StoredColumns, pack
-from akidb.search.columns.values import MISSING_KEY, SortKey
 
 __all__ = [
-    "MISSING_KEY",
     "Columns",
     "Documents",
     "GrowingColumns",
     "Limits",
     "Ordered",
-    "SortKey",
     "StoredColumns",
     "merged",
     "pack",
-    "row_key",
-    "scalar_of",
 ]

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from akidb.domain.field_values import MAX_CHARACTERS, as_value, is_cut
 from akidb.domain.filters.matching import Test, leaf_test
 from akidb.domain.filters.nodes import Compare, Contains, Empty, Equal, Exists, In, Leaf, Matches, Scalar
 from akidb.ports.limits import Deadline
 from akidb.search.columns.entries import Mask
 from akidb.search.columns.tables import Table, as_mask
-from akidb.search.columns.values import EMPTY, MAX_CHARACTERS, MISSING, UNREAD, as_value, is_cut, special
+from akidb.search.columns.values import EMPTY, MISSING, UNREAD, special
 
 
 class Decision(NamedTuple):

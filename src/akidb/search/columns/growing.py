@@ -10,12 +10,13 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
+from akidb.domain.field_values import as_value
 from akidb.search.columns.entries import Entries, GrowingEntries, Positions
 from akidb.search.columns.evaluation import Column
 from akidb.search.columns.paths import below
 from akidb.search.columns.reading import TEXT_FIELD, Columns
 from akidb.search.columns.tables import GrowingTable, value_cost
-from akidb.search.columns.values import EMPTY, FALSE, NULL, OBJECT, TRUE, UNREAD, as_value
+from akidb.search.columns.values import EMPTY, FALSE, NULL, OBJECT, TRUE, UNREAD
 
 
 class Limits(NamedTuple):

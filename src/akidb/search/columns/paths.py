@@ -39,22 +39,3 @@ def _objects(name: str, value: dict[str, Any] | list[Any]) -> list[tuple[str, di
     if type(value) is dict:
         return [(name, value)]
     return [(name, item) for item in value if type(item) is dict]
-
-
-def values_of(field: str, metadata: Mapping[str, Any]) -> list[Any]:
-    """Return the values that one field reaches."""
-    if field in metadata:
-        return [metadata[field]]
-    first, *rest = field.split(".")
-    if not rest or first not in metadata:
-        return []
-    reached: list[Any] = [metadata[first]]
-    for key in rest:
-        objects = [
-            item
-            for value in reached
-            for item in (value if type(value) is list else (value,))
-            if type(item) is dict
-        ]
-        reached = [item[key] for item in objects if key in item]
-    return reached

@@ -10,28 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb.domain.field_values import MISSING_KEY, SortKey, distinct, is_cut, row_key, sort_key, values_of
 from akidb.domain.filters import Filter
 from akidb.domain.filters.nodes import TEXT
 from akidb.ports.limits import Deadline
 from akidb.search.columns.entries import Entries, Mask
 from akidb.search.columns.evaluation import Column, Evaluation
-from akidb.search.columns.paths import values_of
 from akidb.search.columns.tables import Table
-from akidb.search.columns.values import (
-    EMPTY,
-    FIRST,
-    MISSING,
-    MISSING_KEY,
-    OBJECT,
-    OTHER_KEY,
-    SPECIAL_KEYS,
-    UNREAD,
-    SortKey,
-    as_value,
-    is_cut,
-    sort_key,
-    special,
-)
+from akidb.search.columns.values import EMPTY, FIRST, MISSING, OBJECT, SPECIAL_KEYS, UNREAD
 
 TEXT_FIELD: Final = TEXT
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -112,7 +98,7 @@ class Columns(ABC):
         positions = np.flatnonzero(loose & mask)
         for content in _contents(positions, documents, deadline):
             if content is not None:
-                for key in {_key(value) for value in _scalars(values_of(field, _decode(content[1])))}:
+                for key in distinct(values_of(field, _decode(content[1]))):
                     counts[key] = counts.get(key, 0) + 1
         return counts
 
@@ -162,32 +148,6 @@ def merged(
     if after is not None:
         every = [one for one in every if _follows(one, after, descending=descending)]
     return every[:limit]
-
-
-def row_key(values: list[Any], *, descending: bool) -> SortKey:
-    """Return the key of the values that a field reaches in a document."""
-    items = [item for value in values for item in (value if type(value) is list and value else (value,))]
-    keys = [_key(as_value(item) if type(item) in (int, float, str) else item) for item in items]
-    return (max(keys) if descending else min(keys)) if keys else MISSING_KEY
-
-
-def scalar_of(key: SortKey) -> float | str | bool | None:
-    """Return the value of a key of `facet`."""
-    return None if key.kind == 0 else bool(key.value) if key.kind == 1 else key.value
-
-
-def _key(value: Any) -> SortKey:
-    kind = type(value)
-    if value is None or kind is bool:
-        return SPECIAL_KEYS[special(value)]
-    return OTHER_KEY if kind in (list, dict) else sort_key(as_value(value) if kind is float else value)
-
-
-def _scalars(values: list[Any]) -> Iterable[Any]:
-    for value in values:
-        for item in value if type(value) is list else (value,):
-            if type(item) not in (list, dict):
-                yield item
 
 
 def _follows(one: Ordered, after: tuple[SortKey, str], *, descending: bool) -> bool:

@@ -10,10 +10,11 @@ from typing import Any, Final, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb.domain.field_values import SortKey, Value, sort_key
 from akidb.domain.filters.matching import ORDERS
 from akidb.domain.filters.nodes import Order
 from akidb.search.columns.entries import Mask
-from akidb.search.columns.values import FIRST, SPECIAL_KEYS, SortKey, Value, sort_key
+from akidb.search.columns.values import FIRST, SPECIAL_KEYS
 
 Ranks = NDArray[np.int64]
 CHUNK: Final = 64
