@@ -205,3 +205,13 @@ def test_numbers_of_a_table_are_aligned() -> None:
         name="t", title="A table", columns=("a", "b"), rows=[["x", 1.5], ["long", 12345], ["", None]]
     )
     assert text(table) == "A table\na          b\nx      1.500\nlong  12,345\n"
+
+
+@pytest.mark.slow
+def test_http_is_measured_with_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--quick", "--only", "http", "--engine", "akidb", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["failures"] == []
+    (row,) = report["tables"][0]["rows"]
+    assert row[0] == "akidb"
+    assert all(figure > 0 for figure in (row[1], row[2], row[4], row[5], row[6]))
