@@ -144,6 +144,15 @@ def test_none_for_optional_field_is_its_default(row: Operation, name: str) -> No
     assert row.checked(request_of(row, **{name: None})) == row.checked(left_out)
 
 
+def test_every_default_is_as_its_check_returns_it() -> None:
+    """So that it need not be checked."""
+    for row, name in FIELDS:
+        default = row.defaults[name]
+        if default is not None and default is not NODEFAULT and default is not msgspec.UNSET:
+            found = row.fields[name].check(default, name)
+            assert found == default, (row, name)
+
+
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if not row.local and row.in_body], ids=lambda row: str(row.name)
 )

@@ -275,7 +275,7 @@ class Operation:
         changed: dict[str, Any] | None = None
         for name, check, if_none in self._checks:
             value = getattr(request, name)
-            if value is UNSET or (value is None and if_none is None):
+            if value is UNSET or value is if_none:  # a default is as its check returns it
                 continue
             found = if_none if value is None and if_none is not UNSET else check(value, name)
             if found is not value:
