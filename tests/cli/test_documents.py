@@ -92,7 +92,8 @@ def test_clear_requires_yes_without_terminal(akidb: Run, filled: str) -> None:
     assert akidb("document", "clear", filled).status == 2
     assert akidb("document", "count", filled, "--json").json == {"count": 3}
     assert akidb("document", "clear", filled, "--yes", "--json").json == {"deleted": 3}
-    assert akidb("document", "clear", filled, "--yes").out == "deleted 0 documents\n"
+    assert akidb("document", "clear", filled).out == "deleted 0 documents\n"
+    assert akidb("document", "delete", filled, "--filter", '{"year": 1}').out == "deleted 0 documents\n"
 
 
 def test_update_merges_metadata(akidb: Run, filled: str) -> None:

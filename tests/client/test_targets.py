@@ -50,6 +50,8 @@ def test_target_is_directory_or_server_url(target: str | Path, meant: str | Path
         "http://localhost:99999",
         "http://localhost:port",
         "http://localhost:8080?x=1",
+        "http://localhost:8080/v1",
+        "https://akidb.example.com/team/v1/",
         "http://localhost:8080#x",
         "http://user:secret@localhost:8080",
         "http://local host:8080",

@@ -185,7 +185,7 @@ def delete(
         raise InvalidArgument("ids", "give either IDs or --filter")
     if chosen is not None:
         count = session.operations.perform(CountDocuments(**target._asdict(), filter=chosen))
-        confirm(session, f"Delete {counted(count, 'document')} for good?", yes=yes)
+        confirm(session, f"Delete {counted(count, 'document')} for good?", yes=yes or not count)
     deleted = session.operations.perform(DeleteDocuments(**target._asdict(), ids=ids or None, filter=chosen))
     session.out.done({"deleted": deleted}, f"deleted {counted(deleted, 'document')}")
 
@@ -195,7 +195,7 @@ def clear(session: Session, path: CollectionArgument, *, yes: Yes = False) -> No
     """Delete all documents of a collection; the collection itself is kept."""
     target = collection_path(path)
     count = session.operations.perform(CountDocuments(**target._asdict()))
-    confirm(session, f"Delete all {counted(count, 'document')} of {path} for good?", yes=yes)
+    confirm(session, f"Delete all {counted(count, 'document')} of {path} for good?", yes=yes or not count)
     deleted = session.operations.perform(ClearDocuments(**target._asdict()))
     session.out.done({"deleted": deleted}, f"deleted {counted(deleted, 'document')}")
 

@@ -203,6 +203,8 @@ def _server(url: str) -> str:
         raise InvalidArgument("url", "must be http://HOST:PORT or https://HOST:PORT")
     if "@" in parts.netloc:
         raise InvalidArgument("url", "must not contain a user or a password")
+    if parts.path.rstrip("/").endswith("/v1"):
+        raise InvalidArgument("url", "must not end in /v1, which requests begin with")
     return url
 
 
