@@ -175,7 +175,6 @@ _GOOD = {"id": "good", "text": "good", "vector": vector(1)}
         ('{"id": "x", "vector": ["1"]}', "documents[1].vector[0]"),
         ('{"id": "x", "vector": [true]}', "documents[1].vector[0]"),
         ('{"id": "x", "vector": "AAAA"}', "documents[1].vector"),
-        ('{"id": "x", "text": "a text alone"}', "documents[1].vector"),
         (f'{{"id": "x", "vector": {vector(1)}, "text": "a cut emoji \\ud83d"}}', "documents[1].text"),
         (f'{{"id": "\\ude00", "vector": {vector(1)}}}', "documents[1].id"),
         ('{"id": "x"}', "documents[1]"),

@@ -122,6 +122,7 @@ def test_tenant_export_import_and_conflicts(akidb: Run, three: str) -> None:
     assert (refused.status, refused.problem["field"]) == (4, "tenant_id")
 
 
+@pytest.mark.slow
 def test_archive_is_streamed_through_pipe(akidb: Run, three: str) -> None:
     program = [sys.executable, "-m", "akidb"]
     export = subprocess.run([*program, "tenant", "export", "aki-labs", "-"], capture_output=True, check=True)

@@ -65,6 +65,7 @@ def test_tilde_is_the_home_directory(tmp_path: Path) -> None:
     assert not Path("~").exists()
 
 
+@pytest.mark.slow
 def test_import_works_without_a_temporary_directory() -> None:
     for words in (("tenant", "create", "A"), ("database", "create", "a", "k")):
         assert run("--data", "d", *words).returncode == 0
@@ -144,6 +145,7 @@ def test_settings_file_may_begin_with_a_byte_order_mark() -> None:
     assert Path("d").is_dir()
 
 
+@pytest.mark.slow
 def test_directory_need_not_be_utf_8(tmp_path: Path) -> None:
     place = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     assert run("--data", place, "tenant", "create", "A").returncode == 0

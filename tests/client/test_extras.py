@@ -138,6 +138,7 @@ print(asyncio.run(ask()))
         assert command(BESIDES_CLIENT, "--version").stdout.startswith("akidb ")
 
 
+@pytest.mark.slow
 def test_client_uses_the_socket_of_the_server_of_a_directory(tmp_path: Path) -> None:
     data = tmp_path / "data"
     program = f"""

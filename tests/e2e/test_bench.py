@@ -29,6 +29,7 @@ def measured(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     assert any(line["goal"] for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", ["documents"])
 def test_suite_reports_listed_measurements(capsys: pytest.CaptureFixture[str], suite: str) -> None:
     measured(capsys, suite)
@@ -73,6 +74,7 @@ def test_unknown_suite_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown suite 'nonsense'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_text_table_has_reached_column(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["startup"]) == 0
     output = capsys.readouterr().out

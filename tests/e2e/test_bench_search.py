@@ -146,6 +146,7 @@ def test_missing_texts_name_their_package(
     assert "--data seeded" in output.err
 
 
+@pytest.mark.slow
 def test_every_table_has_akidb_beside_a_scan_and_names_what_is_not_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

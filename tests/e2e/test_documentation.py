@@ -24,7 +24,15 @@ NAMES = {block.name for blocks in BLOCKS.values() for block in blocks}
 REAL_MODEL = {"README.md", "docs/concepts.md"}
 """Pages that are run with the real embedding model, as their results are about meaning."""
 
-SLOW = {"docs/backup.md", "docs/saas.md", "docs/troubleshooting.md", "docs/upgrading.md"}
+SLOW = {
+    "docs/backup.md",
+    "docs/deployment.md",
+    "docs/migration.md",
+    "docs/operations.md",
+    "docs/saas.md",
+    "docs/troubleshooting.md",
+    "docs/upgrading.md",
+}
 """Pages of many commands, which other tests run too; `make test-slow` runs them."""
 
 NOT_RUN = {

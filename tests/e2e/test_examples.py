@@ -57,7 +57,9 @@ def run(target: str, folder: Path, capsys: pytest.CaptureFixture[str], *, model:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("on_server", [False, True], ids=["directory", "server"])
+@pytest.mark.parametrize(
+    "on_server", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["directory", "server"]
+)
 def test_saas_runs_again_and_again_and_its_backup_can_be_restored(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], on_server: bool
 ) -> None:

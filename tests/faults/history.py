@@ -41,4 +41,5 @@ class History:
                 assert found == expected, f"{tenant} lost something, or holds a part of {step}"
                 self.done_unsaid += 1
             assert unsound(operations) == []
-        assert disagreements(directory) == []
+        differences = disagreements(directory)
+        assert not differences, differences

@@ -329,6 +329,7 @@ def test_own_checkpoints_are_not_taken_for_those_of_others(tmp_path: Path) -> No
         assert unsound(operations) == []
 
 
+@pytest.mark.slow
 def test_server_answers_unavailable_for_overwritten_store(directory: Path) -> None:
     program = [sys.executable, "-m", "akidb", "--data", str(directory)]
     count = [*program, "document", "count", "t/d/c"]

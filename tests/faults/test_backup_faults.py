@@ -90,6 +90,7 @@ def test_killed_restore_leaves_nothing_or_a_directory_that_refuses_to_open(
             outcomes.add("nothing")
 
 
+@pytest.mark.slow
 def test_killed_import_is_atomic(source: Path, tmp_path: Path) -> None:
     rng = random.Random(4)
     outcomes, number, longest = set[str](), 0, 0.15

@@ -42,7 +42,7 @@ def _rest(reading: Connection) -> Iterator[Any]:
             yield reading.recv()
 
 
-@pytest.mark.parametrize("kills", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.slow)])
 def test_acknowledged_writes_survive_kills_at_random_moments(kills: int, tmp_path: Path) -> None:
     rng = random.Random(SEED + kills)
     with opened(tmp_path) as operations:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from akidb.domain.documents import Match, SearchResult
 from akidb.domain.errors import InvalidArgument
@@ -264,7 +265,7 @@ def test_groups_are_made_again_when_rows_change(
         answer = find(*arguments)
         if calls > times:
             return answer
-        return answer._replace(hits=[hit._replace(sequence=hit.sequence + 1) for hit in answer.hits])
+        return answer._replace(hits=[replace(hit, sequence=hit.sequence + 1) for hit in answer.hits])
 
     monkeypatch.setattr(service._index, "search", ahead)
     assert world.on(filled, ask.SearchDocuments, **question).matches == (expected if times < 5 else [])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from akidb.domain.documents import Include
 from akidb.domain.errors import InvalidArgument
@@ -90,7 +91,7 @@ class Ahead:
         answer = self._index.search(*arguments)
         if self.calls > self._times:
             return answer
-        return answer._replace(hits=[hit._replace(sequence=hit.sequence + 1) for hit in answer.hits])
+        return answer._replace(hits=[replace(hit, sequence=hit.sequence + 1) for hit in answer.hits])
 
 
 @pytest.mark.parametrize(("times", "calls", "found"), [(0, 1, 3), (1, 2, 3), (4, 5, 3), (9, 5, 0)])

@@ -82,6 +82,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "user.verify_password": {"email": "al@x", "password": SECRET},
     "document.get": {"ids": ["a"]},
     "document.search": {"vector": vector_of("question")},
+    "document.search_batch": {"vectors": [vector_of("question")]},
+    "document.facets": {"field": "n"},
     "document.upsert": {"documents": notes("b")},
     "document.update": {"metadata": {"x": 1}, "ids": ["a"]},
     "document.delete": {"ids": ["b"]},

@@ -8,6 +8,8 @@ How it stores the vectors (one matrix, segments, not at all) is an implementatio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
@@ -32,7 +34,7 @@ class VectorQuery(NamedTuple):
     """When comparing with the filter must end."""
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """A matching row."""
 
     document_key: int

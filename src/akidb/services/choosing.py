@@ -211,15 +211,12 @@ def result_of(found: Chosen, rows: Rows, next_cursor: str | None = None) -> Sear
     return SearchResult(matches=matches, statistics=statistics, next_cursor=next_cursor)
 
 
-def is_current(hit: Hit | KeywordHit, rows: Rows) -> bool:
-    """Return whether the row has not changed since the index saw it."""
-    row = rows.get(hit.document_key)
-    return row is not None and row[0] == hit.sequence
-
-
 def are_current(found: Chosen, rows: Rows) -> bool:
     """Return whether no row has changed since the index saw it."""
-    return found.is_current and all(is_current(hit, rows) for hit in found.hits)
+    for hit in found.hits:
+        if rows.get(hit.document_key, NO_ROW)[0] != hit.sequence:
+            return False
+    return found.is_current
 
 
 def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":

@@ -12,7 +12,7 @@ from akidb.domain.documents import (
     size_in_answer,
 )
 from akidb.domain.entities import Collection, Scope, limit_of
-from akidb.domain.errors import InvalidArgument
+from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.observe.right_of_way import giving_way
 from akidb.operations import documents as ask
 from akidb.ports.documents import DocumentReader
@@ -124,6 +124,7 @@ class SearchService:
                 if store is None:
                     return [nothing(question) for question in questions]
                 with store.latest(scope.collection.collection_id) as reader:
+                    _require_same_dimension(scope.collection, reader)
                     snapshot = Snapshot(self._index, tenant.tenant_id, store.store_id, quota, reader)
                     look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
                     chosen = [choose(look, question, wanted) for question in giving_way(questions)]
@@ -159,6 +160,16 @@ class SearchService:
         size = sum(sizes.get(hit.document_key, 0) for found in chosen for hit in found.hits)
         if size > self._limits.max_bytes:
             raise self._too_large()
+
+
+def _require_same_dimension(collection: Collection, reader: DocumentReader) -> None:
+    """Raise Unavailable if the store has another dimension than the metadata, which decide what is valid."""
+    own = reader.control.dimension
+    if own != collection.dimension and own is not None and collection.dimension is not None:
+        raise Unavailable(
+            f"collection {collection.collection_id} has another dimension in its store than in the metadata;"
+            " run `akidb doctor --repair`"
+        )
 
 
 def _wanted(asked: Asked, questions: int, after: Position | None) -> Wanted:

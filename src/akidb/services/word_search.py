@@ -21,8 +21,8 @@ from akidb.services.choosing import (
     Rows,
     Snapshot,
     Wanted,
+    are_current,
     choose,
-    is_current,
     result_of,
 )
 from akidb.services.keyword_search import KeywordQuery, KeywordSearch
@@ -68,7 +68,7 @@ class WordSearch:
                         found = _joined(choose(look, question, Wanted(number)), found, asked)
                     chosen = _above(found, asked.score_threshold)
                     rows = self._fetched(reader, chosen, asked)
-            if all(is_current(hit, rows) for hit in chosen.hits):
+            if are_current(chosen, rows):
                 break
         if question is not None and question.truncated:
             chosen = chosen._replace(statistics=replace(chosen.statistics, query_truncated=True))
@@ -113,6 +113,6 @@ def _joined(by_vector: Chosen, by_words: Chosen, asked: ask.SearchDocuments) -> 
     ranked = fused(zip(weights, sides, strict=True))[: asked.top_k]
     damaged = max(by_vector.statistics.damaged, by_words.statistics.damaged)
     return Chosen(
-        [known[id]._replace(score=score) for id, score in ranked],
+        [Hit(known[id].document_key, known[id].sequence, id, score) for id, score in ranked],
         replace(by_vector.statistics, plan="hybrid", damaged=damaged),
     )
