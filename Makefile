@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 GENERATORS := $(VENV)/generators
-# Processes that share the tests: three more than there are cores, since tests also wait. None of them: make test WORKERS=0
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
+# Processes that share the tests: two more than there are cores, since tests also wait. None of them: make test WORKERS=0
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Programs that tests start by the hundred need not be compiled anew each time.

@@ -96,6 +96,7 @@ def test_copy_creates_separate_tenant(http: httpx.Client, filled: str) -> None:
     problem(http.post(f"{filled}/copy", json={"slug": slug}), 409, "already_exists", field="slug")
 
 
+@pytest.mark.slow
 def test_backup_of_running_server_is_restored(server: Process, filled: str, tmp_path: Path) -> None:
     with akidb.connect(server.url) as db:
         db.backup(tmp_path / "all.akidb")
@@ -129,6 +130,7 @@ def test_client_disconnect_ends_export_and_import(server: Process, http: httpx.C
     assert http.get(filled).status_code == 200
 
 
+@pytest.mark.slow
 def test_truncated_response_leaves_no_file(tmp_path: Path) -> None:
     """The server is killed during a backup: the caller gets an error, and no target file is left."""
     with process(tmp_path / "data") as running:

@@ -85,6 +85,7 @@ def test_unknown_collection_or_tenant_is_not_found(http: httpx.Client, database:
     problem(http.get("/v1/tenants/nobody/changes?wait_seconds=30"), 404, "not_found")
 
 
+@pytest.mark.slow
 def test_hundreds_of_waiting_requests_do_not_starve_others(tmp_path: Path) -> None:
     """More waiting requests than threads, and than concurrent requests allowed."""
     with threaded(tmp_path / "data", max_queued_requests=40) as running:

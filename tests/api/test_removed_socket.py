@@ -77,6 +77,7 @@ def test_mode_of_a_socket_elsewhere_is_restored(tmp_path: Path) -> None:
         made.close()
 
 
+@pytest.mark.slow
 def test_moved_directory_is_named_and_no_other_server_is_asked(tmp_path: Path) -> None:
     directory, moved = tmp_path / "data", tmp_path / "moved"
     with process(directory):

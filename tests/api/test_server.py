@@ -111,7 +111,8 @@ def test_locked_directory_is_not_served_twice(tmp_path: Path) -> None:
         assert running.socket.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_drains_slow_requests_and_rejects_new_ones(tmp_path: Path, number: signal.Signals) -> None:
     texts = [f"A long text about number {i} " * 40 for i in range(100)]
     with process(tmp_path / "data") as running, client(running.url) as http:

@@ -37,6 +37,7 @@ def run(*words: str, code: str | None = None, given: str = "", **environment: st
     )
 
 
+@pytest.mark.slow
 def test_nothing_but_models_needs_a_home_directory() -> None:
     def without_home(*words: str) -> Done:
         return run("--data", "d", *words, code=NO_USER_ENTRY)

@@ -54,6 +54,7 @@ def test_errors_have_exit_status_and_code(
     assert failed.problem["code"] == code
 
 
+@pytest.mark.slow
 def test_follow_prints_changes_as_they_arrive(tmp_path: Path) -> None:
     data = tmp_path / "data"
     akidb = [sys.executable, "-m", "akidb", "--data", str(data)]

@@ -39,6 +39,7 @@ def test_closed_or_full_output_is_named(command: tuple[str, ...], reason: str) -
     )
 
 
+@pytest.mark.slow
 def test_command_works_without_a_place_for_its_errors() -> None:
     listed = run("2>&-", "tenant", "list")
     assert (listed.returncode, "acme" in listed.stdout) == (0, True)

@@ -55,7 +55,7 @@ collection count|create|delete|get|list|purge|restore|update
 database count|create|delete|get|list|purge|restore|update
 demo
 doctor
-document clear|count|delete|export|get|import|list|update
+document clear|count|delete|export|facets|get|import|list|update
 embed
 maintain
 migrate schema|v1-to-v2|v2-to-v1

@@ -76,6 +76,7 @@ def serving(url: str) -> Iterator[str]:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_two_servers_serve_one_database(on: Run, akidb: Run, postgres_url: str) -> None:
     with serving(postgres_url) as one, serving(postgres_url) as other:
         assert akidb("--url", one, "tenant", "create", "Aki Labs").status == 0

@@ -114,6 +114,7 @@ def serving(directory: Path) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_client_and_its_commands_need_no_extra(tmp_path: Path) -> None:
     program = """
 import akidb, asyncio

@@ -26,6 +26,7 @@ REAL_MODEL = {"README.md", "docs/concepts.md"}
 
 SLOW = {
     "docs/backup.md",
+    "docs/cli.md",
     "docs/deployment.md",
     "docs/migration.md",
     "docs/operations.md",

@@ -66,6 +66,7 @@ def _killed(work: Any, directory: Path, archive: Path, seconds: float) -> bool:
     return done
 
 
+@pytest.mark.slow
 def test_killed_restore_leaves_nothing_or_a_directory_that_refuses_to_open(
     source: Path, tmp_path: Path
 ) -> None:

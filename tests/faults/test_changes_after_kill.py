@@ -4,6 +4,7 @@ import random
 import time
 from pathlib import Path
 
+import pytest
 from worlds_of_changes import Replica, collection, write_without_end
 
 from akidb.deployment.local import open_local
@@ -12,6 +13,7 @@ from akidb.settings import Settings
 from children import child
 
 
+@pytest.mark.slow
 def test_replica_survives_kill_of_writer_and_reader(tmp_path: Path) -> None:
     directory, place = tmp_path / "data", tmp_path / "replica.json"
     settings = Settings()

@@ -115,6 +115,7 @@ def insert(path: Path, text: str, *, before: str) -> None:
     path.write_text(first + text + before + rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("added", ASKED_FOR)
 def test_addition_without_its_other_parts_is_reported(added: str, said: str) -> None:
     for message in ASKED_FOR[added]:

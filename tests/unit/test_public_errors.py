@@ -37,6 +37,7 @@ PUBLIC = {
         "library.sqlite_version",
         "type(error).__name__",
     ),
+    "collection.collection_id",
     *("collection.embedding_model", "collection.embedding_fingerprint", "embedder.fingerprint"),
     *("found[0]",),  # a column of a damaged row, and the ID of its collection
     *("model.name", "count", "size", "len(content)"),

@@ -213,6 +213,7 @@ def test_default_index_is_the_one_that_the_help_of_a_program_names(
 
 
 @pytest.mark.usefixtures("bare")
+@pytest.mark.slow
 def test_interpreter_without_pip_knows_the_default_index_by_its_wheel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
