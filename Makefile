@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 # Programs that tests start by the hundred need not be compiled anew each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test coverage test-slow check format bench constraints wheels image clean
+.PHONY: demo test coverage test-slow test-image check format bench constraints wheels image clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,7 +38,10 @@ $(GENERATORS): $(READY) tests/clients/requirements.txt tests/clients/package-loc
 
 test-slow: $(READY) $(GENERATORS)
 	$(BIN)/python -m akidb model pull all-minilm-l6-v2
-	$(PYTEST) -m slow
+	$(PYTEST) -m 'slow and not image'
+
+test-image: $(READY)
+	$(PYTEST) -m image
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -13,8 +13,8 @@ from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.ids import IdGenerator
 from akidb.metadata.store import PostgresMetadataStore, SqliteMetadataStore, SqlMetadataStore
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStores
 
 
 @pytest.fixture

@@ -19,15 +19,9 @@ from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, IdGenerator
 from akidb.domain.json import canonical
 from akidb.domain.lifecycle import Access
 from akidb.ports.answers import RequestKey
-from akidb.ports.documents import (
-    DocumentBatch,
-    DocumentReader,
-    DocumentWriter,
-    Selection,
-    TenantStore,
-    TenantStores,
-)
+from akidb.ports.documents import DocumentBatch, DocumentReader, DocumentWriter, Selection
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStore, TenantStores
 from akidb.sql.database import SqlDatabase
 from akidb.sql.types import format_instant
 

@@ -10,7 +10,7 @@ from samples import Shelf, document
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.archive import CollectionImage, Documents, StoreImage
-from akidb.ports.documents import TenantStore
+from akidb.ports.stores import TenantStore
 
 
 def nothing(_store: TenantStore) -> None:

@@ -8,7 +8,7 @@ from samples import REFUSED, Blob, RawSql, Shelf, document
 
 from akidb.documents.postgresql import PostgresTenantStores
 from akidb.domain.ids import TenantId
-from akidb.ports.documents import TenantStores
+from akidb.ports.stores import TenantStores
 
 NOW = "2026-01-31T09:15:00.123456Z"
 ANSWER = "scope, key, fingerprint, answer, collection_key, created_at"

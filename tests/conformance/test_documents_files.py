@@ -14,7 +14,7 @@ from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import StoreId
 from akidb.metadata import schema as metadata_schema
-from akidb.ports.documents import TenantStore
+from akidb.ports.stores import TenantStore
 from akidb.sql.sqlite import SqliteFile
 
 
@@ -347,6 +347,16 @@ def test_remove_unused_removes_only_unused_store(
     stores.create(shelf.tenant.tenant_id, shelf.store_id)
     assert stores.remove_unused(shelf.tenant.tenant_id)
     assert not path.exists()
+
+
+def test_journal_of_unfinished_store_is_removed(shelf: Shelf, stores: SqliteTenantStores, path: Path) -> None:
+    stores.remove(shelf.tenant.tenant_id)
+    journal = path.with_name(f"{path.name}-journal")
+    for leftover in (path, journal):
+        leftover.write_bytes(b"")
+    assert stores.remove_unused(shelf.tenant.tenant_id)
+    assert not path.exists()
+    assert not journal.exists()
 
 
 def test_damaged_store_can_still_be_removed(shelf: Shelf, stores: SqliteTenantStores, path: Path) -> None:

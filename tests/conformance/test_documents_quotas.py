@@ -21,7 +21,8 @@ from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.documents import Document
 from akidb.domain.errors import QuotaExceeded
 from akidb.domain.filters import Filter
-from akidb.ports.documents import Selection, TenantStores
+from akidb.ports.documents import Selection
+from akidb.ports.stores import TenantStores
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 METADATA = st.dictionaries(

@@ -1,7 +1,11 @@
 """The contract of every embedder, and all-MiniLM-L6-v2 compared with sentence-transformers."""
 
+import gc
 import json
+import os
 import random
+import select
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +53,32 @@ def test_embedder_matches_catalog(embedder: Embedder, models: EmbeddingModels) -
     assert (embedder.model, embedder.dimension) == (info.name, info.dimension)
     assert (embedder.max_tokens, embedder.fingerprint) == (info.max_tokens, info.fingerprint)
     assert models.load(embedder.model) is embedder
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_forked_child_can_let_go_of_loaded_model(models: EmbeddingModels) -> None:
+    """The destructor of a session waits for its threads, which a forked child does not have."""
+    models.pull("all-minilm-l6-v2")
+    configured = settings.load()
+    source = configured.model_source
+    held = [LocalModels(configured.models_path, source=Path(source) if source else None, threads=2)]
+    held[0].load("all-minilm-l6-v2").embed(TEXTS)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            held.clear()
+            gc.collect()
+            os.write(writing, b"done")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        ready, _, _ = select.select([pipe], [], [], 30)
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert pipe.read() == b"done"
 
 
 def test_each_text_gets_vector_of_norm_1(embedder: Embedder, together: Embedding) -> None:

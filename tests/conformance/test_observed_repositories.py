@@ -13,7 +13,8 @@ from akidb.metadata.store import SqlMetadataStore
 from akidb.observe import telemetry
 from akidb.observe.context import WorkSubject
 from akidb.observe.telemetry import Call, End, StoreKind
-from akidb.ports.documents import DocumentBatch, TenantStores
+from akidb.ports.documents import DocumentBatch
+from akidb.ports.stores import TenantStores
 
 
 class Heard:

@@ -13,7 +13,7 @@ from akidb.documents import sqlite
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.ids import IdGenerator
-from akidb.ports.documents import TenantStore, TenantStores
+from akidb.ports.stores import TenantStore, TenantStores
 from akidb.sql import group_commit
 from akidb.sql.sqlite import SqliteFile
 

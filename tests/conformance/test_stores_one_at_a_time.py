@@ -14,7 +14,7 @@ from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.errors import Unavailable
 from akidb.domain.ids import IdGenerator, TenantId
-from akidb.ports.documents import TenantStore, TenantStores
+from akidb.ports.stores import TenantStore, TenantStores
 
 POOL = SqliteTenantStores.__module__
 Act = Callable[[TenantStores, Shelf], None]

@@ -22,7 +22,8 @@ from akidb.domain.errors import AkiDBError, NotFound, Unavailable
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
-from akidb.ports.documents import Row, Selection, TenantStore
+from akidb.ports.documents import Row, Selection
+from akidb.ports.stores import TenantStore
 from akidb.sql import postgresql_session
 from postgres import Server
 

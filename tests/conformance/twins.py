@@ -16,7 +16,7 @@ from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.documents.tables import FILE, SHARED, Tables
 from akidb.domain.ids import EntityId, IdGenerator, StoreId, TenantId
 from akidb.domain.lifecycle import TenantStatus
-from akidb.ports.documents import TenantStores
+from akidb.ports.stores import TenantStores
 from akidb.sql.database import SqlDatabase
 from akidb.sql.sqlite import SqliteFile
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from akidb.domain.ids import TenantId
-from akidb.ports import documents, metadata, search
+from akidb.ports import metadata, search, stores
 
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 400
@@ -114,7 +114,7 @@ def owned_methods() -> Iterator[tuple[str, Any]]:
     # These are asked for a tenant itself, or only lead to the others.
     leave_out = {"Protocol", "Answers", "TenantCatalog", "MetadataTransaction", "MetadataStore"}
     leave_out.add("LegacyManifests")  # a migration is about all tenants
-    for port in [*ports, documents.TenantStores, search.VectorIndex]:
+    for port in [*ports, stores.TenantStores, search.VectorIndex]:
         if port.__name__ not in leave_out:
             for name, method in inspect.getmembers(port, inspect.isfunction):
                 if not name.startswith("_"):
@@ -126,7 +126,7 @@ def begins_with_the_tenant(method: Any) -> bool:
     if not parameters:
         return False
     if parameters[0].name == "tenant_id":
-        return bool(get_type_hints(method, vars(search) | vars(documents))["tenant_id"] is TenantId)
+        return bool(get_type_hints(method, vars(search) | vars(stores))["tenant_id"] is TenantId)
     entity = get_type_hints(method)[parameters[0].name]
     return "tenant_id" in getattr(entity, "__struct_fields__", ())
 

@@ -119,7 +119,7 @@ def _fitting(batch: Batch) -> Iterator[Batch]:
 
 
 def _json_bytes(document: object) -> int:
-    """Return about how long a document is as JSON without its metadata; 0 for what is no document."""
+    """Return about the length of a document as JSON without its metadata; 0 for other objects."""
     text: object
     vector: Any
     if isinstance(document, DocumentInput):

@@ -23,8 +23,8 @@ from akidb.domain.names import MAX_INTEGER
 from akidb.metadata.store import SqliteMetadataStore
 from akidb.ports.clock import Clock
 from akidb.ports.disk import Disk
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStores
 from akidb.search.keywords.indexes import MAX_OPEN
 from akidb.services.purging import PurgeableBackups
 from akidb.settings import Settings

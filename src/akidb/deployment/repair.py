@@ -15,8 +15,8 @@ from akidb.documents.repair import StoreFile, is_sound_without_log, owner_withou
 from akidb.domain.errors import Damaged, InvalidArgument, Unavailable
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.names import MAX_INTEGER
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.stores import TenantStores
 from akidb.services.store_access import is_behind
 from akidb.services.transactions import Change
 from akidb.sql.errors import is_damage

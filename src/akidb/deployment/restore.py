@@ -28,8 +28,8 @@ from akidb.ports.archive import (
     TenantRecord,
     Tombstones,
 )
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
+from akidb.ports.stores import TenantStores
 from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_parts import open_archive, require_same
 from akidb.services.archive_store_checks import was_purged

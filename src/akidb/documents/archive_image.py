@@ -14,7 +14,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from akidb.documents import control_rows
-from akidb.documents.base import MAX_NAMED, check_rows
 from akidb.documents.checksums import (
     content_checksum,
     damaged,
@@ -25,6 +24,7 @@ from akidb.documents.checksums import (
     vector_checksum,
 )
 from akidb.documents.statements import IN_FILE, TenantSql
+from akidb.documents.store_checks import MAX_NAMED, check_rows
 from akidb.documents.tables import Tables
 from akidb.domain.documents import stored_size
 from akidb.domain.ids import CollectionId

@@ -25,7 +25,7 @@ from akidb.domain.lifecycle import TenantStatus
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
 from akidb.ports.conflicts import MachineFailure, TransactionConflict
-from akidb.ports.documents import TenantStore
+from akidb.ports.stores import TenantStore
 from akidb.sql import migrations
 from akidb.sql.postgresql import PostgresDatabase
 from akidb.sql.telemetry import observed

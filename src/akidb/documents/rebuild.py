@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from akidb.documents import control_rows
-from akidb.documents.base import check_rows
 from akidb.documents.checksums import content_checksum, is_sound_deletion, vector_checksum
 from akidb.documents.statements import IN_FILE
+from akidb.documents.store_checks import check_rows
 from akidb.documents.tables import DELETION_BYTES
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION, Collection, Database, Tenant, limit_of
 from akidb.domain.ids import CollectionId

@@ -172,7 +172,7 @@ def _lost(path: Path) -> Unavailable:
 def remove_files(path: Path) -> None:
     """Durably remove a store's files, if they exist."""
     with translated(path.name):
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in ("-wal", "-shm", "", "-journal"):  # the last one of a store that was not finished
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         sync_directory(path.parent)
 

@@ -15,7 +15,7 @@ from akidb.domain.errors import Overloaded, Unavailable
 from akidb.domain.ids import StoreId, TenantId
 from akidb.observe.telemetry import StoreFigures
 from akidb.ports.archive import StoreFiller, StoreImage
-from akidb.ports.documents import TenantStore
+from akidb.ports.stores import TenantStore
 from akidb.sql.identity import FileIdentity
 from akidb.sql.room import Room
 from akidb.sql.schema_backups import SchemaBackups

@@ -3,9 +3,12 @@
 ONNX Runtime must be imported after this module, which switches off its telemetry.
 """
 
+import ctypes
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 BATCH_TOKENS = 512
 """Tokens per batch, padding included. The fastest of 256 to 1,024 on 2 cores, for short and long texts."""
+
+
+_sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""All sessions of this process."""
 
 
 class OnnxEmbedder:
@@ -47,6 +54,7 @@ class OnnxEmbedder:
         # The graph is already fused; a higher level would introduce SkipLayerNormalization again.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        _sessions.add(self._session)
 
     def embed(self, texts: Sequence[str], purpose: Purpose = "document") -> Embedding:
         """Embed `texts`; vectors are `(n, dimension)` float32.
@@ -83,3 +91,12 @@ class OnnxEmbedder:
             ["embedding"], {"input_ids": padded, "attention_mask": mask.astype(np.int64)}
         )
         return np.asarray(vectors, np.float32)
+
+
+def _after_fork_in_child() -> None:
+    """Never destroy a session here: its destructor would wait for threads, which only the parent has."""
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

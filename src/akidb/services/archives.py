@@ -37,8 +37,8 @@ from akidb.ports.archive import (
 )
 from akidb.ports.clock import Clock
 from akidb.ports.conflicts import ConnectionLost, MachineFailure, TransactionConflict
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStores
 from akidb.services.archive_audit import TENANTS_AT_ONCE, Departure, deny, origin, tenants_in
 from akidb.services.archive_checks import Contents, check_archive
 from akidb.services.archive_conflicts import find_conflicts, is_free_slug, refuse, report_of, taken

@@ -11,8 +11,8 @@ from akidb.observe.context import said
 from akidb.observe.interrupts import checkpoint
 from akidb.ports.archive import RECORDS
 from akidb.ports.clock import Clock
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStores
 from akidb.services.archive_damage import sound_rows
 from akidb.services.store_access import StoreAccess
 

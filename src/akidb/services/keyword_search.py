@@ -8,9 +8,10 @@ from akidb.domain.documents import Include, SearchStatistics
 from akidb.domain.entities import Scope
 from akidb.domain.filters import Filter
 from akidb.domain.keywords import Term
-from akidb.ports.documents import DocumentReader, TenantStore
+from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit, KeywordIndexes
 from akidb.ports.limits import Deadline
+from akidb.ports.stores import TenantStore
 from akidb.services.choosing import Chosen
 
 FIRST_PAGE, LAST_PAGE = 100, 65_536

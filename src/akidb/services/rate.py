@@ -46,7 +46,7 @@ class RateLimiter:
     def take(self, tenant: Tenant, tokens: int = 1) -> None:
         """Take tokens, if necessary by waiting for them.
 
-        More than the burst are taken when the bucket is full, and owed by those who come next.
+        A request for more than the burst needs a full bucket, and leaves it negative.
         Raises RateLimited if it would be due after `wait_seconds`, Unavailable if the limiter is stopped
         while the caller waits. A quota of 0 refuses everything, one of None nothing.
         """

@@ -15,11 +15,12 @@ from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError, Damaged, NotFound, Unavailable
 from akidb.domain.ids import CollectionId, DatabaseId, IdGenerator, StoreId, TenantId
 from akidb.observe.logs import logger
-from akidb.ports.documents import ControlState, TenantStore, TenantStores
+from akidb.ports.documents import ControlState
 from akidb.ports.keywords import KeywordIndexes
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.ports.outbox import OutboxEntry
 from akidb.ports.search import VectorIndex
+from akidb.ports.stores import TenantStore, TenantStores
 from akidb.services.retries import read_metadata, retried
 
 _log = logger("akidb.stores")

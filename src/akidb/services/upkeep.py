@@ -4,8 +4,8 @@ from akidb.domain.documents import Page
 from akidb.domain.upkeep import Finding, MaintenanceReport
 from akidb.operations import upkeep as ask
 from akidb.ports.clock import Clock
-from akidb.ports.documents import TenantStores
 from akidb.ports.metadata import MetadataStore
+from akidb.ports.stores import TenantStores
 from akidb.services.dispatch import handles
 from akidb.services.doctor import examine
 from akidb.services.maintenance import Maintenance

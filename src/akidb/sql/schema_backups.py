@@ -64,7 +64,7 @@ class SchemaBackups:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory.parent)
             path.rename(target)
-            for suffix in ("-wal", "-shm"):
+            for suffix in ("-wal", "-shm", "-journal"):
                 with suppress(FileNotFoundError):
                     path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
             for directory in (self.directory, path.parent):
