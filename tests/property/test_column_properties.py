@@ -21,6 +21,7 @@ from akidb.search.columns import (
     merged,
     pack,
 )
+from akidb.search.columns.excerpts import Window
 
 FIELDS = st.sampled_from(["a", "b", "a.b", "b.a.b", "c"])
 ROWS = st.lists(st.tuples(st.none() | STRINGS, METADATA), max_size=6)
@@ -37,9 +38,10 @@ Row = tuple[str | None, dict[str, Any]]
 class Rows:
     """The documents of a part; counts how many are read."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
-        self.ids = [f"{(7 * at) % 13}-{at}" for at in range(len(rows))]
+    def __init__(self, rows: Sequence[Row], chosen: Sequence[int] | None = None) -> None:
+        places = range(len(rows)) if chosen is None else chosen
+        self.rows = [rows[at] for at in places]
+        self.ids = [f"{(7 * at) % 13}-{at}" for at in places]
         self.read = 0
 
     def contents(self, positions: NDArray[np.intp]) -> Iterable[tuple[str | None, str]]:
@@ -108,6 +110,30 @@ def test_mask_of_first_rows_is_start_of_mask(rows: list[Row], value: dict[str, A
         whole = columns.mask(filter, len(rows), documents)
         for count in range(len(rows)):
             assert columns.mask(filter, count, documents).tolist() == whole[:count].tolist()
+
+
+@pytest.mark.parametrize("limits", [WIDE, NARROW])
+@QUICK
+@given(ROWS, FILTERS, st.data())
+def test_excerpts_match_as_the_whole(
+    limits: Limits, rows: list[Row], value: dict[str, Any], data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, len(rows)))
+    kept = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1)))) if rows else []
+    filter = Filter.parse(value)
+    for columns in _kinds(rows, limits):
+        window, documents = Window(columns, start, len(rows)), Rows(rows, range(start, len(rows)))
+        expected = [filter.matches(id, *row) for id, row in zip(documents.ids, documents.rows, strict=True)]
+        assert window.mask(filter, window.count, documents).tolist() == expected
+        if isinstance(columns, GrowingColumns):
+            only, documents = columns.only(np.array(kept, dtype=np.intp)), Rows(rows, kept)
+            for _ in range(2):
+                expected = [
+                    filter.matches(id, *row) for id, row in zip(documents.ids, documents.rows, strict=True)
+                ]
+                assert only.mask(filter, len(documents.rows), documents).tolist() == expected
+                only.append([(text, json.dumps(metadata)) for text, metadata in rows])  # it grows as others
+                documents = Rows(rows, [*kept, *range(len(rows))])
 
 
 def _facet(field: str, rows: Iterable[Row]) -> dict[SortKey, int]:

@@ -102,6 +102,15 @@ class GrowingEntries:
         self._count = 0
         """Elements that are not 0."""
 
+    @classmethod
+    def of(cls, entries: Entries) -> "GrowingEntries":
+        """Return what begins with these entries, whose arrays it takes."""
+        made = cls()
+        made._codes, made._positions = entries
+        made._length = len(entries.codes)
+        made._count = int(np.count_nonzero(entries.codes))
+        return made
+
     @property
     def entries(self) -> Entries:
         """The entries so far."""

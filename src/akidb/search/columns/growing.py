@@ -9,10 +9,12 @@ from zlib import crc32
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from akidb.domain.field_values import as_value
 from akidb.search.columns.entries import Entries, GrowingEntries, Positions
 from akidb.search.columns.evaluation import Column
+from akidb.search.columns.excerpts import kept, renumbered
 from akidb.search.columns.paths import below
 from akidb.search.columns.reading import TEXT_FIELD, Columns
 from akidb.search.columns.tables import GrowingTable, value_cost
@@ -47,12 +49,12 @@ class GrowingColumn:
 
     __slots__ = ("_entries", "codes", "positions", "table")
 
-    def __init__(self) -> None:
-        self.table = GrowingTable()
+    def __init__(self, table: GrowingTable | None = None, entries: GrowingEntries | None = None) -> None:
+        self.table = table or GrowingTable()
         self.positions: list[int] = []
         self.codes: list[int] = []
         """The newest entries, not yet in arrays."""
-        self._entries = GrowingEntries()
+        self._entries = entries or GrowingEntries()
 
     @property
     def entries(self) -> Entries:
@@ -299,6 +301,30 @@ class GrowingColumns(Columns):
             self._name_bytes -= sys.getsizeof(name)
             del self._columns[name]
 
+    def only(self, rows: NDArray[np.intp]) -> "GrowingColumns":
+        """Return columns of these rows alone, in ascending order; no row may be appended meanwhile."""
+        made = GrowingColumns(self._limits)
+        made._count = len(rows)
+        places = np.full(self._count, -1, dtype=np.int64)
+        places[rows] = np.arange(len(rows))
+        with self._lock:
+            for name, column in self._columns.items():
+                entries = kept(column.entries, places)
+                if not np.any(entries.codes):
+                    continue
+                table, codes = renumbered(column.table, entries.codes)
+                packed = Entries(codes, entries.positions).packed(len(rows))
+                made._columns[name] = GrowingColumn(table, GrowingEntries.of(packed))
+                made._table_bytes += table.cost
+                made._name_bytes += sys.getsizeof(name)
+            made._seen = dict(self._seen)
+            sums, positions, wide = self._noted()
+        there = places[positions] >= 0
+        made._rare_sums = _as_array(sums[there])
+        made._rare_positions = _as_array(places[positions[there]])
+        made._wide = _as_array(places[wide[places[wide] >= 0]])
+        return made
+
     def parts(self) -> dict[str, tuple[GrowingTable, Entries]]:
         """Return the table and the entries of each field that has a column."""
         with self._lock:
@@ -320,6 +346,10 @@ class GrowingColumns(Columns):
             found = None if column is None else (column.table, column.entries)
             noted = self._noted()
         return Column.of(found, loose_positions(field, *noted, None if found is None else found[1]))
+
+
+def _as_array(numbers: NDArray[np.integer[Any]]) -> "array[int]":
+    return array("I", numbers.astype(np.uint32).tobytes())
 
 
 def loose_positions(
