@@ -115,7 +115,7 @@ def test_purge_of_tenant_clears_its_state_in_memory(
 ) -> None:
     delete_tenant(world)
     # As when a search that began before the deletion ends after it.
-    world.ops._runtime.stores._index._memory(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
+    world.ops._runtime.stores._index._memory.of(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
     assert tenant.tenant_id in indexed(world)
     assert limited(world) == {tenant.tenant_id, beside.tenant_id}
     purge(world)
@@ -135,7 +135,7 @@ def test_purge_of_collection_removes_index_from_memory(
 ) -> None:
     delete, _ = DELETIONS[what]
     delete(world)
-    world.ops._runtime.stores._index._memory(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
+    world.ops._runtime.stores._index._memory.of(tenant.tenant_id, _store_id(world, tenant))  # type: ignore[attr-defined]
     PURGES[what](world)
     assert indexed(world) == {beside.tenant_id}
     assert limited(world) == {tenant.tenant_id, beside.tenant_id}

@@ -15,6 +15,7 @@ from akidb.ports.documents import CollectionControl, DocumentReader, Row
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit
 from akidb.search.columns import GrowingColumns
+from akidb.search.errors import TooLarge
 from akidb.search.filters import Mask
 from akidb.search.scoring import Query
 from akidb.search.tail import Tail, View
@@ -22,15 +23,6 @@ from akidb.search.tail import Tail, View
 CHUNK_ROWS = 256
 _NOTHING: tuple[str | None, str] = (None, "{}")
 """Stands for the contents of a row that is not alive."""
-
-
-class TooLarge(Exception):
-    """A collection does not fit into memory."""
-
-    def __init__(self, memory_bytes: int) -> None:
-        """Take the size of a part of it."""
-        super().__init__()
-        self.memory_bytes = memory_bytes
 
 
 class State(NamedTuple):

@@ -1,24 +1,24 @@
 """The search indexes of this process: collections are loaded on first use, within the memory quotas."""
 
-import threading
 from collections.abc import Iterable
 
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import DocumentReader
 from akidb.ports.search import Hits, VectorQuery
-from akidb.search.collection import Found, TooLarge, search
+from akidb.search.collection import Found, search
+from akidb.search.errors import TooLarge
 from akidb.search.from_disk import search_rows
-from akidb.search.memory import TenantMemory
+from akidb.search.memory import VECTORS, Memory
 from akidb.search.scoring import prepare_query
 
 
 class LocalIndex:
     """`akidb.ports.search.VectorIndex`."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tenants: dict[TenantId, TenantMemory] = {}
+    def __init__(self, memory: Memory | None = None) -> None:
+        """Take the memory to share with other indexes."""
+        self._memory = memory or Memory()
 
     def search(
         self,
@@ -33,8 +33,8 @@ class LocalIndex:
         if control.dimension is None:  # no vector was ever written
             return Hits([], SearchStatistics(plan="exact", scanned=0, allowed=0))
         prepared = prepare_query(query.vector, control.metric)
-        memory = self._memory(tenant_id, store_id)
-        loaded = memory.take(control, memory_quota_bytes)
+        memory = self._memory.of(tenant_id, store_id)
+        loaded = memory.take(VECTORS, control, memory_quota_bytes)
         if loaded is None:
             return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
         has_changed = True
@@ -52,11 +52,11 @@ class LocalIndex:
                     loaded.read_columns(documents, query.deadline)
                     state, mask = loaded.masked(query.filter, documents, query.deadline)
         except TooLarge as error:
-            memory.note_too_large(control, error.memory_bytes)
+            memory.note_too_large(VECTORS, control, error.memory_bytes)
             return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
         finally:
             if has_changed:
-                memory.settle(control.collection_id, loaded, memory_quota_bytes)
+                memory.settle(VECTORS, control.collection_id, loaded, memory_quota_bytes)
         if query.filter is not None and mask is None:
             # The state is newer than the snapshot, which cannot tell what matches.
             return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
@@ -64,31 +64,15 @@ class LocalIndex:
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes of memory that a tenant's collections use."""
-        memory = self._tenants.get(tenant_id)
-        return 0 if memory is None else memory.memory_bytes
+        return self._memory.memory_bytes(tenant_id)
 
     def tenants(self) -> list[TenantId]:
         """Return the tenants with collections in memory."""
-        with self._lock:
-            return list(self._tenants)
+        return self._memory.tenants()
 
     def forget(self, tenant_id: TenantId, collections: Iterable[CollectionId] | None = None) -> None:
         """Evict a tenant's collections, or some of them."""
-        with self._lock:
-            memory = self._tenants.get(tenant_id)
-            if memory is not None and collections is not None:
-                memory.evict(collections)
-            if memory is not None and (collections is None or memory.is_empty()):
-                del self._tenants[tenant_id]
-
-    def _memory(self, tenant_id: TenantId, store_id: StoreId) -> TenantMemory:
-        memory = self._tenants.get(tenant_id)
-        if memory is None or memory.store_id != store_id:
-            with self._lock:
-                memory = self._tenants.get(tenant_id)
-                if memory is None or memory.store_id != store_id:
-                    memory = self._tenants[tenant_id] = TenantMemory(store_id)
-        return memory
+        self._memory.forget(tenant_id, collections)
 
 
 def _hits(found: Found, query: VectorQuery, plan: str) -> Hits:

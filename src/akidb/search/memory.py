@@ -1,94 +1,176 @@
-"""What of a tenant's collections is in memory, within its quota."""
+"""What of the tenants' collections is in memory, within their quotas: of each the parts that are used."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
-from akidb.domain.ids import CollectionId, StoreId
+from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import CollectionControl
 from akidb.search.collection import LoadedCollection
+from akidb.search.columns.collection import CollectionColumns
 
 ROW_OVERHEAD_BYTES = 120
 """What a row takes at least beside its vector: its id in a list and a dictionary, its key, its sequence."""
 
 
+class Resident(Protocol):
+    """A part of a collection in memory."""
+
+    memory_bytes: int
+    """As last accounted."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes in memory now."""
+
+
+R = TypeVar("R", bound=Resident)
+
+
+class Kind(NamedTuple, Generic[R]):
+    """A kind of part that is evicted and accounted alone."""
+
+    name: str
+    make: Callable[[CollectionControl], R]
+    needed_bytes: Callable[[CollectionControl], int]
+    """Return how many bytes it takes at least."""
+
+
 def needed_bytes(control: CollectionControl) -> int:
-    """Return how many bytes a collection takes in memory at least."""
+    """Return how many bytes the vectors of a collection take in memory at least."""
     return control.document_count * (4 * (control.dimension or 0) + ROW_OVERHEAD_BYTES)
 
 
+VECTORS = Kind("vectors", LoadedCollection, needed_bytes)
+COLUMNS = Kind(
+    "columns", lambda _: CollectionColumns(), lambda control: control.document_count * ROW_OVERHEAD_BYTES
+)
+
+_Key = tuple[str, CollectionId]
+
+
 class TenantMemory:
-    """A tenant's loaded collections, least recently used first."""
+    """The parts of a tenant's collections, least recently used first."""
 
     def __init__(self, store_id: StoreId) -> None:
         self.store_id = store_id
         self.memory_bytes = 0
-        """The sum over the collections, kept up to date: a tenant may have thousands of them."""
+        """The sum over the parts, kept up to date: a tenant may have thousands of collections."""
         self._lock = threading.Lock()
-        self._loaded: OrderedDict[CollectionId, LoadedCollection] = OrderedDict()
-        self._too_large: dict[CollectionId, tuple[int, int]] = {}
-        """The number of documents with which a collection took more than its quota, and what it took."""
+        self._loaded: OrderedDict[_Key, Resident] = OrderedDict()
+        self._too_large: dict[_Key, tuple[int, int]] = {}
+        """The number of documents with which a part took more than its quota, and what it took."""
 
     def is_empty(self) -> bool:
         """Return whether it knows of no collection."""
         return not self._loaded and not self._too_large
 
-    def used(self, collection_id: CollectionId, quota_bytes: int) -> LoadedCollection | None:
-        """Return a loaded collection, which is now the most recently used one."""
+    def used(self, kind: Kind[R], collection_id: CollectionId, quota_bytes: int) -> R | None:
+        """Return a loaded part, which is now the most recently used one."""
+        key = (kind.name, collection_id)
         with self._lock:
-            found = self._loaded.get(collection_id)
+            found = self._loaded.get(key)
             if found is None or found.memory_bytes > quota_bytes:
                 return None
-            self._loaded.move_to_end(collection_id)
+            self._loaded.move_to_end(key)
             if self.memory_bytes > quota_bytes:
                 self._make_room(quota_bytes)
-            return found
+            return cast("R", found)
 
-    def take(self, control: CollectionControl, quota_bytes: int) -> LoadedCollection | None:
-        """Return the collection, evicting others if needed; None if it alone exceeds the quota."""
-        needed = needed_bytes(control)
+    def take(self, kind: Kind[R], control: CollectionControl, quota_bytes: int) -> R | None:
+        """Return a part, evicting others if needed; None if it alone exceeds the quota."""
+        needed = kind.needed_bytes(control)
+        key = (kind.name, control.collection_id)
         with self._lock:
-            count, too_large_bytes = self._too_large.get(control.collection_id, (0, 0))
+            count, too_large_bytes = self._too_large.get(key, (0, 0))
             if max(needed, too_large_bytes * (control.document_count >= count)) > quota_bytes:
-                self._evict(control.collection_id)
+                self._evict(key)
                 return None
-            found = self._loaded.get(control.collection_id)
+            found = self._loaded.get(key)
             if found is None:
-                found = self._loaded[control.collection_id] = LoadedCollection(control)
-            self._loaded.move_to_end(control.collection_id)
+                found = self._loaded[key] = kind.make(control)
+            self._loaded.move_to_end(key)
             self._resize(found, max(found.memory_bytes, needed))
             self._make_room(quota_bytes)
-            return found
+            return cast("R", found)
 
-    def settle(self, collection_id: CollectionId, loaded: LoadedCollection, quota_bytes: int) -> None:
-        """Account what a collection takes now, and evict the least recently used ones above the quota."""
+    def settle(self, kind: Kind[R], collection_id: CollectionId, loaded: R, quota_bytes: int) -> None:
+        """Account what a part takes now, and evict the least recently used ones above the quota."""
         with self._lock:
-            if self._loaded.get(collection_id) is loaded:
+            if self._loaded.get((kind.name, collection_id)) is loaded:
                 self._resize(loaded, loaded.resident_bytes)
                 self._make_room(quota_bytes)
 
-    def note_too_large(self, control: CollectionControl, memory_bytes: int) -> None:
-        """Note that a collection takes at least so many bytes, so that it is not loaded in vain again."""
+    def note_too_large(self, kind: Kind[R], control: CollectionControl, memory_bytes: int) -> None:
+        """Note that a part takes at least so many bytes, so that it is not loaded in vain again."""
+        key = (kind.name, control.collection_id)
         with self._lock:
-            self._too_large[control.collection_id] = control.document_count, memory_bytes
-            self._evict(control.collection_id)
+            self._too_large[key] = control.document_count, memory_bytes
+            self._evict(key)
+
+    def bytes_of(self, kind: Kind[R], collection_id: CollectionId) -> int:
+        """Return what a part takes, 0 if it is not loaded."""
+        found = self._loaded.get((kind.name, collection_id))
+        return 0 if found is None else found.memory_bytes
 
     def evict(self, collections: Iterable[CollectionId]) -> None:
-        """Evict these collections, if they are loaded."""
+        """Evict all parts of these collections."""
         with self._lock:
             for collection_id in collections:
-                self._evict(collection_id)
-                self._too_large.pop(collection_id, None)
+                for kind in KINDS:
+                    self._evict((kind, collection_id))
+                    self._too_large.pop((kind, collection_id), None)
 
-    def _resize(self, loaded: LoadedCollection, memory_bytes: int) -> None:
+    def _resize(self, loaded: Resident, memory_bytes: int) -> None:
         self.memory_bytes += memory_bytes - loaded.memory_bytes
         loaded.memory_bytes = memory_bytes
 
-    def _evict(self, collection_id: CollectionId) -> None:
-        evicted = self._loaded.pop(collection_id, None)
+    def _evict(self, key: _Key) -> None:
+        evicted = self._loaded.pop(key, None)
         if evicted is not None:
             self.memory_bytes -= evicted.memory_bytes
 
     def _make_room(self, quota_bytes: int) -> None:
         while self._loaded and self.memory_bytes > quota_bytes:
             self._evict(next(iter(self._loaded)))
+
+
+KINDS = (VECTORS.name, COLUMNS.name)
+
+
+class Memory:
+    """What all tenants have in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tenants: dict[TenantId, TenantMemory] = {}
+
+    def of(self, tenant_id: TenantId, store_id: StoreId) -> TenantMemory:
+        """Return the memory of a tenant; of another store it is forgotten."""
+        memory = self._tenants.get(tenant_id)
+        if memory is None or memory.store_id != store_id:
+            with self._lock:
+                memory = self._tenants.get(tenant_id)
+                if memory is None or memory.store_id != store_id:
+                    memory = self._tenants[tenant_id] = TenantMemory(store_id)
+        return memory
+
+    def memory_bytes(self, tenant_id: TenantId) -> int:
+        """Return the bytes of memory that a tenant's collections use."""
+        memory = self._tenants.get(tenant_id)
+        return 0 if memory is None else memory.memory_bytes
+
+    def tenants(self) -> list[TenantId]:
+        """Return the tenants with collections in memory."""
+        with self._lock:
+            return list(self._tenants)
+
+    def forget(self, tenant_id: TenantId, collections: Iterable[CollectionId] | None = None) -> None:
+        """Evict a tenant's collections, or some of them."""
+        with self._lock:
+            memory = self._tenants.get(tenant_id)
+            if memory is not None and collections is not None:
+                memory.evict(collections)
+            if memory is not None and (collections is None or memory.is_empty()):
+                del self._tenants[tenant_id]
