@@ -21,6 +21,7 @@ from akidb.domain.ids import CollectionId, DatabaseId, TenantId, UserId
 from akidb.operations import Operation
 from akidb.operations import documents as document
 from akidb.operations import tenants as tenant
+from akidb.search.memory import VECTORS
 from akidb.sql import sqlite_library
 
 FEW, MANY = 10, 4_000
@@ -133,9 +134,9 @@ def _crowd(operations: LocalOperations, ids: dict[str, Ids], number: int) -> Non
     with runtime.stores.existing(mine.tenant) as store:
         assert store is not None
         store.apply(kept, [(kb, each) for each in beside])
-        memory = runtime.stores._index._memory(mine.tenant, store.store_id)  # type: ignore[attr-defined]
+        memory = runtime.stores._index._memory.of(mine.tenant, store.store_id)  # type: ignore[attr-defined]
         for control in store.controls():
-            memory.take(control, 2**40)
+            memory.take(VECTORS, control, 2**40)
     vectors = np.random.default_rng(1).standard_normal((number, DIMENSION)).astype(np.float32)
     for slug in ("mine", "changing"):
         documents = [{"id": f"s{n:05}", "vector": vectors[n]} for n in range(number)]
