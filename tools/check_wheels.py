@@ -25,7 +25,7 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     # Its marker says where it has a wheel; pip would evaluate it for the current machine.
     needed = [line for line in project["dependencies"] if not line.startswith("pysqlite3")]
-    needed += project["optional-dependencies"]["postgres"]
+    needed += project["optional-dependencies"]["postgres"] + project["optional-dependencies"]["arrow"]
     missing = 0
     for name, platforms in PLATFORMS.items():
         for python in PYTHONS:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from akidb.domain.extras import EXTRAS, missing_extra
+from akidb.domain.extras import EXTRAS, OF_CLIENT, missing_extra
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -84,11 +84,14 @@ def test_plain_install_has_the_command_line_the_store_and_the_server_and_no_post
     commands = set(CLIENT["optional-dependencies"]["cli"])
     assert plain == set(CLIENT["dependencies"]) | commands | declared("embedded") | declared("server")
     assert not {requirement for requirement in plain if "psycopg" in requirement}
-    assert declared("all") == declared("server") | declared("postgres") | declared("tracing")
+    assert declared("all") == set().union(*map(declared, ("arrow", "server", "postgres", "tracing")))
+    assert {name: CLIENT["optional-dependencies"][name] for name in OF_CLIENT - {"cli"}} == {
+        name: PROJECT["optional-dependencies"][name] for name in OF_CLIENT - {"cli"}
+    }
     assert declared("all") <= declared("dev")
 
 
-@pytest.mark.parametrize("extra", ["embedded", "server", "postgres", "tracing"])
+@pytest.mark.parametrize("extra", ["arrow", "embedded", "server", "postgres", "tracing"])
 def test_every_module_of_an_extra_is_known_by_it(extra: str) -> None:
     inner = {r for other in ("embedded",) if extra == "server" for r in declared(other)}
     modules = {module_of(requirement) for requirement in declared(extra) - inner}

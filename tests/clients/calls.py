@@ -15,7 +15,6 @@ from aki_db_client.models.delete_documents import DeleteDocuments
 from aki_db_client.models.deleted import Deleted
 from aki_db_client.models.document_input import DocumentInput
 from aki_db_client.models.document_page import DocumentPage
-from aki_db_client.models.include import Include
 from aki_db_client.models.problem import Problem
 from aki_db_client.models.search_documents import SearchDocuments
 from aki_db_client.models.search_documents_filter_type_0 import SearchDocumentsFilterType0
@@ -51,7 +50,7 @@ def main(url: str) -> None:
         found = document_search.sync(*PLACE, client=client, body=query)
         assert isinstance(found, SearchResult), found
         assert [match.id for match in found.matches] == ["a"]
-        page = document_scan.sync(*PLACE, client=client, limit=1, include=[Include.TEXT, Include.METADATA])
+        page = document_scan.sync(*PLACE, client=client, limit=1, include=["text", "metadata"])
         assert isinstance(page, DocumentPage), page
         assert ([item.text for item in page.items], bool(page.next_cursor)) == (["vectors live in SQL"], True)
         deleted = document_delete.sync(*PLACE, client=client, body=DeleteDocuments(ids=["a"]))

@@ -19,7 +19,7 @@ from akidb.api.metrics import Metrics
 from akidb.api.middleware import ABORTED, Middleware
 from akidb.api.request_record import record_of
 from akidb.api.room import Room
-from akidb.api.routing import Route
+from akidb.api.routing import JSON, Route
 from akidb.api.stream_places import StreamPlaces
 from akidb.api.workers import EACH, Workers
 from akidb.deployment.local import LocalOperations
@@ -28,6 +28,7 @@ from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.observe.metrics import process_metrics
 from akidb.operations import Work
+from akidb.ports import arrow
 from akidb.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ def _registered(app: Application, route: Route) -> HTTPRouteHandler:
 def _options(path: str) -> HTTPRouteHandler:
     """Return the OPTIONS handler of a path; Litestar's own lists only the first method."""
     found = {route.method for route in ROUTES if route.path == path} or {"GET"}
-    allowed = _allowed(found)
+    headers = [("allow", _allowed(found))]
+    if any(route.path == path and route.arrow for route in ROUTES):
+        headers.append(("accept-post", f"{JSON}, {arrow.MEDIA_TYPE}"))
 
     async def options() -> ASGIResponse:
-        return ASGIResponse(status_code=204, headers=[("allow", allowed)])
+        return ASGIResponse(status_code=204, headers=headers)
 
     return HTTPRouteHandler(_typed(path), http_method="OPTIONS", status_code=200)(options)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from litestar.types import Receive
 
 from akidb.api.errors import PayloadTooLarge
-from akidb.api.headers import Headers, check_json
+from akidb.api.headers import Headers, check_type
 from akidb.api.limits import Limits
 from akidb.api.room import Share
 from akidb.domain.errors import InvalidArgument
@@ -23,23 +23,29 @@ class ClientDisconnected(Exception):
 
 
 async def read(
-    headers: Headers, receive: Receive, share: Share | None, limits: Limits, *, wanted: bool
+    headers: Headers,
+    receive: Receive,
+    share: Share | None,
+    limits: Limits,
+    *,
+    wanted: bool,
+    or_arrow: bool = False,
 ) -> Body:
     """Read the whole body, with or without a Content-Length. Its bytes are added to `share`, if wanted.
 
     An unexpected body (`wanted` is false) is refused rather than ignored. A wanted one must be declared as
-    JSON, even if it is empty: any page can send a POST without a Content-Type.
+    JSON, or possibly as Arrow, even if it is empty: any page can send a POST without a Content-Type.
     Raises PayloadTooLarge, RequestTimeout if it arrives too slowly, and Overloaded if all bodies together
     are too large.
     """
     announced = headers.get(b"content-length", b"0")
     if announced == b"0" and b"transfer-encoding" not in headers:
         if wanted:
-            check_json(headers)
+            check_type(headers, or_arrow=or_arrow)
         return b""
     if not wanted or share is None:
         raise InvalidArgument("body", "must be empty here")
-    check_json(headers)
+    check_type(headers, or_arrow=or_arrow)
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise PayloadTooLarge(limits.body_bytes)
     body = bytearray()

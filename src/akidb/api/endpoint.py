@@ -25,7 +25,7 @@ from akidb.domain.lifecycle import require
 from akidb.observe.context import RequestContext, bound, current
 from akidb.operations import Work
 from akidb.operations.tenants import GetTenant
-from akidb.ports import wire
+from akidb.ports import arrow, wire
 
 LARGE_BODY_BYTES = 64 * 1024
 """Decoding a longer body is heavy work by itself."""
@@ -44,7 +44,7 @@ def endpoint_of(app: App, route: Route) -> Endpoint:
         _check_open(request)
         exchange = exchange_of(request.scope)
         with app.bodies.share(exchange, lambda: exchange.body_rate) as share:
-            body = await _body(app, request, share, wanted=takes_body)
+            body = await _body(app, request, share, wanted=takes_body, or_arrow=route.arrow is not None)
             work = Work.HEAVY if len(body) > LARGE_BODY_BYTES else route.work
             name = _name(route, request)
             try:
@@ -157,9 +157,16 @@ def _begin(
     return _answer(route, value)
 
 
-async def _body(app: App, request: Request[Any, Any, Any], share: Share | None, *, wanted: bool) -> Body:
+async def _body(
+    app: App,
+    request: Request[Any, Any, Any],
+    share: Share | None,
+    *,
+    wanted: bool,
+    or_arrow: bool = False,
+) -> Body:
     headers = record_of(request.scope).headers
-    return await bodies.read(headers, request.receive, share, app.limits, wanted=wanted)
+    return await bodies.read(headers, request.receive, share, app.limits, wanted=wanted, or_arrow=or_arrow)
 
 
 async def _passed_on(
@@ -195,8 +202,15 @@ def _handle(
     call = Call(app, places_of(scope), is_local=record.is_local, work=work)
     row, takes_body = route.operation, route.body is not None
     in_query = () if row is None or takes_body else row.said
+    in_arrow = route.arrow if request_headers.is_arrow(record.headers) else None
+    if row is not None and in_arrow is not None:
+        in_query = tuple(name for name in row.said if name != in_arrow)
     fields = queries.read(scope["query_string"], None if row is None else row.request, in_query)
-    said = None if route.body is None else bodies.decode(body, route.body, optional=route.body_optional)
+    said = None
+    if in_arrow is not None:
+        fields[in_arrow] = arrow.decode(body)
+    elif route.body is not None:
+        said = bodies.decode(body, route.body, optional=route.body_optional)
     with bound(_context(scope, route)):
         if row is None:
             return route.handler(call) if said is None or route.body is Nothing else route.handler(call, said)

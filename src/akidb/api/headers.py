@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from akidb.api.errors import UnsupportedMediaType
 from akidb.domain.errors import InvalidArgument
+from akidb.ports import arrow
 
 Headers = Mapping[bytes, bytes]
 """By lower-case name; the last value of a repeated header."""
@@ -29,6 +30,7 @@ _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _REQUEST_ID = re.compile(rb"[\x20-\x7e]{1,128}")
 _TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_TYPE = re.compile(rb'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
+_ARROW_TYPE = arrow.MEDIA_TYPE.encode()
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -133,9 +135,15 @@ def wanted_version(headers: Headers) -> int | None:
     return int(tag[1])
 
 
-def check_json(headers: Headers) -> None:
-    """Raise UnsupportedMediaType unless the body is JSON and not compressed."""
-    if not _JSON_TYPE.fullmatch(headers.get(b"content-type", b"")):
-        raise UnsupportedMediaType("Content-Type", "application/json")
+def is_arrow(headers: Headers) -> bool:
+    """Return whether the body is declared as an Arrow stream."""
+    return headers.get(b"content-type", b"").strip().lower() == _ARROW_TYPE
+
+
+def check_type(headers: Headers, *, or_arrow: bool) -> None:
+    """Raise UnsupportedMediaType unless the body is JSON, or possibly an Arrow stream, and not compressed."""
+    if not (or_arrow and is_arrow(headers)) and not _JSON_TYPE.fullmatch(headers.get(b"content-type", b"")):
+        wanted = f"application/json or {arrow.MEDIA_TYPE}" if or_arrow else "application/json"
+        raise UnsupportedMediaType("Content-Type", wanted)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("Content-Encoding", "absent")

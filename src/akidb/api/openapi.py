@@ -24,6 +24,7 @@ from akidb.domain.entities import Collection, Database, Tenant, User
 from akidb.domain.errors import AkiDBError
 from akidb.domain.fields import REFERENCES
 from akidb.operations import Operation
+from akidb.ports import arrow
 
 _ENTITIES = (Tenant, Database, Collection, User)
 _DESCRIPTION = """\
@@ -222,7 +223,20 @@ def _operation(route: Route, schema_of: dict[Any, Schema], schemas: dict[str, Sc
             "required": True,
             "content": {"application/json": {"schema": schema_of[route.body_schema]}},
         }
+        if route.arrow is not None:
+            operation["requestBody"]["description"] = _arrow_body(route)
     return operation
+
+
+def _arrow_body(route: Route) -> str:
+    """Describe a body that is an Arrow stream in words: generators of clients take only one kind of body."""
+    said = () if route.operation is None else route.operation.said
+    others = ", ".join(f"`{name}`" for name in said if name != route.arrow)
+    return (
+        f"Or, as `{arrow.MEDIA_TYPE}`, the `{route.arrow}` as an Arrow IPC stream without compression, with"
+        " the columns `id`, `text` and `metadata` (JSON) in UTF-8, and `vector` of lists of float16, float32"
+        f" or float64; nulls are absent. {others} is then a parameter of the query."
+    )
 
 
 def _parameters(route: Route, schemas: dict[str, Schema]) -> Iterator[Schema]:

@@ -137,6 +137,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return self.operation is not None and self.operation.gives == "bytes"
 
     @property
+    def arrow(self) -> str | None:
+        """The field that may be the body as an Arrow stream."""
+        return None if self.operation is None or self.body is None else self.operation.arrow
+
+    @property
     def body_optional(self) -> bool:
         """Whether a missing body is read as an empty object."""
         return self.body is not None and not any(f.required for f in msgspec.structs.fields(self.body))

@@ -10,7 +10,7 @@ from akidb.domain.errors import InvalidArgument
 
 FIELD_OF = {"ids": "id", "vectors": "vector", "texts": "text", "metadatas": "metadata"}
 """The columns, and the field of a document that each contains."""
-_COLUMN_OF = {field: column for column, field in FIELD_OF.items()}
+COLUMN_OF = {field: column for column, field in FIELD_OF.items()}
 _PLACE = re.compile(r"documents\[(\d+)\]")
 _IN_DOCUMENT = re.compile(r"(?s)documents\[(?P<place>\d+)\](?:\.(?P<field>\w+))?(?P<rest>.*)")
 
@@ -94,7 +94,7 @@ def _in_columns(path: str, columns: Sequence[str]) -> str:
     if found is None:
         return columns[0] if path == "documents" else path
     contents = [name for name in columns if name != "ids"]
-    name = _COLUMN_OF.get(
+    name = COLUMN_OF.get(
         found["field"] or "", (contents or columns)[0]
     )  # without a field: it has no contents
     return f"{name}[{found['place']}]{found['rest']}"

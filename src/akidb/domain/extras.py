@@ -14,8 +14,11 @@ _MODULES = {
     "server": ("httptools", "litestar", "uvicorn", "uvloop"),
     "postgres": ("psycopg",),
     "tracing": ("opentelemetry",),
+    "arrow": ("pyarrow",),
 }
 
+OF_CLIENT = frozenset({"cli", "arrow"})
+"""The extras that the distribution `akidb-client` has too."""
 EXTRAS: Mapping[str, str] = {module: extra for extra, modules in _MODULES.items() for module in modules}
 """The extra that installs each module that some installations lack."""
 
@@ -30,9 +33,9 @@ def missing_module(module: str) -> Unavailable:
     """Return the error that names the extra of a module."""
     extra = EXTRAS[module]
     # The distribution `akidb` always has the command line.
-    what = "akidb-client[cli]" if extra == "cli" else f"akidb[{extra}]"
-    how = f"pip install '{what}'"
-    if extra != "cli" and _is_client_installed():  # both have the same files
+    of_client = extra == "cli" or (extra in OF_CLIENT and _is_client_installed())
+    how = f"pip install '{'akidb-client' if of_client else 'akidb'}[{extra}]'"
+    if not of_client and _is_client_installed():  # both have the same files
         how = f"akidb-client only connects to servers; replace it: pip uninstall akidb-client, then {how}"
     text = f"the extra {extra!r} is not installed (no module {module!r}): {how}"
     return Unavailable(text, public=text)

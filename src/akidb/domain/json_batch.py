@@ -35,6 +35,7 @@ MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 MAX_WORD_BYTES: Final = 1024
 """Another field of a batch as JSON."""
 _T = TypeVar("_T")
+_METADATA: Final[Any] = dict[str, Any] | None
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,6 +125,19 @@ def _decode_within(field: str, raw: bytes, shape: type[_T]) -> _T:
         is_whole = error.field.startswith("body") and error.reason != "unknown field"
         path = field + error.field.removeprefix("body") if is_whole else f"{field}.{error.field}"
         raise InvalidArgument(path, error.reason) from None
+
+
+def decode_metadata(raw: bytes, place: int) -> dict[str, Any] | None:
+    """Decode the metadata of a document, which is JSON by itself.
+
+    The weight of all of them together has been checked. Raises InvalidArgument with the path of the fault.
+    """
+    field = f"documents[{place}].metadata"
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(field, f"must be at most {MAX_DOCUMENT_BYTES} bytes as JSON")
+    check_values(raw, field, MAX_DOCUMENT_VALUES)
+    found: dict[str, Any] | None = _decode_within(field, raw, _METADATA)
+    return found
 
 
 def _refuse_surrogates(body: Body) -> None:

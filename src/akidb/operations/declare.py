@@ -130,6 +130,8 @@ class Operation:
     takes: Literal["json", "bytes"] = "json"
     gives: Literal["json", "bytes"] = "json"
     """`bytes` are streamed from a `source` or to a `sink`, without a size limit."""
+    arrow: str | None = None
+    """The field with documents that may be the body as an Arrow stream; the others are then in the query."""
     member: str | None = None
     """The member of a JSON object that wraps a response that is not an object."""
     one_of: tuple[str, ...] | None = None

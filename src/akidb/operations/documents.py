@@ -57,6 +57,7 @@ FEW = 8
     needs=Access.DOCUMENT_WRITE,
     audited=False,
     more_with={"documents": (MANY, Work.HEAVY)},
+    arrow="documents",
     raises=(RateLimited, QuotaExceeded, AlreadyExists),
 )
 class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):

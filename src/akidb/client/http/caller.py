@@ -1,6 +1,7 @@
 """One call of AkiDB's HTTP API: sends JSON, returns a typed response or raises the matching exception."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -47,8 +48,22 @@ class Caller:
         A `safe` request may be sent twice.
         """
         body = None if fields is None else _body(fields)
-        answer = self._send(method, path, body, if_version=if_version, safe=safe)
+        answer = self._succeeded(self._exchange(method, path, body, if_version=if_version, safe=safe))
         return None if kind is type(None) else self._decoded(answer, kind)
+
+    def post(self, kind: Any, path: str, body: bytes, media_type: str) -> Any:
+        """Send a body that is not JSON; decode the response as `kind`, None if the type is not supported."""
+        _check_size(body)
+        answer = self._exchange("POST", path, body, media_type=media_type)
+        if answer.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            return None
+        return self._decoded(self._succeeded(answer), kind)
+
+    def accepted(self, path: str) -> frozenset[str]:
+        """Return the media types of bodies that the server says it accepts in a POST there."""
+        answer = self._transport.send("OPTIONS", path, None, _marks("GET"), safe=True)
+        types = (answer.headers.get("Accept-Post") or "").split(",") if answer.status < 300 else []
+        return frozenset(type.strip().lower() for type in types)
 
     def fetch(self, kind: Any, path: str, sink: ByteSink) -> Any:
         """Stream a binary response of any size into `sink`; return its report."""
@@ -72,23 +87,24 @@ class Caller:
         answer = self._transport.deliver(path + query_text(query), headers, source)
         return self._decoded(self._succeeded(answer), kind)
 
-    def _send(
+    def _exchange(
         self,
         method: str,
         path: str,
         body: bytes | None = None,
         *,
+        media_type: str = "application/json",
         if_version: int | None = None,
         safe: bool = False,
     ) -> Answer:
         headers = {"Accept": "application/json"}
         if body is not None or method == "POST":  # the server refuses a POST that any web page could send
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = media_type
         if if_version is not None:
             headers["If-Match"] = f'"{if_version}"'
         headers |= _marks(method)
         safe = safe or "Idempotency-Key" in headers
-        return self._succeeded(self._transport.send(method, path, body, headers, safe=safe))
+        return self._transport.send(method, path, body, headers, safe=safe)
 
     def _succeeded(self, answer: Answer) -> Answer:
         if not 200 <= answer.status < 300:
@@ -128,9 +144,13 @@ def _marks(method: str) -> dict[str, str]:
 
 def _body(fields: Mapping[str, object]) -> bytes:
     body = wire.encode(fields)  # the values are validated
-    if len(body) > MAX_BODY_BYTES:
-        raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes as JSON, has {len(body)}")
+    _check_size(body, " as JSON")
     return body
+
+
+def _check_size(body: bytes, form: str = "") -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidArgument("body", f"must be at most {MAX_BODY_BYTES} bytes{form}, has {len(body)}")
 
 
 def query_text(query: Query) -> str:

@@ -7,13 +7,15 @@ from urllib.parse import quote
 
 import msgspec
 
-from akidb.client.http import codecs
+from akidb.client.http import arrow, codecs
 from akidb.client.http.caller import Caller, query_text
 from akidb.client.http.transport import Transport
 from akidb.domain.documents import Include
 from akidb.domain.errors import InvalidArgument, RateLimited
+from akidb.observe import context
 from akidb.operations import OPERATIONS, Operation, Request
 from akidb.operations.embeddings import EmbedTexts, GetModel, ListModels, PullModel
+from akidb.ports.arrow import MEDIA_TYPE
 
 A = TypeVar("A")
 
@@ -32,6 +34,8 @@ class HttpOperations:
         """
         self._wait_seconds = wait_seconds
         self._caller = Caller(Transport(url, timeout_seconds=timeout_seconds))
+        self._accepts_arrow: bool | None = None
+        """Whether the server does; None while it has not been asked."""
 
     def perform(self, request: Request[A], **ends: Any) -> A:
         """Send a request and return its result. Raises the error that the server raised."""
@@ -72,6 +76,8 @@ class HttpOperations:
         query = {} if row.in_body else codecs.query_of(row, request)
         if row.takes == "bytes":
             return self._caller.deliver(row.sent, path, query, ends["source"])
+        if row.arrow is not None and (answer := self._ask_in_arrow(row, request, path)) is not None:
+            return answer
         method, in_body, query_part = row.method, row.in_body, query_text(query)
         if row.body_path and len(query_part) > MAX_QUERY_CHARACTERS:
             method, in_body, query_part = "POST", True, ""
@@ -88,6 +94,27 @@ class HttpOperations:
             answer = getattr(answer, row.member)
         if Include.VECTOR in getattr(request, "include", ()):
             answer = codecs.with_arrays(answer)
+        return answer
+
+    def _ask_in_arrow(self, row: Operation, request: Any, path: str) -> Any:
+        """Send the documents of a request as Arrow. Return None if they are rather sent as JSON.
+
+        With an idempotency key they are: a server compares repeated requests in the form that they came in,
+        and it may be of another version the next time.
+        """
+        if self._accepts_arrow is False or context.current().idempotency_key is not None:
+            return None
+        if not arrow.has_many_numbers(request.documents):
+            return None
+        if self._accepts_arrow is None:
+            self._accepts_arrow = MEDIA_TYPE in self._caller.accepted(path)
+            if not self._accepts_arrow:
+                return None
+        others = {name: value for name, value in codecs.query_of(row, request).items() if name != row.arrow}
+        body = arrow.body_of(request.documents, request.mode)
+        answer = self._caller.post(row.sent, path + query_text(others), body, MEDIA_TYPE)
+        if answer is None:  # another server than the one that was asked
+            self._accepts_arrow = False
         return answer
 
 
