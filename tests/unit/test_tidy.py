@@ -44,6 +44,8 @@ WITHOUT_TENANT = {
     "TenantStores.displacements": "maintenance looks at every open store",
     "TenantStores.altered": "those of all tenants must not be used",
     "VectorIndex.tenants": "maintenance forgets those that another process deleted",
+    "VectorIndex.wait": "what is built in the background is of any tenant",
+    "VectorIndex.close": "the process ends what it builds for all of them",
     "TenantStores.figures": "figures for operators",
     "TenantStores.open_count": "a figure for operators",
     "TenantStores.checkpoint_idle": "maintenance looks at every open store",

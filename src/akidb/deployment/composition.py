@@ -21,6 +21,7 @@ from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.ports.clock import Clock
 from akidb.search.index import LocalIndex
 from akidb.search.keywords.indexes import FtsKeywords
+from akidb.search.memory import Memory
 from akidb.services.admission import Admission
 from akidb.services.answer_limits import AnswerLimits
 from akidb.services.archive_scratch import ArchiveScratch
@@ -107,7 +108,7 @@ class Runtime:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
-        index = LocalIndex()
+        self.index = index = LocalIndex(Memory(self.place.indexes), self.place.indexes_disk)
         self.keywords = keywords = FtsKeywords(self.place.indexes, self.place.indexes_disk, clock.now)
         self.limiter = limiter = RateLimiter(time.monotonic, wait_seconds=settings.wait_seconds)
         models = local_models(settings)
@@ -208,6 +209,7 @@ class Runtime:
                 self.purging.finish()
         with suppress(AkiDBError):  # before closing the stores uses what another program has written
             self.stores.displacements()
+        self.index.close()
         self.keywords.close()
         self.place.close()
         every_runtime.discard(self)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Collection as AbstractCollection
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
@@ -13,6 +13,10 @@ from akidb.domain.filters import Filter
 from akidb.ports.answers import Answers
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, DocumentReader, Scanned
 from akidb.ports.limits import Deadline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Reading = AbstractContextManager[DocumentReader]
 
@@ -104,6 +108,9 @@ class CurrentReader:
 
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         return self._pinned().changes(since_sequence, contents=contents)
+
+    def versions(self) -> "NDArray[np.int64]":
+        return self._pinned().versions()
 
     def feed(
         self, since: int, limit: int, include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE

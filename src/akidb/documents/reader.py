@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from akidb.documents import changes as feed
 from akidb.documents.checksums import damaged, is_sound, is_sound_deletion
@@ -205,6 +206,14 @@ class SqlDocumentReader:
         keys: list[int] = []
         rows = self._rows(since_sequence, keys, contents=contents)
         return Changes([(row[0], row[1]) for row in deleted], rows, keys, deletions_damaged=not is_whole)
+
+    def versions(self) -> NDArray[np.int64]:
+        rows = self._statements.versions.rows(self._connection, **self._key)
+        try:
+            return np.array(rows, dtype=np.int64).reshape(-1, 2)
+        except (ValueError, TypeError, OverflowError):  # damaged ones are left out
+            whole = [row for row in rows if {type(each) for each in row} == {int}]
+            return np.array(whole, dtype=np.int64).reshape(-1, 2)
 
     def feed(
         self,

@@ -136,6 +136,11 @@ class Statements:
             )
             for contents in (True, False)
         }
+        self.versions = Prepared(
+            sa.select(documents.c.document_key, documents.c.sequence)
+            .where(*owned)
+            .order_by(documents.c.sequence)
+        )
         self.deleted = Prepared(
             sa.select(tombstones.c.sequence, tombstones.c.id, tombstones.c.checksum)
             .where(

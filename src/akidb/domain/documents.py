@@ -143,10 +143,12 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     """Statistics of a search."""
 
     plan: str
-    """`exact` for a scan of vectors in memory, `exact_from_disk` when they exceed the memory quota; `keyword`
-    or `hybrid` for these modes."""
+    """`exact` for a scan of vectors, `exact_from_disk` when they exceed the memory quota; `hnsw` for a search
+    in a graph, `sq8` for a scan of compressed vectors, of which the best are compared exactly; `keyword` or
+    `hybrid` for these modes."""
     scanned: int
-    """Number of vectors compared. Of a keyword search: of documents with its words that were looked at."""
+    """Number of vectors compared, or kept as candidates in a graph. Of a keyword search: of documents with
+    its words that were looked at."""
     allowed: int
     """Number of documents with a vector that match the filter; without a filter, of all with a vector. Of a
     keyword search: of those looked at."""

@@ -194,6 +194,9 @@ class DocumentReader(Protocol):
     def changes(self, since_sequence: int, *, contents: bool) -> Changes:
         """Return all changes after a sequence; `contents` includes text and metadata."""
 
+    def versions(self) -> "NDArray[np.int64]":
+        """Return key and sequence of each document, shape `(n, 2)`, in the order of sequences."""
+
     def feed(
         self,
         since: int,

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class GraphSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a graph is built."""
+
+    m: int
+    ef_construction: int
+
+
 class VectorQuery(NamedTuple):
     """A query to an index."""
 
@@ -30,8 +37,13 @@ class VectorQuery(NamedTuple):
     filter: Filter | None = None
     score_threshold: float | None = None
     ef_search: int | None = None
+    """The number of candidates in a graph; None for as many as reach `recall`."""
     deadline: Deadline | None = None
     """When comparing with the filter must end."""
+    recall: float = 0.95
+    """The share of the best rows that a search in a graph should find."""
+    graph: GraphSettings = GraphSettings(m=16, ef_construction=128)
+    """How graphs of the collection are to be built."""
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +79,12 @@ class VectorIndex(Protocol):
 
         Raises OperationTimeout if the filter takes too long.
         """
+
+    def wait(self) -> None:
+        """Wait until all that is built in the background is in use."""
+
+    def close(self) -> None:
+        """End what is built in the background."""
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes of memory that a tenant's indexes use."""

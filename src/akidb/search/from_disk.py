@@ -7,9 +7,10 @@ from akidb.domain.filters import Filter
 from akidb.ports.documents import DocumentReader, Row
 from akidb.ports.limits import Deadline
 from akidb.ports.search import Hit, VectorQuery
-from akidb.search.collection import Found, chunks
+from akidb.search.collection import chunks
 from akidb.search.filters import matches
 from akidb.search.scoring import Query, exact_scores, prepare_rows
+from akidb.search.searching import Found
 from akidb.search.tail import as_matrix
 
 

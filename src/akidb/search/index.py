@@ -4,21 +4,40 @@ from collections.abc import Iterable
 
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
+from akidb.ports.disk import Disk
 from akidb.ports.documents import DocumentReader
 from akidb.ports.search import Hits, VectorQuery
-from akidb.search.collection import Found, search
+from akidb.search.collection import LoadedCollection, State
 from akidb.search.errors import TooLarge
 from akidb.search.from_disk import search_rows
-from akidb.search.memory import VECTORS, Memory
+from akidb.search.memory import COLUMNS, VECTORS, Memory, TenantMemory
+from akidb.search.parts import Effort
 from akidb.search.scoring import prepare_query
+from akidb.search.sealing import SEAL_FROM, Sealer, default_threads
+from akidb.search.searching import Allowed, Found, allow, known, search
+from akidb.search.segments.files import SegmentDamaged
+
+_FROM_DISK = "exact_from_disk"
 
 
 class LocalIndex:
     """`akidb.ports.search.VectorIndex`."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
-        """Take the memory to share with other indexes."""
+    def __init__(
+        self,
+        memory: Memory | None = None,
+        disk: Disk | None = None,
+        *,
+        threads: int | None = None,
+        seal_from: int = SEAL_FROM,
+    ) -> None:
+        """Take the memory to share with other indexes, and the disk of its directory.
+
+        `threads` are those of a build of a segment, and `seal_from` is the number of rows from which one is
+        built.
+        """
         self._memory = memory or Memory()
+        self._sealer = Sealer(threads or default_threads(), disk, seal_from)
 
     def search(
         self,
@@ -28,39 +47,73 @@ class LocalIndex:
         documents: DocumentReader,
         query: VectorQuery,
     ) -> Hits:
-        """Scan the collection's vectors, from memory if they fit there."""
+        """Search the collection's segments and scan its tail, from memory if they fit there."""
         control = documents.control
         if control.dimension is None:  # no vector was ever written
             return Hits([], SearchStatistics(plan="exact", scanned=0, allowed=0))
         prepared = prepare_query(query.vector, control.metric)
         memory = self._memory.of(tenant_id, store_id)
-        loaded = memory.take(VECTORS, control, memory_quota_bytes)
-        if loaded is None:
-            return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
+        while (loaded := memory.take(VECTORS, control, memory_quota_bytes)) is not None:
+            try:
+                found = self._seen(memory, loaded, memory_quota_bytes, documents, query)
+                if found is None:
+                    break
+                state, allowed = found
+                best = search(state, prepared, query.top_k, Effort(query.recall, query.ef_search), allowed)
+                return _hits(best, query, best.plan)
+            except TooLarge as error:
+                memory.note_too_large(VECTORS, control, error.memory_bytes)
+            except SegmentDamaged as error:  # the next attempt reads its documents from the rows
+                loaded.discard(error)
+        return _hits(search_rows(documents, prepared, query), query, _FROM_DISK)
+
+    def _seen(
+        self,
+        memory: TenantMemory,
+        loaded: LoadedCollection,
+        quota: int,
+        documents: DocumentReader,
+        query: VectorQuery,
+    ) -> tuple[State, Allowed | None] | None:
+        """Return the state to search, and what the filter allows; None if it cannot tell in memory."""
+        collection_id = loaded.collection_id
         has_changed = True
+        columns = None
         try:
-            has_changed = loaded.catch_up(documents, memory_quota_bytes)
-            state, mask = loaded.state, None
-            if query.filter is not None:
-                mask = state.view.filters.find(query.filter, state.view.size)
-            if query.filter is not None and mask is None:
-                has_changed = True
-                state, mask = loaded.masked(query.filter, documents, query.deadline)
-                if mask is None:
-                    documents.pin()
-                    loaded.catch_up(documents, memory_quota_bytes)
-                    loaded.read_columns(documents, query.deadline)
-                    state, mask = loaded.masked(query.filter, documents, query.deadline)
-        except TooLarge as error:
-            memory.note_too_large(VECTORS, control, error.memory_bytes)
-            return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
-        finally:
+            if loaded.state.sequence < documents.control.sequence:
+                columns = memory.peek(COLUMNS, collection_id)
+            has_changed = loaded.catch_up(documents, quota, columns)
             if has_changed:
-                memory.settle(VECTORS, control.collection_id, loaded, memory_quota_bytes)
-        if query.filter is not None and mask is None:
-            # The state is newer than the snapshot, which cannot tell what matches.
-            return _hits(search_rows(documents, prepared, query), query, "exact_from_disk")
-        return _hits(search(state, prepared, query.top_k, mask), query, "exact")
+                self._sealer.look(loaded, query.graph)
+            state, filter = loaded.state, query.filter
+            if filter is None:
+                return state, None
+            allowed = known(state, filter)
+            if allowed is not None:
+                return state, allowed
+            has_changed = True
+            columns = memory.take(COLUMNS, documents.control, quota)
+            if columns is None:
+                return None
+            try:
+                found = loaded.matching(columns, filter, documents, quota, query.deadline)
+            except TooLarge as error:
+                memory.note_too_large(COLUMNS, documents.control, error.memory_bytes)
+                return None
+            return None if found is None else (found[0], allow(found[0], filter, found[1]))
+        finally:
+            if columns is not None:
+                memory.settle(COLUMNS, collection_id, columns, quota)
+            if has_changed:
+                memory.settle(VECTORS, collection_id, loaded, quota)
+
+    def wait(self) -> None:
+        """Wait until all that is built in the background is in use."""
+        self._sealer.wait()
+
+    def close(self) -> None:
+        """End what is built in the background."""
+        self._sealer.close()
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes of memory that a tenant's collections use."""
@@ -71,8 +124,9 @@ class LocalIndex:
         return self._memory.tenants()
 
     def forget(self, tenant_id: TenantId, collections: Iterable[CollectionId] | None = None) -> None:
-        """Evict a tenant's collections, or some of them."""
+        """Evict a tenant's collections, or some of them, and end builds for them. Files stay."""
         self._memory.forget(tenant_id, collections)
+        self._sealer.end_retired()
 
 
 def _hits(found: Found, query: VectorQuery, plan: str) -> Hits:

@@ -3,12 +3,17 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.ports.documents import CollectionControl
-from akidb.search.collection import LoadedCollection
+from akidb.search.collection import LoadedCollection, Place
 from akidb.search.columns.collection import CollectionColumns
+from akidb.search.opening import Sealed, sealed_in
+from akidb.search.segments.header import Expected
+
+SEGMENTS_NAME = "segments"
 
 ROW_OVERHEAD_BYTES = 120
 """What a row takes at least beside its vector: its id in a list and a dictionary, its key, its sequence."""
@@ -19,6 +24,8 @@ class Resident(Protocol):
 
     memory_bytes: int
     """As last accounted."""
+    is_retired: bool
+    """Whether it was evicted: another one may take its place."""
 
     @property
     def resident_bytes(self) -> int:
@@ -32,20 +39,40 @@ class Kind(NamedTuple, Generic[R]):
     """A kind of part that is evicted and accounted alone."""
 
     name: str
-    make: Callable[[CollectionControl], R]
-    needed_bytes: Callable[[CollectionControl], int]
-    """Return how many bytes it takes at least."""
+    make: "Callable[[TenantMemory, CollectionControl], R]"
+    needed_bytes: "Callable[[TenantMemory, CollectionControl, R | None], int]"
+    """Return how many bytes it takes at least, when it is up to date; None if it is not loaded."""
 
 
-def needed_bytes(control: CollectionControl) -> int:
-    """Return how many bytes the vectors of a collection take in memory at least."""
-    return control.document_count * (4 * (control.dimension or 0) + ROW_OVERHEAD_BYTES)
+def _bytes_of_columns(
+    _memory: "TenantMemory", control: CollectionControl, loaded: CollectionColumns | None
+) -> int:
+    known = 0 if loaded is None else loaded.memory_bytes
+    return max(known, control.document_count * ROW_OVERHEAD_BYTES)
 
 
-VECTORS = Kind("vectors", LoadedCollection, needed_bytes)
-COLUMNS = Kind(
-    "columns", lambda _: CollectionColumns(), lambda control: control.document_count * ROW_OVERHEAD_BYTES
+def _bytes_of_vectors(
+    memory: "TenantMemory", control: CollectionControl, loaded: LoadedCollection | None
+) -> int:
+    each = 4 * (control.dimension or 0) + ROW_OVERHEAD_BYTES
+    if loaded is None:
+        place = memory.place(control)
+        sealed = Sealed(0, 0) if place is None else sealed_in(place.directory)
+        return sealed.memory_bytes + max(0, control.document_count - sealed.rows) * each
+    if loaded.state.sequence >= control.sequence:
+        return loaded.memory_bytes
+    return loaded.memory_bytes + max(0, control.document_count - loaded.state.alive_count) * each
+
+
+def _vectors(memory: "TenantMemory", control: CollectionControl) -> LoadedCollection:
+    return LoadedCollection(control, memory.place(control), memory.measure_vectors)
+
+
+VECTORS: Kind[LoadedCollection] = Kind("vectors", _vectors, _bytes_of_vectors)
+COLUMNS: Kind[CollectionColumns] = Kind(
+    "columns", lambda _memory, _control: CollectionColumns(), _bytes_of_columns
 )
+KINDS = (VECTORS.name, COLUMNS.name)
 
 _Key = tuple[str, CollectionId]
 
@@ -53,8 +80,10 @@ _Key = tuple[str, CollectionId]
 class TenantMemory:
     """The parts of a tenant's collections, least recently used first."""
 
-    def __init__(self, store_id: StoreId) -> None:
+    def __init__(self, store_id: StoreId, directory: Path | None = None) -> None:
+        """`directory` is that of the tenant's segments."""
         self.store_id = store_id
+        self._directory = directory
         self.memory_bytes = 0
         """The sum over the parts, kept up to date: a tenant may have thousands of collections."""
         self._lock = threading.Lock()
@@ -80,8 +109,8 @@ class TenantMemory:
 
     def take(self, kind: Kind[R], control: CollectionControl, quota_bytes: int) -> R | None:
         """Return a part, evicting others if needed; None if it alone exceeds the quota."""
-        needed = kind.needed_bytes(control)
         key = (kind.name, control.collection_id)
+        needed = kind.needed_bytes(self, control, cast("R | None", self._loaded.get(key)))
         with self._lock:
             count, too_large_bytes = self._too_large.get(key, (0, 0))
             if max(needed, too_large_bytes * (control.document_count >= count)) > quota_bytes:
@@ -89,11 +118,33 @@ class TenantMemory:
                 return None
             found = self._loaded.get(key)
             if found is None:
-                found = self._loaded[key] = kind.make(control)
+                found = self._loaded[key] = kind.make(self, control)
             self._loaded.move_to_end(key)
-            self._resize(found, max(found.memory_bytes, needed))
+            self._resize(found, needed)
             self._make_room(quota_bytes)
             return cast("R", found)
+
+    def peek(self, kind: Kind[R], collection_id: CollectionId) -> R | None:
+        """Return a part if it is loaded."""
+        return cast("R | None", self._loaded.get((kind.name, collection_id)))
+
+    def place(self, control: CollectionControl) -> Place | None:
+        """Return where the segments of a collection are; None for nowhere."""
+        if self._directory is None or control.dimension is None:
+            return None
+        expected = Expected(
+            store_id=self.store_id,
+            collection_id=control.collection_id,
+            dimension=control.dimension,
+            metric=control.metric,
+        )
+        return Place(self._directory / str(control.collection_id) / SEGMENTS_NAME, expected)
+
+    def measure_vectors(self, loaded: LoadedCollection) -> None:
+        """Account what a collection's vectors take now; the next use makes room if that is too much."""
+        with self._lock:
+            if self._loaded.get((VECTORS.name, loaded.collection_id)) is loaded:
+                self._resize(loaded, loaded.resident_bytes)
 
     def settle(self, kind: Kind[R], collection_id: CollectionId, loaded: R, quota_bytes: int) -> None:
         """Account what a part takes now, and evict the least recently used ones above the quota."""
@@ -114,9 +165,11 @@ class TenantMemory:
         found = self._loaded.get((kind.name, collection_id))
         return 0 if found is None else found.memory_bytes
 
-    def evict(self, collections: Iterable[CollectionId]) -> None:
-        """Evict all parts of these collections."""
+    def evict(self, collections: Iterable[CollectionId] | None) -> None:
+        """Evict all parts of these collections, or of all."""
         with self._lock:
+            if collections is None:
+                collections = {collection_id for _, collection_id in [*self._loaded, *self._too_large]}
             for collection_id in collections:
                 for kind in KINDS:
                     self._evict((kind, collection_id))
@@ -129,6 +182,7 @@ class TenantMemory:
     def _evict(self, key: _Key) -> None:
         evicted = self._loaded.pop(key, None)
         if evicted is not None:
+            evicted.is_retired = True
             self.memory_bytes -= evicted.memory_bytes
 
     def _make_room(self, quota_bytes: int) -> None:
@@ -136,13 +190,12 @@ class TenantMemory:
             self._evict(next(iter(self._loaded)))
 
 
-KINDS = (VECTORS.name, COLUMNS.name)
-
-
 class Memory:
     """What all tenants have in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
+        """Keep segments in a directory of this process alone; without one there are none."""
+        self._directory = directory
         self._lock = threading.Lock()
         self._tenants: dict[TenantId, TenantMemory] = {}
 
@@ -153,7 +206,9 @@ class Memory:
             with self._lock:
                 memory = self._tenants.get(tenant_id)
                 if memory is None or memory.store_id != store_id:
-                    memory = self._tenants[tenant_id] = TenantMemory(store_id)
+                    memory = self._tenants[tenant_id] = TenantMemory(
+                        store_id, None if self._directory is None else self._directory / str(tenant_id)
+                    )
         return memory
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
@@ -170,7 +225,7 @@ class Memory:
         """Evict a tenant's collections, or some of them."""
         with self._lock:
             memory = self._tenants.get(tenant_id)
-            if memory is not None and collections is not None:
+            if memory is not None:
                 memory.evict(collections)
             if memory is not None and (collections is None or memory.is_empty()):
                 del self._tenants[tenant_id]

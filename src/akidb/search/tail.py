@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from akidb.domain.entities import Metric
 from akidb.ports.documents import Row
-from akidb.search.filters import Mask, TailFilters
+from akidb.search.filters import Mask
 from akidb.search.scoring import Floats, Query, candidates, exact_scores, prepare_rows, scan, squared_norms
 
 COMPACT_FROM = 64
@@ -37,7 +37,6 @@ class View(NamedTuple):
     alive: Mask | None
     """The rows that were neither replaced nor deleted; None for all of them."""
     alive_count: int
-    filters: TailFilters
 
     @property
     def size(self) -> int:
@@ -64,6 +63,13 @@ class View(NamedTuple):
         return candidates(approximate, slack, top_k)
 
 
+class Current(NamedTuple):
+    """The rows that are alive."""
+
+    positions: Positions
+    sequences: NDArray[np.int64]
+
+
 class Tail:
     """Rows by position. A replaced or deleted row is marked dead, and left out when the tail is compacted.
 
@@ -84,7 +90,6 @@ class Tail:
         self._ids: list[str] = []
         self._position: dict[str, int] = {}
         self._bytes_of_ids = 0
-        self.filters = TailFilters()
 
     @property
     def memory_bytes(self) -> int:
@@ -96,7 +101,6 @@ class Tail:
             + getsizeof(self._ids)
             + self._bytes_of_ids
             + 32 * len(self._ids)
-            + self.filters.memory_bytes
         )
 
     def reserve(self, capacity: int) -> None:
@@ -133,7 +137,6 @@ class Tail:
             self._position[row.id] = at
             self._ids.append(row.id)
             self._bytes_of_ids += getsizeof(row.id)
-        self.filters.append(rows)
         self._count = end
         self._alive_count += len(rows)
 
@@ -178,16 +181,21 @@ class Tail:
             self._ids,
             alive,
             self._alive_count,
-            self.filters,
         )
 
+    def current(self) -> Current:
+        """Return the rows that are alive."""
+        positions = np.flatnonzero(self._alive[: self._count])
+        return Current(positions, self._sequences[positions])
+
     def _compact(self) -> None:
-        """Leave out the dead rows, in new arrays and lists: views keep theirs."""
-        kept = np.flatnonzero(self._alive[: self._count])
+        self.keep(np.flatnonzero(self._alive[: self._count]))
+
+    def keep(self, kept: Positions) -> None:
+        """Leave out all other rows, in new arrays and lists: views keep theirs. These must be alive."""
         self._ids = [self._ids[at] for at in kept.tolist()]
         self._bytes_of_ids = sum(map(getsizeof, self._ids))
         self._position = {id: at for at, id in enumerate(self._ids)}
-        self.filters = TailFilters()  # positions are others now
         self._take(kept)
         self._count = self._alive_count = len(kept)
         self._alive = np.ones(len(kept), np.bool_)

@@ -16,13 +16,14 @@ from akidb.domain.documents import (
     SearchResult,
     SearchStatistics,
 )
+from akidb.domain.entities import Collection
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit
 from akidb.ports.limits import Deadline
-from akidb.ports.search import Hit, Hits, VectorIndex, VectorQuery
+from akidb.ports.search import GraphSettings, Hit, Hits, VectorIndex, VectorQuery
 from akidb.services.batches import wrong_length
 from akidb.services.grouping import Grouping
 
@@ -61,6 +62,8 @@ class Snapshot(NamedTuple):
     store_id: StoreId
     memory_quota_bytes: int
     reader: DocumentReader
+    graph: GraphSettings
+    """How graphs of the collection are to be built."""
 
 
 class Look(NamedTuple):
@@ -74,8 +77,10 @@ class Look(NamedTuple):
 
     def best(self, vector: "NDArray[np.float32]", number: int) -> Hits:
         """Return up to `number` rows, best first."""
-        query = VectorQuery(vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline)
-        vectors, tenant_id, store_id, quota, reader = self.snapshot
+        vectors, tenant_id, store_id, quota, reader, graph = self.snapshot
+        query = VectorQuery(
+            vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline, graph=graph
+        )
         return vectors.search(tenant_id, store_id, quota, reader, query)
 
 
@@ -116,6 +121,11 @@ class Chosen(NamedTuple):
     """The position after which there are more rows; None after the last one."""
     is_current: bool = True
     """Whether the rows that were read are as the index has them."""
+
+
+def graph_settings(collection: Collection) -> GraphSettings:
+    """Return how graphs of a collection are to be built."""
+    return GraphSettings(m=collection.hnsw_m, ef_construction=collection.hnsw_ef_construction)
 
 
 def choose(look: Look, question: Question, wanted: Wanted) -> Chosen:

@@ -31,6 +31,7 @@ from akidb.services.choosing import (
     Wanted,
     are_current,
     choose,
+    graph_settings,
     nothing,
     result_of,
 )
@@ -125,7 +126,14 @@ class SearchService:
                     return [nothing(question) for question in questions]
                 with store.latest(scope.collection.collection_id) as reader:
                     _require_same_dimension(scope.collection, reader)
-                    snapshot = Snapshot(self._index, tenant.tenant_id, store.store_id, quota, reader)
+                    snapshot = Snapshot(
+                        self._index,
+                        tenant.tenant_id,
+                        store.store_id,
+                        quota,
+                        reader,
+                        graph_settings(scope.collection),
+                    )
                     look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
                     chosen = [choose(look, question, wanted) for question in giving_way(questions)]
                     rows = self._fetched(reader, chosen, asked.include)

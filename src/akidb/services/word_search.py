@@ -23,6 +23,7 @@ from akidb.services.choosing import (
     Wanted,
     are_current,
     choose,
+    graph_settings,
     result_of,
 )
 from akidb.services.keyword_search import KeywordQuery, KeywordSearch
@@ -62,7 +63,12 @@ class WordSearch:
                     reader, found = self._keyword_search.search(store, scope, query, reading)
                     if question is not None:
                         snapshot = Snapshot(
-                            self._index, scope.tenant.tenant_id, store.store_id, quota, reader
+                            self._index,
+                            scope.tenant.tenant_id,
+                            store.store_id,
+                            quota,
+                            reader,
+                            graph_settings(scope.collection),
                         )
                         look = Look(snapshot, filter, None, asked.ef_search, query.deadline)
                         found = _joined(choose(look, question, Wanted(number)), found, asked)

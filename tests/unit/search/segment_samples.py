@@ -7,10 +7,11 @@ import numpy as np
 
 from akidb.domain.entities import Metric
 from akidb.domain.ids import CollectionId, StoreId
+from akidb.ports.search import GraphSettings
 from akidb.search.scoring import Floats, exact_scores, prepare_query, prepare_rows
 from akidb.search.segments.build import Job, JobSource, build
 from akidb.search.segments.graph import Allowed
-from akidb.search.segments.header import Expected, GraphSettings
+from akidb.search.segments.header import Expected
 from akidb.search.segments.recall import candidates_for
 from akidb.search.segments.rows import write_rows
 from akidb.search.segments.segment import Segment
@@ -25,7 +26,6 @@ def expected(metric: Metric = Metric.COSINE, dimension: int = DIMENSION) -> Expe
         collection_id=CollectionId(b"c" * 16),
         dimension=dimension,
         metric=metric,
-        settings=SETTINGS,
     )
 
 
@@ -51,7 +51,7 @@ def build_here(target: Path, wanted: Expected, sources: Sequence[JobSource], *, 
         collection_id=str(wanted.collection_id),
         dimension=wanted.dimension,
         metric=wanted.metric,
-        settings=wanted.settings,
+        settings=SETTINGS,
         after=0,
         through=10_000,
         sources=list(sources),

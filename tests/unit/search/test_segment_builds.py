@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_samples import expected, made_segment, put_rows, sample_vectors
+from segment_samples import SETTINGS, expected, made_segment, put_rows, sample_vectors
 
+from akidb.ports.search import GraphSettings
 from akidb.search.segments import builder
 from akidb.search.segments.builder import Build, BuildFailed, BuildSource, remove_leftovers, segments_in
-from akidb.search.segments.header import Expected, GraphSettings
+from akidb.search.segments.header import Expected
 from akidb.search.segments.segment import Segment
 from own_disks import mounted
 
@@ -26,33 +27,24 @@ from pathlib import Path
 sys.path[:] = {path!r}
 from segment_samples import *
 from akidb.search.segments.builder import Build, BuildSource
-import msgspec
-wanted = msgspec.structs.replace(expected(dimension=64), settings=GraphSettings(m=32, ef_construction=4096))
+wanted, settings = expected(dimension=64), GraphSettings(m=32, ef_construction=4096)
 build = Build(Path(sys.argv[1]))
 put_rows(build.rows, wanted, sample_vectors(6000, dimension=64), [str(at) for at in range(6000)])
-build.start(wanted, [BuildSource(build.rows)], 0, 6000, 1)
+build.start(wanted, settings, [BuildSource(build.rows)], 0, 6000, 1)
 print(build.pid, flush=True)
 time.sleep(600)
 """
 
 
-def slow() -> Expected:
-    """Of a build that takes some seconds."""
-    wanted = expected(dimension=64)
-    return Expected(
-        store_id=wanted.store_id,
-        collection_id=wanted.collection_id,
-        dimension=64,
-        metric=wanted.metric,
-        settings=GraphSettings(m=32, ef_construction=4096),
-    )
+SLOW = GraphSettings(m=32, ef_construction=4096)
+"""Of a build that takes some seconds."""
 
 
-def started(place: Path, wanted: Expected, count: int) -> Build:
+def started(place: Path, wanted: Expected, count: int, settings: GraphSettings = SETTINGS) -> Build:
     build = Build(place)
     vectors = sample_vectors(count, dimension=wanted.dimension)
     put_rows(build.rows, wanted, vectors, [f"doc-{at}" for at in range(count)])
-    build.start(wanted, [BuildSource(build.rows)], 3, 9, 1)
+    build.start(wanted, settings, [BuildSource(build.rows)], 3, 9, 1)
     return build
 
 
@@ -79,7 +71,7 @@ def test_builds_at_once_become_segments(tmp_path: Path) -> None:
     assert (header.after, header.through) == (3, 9)
     alive = np.arange(300) % 2 == 0
     merge = Build(place)
-    merge.start(wanted, [BuildSource(finished[0], alive)], 0, 9, 1)
+    merge.start(wanted, SETTINGS, [BuildSource(finished[0], alive)], 0, 9, 1)
     merge.wait()
     merged = Segment(merge.finish(), wanted)
     first = Segment(finished[0], wanted)
@@ -87,7 +79,7 @@ def test_builds_at_once_become_segments(tmp_path: Path) -> None:
 
 
 def test_killed_build_leaves_no_segment(tmp_path: Path) -> None:
-    build = started(tmp_path, slow(), 4000)
+    build = started(tmp_path, expected(dimension=64), 4000, SLOW)
     assert build.pid is not None
     with pytest.raises(TimeoutError):
         build.wait(0)
@@ -103,7 +95,7 @@ def test_killed_build_leaves_no_segment(tmp_path: Path) -> None:
 
 
 def test_cancelled_build_leaves_nothing(tmp_path: Path) -> None:
-    build = started(tmp_path, slow(), 4000)
+    build = started(tmp_path, expected(dimension=64), 4000, SLOW)
     build.cancel()
     assert not list(tmp_path.iterdir())
     assert not segments_in(tmp_path / "none")
@@ -129,7 +121,7 @@ def test_damaged_source_is_named(tmp_path: Path) -> None:
     with (source / "vectors").open("r+b") as file:
         file.write(b"\1")
     build = Build(tmp_path / "place")
-    build.start(expected(), [BuildSource(source)], 0, 9, 1)
+    build.start(expected(), SETTINGS, [BuildSource(source)], 0, 9, 1)
     with pytest.raises(BuildFailed, match="checksums") as caught:
         build.wait()
     assert caught.value.damaged == source
@@ -145,7 +137,7 @@ def test_full_disk(tmp_path: Path) -> None:
     )
     with mounted(place, "size=300k"):
         build = Build(place)
-        build.start(expected(), [BuildSource(source)], 0, 9, 1)
+        build.start(expected(), SETTINGS, [BuildSource(source)], 0, 9, 1)
         with pytest.raises(BuildFailed, match="No space left"):
             build.wait()
         build.cancel()

@@ -22,7 +22,7 @@ from akidb.search.scoring import Floats, exact_scores, prepare_query, prepare_ro
 from akidb.search.segments.build import JobSource
 from akidb.search.segments.files import SegmentDamaged
 from akidb.search.segments.graph import COMPRESSED, NONE, PLAIN, Allowed
-from akidb.search.segments.header import GraphSettings, Recall
+from akidb.search.segments.header import Recall
 from akidb.search.segments.ids import Ids, ids_as_arrays, look_up_arrays
 from akidb.search.segments.recall import LARGEST_EF, candidates_for, ef_among, ef_for
 from akidb.search.segments.segment import Segment
@@ -285,7 +285,9 @@ def test_ef_comes_from_the_measured_recalls() -> None:
     measured = [Recall(10, 16, 0.9), Recall(10, 32, 0.96), Recall(10, 64, 0.995), Recall(100, 128, 0.97)]
     assert ef_for(measured, 0.95, 10) == 32
     assert ef_for(measured, 0.99, 3) == 64
-    assert ef_for(measured, 0.95, 50) == 128
+    assert ef_for(measured, 0.95, 55) == 80
+    assert ef_for(measured, 0.95, 100) == 128
+    assert ef_for(measured, 0.99, 11) is None
     assert ef_for(measured, 0.95, 500) == max(640, candidates_for(500))
     assert ef_for(measured, 0.999, 10) is None
     assert ef_for([], 0.5, 10) is None
@@ -298,7 +300,6 @@ def test_segment_of_something_else_is_refused(tmp_path: Path) -> None:
         expected(dimension=16),
         structs.replace(expected(), store_id=StoreId(b"x" * 16)),
         structs.replace(expected(), collection_id=CollectionId(b"x" * 16)),
-        structs.replace(expected(), settings=GraphSettings(m=9, ef_construction=40)),
     ):
         with pytest.raises(SegmentDamaged, match="instead of"):
             Segment(place, other)

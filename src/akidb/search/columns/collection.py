@@ -40,6 +40,8 @@ class CollectionColumns:
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - it is immutable
         self.memory_bytes = 0
         """As last accounted."""
+        self.is_retired = False
+        """Whether it was evicted."""
         self._limits = limits
         self._lock = threading.Lock()
         self._damaged: set[int] = set()
@@ -68,13 +70,13 @@ class CollectionColumns:
         goes on where this one stopped, and TooLarge above `most_bytes`.
         """
         while True:
-            state = self._caught_up(documents, most_bytes, deadline)
+            state = self.catch_up(documents, most_bytes, deadline)
             found = _matching(state, filter, documents, most_bytes, deadline)
             if found is not None and (found.complete_from <= found.sequence or state is self.state):
                 return found
 
-    def _caught_up(self, documents: DocumentReader, most_bytes: int, deadline: Deadline | None) -> State:
-        """Return a state that is not older than the reader's."""
+    def catch_up(self, documents: DocumentReader, most_bytes: int, deadline: Deadline | None) -> State:
+        """Return a state that is not older than the reader's. Raises OperationTimeout, and TooLarge."""
         state = self.state
         if state.sequence >= documents.control.sequence:
             return state

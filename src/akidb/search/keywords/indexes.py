@@ -126,7 +126,16 @@ class FtsKeywords:
                 with self._lock:
                     is_open = (tenant_id, collection_id) in self._open
                 if not is_open:
-                    self.forget(tenant_id, [collection_id])
+                    self._remove_file(tenant_id, collection_id)
+
+    def _remove_file(self, tenant_id: TenantId, collection_id: CollectionId) -> None:
+        """Remove the file of a closed index, and directories that are empty then."""
+        assert self._directory is not None
+        file = self._file((tenant_id, collection_id))
+        with suppress(OSError):
+            file.remove()
+            file.path.parent.rmdir()
+            file.path.parent.parent.rmdir()
 
     def close(self) -> None:
         """Close all indexes, and wait for those in use."""

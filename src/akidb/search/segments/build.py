@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.domain.entities import Metric
+from akidb.ports.search import GraphSettings
 from akidb.search.scoring import Floats
 from akidb.search.segments.files import (
     ArrayWriter,
@@ -31,7 +32,7 @@ from akidb.search.segments.graph import (
     scale_for,
     set_threads,
 )
-from akidb.search.segments.header import GraphSettings, Header, Recall, write_header
+from akidb.search.segments.header import Header, Recall, write_header
 from akidb.search.segments.ids import ids_as_arrays, look_up_arrays
 from akidb.search.segments.merging import CHUNK_ROWS, Merged
 from akidb.search.segments.recall import SAMPLES, TOP_KS, Truth, measure
@@ -99,6 +100,8 @@ def build(job: Job) -> None:
         for number, each in enumerate(job.sources)
     ]
     extended = sources[0] if job.extend else None
+    alive = _mask(job.sources[0].alive) if job.extend else None
+    dead = None if alive is None else ~alive
     rows = Merged(sources, SAMPLES, extend=job.extend)
     target = Path(job.target)
     target.mkdir(mode=0o700)
@@ -108,7 +111,7 @@ def build(job: Job) -> None:
         "sequences": rows.sequences(),
         "sums": rows.sums(),
     }
-    arrays |= {**ids_as_arrays(ids), **look_up_arrays(ids)}
+    arrays |= {**ids_as_arrays(ids), **look_up_arrays(ids, dead)}
     _refuse_twins(ids, arrays["hashes"], arrays["places"])
     files = {name: write_array(target / name, array) for name, array in arrays.items()}
     largest = _write_vectors(target / "vectors", rows)

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb.ports.search import GraphSettings
 from akidb.search.segments.build import Job, JobSource, Report
 from akidb.search.segments.header import Expected
 from akidb.sql.files import make_directory, sync_directory
@@ -62,6 +63,7 @@ class Build:
         self._own = directory / f"{_PREFIX}{secrets.token_hex(8)}"
         self._own.mkdir(mode=0o700)
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_killed = False
 
     @property
     def rows(self) -> Path:
@@ -76,6 +78,7 @@ class Build:
     def start(
         self,
         expected: Expected,
+        settings: GraphSettings,
         sources: Sequence[BuildSource],
         after: int,
         through: int,
@@ -96,7 +99,7 @@ class Build:
             collection_id=str(expected.collection_id),
             dimension=expected.dimension,
             metric=expected.metric,
-            settings=expected.settings,
+            settings=settings,
             after=after,
             through=through,
             sources=[
@@ -110,6 +113,9 @@ class Build:
         )
         path = self._own / "job.json"
         path.write_bytes(msgspec.json.encode(job))
+        self._launch(path, threads)
+
+    def _launch(self, path: Path, threads: int) -> None:
         # -I and -c: it imports nothing from the working directory, and not the user's main module.
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter
             [_interpreter(), "-I", "-c", _BOOT, str(path)],
@@ -119,6 +125,8 @@ class Build:
             env=_environment(threads),
             start_new_session=True,  # an interrupt from a terminal reaches AkiDB alone
         )
+        if self._is_killed:
+            self._process.kill()
 
     def wait(self, timeout_seconds: float | None = None) -> None:
         """Wait for the child process.
@@ -145,6 +153,12 @@ class Build:
         sync_directory(self._place)
         self.cancel()
         return final
+
+    def kill(self) -> None:
+        """End the child process; a thread that waits for it sees that it failed. From any thread."""
+        self._is_killed = True
+        if self._process is not None:
+            self._process.kill()
 
     def cancel(self) -> None:
         """End the child process and remove what the build wrote, except for a finished segment."""

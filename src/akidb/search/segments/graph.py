@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from akidb.domain.entities import Metric
 from akidb.domain.extras import needing_extras
+from akidb.ports.search import GraphSettings
 from akidb.search.scoring import Floats, Query
 from akidb.search.segments.files import Bytes
-from akidb.search.segments.header import GraphSettings
 
 Mask = NDArray[np.bool_]
 Positions = NDArray[np.int64]

@@ -9,19 +9,13 @@ import numpy as np
 
 from akidb.domain.entities import Metric
 from akidb.domain.ids import CollectionId, StoreId
+from akidb.ports.search import GraphSettings
 from akidb.search.segments.files import FileRecord, SegmentDamaged, unreadable, write_array
 
 FORMAT: Final = 1
 """Of the files; a segment of another format is built again."""
 _NAME: Final = "segment.json"
 _LARGEST_BYTES: Final = 2**20
-
-
-class GraphSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a graph is built."""
-
-    m: int
-    ef_construction: int
 
 
 class Recall(msgspec.Struct, frozen=True):
@@ -47,7 +41,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """and not greater than this."""
     graph: str
     """The kind of its graph: one of `graph.KINDS`."""
-    settings: GraphSettings
+    settings: GraphSettings | None = None
+    """None for rows."""
     scale: float = 1.0
     """What vectors are multiplied by in the graph; a power of two."""
     error: float = 0.0
@@ -63,7 +58,6 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     collection_id: CollectionId
     dimension: int
     metric: Metric
-    settings: GraphSettings
 
 
 def write_header(directory: Path, header: Header) -> None:
@@ -76,7 +70,7 @@ def write_header(directory: Path, header: Header) -> None:
 def read_header(directory: Path, expected: Expected | None = None) -> Header:
     """Read and check the header of a segment.
 
-    Raises SegmentDamaged, also for another format, collection or settings than expected.
+    Raises SegmentDamaged, also for another format or collection than expected.
     """
     path = directory / _NAME
     try:
@@ -99,12 +93,11 @@ def read_header(directory: Path, expected: Expected | None = None) -> Header:
 
 
 def _compare(path: Path, header: Header, expected: Expected) -> None:
-    pairs = {
+    pairs: dict[str, tuple[object, object]] = {
         "store_id": (header.store_id, str(expected.store_id)),
         "collection_id": (header.collection_id, str(expected.collection_id)),
         "dimension": (header.dimension, expected.dimension),
         "metric": (header.metric, expected.metric),
-        "settings": (header.settings, expected.settings),
     }
     for name, (found, wanted) in pairs.items():
         if found != wanted:

@@ -1,7 +1,7 @@
 """The ids of a segment, and their positions."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,22 @@ def ids_as_arrays(ids: Sequence[bytes]) -> dict[str, NDArray[Any]]:
     return {"ids": np.frombuffer(b"".join(ids), dtype=np.uint8), "offsets": offsets}
 
 
-def look_up_arrays(ids: Iterable[bytes]) -> dict[str, NDArray[Any]]:
-    """Return the arrays `hashes`, sorted, and `places`, the position of each."""
+def look_up_arrays(ids: Sequence[bytes], dead: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays `hashes`, sorted, and `places`, the position of each.
+
+    The first positions may be dead: their ids are not found, and may occur again.
+    """
     hashes = np.array([hash_of(id) for id in ids], dtype=np.uint64)
-    places = np.argsort(hashes, kind="stable").astype(np.uint32)
+    found = np.arange(len(ids)) if dead is None else _without(len(ids), dead)
+    order = np.argsort(hashes[found], kind="stable")
+    places = found[order].astype(np.uint32)
     return {"hashes": hashes[places], "places": places}
+
+
+def _without(count: int, dead: NDArray[np.bool_]) -> Positions:
+    found = np.ones(count, dtype=np.bool_)
+    found[: len(dead)] = ~dead
+    return np.flatnonzero(found)
 
 
 class Ids(Sequence[str]):
@@ -47,7 +58,7 @@ class Ids(Sequence[str]):
         return self._offsets.nbytes + self._hashes.nbytes + self._places.nbytes + len(self._text)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets) - 1
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):

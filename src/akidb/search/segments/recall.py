@@ -36,18 +36,28 @@ def candidates_for(top_k: int) -> int:
 
 
 def ef_for(recalls: Sequence[Recall], recall: float, top_k: int) -> int | None:
-    """Return the least measured `ef` that reaches this recall; None if none does, so that a scan is needed.
+    """Return the least `ef` that reaches this recall, as measured; None if none does: a scan is needed.
 
-    For a `top_k` that was not measured it is that of the next larger one, or in proportion to the largest.
+    For a `top_k` that was not measured it is between those of its neighbours, or in proportion to that of the
+    largest one.
     """
+    reached: dict[int, int] = {}
+    for each in recalls:
+        if each.recall >= recall:
+            reached[each.top_k] = min(each.ef, reached.get(each.top_k, each.ef))
     measured = sorted({each.top_k for each in recalls})
-    if not measured:
+    after = next((each for each in measured if each >= top_k), None)
+    before = next((each for each in reversed(measured) if each < top_k), None)
+    if not measured or any(each is not None and each not in reached for each in (before, after)):
         return None
-    at = next((each for each in measured if each >= top_k), measured[-1])
-    reached = [each.ef for each in recalls if each.top_k == at and each.recall >= recall]
-    if not reached:
-        return None
-    return max(candidates_for(top_k), math.ceil(min(reached) * max(1.0, top_k / at)))
+    if before is None:
+        ef = float(reached[measured[0]])
+    elif after is None:
+        ef = reached[before] * top_k / before
+    else:
+        share = (top_k - before) / (after - before)
+        ef = reached[before] + share * (reached[after] - reached[before])
+    return max(candidates_for(top_k), math.ceil(ef))
 
 
 def ef_among(ef: int, near: int, allowed: int, wanted: int) -> int | None:

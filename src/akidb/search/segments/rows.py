@@ -43,7 +43,6 @@ def write_rows(
         after=0,
         through=0,
         graph=NONE,
-        settings=expected.settings,
         files=files,
     )
     write_header(directory, header)

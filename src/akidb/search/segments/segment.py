@@ -25,7 +25,7 @@ class Segment:
     def __init__(self, directory: Path, expected: Expected) -> None:
         """Open and check a segment.
 
-        Raises SegmentDamaged, for one of another collection, format or settings too.
+        Raises SegmentDamaged, for one of another collection or format too.
         """
         self.directory = directory
         self.header: Header = read_header(directory, expected)
