@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from akidb.client.connect import connect
-from akidb.client.results import Group, Matches, Page, UploadResult
+from akidb.client.results import Group, LoadResult, Matches, Page, UploadResult
 from akidb.domain.changes import ChangePage, ChangeType, DocumentChange, MetadataChange
 from akidb.domain.documents import (
     Document,
@@ -107,6 +107,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidState",
+    "LoadResult",
     "ManifestConflicts",
     "Match",
     "Matches",

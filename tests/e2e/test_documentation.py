@@ -108,7 +108,7 @@ SAID = {
     ],
     ("README.md", "akidb --data ./data serve --port 8080 &"): ["Cats sleep most of the day.", "aki-labs"],
     ("docs/python.md", 'aki.update(name="Aki Laboratories", qps_quota=500)'): ["tenant.suspend"],
-    ("docs/python.md", 'async with akidb.aio.connect("./data") as db:'): ["kb 2"],
+    ("docs/python.md", 'async with akidb.aio.connect("./data") as db:'): ["kb 3"],
 }
 """What a block prints among other things."""
 

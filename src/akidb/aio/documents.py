@@ -3,14 +3,17 @@
 The awaitable twin of `akidb.client.handles.documents`, generated from it by `tools/generate_aio.py`.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from akidb.aio.base import Twin
+from akidb.client.bulk.formats import FormatLike
+from akidb.client.files import FileSource, FileTarget
 from akidb.client.handles import documents as sync
 from akidb.client.handles.base import Field, IncludeLike
-from akidb.client.results import Matches, Page, UploadResult
+from akidb.client.results import LoadResult, Matches, Page, UploadResult
 from akidb.client.uploads import (
     DEFAULT_BATCH_DOCUMENTS,
     Column,
@@ -23,6 +26,7 @@ from akidb.domain.documents import (
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,
+    Include,
     SearchMode,
     UpsertMode,
     UpsertResult,
@@ -152,6 +156,63 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             metadatas=metadatas,
             mode=mode,
             batch_size=batch_size,
+            progress=progress,
+        )
+
+    async def load(
+        self,
+        file: FileSource,
+        *,
+        format: FormatLike | None = None,
+        columns: Mapping[str, str] | None = None,
+        metadata_columns: Sequence[str] | None = None,
+        id_prefix: str | None = None,
+        mode: ModeLike = UpsertMode.UPSERT,
+        batch_size: int = DEFAULT_BATCH_DOCUMENTS,
+        resume: bool | str | os.PathLike[str] = False,
+        progress: Callable[[LoadResult], object] | None = None,
+    ) -> LoadResult:
+        """Write the documents of a file, batch by batch: JSON lines, Parquet, Arrow (a file or a stream).
+
+        `columns` names columns that are not called like the fields of documents: `{"vector": "embedding"}`.
+        Without a column of metadata all others become metadata, or `metadata_columns`. Rows without an id get
+        one of `id_prefix` and their number. With `resume`, progress is recorded in a file (`True`: beside
+        `file`) until all is loaded: the same call continues after the last batch that was acknowledged.
+        """
+        return await self._threads(
+            self._sync.load,
+            file,
+            format=format,
+            columns=columns,
+            metadata_columns=metadata_columns,
+            id_prefix=id_prefix,
+            mode=mode,
+            batch_size=batch_size,
+            resume=resume,
+            progress=progress,
+        )
+
+    async def export(
+        self,
+        file: FileTarget,
+        *,
+        format: FormatLike | None = None,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = (Include.TEXT, Include.METADATA, Include.VECTOR),
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Write all matching documents, sorted by id, to a file that `load` reads; return their number.
+
+        A path is written atomically. Documents that are written meanwhile may be in the file or not.
+        """
+        return await self._threads(
+            self._sync.export,
+            file,
+            format=format,
+            filter=filter,
+            include=include,
+            overwrite=overwrite,
             progress=progress,
         )
 

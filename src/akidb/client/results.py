@@ -80,3 +80,12 @@ class UploadResult(Struct, kw_only=True, frozen=True):
     """The ids of the first 100 of them."""
     without_vector: int
     """Documents that are stored without a vector."""
+
+
+class LoadResult(UploadResult, kw_only=True, frozen=True):
+    """What a load has written, so far or in all, and before it was resumed."""
+
+    resumed_after: int
+    """Documents that an interrupted load had written before."""
+    total: int | None
+    """Documents in the file; None if its format does not say."""

@@ -147,7 +147,7 @@ def upload(
     request = context.current()
     try:
         for part in parts:
-            with _own_key(request, done.batches):
+            with own_key(request, done.batches):
                 result = patiently(partial(upsert, part))
             done = UploadResult(
                 documents=done.documents + len(part),
@@ -174,7 +174,7 @@ def upload(
 
 
 @contextmanager
-def _own_key(request: context.RequestContext, batch: int) -> Iterator[None]:
+def own_key(request: context.RequestContext, batch: int) -> Iterator[None]:
     """Give a batch an idempotency key of its own, if the upload has one."""
     if request.idempotency_key is None:
         yield

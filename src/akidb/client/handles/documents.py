@@ -1,12 +1,15 @@
 """The handle of a collection: its documents, and search."""
 
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from akidb.client.bulk.formats import FormatLike, format_of
+from akidb.client.files import FileSource, FileTarget, writing
 from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
 from akidb.client.questions import texts_or_vectors
-from akidb.client.results import Matches, Page, UploadResult
+from akidb.client.results import LoadResult, Matches, Page, UploadResult
 from akidb.client.uploads import (
     DEFAULT_BATCH_DOCUMENTS,
     Column,
@@ -24,6 +27,7 @@ from akidb.domain.documents import (
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,
+    Include,
     SearchMode,
     UpsertMode,
     UpsertResult,
@@ -163,6 +167,65 @@ class CollectionHandle(Bound):
         given = lazy_columns_of(columns, documents)
         parts = batches(documents, given, batch_size)
         return upload(parts, lambda part: self._upsert(part, mode), list(given), progress)
+
+    def load(
+        self,
+        file: FileSource,
+        *,
+        format: FormatLike | None = None,
+        columns: Mapping[str, str] | None = None,
+        metadata_columns: Sequence[str] | None = None,
+        id_prefix: str | None = None,
+        mode: ModeLike = UpsertMode.UPSERT,
+        batch_size: int = DEFAULT_BATCH_DOCUMENTS,
+        resume: bool | str | os.PathLike[str] = False,
+        progress: Callable[[LoadResult], object] | None = None,
+    ) -> LoadResult:
+        """Write the documents of a file, batch by batch: JSON lines, Parquet, Arrow (a file or a stream).
+
+        `columns` names columns that are not called like the fields of documents: `{"vector": "embedding"}`.
+        Without a column of metadata all others become metadata, or `metadata_columns`. Rows without an id get
+        one of `id_prefix` and their number. With `resume`, progress is recorded in a file (`True`: beside
+        `file`) until all is loaded: the same call continues after the last batch that was acknowledged.
+        """
+        from akidb.client.bulk.loading import load
+
+        self.refresh()
+        return load(
+            file,
+            self._entity,
+            self._upsert,
+            format=format,
+            columns=columns,
+            metadata_columns=metadata_columns,
+            id_prefix=id_prefix,
+            mode=check_word(UpsertMode, mode, "mode"),
+            batch_size=batch_size,
+            resume=resume,
+            progress=progress,
+        )
+
+    def export(
+        self,
+        file: FileTarget,
+        *,
+        format: FormatLike | None = None,
+        filter: Mapping[str, Any] | None = None,
+        include: IncludeLike = (Include.TEXT, Include.METADATA, Include.VECTOR),
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Write all matching documents, sorted by id, to a file that `load` reads; return their number.
+
+        A path is written atomically. Documents that are written meanwhile may be in the file or not.
+        """
+        from akidb.client.bulk import exporting
+
+        chosen, included = format_of(file, format), parts(include)
+        self.refresh()
+        with writing(file, overwrite=overwrite) as sink:
+            writer = exporting.writer_of(chosen, sink, included, self._entity.dimension)
+            return exporting.export(self._perform, self._where, filter, included, writer, progress)
 
     def _upsert(self, documents: Any, mode: ModeLike) -> UpsertResult:
         word = check_word(UpsertMode, mode, "mode")
