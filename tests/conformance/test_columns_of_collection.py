@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -248,10 +248,10 @@ def test_reader_pinned_to_a_later_state_catches_up(shelf: Shelf) -> None:
             with shelf.reading() as reader:
                 yield reader
 
-        def once(_control: object) -> AbstractContextManager[DocumentReader]:
+        def unused(*_: object) -> Any:
             raise AssertionError
 
-        current = opened.enter_context(CurrentReader(control, once, newer))
+        current = opened.enter_context(CurrentReader(control, unused, unused, newer))
         found = columns.matching(Filter.parse({"$text": {"$contains": "text"}}), current, PLENTY, None)
         assert (found.sequence, matched(found)) == (4, {1, 2, 3, 4})
 

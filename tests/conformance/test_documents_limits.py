@@ -1,9 +1,10 @@
 """Limits of one operation on documents: the bytes of its answer, and the time to compare with its filter."""
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from samples import Shelf, document, replaced, vector_of
+from samples import RawSql, Shelf, document, replaced, vector_of
 
 from akidb.documents import reader
 from akidb.domain.changes import ChangeType
@@ -78,6 +79,42 @@ def test_parts_left_out_do_not_count(texts: Shelf) -> None:
             assert position is None
         with pytest.raises(AnswerTooLarge):  # 16 numbers of 12 bytes for each document
             found.get(IDS, {Include.VECTOR}, most_bytes=16 * 12 * len(IDS) - 1)
+
+
+def test_parts_left_out_are_not_kept(shelf: Shelf) -> None:
+    ids = [f"d{n}" for n in range(80)]
+    for at in range(0, len(ids), 20):
+        shelf.upsert(*(document(id, "x" * 2**16, {"n": 1}) for id in ids[at : at + 20]))
+    whole = len(ids) * 2**16
+    with shelf.reading() as found:
+        keys = [row.document_key for row in found.changes(0, contents=False).rows]
+        for read in (
+            lambda: found.get(ids, ()),
+            lambda: found.fetch(keys, ()),
+            lambda: found.fetch(keys, {"metadata.n"}),
+        ):
+            tracemalloc.start()
+            try:
+                assert len(read()) == len(ids)
+                assert tracemalloc.get_traced_memory()[1] < 0.6 * whole
+            finally:
+                tracemalloc.stop()
+
+
+def test_rows_with_a_wrong_checksum_are_damaged_among_others(shelf: Shelf) -> None:
+    ids = [f"d{n:02}" for n in range(40)]
+    shelf.upsert(*(document(id, "text", {"n": 1}) for id in ids))
+    with shelf.open() as store:
+        RawSql(store._database)("UPDATE documents SET text = 'other' WHERE id IN ('d03', 'd38')")  # type: ignore[attr-defined]
+    with shelf.reading() as found:
+        keys = {row.id: row.document_key for row in found.changes(0, contents=False).rows}
+        for some in (ids[:10], ids):
+            rows = found.fetch([keys[id] for id in some], TEXT)
+            damaged = {id for id in some if rows[keys[id]][1] is None}
+            assert damaged == {"d03", "d38"}.intersection(some)
+            assert [rows[keys[id]][1] for id in some if id not in damaged] == [
+                Document(id=id, text="text") for id in some if id not in damaged
+            ]
 
 
 @pytest.mark.parametrize("filter", [None, EVERY])

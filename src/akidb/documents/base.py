@@ -53,8 +53,7 @@ class SqlTenantStore:
             try:
                 found = read_control(connection, self._sql, collection_id, operation)
                 self._keep(generation, found)
-                reader = SqlDocumentReader(connection, self._sql, found)
-                yield observed("tenant", "documents", reader, self._database.system)
+                yield self._reader(connection, found)
             except Exception as error:
                 self._explain(connection, error, collection_id)
                 raise
@@ -77,14 +76,12 @@ class SqlTenantStore:
         if control is None or kept_for != self._database.generation:
             return self.read(collection_id, operation)
         require_access(control, operation)
-        return CurrentReader(control, self._once, partial(self.read, collection_id, operation))
+        snapshot = partial(self.read, collection_id, operation)
+        return CurrentReader(control, self._database.read, self._reader, snapshot)
 
-    @contextmanager
-    def _once(self, control: CollectionControl) -> Iterator[DocumentReader]:
-        """Open a reader for one statement."""
-        with self._database.read() as connection:
-            reader = SqlDocumentReader(connection, self._sql, control)
-            yield observed("tenant", "documents", reader, self._database.system)
+    def _reader(self, connection: sa.Connection, control: CollectionControl) -> DocumentReader:
+        reader = SqlDocumentReader(connection, self._sql, control)
+        return observed("tenant", "documents", reader, self._database.system)
 
     @contextmanager
     def transaction(self, collection_id: CollectionId) -> Iterator[DocumentWriter]:

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import sqlalchemy as sa
+
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
 from akidb.domain.facets import FacetCounts
@@ -30,12 +32,14 @@ class CurrentReader:
     def __init__(
         self,
         control: CollectionControl,
-        once: Callable[[CollectionControl], Reading],
+        connected: Callable[[], AbstractContextManager[sa.Connection]],
+        reader: Callable[[sa.Connection, CollectionControl], DocumentReader],
         snapshot: Callable[[], Reading],
     ) -> None:
-        """Take the known state, and the functions that open a reader for one statement and for a snapshot."""
+        """Take the known state, and functions: for a connection, a reader on it, a reader of a snapshot."""
         self.control = control
-        self._once = once
+        self._connected = connected
+        self._reader_on = reader
         self._open = snapshot
         self._opened: Reading | None = None
         self._reader: DocumentReader | None = None
@@ -70,8 +74,8 @@ class CurrentReader:
     ) -> list[Document]:
         if self._reader is not None:
             return self._reader.get(ids, include, most_bytes=most_bytes)
-        with self._once(self.control) as reader:
-            return reader.get(ids, include, most_bytes=most_bytes)
+        with self._connected() as connection:
+            return self._reader_on(connection, self.control).get(ids, include, most_bytes=most_bytes)
 
     def scan(
         self,
@@ -100,8 +104,8 @@ class CurrentReader:
     ) -> dict[int, tuple[int, Document | None]]:
         if self._reader is not None:
             return self._reader.fetch(keys, include, most_bytes=most_bytes)
-        with self._once(self.control) as reader:
-            return reader.fetch(keys, include, most_bytes=most_bytes)
+        with self._connected() as connection:
+            return self._reader_on(connection, self.control).fetch(keys, include, most_bytes=most_bytes)
 
     def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
         return self._pinned().contents(keys)

@@ -1,8 +1,9 @@
 """Reads of one collection within one transaction."""
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from akidb.documents import changes as feed
-from akidb.documents.checksums import damaged, is_sound, is_sound_deletion
+from akidb.documents.checksums import are_intact, damaged, is_sound, is_sound_deletion
 from akidb.documents.statements import TenantSql
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import (
@@ -42,10 +43,13 @@ from akidb.sql.prepared import STREAMED_ROWS, Prepared
 
 WIDE_ROWS = 50
 """Rows with contents, of up to 2 MiB each, that PostgreSQL sends at a time."""
+FEW_ROWS = 16
+"""Rows that are read at once, however large they are, before what is not asked for is dropped."""
 MAX_ROW_BYTES = MAX_ID_BYTES + MAX_TEXT_BYTES + MAX_OBJECT_BYTES + VECTOR_NUMBER_BYTES * MAX_DIMENSION
 """The most that a document takes in an answer."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_key, _sequence = itemgetter(0), itemgetter(1)
 
 
 def read_control(
@@ -88,14 +92,20 @@ class SqlDocumentReader:
 
     def __init__(self, connection: sa.Connection, sql: TenantSql, control_row: CollectionControl) -> None:
         self._connection = connection
+        self._sql = sql
         self._statements = sql.statements
         self.control = control_row
         self._own = sql.own
         self._key = {"collection_key": control_row.collection_key, **sql.own}
-        self.answers = SqlAnswers(
-            connection,
+
+    @property
+    def answers(self) -> SqlAnswers:
+        """The stored responses of the collection."""
+        sql = self._sql
+        return SqlAnswers(
+            self._connection,
             sql.tables.remembered_answers,
-            {"collection_key": control_row.collection_key, **sql.columns},
+            {"collection_key": self.control.collection_key, **sql.columns},
             used=self._answers_used,
         )
 
@@ -106,11 +116,12 @@ class SqlDocumentReader:
         self, ids: Sequence[str], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> list[Document]:
         parts = Parts.of(include)
-        rows = self._read(self._statements.by_id, ids, parts, most_bytes)
-        for row in rows:
-            if not is_sound(row):
-                raise self._damaged(row)
-        found = {row[2]: self._document(row, parts) for row in rows}
+        found: dict[str, Document] = {}
+        for rows in self._read(self._statements.by_id, ids, parts, most_bytes):
+            for row, document in zip(rows, _documents_of(rows, parts), strict=True):
+                if document is None:
+                    raise self._damaged(row)
+                found[document.id] = document
         return [found[id] for id in ids if id in found]
 
     def scan(
@@ -139,7 +150,10 @@ class SqlDocumentReader:
                     size += parts.size(*row[2:6])
                     if len(found) == limit or (found and size > most_bytes):
                         return Scanned(found, last)
-                    found.append(self._document(row, parts))
+                    document = _document_of(row, parts)
+                    if document is None:
+                        raise self._damaged(row)
+                    found.append(document)
                 last = row[2]
                 if deadline is not None and deadline.is_over():
                     return Scanned(found, last)
@@ -162,16 +176,10 @@ class SqlDocumentReader:
         self, keys: Sequence[int], include: AbstractCollection[str], *, most_bytes: int = ANY_SIZE
     ) -> dict[int, tuple[int, Document | None]]:
         parts = Parts.of(include)
-        rows = self._read(self._statements.by_key, keys, parts, most_bytes)
         found: dict[int, tuple[int, Document | None]] = {}
-        for row in rows:
-            document = None
-            if is_sound(row):
-                try:
-                    document = self._document(row, parts)
-                except Damaged:
-                    document = None
-            found[row[0]] = (row[1], document)
+        for rows in self._read(self._statements.by_key, keys, parts, most_bytes):
+            states = zip(map(_sequence, rows), _documents_of(rows, parts), strict=True)
+            found.update(zip(map(_key, rows), states, strict=True))
         return found
 
     def _read(
@@ -180,20 +188,26 @@ class SqlDocumentReader:
         wanted: Sequence[Any],
         parts: Parts,
         most_bytes: int,
-    ) -> list[Any]:
-        """Return the wanted rows. Raises AnswerTooLarge before it has read much more than `most_bytes`."""
+    ) -> Iterator[list[Any]]:
+        """Yield the wanted rows in slices: a row is read whole, as its checksum is of all of it.
+
+        Raises AnswerTooLarge before it has read much more than `most_bytes` of what is asked.
+        """
         statement = statements[parts.vector]
-        if len(wanted) * MAX_ROW_BYTES <= most_bytes:
-            return statement.rows(self._connection, **self._key, wanted=wanted)
-        found, size = [], 0
-        streamed = statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=wanted)
-        with closing(streamed) as rows:
-            for row in giving_way(rows):
-                size += parts.size(*row[2:6])
+        if len(wanted) <= FEW_ROWS:
+            rows = statement.rows(self._connection, **self._key, wanted=wanted)
+            if len(rows) * MAX_ROW_BYTES > most_bytes and _size(rows, parts) > most_bytes:
+                raise AnswerTooLarge
+            yield rows
+            return
+        size = 0
+        slices = statement.slices(self._connection, at_once=FEW_ROWS, **self._key, wanted=wanted)
+        with closing(slices):
+            for rows in giving_way(slices):
+                size += _size(rows, parts)
                 if size > most_bytes:
                     raise AnswerTooLarge
-                found.append(row)
-        return found
+                yield rows
 
     def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
         statement = self._statements.by_key[False]
@@ -271,17 +285,38 @@ class SqlDocumentReader:
                 if matches is None or matches(id, text, _decode(metadata)):
                     yield key, id, size, text, metadata
 
-    def _document(self, row: Any, parts: Parts) -> Document:
-        _key, _sequence, id, text, metadata, vector, _, _ = row
-        try:
-            return Document(
-                id=id,
-                text=text if parts.text else None,
-                metadata=parts.metadata_of(metadata),
-                vector=np.frombuffer(vector, dtype="<f4") if vector else None,
-            )
-        except (msgspec.MsgspecError, ValueError):  # of a row without checksums
-            raise self._damaged(row) from None
-
     def _damaged(self, row: Any) -> Damaged:
         return damaged(row, self.control.collection_id)
+
+
+def _size(rows: Sequence[Any], parts: Parts) -> int:
+    """Return about how many bytes rows take in an answer."""
+    return sum(parts.size(*row[2:6]) for row in rows)
+
+
+def _documents_of(rows: Sequence[Any], parts: Parts) -> list[Document | None]:
+    """Return the document of each row; None for a damaged one."""
+    if are_intact(rows):
+        return [*_made(rows, parts)]
+    return [_document_of(row, parts) if is_sound(row) else None for row in rows]
+
+
+def _document_of(row: Any, parts: Parts) -> Document | None:
+    """Return the document of a sound row; None for a damaged one, which has no checksums."""
+    try:
+        return _made([row], parts)[0]
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _made(rows: Sequence[Any], parts: Parts) -> list[Document]:
+    has_text, metadata_of = parts.text, parts.metadata_of
+    return [
+        Document(
+            id=id,
+            text=text if has_text else None,
+            metadata=metadata_of(metadata),
+            vector=np.frombuffer(vector, dtype="<f4") if vector else None,
+        )
+        for _, _, id, text, metadata, vector, _, _ in rows
+    ]

@@ -4,9 +4,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 
 from akidb.documents.archive_image import filled
 from akidb.documents.sqlite import SqliteTenantStore, is_used, remove_files, remove_unused
@@ -44,6 +45,32 @@ class _Entry:
         return store
 
 
+class _Opening:
+    """One use of a store. A class, since a generator takes longer than some reads."""
+
+    __slots__ = ("_entry", "_ready", "_stores", "_tenant_id")
+
+    def __init__(
+        self, stores: "SqliteTenantStores", tenant_id: TenantId, ready: Callable[[_Entry], TenantStore]
+    ) -> None:
+        self._stores = stores
+        self._tenant_id = tenant_id
+        self._ready = ready
+
+    def __enter__(self) -> TenantStore:
+        entry = self._entry = self._stores.begin(self._tenant_id)
+        try:
+            return self._ready(entry)
+        except BaseException:
+            self._stores.end(entry)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stores.end(self._entry)
+
+
 class SqliteTenantStores:
     """`akidb.ports.documents.TenantStores` in a directory: one `<tenant_id>.db` per tenant."""
 
@@ -78,18 +105,25 @@ class SqliteTenantStores:
                 self._path(tenant_id), tenant_id, store_id, synchronous=self._synchronous
             )
 
-    @contextmanager
     def open(
         self, tenant_id: TenantId, store_id: StoreId, prepare: Callable[[TenantStore], None]
-    ) -> Iterator[TenantStore]:
-        with self._using(tenant_id) as entry:
-            if tenant_id in self._altered:
-                raise Unavailable(f"{self._altered[tenant_id]}; stop AkiDB, and run `akidb doctor --repair`")
-            store = entry.ready(store_id)
-            if store is None:
-                with entry.lock:
-                    store = entry.ready(store_id) or self._make_ready(entry, tenant_id, store_id, prepare)
-            yield observed("tenant", "store", store, "sqlite")
+    ) -> AbstractContextManager[TenantStore]:
+        return _Opening(self, tenant_id, lambda entry: self._ready(entry, tenant_id, store_id, prepare))
+
+    def _ready(
+        self,
+        entry: _Entry,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        prepare: Callable[[TenantStore], None],
+    ) -> TenantStore:
+        if self._altered and tenant_id in self._altered:
+            raise Unavailable(f"{self._altered[tenant_id]}; stop AkiDB, and run `akidb doctor --repair`")
+        store = entry.ready(store_id)
+        if store is None:
+            with entry.lock:
+                store = entry.ready(store_id) or self._make_ready(entry, tenant_id, store_id, prepare)
+        return observed("tenant", "store", store, "sqlite")
 
     @contextmanager
     def filling(self, tenant_id: TenantId, store_id: StoreId) -> Iterator[StoreFiller]:
@@ -228,26 +262,33 @@ class SqliteTenantStores:
 
     @contextmanager
     def _using(self, tenant_id: TenantId) -> Iterator[_Entry]:
+        entry = self.begin(tenant_id)
+        try:
+            yield entry
+        finally:
+            self.end(entry)
+
+    def begin(self, tenant_id: TenantId) -> _Entry:
+        """Return the tenant's entry, which is in use until `end`."""
         with self._lock:
             entry = self._entries.get(tenant_id)
             if entry is None:
                 entry = self._entries[tenant_id] = _Entry()
             entry.users += 1
             self._entries.move_to_end(tenant_id)
-            surplus = self._find_surplus()
+            excess = len(self._entries) - self._max_open
+            surplus = self._find_surplus(excess) if excess > 0 else ()
         for idle_id, idle in surplus:
             self._close_idle(idle_id, idle)
-        try:
-            yield entry
-        finally:
-            with self._lock:
-                entry.users -= 1
+        return entry
 
-    def _find_surplus(self) -> list[tuple[TenantId, _Entry]]:
-        """Return the least recently used idle entries above the limit."""
-        excess = len(self._entries) - self._max_open
-        if excess <= 0:
-            return []
+    def end(self, entry: _Entry) -> None:
+        """End one use of an entry."""
+        with self._lock:
+            entry.users -= 1
+
+    def _find_surplus(self, excess: int) -> list[tuple[TenantId, _Entry]]:
+        """Return so many of the least recently used idle entries."""
         idle = ((tenant_id, entry) for tenant_id, entry in self._entries.items() if entry.users == 0)
         return list(islice(idle, excess))
 

@@ -38,7 +38,6 @@ class SqlDocumentWriter(SqlDocumentReader):
     ) -> None:
         """Take, as `require_room`, the check that the disk has room for rows of so many bytes."""
         super().__init__(connection, sql, control_row)
-        self._sql = sql
         self._require_room = require_room
         self._sequence = control_row.sequence
         self._rows_written = rows_of(connection, sql, control_row.collection_key)

@@ -90,6 +90,8 @@ class Field(NamedTuple):
     """The allowed values of an enumeration."""
     is_decoded: bool
     """Whether a server decodes it as its JSON type before the check, for speed."""
+    kind: type | None
+    """A type of values that need no check."""
 
 
 def field(
@@ -99,10 +101,11 @@ def field(
     wire: Any = None,
     words: Sequence[str] = (),
     is_decoded: bool = False,
+    kind: type | None = None,
     **schema: Any,
 ) -> Meta:
     """Declare a field; `schema` holds its JSON schema keywords besides the type."""
-    rules = Field(check, wire, help, tuple(map(str, words)), is_decoded)
+    rules = Field(check, wire, help, tuple(map(str, words)), is_decoded, kind)
     return Meta(description=help, extra_json_schema=schema, extra={"field": rules})
 
 
@@ -124,7 +127,7 @@ def text(help: str, maximum_bytes: int) -> Meta:
 
 def word(kind: type[StrEnum], help: str) -> Meta:
     """Declare an enumeration field."""
-    return field(partial(check_word, kind), help, words=tuple(kind))
+    return field(partial(check_word, kind), help, words=tuple(kind), kind=kind)
 
 
 def label(help: str) -> Meta:
@@ -135,7 +138,7 @@ def label(help: str) -> Meta:
 
 def reference(kind: type[EntityId], help: str) -> Meta:
     """Declare a reference to an entity: its typed ID, the ID as text, or its name."""
-    return field(lambda value, _: parse_reference(kind, value), help, wire=str, minLength=1)
+    return field(lambda value, _: parse_reference(kind, value), help, wire=str, kind=kind, minLength=1)
 
 
 def rules_of(hint: Any) -> Field | None:

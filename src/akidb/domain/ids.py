@@ -50,7 +50,7 @@ class EntityId:
         return type(other) is type(self) and other.raw == self.raw
 
     def __hash__(self) -> int:
-        return hash((type(self), self.raw))
+        return hash(self.raw)  # which keeps it; the kinds need not differ in it
 
     def __lt__(self, other: Self) -> bool:
         if type(other) is not type(self):

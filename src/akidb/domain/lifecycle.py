@@ -6,6 +6,7 @@ Services call `move` before they change a state and `require` before an operatio
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from akidb.domain.errors import InvalidState
@@ -142,7 +143,15 @@ def move(current: StateT, target: StateT) -> bool:
 
 def require(operation: Access, *states: State) -> None:
     """Raise InvalidState if one of the states on the path forbids the operation."""
+    forbidding = _forbidding(operation, *states)
+    if forbidding is not None:
+        kind = type(forbidding)
+        raise InvalidState(ENTITY_OF[kind], forbidding, operation, sorted(PERMITTED[kind][forbidding]))
+
+
+@lru_cache(typed=True)  # states are strings, which are equal if they are of different entities
+def _forbidding(operation: Access, *states: State) -> State | None:
     for state in states:
-        permitted = PERMITTED[type(state)][state]
-        if operation not in permitted:
-            raise InvalidState(ENTITY_OF[type(state)], state, operation, sorted(permitted))
+        if operation not in PERMITTED[type(state)][state]:
+            return state
+    return None

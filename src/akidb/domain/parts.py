@@ -4,13 +4,13 @@ In a request they are words: `text`, `vector`, `metadata`, and `metadata.FIELD` 
 filter.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from functools import cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, lru_cache
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from akidb.domain.documents import Include, answer_size
+from akidb.domain.documents import DEFAULT_INCLUDE, Include, answer_size
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.json import text_fault
 from akidb.domain.names import check_text
@@ -32,6 +32,8 @@ _encode = msgspec.json.Encoder().encode
 
 def check_include(include: object, field: str = "include") -> frozenset[str]:
     """Check the parts of each document to return; beside the whole metadata, fields of it are dropped."""
+    if include is DEFAULT_INCLUDE:
+        return DEFAULT_INCLUDE
     if type(include) is frozenset and include <= _PARTS:
         return _words(include)
     given = listed(include, field, _WORDS, MAX_FIELDS + len(_PARTS))
@@ -126,31 +128,21 @@ def _each(items: list[Any], tree: _Tree) -> list[Any]:
     return [one for one in chosen if one]
 
 
-class Parts(NamedTuple):
+class Parts(msgspec.Struct, frozen=True):
     """What a response has of each document."""
 
     text: bool
-    metadata: bool
     vector: bool
+    metadata: bool
     fields: Fields | None
     """The fields of the metadata; None for all."""
+    metadata_of: Callable[[str], dict[str, Any] | None]
+    """Returns the metadata for a response from its JSON. Raises a MsgspecError for a damaged one."""
 
-    @classmethod
-    def of(cls, include: Collection[str]) -> "Parts":
+    @staticmethod
+    def of(include: Collection[str]) -> "Parts":
         """Return the checked parts of a request."""
-        names = () if _PARTS.issuperset(include) else [part for part in include if part not in _PARTS]
-        return cls(
-            Include.TEXT in include,
-            Include.METADATA in include or bool(names),
-            Include.VECTOR in include,
-            Fields(name.removeprefix(FIELD_PREFIX) for name in names) if names else None,
-        )
-
-    def metadata_of(self, stored: str) -> dict[str, Any] | None:
-        """Return the metadata for a response from its JSON. Raises a MsgspecError for a damaged one."""
-        if not self.metadata:
-            return None
-        return _decode(stored) if self.fields is None else self.fields.of(_decode(stored))
+        return _parts(frozenset(include))
 
     def size(self, id: str, text: str | None, metadata: str, vector: bytes | None) -> int:
         """Return about how many bytes a document takes in an answer; `metadata` is JSON."""
@@ -161,3 +153,15 @@ class Parts(NamedTuple):
             except (msgspec.MsgspecError, ValueError, TypeError):  # of a damaged row
                 kept = None
         return answer_size(id, text if self.text else None, kept, vector)
+
+
+@lru_cache(maxsize=256)
+def _parts(include: frozenset[str]) -> Parts:
+    names = [part.removeprefix(FIELD_PREFIX) for part in include if part not in _PARTS]
+    text, vector = Include.TEXT in include, Include.VECTOR in include
+    if names:
+        fields = Fields(names)
+        return Parts(text, vector, True, fields, lambda stored: fields.of(_decode(stored)))
+    if Include.METADATA in include:
+        return Parts(text, vector, True, None, _decode)
+    return Parts(text, vector, False, None, lambda _stored: None)

@@ -93,15 +93,12 @@ class Deferred:
         self._reopened: _Operation | None = None
         if get_ident() != _main:
             return self
-        handlers: dict[int, Handler] = {}
-        for number in _SIGNALS:
-            handler = _signal.getsignal(number)
-            if handler is _on_signal:  # within another block, perhaps in an interruptible part of it
-                if _operation is not None and _operation.open:
-                    _operation.open, self._reopened = False, _operation
-                return self
-            if callable(handler):
-                handlers[number] = handler
+        found = tuple(map(_signal.getsignal, _SIGNALS))
+        if _on_signal in found:  # within another block, perhaps in an interruptible part of it
+            if _operation is not None and _operation.open:
+                _operation.open, self._reopened = False, _operation
+            return self
+        handlers = {number: each for number, each in zip(_SIGNALS, found, strict=True) if callable(each)}
         try:
             _operation = _Operation(handlers)
             for number in handlers:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property, partial
+from operator import attrgetter
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import msgspec
@@ -275,9 +276,9 @@ class Operation:
         Raises InvalidArgument for the first field with an invalid value.
         """
         changed: dict[str, Any] | None = None
-        for name, check, if_none in self._checks:
-            value = getattr(request, name)
-            if value is UNSET or value is if_none:  # a default is as its check returns it
+        for (name, check, if_none, kind), value in zip(self._checks, self._values(request), strict=True):
+            # A default is as its check returns it.
+            if value is if_none or type(value) is kind or value is UNSET:
                 continue
             found = if_none if value is None and if_none is not UNSET else check(value, name)
             if found is not value:
@@ -298,17 +299,23 @@ class Operation:
         return {name: _as_json(value) for name, value in found if value is not UNSET}
 
     @cached_property
-    def _checks(self) -> tuple[tuple[str, Callable[[Any, str], Any], Any], ...]:
-        """The check of each field, and what None stands for; UNSET if it is refused."""
-        found = ((name, rules.check, self.defaults[name]) for name, rules in self.fields.items())
+    def _checks(self) -> tuple[tuple[str, Callable[[Any, str], Any], Any, type | None], ...]:
+        """The check of each field, what None stands for, UNSET if it is refused, and what needs no check."""
+        found = ((name, rules, self.defaults[name]) for name, rules in self.fields.items())
         return tuple(
             (
                 name,
-                check,
+                rules.check,
                 None if name in self.nullable else UNSET if default is msgspec.NODEFAULT else default,
+                rules.kind,
             )
-            for name, check, default in found
+            for name, rules, default in found
         )
+
+    @cached_property
+    def _values(self) -> Callable[[Any], tuple[Any, ...]]:
+        """A function that returns the values of the fields with rules."""
+        return _getter(tuple(self.fields))
 
     @staticmethod
     def _check_one_of(request: Request[Any], names: tuple[str, ...]) -> None:
@@ -318,6 +325,13 @@ class Operation:
         if given != 1:
             *others, last = names
             raise InvalidArgument(names[0], f"give exactly one of {', '.join(others)} and {last}")
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that returns these attributes of an object."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda thing: tuple(getattr(thing, name) for name in names)
 
 
 def _amount(value: object) -> float:

@@ -112,7 +112,7 @@ class TenantMemory:
         key = (kind.name, control.collection_id)
         needed = kind.needed_bytes(self, control, cast("R | None", self._loaded.get(key)))
         with self._lock:
-            count, too_large_bytes = self._too_large.get(key, (0, 0))
+            count, too_large_bytes = self._too_large.get(key, (0, 0)) if self._too_large else (0, 0)
             if max(needed, too_large_bytes * (control.document_count >= count)) > quota_bytes:
                 self._evict(key)
                 return None

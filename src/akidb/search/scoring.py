@@ -48,11 +48,11 @@ def prepare_rows(rows: Floats, metric: Metric) -> Floats:
 def prepare_query(vector: Floats, metric: Metric) -> Query:
     """Prepare a query vector of shape `(dimension,)`."""
     wide = vector.astype(np.float64)
-    square = float(np.dot(wide, wide))
+    square = float(wide.dot(wide))
     if metric is Metric.COSINE:
         vector = (wide / math.sqrt(square)).astype(np.float32)
         wide = vector.astype(np.float64)
-        square = float(np.dot(wide, wide))
+        square = float(wide.dot(wide))
     return Query(metric, vector, wide, square)
 
 
@@ -105,6 +105,8 @@ def exact_scores(rows: Floats, query: Query) -> list[float]:
     products = np.vecdot(wide, query.wide)
     if query.metric is Metric.COSINE:
         # Rows rounded to float32 are not quite of length 1.
-        products = (products / np.sqrt(np.vecdot(wide, wide) * query.square)).astype(np.float32)
+        norms = np.vecdot(wide, wide)
+        norms *= query.square
+        products = (products / np.sqrt(norms, out=norms)).astype(np.float32)
     scores: list[float] = products.tolist()
     return scores

@@ -254,10 +254,13 @@ def require_dimension(checked: CheckedDocuments | CheckedChanges, dimension: int
 
 def check_vector(vector: object, dimension: int | None, metric: Metric) -> Matrix:
     """Return the query vector, shape `(dimension,)`."""
-    if isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.shape == (dimension,):
-        wide = vector.astype(np.float64)
-        if 0 < np.dot(wide, wide) <= MAX_NORM**2:
-            return vector.astype(np.float32)
+    if (
+        isinstance(vector, np.ndarray)
+        and vector.dtype == np.float32
+        and vector.shape == (dimension,)
+        and SMALL_SQUARE < vector.dot(vector) < LARGE_SQUARE
+    ):
+        return vector.copy()
     row: Matrix = check_vectors([vector], dimension, metric, ["vector"])[0]
     return row
 

@@ -1,8 +1,7 @@
 """Chooses the rows that answer one question, from one snapshot of a collection."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -38,11 +37,7 @@ WIDER = 4
 """How many times as many are looked at if these are too few."""
 
 
-Best = Callable[[int], Hits]
-"""Returns up to so many rows, best first."""
-
-
-class Question(NamedTuple):
+class Question(msgspec.Struct, frozen=True):
     """What to search for: a vector, or the one of a document, which is read in the snapshot."""
 
     vector: "NDArray[np.float32] | None" = None
@@ -54,22 +49,16 @@ class Question(NamedTuple):
     """Whether its text is longer than the embedding model accepts."""
 
 
-class Snapshot(NamedTuple):
-    """A collection at one moment, and its index."""
+class Look(msgspec.Struct, frozen=True):
+    """A collection at one moment and its index, and how to search it."""
 
-    vectors: VectorIndex
+    index: VectorIndex
     tenant_id: TenantId
     store_id: StoreId
     memory_quota_bytes: int
     reader: DocumentReader
     graph: GraphSettings
     """How graphs of the collection are to be built."""
-
-
-class Look(NamedTuple):
-    """How to search a snapshot."""
-
-    snapshot: Snapshot
     filter: Filter | None
     score_threshold: float | None
     ef_search: int | None
@@ -77,16 +66,14 @@ class Look(NamedTuple):
 
     def best(self, vector: "NDArray[np.float32]", number: int) -> Hits:
         """Return up to `number` rows, best first."""
-        vectors, tenant_id, store_id, quota, reader, graph = self.snapshot
         query = VectorQuery(
-            vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline, graph=graph
+            vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline, graph=self.graph
         )
-        return vectors.search(tenant_id, store_id, quota, reader, query)
+        return self.index.search(self.tenant_id, self.store_id, self.memory_quota_bytes, self.reader, query)
 
 
 Rows = Mapping[int, tuple[int, Document | None]]
 """The sequence and the document by document key; None for a damaged document."""
-NO_ROW = (0, None)
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -98,7 +85,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     """The number of matches up to here."""
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct, frozen=True):
     """Which of the best rows are wanted."""
 
     top_k: int
@@ -110,7 +97,7 @@ class Wanted(NamedTuple):
     """How many rows may be looked at."""
 
 
-class Chosen(NamedTuple):
+class Chosen(msgspec.Struct, frozen=True):
     """The rows that answer a question, best first."""
 
     hits: Sequence[Hit | KeywordHit]
@@ -133,28 +120,27 @@ def choose(look: Look, question: Question, wanted: Wanted) -> Chosen:
     vector = question.vector
     if vector is None:
         assert question.id is not None
-        vector = _vector_of(look.snapshot.reader, question.id, question.field)
-    dimension = look.snapshot.reader.control.dimension
+        vector = _vector_of(look.reader, question.id, question.field)
+    dimension = look.reader.control.dimension
     if dimension is not None and len(vector) != dimension:  # settled since it was checked
         raise wrong_length(question.field, dimension, len(vector))
-    best = partial(look.best, vector)
     if wanted.group_by is None:
-        found = _page(best, question.id, wanted)
+        found = _page(look, vector, question.id, wanted)
     else:
-        grouping = Grouping(look.snapshot.reader, wanted.group_by, wanted.top_k, wanted.group_size)
-        found = _groups(best, question.id, wanted, grouping)
+        grouping = Grouping(look.reader, wanted.group_by, wanted.top_k, wanted.group_size)
+        found = _groups(look, vector, question.id, wanted, grouping)
     if question.truncated:
-        found = found._replace(statistics=replace(found.statistics, query_truncated=True))
+        found = replace(found, statistics=replace(found.statistics, query_truncated=True))
     return found
 
 
-def _page(best: Best, without: str | None, wanted: Wanted) -> Chosen:
+def _page(look: Look, vector: "NDArray[np.float32]", without: str | None, wanted: Wanted) -> Chosen:
     top_k, after = wanted.top_k, wanted.after
     seen = 0 if after is None else max(after.seen, 0)
     number = seen + top_k + (1 if without is None else 2)
     while True:
         number = min(number, wanted.most)
-        hits, statistics = best(number)
+        hits, statistics = look.best(vector, number)
         is_all = len(hits) < number
         if without is not None:
             hits = [hit for hit in hits if hit.id != without]
@@ -171,12 +157,14 @@ def _page(best: Best, without: str | None, wanted: Wanted) -> Chosen:
         number *= WIDER
 
 
-def _groups(best: Best, without: str | None, wanted: Wanted, grouping: Grouping) -> Chosen:
+def _groups(
+    look: Look, vector: "NDArray[np.float32]", without: str | None, wanted: Wanted, grouping: Grouping
+) -> Chosen:
     """Widen the search until the groups are full, or all rows were looked at."""
     number = max(FIRST_ROWS, 2 * wanted.top_k * wanted.group_size)
     while True:
         number = min(number, wanted.most)
-        hits, statistics = best(number)
+        hits, statistics = look.best(vector, number)
         found = grouping.of([hit for hit in hits if hit.id != without])
         if found.is_full or len(hits) < number or not found.is_current:
             return Chosen(found.hits, statistics, found.values, is_current=found.is_current)
@@ -193,15 +181,19 @@ def nothing(question: Question) -> SearchResult:
     return SearchResult(matches=[], statistics=statistics)
 
 
-def result_of(found: Chosen, rows: Rows, next_cursor: str | None = None) -> SearchResult:
-    """Return the answer with the documents of the rows that are current and whole."""
+def result_of(found: Chosen, rows: Rows, next_cursor: str | None = None) -> tuple[SearchResult, bool]:
+    """Return the answer with the documents of the rows that are current and whole.
+
+    And whether no row has changed since the index saw it.
+    """
     matches: list[Match] = []
-    damaged = 0
-    groups: Sequence[GroupValue | None] = found.groups or (None,) * len(found.hits)
-    for hit, group in zip(found.hits, groups, strict=True):
-        sequence, document = rows.get(hit.document_key, NO_ROW)
-        if sequence != hit.sequence:
+    damaged, is_current, groups = 0, found.is_current, found.groups
+    for place, hit in enumerate(found.hits):
+        row = rows.get(hit.document_key)
+        if row is None or row[0] != hit.sequence:
+            is_current = False
             continue
+        document = row[1]
         if document is None:
             damaged += 1
             continue
@@ -212,21 +204,13 @@ def result_of(found: Chosen, rows: Rows, next_cursor: str | None = None) -> Sear
                 text=document.text,
                 vector=document.vector,
                 metadata=document.metadata,
-                group=group,
+                group=None if groups is None else groups[place],
             )
         )
     statistics = found.statistics
     if damaged:
         statistics = replace(statistics, damaged=statistics.damaged + damaged)
-    return SearchResult(matches=matches, statistics=statistics, next_cursor=next_cursor)
-
-
-def are_current(found: Chosen, rows: Rows) -> bool:
-    """Return whether no row has changed since the index saw it."""
-    for hit in found.hits:
-        if rows.get(hit.document_key, NO_ROW)[0] != hit.sequence:
-            return False
-    return found.is_current
+    return SearchResult(matches=matches, statistics=statistics, next_cursor=next_cursor), is_current
 
 
 def _vector_of(reader: DocumentReader, id: str, field: str) -> "NDArray[np.float32]":

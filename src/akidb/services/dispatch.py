@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from akidb.domain.entities import Scope
 from akidb.domain.errors import AlreadyExists
-from akidb.domain.fields import CollectionPath
 from akidb.domain.lifecycle import require
 from akidb.observe.operations import Running
 from akidb.operations.declare import OPERATIONS, InCollection, Operation, Request
@@ -179,7 +178,7 @@ class Dispatcher:
 
     def _scope(self, row: Operation, request: Any) -> Scope:
         """Find the collection, check its states, and take a token from the tenant's rate limiter."""
-        scope = self._scopes.find(CollectionPath(request.tenant, request.database, request.collection))
+        scope = self._scopes.find(request.tenant, request.database, request.collection)
         if row.needs is not None:
             require(row.needs, scope.tenant.status, scope.database.state, scope.collection.state)
         self._limiter.take(scope.tenant, row.tokens_of(request))

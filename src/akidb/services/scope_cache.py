@@ -1,13 +1,15 @@
 """Lookup of collections by path, cached until the next metadata transaction."""
 
 from akidb.domain.entities import Scope, Tenant
-from akidb.domain.fields import CollectionPath, TenantRef
+from akidb.domain.fields import CollectionRef, DatabaseRef, TenantRef
 from akidb.domain.lifecycle import Access, require
 from akidb.observe.context import note_tenant
 from akidb.ports.metadata import MetadataStore, MetadataTransaction
 from akidb.services.retries import read_metadata
 
 MAX_KEPT = 10_000
+
+_Path = tuple[TenantRef, DatabaseRef, CollectionRef]
 
 
 def tenant_for(tx: MetadataTransaction, tenant: TenantRef, work: Access) -> Tenant:
@@ -22,9 +24,9 @@ class ScopeCache:
 
     def __init__(self, metadata: MetadataStore) -> None:
         self._metadata = metadata
-        self._kept: tuple[int | None, dict[CollectionPath, Scope]] = (None, {})
+        self._kept: tuple[int | None, dict[_Path, Scope]] = (None, {})
 
-    def find(self, path: CollectionPath) -> Scope:
+    def find(self, tenant: TenantRef, database: DatabaseRef, collection: CollectionRef) -> Scope:
         """Return the collection, its database and tenant. Raises NotFound for the first missing one.
 
         Raises Unavailable if another program has altered the metadata: what is kept was read before.
@@ -36,6 +38,7 @@ class ScopeCache:
         if generation is None or generation != kept_for or len(kept) >= MAX_KEPT:
             kept = {}
             self._kept = (generation, kept)
+        path = (tenant, database, collection)
         scope = kept.get(path)
         if scope is None:
             scope = kept[path] = read_metadata(self._metadata, lambda tx: tx.collections.scope(*path))

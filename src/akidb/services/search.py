@@ -2,6 +2,7 @@
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
+from functools import partial
 
 from akidb.domain.documents import (
     MAX_BATCH_MATCHES,
@@ -27,9 +28,7 @@ from akidb.services.choosing import (
     Position,
     Question,
     Rows,
-    Snapshot,
     Wanted,
-    are_current,
     choose,
     graph_settings,
     nothing,
@@ -113,11 +112,11 @@ class SearchService:
         The index may contain rows newer than this reader's snapshot.
         """
         tenant, filter = scope.tenant, given_filter(asked.filter)
-        pages = [Pages(scope.collection, asked, filter, question) for question in questions]
-        wanted = _wanted(asked, len(questions), None if cursor is None else pages[0].position(cursor))
+        pages = partial(Pages, scope.collection, asked, filter)
+        after = None if cursor is None else pages(questions[0]).position(cursor)
+        wanted = _wanted(asked, len(questions), after)
         deadline = self._limits.deadline(filter)
-        chosen: list[Chosen] = []
-        rows: Rows = {}
+        answers: list[SearchResult] = []
         for attempt in range(SEARCH_ATTEMPTS):
             # The last attempt reads the snapshot itself, in case rows change constantly.
             quota = 0 if attempt == SEARCH_ATTEMPTS - 1 else limit_of(tenant.memory_quota_bytes)
@@ -126,25 +125,24 @@ class SearchService:
                     return [nothing(question) for question in questions]
                 with store.latest(scope.collection.collection_id) as reader:
                     _require_same_dimension(scope.collection, reader)
-                    snapshot = Snapshot(
-                        self._index,
-                        tenant.tenant_id,
-                        store.store_id,
-                        quota,
-                        reader,
+                    look = Look(
+                        *(self._index, tenant.tenant_id, store.store_id, quota, reader),
                         graph_settings(scope.collection),
+                        *(filter, asked.score_threshold, asked.ef_search, deadline),
                     )
-                    look = Look(snapshot, filter, asked.score_threshold, asked.ef_search, deadline)
                     chosen = [choose(look, question, wanted) for question in giving_way(questions)]
                     rows = self._fetched(reader, chosen, asked.include)
-            if all(are_current(found, rows) for found in chosen):
+            if len(chosen) > 1 or asked.group_by is not None:
+                self._check_size(chosen, rows)
+            answers, are_current = [], True
+            for found, question in zip(chosen, questions, strict=True):
+                cursor = None if found.last is None else pages(question).cursor(found.last)
+                answer, is_current = result_of(found, rows, cursor)
+                answers.append(answer)
+                are_current = are_current and is_current
+            if are_current:
                 break
-        if len(chosen) > 1 or asked.group_by is not None:
-            self._check_size(chosen, rows)
-        return [
-            result_of(found, rows, None if found.last is None else page.cursor(found.last))
-            for found, page in zip(chosen, pages, strict=True)
-        ]
+        return answers
 
     def _fetched(
         self, reader: DocumentReader, chosen: Sequence[Chosen], include: AbstractCollection[str]

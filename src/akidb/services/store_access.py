@@ -9,7 +9,9 @@ is harmless.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
+from types import TracebackType
 
 from akidb.domain.entities import Collection, Database, Tenant, limit_of
 from akidb.domain.errors import AkiDBError, Damaged, NotFound, Unavailable
@@ -24,6 +26,32 @@ from akidb.ports.stores import TenantStore, TenantStores
 from akidb.services.retries import read_metadata, retried
 
 _log = logger("akidb.stores")
+
+
+class _Use:
+    """One use of a store. A class, since a generator takes longer than some reads."""
+
+    __slots__ = ("_note_unavailable", "_opening")
+
+    def __init__(
+        self, opening: AbstractContextManager[TenantStore], note_unavailable: Callable[[], None]
+    ) -> None:
+        self._opening = opening
+        self._note_unavailable = note_unavailable
+
+    def __enter__(self) -> TenantStore:
+        try:
+            return self._opening.__enter__()
+        except Unavailable:
+            self._note_unavailable()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opening.__exit__(kind, error, trace)
+        if isinstance(error, Unavailable):
+            self._note_unavailable()
 
 
 class StoreAccess:
@@ -47,9 +75,8 @@ class StoreAccess:
         self._announced: Counter[TenantId] = Counter()
         self._announcing = threading.Lock()
 
-    @contextmanager
-    def existing(self, tenant_id: TenantId) -> Iterator[TenantStore | None]:
-        """Yield the tenant's store, or None if it has none because no document was ever written.
+    def existing(self, tenant_id: TenantId) -> AbstractContextManager[TenantStore | None]:
+        """Open the tenant's store; None if it has none because no document was ever written.
 
         Raises Unavailable for a store that was written to, but is unknown to the metadata.
         """
@@ -59,19 +86,18 @@ class StoreAccess:
             if store_id is None:
                 raise self._unknown(tenant_id)
         if store_id is None:
-            yield None
-            return
-        if tenant_id in self._announced:
+            return nullcontext()
+        if self._announced and tenant_id in self._announced:
             self._stores.mark_stale(tenant_id)
-        try:
-            with self._stores.open(tenant_id, store_id, self._prepare(tenant_id)) as store:
-                yield store
-        except Unavailable:
-            # A purge commits to the metadata before it closes and removes the store.
-            if not self._is_registered(tenant_id, store_id):
-                raise NotFound("tenant", tenant_id) from None
-            self._disown_altered()
-            raise
+        opening = self._stores.open(tenant_id, store_id, partial(self._prepare, tenant_id))
+        return _Use(opening, partial(self._note_unavailable, tenant_id, store_id))
+
+    def _note_unavailable(self, tenant_id: TenantId, store_id: StoreId) -> None:
+        """Raise NotFound in place of Unavailable for a store that was purged."""
+        # A purge commits to the metadata before it closes and removes the store.
+        if not self._is_registered(tenant_id, store_id):
+            raise NotFound("tenant", tenant_id) from None
+        self._disown_altered()
 
     @contextmanager
     def made(self, tenant_id: TenantId) -> Iterator[TenantStore]:
@@ -237,8 +263,8 @@ class StoreAccess:
                 self._stores.remove(tenant_id)
                 raise
 
-    def _prepare(self, tenant_id: TenantId) -> Callable[[TenantStore], None]:
-        return lambda store: retried(lambda: self._bring_up_to_date(tenant_id, store), "tenant")
+    def _prepare(self, tenant_id: TenantId, store: TenantStore) -> None:
+        retried(lambda: self._bring_up_to_date(tenant_id, store), "tenant")
 
     def _bring_up_to_date(self, tenant_id: TenantId, store: TenantStore) -> None:
         with self._metadata.snapshot() as tx:

@@ -19,9 +19,7 @@ from akidb.services.choosing import (
     Look,
     Question,
     Rows,
-    Snapshot,
     Wanted,
-    are_current,
     choose,
     graph_settings,
     result_of,
@@ -48,8 +46,9 @@ class WordSearch:
     def search(self, scope: Scope, asked: ask.SearchDocuments, question: Question | None) -> SearchResult:
         """Search by the words of the text, and by the vector of `question` if it is given."""
         terms = terms_of(asked.text or "")
-        chosen = Chosen([], SearchStatistics(plan=str(asked.mode), scanned=0, allowed=0))
-        rows: Rows = {}
+        answer = SearchResult(
+            matches=[], statistics=SearchStatistics(plan=str(asked.mode), scanned=0, allowed=0)
+        )
         filter = given_filter(asked.filter)
         number = asked.top_k if question is None else candidates(asked.top_k)
         query = KeywordQuery(terms, number, filter, self._limits.deadline(filter))
@@ -62,23 +61,19 @@ class WordSearch:
                 with ExitStack() as reading:
                     reader, found = self._keyword_search.search(store, scope, query, reading)
                     if question is not None:
-                        snapshot = Snapshot(
-                            self._index,
-                            scope.tenant.tenant_id,
-                            store.store_id,
-                            quota,
-                            reader,
+                        look = Look(
+                            *(self._index, scope.tenant.tenant_id, store.store_id, quota, reader),
                             graph_settings(scope.collection),
+                            *(filter, None, asked.ef_search, query.deadline),
                         )
-                        look = Look(snapshot, filter, None, asked.ef_search, query.deadline)
                         found = _joined(choose(look, question, Wanted(number)), found, asked)
                     chosen = _above(found, asked.score_threshold)
                     rows = self._fetched(reader, chosen, asked)
-            if are_current(chosen, rows):
+            answer, is_current = result_of(chosen, rows)
+            if is_current:
                 break
         if question is not None and question.truncated:
-            chosen = chosen._replace(statistics=replace(chosen.statistics, query_truncated=True))
-        answer = result_of(chosen, rows)
+            answer = replace(answer, statistics=replace(answer.statistics, query_truncated=True))
         return self._highlighted(answer, terms, asked) if asked.highlights else answer
 
     def _fetched(self, reader: DocumentReader, chosen: Chosen, asked: ask.SearchDocuments) -> Rows:
@@ -104,7 +99,7 @@ class WordSearch:
 
 def _above(found: Chosen, least: float | None) -> Chosen:
     """Leave out the rows with a lower score than `least`."""
-    return found if least is None else found._replace(hits=[hit for hit in found.hits if hit.score >= least])
+    return found if least is None else replace(found, hits=[hit for hit in found.hits if hit.score >= least])
 
 
 def _joined(by_vector: Chosen, by_words: Chosen, asked: ask.SearchDocuments) -> Chosen:

@@ -134,8 +134,7 @@ class Prepared:
 
         Only for columns without conversions.
         """
-        compiled = self._of(connection)
-        return self._fetched(connection, compiled, parameters)
+        return self._fetched(connection, self._of(connection), parameters)
 
     def readable(
         self,
@@ -295,29 +294,47 @@ class Prepared:
                 yield from driver.execute(compiled.text, compiled.bind(bound)).fetchall()
                 found.cut = stopped
 
+    def slices(
+        self, connection: sa.Connection, *, at_once: int, **parameters: Any
+    ) -> Generator[list[tuple[Any, ...]], None, None]:
+        """Yield the rows as `rows` returns them, up to `at_once` in a list.
+
+        PostgreSQL requires a transaction. Close it when it is not read to its end.
+        """
+        return self._slices(connection, parameters, at_once)
+
     def _raw(
         self, connection: sa.Connection, parameters: Mapping[str, Any], at_once: int
     ) -> Generator[tuple[Any, ...], None, None]:
+        with closing(self._slices(connection, parameters, at_once)) as slices:
+            for rows in slices:
+                yield from rows
+
+    def _slices(
+        self, connection: sa.Connection, parameters: Mapping[str, Any], at_once: int
+    ) -> Generator[list[tuple[Any, ...]], None, None]:
         compiled = self._of(connection)
         if connection.dialect.name != "postgresql":
             done = 0
             try:
                 for rows in self._parts(connection, compiled, parameters, at_once):
-                    yield from rows
+                    yield rows
                     done += len(rows)
             except Exception as error:
                 if not is_undecodable(error):
                     raise
                 with lenient(connection):
                     again = self._parts(connection, compiled, parameters, at_once)
-                    yield from islice(chain.from_iterable(again), done, None)
+                    rest = islice(chain.from_iterable(again), done, None)
+                    while rows := list(islice(rest, FIRST_ROWS)):
+                        yield rows
             return
         name = f"akidb_{next(_cursor_numbers)}"
         with driver_of(connection).cursor(name=name, binary=True) as cursor:
             cursor.execute(compiled.text, compiled.bind(parameters))
             while rows := cursor.fetchmany(at_once):
                 checkpoint()
-                yield from rows
+                yield rows
 
     def _parts(
         self, connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any], at_once: int
@@ -336,8 +353,9 @@ class Prepared:
         self, connection: sa.Connection, compiled: Compiled, parameters: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """Return every row as the driver does, with damaged text as `Undecodable`."""
+        bound = compiled.bind(parameters)
         try:
-            return self._execute(connection, compiled, parameters).fetchall()  # type: ignore[no-any-return]
+            return driver_of(connection).execute(compiled.text, bound).fetchall()  # type: ignore[no-any-return]
         except Exception as error:
             if not is_undecodable(error):
                 raise
