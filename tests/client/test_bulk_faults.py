@@ -85,6 +85,11 @@ FAULTY_TABLES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "columns.vector: no column 'v'; there",
     ),
     "missing metadata": ({"text": ["x"]}, {"metadata_columns": ["m"]}, "metadata_columns: no column 'm'"),
+    "two vectors": (
+        {"text": ["x"], "embedding": [[1.0]]},
+        {},
+        "columns: column 'embedding' has lists of floats: name it as the vector, or name metadata_columns",
+    ),
     "nothing": ({"id": ["a"]}, {}, "columns: no column for text, vector or metadata; there are 'id'"),
     "text": ({"text": [1]}, {}, "columns.text: column 'text' must have text, not int64"),
     "vector": (

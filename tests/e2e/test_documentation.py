@@ -90,6 +90,9 @@ BEFORE = {
         "akidb collection create aki-labs/kb notes --dimension 384\n"
         """python -c "for n in [384] * 16 + [3]: print('{\\"vector\\":', [1] * n, '}')" > notes.jsonl"""
     ),
+    ("docs/cli.md", "akidb document export aki-labs/kb/notes notes.parquet --vectors"): (
+        "head -n 16 notes.jsonl | akidb document import aki-labs/kb/notes -"
+    ),
     ("docs/migration.md", "akidb migrate v1-to-v2 --v1-data-dir ./v1 --dry-run"): V1,
     ("docs/operations.md", "akidb doctor --repair --dry-run       # what would be done"): (
         "akidb tenant create 'Aki Labs'"

@@ -37,7 +37,7 @@ def backup(session: Session, file: Written, *, force: Force = False) -> int:
     Later purges do not change a backup: it still contains the purged data. A tenant whose metadata
     or store is damaged is left out and named, and the exit status is 1.
     """
-    with _written(session, file, "backed up", force=force) as target:
+    with written(session, file, "backed up", force=force) as target:
         report: BackupReport = session.operations.perform(CreateBackup(), sink=target)
     if report.is_complete:
         return 0
@@ -79,7 +79,7 @@ def export(session: Session, tenant: TenantArgument, file: Written, *, force: Fo
 
     `akidb tenant import` imports it elsewhere.
     """
-    with _written(session, file, "exported", force=force) as target:
+    with written(session, file, "exported", force=force) as target:
         session.operations.perform(ExportTenant(tenant=tenant), sink=target)
 
 
@@ -138,7 +138,7 @@ def copy(
 
 
 @contextmanager
-def _written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[ByteSink]:
+def written(session: Session, file: str, verb: str, *, force: bool) -> Iterator[ByteSink]:
     """Open the file to write an archive to, and report the result at the end."""
     from akidb.client.files import not_written, writing
 

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ from akidb.cli.arguments import (
 )
 from akidb.cli.output import counted, write_bytes
 from akidb.cli.session import Session, command, confirm, group
+from akidb.client.bulk.formats import FileFormat
 from akidb.domain.documents import DEFAULT_INCLUDE, DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, Include, UpsertMode
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.parts import check_include
@@ -39,6 +41,9 @@ SHOWN_IDS = 10
 
 app = group("document", "Documents of a collection.")
 
+FormatOption = Annotated[
+    FileFormat | None, typer.Option(help="The format of the file, if its suffix does not say it.")
+]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Document IDs.")]
 
 
@@ -47,32 +52,63 @@ def import_file(
     session: Session,
     path: CollectionArgument,
     file: Annotated[
-        str, typer.Argument(metavar="FILE.jsonl", help="One document per line; - is standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON lines, .parquet, .arrow (a file) or .arrows (a stream); - is standard input.",
+        ),
     ],
     *,
+    format: FormatOption = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=NAME", help="The column of id, vector, text or metadata. Repeatable."),
+    ] = None,
+    metadata_column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column that becomes metadata. Repeatable."),
+    ] = None,
+    id_prefix: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Rows without an id get this and their number, from 0."),
+    ] = None,
     mode: Annotated[
         UpsertMode, typer.Option(help="What to do with documents that exist.")
     ] = UpsertMode.UPSERT,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Record progress beside the file, and continue after a crash.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The same, recorded in this file.")
+    ] = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept a file without documents.")
     ] = False,
 ) -> None:
     """Import the documents of a file, after validating the whole file.
 
-    Each line is an object with id, text, vector and metadata. A document with an existing id is replaced;
-    with --mode insert it is refused, with skip it is kept; with update only existing documents are written,
-    and keep the parts that are not given.
+    Each line is an object with id, text, vector and metadata, and so is each row of a table. A document with
+    an existing id is replaced; with --mode insert it is refused, with skip it is kept; with update only
+    existing documents are written, and keep the parts that are not given.
     """
-    from akidb.cli import importing
+    from akidb.cli import files, importing
 
+    how = files.options_of(file, format, column, metadata_column, id_prefix, resume, state)
     target = collection_path(path)
     collection = session.operations.perform(GetCollection(**target._asdict()))
+    if not how.are_plain:
+        result, seconds = files.load(session, target, collection, file, how, mode, allow_empty=allow_empty)
+        written = importing.Written(
+            result.upserted, result.truncated, result.truncated_ids, result.without_vector
+        )
+        _report(session, written, result.documents, seconds, mode, resumed_after=result.resumed_after)
+        return
     with importing.opened(file, None if isinstance(session.place, str) else session.place) as source:
         start = source.tell()
         count = importing.check(importing.lines(source), collection, mode)
         if not count and not allow_empty:
             # Usually the command before the pipe has failed.
-            raise InvalidArgument("file", "contains no documents; use --allow-empty to accept that")
+            raise InvalidArgument("file", importing.EMPTY)
         source.seek(start)
         began = time.perf_counter()
         with session.out.progress("importing", count, "documents") as advance:
@@ -80,8 +116,19 @@ def import_file(
             embeds = collection.embedding_model is not None
             parts = importing.batches(importing.lines(source, count), embeds=embeds)
             written = importing.write(session.operations, target, parts, advance, mode)
-    seconds = time.perf_counter() - began
-    rate = written.documents / seconds if seconds else 0.0
+    _report(session, written, count, time.perf_counter() - began, mode)
+
+
+def _report(
+    session: Session,
+    written: "Written",
+    count: int,
+    seconds: float,
+    mode: UpsertMode,
+    *,
+    resumed_after: int = 0,
+) -> None:
+    rate = max(0, written.documents - resumed_after) / seconds if seconds else 0.0
     session.out.done(
         {
             "imported": written.documents,
@@ -91,6 +138,7 @@ def import_file(
             "truncated": written.truncated,
             "truncated_ids": written.truncated_ids,
             "without_vector": written.without_vector,
+            "resumed_after": resumed_after,
         },
         f"imported {counted(written.documents, 'document')} in {seconds:.1f} s, {rate:,.0f} documents/s",
     )
@@ -253,17 +301,28 @@ def facets(
 def export(
     session: Session,
     path: CollectionArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file to write; by default, and as -, standard output.")
+    ] = "-",
     *,
+    format: FormatOption = None,
     filter: FilterOption = None,
     include: Parts = None,
     vectors: Vectors = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing regular file.")] = False,
 ) -> None:
-    """Print documents as JSON lines, in the format of `import`."""
+    """Print documents as JSON lines, or write them to a file, in the formats of `import`."""
+    from akidb.cli import files
     from akidb.client.patience import patiently
     from akidb.ports import wire
 
     target, chosen, cursor = collection_path(path), parse_object(filter, "filter"), None
     parts = _include(include, vectors=vectors)
+    kind = files.options_of(file, format, None, None, None, resume=False, state=None).format
+    if file != "-" or kind != FileFormat.JSONL:
+        collection = session.operations.perform(GetCollection(**target._asdict()))
+        files.export(session, target, collection, file, kind, filter=chosen, include=parts, force=force)
+        return
     while True:
         request = ScanDocuments(
             **target._asdict(), filter=chosen, include=parts, limit=MAX_PAGE_LIMIT, cursor=cursor

@@ -30,6 +30,7 @@ from akidb.operations.declare import Operations
 from akidb.operations.documents import UpsertDocuments
 from akidb.operations.text import below
 
+EMPTY = "contains no documents; use --allow-empty to accept that"
 MAX_LINE_BYTES = 64 * 2**20
 SPOOL_PIECE_BYTES = 2**20
 BATCH_DOCUMENTS = 2_000
@@ -181,7 +182,7 @@ def write(
     written = truncated = without_vector = 0
     ids: list[str] = []
     try:
-        with _interrupted_between_parts() as interrupt_if_asked:
+        with interrupted_between_parts() as interrupt_if_asked:
             for part in parts:
                 request = UpsertDocuments(**path._asdict(), documents=part, mode=mode)
                 result = patiently(partial(operations.perform, request))
@@ -199,7 +200,7 @@ def write(
 
 
 @contextlib.contextmanager
-def _interrupted_between_parts() -> Iterator[Callable[[], None]]:
+def interrupted_between_parts() -> Iterator[Callable[[], None]]:
     """Defer Ctrl-C until the current part is written, so that the count is exact; a second one is immediate.
 
     Yields a function that raises the deferred KeyboardInterrupt.

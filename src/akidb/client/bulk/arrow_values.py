@@ -46,6 +46,11 @@ class Reading:
         if not self.fields.keys() & {"text", "vector", "metadata"} and not self.others:
             raise InvalidArgument("columns", f"no column for text, vector or metadata; {_those(there)}")
         kinds = {name: _plain_type(pa, schema.field(name).type) for name in there}
+        if columns.metadata is None:
+            for name in self.others:
+                if _is_list(pa, kinds[name]) and pa.types.is_floating(kinds[name].value_type):
+                    reason = "has lists of floats: name it as the vector, or name metadata_columns"
+                    raise InvalidArgument("columns", f"column {name!r} {reason}")
         self._check_types({field: kinds[name] for field, name in self.fields.items()})
         self._converts = {name: _convert(pa, kinds[name], name) for name in self.others}
         metadata = self.fields.get("metadata")
