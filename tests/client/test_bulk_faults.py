@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import akidb
+from akidb.client.bulk import arrow_batches
 from akidb.domain.errors import InvalidArgument, QuotaExceeded, Unavailable
 from bulk_files import DIMENSION, SUFFIXES, TABLES, StopError, contents, documents, write, write_lines
 
@@ -282,6 +283,29 @@ def test_failed_export_leaves_no_file(points: akidb.CollectionHandle, tmp_path: 
         with pytest.raises(StopError):
             points.export(tmp_path / f"x.{suffix}", progress=stop)
     assert list(tmp_path.glob("*x.*")) == []
+
+
+def test_compressed_batches_are_bounded(
+    points: akidb.CollectionHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"id": [f"d{n:02}" for n in range(40)], "text": ["x" * 1_000] * 40})
+    monkeypatch.setattr(arrow_batches, "MAX_COMPRESSED_BYTES", 25_000)
+    for suffix in ("arrow", "arrows"):
+        for codec in ("zstd", "lz4"):
+            file = write(tmp_path / f"{codec}.{suffix}", table, 20, compression=codec)
+            assert points.load(file).total == 40
+            large = write(tmp_path / f"large-{codec}.{suffix}", table, compression=codec)
+            with pytest.raises(InvalidArgument, match=f"^{large}: file: has a compressed record batch of 40"):
+                points.load(large)
+            with pytest.raises(InvalidArgument, match="has a compressed record batch of 40"):
+                points.load(io.BytesIO(large.read_bytes()), format=suffix)
+        assert points.load(write(tmp_path / f"plain.{suffix}", table)).total == 40
+        encoded = table.set_column(1, "text", table["text"].dictionary_encode())
+        assert points.load(write(tmp_path / f"encoded.{suffix}", encoded, compression="lz4")).total == 40
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(file.read_bytes()[:-400])
+        with pytest.raises(InvalidArgument, match=f"cut.{suffix} cannot be read as {suffix}"):
+            points.load(cut)
 
 
 def test_quota_is_that_of_upserts(db: akidb.Client, tmp_path: Path) -> None:

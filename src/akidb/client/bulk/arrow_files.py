@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from akidb.client.bulk.arrow_batches import count_rows
 from akidb.client.bulk.arrow_values import Reading
 from akidb.client.bulk.formats import FileFormat, pyarrow
 from akidb.client.bulk.parts import BATCH_BYTES, BATCH_TEXTS, Columns, Part, Position, in_file
@@ -24,6 +26,8 @@ class ArrowFile:
         self.total: int | None = None
         self._format = format
         with self._naming_faults(0):
+            if format != FileFormat.PARQUET:
+                self.total = _rows_of(file, name)
             source = pa.memory_map(file) if isinstance(file, str) and format != FileFormat.PARQUET else file
             if format == FileFormat.PARQUET:
                 import pyarrow.parquet as pq
@@ -154,6 +158,23 @@ class ArrowFile:
             lines = str(error).splitlines() or [type(error).__name__]
             reason = f"{self.name} cannot be read as {self._format}{after}: {lines[0]}"
             raise InvalidArgument("file", reason) from None
+
+
+def _rows_of(file: Any, name: str) -> int | None:
+    """Return the number of rows of a path, or of a file that can seek; None if it is not known."""
+    if isinstance(file, str):
+        with Path(file).open("rb") as opened:
+            return _rows_of(opened, name)
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable():
+        return None
+    start = file.tell()
+    try:
+        return count_rows(file)
+    except InvalidArgument as error:
+        raise in_file(error, name) from None
+    finally:
+        file.seek(start)
 
 
 class _Skipped:
