@@ -21,6 +21,7 @@ from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
 from akidb.ports.clock import Clock
 from akidb.search.index import LocalIndex
 from akidb.search.keywords.indexes import FtsKeywords
+from akidb.search.local_columns import LocalColumns
 from akidb.search.memory import Memory
 from akidb.services.admission import Admission
 from akidb.services.answer_limits import AnswerLimits
@@ -108,7 +109,9 @@ class Runtime:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
-        self.index = index = LocalIndex(Memory(self.place.indexes), self.place.indexes_disk)
+        memory = Memory(self.place.indexes)
+        self.index = index = LocalIndex(memory, self.place.indexes_disk)
+        columns = LocalColumns(memory)
         self.keywords = keywords = FtsKeywords(self.place.indexes, self.place.indexes_disk, clock.now)
         self.limiter = limiter = RateLimiter(time.monotonic, wait_seconds=settings.wait_seconds)
         models = local_models(settings)
@@ -154,6 +157,7 @@ class Runtime:
             CollectionService(self.metadata, dimensions, self.purging, models, ids, limits),
             DocumentService(
                 stores=self.stores,
+                columns=columns,
                 dimensions=dimensions,
                 embeddings=embeddings,
                 ids=ids,
@@ -162,7 +166,12 @@ class Runtime:
                 limits=limits,
             ),
             SearchService(
-                stores=self.stores, index=index, keywords=keywords, embeddings=embeddings, limits=limits
+                stores=self.stores,
+                index=index,
+                keywords=keywords,
+                columns=columns,
+                embeddings=embeddings,
+                limits=limits,
             ),
             self._change_service(signals, limits),
             UserService(self.metadata, transactions, Passwords(), self.denials, ids, limits),

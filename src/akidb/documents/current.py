@@ -110,8 +110,18 @@ class CurrentReader:
     def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
         return self._pinned().contents(keys)
 
-    def changes(self, since_sequence: int, *, contents: bool) -> Changes:
-        return self._pinned().changes(since_sequence, contents=contents)
+    def page(
+        self,
+        keys: Sequence[int],
+        include: AbstractCollection[str],
+        *,
+        is_last: bool,
+        most_bytes: int = ANY_SIZE,
+    ) -> Scanned:
+        return self._pinned().page(keys, include, is_last=is_last, most_bytes=most_bytes)
+
+    def changes(self, since_sequence: int, *, contents: bool, vectors: bool = True) -> Changes:
+        return self._pinned().changes(since_sequence, contents=contents, vectors=vectors)
 
     def versions(self) -> "NDArray[np.int64]":
         return self._pinned().versions()

@@ -214,11 +214,39 @@ class SqlDocumentReader:
         with closing(statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=keys)) as rows:
             return {row[0]: (row[3], row[4]) for row in rows if is_sound(row)}
 
-    def changes(self, since_sequence: int, *, contents: bool) -> Changes:
+    def page(
+        self,
+        keys: Sequence[int],
+        include: AbstractCollection[str],
+        *,
+        is_last: bool,
+        most_bytes: int = ANY_SIZE,
+    ) -> Scanned:
+        parts = Parts.of(include)
+        statement = self._statements.by_key[parts.vector]
+        found: list[Document] = []
+        size = 0
+        for at in range(0, len(keys), WIDE_ROWS):
+            wanted = keys[at : at + WIDE_ROWS]
+            streamed = statement.stream(self._connection, at_once=WIDE_ROWS, **self._key, wanted=wanted)
+            with closing(streamed) as read:
+                rows = {row[0]: row for row in read}
+            for key in wanted:
+                row = rows.get(key)
+                document = None if row is None or not is_sound(row) else _document_of(row, parts)
+                size += 0 if document is None else parts.size(*row[2:6])
+                if found and (document is None or size > most_bytes):
+                    return Scanned(found, found[-1].id)
+                if document is None:
+                    raise self._missing(key) if row is None else self._damaged(row)
+                found.append(document)
+        return Scanned(found, None if is_last else found[-1].id)
+
+    def changes(self, since_sequence: int, *, contents: bool, vectors: bool = True) -> Changes:
         deleted = self._statements.deleted.rows(self._connection, **self._key, since=since_sequence)
         is_whole = all(is_sound_deletion(*row) for row in deleted)
         keys: list[int] = []
-        rows = self._rows(since_sequence, keys, contents=contents)
+        rows = self._rows(since_sequence, keys, contents=contents, vectors=vectors)
         return Changes([(row[0], row[1]) for row in deleted], rows, keys, deletions_damaged=not is_whole)
 
     def versions(self) -> NDArray[np.int64]:
@@ -253,29 +281,24 @@ class SqlDocumentReader:
         return used, limit_bytes(quota)
 
     def _rows(
-        self, since_sequence: int, keys_of_damaged: list[int], *, contents: bool
+        self, since_sequence: int, keys_of_damaged: list[int], *, contents: bool, vectors: bool
     ) -> Generator[Row, None, None]:
         where = {**self._key, "since": since_sequence}
         at_once = WIDE_ROWS if contents else STREAMED_ROWS
-        statement = self._statements.rows[contents]
+        statement = self._statements.rows[contents, vectors]
         with closing(statement.stream(self._connection, at_once=at_once, **where)) as rows:
             for row in rows:
                 if is_sound(row):
                     key, sequence, id, text, metadata, vector, _, _ = row
-                    yield Row(key, sequence, id, vector, text, metadata)
+                    yield Row(key, sequence, id, vector or b"", text, metadata)
                 else:
                     keys_of_damaged.append(row[0])
 
     def _chosen(self, selection: Selection) -> Generator[tuple[int, str, int, str | None, str], None, None]:
         """Yield key, id, size, text and metadata (JSON) of the selected documents, in id order."""
-        if selection.ids is not None:
-            wanted = {**self._key, "wanted": selection.ids}
-            streamed = self._statements.chosen_by_id.stream(self._connection, at_once=WIDE_ROWS, **wanted)
-        else:
-            streamed = self._statements.chosen.stream(self._connection, at_once=WIDE_ROWS, **self._key)
         matches = None if selection.filter is None else selection.filter.matches
         deadline = selection.deadline
-        with closing(streamed) as rows:
+        with closing(self._rows_chosen(selection)) as rows:
             for *stored, size in rows:
                 if deadline is not None:
                     deadline.check()
@@ -284,6 +307,30 @@ class SqlDocumentReader:
                 key, _, id, text, metadata, *_ = stored
                 if matches is None or matches(id, text, _decode(metadata)):
                     yield key, id, size, text, metadata
+
+    def _rows_chosen(self, selection: Selection) -> Generator[Any, None, None]:
+        """Yield the rows among which the selection is, in id order."""
+        statements, connection = self._statements, self._connection
+        if selection.keys is not None:
+            for at in range(0, len(selection.keys), WIDE_ROWS):
+                wanted = selection.keys[at : at + WIDE_ROWS]
+                rows = statements.chosen_by_key.rows(connection, **self._key, wanted=wanted)
+                found = {row[0]: row for row in rows}
+                for key in wanted:
+                    if key not in found:
+                        raise self._missing(key)
+                    yield found[key]
+            return
+        if selection.ids is None:
+            streamed = statements.chosen.stream(connection, at_once=WIDE_ROWS, **self._key)
+        else:
+            wanted_ids = {**self._key, "wanted": selection.ids}
+            streamed = statements.chosen_by_id.stream(connection, at_once=WIDE_ROWS, **wanted_ids)
+        with closing(streamed) as every:
+            yield from every
+
+    def _missing(self, document_key: int) -> Damaged:
+        return Damaged(None, document_key, self.control.collection_id)
 
     def _damaged(self, row: Any) -> Damaged:
         return damaged(row, self.control.collection_id)

@@ -118,24 +118,26 @@ class Statements:
             )
             for vector, columns in parts.items()
         }
-        self._make_selections(tables, collection_key, owned)
+        self._make_selections(tables, collection_key, owned, same_collection)
 
     def _make_selections(
         self,
         tables: Tables,
         collection_key: sa.BindParameter[int],
         owned: tuple[sa.ColumnElement[bool], ...],
+        same_collection: sa.ColumnElement[bool],
     ) -> None:
         documents, tombstones = tables.documents, tables.tombstones
         since = sa.bindparam("since", type_=sa.BigInteger())
         self.rows = {
-            contents: Prepared(
-                sa.select(*_stored(documents, contents=contents))
+            parts: Prepared(
+                sa.select(*_stored(documents, contents=parts[0], vector=parts[1]))
                 .where(*owned, documents.c.sequence > since)
                 .order_by(documents.c.sequence)
             )
-            for contents in (True, False)
+            for parts in ((True, True), (True, False), (False, True))
         }
+        """By whether they have contents and vectors."""
         self.versions = Prepared(
             sa.select(documents.c.document_key, documents.c.sequence)
             .where(*owned)
@@ -169,6 +171,11 @@ class Statements:
         chosen = sa.select(*stored, documents.c.size_bytes).where(*owned).order_by(documents.c.id)
         self.chosen = Prepared(chosen)
         self.chosen_by_id = Prepared(chosen.where(tables.any_of(documents.c.id, "wanted")))
+        self.chosen_by_key = Prepared(
+            sa.select(*stored, documents.c.size_bytes).where(
+                *tables.own(documents), tables.any_of(documents.c.document_key, "wanted"), same_collection
+            )
+        )
         self.without_vector = Prepared(
             sa.select(documents.c.id).where(
                 *owned, tables.any_of(documents.c.id, "wanted"), sa.func.length(documents.c.vector) == 0

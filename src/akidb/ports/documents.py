@@ -89,6 +89,8 @@ class Selection(NamedTuple):
 
     ids: Sequence[str] | None = None
     filter: Filter | None = None
+    keys: Sequence[int] | None = None
+    """The keys of all documents that match the filter, which is checked again; in the order of ids."""
     deadline: Deadline | None = None
     """When comparing with the filter must end."""
 
@@ -191,8 +193,25 @@ class DocumentReader(Protocol):
     def contents(self, keys: Sequence[int]) -> dict[int, tuple[str | None, str]]:
         """Return text and metadata (JSON) by document key, without unknown and damaged documents."""
 
-    def changes(self, since_sequence: int, *, contents: bool) -> Changes:
-        """Return all changes after a sequence; `contents` includes text and metadata."""
+    def page(
+        self,
+        keys: Sequence[int],
+        include: AbstractCollection[str],
+        *,
+        is_last: bool,
+        most_bytes: int = ANY_SIZE,
+    ) -> Scanned:
+        """Return the documents with these keys, of the state read, in their order: up to `most_bytes`.
+
+        `is_last` says whether nothing follows them. Ends before a damaged one. Raises Damaged if that is the
+        first.
+        """
+
+    def changes(self, since_sequence: int, *, contents: bool, vectors: bool = True) -> Changes:
+        """Return all changes after a sequence; `contents` includes text and metadata.
+
+        Without `vectors` rows have none, and are not checked for damage of theirs.
+        """
 
     def versions(self) -> "NDArray[np.int64]":
         """Return key and sequence of each document, shape `(n, 2)`, in the order of sequences."""

@@ -90,10 +90,12 @@ class TenantMemory:
         self._loaded: OrderedDict[_Key, Resident] = OrderedDict()
         self._too_large: dict[_Key, tuple[int, int]] = {}
         """The number of documents with which a part took more than its quota, and what it took."""
+        self._asked: set[CollectionId] = set()
+        """Collections that were asked about once, of which there are no columns."""
 
     def is_empty(self) -> bool:
         """Return whether it knows of no collection."""
-        return not self._loaded and not self._too_large
+        return not (self._loaded or self._too_large or self._asked)
 
     def used(self, kind: Kind[R], collection_id: CollectionId, quota_bytes: int) -> R | None:
         """Return a loaded part, which is now the most recently used one."""
@@ -107,13 +109,23 @@ class TenantMemory:
                 self._make_room(quota_bytes)
             return cast("R", found)
 
-    def take(self, kind: Kind[R], control: CollectionControl, quota_bytes: int) -> R | None:
-        """Return a part, evicting others if needed; None if it alone exceeds the quota."""
+    def is_first_question(self, collection_id: CollectionId) -> bool:
+        """Return whether nothing was asked about a collection before; notes it."""
+        with self._lock:
+            is_new = collection_id not in self._asked
+            self._asked.add(collection_id)
+            return is_new
+
+    def take(
+        self, kind: Kind[R], control: CollectionControl, quota_bytes: int, beside_bytes: int = 0
+    ) -> R | None:
+        """Return a part, evicting others if needed; None if it exceeds the quota with `beside_bytes`."""
         key = (kind.name, control.collection_id)
         needed = kind.needed_bytes(self, control, cast("R | None", self._loaded.get(key)))
         with self._lock:
             count, too_large_bytes = self._too_large.get(key, (0, 0)) if self._too_large else (0, 0)
-            if max(needed, too_large_bytes * (control.document_count >= count)) > quota_bytes:
+            least = max(needed, too_large_bytes * (control.document_count >= count))
+            if least > quota_bytes - beside_bytes:
                 self._evict(key)
                 return None
             found = self._loaded.get(key)
@@ -171,6 +183,7 @@ class TenantMemory:
             if collections is None:
                 collections = {collection_id for _, collection_id in [*self._loaded, *self._too_large]}
             for collection_id in collections:
+                self._asked.discard(collection_id)
                 for kind in KINDS:
                     self._evict((kind, collection_id))
                     self._too_large.pop((kind, collection_id), None)

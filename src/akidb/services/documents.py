@@ -1,7 +1,7 @@
 """Documents: upsert, read and delete, within the tenant's limits."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,16 +14,19 @@ from akidb.domain.documents import (
     UpsertResult,
 )
 from akidb.domain.entities import Scope
-from akidb.domain.errors import Damaged, InvalidArgument
+from akidb.domain.errors import Damaged, InvalidArgument, InvalidState, NotFound
 from akidb.domain.facets import Facets
+from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
 from akidb.operations import documents as ask
 from akidb.operations.declare import OPERATIONS
 from akidb.ports.answers import RequestKey
 from akidb.ports.clock import Clock
+from akidb.ports.columns import MetadataColumns
 from akidb.ports.documents import DocumentReader, DocumentWriter, Selection
 from akidb.ports.limits import AnswerTooLarge, Deadline
+from akidb.ports.stores import TenantStore
 from akidb.services.answer_limits import AnswerLimits, given_filter
 from akidb.services.batches import (
     CheckedChanges,
@@ -35,6 +38,7 @@ from akidb.services.batches import (
 from akidb.services.dimensions import Dimensions
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
+from akidb.services.filtered import Filtered
 from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, recalled, request_key
 from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
@@ -54,6 +58,7 @@ class DocumentService:
         self,
         *,
         stores: StoreAccess,
+        columns: MetadataColumns,
         dimensions: Dimensions,
         embeddings: EmbeddingService,
         ids: IdGenerator,
@@ -62,6 +67,7 @@ class DocumentService:
         limits: AnswerLimits,
     ) -> None:
         self._stores = stores
+        self._columns = columns
         self._dimensions = dimensions
         self._limits = limits
         self._embeddings = embeddings
@@ -89,7 +95,7 @@ class DocumentService:
             truncated = {checked.ids[at] for at in compress(checked.missing_at, embedded.truncated)}
         write = _writing(checked, vectors, asked.mode)
 
-        def effect(writer: DocumentWriter) -> UpsertResult:
+        def effect(writer: DocumentWriter, _store: TenantStore) -> UpsertResult:
             if scope.collection.dimension is None:
                 require_dimension(checked, writer.control.dimension)
             ids, without_vector = write(writer)
@@ -107,32 +113,54 @@ class DocumentService:
 
     @on_collection(ask.UpdateDocuments)
     def update(self, scope: Scope, asked: ask.UpdateDocuments) -> int:
-        selection = self._selection(asked)
-
         def change(id: str, old: dict[str, Any]) -> str:
             merged = merge_patch(old, asked.metadata)
             return canonical(check_object(merged, f"metadata of {id!r}")).decode()
 
-        def effect(writer: DocumentWriter) -> int:
-            return writer.update(selection, change)
-
-        key = request_key(OPERATIONS[ask.UpdateDocuments], asked)
-        return self._write(key, scope, KeptValue(int), effect, without_store=0)
+        return self._write_selected(scope, asked, lambda writer, selection: writer.update(selection, change))
 
     @on_collection(ask.DeleteDocuments)
     def delete(self, scope: Scope, asked: ask.DeleteDocuments) -> int:
-        selection = self._selection(asked)
+        return self._write_selected(scope, asked, lambda writer, selection: writer.delete(selection))
 
-        def effect(writer: DocumentWriter) -> int:
-            return writer.delete(selection)
+    def _write_selected(
+        self,
+        scope: Scope,
+        asked: ask.UpdateDocuments | ask.DeleteDocuments,
+        write: Callable[[DocumentWriter, Selection], int],
+    ) -> int:
+        """Write to documents selected by ids or by filter, both checked; return their number."""
+        filter = given_filter(asked.filter)
+        deadline = self._limits.deadline(filter)
+        by_columns = filter is not None and self._catch_up(scope, filter, deadline)
 
-        key = request_key(OPERATIONS[ask.DeleteDocuments], asked)
+        def effect(writer: DocumentWriter, store: TenantStore) -> int:
+            if asked.ids is not None:
+                return write(writer, Selection(ids=list(asked.ids)))
+            if filter is not None and by_columns:
+                return write(
+                    writer, Filtered(self._columns, scope, store).selection(writer, filter, deadline)
+                )
+            return write(writer, Selection(filter=filter, deadline=deadline))
+
+        key = request_key(OPERATIONS[type(asked)], asked)
         return self._write(key, scope, KeptValue(int), effect, without_store=0)
+
+    def _catch_up(self, scope: Scope, filter: Filter, deadline: Deadline | None) -> bool:
+        """Bring the columns up to date before a transaction, in which others wait.
+
+        Return whether to use them. What forbids reading is left to the transaction to find.
+        """
+        with suppress(NotFound, InvalidState), self._filtered(scope) as found:
+            if found is not None:
+                reader, filtered = found
+                return filtered.catch_up(reader, filter, deadline)
+        return False
 
     @on_collection(ask.ClearDocuments)
     def clear(self, scope: Scope, asked: ask.ClearDocuments) -> int:
         key = request_key(OPERATIONS[ask.ClearDocuments], asked)
-        return self._write(key, scope, KeptValue(int), lambda writer: writer.clear(), without_store=0)
+        return self._write(key, scope, KeptValue(int), lambda writer, _: writer.clear(), without_store=0)
 
     @on_collection(ask.GetDocuments)
     def get(self, scope: Scope, asked: ask.GetDocuments) -> list[Document]:
@@ -150,11 +178,13 @@ class DocumentService:
         filter = given_filter(asked.filter)
         binding = ("documents", scope.collection.collection_id, None if filter is None else filter.canonical)
         after = None if asked.cursor is None else cursors.decode(asked.cursor, str, *binding)
-        with self._read(scope) as reader:
-            if reader is None:
+        with self._filtered(scope) as read:
+            if read is None:
                 return Page(items=[])
+            reader, filtered = read
             try:
-                found, position = reader.scan(
+                found, position = filtered.scan(
+                    reader,
                     after=after,
                     filter=filter,
                     include=asked.include,
@@ -171,16 +201,20 @@ class DocumentService:
     @on_collection(ask.CountDocuments)
     def count(self, scope: Scope, asked: ask.CountDocuments) -> int:
         filter = given_filter(asked.filter)
-        with self._read(scope) as reader:
-            return 0 if reader is None else reader.count(filter, self._limits.deadline(filter))
+        with self._filtered(scope) as read:
+            if read is None:
+                return 0
+            reader, filtered = read
+            return filtered.count(reader, filter, self._limits.deadline(filter))
 
     @on_collection(ask.GetFacets)
     def facets(self, scope: Scope, asked: ask.GetFacets) -> Facets:
         deadline = Deadline(self._limits.filter_timeout_seconds)
-        with self._read(scope) as reader:
-            if reader is None:
+        with self._filtered(scope) as read:
+            if read is None:
                 return Facets(values=[], distinct=0)
-            counts = reader.facets(asked.field, given_filter(asked.filter), deadline)
+            reader, filtered = read
+            counts = filtered.facets(reader, asked.field, given_filter(asked.filter), deadline)
         found = counts.most_frequent(asked.limit)
         size = sum(len(facet.value.encode()) for facet in found.values if isinstance(facet.value, str))
         if size > self._limits.max_bytes:
@@ -188,13 +222,6 @@ class DocumentService:
                 "limit", f"selects more than the {self._limits.max_bytes} bytes that one answer may have"
             )
         return found
-
-    def _selection(self, asked: ask.UpdateDocuments | ask.DeleteDocuments) -> Selection:
-        """Return the selection by ids or by filter, both checked."""
-        if asked.ids is not None:
-            return Selection(ids=list(asked.ids))
-        filter = given_filter(asked.filter)
-        return Selection(filter=filter, deadline=self._limits.deadline(filter))
 
     @contextmanager
     def _read(self, scope: Scope) -> Iterator[DocumentReader | None]:
@@ -205,6 +232,16 @@ class DocumentService:
             else:
                 with store.latest(scope.collection.collection_id) as reader:
                     yield reader
+
+    @contextmanager
+    def _filtered(self, scope: Scope) -> Iterator[tuple[DocumentReader, Filtered] | None]:
+        """Yield a reader, and what answers by a filter; None when the tenant has no store."""
+        with self._stores.existing(scope.tenant.tenant_id) as store:
+            if store is None:
+                yield None
+            else:
+                with store.latest(scope.collection.collection_id) as reader:
+                    yield reader, Filtered(self._columns, scope, store)
 
     def _remembered(self, scope: Scope, key: RequestKey | None, kept: Kept[T]) -> T | None:
         """Return the stored response to a repeated request, before any expensive work."""
@@ -223,7 +260,7 @@ class DocumentService:
         key: RequestKey | None,
         scope: Scope,
         kept: Kept[T],
-        effect: Callable[[DocumentWriter], T],
+        effect: Callable[[DocumentWriter, TenantStore], T],
         *,
         without_store: T | None = None,
     ) -> T:
@@ -248,7 +285,7 @@ class DocumentService:
                 known = None if key is None else writer.answers.find(key, expiry(self._clock))
                 if key is not None and known is not None:
                     return recalled(kept, known, key)
-                result = effect(writer)
+                result = effect(writer, store)
                 if scope.collection.dimension is None:
                     settled = writer.control.dimension
                 if key is not None:

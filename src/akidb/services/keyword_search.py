@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import compress
 from typing import NamedTuple
 
 from akidb.domain.documents import Include, SearchStatistics
 from akidb.domain.entities import Scope
 from akidb.domain.filters import Filter
 from akidb.domain.keywords import Term
+from akidb.ports.columns import MetadataColumns
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit, KeywordIndexes
 from akidb.ports.limits import Deadline
 from akidb.ports.stores import TenantStore
 from akidb.services.choosing import Chosen
+from akidb.services.filtered import Filtered
 
 FIRST_PAGE, LAST_PAGE = 100, 65_536
 """Documents with the words that are compared with a filter at a time: more of them each time."""
@@ -35,8 +38,9 @@ class KeywordQuery(NamedTuple):
 class KeywordSearch:
     """Asks the keyword index of a collection."""
 
-    def __init__(self, indexes: KeywordIndexes) -> None:
+    def __init__(self, indexes: KeywordIndexes, columns: MetadataColumns) -> None:
         self._indexes = indexes
+        self._columns = columns
 
     def search(
         self, store: TenantStore, scope: Scope, query: KeywordQuery, reading: ExitStack
@@ -64,7 +68,13 @@ class KeywordSearch:
             if query.filter is None:
                 chosen = found
             else:
-                self._compare(reader, found, query, refused, chosen)
+                filtered = Filtered(self._columns, scope, store)
+                sequences = [hit.sequence for hit in found]
+                passing = filtered.matches(reader, query.filter, query.deadline, sequences)
+                if passing is None:
+                    self._compare(reader, found, query, refused, chosen)
+                else:
+                    chosen += compress(found, passing)
             if len(chosen) >= query.top_k or len(found) < page:
                 statistics = SearchStatistics(
                     plan="keyword", scanned=offset, allowed=len(chosen), damaged=damaged

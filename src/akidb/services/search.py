@@ -16,6 +16,7 @@ from akidb.domain.entities import Collection, Scope, limit_of
 from akidb.domain.errors import InvalidArgument, Unavailable
 from akidb.observe.right_of_way import giving_way
 from akidb.operations import documents as ask
+from akidb.ports.columns import MetadataColumns
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordIndexes
 from akidb.ports.limits import AnswerTooLarge
@@ -55,6 +56,7 @@ class SearchService:
         stores: StoreAccess,
         index: VectorIndex,
         keywords: KeywordIndexes,
+        columns: MetadataColumns,
         embeddings: EmbeddingService,
         limits: AnswerLimits,
     ) -> None:
@@ -62,7 +64,7 @@ class SearchService:
         self._index = index
         self._embeddings = embeddings
         self._limits = limits
-        self._words = WordSearch(stores, index, keywords, limits)
+        self._words = WordSearch(stores, index, keywords, columns, limits)
 
     @on_collection(ask.SearchDocuments)
     def search(self, scope: Scope, asked: ask.SearchDocuments) -> SearchResult:

@@ -9,6 +9,7 @@ from akidb.domain.entities import Scope, limit_of
 from akidb.domain.fusion import SIDES, candidates, fused
 from akidb.domain.keywords import Term, terms_of
 from akidb.operations import documents as ask
+from akidb.ports.columns import MetadataColumns
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit, KeywordIndexes
 from akidb.ports.limits import AnswerTooLarge
@@ -35,12 +36,17 @@ class WordSearch:
     """Answers searches of the modes `keyword` and `hybrid`."""
 
     def __init__(
-        self, stores: StoreAccess, index: VectorIndex, keywords: KeywordIndexes, limits: AnswerLimits
+        self,
+        stores: StoreAccess,
+        index: VectorIndex,
+        keywords: KeywordIndexes,
+        columns: MetadataColumns,
+        limits: AnswerLimits,
     ) -> None:
         self._stores = stores
         self._index = index
         self._keywords = keywords
-        self._keyword_search = KeywordSearch(keywords)
+        self._keyword_search = KeywordSearch(keywords, columns)
         self._limits = limits
 
     def search(self, scope: Scope, asked: ask.SearchDocuments, question: Question | None) -> SearchResult:

@@ -1,7 +1,6 @@
 """The columns of one collection, brought up to date from its rows: all documents, also without a vector."""
 
 import threading
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Final
@@ -15,19 +14,19 @@ from akidb.domain.filters import Filter
 from akidb.observe.right_of_way import give_way
 from akidb.ports.documents import Changes, DocumentReader
 from akidb.ports.limits import Deadline
+from akidb.search.columns.contents import FETCHED_ROWS, Behind, Contents
 from akidb.search.columns.entries import Mask
 from akidb.search.columns.excerpts import Window
 from akidb.search.columns.growing import GrowingColumns, Limits
 from akidb.search.columns.masks import KeptMask
 from akidb.search.columns.matching import Matching, State
+from akidb.search.columns.seen import Seen
 from akidb.search.columns.versions import Versions
 from akidb.search.errors import TooLarge
 
 COMPACT_FROM: Final = 64
 """Dead rows from which they are left out, if they are more than the others."""
 CHUNK_ROWS: Final = 256
-FETCHED_ROWS: Final = 32
-"""Rows with contents, of up to 2 MiB each, that are read at a time."""
 WINDOW_SHARE: Final = 4
 """If fewer rows than one in so many are new, a mask is extended with a look at these alone."""
 WAIT_SECONDS: Final = 0.05
@@ -75,6 +74,31 @@ class CollectionColumns:
             if found is not None and (found.complete_from <= found.sequence or state is self.state):
                 return found
 
+    @property
+    def masks_bytes(self) -> int:
+        """Bytes of the masks that are kept."""
+        return self._versions.masks.memory_bytes
+
+    def seen(
+        self, filter: Filter | None, documents: DocumentReader, most_bytes: int, deadline: Deadline | None
+    ) -> Seen | None:
+        """Return which documents match in exactly the reader's state, all without a filter.
+
+        None if the columns do not know that state any more, or some document is damaged. Raises the errors of
+        `matching`.
+        """
+        documents.pin()
+        if filter is None:
+            state = self.catch_up(documents, most_bytes, deadline)
+            everything = np.ones(state.size, np.bool_)
+            found = Matching(state, everything, everything, state.since)
+        else:
+            found = self.matching(filter, documents, most_bytes, deadline)
+        sequence = documents.control.sequence
+        if found.damaged or not found.complete_from <= sequence <= found.sequence:
+            return None
+        return Seen(found, sequence)
+
     def catch_up(self, documents: DocumentReader, most_bytes: int, deadline: Deadline | None) -> State:
         """Return a state that is not older than the reader's. Raises OperationTimeout, and TooLarge."""
         state = self.state
@@ -103,12 +127,12 @@ class CollectionColumns:
             self._reset()  # older deletions are unknown
         before = self.state.sequence
         was_stopped = self._read != before
-        changes = documents.changes(self._read, contents=True)
+        changes = documents.changes(self._read, contents=True, vectors=False)
         if changes.deletions_damaged and self._read:
             changes.rows.close()
             self._reset()
             before, was_stopped = 0, False
-            changes = documents.changes(0, contents=True)
+            changes = documents.changes(0, contents=True, vectors=False)
         seen = len(changes.deleted) + self._put(changes, control.sequence, most_bytes, deadline)
         if changes.damaged:
             self._versions.end_keys(changes.damaged, control.sequence)
@@ -163,39 +187,6 @@ class CollectionColumns:
         self.state = State(versions, sequence, *versions.arrays(), since, len(self._damaged))
 
 
-class _Behind(Exception):
-    """The reader was pinned to a later state than the columns have."""
-
-
-class _Contents:
-    """`akidb.search.columns.Documents` of the rows from a position on."""
-
-    def __init__(self, state: State, documents: DocumentReader, start: int) -> None:
-        self._state = state
-        self._documents = documents
-        self._start = start
-        ids = state.versions.ids
-        self.ids: Sequence[str] = ids[start : state.size] if start else ids
-        self.unread: list[NDArray[np.intp]] = []
-        """Positions of rows that were asked for, and are not in the reader's snapshot."""
-
-    def contents(self, positions: NDArray[np.intp]) -> Iterator[tuple[str | None, str] | None]:
-        """Yield text and metadata; None for a row that is not in the snapshot."""
-        state, documents = self._state, self._documents
-        documents.pin()
-        seen = documents.control.sequence
-        if seen > state.sequence:
-            raise _Behind
-        for first in range(0, len(positions), FETCHED_ROWS):
-            at = positions[first : first + FETCHED_ROWS] + self._start
-            is_there = (state.sequences[at] <= seen) & (state.ends[at] > seen)
-            if not is_there.all():
-                self.unread.append(at[~is_there])
-            found = documents.contents(state.keys[at[is_there]].tolist())
-            for key, has_row in zip(state.keys[at].tolist(), is_there.tolist(), strict=True):
-                yield found.get(key) if has_row else None
-
-
 def _matching(
     state: State, filter: Filter, documents: DocumentReader, most_bytes: int, deadline: Deadline | None
 ) -> Matching | None:
@@ -207,13 +198,16 @@ def _matching(
     content, since = (None, 0) if known is None else (known.content[:count], known.since)
     if content is None or len(content) < count:
         try:
-            content, unread = _content(state, filter, content, documents, deadline)
-        except _Behind:
+            content, unread, damaged = _content(state, filter, content, documents, deadline)
+        except Behind:
             return None
+        state = state._replace(damaged=state.damaged + damaged)
         if len(unread):
             if (state.ends[unread] > state.sequence).any():
                 return _earlier(state, content, unread, since, documents.control.sequence)
             since = max(since, int(state.ends[unread].max()))
+        if damaged:
+            return Matching(state, content & (state.ends > state.sequence), content, max(state.since, since))
     mask = content & (state.ends > state.sequence)
     free = most_bytes - versions.memory_bytes + versions.masks.memory_bytes
     kept = KeptMask(content, since, state.sequence, mask)
@@ -223,24 +217,25 @@ def _matching(
 
 def _content(
     state: State, filter: Filter, known: Mask | None, documents: DocumentReader, deadline: Deadline | None
-) -> tuple[Mask, NDArray[np.intp]]:
-    """Return which rows match, and those of which it is not known."""
+) -> tuple[Mask, NDArray[np.intp], int]:
+    """Return which rows match, those of which it is not known, and how many of these are damaged."""
     count, start = state.size, 0 if known is None else len(known)
     columns = state.versions.columns
     if known is None:
-        contents = _Contents(state, documents, 0)
+        contents = Contents(state, documents, 0)
         content = columns.mask(filter, count, contents, deadline=deadline)
     elif (count - start) * WINDOW_SHARE < count:
-        contents = _Contents(state, documents, start)
+        contents = Contents(state, documents, start)
         window = Window(columns, start, count)
         added = window.mask(filter, count - start, contents, deadline=deadline)
         content = np.concatenate([known, added])
     else:
-        contents = _Contents(state, documents, 0)
+        contents = Contents(state, documents, 0)
         among = np.arange(count) >= start
         content = columns.mask(filter, count, contents, among=among, deadline=deadline)
         content[:start] = known
-    return content, np.concatenate(contents.unread) if contents.unread else np.empty(0, np.intp)
+    unread = np.concatenate(contents.unread) if contents.unread else np.empty(0, np.intp)
+    return content, unread, contents.damaged
 
 
 def _earlier(state: State, content: Mask, unread: NDArray[np.intp], since: int, sequence: int) -> Matching:

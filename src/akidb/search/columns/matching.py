@@ -30,9 +30,10 @@ class State(NamedTuple):
 class Matching:
     """Which documents match a filter, in one state of the collection; the arrays are not to be changed."""
 
-    __slots__ = ("complete_from", "content", "damaged", "keys", "mask", "sequence", "sequences")
+    __slots__ = ("complete_from", "content", "damaged", "keys", "mask", "sequence", "sequences", "state")
 
     def __init__(self, state: State, mask: Mask, content: Mask, complete_from: int) -> None:
+        self.state = state
         self.sequence = state.sequence
         """The collection's sequence in this state."""
         self.keys = state.keys

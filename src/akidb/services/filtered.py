@@ -1,0 +1,113 @@
+"""Reads and writes by a filter: by the columns of the metadata where they know, else by reading the rows."""
+
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
+from typing import Final
+
+from akidb.domain.entities import Scope, limit_of
+from akidb.domain.errors import OperationTimeout
+from akidb.domain.facets import FacetCounts
+from akidb.domain.filters import Filter
+from akidb.ports.columns import Asked, MetadataColumns
+from akidb.ports.documents import DocumentReader, Scanned, Selection
+from akidb.ports.limits import Deadline
+from akidb.ports.stores import TenantStore
+
+SCANNED_ROWS: Final = 1_000
+"""Rows that a scan reads before it asks the columns: a filter that many documents match needs no more."""
+LAST_SECONDS: Final = 1.0
+"""How long a scan whose time is up still reads rows, so that its next page begins further on."""
+
+
+class Filtered:
+    """Answers from one collection, by its columns or its rows."""
+
+    def __init__(self, columns: MetadataColumns, scope: Scope, store: TenantStore) -> None:
+        self._columns = columns
+        self._place = scope.tenant.tenant_id, store.store_id, limit_of(scope.tenant.memory_quota_bytes)
+
+    def count(self, reader: DocumentReader, filter: Filter | None, deadline: Deadline | None) -> int:
+        if filter is None:
+            return reader.count(None)
+        found = self._columns.count(self._asked(reader, filter, deadline))
+        return reader.count(filter, deadline) if found is None else found
+
+    def facets(
+        self, reader: DocumentReader, field: str, filter: Filter | None, deadline: Deadline
+    ) -> FacetCounts:
+        found = self._columns.facets(self._asked(reader, filter, deadline), field)
+        return reader.facets(field, filter, deadline) if found is None else found
+
+    def catch_up(self, reader: DocumentReader, filter: Filter, deadline: Deadline | None) -> bool:
+        """Bring the columns up to date; return whether they are used."""
+        return self._columns.catch_up(self._asked(reader, filter, deadline))
+
+    def selection(self, reader: DocumentReader, filter: Filter, deadline: Deadline | None) -> Selection:
+        """Select what matches, before a transaction has written."""
+        keys = self._columns.keys(self._asked(reader, filter, deadline))
+        return Selection(filter=filter, keys=keys, deadline=deadline)
+
+    def matches(
+        self, reader: DocumentReader, filter: Filter, deadline: Deadline | None, sequences: Sequence[int]
+    ) -> Sequence[bool] | None:
+        """Return which documents match, by their sequences; None if their rows must be read."""
+        return self._columns.matches(self._asked(reader, filter, deadline), sequences)
+
+    def scan(
+        self,
+        reader: DocumentReader,
+        *,
+        after: str | None,
+        filter: Filter | None,
+        include: AbstractCollection[str],
+        limit: int,
+        most_bytes: int,
+        deadline: Deadline | None,
+    ) -> Scanned:
+        """Return a page as the reader does: of dense matches by reading rows, of rare ones by the columns."""
+
+        def scan(within: Deadline | None) -> Scanned:
+            return reader.scan(
+                after=after,
+                filter=filter,
+                include=include,
+                limit=limit,
+                most_bytes=most_bytes,
+                deadline=within,
+            )
+
+        if filter is None or deadline is None:
+            return scan(deadline)
+        asked = self._asked(reader, filter, deadline)
+        first = None
+        if not self._columns.are_ready(asked):
+            some = _Rows(SCANNED_ROWS, deadline)
+            first = scan(some)
+            if not some.are_read:
+                return first
+        try:
+            page = self._columns.page(asked, after, limit)
+        except OperationTimeout:
+            return first or scan(_Rows(SCANNED_ROWS, Deadline(LAST_SECONDS)))
+        if page is None:
+            return scan(deadline)
+        return reader.page(page.keys, include, is_last=page.is_last, most_bytes=most_bytes)
+
+    def _asked(self, reader: DocumentReader, filter: Filter | None, deadline: Deadline | None) -> Asked:
+        return Asked(*self._place, reader, filter, deadline)
+
+
+class _Rows(Deadline):
+    """Ends a scan after some rows, if it is not yet complete."""
+
+    __slots__ = ("_left", "_within", "are_read")
+
+    def __init__(self, rows: int, within: Deadline) -> None:
+        self._left = rows
+        self._within = within
+        self.are_read = False
+
+    def is_over(self) -> bool:
+        self._left -= 1
+        self.are_read = self._left < 0
+        return self.are_read or self._within.is_over()
