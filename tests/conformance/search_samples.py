@@ -30,9 +30,9 @@ class Spy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    def changes(self, since_sequence: int, *, contents: bool) -> Any:
+    def changes(self, since_sequence: int, *, contents: bool, vectors: bool = True) -> Any:
         self.asked.append(since_sequence)
-        return self._reader.changes(since_sequence, contents=contents)
+        return self._reader.changes(since_sequence, contents=contents, vectors=vectors)
 
 
 class Librarian:
