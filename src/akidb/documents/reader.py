@@ -233,8 +233,10 @@ class SqlDocumentReader:
                 rows = {row[0]: row for row in read}
             for key in wanted:
                 row = rows.get(key)
-                document = None if row is None or not is_sound(row) else _document_of(row, parts)
-                size += 0 if document is None else parts.size(*row[2:6])
+                document = None
+                if row is not None and is_sound(row):
+                    document = _document_of(row, parts)
+                    size += parts.size(*row[2:6])
                 if found and (document is None or size > most_bytes):
                     return Scanned(found, found[-1].id)
                 if document is None:

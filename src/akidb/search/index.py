@@ -96,7 +96,8 @@ class LocalIndex:
             if columns is None:
                 return None
             try:
-                found = loaded.matching(columns, filter, documents, quota, query.deadline)
+                room = memory.room(COLUMNS, collection_id, quota)
+                found = loaded.matching(columns, filter, documents, room, query.deadline)
             except TooLarge as error:
                 memory.note_too_large(COLUMNS, documents.control, error.memory_bytes)
                 return None

@@ -8,12 +8,11 @@ import numpy as np
 from akidb.domain.facets import FacetCounts
 from akidb.domain.filters import Filter
 from akidb.ports.columns import Asked, KeyPage
-from akidb.ports.documents import CollectionControl
 from akidb.search.columns.collection import CollectionColumns
 from akidb.search.columns.matching import Matching
 from akidb.search.columns.seen import Seen
 from akidb.search.errors import TooLarge
-from akidb.search.memory import COLUMNS, VECTORS, Memory, TenantMemory
+from akidb.search.memory import COLUMNS, Memory
 
 T = TypeVar("T")
 
@@ -100,19 +99,19 @@ class LocalColumns:
         """Return what columns say; None if they do not fit, or, without `first`, for the first question."""
         memory = self._memory.of(asked.tenant_id, asked.store_id)
         control, quota = asked.documents.control, asked.memory_quota_bytes
-        beside = _beside(memory, control, quota)
-        columns = memory.used(COLUMNS, control.collection_id, quota - beside)
+        room = memory.room(COLUMNS, control.collection_id, quota)
+        columns = memory.used(COLUMNS, control.collection_id, room)
         if columns is None:
             is_small = control.document_count <= SMALL_ROWS
             if not first and not is_small and memory.is_first_question(control.collection_id):
                 return None
-            columns = memory.take(COLUMNS, control, quota, beside)
+            columns = memory.take(COLUMNS, control, quota)
             if columns is None:
                 return None
         state, masks_bytes = columns.state, columns.masks_bytes
         has_changed = True
         try:
-            found = ask(columns, quota - beside)
+            found = ask(columns, room)
             has_changed = state is not columns.state or masks_bytes != columns.masks_bytes
         except TooLarge as error:
             memory.note_too_large(COLUMNS, control, error.memory_bytes)
@@ -121,15 +120,6 @@ class LocalColumns:
             if has_changed:
                 memory.settle(COLUMNS, control.collection_id, columns, quota)
         return found
-
-
-def _beside(memory: TenantMemory, control: CollectionControl, quota: int) -> int:
-    """Return the bytes that the collection's vectors take or would take, if they fit."""
-    taken = memory.bytes_of(VECTORS, control.collection_id)
-    if taken or control.dimension is None:
-        return taken
-    needed = VECTORS.needed_bytes(control)
-    return needed if needed <= quota else 0
 
 
 def _matching(columns: CollectionColumns, asked: Asked, filter: Filter, most_bytes: int) -> Matching | None:

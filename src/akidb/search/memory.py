@@ -116,16 +116,21 @@ class TenantMemory:
             self._asked.add(collection_id)
             return is_new
 
-    def take(
-        self, kind: Kind[R], control: CollectionControl, quota_bytes: int, beside_bytes: int = 0
-    ) -> R | None:
-        """Return a part, evicting others if needed; None if it exceeds the quota with `beside_bytes`."""
+    def room(self, kind: Kind[R], collection_id: CollectionId, quota_bytes: int) -> int:
+        """Return how many bytes a part may take: columns what the vectors of their collection leave.
+
+        Otherwise the two would take turns in memory if they did not fit together.
+        """
+        return quota_bytes - (self.bytes_of(VECTORS, collection_id) if kind.name == COLUMNS.name else 0)
+
+    def take(self, kind: Kind[R], control: CollectionControl, quota_bytes: int) -> R | None:
+        """Return a part, evicting others if needed; None if it does not fit into its room."""
         key = (kind.name, control.collection_id)
         needed = kind.needed_bytes(self, control, cast("R | None", self._loaded.get(key)))
         with self._lock:
             count, too_large_bytes = self._too_large.get(key, (0, 0)) if self._too_large else (0, 0)
             least = max(needed, too_large_bytes * (control.document_count >= count))
-            if least > quota_bytes - beside_bytes:
+            if least > self.room(kind, control.collection_id, quota_bytes):
                 self._evict(key)
                 return None
             found = self._loaded.get(key)

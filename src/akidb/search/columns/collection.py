@@ -91,7 +91,7 @@ class CollectionColumns:
         if filter is None:
             state = self.catch_up(documents, most_bytes, deadline)
             everything = np.ones(state.size, np.bool_)
-            found = Matching(state, everything, everything, state.since)
+            found = Matching(state, state.ends > state.sequence, everything, state.since)
         else:
             found = self.matching(filter, documents, most_bytes, deadline)
         sequence = documents.control.sequence
