@@ -60,6 +60,9 @@ class LocalIndex:
                     break
                 state, allowed = found
                 best = search(state, prepared, query.top_k, Effort(query.recall, query.ef_search), allowed)
+                columns = None if allowed is None else memory.peek(COLUMNS, control.collection_id)
+                if columns is not None and columns.state.damaged > best.damaged:  # of them contents were read
+                    best = best._replace(damaged=columns.state.damaged)
                 return _hits(best, query, best.plan)
             except TooLarge as error:
                 memory.note_too_large(VECTORS, control, error.memory_bytes)
