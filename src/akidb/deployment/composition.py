@@ -165,14 +165,7 @@ class Runtime:
                 signals=signals,
                 limits=limits,
             ),
-            SearchService(
-                stores=self.stores,
-                index=index,
-                keywords=keywords,
-                columns=columns,
-                embeddings=embeddings,
-                limits=limits,
-            ),
+            self._search_service(columns, embeddings, limits),
             self._change_service(signals, limits),
             UserService(self.metadata, transactions, Passwords(), self.denials, ids, limits),
             AuditService(limits),
@@ -182,6 +175,18 @@ class Runtime:
             UpkeepService(self.metadata, self.stores, self.tenant_stores, self.maintenance, clock),
         ):
             self.dispatcher.add(service)
+
+    def _search_service(
+        self, columns: LocalColumns, embeddings: EmbeddingService, limits: AnswerLimits
+    ) -> SearchService:
+        return SearchService(
+            stores=self.stores,
+            index=self.index,
+            keywords=self.keywords,
+            columns=columns,
+            embeddings=embeddings,
+            limits=limits,
+        )
 
     def _archive_service(self, transactions: Transactions, clock: Clock) -> ArchiveService:
         return ArchiveService(
