@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Free space that only operations that release space, such as deleting, may use; 0 disables it."""
     max_answer_bytes: int = 32 * 2**20
     """Maximum size of the documents in one answer; a list ends early, a search or get for more is refused."""
+    index_memory_bytes: int = 0
+    """What search indexes of all tenants may take in memory; 0: half of that of the machine or cgroup."""
     wait_seconds: float = 10.0
     """How long an operation above its tenant's `qps_quota` waits; 0 raises `RateLimited` at once.
     A server does not wait: its clients do."""
@@ -234,6 +236,7 @@ def _check(settings: Settings) -> None:
         ("max_queued_requests", 1),
         ("disk_reserve_bytes", 0),
         ("max_answer_bytes", 1),
+        ("index_memory_bytes", 0),
     ):
         if getattr(settings, name) < minimum:
             raise InvalidArgument(name, f"must be at least {minimum}")

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import pytest
 from samples import Clock, Shelf, document, vector_of
-from search_samples import INDEXES, Librarian, scored
+from search_samples import INDEXES, PLENTY, Librarian, scored
 
 from akidb.domain.entities import Collection
 from akidb.domain.filters import Filter
@@ -13,6 +13,7 @@ from akidb.domain.ids import StoreId, TenantId
 from akidb.ports.documents import Selection
 from akidb.ports.search import VectorQuery
 from akidb.search.index import LocalIndex
+from akidb.search.memory import Memory
 
 ROW_BYTES = 16 * 4
 QUESTION = vector_of("question")
@@ -100,6 +101,26 @@ def test_least_recently_used_collection_is_evicted(
     assert librarian.asked == []
     librarian.ask(QUESTION, collection=two, quota=quota)
     assert librarian.asked == [0]
+
+
+def test_limit_of_all_tenants_holds_beside_their_quotas(
+    librarian: Librarian, collections: list[Collection], each_takes: int
+) -> None:
+    index = LocalIndex(Memory(limit_bytes=2 * each_takes))
+    own = librarian.shelf.tenant.tenant_id
+
+    def ask_as(tenant_id: TenantId, collection: Collection) -> str:
+        with librarian.shelf.reading(collection) as reader:
+            query = VectorQuery(QUESTION, 10)
+            return index.search(tenant_id, librarian.shelf.store_id, PLENTY, reader, query).statistics.plan
+
+    other = TenantId(bytes(16))
+    plans = [ask_as(own, collections[0]), ask_as(other, collections[1]), ask_as(other, collections[2])]
+    assert plans == ["exact"] * 3
+    assert (index.memory_bytes(own), index.memory_bytes(other)) == (0, 2 * each_takes)
+    index = LocalIndex(Memory(limit_bytes=each_takes - 1))
+    assert ask_as(own, collections[0]) == "exact_from_disk"
+    assert index.memory_bytes(own) == 0
 
 
 def test_reduced_quota_evicts_at_next_search(

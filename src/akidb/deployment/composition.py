@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from akidb.archive import FramedArchives
+from akidb.deployment.machine import memory_bytes
 from akidb.deployment.models import local_models
 from akidb.deployment.places import Location, Place, open_place
 from akidb.documents.schema import STEPS
@@ -109,7 +110,7 @@ class Runtime:
         self.admission = Admission(slow_operation_seconds=settings.slow_operation_seconds)
         clock = _clock_of(self.place)
         ids = IdGenerator(partial(_unix_ms, clock), secrets.randbits)
-        memory = Memory(self.place.indexes)
+        memory = Memory(self.place.indexes, settings.index_memory_bytes or memory_bytes() // 2)
         self.index = index = LocalIndex(memory, self.place.indexes_disk)
         columns = LocalColumns(memory)
         self.keywords = keywords = FtsKeywords(self.place.indexes, self.place.indexes_disk, clock.now)

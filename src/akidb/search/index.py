@@ -53,6 +53,7 @@ class LocalIndex:
             return Hits([], SearchStatistics(plan="exact", scanned=0, allowed=0))
         prepared = prepare_query(query.vector, control.metric)
         memory = self._memory.of(tenant_id, store_id)
+        memory_quota_bytes = min(memory_quota_bytes, self._memory.limit_bytes)
         while (loaded := memory.take(VECTORS, control, memory_quota_bytes)) is not None:
             try:
                 found = self._seen(memory, loaded, memory_quota_bytes, documents, query)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from akidb.domain.ids import CollectionId, StoreId, TenantId
-from akidb.ports.documents import CollectionControl
+from akidb.ports.documents import ANY_SIZE, CollectionControl
 from akidb.search.collection import LoadedCollection, Place
 from akidb.search.columns.collection import CollectionColumns
 from akidb.search.opening import Sealed, sealed_in
@@ -77,37 +77,64 @@ KINDS = (VECTORS.name, COLUMNS.name)
 _Key = tuple[str, CollectionId]
 
 
+class Total:
+    """What the parts of all tenants take, least recently used first, and what they may take."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.memory_bytes = 0
+        self.lock = threading.Lock()
+        """Held for moments: while parts are found, accounted and evicted, not while they are read."""
+        self._order: OrderedDict[Resident, TenantMemory] = OrderedDict()
+
+    def use(self, part: Resident, owner: "TenantMemory") -> None:
+        """Note that a part is used now."""
+        self._order[part] = owner
+        self._order.move_to_end(part)
+
+    def drop(self, part: Resident) -> None:
+        """Note that a part was evicted."""
+        del self._order[part]
+
+    def make_room(self) -> None:
+        """Evict the least recently used parts of any tenant while they take too much."""
+        while self.memory_bytes > self.limit_bytes and self._order:
+            part, owner = next(iter(self._order.items()))
+            owner.evict_part(part)
+
+
 class TenantMemory:
     """The parts of a tenant's collections, least recently used first."""
 
-    def __init__(self, store_id: StoreId, directory: Path | None = None) -> None:
-        """`directory` is that of the tenant's segments."""
+    def __init__(self, store_id: StoreId, directory: Path | None = None, total: Total | None = None) -> None:
+        """`directory` is that of the tenant's segments, `total` that of all tenants."""
         self.store_id = store_id
         self._directory = directory
         self.memory_bytes = 0
         """The sum over the parts, kept up to date: a tenant may have thousands of collections."""
-        self._lock = threading.Lock()
-        self._loaded: OrderedDict[_Key, Resident] = OrderedDict()
+        self._total = total or Total(ANY_SIZE)
+        self._lock = self._total.lock
+        self._loaded: dict[_Key, Resident] = {}
+        self._order: OrderedDict[Resident, _Key] = OrderedDict()
         self._too_large: dict[_Key, tuple[int, int]] = {}
         """The number of documents with which a part took more than its quota, and what it took."""
         self._asked: set[CollectionId] = set()
         """Collections that were asked about once, of which there are no columns."""
+        self._is_closed = False
 
     def is_empty(self) -> bool:
         """Return whether it knows of no collection."""
         return not (self._loaded or self._too_large or self._asked)
 
-    def used(self, kind: Kind[R], collection_id: CollectionId, quota_bytes: int) -> R | None:
-        """Return a loaded part, which is now the most recently used one."""
-        key = (kind.name, collection_id)
+    def used(self, kind: Kind[R], collection_id: CollectionId, most_bytes: int) -> R | None:
+        """Return a loaded part of up to `most_bytes`, which is now the most recently used one."""
         with self._lock:
-            found = self._loaded.get(key)
-            if found is None or found.memory_bytes > quota_bytes:
+            found = cast("R | None", self._loaded.get((kind.name, collection_id)))
+            if found is None or found.memory_bytes > most_bytes:
                 return None
-            self._loaded.move_to_end(key)
-            if self.memory_bytes > quota_bytes:
-                self._make_room(quota_bytes)
-            return cast("R", found)
+            self._order.move_to_end(found)
+            self._total.use(found, self)
+            return found
 
     def is_first_question(self, collection_id: CollectionId) -> bool:
         """Return whether nothing was asked about a collection before; notes it."""
@@ -121,25 +148,33 @@ class TenantMemory:
 
         Otherwise the two would take turns in memory if they did not fit together.
         """
+        quota_bytes = min(quota_bytes, self._total.limit_bytes)
         return quota_bytes - (self.bytes_of(VECTORS, collection_id) if kind.name == COLUMNS.name else 0)
 
     def take(self, kind: Kind[R], control: CollectionControl, quota_bytes: int) -> R | None:
         """Return a part, evicting others if needed; None if it does not fit into its room."""
         key = (kind.name, control.collection_id)
-        needed = kind.needed_bytes(self, control, cast("R | None", self._loaded.get(key)))
+        found = cast("R | None", self._loaded.get(key))
+        needed = kind.needed_bytes(self, control, found)
         with self._lock:
             count, too_large_bytes = self._too_large.get(key, (0, 0)) if self._too_large else (0, 0)
             least = max(needed, too_large_bytes * (control.document_count >= count))
             if least > self.room(kind, control.collection_id, quota_bytes):
                 self._evict(key)
                 return None
-            found = self._loaded.get(key)
+            if found is None or found.is_retired:  # or loaded by another thread meanwhile
+                found = cast("R | None", self._loaded.get(key))
             if found is None:
-                found = self._loaded[key] = kind.make(self, control)
-            self._loaded.move_to_end(key)
+                found = kind.make(self, control)
+                if self._is_closed:  # the tenant was forgotten while it was searched: only this search has it
+                    return found
+                self._loaded[key] = found
+                self._order[found] = key
+            self._order.move_to_end(found)
+            self._total.use(found, self)
             self._resize(found, needed)
             self._make_room(quota_bytes)
-            return cast("R", found)
+            return found
 
     def peek(self, kind: Kind[R], collection_id: CollectionId) -> R | None:
         """Return a part if it is loaded."""
@@ -182,6 +217,12 @@ class TenantMemory:
         found = self._loaded.get((kind.name, collection_id))
         return 0 if found is None else found.memory_bytes
 
+    def close(self) -> None:
+        """Evict all parts, and keep no more."""
+        with self._lock:
+            self._is_closed = True
+        self.evict(None)
+
     def evict(self, collections: Iterable[CollectionId] | None) -> None:
         """Evict all parts of these collections, or of all."""
         with self._lock:
@@ -194,26 +235,42 @@ class TenantMemory:
                     self._too_large.pop((kind, collection_id), None)
 
     def _resize(self, loaded: Resident, memory_bytes: int) -> None:
-        self.memory_bytes += memory_bytes - loaded.memory_bytes
-        loaded.memory_bytes = memory_bytes
+        growth = memory_bytes - loaded.memory_bytes
+        if growth:
+            self.memory_bytes += growth
+            self._total.memory_bytes += growth
+            loaded.memory_bytes = memory_bytes
 
     def _evict(self, key: _Key) -> None:
-        evicted = self._loaded.pop(key, None)
+        evicted = self._loaded.get(key)
         if evicted is not None:
-            evicted.is_retired = True
-            self.memory_bytes -= evicted.memory_bytes
+            self.evict_part(evicted)
+
+    def evict_part(self, part: Resident) -> None:
+        """Evict a loaded part. Requires the lock."""
+        part.is_retired = True
+        del self._loaded[self._order.pop(part)]
+        self._total.drop(part)
+        self.memory_bytes -= part.memory_bytes
+        self._total.memory_bytes -= part.memory_bytes
 
     def _make_room(self, quota_bytes: int) -> None:
-        while self._loaded and self.memory_bytes > quota_bytes:
-            self._evict(next(iter(self._loaded)))
+        while self._order and self.memory_bytes > quota_bytes:
+            self.evict_part(next(iter(self._order)))
+        self._total.make_room()
 
 
 class Memory:
     """What all tenants have in memory."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        """Keep segments in a directory of this process alone; without one there are none."""
+    def __init__(self, directory: Path | None = None, limit_bytes: int = ANY_SIZE) -> None:
+        """Keep segments in a directory of this process alone; without one there are none.
+
+        The parts of all tenants together take up to `limit_bytes`: beyond, the least recently used are
+        evicted, as within the quota of each tenant.
+        """
         self._directory = directory
+        self._total = Total(limit_bytes)
         self._lock = threading.Lock()
         self._tenants: dict[TenantId, TenantMemory] = {}
 
@@ -223,11 +280,26 @@ class Memory:
         if memory is None or memory.store_id != store_id:
             with self._lock:
                 memory = self._tenants.get(tenant_id)
-                if memory is None or memory.store_id != store_id:
+                if memory is not None and memory.store_id != store_id:
+                    memory.close()
+                    memory = None
+                if memory is None:
                     memory = self._tenants[tenant_id] = TenantMemory(
-                        store_id, None if self._directory is None else self._directory / str(tenant_id)
+                        store_id,
+                        None if self._directory is None else self._directory / str(tenant_id),
+                        self._total,
                     )
         return memory
+
+    @property
+    def limit_bytes(self) -> int:
+        """What all tenants together may take."""
+        return self._total.limit_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """What all tenants together take."""
+        return self._total.memory_bytes
 
     def memory_bytes(self, tenant_id: TenantId) -> int:
         """Return the bytes of memory that a tenant's collections use."""
@@ -243,7 +315,10 @@ class Memory:
         """Evict a tenant's collections, or some of them."""
         with self._lock:
             memory = self._tenants.get(tenant_id)
-            if memory is not None:
+            if memory is None:
+                return
+            if collections is not None:
                 memory.evict(collections)
-            if memory is not None and (collections is None or memory.is_empty()):
+            if collections is None or memory.is_empty():
+                memory.close()
                 del self._tenants[tenant_id]
