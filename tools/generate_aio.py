@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 HANDLES = ROOT / "src/akidb/client/handles"
 TWINS = ROOT / "src/akidb/aio"
 MODULES = ("client", "tenants", "databases", "collections", "documents", "users", "migration")
+PARENTS = {"Searching": "searching"}
+"""Classes of which handles inherit methods, and their modules; the twins have all methods themselves."""
 HANDLE_CLASSES = frozenset(
     {
         "Models",
@@ -57,7 +59,7 @@ def twin_module(module: str) -> str:
         f"from akidb.client.handles import {module} as sync",
     ]
     classes = []
-    for node in tree.body:
+    for node in [*_parents(tree), *tree.body]:
         if isinstance(node, ast.Import | ast.ImportFrom | ast.If):
             lines.append(_import(node))
         elif isinstance(node, ast.ClassDef):
@@ -66,6 +68,23 @@ def twin_module(module: str) -> str:
             else:
                 classes.append(_class(node))
     return _formatted("\n".join([*lines, *classes]))
+
+
+def _parents(tree: ast.Module) -> list[ast.stmt]:
+    """Let the classes of a module have the methods that they inherit; return the imports of these."""
+    imports: list[ast.stmt] = []
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for base in node.bases:
+            module = PARENTS.get(base.id) if isinstance(base, ast.Name) else None
+            if module is not None:
+                for each in ast.parse((HANDLES / f"{module}.py").read_text()).body:
+                    if isinstance(each, ast.ClassDef):
+                        node.body += [member for member in each.body if isinstance(member, ast.FunctionDef)]
+                    elif isinstance(each, ast.Import | ast.ImportFrom | ast.If):
+                        imports.append(each)
+    return imports
 
 
 def _import(node: ast.Import | ast.ImportFrom | ast.If) -> str:

@@ -16,6 +16,7 @@ from akidb.domain.documents import (
     Include,
     Match,
     SearchStatistics,
+    SearchStep,
     UpsertMode,
     UpsertResult,
 )
@@ -55,6 +56,7 @@ from akidb.domain.errors import (
 from akidb.domain.extras import needing_extras
 from akidb.domain.facets import Facet, Facets
 from akidb.domain.ids import AuditEntryId, CollectionId, DatabaseId, TenantId, UserId
+from akidb.domain.index_state import IndexState, SegmentState
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus, UserStatus
 from akidb.domain.lists import TenantSort
 from akidb.domain.migration import FaultyManifests, ManifestConflicts, MigrationReport, ReturnReport
@@ -104,6 +106,7 @@ __all__ = [
     "Group",
     "IdempotencyMismatch",
     "Include",
+    "IndexState",
     "Internal",
     "InvalidArgument",
     "InvalidState",
@@ -128,6 +131,8 @@ __all__ = [
     "RateLimited",
     "ReturnReport",
     "SearchStatistics",
+    "SearchStep",
+    "SegmentState",
     "Settings",
     "StorageFull",
     "Tenant",

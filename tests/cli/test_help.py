@@ -51,7 +51,7 @@ audit list
 backup
 bench
 changes
-collection count|create|delete|get|list|purge|restore|update
+collection count|create|delete|get|index|list|purge|restore|update
 database count|create|delete|get|list|purge|restore|update
 demo
 doctor

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "domain.names.MAX_VERSION": "room for increments of a counter",
     "domain.names.MAX_SEQUENCE": "likewise",
     "domain.names.MAX_FOLDED_LENGTH": "how much of a name is sorted by",
+    "domain.search_fields.DEFAULT_RECALL": "in docs/search.md: a default",
     "domain.plain.MAX_ARRAY_BYTES": "beyond what any list of values may have",
     **{
         f"api.limits.Limits.{name}": "in docs/http.md: what is done to slow clients when a server is full"

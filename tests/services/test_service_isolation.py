@@ -18,8 +18,10 @@ from akidb.operations.collections import (
     CreateCollection,
     DeleteCollection,
     GetCollection,
+    GetIndex,
     ListCollections,
     PurgeCollection,
+    RebuildIndex,
     RestoreCollection,
     UpdateCollection,
 )
@@ -70,6 +72,8 @@ ABOUT_A_DATABASE: list[tuple[type[InDatabase[Any]], dict[str, Any]]] = [
 ]
 ABOUT_A_COLLECTION: list[tuple[type[InCollection[Any]], dict[str, Any]]] = [
     (GetCollection, {}),
+    (GetIndex, {}),
+    (RebuildIndex, {}),
     (UpdateCollection, {"name": "x"}),
     (DeleteCollection, {}),
     (DeleteCollection, {"if_version": 9}),

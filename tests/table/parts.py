@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "backup.create": "backup",
     "collection.changes": "changes",
+    "collection.rebuild_index": "collection index",
     "document.search": "search",
     "document.upsert": "document import",
     "embedding.create": "embed",

@@ -125,6 +125,8 @@ SAMPLES: dict[type[Request[Any]], Sample] = {
     collection.ListCollections: _said(limit=1),
     collection.CountCollections: _said(tenant="theirs"),
     collection.GetCollection: _said(),
+    collection.GetIndex: _said(),
+    collection.RebuildIndex: _said(),
     collection.UpdateCollection: _said(collection="changing", hnsw_m=5),
     collection.DeleteCollection: _said(collection="doomed"),
     collection.RestoreCollection: _said(collection="missed"),

@@ -33,6 +33,7 @@ EXEMPT = {
     "tenant.count": "counts",
     "database.count": "counts",
     "collection.count": "counts",
+    "collection.rebuild_index": "reads all documents",
     "user.count": "counts",
     "backup.create": "copies everything",
     "tenant.export": "copies a tenant with everything in it",

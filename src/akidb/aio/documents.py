@@ -3,23 +3,31 @@
 The awaitable twin of `akidb.client.handles.documents`, generated from it by `tools/generate_aio.py`.
 """
 
-import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from akidb.aio.base import Twin
+from akidb.client.handles import documents as sync
+from akidb.client.handles.base import IncludeLike
+from akidb.client.results import Matches
+from akidb.domain.documents import DEFAULT_INCLUDE, SearchMode
+from akidb.domain.index_state import IndexState
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from akidb.client.questions import Queries
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
 from akidb.client.bulk.formats import FormatLike
 from akidb.client.files import FileSource, FileTarget
-from akidb.client.handles import documents as sync
 from akidb.client.handles.base import Field, IncludeLike
-from akidb.client.results import LoadResult, Matches, Page, UploadResult
-from akidb.client.uploads import (
-    DEFAULT_BATCH_DOCUMENTS,
-    Column,
-    ModeLike,
-    Vectors,
-)
+from akidb.client.results import LoadResult, Page, UploadResult
+from akidb.client.uploads import DEFAULT_BATCH_DOCUMENTS, Column, ModeLike, Vectors
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import (
     DEFAULT_INCLUDE,
@@ -27,7 +35,6 @@ from akidb.domain.documents import (
     Document,
     DocumentLike,
     Include,
-    SearchMode,
     UpsertMode,
     UpsertResult,
 )
@@ -35,12 +42,6 @@ from akidb.domain.entities import Collection, Metric
 from akidb.domain.facets import Facets
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
 from akidb.domain.lifecycle import CollectionState
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from akidb.client.questions import Queries
 
 
 class CollectionHandle(Twin[sync.CollectionHandle]):
@@ -292,6 +293,36 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         """Delete all documents and return their number. The collection itself is kept."""
         return await self._threads(self._sync.clear)
 
+    async def changes(
+        self,
+        since: int = 0,
+        *,
+        feed: str | None = None,
+        limit: int = DEFAULT_PAGE_LIMIT,
+        wait_seconds: float = 0,
+        include: IncludeLike = DEFAULT_INCLUDE,
+    ) -> ChangePage[DocumentChange]:
+        """Return up to `limit` documents written or deleted after sequence `since`, in their current state.
+
+        The first call, without arguments, starts from the beginning; pass the `next_since` and `feed` of each
+        page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
+        (0-60), the call waits up to that long for a change before it returns an empty page.
+        """
+        return await self._threads(
+            self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds, include=include
+        )
+
+    async def index(self) -> IndexState:
+        """Return the state of the index of vectors: what is in memory and in segments, and their recall."""
+        return await self._threads(self._sync.index)
+
+    async def rebuild_index(self) -> IndexState:
+        """Make the index of vectors anew from the documents, and return its state.
+
+        Segments are built in the background.
+        """
+        return await self._threads(self._sync.rebuild_index)
+
     async def search(
         self,
         query: "str | Sequence[float] | NDArray[np.float32] | None" = None,
@@ -303,6 +334,8 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         group_by: str | None = None,
         group_size: int = 1,
         ef_search: int | None = None,
+        recall: float | None = None,
+        explain: bool = False,
         include: IncludeLike = DEFAULT_INCLUDE,
         mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
         vector: "Sequence[float] | NDArray[np.float32] | None" = None,
@@ -322,13 +355,13 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
         `vector` of the text can be given. `highlights` adds the part of each text with these words.
 
-        With `group_by`, a field of the metadata named as in filters, return the best `group_size` documents
-        of each of `top_k` groups with the same value: `.groups` of the result has them by group, and each
-        match its `group`. Documents without a text, number or boolean there are left out; one with a list
-        belongs to the group of each item.
+        With `group_by`, a field of the metadata, return the best `group_size` documents of each of `top_k`
+        groups with the same text, number or boolean; one with a list belongs to the group of each item.
+        `.groups` of the result has them by group.
 
-        `cursor`, the `next_cursor` of the previous page for the same question, filter and threshold,
-        continues after its last match.
+        Large collections are searched in graphs, which find `recall` of the best matches by measurement
+        (0.95 by default; 1 compares all vectors), or keep `ef_search` candidates. `explain` adds `steps` to
+        the `statistics`. `cursor`, the `next_cursor` of the previous page, continues after its last match.
         """
         return await self._threads(
             self._sync.search,
@@ -340,6 +373,8 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             group_by=group_by,
             group_size=group_size,
             ef_search=ef_search,
+            recall=recall,
+            explain=explain,
             include=include,
             mode=mode,
             vector=vector,
@@ -359,6 +394,7 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         group_by: str | None = None,
         group_size: int = 1,
         ef_search: int | None = None,
+        recall: float | None = None,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> list[Matches]:
         """Answer up to 200 searches in one call, from one snapshot; return the matches of each.
@@ -377,24 +413,6 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
             group_by=group_by,
             group_size=group_size,
             ef_search=ef_search,
+            recall=recall,
             include=include,
-        )
-
-    async def changes(
-        self,
-        since: int = 0,
-        *,
-        feed: str | None = None,
-        limit: int = DEFAULT_PAGE_LIMIT,
-        wait_seconds: float = 0,
-        include: IncludeLike = DEFAULT_INCLUDE,
-    ) -> ChangePage[DocumentChange]:
-        """Return up to `limit` documents written or deleted after sequence `since`, in their current state.
-
-        The first call, without arguments, starts from the beginning; pass the `next_since` and `feed` of each
-        page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
-        (0-60), the call waits up to that long for a change before it returns an empty page.
-        """
-        return await self._threads(
-            self._sync.changes, since, feed=feed, limit=limit, wait_seconds=wait_seconds, include=include
         )

@@ -43,7 +43,13 @@ def search(
         typer.Option(metavar="FIELD", help="Show the best of each value of a field."),
     ] = None,
     group_size: Annotated[int, typer.Option(help="Maximum number of matches of a group, 1-100.")] = 1,
-    ef_search: Annotated[int | None, typer.Option(help="Candidates of an approximate search.")] = None,
+    ef_search: Annotated[int | None, typer.Option(help="Candidates of a search in graphs.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="The share of the best matches to find; 1 compares all vectors.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print what was done in each part of the index.")
+    ] = False,
     mode: Annotated[
         str, typer.Option(help="vector, keyword (the words of the texts), or hybrid (both).")
     ] = str(SearchMode.VECTOR),
@@ -70,6 +76,8 @@ def search(
         group_by=group_by,
         group_size=group_size,
         ef_search=ef_search,
+        recall=recall,
+        explain=explain,
         weights=parse_object(weights, "weights"),
         highlights=highlights,
         cursor=cursor,

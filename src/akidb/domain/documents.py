@@ -139,6 +139,21 @@ class Match(msgspec.Struct, kw_only=True, frozen=True, eq=False, omit_defaults=T
         return hash(self.id)
 
 
+class SearchStep(msgspec.Struct, kw_only=True, frozen=True):
+    """What a search did in one part of the index."""
+
+    part: str
+    """`tail` for the newest documents, `segment` for a segment, `store` for a search without the index."""
+    way: str
+    """Like `plan`."""
+    allowed: int
+    """Documents that the filter allows."""
+    scanned: int
+    """Vectors compared, or kept as candidates in a graph."""
+    why: str
+    """Why this way was chosen."""
+
+
 class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Statistics of a search."""
 
@@ -160,6 +175,8 @@ class SearchStatistics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=
     query_truncated: bool = False
     """Whether the text is longer than the embedding model accepts, so that its end was ignored; omitted in
     JSON if not."""
+    steps: list[SearchStep] | None = None
+    """With `explain`: what was done in each part of the index of vectors."""
 
 
 class SearchResult(msgspec.Struct, kw_only=True, frozen=True):

@@ -13,11 +13,23 @@ from akidb.domain.documents import (
     SearchMode,
 )
 from akidb.domain.entities import MAX_DIMENSION, MIN_DIMENSION
+from akidb.domain.errors import InvalidArgument
 from akidb.domain.fields import VectorLike, field, text, whole, word
 from akidb.domain.fusion import MAX_WEIGHT, FusionWeights, check_weights
 from akidb.domain.names import check_flag
 from akidb.domain.parts import MAX_FIELD_BYTES, check_group_field
 from akidb.domain.questions import check_question_ids, check_question_vectors, check_questions
+
+DEFAULT_RECALL = 0.95
+
+
+def check_recall(value: object, field: str) -> float:
+    """Check a share that is more than 0."""
+    number = check_number(value, field)
+    if not 0 < number <= 1:
+        raise InvalidArgument(field, f"must be more than 0 and at most 1, not {number}")
+    return number
+
 
 Query = Annotated[
     str,
@@ -107,5 +119,20 @@ GroupField = Annotated[
     ),
 ]
 GroupSize = Annotated[int, whole("Maximum number of matches of a group.", 1, MAX_GROUP_SIZE)]
-EfSearch = Annotated[int, whole("Number of candidates considered by an approximate index.", 1, MAX_TOP_K)]
+EfSearch = Annotated[
+    int, whole("Number of candidates in a graph, instead of as many as reach `recall`.", 1, MAX_TOP_K)
+]
+Recall = Annotated[
+    float,
+    field(
+        check_recall,
+        "The share of the best matches that a search in a graph should find, by a measurement of the index;"
+        f" {DEFAULT_RECALL} by default. With 1 all vectors are compared.",
+        exclusiveMinimum=0,
+        maximum=1,
+    ),
+]
+Explain = Annotated[
+    bool, field(check_flag, "Say in the statistics what was done in each part of the index, and why.")
+]
 Score = Annotated[float, field(check_number, "Omit matches with a score below this.")]

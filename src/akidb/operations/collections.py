@@ -18,6 +18,7 @@ from akidb.domain.fields import (
     SmallObject,
     Version,
 )
+from akidb.domain.index_state import IndexState
 from akidb.domain.lifecycle import Access
 from akidb.operations import databases
 from akidb.operations.declare import MANY, InCollection, InDatabase, Work, operation
@@ -65,6 +66,23 @@ class CountCollections(InDatabase[int], kw_only=True, frozen=True):
 @operation("collection.get", "GET", ONE, needs=Access.METADATA_READ)
 class GetCollection(InCollection[Collection], kw_only=True, frozen=True):
     """Get a collection by its ID or name."""
+
+
+@operation("collection.index", "GET", ONE + "/index", needs=Access.DOCUMENT_READ)
+class GetIndex(InCollection[IndexState], kw_only=True, frozen=True):
+    """Get the state of a collection's index of vectors: what it has in memory and in segments."""
+
+
+@operation(
+    "collection.rebuild_index",
+    "POST",
+    ONE + "/index/rebuild",
+    needs=Access.DOCUMENT_READ,
+    changes=False,
+    work=Work.HEAVY,
+)
+class RebuildIndex(InCollection[IndexState], kw_only=True, frozen=True):
+    """Make a collection's index of vectors anew from its documents; segments are built in the background."""
 
 
 @operation("collection.update", "PATCH", ONE, needs=Access.METADATA_WRITE)

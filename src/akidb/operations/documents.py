@@ -30,6 +30,7 @@ from akidb.domain.search_fields import (
     DocumentRef,
     DocumentRefs,
     EfSearch,
+    Explain,
     GroupField,
     GroupSize,
     Highlights,
@@ -37,6 +38,7 @@ from akidb.domain.search_fields import (
     Query,
     QueryVector,
     QueryVectors,
+    Recall,
     Score,
     TopK,
     Weights,
@@ -237,6 +239,8 @@ class SearchDocuments(InCollection[SearchResult], kw_only=True, frozen=True):
     group_by: GroupField | None = None
     group_size: GroupSize = 1
     ef_search: EfSearch | None = None
+    recall: Recall | None = None
+    explain: Explain = False
     weights: Weights | None = None
     highlights: Highlights = False
     include: Parts = DEFAULT_INCLUDE
@@ -299,4 +303,5 @@ class SearchBatch(InCollection[list[SearchResult]], kw_only=True, frozen=True):
     group_by: GroupField | None = None
     group_size: GroupSize = 1
     ef_search: EfSearch | None = None
+    recall: Recall | None = None
     include: Parts = DEFAULT_INCLUDE

@@ -13,7 +13,8 @@ import msgspec
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
-from akidb.ports.documents import DocumentReader
+from akidb.domain.index_state import IndexState
+from akidb.ports.documents import CollectionControl, DocumentReader
 from akidb.ports.limits import Deadline
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class VectorQuery(NamedTuple):
     """The share of the best rows that a search in a graph should find."""
     graph: GraphSettings = GraphSettings(m=16, ef_construction=128)
     """How graphs of the collection are to be built."""
+    explain: bool = False
+    """Whether the statistics say what was done in each part of the index."""
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +82,19 @@ class VectorIndex(Protocol):
 
         Raises OperationTimeout if the filter takes too long.
         """
+
+    def state(self, tenant_id: TenantId, store_id: StoreId, control: CollectionControl) -> IndexState:
+        """Return the state of a collection's index, without loading it."""
+
+    def rebuild(
+        self,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        memory_quota_bytes: int,
+        documents: DocumentReader,
+        graph: GraphSettings,
+    ) -> None:
+        """Make a collection's index anew from its rows; segments are built in the background."""
 
     def wait(self) -> None:
         """Wait until all that is built in the background is in use."""

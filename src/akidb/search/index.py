@@ -1,17 +1,20 @@
 """The search indexes of this process: collections are loaded on first use, within the memory quotas."""
 
+import shutil
 from collections.abc import Iterable
 
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
+from akidb.domain.index_state import IndexState
 from akidb.ports.disk import Disk
-from akidb.ports.documents import DocumentReader
-from akidb.ports.search import Hits, VectorQuery
+from akidb.ports.documents import CollectionControl, DocumentReader
+from akidb.ports.search import GraphSettings, Hits, VectorQuery
 from akidb.search.collection import LoadedCollection, State
 from akidb.search.errors import TooLarge
 from akidb.search.from_disk import search_rows
 from akidb.search.memory import COLUMNS, VECTORS, Memory, TenantMemory
 from akidb.search.parts import Effort
+from akidb.search.reports import state_in_memory, state_on_disk, steps_of
 from akidb.search.scoring import prepare_query
 from akidb.search.sealing import SEAL_FROM, Sealer, default_threads
 from akidb.search.searching import Allowed, Found, allow, known, search
@@ -112,6 +115,42 @@ class LocalIndex:
             if has_changed:
                 memory.settle(VECTORS, collection_id, loaded, quota)
 
+    def state(self, tenant_id: TenantId, store_id: StoreId, control: CollectionControl) -> IndexState:
+        """Return the state of a collection's index, without loading it."""
+        memory = self._memory.of(tenant_id, store_id)
+        loaded = memory.peek(VECTORS, control.collection_id)
+        if loaded is None or not loaded.state.sequence:
+            return state_on_disk(control, memory.place(control))
+        return state_in_memory(control, loaded, is_building=self._sealer.is_building(loaded))
+
+    def rebuild(
+        self,
+        tenant_id: TenantId,
+        store_id: StoreId,
+        memory_quota_bytes: int,
+        documents: DocumentReader,
+        graph: GraphSettings,
+    ) -> None:
+        """Make a collection's index anew from its rows; segments are built in the background."""
+        control = documents.control
+        self.forget(tenant_id, [control.collection_id])
+        memory = self._memory.of(tenant_id, store_id)
+        place = memory.place(control)
+        if place is None and control.dimension is None:
+            return
+        if place is not None:
+            shutil.rmtree(place.directory, ignore_errors=True)
+        loaded = memory.take(VECTORS, control, memory_quota_bytes)
+        if loaded is None:
+            return
+        try:
+            loaded.catch_up(documents, memory_quota_bytes)
+        except TooLarge as error:
+            memory.note_too_large(VECTORS, control, error.memory_bytes)
+        else:
+            memory.settle(VECTORS, control.collection_id, loaded, memory_quota_bytes)
+            self._sealer.look(loaded, graph)
+
     def wait(self) -> None:
         """Wait until all that is built in the background is in use."""
         self._sealer.wait()
@@ -140,6 +179,10 @@ def _hits(found: Found, query: VectorQuery, plan: str) -> Hits:
     if threshold is not None:
         hits = [hit for hit in hits if hit.score >= threshold]
     statistics = SearchStatistics(
-        plan=plan, scanned=found.scanned, allowed=found.allowed, damaged=found.damaged
+        plan=plan,
+        scanned=found.scanned,
+        allowed=found.allowed,
+        damaged=found.damaged,
+        steps=steps_of(found, plan) if query.explain else None,
     )
     return Hits(hits, statistics)

@@ -23,6 +23,8 @@ _WIDEST: Final = 0.25
 _READ_DIRECTLY: Final = 512
 """So few allowed rows are read and scored exactly at once."""
 
+_WIDENED: Final = "widened: near the question little is allowed"
+
 Positions = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class PartFound(NamedTuple):
     looked_at: int
     """How many vectors were compared in a scan, or kept as candidates in a graph."""
     allowed: int
+    why: str
+    """Why it was searched so."""
 
 
 class Allowance:
@@ -140,34 +144,39 @@ class PartView:
         count = segment.count if allowance is None else allowance.count
         wanted = candidates_for(top_k)
         if count <= max(wanted, _READ_DIRECTLY if allowance is not None else 0):
-            return self._all_of(query, allowance, count)
-        ef = effort.ef or segment.ef_for(effort.recall, top_k)
-        if ef is None or segment.graph is None or max(ef, wanted) > _WIDEST * segment.count:
-            return self._scanned(query, top_k, allowance, count)
+            return self._all_of(query, allowance, count, "so few are allowed")
+        ef = effort.ef or (None if effort.recall >= 1 else segment.ef_for(effort.recall, top_k))
+        if ef is None or segment.graph is None:
+            return self._scanned(query, top_k, allowance, count, "no graph reaches this recall")
+        if max(ef, wanted) > _WIDEST * segment.count:
+            return self._scanned(query, top_k, allowance, count, "a graph would lead to most of them")
         if allowance is not None and count < GATHER_BELOW * segment.count:
-            return self._from_gathered(query, wanted, allowance)
+            return self._from_gathered(query, wanted, allowance, "less than a fifth is allowed")
         mask, bitmap = (None, None) if allowance is None else (allowance.mask, allowance.bitmap())
         positions, looked_at = segment.find(query, top_k, ef, mask, bitmap)
         if len(positions) < min(top_k, count) and allowance is not None:  # the graph did not lead to them
-            return self._from_gathered(query, wanted, allowance)
+            return self._from_gathered(query, wanted, allowance, "the graph led to too few")
         scores = exact_scores(segment.vectors.read(positions), query)
-        return PartFound(positions, scores, "hnsw", looked_at, count)
+        why = "near the question enough is allowed" if looked_at <= max(ef, wanted) else _WIDENED
+        return PartFound(positions, scores, "hnsw", looked_at, count, why)
 
-    def _from_gathered(self, query: Query, wanted: int, allowance: Allowance) -> PartFound:
+    def _from_gathered(self, query: Query, wanted: int, allowance: Allowance, why: str) -> PartFound:
         segment = self.segment
         assert segment.graph is not None
         positions, _ = allowance.gathered().search(segment.graph.prepare(query), wanted)
         scores = exact_scores(segment.vectors.read(positions), query)
-        return PartFound(positions, scores, "sq8", allowance.count, allowance.count)
+        return PartFound(positions, scores, "sq8", allowance.count, allowance.count, why)
 
-    def _all_of(self, query: Query, allowance: Allowance | None, count: int) -> PartFound:
+    def _all_of(self, query: Query, allowance: Allowance | None, count: int, why: str) -> PartFound:
         positions = np.arange(count) if allowance is None else np.flatnonzero(allowance.mask)
         if not count:
-            return PartFound(positions, [], "exact", 0, 0)
+            return PartFound(positions, [], "exact", 0, 0, "nothing is allowed")
         scores = exact_scores(self.segment.vectors.read(positions), query)
-        return PartFound(positions, scores, "exact", count, count)
+        return PartFound(positions, scores, "exact", count, count, why)
 
-    def _scanned(self, query: Query, top_k: int, allowance: Allowance | None, count: int) -> PartFound:
+    def _scanned(
+        self, query: Query, top_k: int, allowance: Allowance | None, count: int, why: str
+    ) -> PartFound:
         best, scores = np.empty(0, np.int64), np.empty(0)
         for start, rows in self.segment.vectors.chunks():
             mask = None if allowance is None else allowance.mask[start : start + len(rows)]
@@ -177,7 +186,7 @@ class PartView:
             if len(best) > top_k:
                 kept = scores >= np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
                 best, scores = best[kept], scores[kept]
-        return PartFound(best, scores.tolist(), "exact", self.segment.count, count)
+        return PartFound(best, scores.tolist(), "exact", self.segment.count, count, why)
 
 
 def _chosen(rows: Floats, mask: Mask | None, query: Query, top_k: int) -> NDArray[np.intp]:

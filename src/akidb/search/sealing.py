@@ -115,6 +115,11 @@ class Sealer:
                 self._thread = threading.Thread(target=self._run, name="akidb-segments", daemon=True)
                 self._thread.start()
 
+    def is_building(self, collection: LoadedCollection) -> bool:
+        """Return whether something is built for a collection, or waits for that."""
+        current = self._current
+        return collection in self._wanted or (current is not None and current[0] is collection)
+
     def end_retired(self) -> None:
         """End the build for a collection that is no longer loaded: its directory may be removed."""
         with self._lock:

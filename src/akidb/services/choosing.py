@@ -19,6 +19,7 @@ from akidb.domain.entities import Collection
 from akidb.domain.errors import InvalidArgument, NotFound
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.search_fields import DEFAULT_RECALL
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordHit
 from akidb.ports.limits import Deadline
@@ -63,11 +64,22 @@ class Look(msgspec.Struct, frozen=True):
     score_threshold: float | None
     ef_search: int | None
     deadline: Deadline | None
+    recall: float | None = None
+    explain: bool = False
 
     def best(self, vector: "NDArray[np.float32]", number: int) -> Hits:
         """Return up to `number` rows, best first."""
+        recall = DEFAULT_RECALL if self.recall is None else self.recall
         query = VectorQuery(
-            vector, number, self.filter, self.score_threshold, self.ef_search, self.deadline, graph=self.graph
+            vector,
+            number,
+            self.filter,
+            self.score_threshold,
+            self.ef_search,
+            self.deadline,
+            recall,
+            self.graph,
+            self.explain,
         )
         return self.index.search(self.tenant_id, self.store_id, self.memory_quota_bytes, self.reader, query)
 

@@ -14,8 +14,10 @@ from akidb.domain.documents import (
 )
 from akidb.domain.entities import Collection, Scope, limit_of
 from akidb.domain.errors import InvalidArgument, Unavailable
+from akidb.domain.index_state import EMPTY, IndexState
 from akidb.observe.right_of_way import giving_way
 from akidb.operations import documents as ask
+from akidb.operations.collections import GetIndex, RebuildIndex
 from akidb.ports.columns import MetadataColumns
 from akidb.ports.documents import DocumentReader
 from akidb.ports.keywords import KeywordIndexes
@@ -84,6 +86,33 @@ class SearchService:
         (found,) = self._answer(scope, asked, [question], asked.cursor)
         return found
 
+    @on_collection(GetIndex)
+    def index(self, scope: Scope, asked: GetIndex) -> IndexState:  # noqa: ARG002 - no fields
+        return self._index_state(scope)
+
+    @on_collection(RebuildIndex)
+    def rebuild_index(self, scope: Scope, asked: RebuildIndex) -> IndexState:  # noqa: ARG002 - no fields
+        tenant = scope.tenant
+        with self._stores.existing(tenant.tenant_id) as store:
+            if store is not None:
+                with store.read(scope.collection.collection_id) as reader:
+                    self._index.rebuild(
+                        tenant.tenant_id,
+                        store.store_id,
+                        limit_of(tenant.memory_quota_bytes),
+                        reader,
+                        graph_settings(scope.collection),
+                    )
+        return self._index_state(scope)
+
+    def _index_state(self, scope: Scope) -> IndexState:
+        tenant_id = scope.tenant.tenant_id
+        with self._stores.existing(tenant_id) as store:
+            if store is None:
+                return EMPTY
+            with store.latest(scope.collection.collection_id) as reader:
+                return self._index.state(tenant_id, store.store_id, reader.control)
+
     @on_collection(ask.SearchBatch)
     def search_batch(self, scope: Scope, asked: ask.SearchBatch) -> list[SearchResult]:
         return self._answer(scope, asked, self._questions(scope.collection, asked), None)
@@ -131,6 +160,8 @@ class SearchService:
                         *(self._index, tenant.tenant_id, store.store_id, quota, reader),
                         graph_settings(scope.collection),
                         *(filter, asked.score_threshold, asked.ef_search, deadline),
+                        asked.recall,
+                        type(asked) is ask.SearchDocuments and asked.explain,
                     )
                     chosen = [choose(look, question, wanted) for question in giving_way(questions)]
                     rows = self._fetched(reader, chosen, asked.include)

@@ -71,6 +71,8 @@ class WordSearch:
                             *(self._index, scope.tenant.tenant_id, store.store_id, quota, reader),
                             graph_settings(scope.collection),
                             *(filter, None, asked.ef_search, query.deadline),
+                            asked.recall,
+                            asked.explain,
                         )
                         found = _joined(choose(look, question, Wanted(number)), found, asked)
                     chosen = _above(found, asked.score_threshold)

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from akidb.client.bulk.formats import FormatLike, format_of
 from akidb.client.files import FileSource, FileTarget, writing
-from akidb.client.handles.base import Bound, Field, IncludeLike, every, parts
-from akidb.client.questions import texts_or_vectors
-from akidb.client.results import LoadResult, Matches, Page, UploadResult
+from akidb.client.handles.base import Field, IncludeLike, every, parts
+from akidb.client.handles.searching import Searching
+from akidb.client.results import LoadResult, Page, UploadResult
 from akidb.client.uploads import (
     DEFAULT_BATCH_DOCUMENTS,
     Column,
@@ -28,7 +28,6 @@ from akidb.domain.documents import (
     Document,
     DocumentLike,
     Include,
-    SearchMode,
     UpsertMode,
     UpsertResult,
 )
@@ -43,14 +42,8 @@ from akidb.operations import changes, collections
 from akidb.operations import documents as docs
 from akidb.operations.declare import Operations
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from akidb.client.questions import Queries
-
-
-class CollectionHandle(Bound):
+class CollectionHandle(Searching):
     """A collection: documents whose vectors share a dimension, a metric and a model.
 
     The methods operate on documents; to change, delete or restore the collection itself, use
@@ -59,7 +52,7 @@ class CollectionHandle(Bound):
     selects a field of the metadata, named as in filters.
     """
 
-    __slots__ = ("_entity", "_where")
+    __slots__ = ("_entity",)
     _changed_by = "use database.collections.update()"
 
     tenant_id = Field[TenantId]()
@@ -328,105 +321,6 @@ class CollectionHandle(Bound):
     def clear(self) -> int:
         """Delete all documents and return their number. The collection itself is kept."""
         return self._perform(docs.ClearDocuments(**self._where))
-
-    def search(
-        self,
-        query: "str | Sequence[float] | NDArray[np.float32] | None" = None,
-        *,
-        id: str | None = None,
-        top_k: int = 10,
-        filter: Mapping[str, Any] | None = None,
-        score_threshold: float | None = None,
-        group_by: str | None = None,
-        group_size: int = 1,
-        ef_search: int | None = None,
-        include: IncludeLike = DEFAULT_INCLUDE,
-        mode: SearchMode | Literal["vector", "keyword", "hybrid"] = SearchMode.VECTOR,
-        vector: "Sequence[float] | NDArray[np.float32] | None" = None,
-        weights: Mapping[str, float] | None = None,
-        highlights: bool = False,
-        cursor: str | None = None,
-    ) -> Matches:
-        """Return the `top_k` documents that score highest against a text or a vector, best first.
-
-        A text query requires a collection with an embedding model. The score is the cosine similarity, the
-        dot product, or the negated Euclidean distance. Matches below `score_threshold` are omitted.
-
-        With `id` instead, return the documents whose vectors are most like the one of that document,
-        without itself. Raises NotFound if it does not exist.
-
-        With `mode="keyword"` the documents are found by the words of the text; the score is BM25. With
-        `"hybrid"` both rankings are joined, with `weights` such as `{"vector": 1, "keyword": 2}`; the
-        `vector` of the text can be given. `highlights` adds the part of each text with these words.
-
-        With `group_by`, a field of the metadata named as in filters, return the best `group_size` documents
-        of each of `top_k` groups with the same value: `.groups` of the result has them by group, and each
-        match its `group`. Documents without a text, number or boolean there are left out; one with a list
-        belongs to the group of each item.
-
-        `cursor`, the `next_cursor` of the previous page for the same question, filter and threshold,
-        continues after its last match.
-        """
-        text = query if isinstance(query, str) else None
-        if text is None and vector is not None:
-            raise InvalidArgument("query", "must be a text if vector is given")
-        result = self._perform(
-            docs.SearchDocuments(
-                **self._where,
-                text=text,
-                vector=vector if isinstance(query, str) else query,
-                id=id,
-                mode=check_word(SearchMode, mode, "mode"),
-                top_k=top_k,
-                filter=filter,
-                score_threshold=score_threshold,
-                group_by=group_by,
-                group_size=group_size,
-                ef_search=ef_search,
-                weights=weights,
-                highlights=highlights,
-                include=parts(include),
-                cursor=cursor,
-            )
-        )
-        return Matches(result.matches, result.statistics, result.next_cursor)
-
-    def search_many(
-        self,
-        queries: "Queries | None" = None,
-        *,
-        ids: Sequence[str] | None = None,
-        top_k: int = 10,
-        filter: Mapping[str, Any] | None = None,
-        score_threshold: float | None = None,
-        group_by: str | None = None,
-        group_size: int = 1,
-        ef_search: int | None = None,
-        include: IncludeLike = DEFAULT_INCLUDE,
-    ) -> list[Matches]:
-        """Answer up to 200 searches in one call, from one snapshot; return the matches of each.
-
-        `queries` are texts, which are embedded as one batch, or vectors: a list, or an array of shape
-        `(n, dimension)`. With `ids` instead, each search is for the documents most like that one. The other
-        arguments are those of `search`, for each of them. Each counts towards the tenant's rate limit.
-        """
-        texts, vectors = texts_or_vectors(queries)
-        results = self._perform(
-            docs.SearchBatch(
-                **self._where,
-                texts=texts,
-                vectors=vectors,
-                ids=ids,
-                top_k=top_k,
-                filter=filter,
-                score_threshold=score_threshold,
-                group_by=group_by,
-                group_size=group_size,
-                ef_search=ef_search,
-                include=parts(include),
-            )
-        )
-        return [Matches(result.matches, result.statistics, result.next_cursor) for result in results]
 
     def changes(
         self,
