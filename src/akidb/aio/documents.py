@@ -19,18 +19,16 @@ if TYPE_CHECKING:
 
     from akidb.client.questions import Queries
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from akidb.client.bulk.formats import FormatLike
 from akidb.client.files import FileSource, FileTarget
-from akidb.client.handles.base import Field, IncludeLike
+from akidb.client.handles.base import Field
 from akidb.client.results import LoadResult, Page, UploadResult
 from akidb.client.uploads import DEFAULT_BATCH_DOCUMENTS, Column, ModeLike, Vectors
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import (
-    DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,

@@ -10,7 +10,7 @@ from akidb.cli.arguments import CollectionArgument, FilterOption, Parts, collect
 from akidb.cli.models import models_of
 from akidb.cli.output import counted
 from akidb.cli.session import Session, command
-from akidb.domain.documents import DEFAULT_INCLUDE, SearchMode
+from akidb.domain.documents import DEFAULT_INCLUDE, SearchMode, SearchResult
 from akidb.domain.errors import InvalidArgument
 from akidb.domain.names import check_word
 from akidb.operations.documents import SearchDocuments
@@ -95,6 +95,15 @@ def search(
     rows = [tuple(getattr(match, field) for field in fields) for match in result.matches]
     session.out.rows(result, columns, rows)
     session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
+    _explain(session, result)
+
+
+def _explain(session: Session, result: SearchResult) -> None:
+    """Say what a user should know of a search beside its matches."""
+    for step in result.statistics.steps or ():
+        session.out.note(
+            f"{step.part}: {step.way}, {step.scanned} compared of {step.allowed} allowed; {step.why}"
+        )
     if result.next_cursor is not None:
         session.out.note(f"more: --cursor {result.next_cursor}")
     if result.statistics.query_truncated:
