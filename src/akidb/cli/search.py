@@ -87,11 +87,8 @@ def search(
     )
     result = session.operations.perform(request)
     milliseconds = (time.perf_counter() - began) * 1000
-    columns: tuple[str, ...] = ("score", "id", "text", "metadata")
-    if group_by is not None:
-        columns = ("group", *columns)
-    text_of = "highlight" if highlights else "text"
-    fields = [text_of if column == "text" else column for column in columns]
+    columns = [*(["group"] if group_by is not None else []), "score", "id", "text", "metadata"]
+    fields = ["highlight" if highlights and column == "text" else column for column in columns]
     rows = [tuple(getattr(match, field) for field in fields) for match in result.matches]
     session.out.rows(result, columns, rows)
     session.out.note(f"{counted(len(rows), 'match', 'matches')} in {milliseconds:.1f} ms")
