@@ -59,7 +59,8 @@ def twin_module(module: str) -> str:
         f"from akidb.client.handles import {module} as sync",
     ]
     classes = []
-    for node in [*_parents(tree), *tree.body]:
+    nodes = [*_parents(tree), *tree.body]
+    for node in sorted(nodes, key=lambda node: isinstance(node, ast.If)):  # imports for types alone last
         if isinstance(node, ast.Import | ast.ImportFrom | ast.If):
             lines.append(_import(node))
         elif isinstance(node, ast.ClassDef):

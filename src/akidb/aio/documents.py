@@ -3,43 +3,45 @@
 The awaitable twin of `akidb.client.handles.documents`, generated from it by `tools/generate_aio.py`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from akidb.aio.base import Twin
-from akidb.client.handles import documents as sync
-from akidb.client.handles.base import IncludeLike
-from akidb.client.results import Matches
-from akidb.domain.documents import DEFAULT_INCLUDE, SearchMode
-from akidb.domain.index_state import IndexState
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from akidb.client.questions import Queries
-import os
-from collections.abc import Callable, Iterable
-from datetime import datetime
-
 from akidb.client.bulk.formats import FormatLike
 from akidb.client.files import FileSource, FileTarget
-from akidb.client.handles.base import Field
-from akidb.client.results import LoadResult, Page, UploadResult
-from akidb.client.uploads import DEFAULT_BATCH_DOCUMENTS, Column, ModeLike, Vectors
+from akidb.client.handles import documents as sync
+from akidb.client.handles.base import Field, IncludeLike
+from akidb.client.results import LoadResult, Matches, Page, UploadResult
+from akidb.client.uploads import (
+    DEFAULT_BATCH_DOCUMENTS,
+    Column,
+    ModeLike,
+    Vectors,
+)
 from akidb.domain.changes import ChangePage, DocumentChange
 from akidb.domain.documents import (
+    DEFAULT_INCLUDE,
     DEFAULT_PAGE_LIMIT,
     Document,
     DocumentLike,
     Include,
+    SearchMode,
     UpsertMode,
     UpsertResult,
 )
 from akidb.domain.entities import Collection, Metric
 from akidb.domain.facets import Facets
 from akidb.domain.ids import CollectionId, DatabaseId, TenantId
+from akidb.domain.index_state import IndexState
 from akidb.domain.lifecycle import CollectionState
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from akidb.client.questions import Queries
 
 
 class CollectionHandle(Twin[sync.CollectionHandle]):
