@@ -35,13 +35,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     small: int = 10_000
     """Documents of the smaller collection."""
     collections: int = 10_000
+    tenants: int = 1000
+    """Tenants with a store and one collection each."""
     collections_seconds: float = 20.0
     """At most, to create the collections, and again to search them."""
     clients: int = 32
 
 
 QUICK = Plan(
-    rounds=1, seconds=0.05, pass_seconds=0.5, small=300, collections=12, collections_seconds=1, clients=4
+    rounds=1,
+    seconds=0.05,
+    pass_seconds=0.5,
+    small=300,
+    collections=1000,
+    tenants=100,
+    collections_seconds=1,
+    clients=4,
 )
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,12 +20,14 @@ import numpy as np
 
 from akidb.bench.search import machine
 from akidb.bench.search.data import Condition, DataSet, Documents, Question
-from akidb.bench.search.peers import ENGINES, MANY
+from akidb.bench.search.peers import ENGINES, MANY, MANY_TENANTS
 from akidb.bench.search.peers.base import Engine, Many, Search
 
 BATCH = 100
 SMALL = 10
 """Documents of one of many collections."""
+AGAIN = 30
+"""Searches of one of them, while it is alone and among all."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -78,6 +81,23 @@ class Opened(msgspec.Struct, frozen=True):
     before_bytes: int
     resident_bytes: int
     files: int
+
+
+class ManyOpened(msgspec.Struct, frozen=True):
+    """A store of many collections, opened and searched: seconds, bytes, and numbers of files and threads."""
+
+    open: float
+    first: float
+    """The first search of one of them, after opening."""
+    alone: float
+    """The median of further searches of it, while no other is loaded."""
+    among: float
+    """The same with all loaded."""
+    before_bytes: int
+    resident_bytes: int
+    before_files: int
+    files: int
+    threads: int
 
 
 class Stage:
@@ -191,31 +211,36 @@ class Stage:
             self._engine.delete(condition)
         return time.perf_counter() - started
 
-    def create_many(self, folder: str, count: int, seconds: float) -> list[float]:
-        """Create collections of ten documents, as many as fit in this time; return the seconds of each."""
-        many: Many = MANY[self._name]()
+    def create_many(self, folder: str, count: int, seconds: float, tenants: bool) -> Timed:
+        """Create collections of ten documents, as many as fit in this time; with `tenants`, of one each."""
+        self._warm(folder)
+        many: Many = (MANY_TENANTS if tenants else MANY)[self._name]()
         many.open(Path(folder), self._data.dimension)
         taken: list[float] = []
-        end = time.perf_counter() + seconds
+        begun, busy = time.perf_counter(), time.process_time()
+        end = begun + seconds
         while len(taken) < count and time.perf_counter() < end:
             documents = self._data.documents(len(taken) * SMALL % (self._data.count - SMALL), SMALL)
             started = time.perf_counter()
             many.create(len(taken), documents)
             taken.append(time.perf_counter() - started)
+        elapsed, cpu = time.perf_counter() - begun, time.process_time() - busy
         many.close()
-        return taken
+        return Timed(taken, elapsed, cpu)
 
-    def open_many(self, folder: str, count: int, seconds: float) -> tuple[Opened, Timed]:
+    def open_many(self, folder: str, count: int, seconds: float, tenants: bool) -> tuple[ManyOpened, Timed]:
         """Open that store, search one collection, then all of them, as many as fit in this time."""
         self._warm(folder)
         gc.collect()
-        many: Many = MANY[self._name]()
+        many: Many = (MANY_TENANTS if tenants else MANY)[self._name]()
         before = machine.resident_bytes()
         started = time.perf_counter()
         many.open(Path(folder), self._data.dimension)
         opened = time.perf_counter()
         many.search(count // 2, self._data.questions[0])
         first = time.perf_counter() - opened
+        alone = self._again(many, count // 2)
+        before_files = machine.open_files(Path(folder))
         taken: list[float] = []
         begun, busy = time.perf_counter(), time.process_time()
         for number in range(count):
@@ -224,11 +249,26 @@ class Stage:
             taken.append(time.perf_counter() - asked)
             if time.perf_counter() - begun > seconds:
                 break
-        files = machine.open_files(Path(folder))
-        found = Opened(opened - started, first, before, machine.resident_bytes(), files)
         elapsed, cpu = time.perf_counter() - begun, time.process_time() - busy
+        found = ManyOpened(
+            opened - started,
+            first,
+            alone,
+            self._again(many, count // 2),
+            *(before, machine.resident_bytes(), before_files, machine.open_files(Path(folder))),
+            threading.active_count(),
+        )
         many.close()
         return found, Timed(taken, elapsed, cpu)
+
+    def _again(self, many: Many, number: int) -> float:
+        """Return the median time of searches of one collection."""
+        taken = []
+        for question in self._data.questions[:AGAIN]:
+            asked = time.perf_counter()
+            many.search(number, question)
+            taken.append(time.perf_counter() - asked)
+        return median(taken)
 
     def close(self) -> None:
         """Release the files."""
@@ -277,8 +317,8 @@ ANSWERS: dict[str, Any] = {
     "time": Timed,
     "while_loading": Timed,
     "delete": float,
-    "create_many": list[float],
-    "open_many": tuple[Opened, Timed],
+    "create_many": Timed,
+    "open_many": tuple[ManyOpened, Timed],
     "close": None,
 }
 """The type of each method's result."""

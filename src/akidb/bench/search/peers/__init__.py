@@ -30,6 +30,10 @@ MANY: dict[str, type[Many]] = {
 }
 
 
+MANY_TENANTS: dict[str, type[Many]] = {own.AkiDB.name: own.ManyTenants}
+"""Those that have tenants with stores of their own."""
+
+
 def installed() -> dict[str, str | None]:
     """Return the version of each engine's distribution; None if it is not installed."""
     found: dict[str, str | None] = {}

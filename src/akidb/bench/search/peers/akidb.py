@@ -81,6 +81,26 @@ class Many:
         self._client.close()
 
 
+class ManyTenants:
+    """Tenants with a store of their own, each with one collection."""
+
+    def open(self, folder: Path, dimension: int) -> None:
+        self._dimension = dimension
+        self._client = akidb.connect(folder)
+
+    def create(self, number: int, documents: Documents) -> None:
+        tenant = self._client.tenants.create(f"tenant-{number}", qps_quota=None)
+        collections = tenant.databases.create("bench").collections
+        collections.create("documents", dimension=self._dimension).upsert(_rows(documents))
+
+    def search(self, number: int, question: Floats) -> Any:
+        database = self._client.tenants.get(f"tenant-{number}").databases.get("bench")
+        return database.collections.get("documents").search(question, top_k=TOP_K)
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def _rows(documents: Documents) -> list[dict[str, Any]]:
     columns = zip(documents.vectors, documents.texts, documents.metadata, strict=True)
     return [
