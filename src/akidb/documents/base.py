@@ -146,19 +146,14 @@ class SqlTenantStore:
         older state cannot overwrite a newer one: the caller holds the tenant's lock from before reading the
         state until it is written. Where a lock can be lost, `_hold` checks it.
         """
-        control = self._sql.tables.control
         with self._database.write() as connection:
             self._hold(connection)
-            connection.execute(
-                sa.update(control)
-                .where(*self._sql.tables.own(control))
-                .values(
-                    tenant_version=tenant.version,
-                    tenant_status=tenant.status,
-                    storage_quota_bytes=limit_of(tenant.storage_quota_bytes),
-                ),
-                self._sql.own,
-            )
+            given = {
+                "given_tenant_version": tenant.version,
+                "given_tenant_status": tenant.status,
+                "given_storage_quota_bytes": limit_of(tenant.storage_quota_bytes),
+            }
+            self._sql.statements.apply_tenant.run(connection, {**self._sql.own, **given})
             for database, collection in collections:
                 _apply_collection(connection, self._sql, database, collection)
             for collection_id in purged:
@@ -166,10 +161,7 @@ class SqlTenantStore:
 
     def _hold(self, connection: sa.Connection) -> None:
         """Block other writers of the store until the transaction ends."""
-        control = self._sql.tables.control
-        statement = sa.select(control.c.tenant_version).where(*self._sql.tables.own(control))
-        told: int | None = connection.execute(statement.with_for_update(), self._sql.own).scalar()
-        if told is None:
+        if self._sql.statements.lock.first(connection, **self._sql.own) is None:
             raise self._gone()
 
     def collection_count(self) -> int:
@@ -235,30 +227,18 @@ class SqlTenantStore:
 def _apply_collection(
     connection: sa.Connection, sql: TenantSql, database: Database, collection: Collection
 ) -> None:
-    collections = sql.tables.collections
-    own = (*sql.tables.own(collections), collections.c.collection_id == collection.collection_id)
-    state: dict[str, Any] = {
-        "database_id": database.database_id,
-        "version": collection.version,
-        "state": collection.state,
-        "database_state": database.state,
-        "max_document_count": collection.max_document_count,
+    given: dict[str, Any] = {
+        "given_collection_id": collection.collection_id,
+        "given_database_id": database.database_id,
+        "given_version": collection.version,
+        "given_state": collection.state,
+        "given_database_state": database.state,
+        "given_max_document_count": collection.max_document_count,
+        "given_dimension": collection.dimension,
     }
-    # The store is ahead until the metadata have learned of the first vector.
-    dimension = sa.func.coalesce(collections.c.dimension, collection.dimension)
-    known = connection.execute(
-        sa.update(collections).where(*own).values(**state, dimension=dimension), sql.own
-    )
-    if known.rowcount == 0:
-        connection.execute(
-            sa.insert(collections).values(
-                collection_id=collection.collection_id,
-                dimension=collection.dimension,
-                metric=collection.metric,
-                **state,
-                **sql.columns,
-            )
-        )
+    if not sql.statements.change_collection.run(connection, {**sql.own, **given}):
+        owner = {f"given_{name}": value for name, value in sql.columns.items()}
+        sql.statements.add_collection.run(connection, {**owner, **given, "given_metric": collection.metric})
 
 
 def purge_collection(connection: sa.Connection, sql: TenantSql, collection_id: CollectionId) -> None:

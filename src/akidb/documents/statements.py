@@ -40,6 +40,7 @@ class Statements:
         self._make_controls(tables)
         self._make_reads(tables)
         self._make_accounts(tables)
+        self._make_states(tables)
 
     def _make_controls(self, tables: Tables) -> None:
         control, collections = tables.control, tables.collections
@@ -256,6 +257,40 @@ class Statements:
             sa.select(tombstones.c.sequence, taken)
             .where(*tables.own(tombstones), of_key)
             .order_by(tombstones.c.sequence)
+        )
+
+    def _make_states(self, tables: Tables) -> None:
+        """Make the statements that apply states of the metadata: a new collection must not wait for them."""
+        control, collections = tables.control, tables.collections
+
+        def given(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+            return sa.bindparam(f"given_{column.name}", type_=column.type)
+
+        states = ("tenant_version", "tenant_status", "storage_quota_bytes")
+        self.apply_tenant = Prepared(
+            sa.update(control)
+            .where(*tables.own(control))
+            .values({name: given(control.c[name]) for name in states})
+        )
+        c = collections.c
+        changed = (c.database_id, c.version, c.state, c.database_state, c.max_document_count)
+        # The store is ahead until the metadata have learned of the first vector.
+        dimension = sa.func.coalesce(c.dimension, given(c.dimension))
+        self.change_collection = Prepared(
+            sa.update(collections)
+            .where(*tables.own(collections), c.collection_id == given(c.collection_id))
+            .values({column.name: given(column) for column in changed} | {"dimension": dimension})
+        )
+        self.add_collection = Prepared(
+            sa.insert(collections).values(
+                {
+                    column.name: given(column)
+                    for column in (
+                        *([c.tenant_id] if tables.shared else []),
+                        *(c.collection_id, c.dimension, c.metric, *changed),
+                    )
+                }
+            )
         )
 
 

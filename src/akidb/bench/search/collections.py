@@ -55,8 +55,11 @@ def _rows(run: Run, count: int, engines: list[str], *, tenants: bool = False) ->
             made = len(created.seconds)
             found = run.tried(f"{engine}, {what}", worker, "open_many", count=made, **given)
         if found is not None:
-            goal = _goal(created, *found) if engine == AKIDB and not tenants else ("", "")
-            rows.append([engine, *_figures(created, *found), *goal])
+            vectors_mb = SMALL * 4 * run.data.dimension / 2**20
+            opened, timed = found
+            is_judged = engine == AKIDB and not tenants
+            goal = _goal(created, opened, timed, vectors_mb) if is_judged else ("", "")
+            rows.append([engine, *_figures(created, opened, timed), *goal])
     return rows
 
 
@@ -78,17 +81,17 @@ def _figures(created: Timed, opened: ManyOpened, timed: Timed) -> list[Cell]:
     ]
 
 
-def _goal(created: Timed, opened: ManyOpened, timed: Timed) -> tuple[str, str]:
+def _goal(created: Timed, opened: ManyOpened, timed: Timed, vectors_mb: float) -> tuple[str, str]:
     reached = {
         "create": _cpu_ms(created) <= CREATE_MS,
         "open and first search": (opened.open + opened.first) * 1e3 <= FIRST_MS,
         "files": opened.files <= opened.before_files,
-        "memory": _each_mb(opened, timed) <= EACH_MB,
+        "memory": _each_mb(opened, timed) - vectors_mb <= EACH_MB,
         "among all": opened.among <= AMONG * opened.alone,
     }
     missed = [name for name, met in reached.items() if not met]
     wanted = (
         f"create <= {CREATE_MS:g} ms of CPU, open and first search <= {FIRST_MS} ms, no file and"
-        f" <= {EACH_MB} MB each, among all as alone"
+        f" <= {EACH_MB} MB each beside its vectors, among all as alone"
     )
     return wanted, "no: " + ", ".join(missed) if missed else "yes"
