@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from akidb.domain.errors import Damaged, OperationTimeout, QuotaExceeded
+from akidb.domain import cursors
+from akidb.domain.errors import Damaged, InvalidArgument, OperationTimeout, QuotaExceeded
+from akidb.domain.field_values import MISSING_KEY, row_key, values_of
 from akidb.domain.fields import CollectionPath
 from akidb.operations import documents as ask
-from akidb.operations.collections import DeleteCollection
+from akidb.operations.collections import DeleteCollection, GetCollection
 from akidb.operations.tenants import CreateTenant, GetTenant, GetUsage, UpdateTenant
 from akidb.search import local_columns
 from akidb.services import filtered
@@ -16,6 +18,7 @@ from akidb.services.answer_limits import AnswerLimits
 from .worlds import DIMENSION, World, ids_of, on_files, vector_of
 
 LONG = "é" * 300
+LONGEST = "\x02" * 512
 DOCUMENTS: list[dict[str, Any]] = [
     {
         "id": f"d{n:02}",
@@ -181,3 +184,85 @@ def test_scan_whose_time_is_up_still_advances(
         world.on(filled, ask.CountDocuments, filter={"n": 58})
     pages = scanned(world, filled, filter={"n": 58})
     assert [len(page) for page in pages] == [0, 0, 1]
+
+
+def expected(field: str, documents: list[dict[str, Any]], *, descending: bool) -> list[str]:
+    keys = {
+        each["id"]: row_key(values_of(field, each["metadata"]), descending=descending) for each in documents
+    }
+    found = sorted(sorted(keys), key=keys.__getitem__, reverse=descending)
+    return sorted(found, key=lambda each: keys[each] == MISSING_KEY)
+
+
+@on_files
+@pytest.mark.parametrize("quota", [None, 1])
+def test_scan_in_the_order_of_a_field(world: World, filled: CollectionPath, quota: int | None) -> None:
+    world.ops.perform(UpdateTenant(tenant=filled.tenant, memory_quota_bytes=quota, qps_quota=10**6))
+    texts = ["\x01" * 300, "\U0001f642" * 300]
+    mixed = [None, True, -1.5, 2**62, 1e300, *texts, {"a": 1}, [], [3, "x"], ["z", None]]
+    extra = [{"id": f"x{n}", "metadata": {"some": value}} for n, value in enumerate(mixed)]
+    world.on(filled, ask.UpsertDocuments, documents=[*extra, {"id": LONGEST, "text": "x"}])
+    every = [*DOCUMENTS, *extra, {"id": LONGEST, "metadata": {}}]
+    for field in FIELDS:
+        for descending in (False, True):
+            order = {"order_by": field, "descending": descending}
+            pages = scanned(world, filled, limit=7, **order)
+            assert [id for page in pages for id in page] == expected(field, every, descending=descending)
+            assert {len(page) for page in pages[:-1]} == {7}
+    few = [each for each in every if each["metadata"].get("n", 0) >= 50]
+    pages = scanned(world, filled, filter={"n": {"$gte": 50}}, order_by="lang", limit=3)
+    assert [id for page in pages for id in page] == expected("lang", few, descending=False)
+    assert (usage(world) > 0) == (quota is None)
+
+
+@on_files
+def test_cursor_of_an_order_continues_where_it_ended(world: World, filled: CollectionPath) -> None:
+    order = {"order_by": "n", "descending": True, "limit": 2}
+    first = world.on(filled, ask.ScanDocuments, **order)
+    assert ids_of(first.items) == ["d59", "d58"]
+    world.on(filled, ask.DeleteDocuments, ids=["d58"])
+    new = [{"id": "a", "metadata": {"n": 57.5}}, {"id": "b", "metadata": {"n": 58.5}}]
+    world.on(filled, ask.UpsertDocuments, documents=new)
+    second = world.on(filled, ask.ScanDocuments, **order, cursor=first.next_cursor)
+    assert ids_of(second.items) == ["a", "d57"]
+    for other in ({}, {"order_by": "n"}, {"order_by": "half", "descending": True}):
+        with pytest.raises(InvalidArgument, match=r"^cursor: is not a cursor of this list"):
+            world.on(filled, ask.ScanDocuments, **other, cursor=second.next_cursor)
+    made_up = cursors.encode([2, "text", "id"], "documents", _collection_id(world, filled), None, "n", True)
+    with pytest.raises(InvalidArgument, match=r"^cursor: is not a cursor of this list"):
+        world.on(filled, ask.ScanDocuments, **order, cursor=made_up)
+
+
+def _collection_id(world: World, path: CollectionPath) -> Any:
+    return world.ops.perform(GetCollection(**path._asdict())).collection_id
+
+
+@on_files
+def test_order_is_limited_as_other_reads_are(
+    world: World, filled: CollectionPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"^descending: is of no use without order_by"):
+        world.on(filled, ask.ScanDocuments, descending=True)
+    for bad in ("", "$id", "x" * 513, 1):
+        with pytest.raises(InvalidArgument, match=r"^order_by: "):
+            world.on(filled, ask.ScanDocuments, order_by=bad)
+    service = world.service(ask.ScanDocuments)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_limits", AnswerLimits(3_000, 30))
+        pages = scanned(world, filled, order_by="n", filter={"n": {"$lt": 9}})
+        assert [id for page in pages for id in page] == [f"d0{n}" for n in range(9)]
+        assert len(pages) > 2
+    file = world.store_file(world.ops.perform(GetTenant(tenant=filled.tenant)))
+    world.execute(file, """UPDATE documents SET metadata = '{"n":7}' WHERE id = 'd01'""")
+    page = world.on(filled, ask.ScanDocuments, order_by="n")
+    assert ids_of(page.items) == ["d00"]
+    with pytest.raises(Damaged) as raised:
+        world.on(filled, ask.ScanDocuments, order_by="n", cursor=page.next_cursor)
+    page = world.on(
+        filled, ask.ScanDocuments, order_by="n", cursor=raised.value.fields["next_cursor"], limit=1
+    )
+    assert ids_of(page.items) == ["d02"]
+    world.on(filled, ask.UpsertDocuments, documents=[{"id": "new", "text": "x"}])
+    monkeypatch.setattr(service, "_limits", AnswerLimits(10**6, 1e-9))
+    with pytest.raises(OperationTimeout):
+        world.on(filled, ask.ScanDocuments, order_by="half")

@@ -237,20 +237,38 @@ class CollectionHandle(Twin[sync.CollectionHandle]):
         self,
         *,
         filter: Mapping[str, Any] | None = None,
+        order_by: str | None = None,
+        descending: bool = False,
         include: IncludeLike = DEFAULT_INCLUDE,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Document]:
-        """Return up to `limit` matching documents, sorted by id (by code point)."""
+        """Return up to `limit` matching documents, sorted by id (by code point).
+
+        `order_by` sorts by a metadata field and then by id; documents without the field come last.
+        """
         return await self._threads(
-            self._sync.scan, filter=filter, include=include, limit=limit, cursor=cursor
+            self._sync.scan,
+            filter=filter,
+            order_by=order_by,
+            descending=descending,
+            include=include,
+            limit=limit,
+            cursor=cursor,
         )
 
     async def scan_all(
-        self, *, filter: Mapping[str, Any] | None = None, include: IncludeLike = DEFAULT_INCLUDE
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order_by: str | None = None,
+        descending: bool = False,
+        include: IncludeLike = DEFAULT_INCLUDE,
     ) -> AsyncIterator[Document]:
-        """Yield all matching documents, sorted by id, fetched page by page."""
-        async for item in self._threads.iterate(self._sync.scan_all(filter=filter, include=include)):
+        """Yield all matching documents, sorted as by `scan`, fetched page by page."""
+        async for item in self._threads.iterate(
+            self._sync.scan_all(filter=filter, order_by=order_by, descending=descending, include=include)
+        ):
             yield item
 
     async def count(self, *, filter: Mapping[str, Any] | None = None) -> int:

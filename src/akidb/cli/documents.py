@@ -171,6 +171,10 @@ def list_documents(
     path: CollectionArgument,
     *,
     filter: FilterOption = None,
+    order_by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Sort by a metadata field, then by ID.")
+    ] = None,
+    descending: Annotated[bool, typer.Option("--descending", help="Sort by it in descending order.")] = False,
     include: Parts = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="Maximum number of documents.")
@@ -182,6 +186,8 @@ def list_documents(
     request = ScanDocuments(
         **collection_path(path)._asdict(),
         filter=parse_object(filter, "filter"),
+        order_by=order_by,
+        descending=descending,
         include=parts,
         limit=limit,
         cursor=cursor,

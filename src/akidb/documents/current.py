@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey
 from akidb.domain.filters import Filter
+from akidb.domain.ordering import Ordered
 from akidb.ports.answers import Answers
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, DocumentReader, Scanned
 from akidb.ports.limits import Deadline
@@ -89,6 +91,20 @@ class CurrentReader:
     ) -> Scanned:
         return self._pinned().scan(
             after=after, filter=filter, include=include, limit=limit, most_bytes=most_bytes, deadline=deadline
+        )
+
+    def order(
+        self,
+        field: str,
+        *,
+        descending: bool,
+        limit: int,
+        after: tuple[SortKey, str] | None,
+        filter: Filter | None,
+        deadline: Deadline | None,
+    ) -> list[Ordered]:
+        return self._pinned().order(
+            field, descending=descending, limit=limit, after=after, filter=filter, deadline=deadline
         )
 
     def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:

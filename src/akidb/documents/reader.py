@@ -24,6 +24,7 @@ from akidb.domain.documents import (
 from akidb.domain.entities import MAX_DIMENSION
 from akidb.domain.errors import Damaged, NotFound
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey, row_key, values_of
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, TenantId
 from akidb.domain.json import MAX_OBJECT_BYTES
@@ -34,6 +35,7 @@ from akidb.domain.lifecycle import (
     TenantStatus,
     require,
 )
+from akidb.domain.ordering import FirstInOrder, Ordered
 from akidb.domain.parts import Parts
 from akidb.observe.right_of_way import giving_way
 from akidb.ports.documents import ANY_SIZE, Changes, CollectionControl, Row, Scanned, Selection
@@ -158,6 +160,23 @@ class SqlDocumentReader:
                 if deadline is not None and deadline.is_over():
                     return Scanned(found, last)
         return Scanned(found, None)
+
+    def order(
+        self,
+        field: str,
+        *,
+        descending: bool,
+        limit: int,
+        after: tuple[SortKey, str] | None,
+        filter: Filter | None,
+        deadline: Deadline | None,
+    ) -> list[Ordered]:
+        best = FirstInOrder(descending=descending, limit=limit, after=after)
+        with closing(self._chosen(Selection(filter=filter, deadline=deadline))) as chosen:
+            for key, id, *_, metadata in chosen:
+                value = row_key(values_of(field, _decode(metadata)), descending=descending)
+                best.add(Ordered(value, id, key))
+        return best.first()
 
     def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:
         if filter is None or filter.is_empty:

@@ -341,6 +341,16 @@ Parts = Annotated[
 FieldName = Annotated[
     str, field(check_field, "A metadata field, as in a filter.", pattern="^[^$]", maxLength=MAX_NAME_BYTES)
 ]
+OrderBy = Annotated[
+    str,
+    field(
+        check_field,
+        "A metadata field by which to sort, as in a filter.",
+        pattern="^[^$]",
+        maxLength=MAX_NAME_BYTES,
+    ),
+]
+Descending = Annotated[bool, field(check_flag, "Sort by `order_by` in descending order.")]
 Texts = Annotated[
     Sequence[str], field(check_texts, "Texts to embed.", wire=list[str], minItems=1, maxItems=MAX_TEXTS)
 ]

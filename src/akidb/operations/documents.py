@@ -14,12 +14,14 @@ from akidb.domain.errors import AlreadyExists, InvalidArgument, OperationTimeout
 from akidb.domain.facets import Facets
 from akidb.domain.fields import (
     Cursor,
+    Descending,
     Documents,
     FieldName,
     Ids,
     JsonObject,
     Limit,
     Mode,
+    OrderBy,
     Parts,
     Selector,
     Where,
@@ -81,13 +83,20 @@ class UpsertDocuments(InCollection[UpsertResult], kw_only=True, frozen=True):
     ALL,
     body_path=ALL + "/scan",
     needs=Access.DOCUMENT_READ,
-    more_with={"filter": (0, Work.HEAVY), "limit": (MANY, Work.HEAVY)},
-    raises=(RateLimited,),
+    more_with={"filter": (0, Work.HEAVY), "order_by": (0, Work.HEAVY), "limit": (MANY, Work.HEAVY)},
+    raises=(RateLimited, OperationTimeout),
 )
 class ScanDocuments(InCollection[Page[Document]], kw_only=True, frozen=True):
-    """List documents sorted by id (by code point)."""
+    """List documents sorted by id (by code point), or by a metadata field and then by id.
+
+    In the order of a field come null, false, true, numbers by value, strings by code point, objects and empty
+    lists, then documents without the field, in both directions. A list counts with its smallest element,
+    descending with its largest.
+    """
 
     filter: Where | None = None
+    order_by: OrderBy | None = None
+    descending: Descending = False
     include: Parts = DEFAULT_INCLUDE
     limit: Limit = DEFAULT_PAGE_LIMIT
     cursor: Cursor | None = None

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey
 from akidb.domain.filters import Filter
 from akidb.domain.ids import StoreId, TenantId
+from akidb.domain.ordering import Ordered
 from akidb.ports.documents import DocumentReader
 from akidb.ports.limits import Deadline
 
@@ -66,6 +68,11 @@ class MetadataColumns(Protocol):
 
         Raises InvalidArgument for too many distinct values.
         """
+
+    def order(
+        self, asked: Asked, field: str, *, descending: bool, limit: int, after: tuple[SortKey, str] | None
+    ) -> list[Ordered] | None:
+        """Return the first documents in the order of a field, after a place in it, by document key."""
 
     def matches(self, asked: Asked, sequences: Sequence[int]) -> Sequence[bool] | None:
         """Return which documents match, of those with these sequences in the reader's state."""

@@ -10,9 +10,11 @@ from akidb.domain.changes import DocumentChange, FeedSlice
 from akidb.domain.documents import Document
 from akidb.domain.entities import Metric
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId
 from akidb.domain.lifecycle import CollectionState, DatabaseState, TenantStatus
+from akidb.domain.ordering import Ordered
 from akidb.ports.answers import Answers
 from akidb.ports.limits import Deadline
 
@@ -168,6 +170,21 @@ class DocumentReader(Protocol):
 
         It returns at least one, unless no further one matches or the time is up. Ends before a damaged one.
         Raises Damaged if that is the first.
+        """
+
+    def order(
+        self,
+        field: str,
+        *,
+        descending: bool,
+        limit: int,
+        after: tuple[SortKey, str] | None,
+        filter: Filter | None,
+        deadline: Deadline | None,
+    ) -> list[Ordered]:
+        """Return the first documents in the order of a field, after a place in it, by document key.
+
+        Raises OperationTimeout, Damaged.
         """
 
     def count(self, filter: Filter | None, deadline: Deadline | None = None) -> int:

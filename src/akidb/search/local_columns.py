@@ -6,7 +6,9 @@ from typing import Final, TypeVar
 import numpy as np
 
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey
 from akidb.domain.filters import Filter
+from akidb.domain.ordering import Ordered
 from akidb.ports.columns import Asked, KeyPage
 from akidb.search.columns.collection import CollectionColumns
 from akidb.search.columns.matching import Matching
@@ -78,6 +80,16 @@ class LocalColumns:
         for key, count in found.items():
             counts.add(key, count)
         return counts
+
+    def order(
+        self, asked: Asked, field: str, *, descending: bool, limit: int, after: tuple[SortKey, str] | None
+    ) -> list[Ordered] | None:
+        seen = self._seen(asked)
+        if seen is None:
+            return None
+        return seen.order(
+            field, asked.documents, asked.deadline, descending=descending, limit=limit, after=after
+        )
 
     def matches(self, asked: Asked, sequences: Sequence[int]) -> Sequence[bool] | None:
         filter, sequence = asked.filter, asked.documents.control.sequence

@@ -19,6 +19,7 @@ from akidb.domain.facets import Facets
 from akidb.domain.filters import Filter
 from akidb.domain.ids import IdGenerator
 from akidb.domain.json import canonical, check_object, merge_patch
+from akidb.domain.ordering import After
 from akidb.operations import documents as ask
 from akidb.operations.declare import OPERATIONS
 from akidb.ports.answers import RequestKey
@@ -38,7 +39,7 @@ from akidb.services.batches import (
 from akidb.services.dimensions import Dimensions
 from akidb.services.dispatch import on_collection
 from akidb.services.embeddings import EmbeddingService
-from akidb.services.filtered import Filtered
+from akidb.services.filtered import Filtered, Order
 from akidb.services.idempotency import Kept, KeptIds, KeptValue, expiry, recalled, request_key
 from akidb.services.retries import read_again, retried
 from akidb.services.signals import Signals
@@ -179,6 +180,10 @@ class DocumentService:
     @on_collection(ask.ScanDocuments)
     def scan(self, scope: Scope, asked: ask.ScanDocuments) -> Page[Document]:
         filter = given_filter(asked.filter)
+        if asked.order_by is not None:
+            return self._scan_in_order(scope, asked, Order(asked.order_by, asked.descending), filter)
+        if asked.descending:
+            raise InvalidArgument("descending", "is of no use without order_by")
         binding = ("documents", scope.collection.collection_id, None if filter is None else filter.canonical)
         after = None if asked.cursor is None else cursors.decode(asked.cursor, str, *binding)
         with self._filtered(scope) as read:
@@ -200,6 +205,36 @@ class DocumentService:
                     error.fields["next_cursor"] = cursors.encode(error.document_id, *binding)
                 raise
         return Page(items=found, next_cursor=None if position is None else cursors.encode(position, *binding))
+
+    def _scan_in_order(
+        self, scope: Scope, asked: ask.ScanDocuments, order: Order, filter: Filter | None
+    ) -> Page[Document]:
+        chosen = None if filter is None else filter.canonical
+        binding = ("documents", scope.collection.collection_id, chosen, *order)
+        after = None if asked.cursor is None else cursors.decode(asked.cursor, After, *binding).place()
+        with self._filtered(scope) as read:
+            if read is None:
+                return Page(items=[])
+            reader, filtered = read
+            try:
+                found, places = filtered.ordered(
+                    reader,
+                    order,
+                    after=after,
+                    filter=filter,
+                    include=asked.include,
+                    limit=asked.limit,
+                    most_bytes=self._limits.max_bytes,
+                    deadline=Deadline(self._limits.filter_timeout_seconds),
+                )
+            except Damaged as error:
+                if "next_cursor" in error.fields:
+                    error.fields["next_cursor"] = cursors.encode(error.fields["next_cursor"], *binding)
+                raise
+        if found.after is None:
+            return Page(items=found.documents)
+        last = After.of(places[len(found.documents) - 1])
+        return Page(items=found.documents, next_cursor=cursors.encode(last, *binding))
 
     @on_collection(ask.CountDocuments)
     def count(self, scope: Scope, asked: ask.CountDocuments) -> int:

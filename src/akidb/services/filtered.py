@@ -2,12 +2,14 @@
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from akidb.domain.entities import Scope, limit_of
-from akidb.domain.errors import OperationTimeout
+from akidb.domain.errors import Damaged, OperationTimeout
 from akidb.domain.facets import FacetCounts
+from akidb.domain.field_values import SortKey
 from akidb.domain.filters import Filter
+from akidb.domain.ordering import After, Ordered
 from akidb.ports.columns import Asked, MetadataColumns
 from akidb.ports.documents import DocumentReader, Scanned, Selection
 from akidb.ports.limits import Deadline
@@ -17,6 +19,13 @@ SCANNED_ROWS: Final = 1_000
 """Rows that a scan reads before it asks the columns: a filter that many documents match needs no more."""
 LAST_SECONDS: Final = 1.0
 """How long a scan whose time is up still reads rows, so that its next page begins further on."""
+
+
+class Order(NamedTuple):
+    """The order of a list by a field."""
+
+    field: str
+    descending: bool
 
 
 class Filtered:
@@ -92,6 +101,39 @@ class Filtered:
         if page is None:
             return scan(deadline)
         return reader.page(page.keys, include, is_last=page.is_last, most_bytes=most_bytes)
+
+    def ordered(
+        self,
+        reader: DocumentReader,
+        order: Order,
+        *,
+        after: tuple[SortKey, str] | None,
+        filter: Filter | None,
+        include: AbstractCollection[str],
+        limit: int,
+        most_bytes: int,
+        deadline: Deadline,
+    ) -> tuple[Scanned, list[Ordered]]:
+        """Return a page in the order of a field, and the places of its documents.
+
+        Raises Damaged with the place of the document as `next_cursor`, if it is the first of the page.
+        """
+        field, descending = order
+        wanted: Any = {"descending": descending, "limit": limit + 1, "after": after}
+        asked = self._asked(reader, filter, deadline)
+        found = self._columns.order(asked, field, **wanted)
+        if found is None:
+            found = reader.order(field, **wanted, filter=filter, deadline=deadline)
+        is_last, found = len(found) <= limit, found[:limit]
+        if not found:
+            return Scanned([], None), found
+        keys = [one.position for one in found]
+        try:
+            return reader.page(keys, include, is_last=is_last, most_bytes=most_bytes), found
+        except Damaged as error:
+            if error.document_id is not None:
+                error.fields["next_cursor"] = After.of(found[0])
+            raise
 
     def _asked(self, reader: DocumentReader, filter: Filter | None, deadline: Deadline | None) -> Asked:
         return Asked(*self._place, reader, filter, deadline)

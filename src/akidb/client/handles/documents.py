@@ -259,14 +259,25 @@ class CollectionHandle(Searching):
         self,
         *,
         filter: Mapping[str, Any] | None = None,
+        order_by: str | None = None,
+        descending: bool = False,
         include: IncludeLike = DEFAULT_INCLUDE,
         limit: int = DEFAULT_PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[Document]:
-        """Return up to `limit` matching documents, sorted by id (by code point)."""
+        """Return up to `limit` matching documents, sorted by id (by code point).
+
+        `order_by` sorts by a metadata field and then by id; documents without the field come last.
+        """
         page = self._perform(
             docs.ScanDocuments(
-                **self._where, filter=filter, include=parts(include), limit=limit, cursor=cursor
+                **self._where,
+                filter=filter,
+                order_by=order_by,
+                descending=descending,
+                include=parts(include),
+                limit=limit,
+                cursor=cursor,
             )
         )
         return Page(page.items, page.next_cursor, page.damaged)
@@ -275,12 +286,17 @@ class CollectionHandle(Searching):
         self,
         *,
         filter: Mapping[str, Any] | None = None,
+        order_by: str | None = None,
+        descending: bool = False,
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> Iterator[Document]:
-        """Yield all matching documents, sorted by id, fetched page by page."""
+        """Yield all matching documents, sorted as by `scan`, fetched page by page."""
+        order: Any = {"order_by": order_by, "descending": descending}
         return every(
             lambda cursor: self._perform(
-                docs.ScanDocuments(**self._where, filter=filter, include=parts(include), cursor=cursor)
+                docs.ScanDocuments(
+                    **self._where, filter=filter, **order, include=parts(include), cursor=cursor
+                )
             )
         )
 

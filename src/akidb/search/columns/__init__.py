@@ -10,8 +10,9 @@ which a field reaches, `tables` and `entries` are the two halves of a column, `d
 apply a filter, `reading` is what columns answer, `growing` and `stored` are the two kinds.
 """
 
+from akidb.domain.ordering import Ordered, merged
 from akidb.search.columns.growing import GrowingColumns, Limits
-from akidb.search.columns.reading import Columns, Documents, Ordered, merged
+from akidb.search.columns.reading import Columns, Documents
 from akidb.search.columns.stored import StoredColumns, pack
 
 __all__ = [

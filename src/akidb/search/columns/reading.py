@@ -4,7 +4,7 @@ import heapq
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from akidb.domain.field_values import MISSING_KEY, SortKey, distinct, is_cut, row_key, sort_key, values_of
 from akidb.domain.filters import Filter
 from akidb.domain.filters.nodes import TEXT
+from akidb.domain.ordering import Ordered, merged
 from akidb.ports.limits import Deadline
 from akidb.search.columns.entries import Entries, Mask
 from akidb.search.columns.evaluation import Column, Evaluation
@@ -32,14 +33,6 @@ class Documents(Protocol):
 
     def contents(self, positions: NDArray[np.intp]) -> Iterable[tuple[str | None, str] | None]:
         """Yield text and metadata (JSON) at each position; None for a document that is gone."""
-
-
-class Ordered(NamedTuple):
-    """A document in the order of a field."""
-
-    key: SortKey
-    id: str
-    position: int
 
 
 class Columns(ABC):
@@ -129,34 +122,6 @@ class Columns(ABC):
                 key = row_key(values_of(field, _decode(content[1])), descending=descending)
                 best.append(Ordered(key, documents.ids[position], position))
         return merged([best], descending=descending, limit=limit, after=after)
-
-
-def merged(
-    parts: Iterable[list[Ordered]],
-    *,
-    descending: bool = False,
-    limit: int,
-    after: tuple[SortKey, str] | None = None,
-) -> list[Ordered]:
-    """Return the first documents of several parts in the order of a field."""
-    every = sorted((one for part in parts for one in part), key=lambda one: one.id)
-    if descending:
-        every.sort(key=lambda one: one.key, reverse=True)
-        every.sort(key=lambda one: one.key == MISSING_KEY)
-    else:
-        every.sort(key=lambda one: one.key)
-    if after is not None:
-        every = [one for one in every if _follows(one, after, descending=descending)]
-    return every[:limit]
-
-
-def _follows(one: Ordered, after: tuple[SortKey, str], *, descending: bool) -> bool:
-    key, id = after
-    if one.key == key:
-        return one.id > id
-    if descending and MISSING_KEY not in (one.key, key):
-        return one.key < key
-    return one.key > key
 
 
 def _counts(table: Table, entries: Entries) -> tuple[dict[SortKey, int], list[int]]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb.domain.field_values import SortKey
+from akidb.domain.ordering import Ordered
 from akidb.ports.documents import DocumentReader
 from akidb.ports.limits import Deadline
 from akidb.search.columns.contents import Contents
@@ -46,6 +47,34 @@ class Seen:
         contents = Contents(self.state, documents)
         counts = self.state.versions.columns.facet(field, self.mask, contents, deadline)
         return None if contents.damaged else counts
+
+    def order(
+        self,
+        field: str,
+        documents: DocumentReader,
+        deadline: Deadline | None,
+        *,
+        descending: bool,
+        limit: int,
+        after: tuple[SortKey, str] | None,
+    ) -> list[Ordered] | None:
+        """Return the first documents in the order of a field, by document key; None if one is damaged.
+
+        The reader is that of this state.
+        """
+        contents = Contents(self.state, documents)
+        found = self.state.versions.columns.order(
+            field,
+            self.mask,
+            contents,
+            descending=descending,
+            limit=limit,
+            after=after,
+            deadline=deadline,
+        )
+        if contents.damaged:
+            return None
+        return [one._replace(position=int(self.state.keys[one.position])) for one in found]
 
     def keys(self, positions: NDArray[np.intp]) -> list[int]:
         """Return the document keys."""
