@@ -269,16 +269,9 @@ class CollectionHandle(Searching):
 
         `order_by` sorts by a metadata field and then by id; documents without the field come last.
         """
+        asked: Any = {"filter": filter, "order_by": order_by, "descending": descending, "limit": limit}
         page = self._perform(
-            docs.ScanDocuments(
-                **self._where,
-                filter=filter,
-                order_by=order_by,
-                descending=descending,
-                include=parts(include),
-                limit=limit,
-                cursor=cursor,
-            )
+            docs.ScanDocuments(**self._where, **asked, include=parts(include), cursor=cursor)
         )
         return Page(page.items, page.next_cursor, page.damaged)
 
@@ -291,12 +284,10 @@ class CollectionHandle(Searching):
         include: IncludeLike = DEFAULT_INCLUDE,
     ) -> Iterator[Document]:
         """Yield all matching documents, sorted as by `scan`, fetched page by page."""
-        order: Any = {"order_by": order_by, "descending": descending}
+        asked: Any = {"filter": filter, "order_by": order_by, "descending": descending}
         return every(
             lambda cursor: self._perform(
-                docs.ScanDocuments(
-                    **self._where, filter=filter, **order, include=parts(include), cursor=cursor
-                )
+                docs.ScanDocuments(**self._where, **asked, include=parts(include), cursor=cursor)
             )
         )
 
@@ -353,13 +344,5 @@ class CollectionHandle(Searching):
         page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
         (0-60), the call waits up to that long for a change before it returns an empty page.
         """
-        return self._perform(
-            changes.GetCollectionChanges(
-                **self._where,
-                since=since,
-                feed=feed,
-                limit=limit,
-                wait_seconds=wait_seconds,
-                include=parts(include),
-            )
-        )
+        asked: Any = {"since": since, "feed": feed, "limit": limit, "wait_seconds": wait_seconds}
+        return self._perform(changes.GetCollectionChanges(**self._where, **asked, include=parts(include)))
