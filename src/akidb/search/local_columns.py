@@ -43,14 +43,6 @@ class LocalColumns:
 
         return self._with_columns(asked, catch_up) is not None
 
-    def matching(self, asked: Asked) -> Matching | None:
-        """Return what matches a filter, in the reader's state or a later one, also at the first time."""
-        filter = asked.filter
-        assert filter is not None
-        return self._with_columns(
-            asked, lambda columns, most: _matching(columns, asked, filter, most), first=True
-        )
-
     def count(self, asked: Asked) -> int | None:
         filter = asked.filter
         assert filter is not None
@@ -105,17 +97,15 @@ class LocalColumns:
             asked, lambda columns, most: columns.seen(asked.filter, asked.documents, most, asked.deadline)
         )
 
-    def _with_columns(
-        self, asked: Asked, ask: Callable[[CollectionColumns, int], T | None], *, first: bool = False
-    ) -> T | None:
-        """Return what columns say; None if they do not fit, or, without `first`, for the first question."""
+    def _with_columns(self, asked: Asked, ask: Callable[[CollectionColumns, int], T | None]) -> T | None:
+        """Return what columns say; None if they do not fit, or are not made for a first question."""
         memory = self._memory.of(asked.tenant_id, asked.store_id)
         control, quota = asked.documents.control, asked.memory_quota_bytes
         room = memory.room(COLUMNS, control.collection_id, quota)
         columns = memory.used(COLUMNS, control.collection_id, room)
         if columns is None:
-            is_small = control.document_count <= SMALL_ROWS
-            if not first and not is_small and memory.is_first_question(control.collection_id):
+            is_large = control.document_count > SMALL_ROWS
+            if is_large and memory.is_first_question(control.collection_id):
                 return None
             columns = memory.take(COLUMNS, control, quota)
             if columns is None:
