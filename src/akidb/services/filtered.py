@@ -17,6 +17,8 @@ from akidb.ports.stores import TenantStore
 
 SCANNED_ROWS: Final = 1_000
 """Rows that a scan reads before it asks the columns: a filter that many documents match needs no more."""
+FEW_DOCUMENTS: Final = 50
+"""A write by a filter reads so many rows in less time than columns are brought up to date."""
 LAST_SECONDS: Final = 1.0
 """How long a scan whose time is up still reads rows, so that its next page begins further on."""
 
@@ -48,7 +50,9 @@ class Filtered:
         return reader.facets(field, filter, deadline) if found is None else found
 
     def catch_up(self, reader: DocumentReader, filter: Filter, deadline: Deadline | None) -> bool:
-        """Bring the columns up to date; return whether they are used."""
+        """Bring the columns up to date; return whether to use them for a write."""
+        if reader.control.document_count <= FEW_DOCUMENTS:
+            return False
         return self._columns.catch_up(self._asked(reader, filter, deadline))
 
     def selection(self, reader: DocumentReader, filter: Filter, deadline: Deadline | None) -> Selection:
