@@ -23,8 +23,10 @@ Matrix = NDArray[np.float32]
 
 NUMBERS_AT_ONCE = 16_384
 """Numbers that are converted before other threads may run."""
-SMALL_SQUARE, LARGE_SQUARE = np.float32(1e-30), np.float32(1e35)
+SMALLEST, LARGEST = 1e-30, 1e35
+SMALL_SQUARE, LARGE_SQUARE = np.float32(SMALLEST), np.float32(LARGEST)
 """Between these a squared norm in float32 shows that the exact one is valid."""
+_FLOAT32 = np.dtype(np.float32)
 
 
 class CheckedDocuments(NamedTuple):
@@ -256,9 +258,9 @@ def check_vector(vector: object, dimension: int | None, metric: Metric) -> Matri
     """Return the query vector, shape `(dimension,)`."""
     if (
         isinstance(vector, np.ndarray)
-        and vector.dtype == np.float32
+        and vector.dtype is _FLOAT32  # as it usually is; comparing takes longer than the rest
         and vector.shape == (dimension,)
-        and SMALL_SQUARE < vector.dot(vector) < LARGE_SQUARE
+        and SMALLEST < float(vector.dot(vector)) < LARGEST
     ):
         return vector.copy()
     row: Matrix = check_vectors([vector], dimension, metric, ["vector"])[0]
