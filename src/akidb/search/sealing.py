@@ -95,6 +95,7 @@ class Sealer:
         self._lock = threading.Lock()
         self._wanted: dict[LoadedCollection, GraphSettings] = {}
         self._thread: threading.Thread | None = None
+        self._sealing: LoadedCollection | None = None
         self._current: tuple[LoadedCollection, Build] | None = None
         self._is_closed = False
         self._told: set[str] = set()
@@ -117,8 +118,7 @@ class Sealer:
 
     def is_building(self, collection: LoadedCollection) -> bool:
         """Return whether something is built for a collection, or waits for that."""
-        current = self._current
-        return collection in self._wanted or (current is not None and current[0] is collection)
+        return collection in self._wanted or self._sealing is collection
 
     def end_retired(self) -> None:
         """End the build for a collection that is no longer loaded: its directory may be removed."""
@@ -150,7 +150,9 @@ class Sealer:
                     return
                 collection = next(iter(self._wanted))
                 settings = self._wanted.pop(collection)
+                self._sealing = collection
             self._seal(collection, settings)
+            self._sealing = None
 
     def _seal(self, collection: LoadedCollection, settings: GraphSettings) -> None:
         """Build until nothing is left to do. Failures are logged once, and retried later."""

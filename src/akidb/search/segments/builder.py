@@ -184,7 +184,7 @@ def segments_in(directory: Path) -> list[Path]:
     """Return the directories of a collection's segments, damaged ones too."""
     try:
         entries = list(os.scandir(directory))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     return [Path(entry.path) for entry in entries if not entry.name.startswith(".")]
 
