@@ -1,7 +1,7 @@
 """A segment, opened: in memory are the graph with compressed vectors, the ids, the keys and the sequences."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from akidb.search.segments.ids import Ids, Positions
 from akidb.search.segments.recall import candidates_for, ef_among, ef_for
 from akidb.search.segments.rows import MORE
 from akidb.search.segments.vectors import Vectors
+
+_EFS_KEPT: Final = 256
 
 
 class Segment:
@@ -41,6 +43,7 @@ class Segment:
         path = directory / "vectors"
         self.vectors = Vectors(path, self.header.dimension, self._read("sums", np.uint64))
         self.graph = self._read_graph()
+        self._efs: dict[tuple[float, int], int | None] = {}
 
     @property
     def count(self) -> int:
@@ -56,7 +59,12 @@ class Segment:
 
     def ef_for(self, recall: float, top_k: int) -> int | None:
         """Return the `ef` that reaches this recall as far as measured; None if a scan is needed."""
-        return None if self.graph is None else ef_for(self.header.recalls, recall, top_k)
+        key = (recall, top_k)
+        if key not in self._efs:
+            if len(self._efs) >= _EFS_KEPT:
+                self._efs.clear()
+            self._efs[key] = None if self.graph is None else ef_for(self.header.recalls, recall, top_k)
+        return self._efs[key]
 
     def search(
         self, query: Query, top_k: int, ef: int, allowed: Allowed | None

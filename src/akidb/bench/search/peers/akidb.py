@@ -1,5 +1,6 @@
 """AkiDB itself, through its Python interface."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,16 @@ import akidb
 from akidb.bench.search.data import Condition, Documents, Floats
 from akidb.bench.search.peers.base import TOP_K, Search, Setting
 
-OPTIONS: Mapping[str, dict[str, Any]] = {"default": {}}
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    **{
+        f"ef {number}": {"ef_search": number}
+        for number in (14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)
+    },
+    "ef 512": {"ef_search": 512},
+    "all": {"recall": 1},
+}
 """The options of a search, from fast to accurate."""
+_LOOK_SECONDS = 0.02
 
 
 class AkiDB:
@@ -38,7 +47,10 @@ class AkiDB:
         self._collection.upsert(_rows(documents))
 
     def ready(self) -> None:
-        """Nothing to wait for: a search reads what was committed."""
+        """Wait until segments are built. A search before that finds the same, but compares all vectors."""
+        self._collection.search([1.0] * (self._collection.dimension or 1), top_k=1)
+        while self._collection.index().building:
+            time.sleep(_LOOK_SECONDS)
 
     def search(self, setting: Setting, condition: Condition | None = None) -> Search:
         options = dict(OPTIONS[setting.name])
