@@ -18,7 +18,7 @@ from akidb.legacy import LegacyFiles
 from akidb.metadata import schema
 from akidb.observe import telemetry
 from akidb.observe.operations import hide, show
-from akidb.observe.telemetry import Listener, StoreFigures, StoreKind
+from akidb.observe.telemetry import IndexFigures, Listener, StoreFigures, StoreKind
 from akidb.ports.clock import Clock
 from akidb.search.index import LocalIndex
 from akidb.search.keywords.indexes import FtsKeywords
@@ -96,6 +96,10 @@ class Runtime:
     def figures(self) -> dict[StoreKind, StoreFigures]:
         """Return the current gauges of the stores."""
         return {"metadata": self.metadata.figures(), "tenant": self.tenant_stores.figures()}
+
+    def index_figures(self) -> IndexFigures:
+        """Return the current gauges of the search indexes."""
+        return self.index.figures()
 
     def outbox_depth(self) -> int:
         """Return the number of pending outbox entries."""

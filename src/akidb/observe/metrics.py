@@ -17,7 +17,7 @@ from akidb.domain.errors import AkiDBError
 from akidb.observe import operations as places
 from akidb.observe import telemetry
 from akidb.observe.operations import FigureSource
-from akidb.observe.telemetry import COUNTERS, Call, End, Queue, StoreFigures, StoreKind
+from akidb.observe.telemetry import COUNTERS, Call, End, IndexFigures, Queue, StoreFigures, StoreKind
 
 BUCKETS_SECONDS = (
     *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -99,6 +99,7 @@ class ProcessMetrics:
             for kind, figures in source.figures().items():
                 kinds[kind] = kinds[kind] + figures if kind in kinds else figures
         yield from _gauges(kinds)
+        yield from _index_gauges(shown)
         yield from _outbox(shown)
 
 
@@ -128,6 +129,25 @@ def _gauges(kinds: dict[StoreKind, StoreFigures]) -> Iterator[Metric]:
         gauge = GaugeMetricFamily(name, text, labels=("store",))
         for kind, figures in kinds.items():
             gauge.add_metric([kind], figure(figures))
+        yield gauge
+
+
+_INDEX_GAUGES: dict[str, tuple[str, Callable[[IndexFigures], int]]] = {
+    "akidb_index_memory_bytes": ("Bytes of search indexes in memory.", lambda f: f.memory_bytes),
+    "akidb_index_memory_limit_bytes": ("Bytes that they may take together.", lambda f: f.limit_bytes),
+    "akidb_index_loaded": ("Collections whose vectors are in memory.", lambda f: f.loaded),
+    "akidb_index_segments": ("Segments in memory.", lambda f: f.segments),
+    "akidb_index_tail": ("Documents in memory that are newer than the segments.", lambda f: f.tail),
+    "akidb_index_deleted": ("Vectors in memory of documents replaced or deleted since.", lambda f: f.deleted),
+    "akidb_index_builds_waiting": ("Collections that have or wait for a build.", lambda f: f.waiting),
+}
+
+
+def _index_gauges(shown: Iterable[FigureSource]) -> Iterator[Metric]:
+    total = sum((source.index_figures() for source in shown), IndexFigures())
+    for name, (text, figure) in _INDEX_GAUGES.items():
+        gauge = GaugeMetricFamily(name, text)
+        gauge.add_metric([], figure(total))
         yield gauge
 
 

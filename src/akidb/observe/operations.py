@@ -12,7 +12,7 @@ from akidb.domain.errors import AkiDBError
 from akidb.observe import telemetry
 from akidb.observe.context import WorkSubject
 from akidb.observe.logs import logger
-from akidb.observe.telemetry import OK, End, StoreFigures, StoreKind
+from akidb.observe.telemetry import OK, End, IndexFigures, StoreFigures, StoreKind
 
 _logger = logger("akidb.services")
 
@@ -58,6 +58,9 @@ class FigureSource(Protocol):
 
     def figures(self) -> Mapping[StoreKind, StoreFigures]:
         """Return the current gauges of its stores, without a database query."""
+
+    def index_figures(self) -> IndexFigures:
+        """Return the current gauges of its search indexes."""
 
     def outbox_depth(self) -> int:
         """Return the number of pending outbox entries. Raises AkiDBError if the metadata cannot be read."""

@@ -41,6 +41,7 @@ COUNTERS = {
     "checkpoints": Counter("store", "Checkpoints of a store after a commit (SQLite)."),
     "answers_repeated": Counter("store", "Requests answered with a stored response (idempotency key)."),
     "sweeps": Counter("code", "Maintenance rounds."),
+    "segments_built": Counter("code", "Segments of search indexes built in the background."),
     "purges": Counter("entity", "Entities purged by maintenance."),
 }
 """All counters, by name. Labels have few values: never an ID, never a name."""
@@ -91,6 +92,27 @@ class StoreFigures(NamedTuple):
         largest = max(self.largest_wal_bytes, other.largest_wal_bytes)
         summed = (mine + theirs for mine, theirs in zip(self, other, strict=True))
         return StoreFigures(*summed)._replace(largest_wal_bytes=largest)
+
+
+class IndexFigures(NamedTuple):
+    """Current gauges of the search indexes in memory."""
+
+    memory_bytes: int = 0
+    """Of vectors, segments, and columns of metadata."""
+    limit_bytes: int = 0
+    loaded: int = 0
+    """Collections whose vectors are in memory."""
+    segments: int = 0
+    tail: int = 0
+    """Documents in memory that are newer than the segments."""
+    deleted: int = 0
+    """Vectors in memory of documents that were replaced or deleted since."""
+    waiting: int = 0
+    """Collections of which a segment is being built, or waits for that."""
+
+    def __add__(self, other: "IndexFigures") -> "IndexFigures":  # type: ignore[override]
+        """Return the sum."""
+        return IndexFigures(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Trace(NamedTuple):

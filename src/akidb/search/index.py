@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from akidb.domain.documents import SearchStatistics
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.index_state import IndexState
+from akidb.observe.telemetry import IndexFigures
 from akidb.ports.disk import Disk
 from akidb.ports.documents import CollectionControl, DocumentReader
 from akidb.ports.search import GraphSettings, Hits, VectorQuery
@@ -150,6 +151,21 @@ class LocalIndex:
         else:
             memory.settle(VECTORS, control.collection_id, loaded, memory_quota_bytes)
             self._sealer.look(loaded, graph)
+
+    def figures(self) -> IndexFigures:
+        """Return gauges of all that is in memory."""
+        loaded = [each.state for each in self._memory.loaded(VECTORS)]
+        segments = [part for state in loaded for part in state.parts]
+        return IndexFigures(
+            memory_bytes=self._memory.total_bytes,
+            limit_bytes=self._memory.limit_bytes,
+            loaded=len(loaded),
+            segments=len(segments),
+            tail=sum(state.view.alive_count for state in loaded),
+            deleted=sum(state.view.size - state.view.alive_count for state in loaded)
+            + sum(part.segment.count - part.alive_count for part in segments),
+            waiting=self._sealer.waiting,
+        )
 
     def wait(self) -> None:
         """Wait until all that is built in the background is in use."""

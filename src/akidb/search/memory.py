@@ -180,6 +180,11 @@ class TenantMemory:
         """Return a part if it is loaded."""
         return cast("R | None", self._loaded.get((kind.name, collection_id)))
 
+    def loaded(self, kind: Kind[R]) -> list[R]:
+        """Return the loaded parts of a kind."""
+        with self._lock:
+            return [cast("R", part) for (name, _), part in self._loaded.items() if name == kind.name]
+
     def place(self, control: CollectionControl) -> Place | None:
         """Return where the segments of a collection are; None for nowhere."""
         if self._directory is None or control.dimension is None:
@@ -290,6 +295,12 @@ class Memory:
                         self._total,
                     )
         return memory
+
+    def loaded(self, kind: Kind[R]) -> list[R]:
+        """Return the loaded parts of a kind, of all tenants."""
+        with self._lock:
+            tenants = list(self._tenants.values())
+        return [part for tenant in tenants for part in tenant.loaded(kind)]
 
     @property
     def limit_bytes(self) -> int:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from akidb.domain.errors import AkiDBError
+from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.ports.disk import Disk
 from akidb.ports.search import GraphSettings
@@ -116,6 +117,11 @@ class Sealer:
                 self._thread = threading.Thread(target=self._run, name="akidb-segments", daemon=True)
                 self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """The number of collections for which something is built, or waits for that."""
+        return len(self._wanted) + (self._sealing is not None)
+
     def is_building(self, collection: LoadedCollection) -> bool:
         """Return whether something is built for a collection, or waits for that."""
         return collection in self._wanted or self._sealing is collection
@@ -161,9 +167,11 @@ class Sealer:
                 wanted = plan(collection.state, settings, self._seal_from)
                 if wanted is None or not self._build(collection, wanted, settings):
                     return
+                telemetry.count("segments_built", telemetry.OK)
                 collection.measure()
         except (AkiDBError, OSError, BuildFailed, SegmentDamaged, MemoryError) as error:
             collection.seal_after = time.monotonic() + RETRY_SECONDS
+            telemetry.count("segments_built", "unavailable")
             if not self._is_over(collection):
                 self._tell(error, collection)
         except Exception:  # noqa: BLE001 - the thread goes on with other collections
