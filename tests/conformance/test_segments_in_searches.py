@@ -23,7 +23,7 @@ from akidb.documents.postgresql import PostgresTenantStores
 from akidb.documents.sqlite_pool import SqliteTenantStores
 from akidb.domain.entities import Metric
 from akidb.domain.filters import Filter
-from akidb.ports.search import GraphSettings, VectorQuery
+from akidb.ports.search import GraphSettings, Hits, VectorQuery
 from akidb.ports.stores import TenantStores
 from akidb.search import parts, sealing
 from akidb.search.index import LocalIndex
@@ -40,7 +40,8 @@ TINY = 12
 """Rows from which a segment is sealed."""
 _numbers = count()
 NUMBERS = st.integers(0, 199)
-PLANS: Counter[str] = Counter()
+RECALL: Counter[str] = Counter()
+"""Of all searches that were not exact."""
 BELOW = st.none() | st.sampled_from([0, 5, 30, 30, 150, 200])
 METRICS = pytest.mark.parametrize("metric", list(Metric))
 
@@ -120,14 +121,27 @@ class Machine(RuleBasedStateMachine):
                 self.shelf.tenant.tenant_id, self.shelf.store_id, PLENTY, reader, query
             )
         among = [each for each in self.model.values() if below is None or (each.metadata or {})["n"] < below]
-        assert_best(answer, true_scores(among, question, self.metric), top_k, tolerance=2e-5)
+        expected = true_scores(among, question, self.metric)
+        if answer.statistics.plan == "exact":
+            assert_best(answer, expected, top_k, tolerance=2e-5)
+        else:
+            self.require_near(answer, expected, top_k)
         assert answer.statistics.allowed == len(among)
-        PLANS[answer.statistics.plan] += 1
         self.index.wait()  # for what the search has begun to build
 
     @rule(start=st.integers(0, 190), size=st.integers(1, 60))
     def delete_neighbours(self, start: int, size: int) -> None:
         self.delete(list(range(start, start + size)))
+
+    def require_near(self, answer: Hits, expected: dict[str, float], top_k: int) -> None:
+        """A graph may miss a document, but finds no other ones, and all scores are exact."""
+        assert len(answer.hits) == min(top_k, len(expected))
+        for hit in answer.hits:
+            assert abs(hit.score - expected[hit.id]) <= 2e-5
+        assert answer.hits == sorted(answer.hits, key=lambda hit: (-hit.score, hit.id))
+        least = sorted(expected.values(), reverse=True)[len(answer.hits) - 1]
+        RECALL["found"] += sum(hit.score >= least - 4e-5 for hit in answer.hits)
+        RECALL["wanted"] += len(answer.hits)
 
     @rule()
     def evict(self) -> None:
@@ -172,10 +186,12 @@ class Machine(RuleBasedStateMachine):
 
 
 def run(make: Callable[[], Machine], examples: int) -> None:
+    RECALL.clear()
     run_state_machine_as_test(
         make,  # type: ignore[arg-type]
         settings=settings(max_examples=examples, stateful_step_count=30, deadline=None),
     )
+    assert RECALL["found"] >= 0.97 * RECALL["wanted"]
 
 
 @pytest.fixture(params=["graphs", "scans"])
