@@ -269,9 +269,16 @@ class CollectionHandle(Searching):
 
         `order_by` sorts by a metadata field and then by id; documents without the field come last.
         """
-        asked: Any = {"filter": filter, "order_by": order_by, "descending": descending, "limit": limit}
         page = self._perform(
-            docs.ScanDocuments(**self._where, **asked, include=parts(include), cursor=cursor)
+            docs.ScanDocuments(
+                **self._where,
+                filter=filter,
+                order_by=order_by,
+                descending=descending,
+                include=parts(include),
+                limit=limit,
+                cursor=cursor,
+            )
         )
         return Page(page.items, page.next_cursor, page.damaged)
 
@@ -344,5 +351,13 @@ class CollectionHandle(Searching):
         page to the next call. On PreconditionFailed, start from the beginning again. With `wait_seconds`
         (0-60), the call waits up to that long for a change before it returns an empty page.
         """
-        asked: Any = {"since": since, "feed": feed, "limit": limit, "wait_seconds": wait_seconds}
-        return self._perform(changes.GetCollectionChanges(**self._where, **asked, include=parts(include)))
+        return self._perform(
+            changes.GetCollectionChanges(
+                **self._where,
+                since=since,
+                feed=feed,
+                limit=limit,
+                wait_seconds=wait_seconds,
+                include=parts(include),
+            )
+        )
