@@ -200,7 +200,6 @@ def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sealing, "Build", BuildHere)
     if request.param == "graphs":
         monkeypatch.setattr(parts, "_WIDEST", 1e9)
-        monkeypatch.setattr(parts, "_READ_DIRECTLY", 0)
 
 
 @METRICS

@@ -20,8 +20,6 @@ GATHER_BELOW: Final = 0.2
 FILTERS_KEPT: Final = 16
 _WIDEST: Final = 0.25
 """A graph search that would look at a larger share of the rows than this is a scan instead."""
-_READ_DIRECTLY: Final = 512
-"""So few allowed rows are read and scored exactly at once."""
 
 _WIDENED: Final = "widened: near the question little is allowed"
 
@@ -143,7 +141,7 @@ class PartView:
         segment, allowance = self.segment, among or self._all
         count = segment.count if allowance is None else allowance.count
         wanted = candidates_for(top_k)
-        if count <= max(wanted, _READ_DIRECTLY if allowance is not None else 0):
+        if count <= wanted:
             return self._all_of(query, allowance, count, "so few are allowed")
         ef = effort.ef or (None if effort.recall >= 1 else segment.ef_for(effort.recall, top_k))
         if ef is None or segment.graph is None:

@@ -4,6 +4,7 @@
 it from JSON, `matching` compiles it to a function, which is the reference for the meaning of a filter.
 """
 
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,12 +35,21 @@ class Filter:
 
         Raises InvalidArgument with the path of the invalid part, as in `filter.$and[1].year.$gte`.
         """
+        key = _key(value)
+        known = None if key is None else _parsed.get(key)
+        if known is not None:
+            return known
         try:
             root = parse(value, field)
         except InvalidArgument:
             value = plain(value)  # it may have values of NumPy, or tuples
-            root = parse(value, field)
-        return cls(canonical(value), root, matcher(root))
+            root, key = parse(value, field), None
+        parsed = cls(canonical(value), root, matcher(root))
+        if key is not None:
+            if len(_parsed) >= _MOST_KEPT:
+                _parsed.clear()
+            _parsed[key] = parsed
+        return parsed
 
     @classmethod
     def checked(cls, value: object, field: str = "filter") -> "Filter":
@@ -68,3 +78,17 @@ class Filter:
     def to_json(self) -> dict[str, Any]:
         """Return the value that it was parsed from, as a new object."""
         return msgspec.json.decode(self.canonical, type=dict[str, Any])
+
+
+_MOST_KEPT, _MOST_BYTES = 256, 1024
+_parsed: dict[bytes, Filter] = {}
+"""Small filters that were parsed, since most come again."""
+
+
+def _key(value: Any) -> bytes | None:
+    """Return what tells the JSON of a filter from others, values of other types included."""
+    try:
+        key = marshal.dumps(value, 0)
+    except ValueError:
+        return None
+    return key if len(key) <= _MOST_BYTES else None
