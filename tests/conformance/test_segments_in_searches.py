@@ -261,3 +261,27 @@ def test_segments_of_writes_that_the_store_lost_are_not_used(
     kept.rename(segment)
     assert search(vector_of("other 7")) == ["d7"]
     assert "the store lost" in caplog.text
+
+
+def test_vectors_damaged_before_they_are_opened_are_read_from_rows(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their checksums are compared when they are read, first of the newest rows of a segment."""
+    monkeypatch.setattr(sealing, "Build", BuildHere)
+    shelf.upsert(*(document(f"d{n}") for n in range(40)))
+    index = LocalIndex(Memory(tmp_path / "indexes"), threads=1, seal_from=TINY)
+
+    def search(question: Floats) -> list[str]:
+        with shelf.reading() as reader:
+            query = VectorQuery(question, 1)
+            found = index.search(shelf.tenant.tenant_id, shelf.store_id, PLENTY, reader, query)
+        index.wait()
+        return [hit.id for hit in found.hits]
+
+    assert search(vector_of("d7")) == ["d7"]
+    index.forget(shelf.tenant.tenant_id)
+    [vectors] = (tmp_path / "indexes").glob("*/*/segments/*/vectors")
+    data = bytearray(vectors.read_bytes())
+    vectors.write_bytes(bytes(255 - each for each in data))
+    assert search(vector_of("d7")) == ["d7"]
+    assert not vectors.exists()

@@ -232,9 +232,9 @@ class LoadedCollection:
         """Stop using a damaged segment; its documents are read again."""
         directory = error.path.parent
         with self._lock:
-            damaged = [part.segment for part in self._parts if part.segment.directory == directory]
-            self._segments = [each for each in self._segments or () if each not in damaged]
-            if damaged:
+            kept = [each for each in self._segments or () if each.directory != directory]
+            if len(kept) < len(self._segments or ()):  # not yet discarded by another thread
+                self._segments = kept
                 discard(directory, error)
                 self._reset()
 

@@ -22,6 +22,8 @@ from akidb.search.searching import Allowed, Found, allow, known, search
 from akidb.search.segments.files import SegmentDamaged
 
 _FROM_DISK = "exact_from_disk"
+ATTEMPTS = 8
+"""How many damaged segments one search may meet before it reads the rows."""
 
 
 class LocalIndex:
@@ -58,7 +60,10 @@ class LocalIndex:
         prepared = prepare_query(query.vector, control.metric)
         memory = self._memory.of(tenant_id, store_id)
         memory_quota_bytes = min(memory_quota_bytes, self._memory.limit_bytes)
-        while (loaded := memory.take(VECTORS, control, memory_quota_bytes)) is not None:
+        for _ in range(ATTEMPTS):
+            loaded = memory.take(VECTORS, control, memory_quota_bytes)
+            if loaded is None:
+                break
             try:
                 found = self._seen(memory, loaded, memory_quota_bytes, documents, query)
                 if found is None:
