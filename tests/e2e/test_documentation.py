@@ -69,7 +69,7 @@ SHOWN = {
     ("docs/benchmarks.md", "x86_64, 2 cores, Linux, Python 3.11.7, SQLite 3.53.4"): "results",
     (
         "docs/benchmarks.md",
-        "Intel(R) Xeon(R) Processor, 2 cores, Linux, Python 3.11.7, load 15.6 at the end",
+        "Intel(R) Xeon(R) Processor, 2 cores, Linux, Python 3.11.7, load 2.0 at the end",
     ): "results",
     ("docs/cli.md", "akidb [--url URL | --data DIR] [--wait SECONDS] [--json] COMMAND"): "the form of a call",
     ("docs/observability.md", LOG_LINE): "a line of the log",
