@@ -20,7 +20,7 @@ from akidb.observe import telemetry
 from akidb.observe.logs import logger
 from akidb.ports.disk import Disk
 from akidb.ports.search import GraphSettings
-from akidb.search.collection import LoadedCollection, State
+from akidb.search.collection import LoadedCollection, Place, State
 from akidb.search.parts import PartView
 from akidb.search.segments.builder import Build, BuildFailed, BuildSource, remove_leftovers
 from akidb.search.segments.files import SegmentDamaged
@@ -205,6 +205,7 @@ class Sealer:
         with self._lock:
             if self._is_over(collection):
                 build.cancel()
+                _remove_empty(place)
                 return False
             self._current = collection, build
         try:
@@ -233,6 +234,8 @@ class Sealer:
             with self._lock:
                 self._current = None
             build.cancel()
+            if collection.is_retired:
+                _remove_empty(place)
         segment = Segment(final, place.expected)
         if not collection.install(segment, sources):
             shutil.rmtree(final, ignore_errors=True)
@@ -240,6 +243,13 @@ class Sealer:
         for source in sources:
             shutil.rmtree(source.directory, ignore_errors=True)
         return True
+
+
+def _remove_empty(place: Place) -> None:
+    """Remove the directories that a build has made after a purge removed them."""
+    with suppress(OSError):
+        for directory in (place.directory, *place.directory.parents[:2]):
+            directory.rmdir()
 
 
 def _write_tail(build: Build, collection: LoadedCollection, state: State) -> None:
