@@ -14,6 +14,7 @@ from akidb.domain.documents import SearchStatistics
 from akidb.domain.filters import Filter
 from akidb.domain.ids import CollectionId, StoreId, TenantId
 from akidb.domain.index_state import IndexState
+from akidb.domain.search_fields import DEFAULT_RECALL
 from akidb.ports.documents import CollectionControl, DocumentReader
 from akidb.ports.limits import Deadline
 
@@ -41,7 +42,7 @@ class VectorQuery(NamedTuple):
     """The number of candidates in a graph; None for as many as reach `recall`."""
     deadline: Deadline | None = None
     """When comparing with the filter must end."""
-    recall: float = 0.95
+    recall: float = DEFAULT_RECALL
     """The share of the best rows that a search in a graph should find."""
     graph: GraphSettings = GraphSettings(m=16, ef_construction=128)
     """How graphs of the collection are to be built."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from akidb.domain.documents import SearchStep
 from akidb.domain.index_state import IndexState, SegmentState
+from akidb.domain.search_fields import DEFAULT_RECALL
 from akidb.ports.documents import CollectionControl
 from akidb.search.collection import LoadedCollection, Place
 from akidb.search.searching import EXACT, Found
@@ -13,7 +14,7 @@ from akidb.search.segments.files import SegmentDamaged
 from akidb.search.segments.header import Header, read_header
 from akidb.search.segments.recall import ef_for
 
-_RECALL, _TOP_K = 0.95, 10
+_TOP_K = 10
 
 
 def state_in_memory(control: CollectionControl, loaded: LoadedCollection, *, is_building: bool) -> IndexState:
@@ -84,7 +85,7 @@ def _headers(directory: Path) -> list[Header]:
 
 
 def _segment(header: Header, memory_bytes: int, alive: int | None) -> SegmentState:
-    candidates = ef_for(header.recalls, _RECALL, _TOP_K)
+    candidates = ef_for(header.recalls, DEFAULT_RECALL, _TOP_K)
     measured = [each.recall for each in header.recalls if (each.top_k, each.ef) == (_TOP_K, candidates)]
     settings = header.settings
     return SegmentState(
